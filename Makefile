@@ -1,0 +1,36 @@
+PYTHON ?= python3
+PY := .venv/bin/python
+STAMP := .venv/.tickring-setup
+SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
+
+.PHONY: setup build check test demo stress fuzz bench clean
+
+setup: $(STAMP) build
+
+# The environment: made once, again when the dependencies change.
+$(STAMP): pyproject.toml setup.py
+	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# The native code, in place: only what changed is compiled again.
+build: $(STAMP) .venv/.tickring-build
+.venv/.tickring-build: $(SOURCES) $(STAMP)
+	$(PY) setup.py --quiet build_ext --inplace
+	touch $@
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+test: setup
+	$(PY) -m pytest
+
+demo: setup
+	.venv/bin/tickring demo
+
+clean:
+	rm -rf build .venv *.egg-info
+	find shm workers -name '*.so' -delete

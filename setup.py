@@ -1,0 +1,50 @@
+"""Builds every .pyx of the tree as an extension of the same dotted name; all else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+# TICKRING_EXT=workers.book[,...] builds those modules alone; TICKRING_CFLAGS adds flags (sanitizers, mutants).
+ONLY = set(filter(None, os.environ.get("TICKRING_EXT", "").split(",")))
+CFLAGS = ["-O3", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type"]
+
+
+def extensions() -> list[Extension]:
+    found = []
+    for package in ("shm", "workers"):
+        for source in sorted((ROOT / package).rglob("*.pyx")):
+            path = source.relative_to(ROOT)
+            name = ".".join(path.with_suffix("").parts)
+            if ONLY and name not in ONLY:
+                continue
+            found.append(
+                Extension(
+                    name,
+                    [str(path)],
+                    include_dirs=["."],
+                    depends=[str(header) for header in sorted(Path(package).rglob("*.h"))],
+                    extra_compile_args=CFLAGS + os.environ.get("TICKRING_CFLAGS", "").split(),
+                )
+            )
+    return found
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+            "embedsignature": True,
+        },
+        quiet=True,
+    )
+)

@@ -1,0 +1,33 @@
+"""One decoded market-data message, as plain C: what a venue's native decoder fills and the publisher takes.
+
+Prices and sizes are int64 mantissas at the instrument's exponents. Levels live in the decoder's own
+buffers and are valid until its next call.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from shm._ring cimport tr_level
+
+
+cdef enum MessageKind:
+    M_NONE = 0      # not mine: the reference decoder shall see it
+    M_TOP = 1
+    M_DEPTH = 2     # a diff of the book
+    M_TRADE = 3
+    M_TICKER = 4
+
+
+cdef struct Message:
+    int kind                # MessageKind
+    uint32_t instrument     # index of the instrument's slot
+    int64_t ts_event        # venue's wall clock, ns; 0 = the message has none
+    uint64_t update_id      # top: u; depth: last update id (u); trade: trade id
+    uint64_t first_id       # depth: first update id (U); aggTrade: first trade id
+    uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, ABSENT)
+    # top: bid, bid size, ask, ask size; trade: price, size; ticker: see `TICKER` in shm/README.md,
+    # words 0-3 of part 0 (last, open, high, low) then of part 1 (volume, quote volume, trades, open time ns)
+    int64_t words[8]
+    uint32_t n_bids
+    uint32_t n_asks
+    tr_level* bids          # depth: in the order sent
+    tr_level* asks
