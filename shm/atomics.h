@@ -95,11 +95,17 @@ static inline void tr_poke(tr_word *word, uint64_t value)
 /* Single-writer counters: no read-modify-write is needed, the reader sees old or new, never a torn word. */
 static inline void tr_add(tr_word *word, uint64_t n) { tr_poke(word, tr_peek(word) + n); }
 
+/* A point between two accesses, named after the access just made. Nothing in the product; the step tests
+ * stop there, look at the memory and let the other side run (tests/stress/steps.c). */
+#ifndef TR_STEP
+#define TR_STEP(label) ((void)0)
+#endif
+
 #if defined(TR_MUTANT_PLAIN_PAYLOAD) /* control for ThreadSanitizer: plain words are a data race */
-#define TR_PAYLOAD_STORE(word, value) (*(uint64_t *)(word) = (value))
+#define TR_PAYLOAD_STORE(label, word, value) (*(uint64_t *)(word) = (value), TR_STEP(label))
 #define TR_PAYLOAD_LOAD(word) (*(const uint64_t *)(word))
 #else
-#define TR_PAYLOAD_STORE(word, value) tr_poke((word), (value))
+#define TR_PAYLOAD_STORE(label, word, value) (tr_poke((word), (value)), TR_STEP(label))
 #define TR_PAYLOAD_LOAD(word) tr_peek(word)
 #endif
 
@@ -134,24 +140,42 @@ static inline void tr_ring_put(tr_ring *ring, int64_t ts_event, int64_t ts_recv,
 #if !defined(TR_MUTANT_NO_PRE_INVALIDATE)
     /* W1: the old sequence goes first: whoever sees one new payload word must not find the old sequence. */
     tr_poke(&slot->seq, 0);
+    TR_STEP(W1);
     /* W2, pairs with R3: a reader that saw a word stored after this fence sees W1 (or later) at R4. */
     atomic_thread_fence(memory_order_release);
 #endif
     /* W3: the payload, relaxed words. */
-    TR_PAYLOAD_STORE(&slot->words[0], (uint64_t)ts_event);
-    TR_PAYLOAD_STORE(&slot->words[1], (uint64_t)ts_recv);
-    TR_PAYLOAD_STORE(&slot->words[2], meta);
-    TR_PAYLOAD_STORE(&slot->words[3], (uint64_t)w0);
-    TR_PAYLOAD_STORE(&slot->words[4], (uint64_t)w1);
-    TR_PAYLOAD_STORE(&slot->words[5], (uint64_t)w2);
-    TR_PAYLOAD_STORE(&slot->words[6], (uint64_t)w3);
+    TR_PAYLOAD_STORE(W3, &slot->words[0], (uint64_t)ts_event);
+    TR_PAYLOAD_STORE(W3, &slot->words[1], (uint64_t)ts_recv);
+    TR_PAYLOAD_STORE(W3, &slot->words[2], meta);
+    TR_PAYLOAD_STORE(W3, &slot->words[3], (uint64_t)w0);
+    TR_PAYLOAD_STORE(W3, &slot->words[4], (uint64_t)w1);
+    TR_PAYLOAD_STORE(W3, &slot->words[5], (uint64_t)w2);
+    TR_PAYLOAD_STORE(W3, &slot->words[6], (uint64_t)w3);
     /* W4, pairs with R1: the whole payload is visible before its sequence. */
     tr_store(&slot->seq, ring->next);
+    TR_STEP(W4);
     ring->next += 1;
 }
 
-/* W5, pairs with R5 and with a resync's first load: slots and cells are visible before the head is. */
-static inline void tr_ring_publish(tr_ring *ring) { tr_store(ring->head, ring->next - 1); }
+/* W5, pairs with R5, A3 and with a resync's first load: slots and cells are visible before the head is.
+ * At most half of the ring may be written between two of these: R5 and T3 stand on it. */
+static inline void tr_ring_publish(tr_ring *ring)
+{
+    tr_store(ring->head, ring->next - 1);
+    TR_STEP(W5);
+}
+
+/* The line between an update's records and its cells: records -> here -> cells -> W5. Does nothing; the
+ * mutant stores the head here, so that a late joiner takes a head whose changes no cell has yet. */
+static inline void tr_update_cells(tr_ring *ring)
+{
+#if defined(TR_MUTANT_HEAD_FIRST)
+    tr_ring_publish(ring);
+#else
+    (void)ring;
+#endif
+}
 
 /* T3: where a new writer goes on after one that died anywhere: behind the last whole record, which readers
  * may have accepted although the head never said so. */
@@ -175,6 +199,24 @@ static inline int tr_ring_read(const tr_slot *slots, uint64_t mask, const tr_wor
     const tr_slot *slot = &slots[next & mask];
     /* R1, pairs with W4: a whole sequence brings its whole payload. */
     uint64_t seq = tr_load(&slot->seq);
+    TR_STEP(R1);
+    if (seq == 0) {
+#if defined(TR_MUTANT_ZERO_IS_LAPPED)
+        return TR_LAPPED;
+#endif
+        /* R5, pairs with W5: an invalidated slot is either the record to come or the one that overwrites
+         * ours; the head tells which, as never more than half of the ring is written between two heads. */
+        if (tr_load(head) < next) return TR_EMPTY;
+        TR_STEP(R5);
+#if defined(TR_MUTANT_NO_SECOND_LOOK)
+        return TR_LAPPED;
+#endif
+        /* R6, pairs with W4 through R5: our record was written whole before this head. It may be that it was
+         * being written at R1 and whole by R5: then it is here, and no loss may be reported. */
+        seq = tr_load(&slot->seq);
+        TR_STEP(R6);
+        if (seq == 0) return TR_LAPPED;
+    }
     if (seq == next) {
         /* R2: the copy, relaxed words. */
         out->seq = seq;
@@ -185,33 +227,38 @@ static inline int tr_ring_read(const tr_slot *slots, uint64_t mask, const tr_wor
         out->words[1] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[4]);
         out->words[2] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[5]);
         out->words[3] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[6]);
+        TR_STEP(R2);
 #if defined(TR_MUTANT_NO_RECHECK)
         return TR_GOT;
 #endif
         /* R3, pairs with W2: had R2 seen a newer word, R4 would see its invalidation. */
         atomic_thread_fence(memory_order_acquire);
-        /* R4: still the same record? */
-        if (tr_peek(&slot->seq) == next) return TR_GOT;
-    } else if (seq > next) {
-        return TR_LAPPED;
-    } else if (seq != 0) {
-        return TR_EMPTY;
+        /* R4: still the same record? If not, it was there and is overwritten. */
+        return tr_peek(&slot->seq) == next ? TR_GOT : TR_LAPPED;
     }
-#if defined(TR_MUTANT_ZERO_IS_LAPPED)
-    return TR_LAPPED;
-#endif
-    /* R5, pairs with W5: an invalidated slot is either the record to come or the one that overwrote ours;
-     * the head tells which, as one update never fills more than half of the ring. */
-    return tr_load(head) >= next ? TR_LAPPED : TR_EMPTY;
+    return seq > next ? TR_LAPPED : TR_EMPTY;
 }
 
-/* R6: where a lapped raw cursor goes on: half a ring behind the head, and always past the lost record. */
+/* R7: where a lapped raw cursor goes on: half a ring behind the head, and always past the lost record. */
 static inline uint64_t tr_ring_skip(uint64_t mask, const tr_word *head, uint64_t next)
 {
     uint64_t last = tr_load(head);
     uint64_t half = (mask + 1) / 2;
     uint64_t target = last > half ? last - half : 0;
     return target > next ? target : next + 1;
+}
+
+/* R8: a late joiner takes H = head, reads the cells, polls from H + 1, and drops what its cell has already:
+ * is this record newer than the cell that the reader began with? */
+static inline int tr_is_news(uint64_t seq, uint64_t ring_seq)
+{
+#if defined(TR_MUTANT_NO_RING_SEQ)
+    (void)seq;
+    (void)ring_seq;
+    return 1;
+#else
+    return seq > ring_seq;
+#endif
 }
 
 /* -- cells: a seqlock each; word 0 is the lock -------------------------------------------------------- */
@@ -225,18 +272,36 @@ static inline uint64_t tr_cell_begin(tr_word *cell)
     uint64_t begin = (seq + 1) | 1;
 #endif
     tr_poke(&cell[0], begin);
+    TR_STEP(C1);
     /* C2, pairs with D3: a reader that saw a word stored after this fence sees C1 (or later) at D4. */
     atomic_thread_fence(memory_order_release);
     return begin;
 }
 
+/* Was the cell's last writer able to finish it? If not, only a write of the *whole* content may end it: a
+ * change of some words (a state alone) has to leave it odd, or half-written words would turn valid (I5). */
+static inline int tr_cell_whole(const tr_word *cell)
+{
+#if defined(TR_MUTANT_REPAIR)
+    (void)cell;
+    return 1;
+#else
+    return !(tr_peek(&cell[0]) & 1);
+#endif
+}
+
+/* C3: the content, relaxed words. */
 static inline void tr_cell_set(tr_word *cell, size_t index, uint64_t value)
 {
-    TR_PAYLOAD_STORE(&cell[index], value);
+    TR_PAYLOAD_STORE(C3, &cell[index], value);
 }
 
 /* C4, pairs with D1: the whole content is visible before the even sequence. */
-static inline void tr_cell_end(tr_word *cell, uint64_t begin) { tr_store(&cell[0], begin + 1); }
+static inline void tr_cell_end(tr_word *cell, uint64_t begin)
+{
+    tr_store(&cell[0], begin + 1);
+    TR_STEP(C4);
+}
 
 enum { TR_CELL_TRIES = 64 };
 
@@ -246,9 +311,15 @@ static inline int tr_cell_read(const tr_word *cell, size_t count, uint64_t *out)
     for (int attempt = 0; attempt < TR_CELL_TRIES; attempt++) {
         /* D1, pairs with C4. */
         uint64_t seq = tr_load(&cell[0]);
+        TR_STEP(D1);
         if (!(seq & 1)) {
             /* D2: the copy, relaxed words. */
             for (size_t i = 1; i < count; i++) out[i] = TR_PAYLOAD_LOAD(&cell[i]);
+            TR_STEP(D2);
+#if defined(TR_MUTANT_NO_CELL_RECHECK)
+            out[0] = seq;
+            return 1;
+#endif
             /* D3, pairs with C2. */
             atomic_thread_fence(memory_order_acquire);
             /* D4: still the same content? */
@@ -274,12 +345,14 @@ static inline const tr_word *tr_at_const(const char *base, size_t offset)
 static inline void tr_take_over(char *base, uint64_t epoch, uint64_t reason)
 {
 #if !defined(TR_MUTANT_NO_EPOCH)
-    tr_store(tr_at(base, TR_H_EPOCH), epoch); /* T1 */
+    tr_store(tr_at(base, TR_H_EPOCH), epoch); /* T1, pairs with L3 */
+    TR_STEP(T1);
 #else
     (void)epoch;
 #endif
     tr_poke(tr_at(base, TR_H_REASON), reason);
-    tr_store(tr_at(base, TR_H_STATE), TR_RESYNC); /* T2 */
+    tr_store(tr_at(base, TR_H_STATE), TR_RESYNC); /* T2, pairs with L2: who sees it sees T1 */
+    TR_STEP(T2);
 }
 
 /* T5, pairs with L1. */
@@ -287,9 +360,10 @@ static inline void tr_beat(char *base, int64_t now, int64_t wall_offset)
 {
     tr_poke(tr_at(base, TR_H_WALL_OFFSET), (uint64_t)wall_offset);
     tr_store(tr_at(base, TR_H_HEARTBEAT), (uint64_t)now);
+    TR_STEP(T5);
 }
 
-/* Is a cell's content LIVE? To be called after the cell was read. Returns the state a reader must report:
+/* Is a cell's content LIVE? To be called after the cell was read, with a `now` read after it too. Returns the state a reader must report:
  * the cell's own, or the feed's where that is worse. */
 static inline int tr_effective(const char *base, int cell_state, uint64_t cell_epoch, int64_t now)
 {
@@ -315,17 +389,44 @@ static inline long tr_futex(const tr_half *word, int op, uint32_t value, const s
     return syscall(SYS_futex, word, op, value, timeout, NULL, 0);
 }
 
-/* Wakes whoever armed the doorbell since the last wake. The flag is all that the writer reads of readers'
- * memory; a waiter that died costs this one wake. */
-static inline int tr_ring_wake(const tr_word *head, tr_half *armed)
+/* Wakes everybody, whatever the flag says and leaving it as it is: for what happens without a new head
+ * (DOWN, superseded) and for a new writer, whose predecessor may have died between W5a and its wake. */
+static inline void tr_wake_all(const tr_word *head)
 {
-    /* W6, pairs with A2: either we see `armed`, or the waiter sees the head stored at W5. */
+    tr_futex((const tr_half *)head, FUTEX_WAKE, INT32_MAX, NULL);
+}
+
+/* Stores the head and wakes whoever armed the doorbell. The flag is all that the writer reads of readers'
+ * memory; a waiter that died costs one wake. Returns 1 when it made that system call.
+ *
+ * The flag goes down *before* the head is stored. Taken down afterwards, it could be the flag of a waiter that
+ * has seen this very head and is about to sleep until the next: that one would wake nobody. */
+static inline int tr_ring_commit(tr_ring *ring, tr_half *armed)
+{
+#if defined(TR_MUTANT_LATE_DISARM)
+    tr_ring_publish(ring);
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(armed, memory_order_relaxed) == 0) return 0;
-    /* W7: a flag, not a count: taken down before the wake, waiters put it up again. */
+    TR_STEP(W6);
     atomic_exchange_explicit(armed, 0, memory_order_relaxed);
-    tr_futex((const tr_half *)head, FUTEX_WAKE, INT32_MAX, NULL);
+    tr_wake_all(ring->head);
     return 1;
+#else
+    int waiting = 0;
+    /* W5a: who armed before this will be woken below; who arms from here on stays armed for the next head. */
+    if (atomic_load_explicit(armed, memory_order_relaxed) != 0)
+        waiting = atomic_exchange_explicit(armed, 0, memory_order_relaxed) != 0;
+    TR_STEP(W5a);
+    tr_ring_publish(ring); /* W5 */
+#if !defined(TR_MUTANT_NO_WAKE_FENCE)
+    /* W6, pairs with A2: either we see `armed`, or the waiter sees the head stored at W5. */
+    atomic_thread_fence(memory_order_seq_cst);
+#endif
+    TR_STEP(W6);
+    if (!waiting && atomic_load_explicit(armed, memory_order_relaxed) == 0) return 0;
+    tr_wake_all(ring->head); /* W7 */
+    return 1;
+#endif
 }
 
 /* Waits until the head is not `seen` any more: spins, then sleeps on the futex. Always bounded. `armed` may
@@ -356,6 +457,7 @@ static inline int tr_ring_wait(const tr_word *head, tr_half *armed, uint64_t see
         atomic_thread_fence(memory_order_seq_cst);
         /* A3: re-check, now that the writer can see us. */
         if (tr_load(head) != seen) return 1;
+        TR_STEP(A3);
         /* A4: sleeps only while the low half of head is still `seen`; works on a read-only mapping. */
         long answer = tr_futex((const tr_half *)head, FUTEX_WAIT, (uint32_t)seen, &limit);
         if (tr_load(head) != seen) return 1;
