@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -26,7 +27,8 @@ def extensions() -> list[Extension]:
                 Extension(
                     name,
                     [str(path)],
-                    include_dirs=["."],
+                    include_dirs=[".", numpy.get_include()],
+                    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
                     depends=[str(header) for header in sorted(Path(package).rglob("*.h"))],
                     extra_compile_args=CFLAGS + os.environ.get("TICKRING_CFLAGS", "").split(),
                 )

@@ -37,6 +37,8 @@ cdef class Mapping:
     cdef readonly object path
     cdef bint _held
 
+    cdef tr_word* _word(self, Py_ssize_t offset) except NULL
+
 
 cdef class Writer:
     """The single writer of one segment. C methods neither allocate nor fail nor need the GIL."""
