@@ -17,7 +17,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from workers.errors import RestError
-    from workers.wire import Transport, WireListener
+    from workers.wire import WireListener
 
 
 # -- common types ---------------------------------------------------------------------------------------
@@ -219,6 +219,16 @@ class SubscriptionMessage(msgspec.Struct, frozen=True):
     channels: tuple[str, ...]
 
 
+class Transport(Protocol):
+    """What a manager needs of an open connection (a picows `WSTransport` is one)."""
+
+    def send(self, msg_type: Any, message: bytes) -> None: ...
+    def send_ping(self, message: bytes | None = None) -> None: ...
+    def send_close(self, close_code: Any = ..., close_message: bytes | None = None) -> None: ...
+    def disconnect(self, graceful: bool = True) -> None: ...
+    async def wait_disconnected(self) -> None: ...
+
+
 class ConnectionStrategy(Protocol):
     """How to reach one endpoint of a venue and what to think of its failures."""
 
@@ -376,6 +386,7 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     last_ping_rtt_ns: int = 0
     pending: int = 0
     last_close_code: int = 0
+    resubscribes: int = 0
 
 
 # -- REST -----------------------------------------------------------------------------------------------
