@@ -1,0 +1,316 @@
+"""``tickring``: the command line. Every command imports what it needs when it runs, so that help is instant.
+
+Results go to stdout; everything said about them goes to stderr. An error is one clear line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine import errors
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
+EPILOG = """\b
+Exit codes:
+  0  done
+  1  it could not be done; the line on stderr says why (doctor: a problem was found)
+  2  a wrong command line or wrong settings
+  3  a feed is not LIVE (status --require-live only)
+  4  no such instance, feed or symbol
+
+\b
+Environment:
+  TICKRING_INSTANCE                 the instance, where --instance is not given
+  TICKRING_ENGINE__<KEY>            overrides a key of [engine]
+  TICKRING_VENUES__<VENUE>__<KEY>   overrides a key of [venues.<venue>]
+"""
+
+config_option = click.option(
+    "--config",
+    "-c",
+    "config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The configuration; without it ./config/tickring.toml, else the shipped one.",
+)
+instance_option = click.option(
+    "--instance", "-i", envvar="TICKRING_INSTANCE", default="default", show_default=True, help="Which engine."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Stable JSON instead of text.")
+
+
+@click.group(
+    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="tickring", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Market data from exchanges into lock-free shared memory, one pinned worker process per exchange."""
+
+
+@cli.command()
+@config_option
+@click.option("--instance", "-i", help="Overrides engine.instance.")
+def up(config: Path | None, instance: str | None) -> None:
+    """Start the engine and stay until SIGTERM or Ctrl-C."""
+    from engine.logging import configure
+    from engine.memory import SharedMemory
+    from engine.service import Engine, run
+
+    settings = _settings(config, instance)
+    configure(settings.engine.log_level, settings.engine.log_format)
+    run(Engine(settings, SharedMemory(settings.engine.instance)))
+
+
+@cli.command()
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so long.")
+@click.option("--instance", "-i", default="demo", show_default=True, help="Name of the demo's instance.")
+def demo(seconds: float | None, instance: str) -> None:
+    """Run the engine on the built-in simulated venue: no network, no keys."""
+    from engine.demo import run_demo
+
+    run_demo(instance, seconds)
+
+
+@cli.command()
+@instance_option
+@json_option
+@click.option("--require-live", is_flag=True, help="Exit 3 unless every feed is LIVE.")
+def status(instance: str, as_json: bool, require_live: bool) -> None:
+    """State of every feed of an instance."""
+    document = _status(instance, as_json)
+    feeds = document["feeds"]
+    if not feeds:
+        raise errors.NotFoundError(
+            f"no feed of instance {instance!r} in shared memory; start one with: tickring up"
+        )
+    if require_live and any(feed["state"] != "LIVE" for feed in feeds):
+        sys.exit(errors.NOT_LIVE)
+
+
+@cli.command()
+@instance_option
+@json_option
+def feeds(instance: str, as_json: bool) -> None:
+    """The feeds in shared memory, whether an engine runs or not."""
+    _status(instance, as_json)
+
+
+@cli.command()
+@click.argument("feed")
+@click.argument("symbol")
+@click.option("--depth", type=click.IntRange(min=1), help="Levels a side; without it all that are published.")
+@instance_option
+@json_option
+def book(feed: str, symbol: str, depth: int | None, instance: str, as_json: bool) -> None:
+    """The order book of SYMBOL, whatever its state (`state` says it)."""
+    import shm
+    from engine.views import book_document, book_text
+
+    with _attached(feed, instance) as attached:
+        instrument = attached.instrument(symbol)
+        found: shm.Book = attached.book(symbol, depth=depth, allow_stale=True)
+        document = book_document(feed, instrument, found)
+    click.echo(json.dumps(document) if as_json else book_text(document))
+
+
+@cli.command()
+@click.argument("feed")
+@click.option("--symbol", "-s", help="Only this instrument (and what concerns the whole feed).")
+@click.option("--count", "-n", type=click.IntRange(min=1), help="Stop after so many records.")
+@click.option("--from-oldest", is_flag=True, help="Begin with the oldest record that the ring still holds.")
+@instance_option
+@json_option
+def tail(
+    feed: str, symbol: str | None, count: int | None, from_oldest: bool, instance: str, as_json: bool
+) -> None:
+    """Follow the records of FEED; the last line says how many were lost."""
+    from engine.tail import follow
+    from engine.views import record_text
+
+    with _attached(feed, instance) as attached:
+        lost = follow(
+            attached,
+            lambda document: click.echo(json.dumps(document) if as_json else record_text(document)),
+            symbol=symbol,
+            count=count,
+            from_oldest=from_oldest,
+        )
+    click.echo(json.dumps({"lost": lost}) if as_json else f"lost {lost}")
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sim(arguments: tuple[str, ...]) -> None:
+    """Serve a simulated venue: FEED --capture FILE | --synthetic (see `tickring sim --help`)."""
+    from engine.process import become
+
+    sys.stdout.flush()
+    become(["-m", "workers.sim", *arguments])
+
+
+@cli.group()
+def config() -> None:
+    """Validate and print the settings."""
+
+
+@config.command()
+@config_option
+@json_option
+def check(config: Path | None, as_json: bool) -> None:
+    """Validate: every problem is a line with file, key, value and what is allowed."""
+    try:
+        settings = _settings(config, None)
+    except errors.SettingsError as error:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "problems": error.problems, "venues": []}))
+            sys.exit(error.exit_code)
+        raise
+    names = list(settings.enabled)
+    if as_json:
+        click.echo(json.dumps({"ok": True, "problems": [], "venues": names}))
+    else:
+        click.echo(f"ok: instance {settings.engine.instance}, venues {', '.join(names) or 'none'}")
+
+
+@config.command("show")
+@config_option
+@json_option
+def config_show(config: Path | None, as_json: bool) -> None:
+    """The settings as they would be used, with where each value comes from."""
+    import msgspec
+
+    from engine import settings as tree
+
+    settings = _settings(config, None)
+    if as_json:
+        document = {"engine": settings.engine, "venues": settings.venues}
+        click.echo(msgspec.json.encode(document))
+    else:
+        click.echo(tree.show(settings))
+
+
+@cli.command()
+@config_option
+@json_option
+@click.option("--network", is_flag=True, help="Also try to reach the venues.")
+def doctor(config: Path | None, as_json: bool, network: bool) -> None:
+    """Check this machine: build, shared memory, limits, cores, clock."""
+    from engine import doctor as checks
+
+    found = checks.examine(config, os.environ, network=network)
+    if as_json:
+        click.echo(
+            json.dumps({"ok": not any(one.bad for one in found), "checks": [one.document() for one in found]})
+        )
+    else:
+        for one in found:
+            click.echo(one.text())
+    if any(one.bad for one in found):
+        sys.exit(errors.FAILED)
+
+
+@cli.command()
+@json_option
+def venues(as_json: bool) -> None:
+    """The venues that can be run."""
+    from engine.settings import available_venues, data_directory
+
+    directory = data_directory() / "venues"
+    found = [
+        {"name": name, "config": str(path) if (path := directory / f"{name}.toml").is_file() else None}
+        for name in available_venues()
+    ]
+    if as_json:
+        click.echo(json.dumps({"venues": found}))
+        return
+    for venue in found:
+        click.echo(f"{venue['name']:<20} {venue['config'] or 'no configuration of its own'}")
+
+
+def _settings(config: Path | None, instance: str | None) -> Settings:
+    from engine.settings import load
+
+    return load(config, os.environ, instance)
+
+
+def _status(instance: str, as_json: bool) -> dict[str, Any]:
+    from engine import sample
+    from engine.views import status_text
+
+    document: dict[str, Any] = sample.status_document(instance, sample.take(instance))
+    if as_json:
+        click.echo(json.dumps(document))
+    elif document["feeds"]:
+        click.echo(status_text(document))
+    return document
+
+
+def _attached(feed: str, instance: str) -> Any:
+    """The feed as a context; an unknown one names those there are."""
+    from contextlib import closing
+
+    import shm
+    from shm.errors import NotFound
+
+    try:
+        return closing(shm.attach(feed, instance))
+    except NotFound as error:
+        there = ", ".join(info.name for info in shm.feeds(instance))
+        hint = f"there are: {there}" if there else "there is none; start one with: tickring up"
+        raise errors.NotFoundError(f"no feed {feed!r} in instance {instance!r}; {hint}") from error
+
+
+def main() -> None:
+    """The console script: runs a command, turns errors into one line and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """As `main`, with the exit code returned."""
+    try:
+        cli.main(arguments, prog_name="tickring", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return errors.USAGE
+    except click.Abort:
+        return 130
+    except errors.EngineError as error:
+        click.echo(f"tickring: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone (`tickring tail ... | head`): not an error, nothing more to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return errors.OK
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        code = _known(error)
+        if code is None:
+            raise
+        click.echo(f"tickring: {error}", err=True)
+        return code
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else errors.FAILED
+    return errors.OK
+
+
+def _known(error: Exception) -> int | None:
+    """The exit code of an error of shared memory; imported here, since help must not load it."""
+    shm_errors = sys.modules.get("shm.errors")
+    if shm_errors is None or not isinstance(error, shm_errors.ShmError):
+        return None
+    lookup = (shm_errors.NotFound, shm_errors.UnknownSymbol)
+    return errors.NOT_FOUND if isinstance(error, lookup) else errors.FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""The only place that spawns, signals and waits for processes.
+
+A child gets one end of a socket pair as ``--fd N`` and one JSON line in it. The other end stays open here for
+the child's life: its end-of-file is the child's order to leave, so that a supervisor's death, however sudden,
+takes its children along. What a child writes into it (the HTTP face does) counts as its heartbeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+Exit = Callable[[int], None]
+
+
+def child_environment() -> dict[str, str]:
+    """Our environment, with the packages found where ours are."""
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.environ.get("PYTHONPATH")
+    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
+
+
+def become(arguments: Sequence[str]) -> NoReturn:
+    """Go on as ``python <arguments>`` in this same process: signals and exit code are then its own."""
+    os.execve(sys.executable, [sys.executable, "-P", *arguments], child_environment())
+
+
+class Process:
+    """One running child. Its exit is noticed through a pidfd within the event loop's next turn.
+
+    Attributes:
+        name: what it is to the supervisor.
+        pid: its process id, which cannot be reused before `on_exit` was called.
+    """
+
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], channel: socket.socket) -> None:
+        self.name = name
+        self.pid = popen.pid
+        self._popen = popen
+        self._channel = channel
+        self._pidfd = os.pidfd_open(popen.pid)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name} pid {self.pid} {'running' if self._pidfd >= 0 else 'ended'}>"
+
+    def watch(self, loop: asyncio.AbstractEventLoop, on_exit: Exit, on_beat: Callable[[], None]) -> None:
+        """Call `on_exit(returncode)` once, when it has ended, and `on_beat()` whenever it writes."""
+        self._loop = loop
+        loop.add_reader(self._pidfd, self._ended, on_exit)
+        loop.add_reader(self._channel, self._written, on_beat)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal it; nothing happens when it has already ended."""
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def _ended(self, on_exit: Exit) -> None:
+        # A zombie by now: its files are closed (so the segment's lock is free) and wait() does not block.
+        self._release()
+        on_exit(self._popen.wait())
+
+    def _written(self, on_beat: Callable[[], None]) -> None:
+        try:
+            data = self._channel.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            on_beat()
+        elif self._loop is not None:  # it closed its end; its exit is noticed by the pidfd
+            self._loop.remove_reader(self._channel)
+
+    def _release(self) -> None:
+        if self._loop is not None:
+            self._loop.remove_reader(self._pidfd)
+            self._loop.remove_reader(self._channel)
+        self._channel.close()
+        os.close(self._pidfd)
+        self._pidfd = -1
+
+
+def spawn(
+    name: str,
+    arguments: Sequence[str],
+    line: bytes = b"",
+    *,
+    pass_fds: Sequence[int] = (),
+    stderr: int | None = None,
+) -> Process:
+    """Start ``python <arguments> --fd N`` with `line` waiting in N.
+
+    Args:
+        name: what it is to the supervisor.
+        arguments: what follows the interpreter, such as ``["-m", "workers.worker"]``.
+        line: the one line the child reads first, without its newline.
+        pass_fds: further descriptors to inherit.
+        stderr: a descriptor for its stderr; None is ours.
+
+    Raises:
+        OSError: no process could be made.
+    """
+    # The parent-death signal that a worker asks for follows the thread that made it, not the process.
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("children are spawned from the main thread only")
+    ours, theirs = socket.socketpair()
+    try:
+        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * len(line) + 65536)
+        if line and ours.send(line + b"\n") <= len(line):
+            raise OSError(errno.E2BIG, f"{name}: its settings are too long to hand over ({len(line)} bytes)")
+        # -P and the path: a folder of the user's named `workers` must not be taken for ours.
+        # An own process group: Ctrl-C in a terminal reaches the supervisor alone, which stops all in order.
+        # Its stdout is our stderr: only the command line itself writes results to stdout.
+        popen = subprocess.Popen(
+            [sys.executable, "-P", *arguments, "--fd", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.__stderr__ if stderr is None else stderr,
+            stderr=stderr,
+            env=child_environment(),
+            pass_fds=(theirs.fileno(), *pass_fds),
+            process_group=0,
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return Process(name, popen, ours)

@@ -1,0 +1,141 @@
+"""What settings may hold beyond their types: one table a section, a rule a key, and the rules between keys.
+
+A rule takes the value and returns None, or what is allowed in words that end an error line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from shm.layout import Geometry
+from workers.config import CHANNELS, VenueConfig
+
+Rule = Callable[[Any], str | None]
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+# The header holds names in 64 NUL-padded bytes; 48 leaves room for what is put around them in file names.
+NAME_LENGTH = 48
+SYMBOL = re.compile(r"[^\s/:]+/[^\s/:]+(:[^\s/:]+)?")
+SYMBOL_LENGTH = 63
+
+
+def check_name(value: str) -> str | None:
+    """Instance and feed names become parts of file names, separated by dots."""
+    if len(value) > NAME_LENGTH:
+        return f"expected at most {NAME_LENGTH} characters"
+    if not NAME.fullmatch(value):
+        return "expected letters a-z, digits, - and _ only, starting with a letter or digit"
+    return None
+
+
+def parse_listen(value: str) -> tuple[str, int] | None:
+    """``host:port`` or ``[v6]:port`` -> (host, port), else None."""
+    host, separator, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        return None
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        return None
+    return host, int(port)
+
+
+def _listen(value: str) -> str | None:
+    if value == "off" or parse_listen(value) is not None:
+        return None
+    return 'expected host:port with a port of 0 to 65535, such as "127.0.0.1:9464", or "off"'
+
+
+def _url(*schemes: str) -> Rule:
+    def rule(value: str) -> str | None:
+        try:
+            parts = urlsplit(value)
+            good = parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            good = False
+        return None if good else f"expected {' or '.join(f'{scheme}://host[:port]' for scheme in schemes)}"
+
+    return rule
+
+
+def _between(low: float, high: float, unit: str = "") -> Rule:
+    def rule(value: float) -> str | None:
+        return None if low <= value <= high else f"expected {low:g} to {high:g}{unit}"
+
+    return rule
+
+
+def _symbols(value: list[str]) -> str | None:
+    if not value:
+        return 'expected at least one symbol, such as "BTC/USDT"'
+    for symbol in value:
+        if not SYMBOL.fullmatch(symbol) or len(symbol.encode()) > SYMBOL_LENGTH:
+            return f'{symbol!r} is not a canonical symbol: expected BASE/QUOTE, such as "BTC/USDT"'
+    twice = sorted({symbol for symbol in value if value.count(symbol) > 1})
+    return f"{', '.join(twice)} named more than once" if twice else None
+
+
+def _channels(value: list[str]) -> str | None:
+    for channel in value:
+        if channel not in CHANNELS:
+            near = get_close_matches(channel, CHANNELS, n=1)
+            guess = f"did you mean {near[0]}? " if near else ""
+            return f"{channel!r} is not a channel: {guess}(allowed: {', '.join(CHANNELS)})"
+    if not value:
+        return f"expected at least one of {', '.join(CHANNELS)}"
+    return "a channel is named more than once" if len(set(value)) < len(value) else None
+
+
+def _cpu(value: int | str) -> str | None:
+    if (isinstance(value, int) and value >= 0) or value in ("auto", "none"):
+        return None
+    return 'expected "auto", "none" or a core number'
+
+
+ENGINE_RULES: dict[str, Rule] = {"instance": check_name, "listen": _listen}
+
+VENUE_RULES: dict[str, Rule] = {
+    "ws_url": _url("wss", "ws"),
+    "rest_url": _url("https", "http"),
+    "symbols": _symbols,
+    "channels": _channels,
+    "cpu": _cpu,
+    "stale_after": _between(0.1, 86_400, " seconds"),
+    "first_event_after": _between(0.1, 86_400, " seconds"),
+    # Beaten every 50 ms: a limit close to that would make every scheduling hiccup an outage.
+    "heartbeat_limit": _between(0.1, 10, " seconds"),
+    "snapshot_limit": _between(1, 50_000),
+    "audit_interval": _between(0, 86_400, " seconds"),
+    "weight_per_minute": _between(1, 1_000_000),
+    "connect_timeout": _between(0.1, 300, " seconds"),
+    "max_streams": _between(1, 100_000),
+    "max_frame": _between(4096, 1 << 30, " bytes"),
+    "reconnect_delay": _between(0, 3600, " seconds"),
+    "max_reconnect_delay": _between(0, 3600, " seconds"),
+    "ping_interval": _between(0.1, 3600, " seconds"),
+    "ping_timeout": _between(0.1, 3600, " seconds"),
+}
+
+
+def geometry(venue: VenueConfig) -> Geometry:
+    """The segment that a venue's keys ask for; raises ValueError when it cannot be."""
+    return Geometry(slots=venue.ring_slots, instruments=venue.max_instruments, depth=venue.depth)
+
+
+def check_venue(venue: VenueConfig) -> Iterator[tuple[str, str]]:
+    """Rules between keys: (the key to change, what is allowed)."""
+    try:
+        geometry(venue)
+    except ValueError as error:
+        word = str(error).split()[0]
+        yield {"slots": "ring_slots", "instruments": "max_instruments"}.get(word, "depth"), f"{error}"
+    if len(venue.symbols) > venue.max_instruments:
+        yield "max_instruments", f"expected at least {len(venue.symbols)}: there are that many symbols"
+    if venue.max_reconnect_delay < venue.reconnect_delay:
+        yield "max_reconnect_delay", f"expected at least reconnect_delay = {venue.reconnect_delay:g}"
+    if "book" in venue.channels and venue.snapshot_limit < venue.depth:
+        yield "snapshot_limit", f"expected at least depth = {venue.depth}: the snapshot must fill the window"

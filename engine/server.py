@@ -1,0 +1,117 @@
+"""The HTTP face, its own process: ``python -m engine.server --instance I --feeds a,b --socket N --fd N``.
+
+It reads shared memory like any reader; rendering many series takes tens of milliseconds of Python, which must
+not be taken from supervision. ``/metrics`` for Prometheus, ``/healthz`` (this process serves), ``/readyz``
+(every feed is LIVE, else 503 and which is not), ``/status`` (as `tickring status --json`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from engine import metrics, sample
+
+BEAT = 0.25  # s
+
+INDEX = """tickring
+/metrics  Prometheus
+/healthz  this process serves
+/readyz   every feed is LIVE
+/status   feeds as JSON
+"""
+
+
+def application(instance: str, feeds: list[str]) -> web.Application:
+    """The routes over one instance; `feeds` are those that must be LIVE for `/readyz`."""
+
+    def take() -> list[sample.FeedSample]:
+        return sample.take(instance, feeds)
+
+    async def index(_: web.Request) -> web.Response:
+        return web.Response(text=INDEX)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def readyz(_: web.Request) -> web.Response:
+        waiting = {one.name: why for one in take() if (why := sample.not_ready(one)) is not None}
+        return web.json_response({"ready": not waiting, "not_ready": waiting}, status=503 if waiting else 200)
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(sample.status_document(instance, take()))
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(body=metrics.render(take), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    app = web.Application()
+    app.add_routes(
+        [
+            web.get("/", index),
+            web.get("/healthz", healthz),
+            web.get("/readyz", readyz),
+            web.get("/status", status),
+            web.get("/metrics", exposition),
+        ]
+    )
+    return app
+
+
+async def serve(app: web.Application, listening: socket.socket, channel: socket.socket) -> None:
+    """Serve until SIGTERM or the end of `channel`, into which a byte goes every `BEAT` as our heartbeat."""
+    loop = asyncio.get_running_loop()
+    leave = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave.set)
+    channel.setblocking(False)
+
+    def ended() -> None:
+        try:
+            data = channel.recv(4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            loop.remove_reader(channel)
+            leave.set()
+
+    loop.add_reader(channel, ended)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.SockSite(runner, listening).start()
+    try:
+        while not leave.is_set():
+            with contextlib.suppress(OSError):  # a full channel means nobody looks: its end is noticed above
+                channel.send(b".")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(leave.wait(), BEAT)
+    finally:
+        await runner.cleanup()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The process's entry; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="engine.server", description=__doc__)
+    parser.add_argument("--instance", required=True)
+    parser.add_argument("--feeds", required=True, help="names, separated by commas")
+    parser.add_argument("--socket", required=True, type=int, help="a listening socket, inherited")
+    parser.add_argument(
+        "--fd", required=True, type=int, help="the supervisor's channel; its end is the order to leave"
+    )
+    given = parser.parse_args(arguments)
+    app = application(given.instance, [name for name in given.feeds.split(",") if name])
+    with socket.socket(fileno=given.socket) as listening, socket.socket(fileno=given.fd) as channel:
+        asyncio.run(serve(app, listening, channel))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

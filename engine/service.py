@@ -1,0 +1,238 @@
+"""The running engine: carries out what the supervisor decides, and tells it what happens.
+
+One event loop in the main thread: process exits through pidfds, signals, and a tick every 100 ms that looks
+at heartbeats. Nothing here decides: decisions are in `engine.supervisor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from engine import placement
+from engine.errors import EngineError
+from engine.memory import Memory
+from engine.process import Process, spawn
+from engine.rules import parse_listen
+from engine.settings import Settings
+from engine.supervisor import (
+    EXIT_CONFIG,
+    Action,
+    Alert,
+    Beat,
+    Event,
+    Exited,
+    Kill,
+    MarkDown,
+    Start,
+    StartFailed,
+    Stop,
+    Supervisor,
+    Terminate,
+    Tick,
+)
+from workers.config import WorkerConfig
+
+HTTP = "http"
+TICK = 0.1  # s
+WORKER = ("-m", "workers.worker")
+SERVER = ("-m", "engine.server")
+
+log = logging.getLogger("engine")
+
+
+class Engine:
+    """One instance: its workers, its HTTP face and the supervisor over them.
+
+    Args:
+        settings: the whole tree.
+        memory: shared memory.
+        worker: what follows the interpreter for a worker (tests give a dummy).
+        stderr: a descriptor for the children's stderr; None is ours.
+        on_event: called with every event, for tests and the demo.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        memory: Memory,
+        *,
+        worker: tuple[str, ...] = WORKER,
+        stderr: int | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.instance = settings.engine.instance
+        self.address: str | None = None
+        self.processes: dict[str, Process] = {}
+        self._memory = memory
+        self._worker = worker
+        self._stderr = stderr
+        self._on_event = on_event
+        self._venues = settings.enabled
+        self._cores: Mapping[str, int | None] = {}
+        self._socket: socket.socket | None = None
+        self._finished = asyncio.Event()
+        services = [] if settings.engine.listen == "off" else [HTTP]
+        self.machine = Supervisor(list(self._venues), services)
+
+    def __repr__(self) -> str:
+        return f"<Engine {self.instance} {self.machine!r}>"
+
+    async def run(self) -> None:
+        """Start everything, and return when everything has stopped (`stop()`, SIGTERM or SIGINT).
+
+        Raises:
+            EngineError: it cannot start; nothing was started.
+        """
+        if not self._venues:
+            raise EngineError("no venue is enabled: set enabled = true in one of the [venues.<name>] tables")
+        self._cores, warnings = placement.assign(
+            {name: venue.cpu for name, venue in self._venues.items()}, os.sched_getaffinity(0)
+        )
+        stale = self._memory.claim()
+        try:
+            self._socket = self._listen()
+            for name in stale:
+                log.info("removed the stale segment %s", name)
+            for warning in warnings:
+                log.warning("%s", warning)
+            await self._supervise()
+        finally:
+            self._memory.release()
+            if self._socket is not None:
+                self._socket.close()
+        log.info("stopped", extra={"instance": self.instance})
+
+    def stop(self) -> None:
+        """Order everything to stop; a second order kills what is left."""
+        self._handle(Stop())
+
+    async def _supervise(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            log.info(
+                "started: %s",
+                ", ".join(self._venues),
+                extra={"instance": self.instance, "pid": os.getpid(), "address": self.address},
+            )
+            self._carry_out(self.machine.start(time.monotonic()))
+            while not self._finished.is_set():
+                self._look()
+                try:
+                    due = self.machine.wake_after(time.monotonic())
+                    await asyncio.wait_for(self._finished.wait(), TICK if due is None else min(TICK, due))
+                except TimeoutError:
+                    self._handle(Tick())
+        finally:
+            for process in self.processes.values():  # only after an error of our own
+                process.send(signal.SIGKILL)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _look(self) -> None:
+        """Report the heartbeats that shared memory shows."""
+        for name, process in list(self.processes.items()):
+            if name in self._venues:
+                age = self._memory.heartbeat_age(name, process.pid)
+                if age is not None:
+                    self._handle(Beat(name, age))
+
+    def _handle(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
+        self._carry_out(self.machine.handle(event, time.monotonic()))
+        if self.machine.finished:
+            self._finished.set()
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case MarkDown(name):
+                    self._memory.mark_down(name)
+                case Start(name, restart):
+                    self._start(name, restart)
+                case Terminate(name):
+                    self.processes[name].send(signal.SIGTERM)
+                case Kill(name):
+                    self.processes[name].send(signal.SIGKILL)
+                case Alert(name, level, text):
+                    log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text, extra={"feed": name})
+
+    def _start(self, name: str, restart: int) -> None:
+        try:
+            process = self._spawn_http() if name == HTTP else self._spawn_worker(name)
+        except OSError as error:
+            # Not from inside the machine's own turn: it has yet to finish this one.
+            failed = StartFailed(name, error.strerror or str(error))
+            asyncio.get_running_loop().call_soon(self._handle, failed)
+            return
+        self.processes[name] = process
+        process.watch(
+            asyncio.get_running_loop(),
+            on_exit=lambda code: self._exited(name, code),
+            on_beat=lambda: self._handle(Beat(name, 0.0)),
+        )
+        log.info(
+            "worker started" if name != HTTP else "HTTP face started",
+            extra={
+                "feed": name,
+                "pid": process.pid,
+                "cpu": self._cores.get(name),
+                "restarts": restart or None,
+            },
+        )
+
+    def _exited(self, name: str, code: int) -> None:
+        del self.processes[name]
+        self._handle(Exited(name, code))
+
+    def _spawn_worker(self, name: str) -> Process:
+        config = WorkerConfig(
+            instance=self.instance,
+            feed=name,
+            venue=self._venues[name],
+            cpu=self._cores[name],
+            parent_pid=os.getpid(),
+        )
+        return spawn(name, self._worker, msgspec.json.encode(config), stderr=self._stderr)
+
+    def _spawn_http(self) -> Process:
+        assert self._socket is not None
+        fd = self._socket.fileno()
+        arguments = [*SERVER, "--instance", self.instance, "--feeds", ",".join(self._venues)]
+        return spawn(HTTP, [*arguments, "--socket", str(fd)], pass_fds=(fd,), stderr=self._stderr)
+
+    def _listen(self) -> socket.socket | None:
+        """The HTTP face's socket is made here and handed down: a port that is taken is an error at the start,
+        and a restart of the face keeps its port."""
+        where = parse_listen(self.settings.engine.listen)
+        if where is None:
+            return None
+        try:
+            made = socket.create_server(where, family=socket.AF_INET6 if ":" in where[0] else socket.AF_INET)
+        except OSError as error:
+            raise EngineError(
+                f"engine.listen = {self.settings.engine.listen}: {error.strerror or error}; "
+                'choose another port, port 0 for a free one, or "off"'
+            ) from error
+        host, port = made.getsockname()[:2]
+        self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return made
+
+
+def run(engine: Engine) -> None:
+    """Run to the end on a fresh event loop in this, the main, thread."""
+    asyncio.run(engine.run())
+
+
+__all__ = ["EXIT_CONFIG", "HTTP", "Engine", "run"]

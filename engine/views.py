@@ -1,0 +1,184 @@
+"""Books and ring records as the command line shows them: stable JSON objects, and text for people.
+
+Numbers are exact: decimal strings made from the fixed-point integers, without trailing zeros or an exponent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from shm.layout import NO_INSTRUMENT, Flag, Kind, Reason, Scope, State
+
+
+class Scales(Protocol):
+    """What is needed of an instrument to write its numbers."""
+
+    @property
+    def symbol(self) -> str: ...
+    @property
+    def price_exp(self) -> int: ...
+    @property
+    def size_exp(self) -> int: ...
+
+
+def plain(mantissa: int, exponent: int) -> str:
+    """``mantissa * 10**-exponent`` as a plain decimal.
+
+    >>> plain(35270000, 8), plain(9602, 0), plain(-5, 3), plain(12, -2)
+    ('0.3527', '9602', '-0.005', '1200')
+    """
+    if exponent <= 0:
+        return str(mantissa * 10**-exponent)
+    sign = "-" if mantissa < 0 else ""
+    whole, part = divmod(abs(mantissa), 10**exponent)
+    decimals = f"{part:0{exponent}d}".rstrip("0")
+    return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+
+
+def book_document(feed: str, instrument: Scales, book: Any) -> dict[str, object]:
+    """The stable JSON of `tickring book`."""
+    bids, asks = book.exact
+
+    def levels(side: Iterable[Iterable[int]]) -> list[list[str]]:
+        return [
+            [plain(int(price), instrument.price_exp), plain(int(size), instrument.size_exp)]
+            for price, size in side
+        ]
+
+    return {
+        "feed": feed,
+        "symbol": instrument.symbol,
+        "state": State(book.state).name,
+        "update_id": int(book.update_id),
+        "ts_event": int(book.ts_event),
+        "ts_recv": int(book.ts_recv),
+        "bids": levels(bids),
+        "asks": levels(asks),
+    }
+
+
+def book_text(document: Mapping[str, Any]) -> str:
+    """Two columns, best first."""
+    lines = [f"{document['feed']} {document['symbol']} {document['state']} update {document['update_id']}"]
+    lines.append(f"{'bid size':>18} {'bid':>16} | {'ask':<16} {'ask size':<18}")
+    bids, asks = document["bids"], document["asks"]
+    for row in range(max(len(bids), len(asks))):
+        bid = bids[row] if row < len(bids) else ("", "")
+        ask = asks[row] if row < len(asks) else ("", "")
+        lines.append(f"{bid[1]:>18} {bid[0]:>16} | {ask[0]:<16} {ask[1]:<18}".rstrip())
+    return "\n".join(lines)
+
+
+def record_document(record: Any, instruments: Mapping[int, Scales]) -> dict[str, object]:
+    """One ring record as the stable JSON of `tickring tail`: ``seq, kind, symbol, ts_event, ts_recv`` and
+    what its kind carries. An instrument that is not known (it was added a moment ago) gives its raw words."""
+    kind, flags, index = int(record["kind"]), Flag(int(record["flags"])), int(record["instrument"])
+    words = [int(word) for word in record["words"]]
+    instrument = instruments.get(index)
+    document: dict[str, object] = {
+        "seq": int(record["seq"]),
+        "kind": Kind(kind).name if kind in Kind._value2member_map_ else kind,
+        "symbol": instrument.symbol if instrument is not None else None,
+        "ts_event": int(record["ts_event"]),
+        "ts_recv": int(record["ts_recv"]),
+    }
+    if kind == Kind.STATUS:
+        return document | _status(int(record["aux"]), words)
+    if instrument is None:
+        if index != NO_INSTRUMENT:
+            document["instrument"] = index
+        return document | {"words": words}
+    return document | _payload(kind, flags, int(record["aux"]), words, instrument)
+
+
+def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Scales) -> dict[str, object]:
+    def price(word: int) -> str:
+        return plain(word, instrument.price_exp)
+
+    def size(word: int) -> str:
+        return plain(word, instrument.size_exp)
+
+    match kind:
+        case Kind.TOP:
+            bid, ask = Flag.NO_BID not in flags, Flag.NO_ASK not in flags
+            return {
+                "bid": price(words[0]) if bid else None,
+                "bid_size": size(words[1]) if bid else None,
+                "ask": price(words[2]) if ask else None,
+                "ask_size": size(words[3]) if ask else None,
+            }
+        case Kind.TRADE:
+            return {
+                "side": "sell" if Flag.SELL in flags else "buy",
+                "price": price(words[0]),
+                "size": size(words[1]),
+                "id": words[2],
+            }
+        case Kind.LEVEL:
+            return {
+                "side": "ask" if Flag.ASK in flags else "bid",
+                "price": price(words[0]),
+                "size": size(words[1]),
+                "update_id": words[2],
+                "first": Flag.FIRST in flags,
+                "last": Flag.LAST in flags,
+            }
+        case Kind.TICKER if aux == 0:
+            return {"part": 0} | dict(zip(("last", "open", "high", "low"), map(price, words), strict=True))
+        case Kind.CLEAR:
+            return {"first": Flag.FIRST in flags, "last": Flag.LAST in flags}
+        case _:
+            return {"part": aux, "words": words}
+
+
+def _status(scope: int, words: list[int]) -> dict[str, object]:
+    state, reason, epoch, _ = words
+    return {
+        "scope": Scope(scope).name if scope in Scope._value2member_map_ else scope,
+        "state": State(state).name if state in State._value2member_map_ else state,
+        "reason": Reason(reason).name if reason in Reason._value2member_map_ else reason,
+        "epoch": epoch,
+    }
+
+
+def record_text(document: Mapping[str, Any]) -> str:
+    """One line for people: sequence, kind, symbol and what the kind carries."""
+    rest = {
+        key: value
+        for key, value in document.items()
+        if key not in ("seq", "kind", "symbol", "ts_event", "ts_recv")
+    }
+    words = " ".join(f"{key}={value}" for key, value in rest.items())
+    return f"{document['seq']:>10} {document['kind']:<6} {document['symbol'] or '-':<12} {words}"
+
+
+def status_text(document: Mapping[str, Any]) -> str:
+    """One row a feed."""
+    rows = [
+        ("FEED", "STATE", "GENERATION", "EPOCH", "PID", "HEARTBEAT", "MESSAGES", "INSTRUMENTS", "RESTARTS")
+    ]
+    for feed in document["feeds"]:
+        if "problem" in feed:
+            rows.append((feed["name"], feed["problem"], *[""] * 7))
+            continue
+        age = feed["heartbeat_age_ms"]
+        rows.append(
+            (
+                feed["name"],
+                feed["state"],
+                str(feed["generation"]),
+                str(feed["epoch"]),
+                str(feed["pid"]),
+                "-" if age is None else f"{age:.0f} ms",
+                str(feed["messages"]),
+                str(feed["instruments"]),
+                str(feed["restarts"]),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows if row[2]) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(lines)
