@@ -1,0 +1,92 @@
+"""``tickring sim``: the simulated venue as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvloop
+
+from workers.sim.binance_spot import DEFAULT_SYMBOLS
+from workers.sim.capture import CaptureError
+from workers.sim.venue import SimError, SimVenue
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'max' nor a number above 0")
+    return speed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tickring sim",
+        description="Serve a simulated venue on loopback until SIGTERM or SIGINT. Prints one JSON line.",
+    )
+    parser.add_argument("feed", help="the venue to simulate: binance_spot")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--capture", type=Path, help="replay this capture (v1, .gz, .zst or plain)")
+    mode.add_argument("--synthetic", action="store_true", help="a seeded market (the default)")
+    parser.add_argument("--port", type=int, default=0, help="WebSocket port; 0 picks a free one")
+    parser.add_argument("--rest-port", type=int, default=0, help="REST port; 0 picks a free one")
+    parser.add_argument("--speed", type=_speed, default=1.0, metavar="max|N", help="replay speed")
+    parser.add_argument(
+        "--symbols", default=",".join(DEFAULT_SYMBOLS), help="synthetic: canonical symbols, comma-separated"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="synthetic: same seed, same market")
+    parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions/s and symbol")
+    return parser
+
+
+async def serve(venue: SimVenue) -> None:
+    """Serve until SIGTERM or SIGINT; the JSON line goes to standard output when both ports listen."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with venue:
+        print(json.dumps({"ws_url": venue.ws_url, "rest_url": venue.rest_url}), flush=True)
+        await stop.wait()
+
+
+async def _run(options: argparse.Namespace) -> None:
+    await serve(
+        SimVenue(
+            options.feed,
+            capture=options.capture,
+            speed=options.speed,
+            symbols=[symbol.strip() for symbol in options.symbols.split(",")],
+            seed=options.seed,
+            rate=options.rate,
+            port=options.port,
+            rest_port=options.rest_port,
+        )
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code: 0 stopped by a signal, 1 a port is taken, 2 a wrong request."""
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    try:
+        uvloop.run(_run(options))
+    except (SimError, CaptureError) as error:
+        print(f"tickring sim: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"tickring sim: cannot listen: {error}; choose another --port", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,196 @@
+"""Faults on command: what a venue, a proxy or a network does on its bad days.
+
+Each order is one `Fault`; it is used up after `count` uses (None: until cleared). Orders about frames
+match a stream by shell pattern and are taken in the order in which they were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+
+import msgspec
+
+FRAME = ("drop", "duplicate", "reorder", "delay", "malformed", "oversized", "crossed", "silent", "gap")
+CONNECTION = ("half_open", "reset", "shutdown")
+"""Strike at once, at every connection that is open."""
+TEAR = ("reset_frame", "reset_handshake")
+REST = ("rest", "stale_snapshot")
+KINDS = FRAME + CONNECTION + TEAR + REST
+
+
+class FaultError(ValueError):
+    """An order that makes no sense; the message says what is allowed."""
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One order.
+
+    Attributes:
+        kind: one of `KINDS`.
+        stream: shell pattern of stream names (``btcusdt@*``); empty is every stream.
+        symbol: shorthand for every stream of one symbol, in the venue's or the canonical spelling.
+        count: uses before it is gone; None is until cleared.
+        after: matching uses to let pass first.
+        seconds: how long `delay` holds a frame.
+        size: bytes of an `oversized` message.
+        status: HTTP status of a `rest` fault.
+        path: shell pattern of the REST paths that `rest` hits.
+        retry_after: seconds in the ``Retry-After`` header; 0 leaves it out.
+        id: given by the venue.
+    """
+
+    kind: str
+    stream: str = ""
+    symbol: str = ""
+    count: int | None = 1
+    after: int = 0
+    seconds: float = 0.1
+    size: int = 8_388_608
+    status: int = 503
+    path: str = "*"
+    retry_after: int = 0
+    id: int = 0
+
+    def matches(self, stream: str) -> bool:
+        """Whether the order is about this stream."""
+        if self.symbol and stream.split("@", 1)[0] != _plain(self.symbol):
+            return False
+        return not self.stream or fnmatchcase(stream, self.stream)
+
+
+def _plain(symbol: str) -> str:
+    return symbol.replace("/", "").lower()
+
+
+class Faults:
+    """The orders in force. `active` is False when there are none, so the clean path pays one test."""
+
+    def __init__(self) -> None:
+        self._orders: list[Fault] = []
+        self._next = 1
+        self.used: dict[str, int] = {}
+        self.strike: Callable[[str], None] = lambda kind: None
+
+    def __repr__(self) -> str:
+        return f"<Faults {[order.kind for order in self._orders]} used={self.used}>"
+
+    @property
+    def active(self) -> bool:
+        """Whether any order waits."""
+        return bool(self._orders)
+
+    @property
+    def orders(self) -> list[Fault]:
+        """The orders in force (a copy)."""
+        return list(self._orders)
+
+    def add(self, fault: Fault) -> Fault:
+        """Give an order.
+
+        Raises:
+            FaultError: unknown kind or a count below 1.
+        """
+        if fault.kind not in KINDS:
+            raise FaultError(f"unknown fault {fault.kind!r}; allowed: {', '.join(KINDS)}")
+        if fault.count is not None and fault.count < 1:
+            raise FaultError(f"count must be at least 1, not {fault.count}")
+        fault.id, self._next = self._next, self._next + 1
+        if fault.kind in CONNECTION:
+            self.used[fault.kind] = self.used.get(fault.kind, 0) + 1
+            self.strike(fault.kind)
+        else:
+            self._orders.append(fault)
+        return fault
+
+    def clear(self) -> None:
+        """Forget every order."""
+        self._orders.clear()
+
+    def take(self, kinds: tuple[str, ...], stream: str = "", path: str = "") -> Fault | None:
+        """Use up one matching order; None when nothing matches."""
+        for order in self._orders:
+            if order.kind not in kinds or (path and not fnmatchcase(path, order.path)):
+                continue
+            if stream and not order.matches(stream):
+                continue
+            if order.after > 0:
+                order.after -= 1
+                continue
+            self.used[order.kind] = self.used.get(order.kind, 0) + 1
+            if order.count is not None:
+                order.count -= 1
+                if order.count == 0:
+                    self._orders.remove(order)
+            return order
+        return None
+
+    # One method a fault: the face that in-process tests use; `count` and `after` as in `Fault`.
+
+    def drop(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """Frames never arrive."""
+        return self.add(Fault("drop", stream, symbol, count, after))
+
+    def duplicate(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """Frames arrive twice."""
+        return self.add(Fault("duplicate", stream, symbol, count, after))
+
+    def reorder(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """A frame arrives after the next one of its stream."""
+        return self.add(Fault("reorder", stream, symbol, count, after))
+
+    def delay(
+        self, seconds: float, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0
+    ) -> Fault:
+        """Frames arrive late (and so behind younger ones)."""
+        return self.add(Fault("delay", stream, symbol, count, after, seconds))
+
+    def malformed(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """Frames whose JSON stops half way."""
+        return self.add(Fault("malformed", stream, symbol, count, after))
+
+    def oversized(
+        self, size: int = 8_388_608, stream: str = "", symbol: str = "", count: int | None = 1
+    ) -> Fault:
+        """A message of `size` bytes goes before a frame."""
+        return self.add(Fault("oversized", stream, symbol, count, size=size))
+
+    def crossed(self, symbol: str = "", count: int | None = 1) -> Fault:
+        """A depth update leaves the book's bid above its ask."""
+        return self.add(Fault("crossed", "*@depth*", symbol, count))
+
+    def gap(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """Depth updates of one symbol are lost: the next one's first id does not follow."""
+        return self.add(Fault("gap", "*@depth*", symbol, count, after))
+
+    def silent(self, symbol: str = "", stream: str = "") -> Fault:
+        """Nothing of it is sent until the orders are cleared; subscriptions are acknowledged."""
+        return self.add(Fault("silent", stream, symbol, None))
+
+    def half_open(self) -> Fault:
+        """Every connection open now goes deaf and dumb; the sockets stay."""
+        return self.add(Fault("half_open"))
+
+    def reset(self) -> Fault:
+        """RST on every connection open now."""
+        return self.add(Fault("reset"))
+
+    def reset_frame(self, stream: str = "", count: int | None = 1) -> Fault:
+        """RST in the middle of the next matching frame, on every connection that gets it."""
+        return self.add(Fault("reset_frame", stream, "", count))
+
+    def reset_handshake(self, count: int | None = 1) -> Fault:
+        """RST in the middle of the upgrade's answer."""
+        return self.add(Fault("reset_handshake", count=count))
+
+    def shutdown(self) -> Fault:
+        """The planned disconnect: a `serverShutdown` event, then the close, on connections open now."""
+        return self.add(Fault("shutdown"))
+
+    def rest(self, status: int = 503, path: str = "*", count: int | None = 1, retry_after: int = 0) -> Fault:
+        """REST answers with this status (429 and 418 with the venue's own words)."""
+        return self.add(Fault("rest", count=count, status=status, path=path, retry_after=retry_after))
+
+    def stale_snapshot(self, symbol: str = "", count: int | None = 1) -> Fault:
+        """Depth answers with a state older than anything that streams since."""
+        return self.add(Fault("stale_snapshot", "", symbol, count))

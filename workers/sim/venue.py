@@ -1,0 +1,230 @@
+"""`SimVenue`: the simulated venue as one object, for tests, benchmarks, the demo and the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import msgspec
+from aiohttp import web
+
+from workers.sim import capture as captures
+from workers.sim.binance_spot import DEFAULT_SYMBOLS, LISTINGS, SpotWords
+from workers.sim.binance_spot_rest import ReplayFacts, SpotRest, SyntheticFacts
+from workers.sim.book import Depth
+from workers.sim.faults import Fault, FaultError, Faults
+from workers.sim.hub import Hub, Rules
+from workers.sim.limits import Budget
+from workers.sim.replay import Replay
+from workers.sim.synthetic import Synthetic
+from workers.sim.transport import Peer, encode
+
+FEEDS = ("binance_spot",)
+TICK = 0.05
+"""Seconds between looks at pings and ages."""
+
+
+class SimError(ValueError):
+    """The venue cannot be set up as asked; the message says what is allowed."""
+
+
+class SimVenue:
+    """Binance spot on loopback. ``async with SimVenue() as venue: venue.ws_url, venue.rest_url``.
+
+    WebSocket and REST listen on two ports of their own: streams are written by our own transport (for
+    batched writes and for faults inside a frame), REST by aiohttp.
+
+    Args:
+        feed: one of `FEEDS`.
+        capture: replay this file (or these rows); None is the synthetic market.
+        speed: replay: times faster than recorded, None is as fast as the sockets take it.
+        settle: replay: seconds to wait for further subscriptions before the first frame.
+        symbols: synthetic: canonical symbols out of `LISTINGS`.
+        seed: synthetic: the same seed gives the same market.
+        rate: synthetic: actions per second and symbol; 0 stands still until `market.step` is called.
+        levels: synthetic: price levels a side.
+        rules: what is allowed on a connection.
+        budget: REST weight a minute, of the process as a whole.
+        port, rest_port: 0 picks a free one.
+        clock: monotonic seconds, for rules and budget.
+        wall_ns: the venue's wall clock.
+
+    Raises:
+        SimError: an unknown feed or symbol.
+        CaptureError: an unreadable capture.
+    """
+
+    def __init__(
+        self,
+        feed: str = "binance_spot",
+        *,
+        capture: Path | str | Iterable[captures.Row] | None = None,
+        speed: float | None = 1.0,
+        settle: float = 0.3,
+        symbols: Sequence[str] = DEFAULT_SYMBOLS,
+        seed: int = 1,
+        rate: float = 100.0,
+        levels: int = 200,
+        rules: Rules | None = None,
+        budget: int = 6000,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        rest_port: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if feed not in FEEDS:
+            raise SimError(f"unknown feed {feed!r}; the simulated venue speaks: {', '.join(FEEDS)}")
+        self.feed = feed
+        self.faults = Faults()
+        self.rules = rules or Rules()
+        self._address = (host, port, rest_port)
+        words = SpotWords(self._top_ask)
+        self.hub = words.hub = Hub(words, self.rules, self.faults, clock)
+        self.market: Synthetic | None = None
+        self.replay: Replay | None = None
+        if capture is None:
+            listings = [_listing(symbol) for symbol in symbols]
+            self.market = Synthetic(listings, seed, rate, levels, self.hub, wall_ns)
+            self.hub.source = self.market
+            self.rest = SpotRest(SyntheticFacts(self.market), self.faults, Budget(clock, budget), wall_ns)
+        else:
+            rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture
+            self.replay = Replay(rows, words, self.hub, speed, settle)
+            self.hub.source = self.replay
+            self.rest = SpotRest(ReplayFacts(self.replay), self.faults, Budget(clock, budget), wall_ns)
+        self._server: asyncio.Server | None = None
+        self._runner: web.AppRunner | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self.ws_url = self.rest_url = ""
+
+    def __repr__(self) -> str:
+        return f"<SimVenue {self.feed} {self.market or self.replay} ws={self.ws_url} rest={self.rest_url}>"
+
+    async def __aenter__(self) -> SimVenue:
+        host, port, rest_port = self._address
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Peer(self.hub), host, port)
+        app = web.Application()
+        app.router.add_route("POST", "/sim/faults", self._post_fault)
+        app.router.add_route("DELETE", "/sim/faults", self._clear_faults)
+        app.router.add_route("GET", "/sim/state", self._get_state)
+        app.router.add_route("*", "/{path:.*}", self._get_rest)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, rest_port, shutdown_timeout=0.5)
+        await site.start()
+        self.ws_url = f"ws://{host}:{self._server.sockets[0].getsockname()[1]}"
+        self.rest_url = f"http://{host}:{self._runner.addresses[0][1]}"
+        source = self.market or self.replay
+        if source is not None and (self.market is None or self.market.rate > 0):
+            self._tasks.append(asyncio.create_task(source.run()))
+        self._tasks.append(asyncio.create_task(self._ticks()))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        if self._server is not None:
+            self._server.close()
+        self.hub.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _ticks(self) -> None:
+        while True:
+            await asyncio.sleep(TICK)
+            self.hub.tick()
+
+    # -- for tests and benchmarks -------------------------------------------------------------------
+
+    def book(self, symbol: str) -> Depth:
+        """The oracle: the full book now. Canonical (``BTC/USDT``) or venue symbol.
+
+        Raises:
+            KeyError: unknown symbol.
+        """
+        source = self.market or self.replay
+        assert source is not None
+        return source.depth(symbol.replace("/", ""))
+
+    def state(self) -> dict[str, object]:
+        """Counters and positions, as ``GET /sim/state`` gives them."""
+        replay = self.replay
+        return {
+            "feed": self.feed,
+            "mode": "synthetic" if replay is None else "replay",
+            "connections": len(self.hub.peers),
+            "subscriptions": sum(len(peer.streams) for peer in self.hub.peers),
+            "counters": dict(self.hub.counters),
+            "rest": dict(self.rest.counters),
+            "faults": [msgspec.to_builtins(order) for order in self.faults.orders],
+            "faults_used": dict(self.faults.used),
+            "position": 0 if replay is None else replay.position,
+            "frames": 0 if replay is None else len(replay.frames),
+            "ended": replay is not None and replay.ended.is_set(),
+        }
+
+    async def blast(self, payloads: Sequence[bytes], times: int, batch: int = 256) -> int:
+        """Benchmarks: send prepared payloads, as they stand, to every connection, `times` times over.
+
+        Frames are encoded once and written `batch` at a time, as fast as the sockets take them.
+
+        Returns:
+            Messages sent to each connection.
+        """
+        chunks = [
+            b"".join(encode(payload) for payload in payloads[start : start + batch])
+            for start in range(0, len(payloads), batch)
+        ]
+        for _ in range(times):
+            for chunk in chunks:
+                for peer in tuple(self.hub.peers):
+                    peer.queue(chunk)
+                    peer.flush()
+                await self.hub.drained()
+                await asyncio.sleep(0)
+        return times * len(payloads)
+
+    def _top_ask(self, venue_symbol: str) -> str:
+        return self.book(venue_symbol).asks[0][0]
+
+    # -- HTTP ---------------------------------------------------------------------------------------
+
+    async def _get_rest(self, request: web.Request) -> web.Response:
+        answer = self.rest.handle(request.method, request.path, request.query)
+        kind = "text/html" if answer.body.startswith(b"<") else "application/json"
+        return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type=kind)
+
+    async def _post_fault(self, request: web.Request) -> web.Response:
+        try:
+            fault = self.faults.add(msgspec.json.decode(await request.read(), type=Fault))
+        except (msgspec.MsgspecError, FaultError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        return web.json_response({"id": fault.id})
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self.faults.clear()
+        return web.json_response({})
+
+    async def _get_state(self, request: web.Request) -> web.Response:
+        return web.json_response(self.state())
+
+
+def _listing(symbol: str):  # type: ignore[no-untyped-def]
+    try:
+        return LISTINGS[symbol]
+    except KeyError:
+        raise SimError(
+            f"unknown symbol {symbol!r}; the synthetic market lists: {', '.join(LISTINGS)}"
+        ) from None
+
+
+Serve = Callable[[SimVenue], Awaitable[None]]
