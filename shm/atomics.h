@@ -95,18 +95,18 @@ static inline void tr_poke(tr_word *word, uint64_t value)
 /* Single-writer counters: no read-modify-write is needed, the reader sees old or new, never a torn word. */
 static inline void tr_add(tr_word *word, uint64_t n) { tr_poke(word, tr_peek(word) + n); }
 
-/* A point between two accesses, named after the access just made. Nothing in the product; the step tests
- * stop there, look at the memory and let the other side run (tests/stress/steps.c). */
+/* A point between two accesses, named after the store just made or the load about to be made. Nothing in the
+ * product; the step tests stop there, look at the memory and let the other side run (tests/stress/steps.c). */
 #ifndef TR_STEP
 #define TR_STEP(label) ((void)0)
 #endif
 
 #if defined(TR_MUTANT_PLAIN_PAYLOAD) /* control for ThreadSanitizer: plain words are a data race */
 #define TR_PAYLOAD_STORE(label, word, value) (*(uint64_t *)(word) = (value), TR_STEP(label))
-#define TR_PAYLOAD_LOAD(word) (*(const uint64_t *)(word))
+#define TR_PAYLOAD_LOAD(label, word) (TR_STEP(label), *(const uint64_t *)(word))
 #else
 #define TR_PAYLOAD_STORE(label, word, value) (tr_poke((word), (value)), TR_STEP(label))
-#define TR_PAYLOAD_LOAD(word) tr_peek(word)
+#define TR_PAYLOAD_LOAD(label, word) (TR_STEP(label), tr_peek(word))
 #endif
 
 static inline void tr_pause(void)
@@ -198,42 +198,42 @@ static inline int tr_ring_read(const tr_slot *slots, uint64_t mask, const tr_wor
 {
     const tr_slot *slot = &slots[next & mask];
     /* R1, pairs with W4: a whole sequence brings its whole payload. */
-    uint64_t seq = tr_load(&slot->seq);
     TR_STEP(R1);
+    uint64_t seq = tr_load(&slot->seq);
     if (seq == 0) {
 #if defined(TR_MUTANT_ZERO_IS_LAPPED)
         return TR_LAPPED;
 #endif
         /* R5, pairs with W5: an invalidated slot is either the record to come or the one that overwrites
          * ours; the head tells which, as never more than half of the ring is written between two heads. */
-        if (tr_load(head) < next) return TR_EMPTY;
         TR_STEP(R5);
+        if (tr_load(head) < next) return TR_EMPTY;
 #if defined(TR_MUTANT_NO_SECOND_LOOK)
         return TR_LAPPED;
 #endif
         /* R6, pairs with W4 through R5: our record was written whole before this head. It may be that it was
          * being written at R1 and whole by R5: then it is here, and no loss may be reported. */
-        seq = tr_load(&slot->seq);
         TR_STEP(R6);
+        seq = tr_load(&slot->seq);
         if (seq == 0) return TR_LAPPED;
     }
     if (seq == next) {
         /* R2: the copy, relaxed words. */
         out->seq = seq;
-        out->ts_event = (int64_t)TR_PAYLOAD_LOAD(&slot->words[0]);
-        out->ts_recv = (int64_t)TR_PAYLOAD_LOAD(&slot->words[1]);
-        out->meta = TR_PAYLOAD_LOAD(&slot->words[2]);
-        out->words[0] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[3]);
-        out->words[1] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[4]);
-        out->words[2] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[5]);
-        out->words[3] = (int64_t)TR_PAYLOAD_LOAD(&slot->words[6]);
-        TR_STEP(R2);
+        out->ts_event = (int64_t)TR_PAYLOAD_LOAD(R2, &slot->words[0]);
+        out->ts_recv = (int64_t)TR_PAYLOAD_LOAD(R2, &slot->words[1]);
+        out->meta = TR_PAYLOAD_LOAD(R2, &slot->words[2]);
+        out->words[0] = (int64_t)TR_PAYLOAD_LOAD(R2, &slot->words[3]);
+        out->words[1] = (int64_t)TR_PAYLOAD_LOAD(R2, &slot->words[4]);
+        out->words[2] = (int64_t)TR_PAYLOAD_LOAD(R2, &slot->words[5]);
+        out->words[3] = (int64_t)TR_PAYLOAD_LOAD(R2, &slot->words[6]);
 #if defined(TR_MUTANT_NO_RECHECK)
         return TR_GOT;
 #endif
         /* R3, pairs with W2: had R2 seen a newer word, R4 would see its invalidation. */
         atomic_thread_fence(memory_order_acquire);
         /* R4: still the same record? If not, it was there and is overwritten. */
+        TR_STEP(R4);
         return tr_peek(&slot->seq) == next ? TR_GOT : TR_LAPPED;
     }
     return seq > next ? TR_LAPPED : TR_EMPTY;
@@ -310,12 +310,11 @@ static inline int tr_cell_read(const tr_word *cell, size_t count, uint64_t *out)
 {
     for (int attempt = 0; attempt < TR_CELL_TRIES; attempt++) {
         /* D1, pairs with C4. */
-        uint64_t seq = tr_load(&cell[0]);
         TR_STEP(D1);
+        uint64_t seq = tr_load(&cell[0]);
         if (!(seq & 1)) {
             /* D2: the copy, relaxed words. */
-            for (size_t i = 1; i < count; i++) out[i] = TR_PAYLOAD_LOAD(&cell[i]);
-            TR_STEP(D2);
+            for (size_t i = 1; i < count; i++) out[i] = TR_PAYLOAD_LOAD(D2, &cell[i]);
 #if defined(TR_MUTANT_NO_CELL_RECHECK)
             out[0] = seq;
             return 1;
@@ -323,6 +322,7 @@ static inline int tr_cell_read(const tr_word *cell, size_t count, uint64_t *out)
             /* D3, pairs with C2. */
             atomic_thread_fence(memory_order_acquire);
             /* D4: still the same content? */
+            TR_STEP(D4);
             if (tr_peek(&cell[0]) == seq) {
                 out[0] = seq;
                 return 1;
@@ -368,11 +368,20 @@ static inline void tr_beat(char *base, int64_t now, int64_t wall_offset)
 static inline int tr_effective(const char *base, int cell_state, uint64_t cell_epoch, int64_t now)
 {
     /* L1, pairs with T5: the heartbeat first: a fresh one brings its writer's epoch with it. */
+    TR_STEP(L1);
     int64_t heartbeat = (int64_t)tr_load(tr_at_const(base, TR_H_HEARTBEAT));
     int64_t limit = (int64_t)tr_peek(tr_at_const(base, TR_H_HEARTBEAT_LIMIT));
+#if !defined(TR_MUTANT_NO_HEARTBEAT)
     if (now - heartbeat > limit) return TR_DOWN;
+#else
+    (void)now;
+    (void)heartbeat;
+    (void)limit;
+#endif
     /* L2: the state next; DOWN outranks everything that the cells say. */
+    TR_STEP(L2);
     if (tr_load(tr_at_const(base, TR_H_STATE)) == TR_DOWN) return TR_DOWN;
+    TR_STEP(L3);
 #if !defined(TR_MUTANT_NO_EPOCH_CHECK)
     /* L3, pairs with T1: a cell of a dead epoch is being rebuilt, whatever it says. */
     if (tr_peek(tr_at_const(base, TR_H_EPOCH)) != cell_epoch)
@@ -453,11 +462,12 @@ static inline int tr_ring_wait(const tr_word *head, tr_half *armed, uint64_t see
         }
         struct timespec limit = {left / 1000000000, left % 1000000000};
         atomic_store_explicit(armed, 1, memory_order_relaxed); /* A1 */
+        TR_STEP(A1);
         /* A2, pairs with W6. */
         atomic_thread_fence(memory_order_seq_cst);
         /* A3: re-check, now that the writer can see us. */
         if (tr_load(head) != seen) return 1;
-        TR_STEP(A3);
+        TR_STEP(A4);
         /* A4: sleeps only while the low half of head is still `seen`; works on a read-only mapping. */
         long answer = tr_futex((const tr_half *)head, FUTEX_WAIT, (uint32_t)seen, &limit);
         if (tr_load(head) != seen) return 1;
