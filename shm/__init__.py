@@ -1,0 +1,70 @@
+"""tickring's shared memory: exact market data, read in nanoseconds, by any process.
+
+All that a reader needs is on this page; it depends on NumPy and nothing else of the project::
+
+    import shm
+
+    feed = shm.attach("binance_spot", wait=5.0)
+    top = feed.top("BTC/USDT")                  # raises Stale unless LIVE
+    print(top.bid, top.ask, top.age)
+
+    cursor = feed.cursor()                      # from now on
+    while True:
+        if cursor.wait(timeout=1.0):
+            batch = cursor.poll()               # a NumPy structured array, yours to keep
+            print(len(batch), "records,", batch.lost, "lost before the first")
+
+Numbers are exact int64 mantissas (`top.exact`, `book.exact`), float views of them, or decimals on request.
+The wire contract, for readers in other languages, is in `shm/README.md`.
+"""
+
+from shm.errors import (
+    Action,
+    Busy,
+    Closed,
+    Incompatible,
+    Locked,
+    NoSpace,
+    NotFound,
+    NotOwner,
+    ShmError,
+    Stale,
+    UnknownSymbol,
+)
+from shm.fold import Fold
+from shm.instruments import Instrument
+from shm.layout import Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, Scope, State
+from shm.reader import Batch, Book, Cursor, Feed, FeedInfo, Record, Top, attach, feeds
+
+__all__ = [
+    "Action",
+    "Batch",
+    "Book",
+    "Busy",
+    "Closed",
+    "Cursor",
+    "Feed",
+    "FeedInfo",
+    "Flag",
+    "Fold",
+    "Geometry",
+    "Incompatible",
+    "Instrument",
+    "InstrumentKind",
+    "InstrumentStatus",
+    "Kind",
+    "Locked",
+    "NoSpace",
+    "NotFound",
+    "NotOwner",
+    "Reason",
+    "Record",
+    "Scope",
+    "ShmError",
+    "Stale",
+    "State",
+    "Top",
+    "UnknownSymbol",
+    "attach",
+    "feeds",
+]

@@ -617,6 +617,10 @@ cdef class Reader:
     def _close(self):
         self._open = False
 
+    @property
+    def _version_seen(self):
+        return self._version
+
     cdef inline int _fresh(self) except -1:
         """Follows a new generation and new instruments; cheap when nothing changed."""
         if not self._open:
@@ -850,8 +854,7 @@ cdef class RingCursor:
     def skip_to(self, uint64_t position):
         """Goes on at `position`; what lies between counts as lost."""
         if position > self.position:
-            self.lost += position - self.position
-            self._pending += position - self.position
+            self._miss(position - self.position)
             self.position = position
 
     cdef inline int _read(self, tr_record* out) noexcept nogil:
@@ -907,7 +910,7 @@ cdef class RingCursor:
         self._reserve(max)
         n = self._drain(max, &lost)
         if n == 0:
-            return self._idle()
+            return self.poll(max) if self._ended() and self._move_on() else self._empty
         shape[0] = n
         Py_INCREF(_RECORD)  # PyArray_NewFromDescr takes one reference over
         batch = PyArray_NewFromDescr(<PyTypeObject*>Batch, _RECORD, 1, shape, NULL, NULL, 0, NULL)
@@ -920,20 +923,31 @@ cdef class RingCursor:
         """The next record, or None. `lost` has grown when some are missing before it."""
         cdef Record record = Record.__new__(Record)
         if self._read(&record._record) != TR_GOT:
-            return None if self._idle() is self._empty else self.get()
+            return self.get() if self._ended() and self._move_on() else None
         self._pending = 0
         self.position += 1
         self.got += 1
         return record
 
-    def _idle(self):
-        """Called when there was nothing; the subclass follows a new generation here."""
-        return self._empty
+    cdef inline bint _ended(self) noexcept nogil:
+        return tr_peek(tr_at(self.mapping.base, TR_H_SUPERSEDED)) != 0
+
+    def _move_on(self):
+        """Called when a superseded ring is drained; True when the subclass went on in the next generation."""
+        return False
+
+    def _miss(self, uint64_t n):
+        """Counts records that no ring holds any more."""
+        self.lost += n
+        self._pending += n
 
     def _wait(self, int64_t timeout, int64_t spin):
         """True once the head has passed the position; False after `timeout` ns or on a state change."""
-        cdef uint64_t seen = tr_load(self.head)
+        cdef uint64_t seen
         cdef int moved
+        if self._ended() and tr_load(self.head) < self.position:
+            self._move_on()
+        seen = tr_load(self.head)
         if seen >= self.position:
             return True
         with nogil:

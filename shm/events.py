@@ -1,0 +1,124 @@
+"""The binary event log: rare, notable things a worker says, in a ring of their own.
+
+An event costs the writer one record (no formatting, no lock, no syscall) and outlives its death; whoever
+attaches formats it. A record's `aux` is the code, `kind` the severity, `ts_event` the wall clock.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+
+import msgspec
+
+_WORDS = struct.Struct("<4q")
+
+
+class Severity(IntEnum):
+    INFO = 1
+    WARNING = 2
+    ERROR = 3
+
+
+class Code(IntEnum):
+    """What happened; `TEMPLATES` says what the words mean."""
+
+    STARTED = 1
+    STOPPED = 2
+    CONNECTED = 3
+    DISCONNECTED = 4
+    SUBSCRIBED = 5
+    REJECTED = 6
+    GAP = 7
+    RESYNC = 8
+    SYNCED = 9
+    SNAPSHOT_FAILED = 10
+    AUDIT_FAILED = 11
+    CROSSED = 12
+    PRECISION = 13
+    MALFORMED = 14
+    OVERSIZED = 15
+    STALE = 16
+    FRESH = 17
+    RATE_LIMITED = 18
+    FROZEN = 19
+    CIRCUIT_OPEN = 20
+    ERROR = 21
+    FIRST_EVENT_MISSED = 22
+    RESUBSCRIBED = 23
+    SUPERSEDED = 24
+
+    @property
+    def severity(self) -> Severity:
+        return TEMPLATES[self][0]
+
+
+# A template with {text} takes the four words as one short text; otherwise they are {0}..{3}.
+TEMPLATES: dict[Code, tuple[Severity, str]] = {
+    Code.STARTED: (Severity.INFO, "worker {0} started, epoch {1}"),
+    Code.STOPPED: (Severity.INFO, "worker stopped cleanly"),
+    Code.CONNECTED: (Severity.INFO, "connected, attempt {0}"),
+    Code.DISCONNECTED: (Severity.WARNING, "disconnected, close code {0}"),
+    Code.SUBSCRIBED: (Severity.INFO, "subscribed to {0} streams"),
+    Code.REJECTED: (Severity.ERROR, "subscription rejected: {text}"),
+    Code.GAP: (Severity.WARNING, "gap: expected update {0}, got {1}"),
+    Code.RESYNC: (Severity.WARNING, "book is being rebuilt, reason {0}"),
+    Code.SYNCED: (Severity.INFO, "book is in step at update {0}"),
+    Code.SNAPSHOT_FAILED: (Severity.WARNING, "snapshot attempt {0} failed"),
+    Code.AUDIT_FAILED: (Severity.ERROR, "book differs from the venue's snapshot at update {0} in {1} levels"),
+    Code.CROSSED: (Severity.ERROR, "book crossed: bid {0} >= ask {1}"),
+    Code.PRECISION: (Severity.ERROR, "a number does not fit exponents {0} and {1}"),
+    Code.MALFORMED: (Severity.WARNING, "malformed message: {text}"),
+    Code.OVERSIZED: (Severity.ERROR, "message of {0} bytes is over the limit of {1}"),
+    Code.STALE: (Severity.WARNING, "no proof of delivery for {0} ms"),
+    Code.FRESH: (Severity.INFO, "delivers again"),
+    Code.RATE_LIMITED: (Severity.WARNING, "the venue limits us: status {0}, retry after {1} s"),
+    Code.FROZEN: (Severity.ERROR, "the process stood still for {0} ms"),
+    Code.CIRCUIT_OPEN: (Severity.ERROR, "{0} failures in a row: trying once every {1} s"),
+    Code.ERROR: (Severity.ERROR, "{text}"),
+    Code.FIRST_EVENT_MISSED: (Severity.WARNING, "no first event {0} ms after the subscription"),
+    Code.RESUBSCRIBED: (Severity.INFO, "subscribed again"),
+    Code.SUPERSEDED: (Severity.WARNING, "has a new slot {0} with exponents {1} and {2}"),
+}
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the log.
+
+    Attributes:
+        seq: its sequence in the log.
+        wall_ns: wall clock, ns since the epoch. mono_ns: CLOCK_MONOTONIC, ns.
+        code, severity: what it is. symbol: of which instrument, or None. text: for a person.
+    """
+
+    seq: int
+    wall_ns: int
+    mono_ns: int
+    code: str
+    severity: str
+    symbol: str | None
+    text: str
+
+
+def pack(args: Sequence[int | str]) -> tuple[int, int, int, int]:
+    """Up to four ints, or one text cut at 32 bytes, as four words."""
+    if len(args) == 1 and isinstance(args[0], str):
+        raw = args[0].encode()[:32].decode("utf-8", "ignore").encode()
+        a, b, c, d = _WORDS.unpack(raw.ljust(32, b"\0"))
+        return a, b, c, d
+    words = [min(max(int(arg), -(2**63)), 2**63 - 1) for arg in args[:4]]
+    words += [0] * (4 - len(words))
+    return words[0], words[1], words[2], words[3]
+
+
+def describe(code: int, words: Sequence[int]) -> str:
+    """The text of an event; a code of a newer writer is shown by its number."""
+    try:
+        _, template = TEMPLATES[Code(code)]
+    except (ValueError, KeyError):
+        return f"event {code}: {', '.join(map(str, words))}"
+    if "{text}" in template:
+        text = _WORDS.pack(*words).rstrip(b"\0").decode("utf-8", "replace")
+        return template.format(text=text)
+    return template.format(*words)

@@ -1,0 +1,145 @@
+"""A folding book reader: keeps whole books by applying LEVEL records to a cell, exactly (I11).
+
+Rules, numbered as in `shm/README.md`, "Folding":
+
+1. Start: head first, then the cells, then records behind that head (`Cursor.resync`).
+2. A book's records up to its cell's `ring_seq` are in the cell already: drop them.
+3. LEVEL sets a price's size on its side; size 0 takes the price out of the window.
+4. An update is applied as a whole, when its LAST record is there; CLEAR empties the window first.
+5. CLEAR, STATUS, loss and a new epoch drop an update that is still open.
+6. Loss means start again (rule 1).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from shm.layout import NO_INSTRUMENT, Flag, Kind, Scope, State
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from shm.reader import Cursor, Feed
+
+
+class _Window:
+    """One instrument's window: price -> size a side, and the update that is still open."""
+
+    __slots__ = ("asks", "bids", "opened", "ring_seq", "state", "update_id")
+
+    def __init__(self) -> None:
+        self.bids: dict[int, int] = {}
+        self.asks: dict[int, int] = {}
+        self.state = State.DOWN
+        self.update_id = 0
+        self.ring_seq = 0
+        self.opened: list[tuple[int, int, int, int]] | None = None
+
+
+class Fold:
+    """The books of a feed, folded from its ring.
+
+    `poll()` takes what is new; `book(symbol)` gives the window as int64 mantissas, best first. It never shows half
+    an update. After a loss it starts again from the cells by itself; `resyncs` counts that.
+    """
+
+    def __init__(self, feed: Feed) -> None:
+        self.feed = feed
+        self.cursor: Cursor = feed.cursor()
+        self.resyncs = 0
+        self._windows: dict[int, _Window] = {}
+        self._start()
+
+    def __repr__(self) -> str:
+        return f"<Fold {self.feed.name} {len(self._windows)} books, {self.resyncs} resyncs>"
+
+    def _start(self) -> None:
+        # Rule 1.
+        self._windows.clear()
+        for symbol, (_, book) in self.cursor.resync().items():
+            window = self._windows[self.feed.instrument(symbol).index] = _Window()
+            if book is not None:
+                window.bids = dict(book.exact[0].tolist())
+                window.asks = dict(book.exact[1].tolist())
+                window.state, window.update_id = book.state, book.update_id
+                window.ring_seq = book.ring_seq
+
+    def poll(self, limit: int = 4096) -> set[str]:
+        """Applies up to `limit` new records; returns the symbols whose window or state changed."""
+        batch = self.cursor.poll(limit)
+        if batch.lost:
+            # Rule 6.
+            self.resyncs += 1
+            self._start()
+            return set(self.feed.symbols)
+        changed: set[int] = set()
+        for seq, _, _, instrument, kind, flags, aux, words in batch.tolist():
+            if kind == Kind.STATUS:
+                self._status(instrument, aux, seq, words, changed)
+            elif kind == Kind.LEVEL or kind == Kind.CLEAR:
+                window = self._windows.setdefault(instrument, _Window())
+                if seq > window.ring_seq:  # rule 2
+                    self._level(window, seq, kind, flags, words)
+                    if flags & Flag.LAST:
+                        changed.add(instrument)
+        slots = self.feed.slots
+        return {slots[index].symbol for index in changed if index < len(slots)}
+
+    def _level(self, window: _Window, seq: int, kind: int, flags: int, words: list[int]) -> None:
+        if flags & Flag.FIRST:
+            window.opened = []
+        if window.opened is None:
+            return  # the middle of an update whose start was dropped (rule 5)
+        window.opened.append((kind, flags, words[0], words[1]))
+        if not flags & Flag.LAST:
+            return
+        # Rule 4.
+        for each, its_flags, price, size in window.opened:
+            side = window.asks if its_flags & Flag.ASK else window.bids
+            if each == Kind.CLEAR:
+                window.bids.clear()
+                window.asks.clear()
+            elif size:
+                side[price] = size
+            else:
+                side.pop(price, None)  # rule 3
+        window.opened = None
+        window.ring_seq = seq
+        window.update_id = words[2]
+
+    def _status(self, instrument: int, scope: int, seq: int, words: list[int], changed: set[int]) -> None:
+        # Rule 5; a STATUS of the feed speaks of all of its books.
+        if scope == Scope.TOP:
+            return
+        indices = list(self._windows) if instrument == NO_INSTRUMENT else [instrument]
+        for index in indices:
+            window = self._windows.setdefault(index, _Window())
+            if seq <= window.ring_seq:
+                continue
+            window.opened = None
+            if scope == Scope.BOOK:
+                window.state = State(words[0])
+                window.ring_seq = seq
+            else:
+                window.state = min(window.state, State(words[0]))
+            changed.add(index)
+
+    def state(self, symbol: str) -> State:
+        """The folded state of a book; no substitute for the heartbeat (`feed.state`)."""
+        return self._window(symbol).state
+
+    def _window(self, symbol: str) -> _Window:
+        return self._windows.setdefault(self.feed.instrument(symbol).index, _Window())
+
+    def update_id(self, symbol: str) -> int:
+        """The venue's id of the last update applied."""
+        return self._window(symbol).update_id
+
+    def book(self, symbol: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """(bids, asks) as int64 arrays of shape (n, 2): price and size mantissas, best first."""
+        window = self._window(symbol)
+        bids = sorted(window.bids.items(), reverse=True)
+        asks = sorted(window.asks.items())
+        return np.array(bids, np.int64).reshape(-1, 2), np.array(asks, np.int64).reshape(-1, 2)

@@ -1,0 +1,520 @@
+"""The reader's side: attach, read cells, poll the ring. Nothing here can write into a feed."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from shm import _ring, counters, layout
+from shm._ring import Batch, Mapping, Record, Top
+from shm.errors import Incompatible, NotFound, ShmError, UnknownSymbol
+from shm.events import Event, Severity, describe
+from shm.instruments import Instrument, read_slots
+from shm.layout import InstrumentStatus, Reason, Region, Scope, State
+from shm.names import Names, default_instance, listed
+from shm.segment import Header, heartbeat_age, open_doorbell, open_mapping
+
+if TYPE_CHECKING:
+    from shm.fold import Fold
+
+__all__ = [
+    "Batch",
+    "Book",
+    "Counters",
+    "Cursor",
+    "Feed",
+    "FeedInfo",
+    "Histogram",
+    "Record",
+    "Top",
+    "attach",
+    "feeds",
+]
+
+# How often a reader of an ended feed looks for its successor, in ns.
+_FOLLOW_EVERY = 10_000_000
+
+
+class Book:
+    """The best levels of both sides, as read at once.
+
+    Attributes:
+        exact: (bids, asks), int64 arrays of shape (n, 2): price and size mantissas, best first.
+        price_exp, size_exp: value = mantissa * 10**-exp.
+        update_id: the venue's. ts_event: venue's wall clock, ns. ts_recv: CLOCK_MONOTONIC, ns.
+        ring_seq: the last record this cell contains.
+        state: as the reader must take it. reason: why, as far as the writer said.
+        age: seconds from the last change to this read.
+    """
+
+    __slots__ = (
+        "__dict__",
+        "age",
+        "exact",
+        "price_exp",
+        "reason",
+        "ring_seq",
+        "size_exp",
+        "state",
+        "symbol",
+        "ts_event",
+        "ts_recv",
+        "update_id",
+    )
+
+    def __init__(self, symbol: str, cell: tuple[Any, ...]) -> None:
+        state, reason, self.update_id, self.ts_event, self.ts_recv, self.ring_seq, now, bids, asks, *exps = (
+            cell
+        )
+        self.symbol = symbol
+        self.state = State(state)
+        self.reason = Reason(reason)
+        self.exact: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (bids, asks)
+        self.price_exp, self.size_exp = exps
+        self.age = (now - self.ts_recv) * 1e-9
+
+    @cached_property
+    def bids(self) -> npt.NDArray[np.float64]:
+        """Bids as float64 (price, size), best first, shape (n, 2)."""
+        return self.exact[0] / np.array([10.0**self.price_exp, 10.0**self.size_exp])
+
+    @cached_property
+    def asks(self) -> npt.NDArray[np.float64]:
+        """Asks as float64 (price, size), best first, shape (n, 2)."""
+        return self.exact[1] / np.array([10.0**self.price_exp, 10.0**self.size_exp])
+
+    def decimal(self) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
+        """(bids, asks) as exact decimals."""
+        bids, asks = (
+            [
+                (Decimal(int(price)).scaleb(-self.price_exp), Decimal(int(size)).scaleb(-self.size_exp))
+                for price, size in side
+            ]
+            for side in self.exact
+        )
+        return bids, asks
+
+    def __repr__(self) -> str:
+        return f"<Book {self.symbol} {len(self.exact[0])} x {len(self.exact[1])} {self.state.name} id {self.update_id}>"
+
+
+class Counters(msgspec.Struct, frozen=True):
+    """The counters of a feed, by label; `instruments` by symbol."""
+
+    feed: dict[str, int]
+    instruments: dict[str, dict[str, int]]
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """A latency histogram in ns; `buckets` are (largest value, count) of those that are not empty."""
+
+    count: int
+    sum: int
+    max: int
+    buckets: list[tuple[int, int]]
+
+
+class FeedInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One segment as `feeds()` finds it; `problem` says why it cannot be read, else None."""
+
+    instance: str
+    name: str
+    state: State = State.DOWN
+    generation: int = 0
+    epoch: int = 0
+    pid: int = 0
+    heartbeat_age: float = float("inf")
+    instruments: int = 0
+    messages: int = 0
+    restarts: int = 0
+    path: str = ""
+    problem: str | None = None
+
+
+class Feed(_ring.Reader):
+    """A feed, attached read-only. `attach` makes one; it follows restarts and new generations by itself."""
+
+    name: str
+    instance: str
+
+    @classmethod
+    def open(cls, names: Names) -> Feed:
+        """Maps the segment and checks it; see `attach`."""
+        feed = cls()
+        feed._names = names
+        feed.name, feed.instance = names.feed, names.instance
+        feed._looked = 0
+        feed._use(*open_mapping(names.data))
+        feed._refresh()
+        return feed
+
+    _names: Names
+    _looked: int
+    _header: Header
+
+    def _use(self, mapping: Mapping, header: Header) -> None:
+        self._header = header
+        self._bind(mapping, header.geometry)
+
+    def __repr__(self) -> str:
+        return f"<Feed {self.instance}/{self.name} {self.state.name} generation {self.generation} epoch {self.epoch}>"
+
+    def __enter__(self) -> Feed:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detaches; later reads raise Closed."""
+        self._close()
+
+    # -- state -----------------------------------------------------------------------------------------
+    @property
+    def state(self) -> State:
+        """The feed's state as it counts now: DOWN when there is no fresh heartbeat."""
+        self._fresh_mapping()
+        return State(self._feed_state())
+
+    @property
+    def reason(self) -> Reason:
+        """Why the feed's state was entered."""
+        return Reason(self.mapping.load(layout.H_REASON))
+
+    @property
+    def epoch(self) -> int:
+        """The writer's incarnation: + 1 with every take-over."""
+        return self.mapping.load(layout.H_EPOCH)
+
+    @property
+    def pid(self) -> int:
+        """The writer's process id (in its own pid namespace)."""
+        return self.mapping.load(layout.H_WRITER_PID)
+
+    @property
+    def heartbeat_age(self) -> float:
+        """Seconds since the writer's last heartbeat."""
+        return heartbeat_age(self.mapping)
+
+    @property
+    def wall_offset(self) -> int:
+        """Wall clock - CLOCK_MONOTONIC in ns, as of the last heartbeat: ts_recv + wall_offset is a wall time."""
+        offset = self.mapping.load(layout.H_WALL_OFFSET)
+        return offset - 2**64 if offset >= 2**63 else offset
+
+    # -- following -------------------------------------------------------------------------------------
+    def _fresh_mapping(self) -> None:
+        if self.mapping.load(layout.H_SUPERSEDED):
+            self._follow()
+
+    def _follow(self) -> None:
+        """Attaches to the next generation once it is there; until then the old one reads DOWN."""
+        at = _ring.now()
+        if at - self._looked < _FOLLOW_EVERY:
+            return
+        self._looked = at
+        try:
+            mapping, header = open_mapping(self._names.data)
+        except NotFound:
+            return
+        if mapping.load(layout.H_SUPERSEDED):
+            return
+        self._use(mapping, header)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        """Reads the instruments again; the newest slot that is not superseded carries a symbol."""
+        version = self.mapping.load(layout.H_INSTRUMENTS_VERSION)
+        offset = self._header.geometry.regions()[Region.INSTRUMENTS][0]
+        slots = read_slots(self.mapping, offset, self.mapping.load(layout.H_INSTRUMENT_COUNT))
+        index: dict[str, int] = {}
+        for slot in slots:
+            if slot.status is not InstrumentStatus.SUPERSEDED or slot.symbol not in index:
+                index[slot.symbol] = slot.index
+        self._slots = slots
+        self._learn(version, index, [(slot.price_exp, slot.size_exp) for slot in slots])
+        self._symbols = index
+
+    _slots: list[Instrument]
+    _symbols: dict[str, int]
+
+    def _unknown(self, symbol: str) -> None:
+        near = difflib.get_close_matches(symbol, self._symbols, n=3, cutoff=0.4)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        raise UnknownSymbol(f"feed {self.name} has no instrument {symbol!r}{hint}")
+
+    # -- instruments -----------------------------------------------------------------------------------
+    def _current(self) -> None:
+        self._fresh_mapping()
+        if self.mapping.load(layout.H_INSTRUMENTS_VERSION) != self._version_seen:
+            self._refresh()
+
+    @property
+    def symbols(self) -> list[str]:
+        """The canonical symbols of this feed."""
+        self._current()
+        return list(self._symbols)
+
+    @property
+    def instruments(self) -> list[Instrument]:
+        """The slot that carries each symbol now."""
+        self._current()
+        return [self._slots[i] for i in self._symbols.values()]
+
+    @property
+    def slots(self) -> list[Instrument]:
+        """Every slot, superseded ones included; a record's `instrument` is an index into this."""
+        self._current()
+        return list(self._slots)
+
+    def instrument(self, symbol: str) -> Instrument:
+        """The slot of one symbol."""
+        self._current()
+        if symbol not in self._symbols:
+            self._unknown(symbol)
+        return self._slots[self._symbols[symbol]]
+
+    def cell_state(self, symbol: str, scope: Scope) -> State:
+        """The state of a symbol's top or book as it counts now; a cell left half written is DOWN."""
+        cell = self._cell_words(self.instrument(symbol).index, scope == Scope.BOOK)
+        return State.DOWN if cell is None else State(cell[0])
+
+    def cell_age(self, symbol: str, scope: Scope) -> float | None:
+        """Seconds since the last event of a symbol's top or book; None before the first."""
+        cell = self._cell_words(self.instrument(symbol).index, scope == Scope.BOOK)
+        return (_ring.now() - cell[3]) * 1e-9 if cell and cell[3] else None
+
+    # -- reading ---------------------------------------------------------------------------------------
+    def book(self, symbol: str, depth: int | None = None, allow_stale: bool = False) -> Book:
+        """The best `depth` levels a side, read at once.
+
+        Raises:
+            Stale: not LIVE, unless `allow_stale`. Busy: being written in each of 64 tries.
+            UnknownSymbol: no such instrument.
+        """
+        if depth is not None and depth < 1:
+            raise ValueError(f"depth must be at least 1, not {depth}")
+        levels = self.depth if depth is None else min(depth, self.depth)
+        return Book(symbol, self._read_book(symbol, levels, allow_stale))
+
+    def cursor(self, from_oldest: bool = False) -> Cursor:
+        """A position in the ring: from now on, or from the oldest record that is safe to read."""
+        return Cursor.open(self, from_oldest)
+
+    def fold(self) -> Fold:
+        """Books folded from the ring, for readers that need every change (`shm.fold`)."""
+        from shm.fold import Fold
+
+        return Fold(self)
+
+    def counters(self) -> Counters:
+        """Every counter by its label, read from the segment itself."""
+        self._current()
+        start = self._header.geometry.regions()[Region.COUNTERS][0]
+        labels = layout.FEED_COUNTERS + layout.INSTRUMENT_COUNTERS
+        values = start + labels * layout.LABEL
+        names = [self._label(start + i * layout.LABEL) for i in range(labels)]
+        feed = {
+            name: self.mapping.load(values + 8 * i)
+            for i, name in enumerate(names[: layout.FEED_COUNTERS])
+            if name
+        }
+        values += 8 * layout.FEED_COUNTERS
+        instruments = {
+            symbol: {
+                name: self.mapping.load(values + 8 * (index * layout.INSTRUMENT_COUNTERS + i))
+                for i, name in enumerate(names[layout.FEED_COUNTERS :])
+                if name
+            }
+            for symbol, index in self._symbols.items()
+        }
+        return Counters(feed, instruments)
+
+    def histograms(self) -> dict[str, Histogram]:
+        """Every latency histogram by its label."""
+        self._fresh_mapping()
+        start = self._header.geometry.regions()[Region.HISTOGRAMS][0]
+        found = {}
+        for i in range(layout.HISTOGRAMS):
+            at = start + i * layout.HISTOGRAM
+            if label := self._label(at):
+                count, total, largest = (self.mapping.load(at + layout.LABEL + 8 * word) for word in range(3))
+                first = at + layout.LABEL + 64
+                buckets = [
+                    (counters.bucket_bounds(bucket)[1], n)
+                    for bucket in range(layout.HISTOGRAM_BUCKETS)
+                    if (n := self.mapping.load(first + 8 * bucket))
+                ]
+                found[label] = Histogram(count, total, largest, buckets)
+        return found
+
+    def _label(self, offset: int) -> str:
+        return self.mapping.read(offset, layout.LABEL).split(b"\0", 1)[0].decode()
+
+    def events(self, last: int = 100) -> list[Event]:
+        """The newest entries of the worker's event log, oldest first."""
+        self._current()
+        ring = _ring.RingCursor()
+        offset, _, _, count = self._header.geometry.regions()[Region.EVENTS]
+        head = self.mapping.load(layout.H_EVENTS_HEAD)
+        ring._bind(
+            self.mapping, None, offset, count, layout.H_EVENTS_HEAD, max(1, head - min(last, count // 2) + 1)
+        )
+        return [
+            Event(
+                seq=int(record["seq"]),
+                wall_ns=int(record["ts_event"]),
+                mono_ns=int(record["ts_recv"]),
+                code=_code_name(int(record["aux"])),
+                severity=Severity(int(record["kind"])).name.lower(),
+                symbol=self._symbol_of(int(record["instrument"])),
+                text=describe(int(record["aux"]), record["words"].tolist()),
+            )
+            for record in ring.poll(count)
+        ]
+
+    def _symbol_of(self, index: int) -> str | None:
+        return self._slots[index].symbol if index < len(self._slots) else None
+
+
+def _code_name(code: int) -> str:
+    from shm.events import Code
+
+    return Code(code).name.lower() if code in Code._value2member_map_ else str(code)
+
+
+class Cursor(_ring.RingCursor):
+    """A position in a feed's ring; `Feed.cursor` makes one. It follows restarts and new generations."""
+
+    feed: Feed
+    generation: int
+
+    @classmethod
+    def open(cls, feed: Feed, from_oldest: bool = False) -> Cursor:
+        """See `Feed.cursor`."""
+        cursor = cls()
+        cursor.feed = feed
+        feed._fresh_mapping()
+        cursor._attach(feed.mapping, None)
+        head = cursor.head_sequence
+        if from_oldest:
+            oldest = head - feed._header.geometry.slots // 2
+            cursor._attach(feed.mapping, max(feed._header.base, oldest) + 1)
+        return cursor
+
+    def _attach(self, mapping: Mapping, position: int | None) -> None:
+        header = self.feed._header
+        offset, _, _, count = header.geometry.regions()[Region.RING]
+        if position is None:
+            position = mapping.load(layout.H_HEAD) + 1
+        self.generation = header.generation
+        self._bind(mapping, open_doorbell(self.feed._names), offset, count, layout.H_HEAD, position)
+
+    def __repr__(self) -> str:
+        return f"<Cursor {self.feed.name} at {self.position} got {self.got} lost {self.lost}>"
+
+    def _move_on(self) -> bool:
+        """Into the next generation, whose sequences go on where the last one's ended."""
+        self.feed._fresh_mapping()
+        if self.feed.mapping is self.mapping:
+            return False
+        expected, first = self.position, self.feed._header.base + 1
+        self._attach(self.feed.mapping, first)
+        if first > expected:
+            self._miss(first - expected)
+        return True
+
+    def wait(self, timeout: float = 1.0, spin: float = 20e-6) -> bool:
+        """Waits until there is something to poll: spins for `spin` seconds, then sleeps on the futex.
+
+        Always bounded by `timeout`. Returns False after the timeout, and early when the feed's state changed.
+        """
+        return bool(self._wait(int(timeout * 1e9), int(spin * 1e9)))
+
+    def resync(self) -> dict[str, tuple[Top | None, Book | None]]:
+        """Starts again from the cells: head first, then every cell, then polling goes on behind that head.
+
+        Drop a symbol's records up to its cell's `ring_seq` (`shm.fold` does it). What the cursor skipped counts as
+        lost. A cell that stays half written is None.
+        """
+        head = self.head_sequence
+        cells: dict[str, tuple[Top | None, Book | None]] = {}
+        for symbol in self.feed.symbols:
+            top = book = None
+            try:
+                top = self.feed.top(symbol, allow_stale=True)
+                book = self.feed.book(symbol, allow_stale=True)
+            except ShmError:
+                pass
+            cells[symbol] = top, book
+        self.skip_to(head + 1)
+        return cells
+
+    async def __aiter__(self) -> AsyncIterator[Batch]:
+        from shm.aio import Doorbell
+
+        async with Doorbell(self) as doorbell:
+            while True:
+                batch = self.poll()
+                if len(batch):
+                    yield batch
+                    await asyncio.sleep(0)
+                else:
+                    await doorbell.rung()
+
+
+def attach(feed: str, instance: str | None = None, wait: float = 0.0) -> Feed:
+    """Attaches to a feed, read-only.
+
+    Args:
+        feed: its name (``binance_spot``).
+        instance: default ``TICKRING_INSTANCE``, else ``default``.
+        wait: seconds to wait for it to be there.
+
+    Raises:
+        NotFound: it is not there (yet). Incompatible: it is, and cannot be read; the text names why.
+    """
+    names = Names(instance or default_instance(), feed)
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return Feed.open(names)
+        except NotFound:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(min(0.01, max(0.0, deadline - time.monotonic())))
+
+
+def feeds(instance: str | None = None) -> list[FeedInfo]:
+    """What is in /dev/shm: of one instance, or of all."""
+    return [_info(names) for names in listed(instance)]
+
+
+def _info(names: Names) -> FeedInfo:
+    try:
+        with Feed.open(names) as feed:
+            totals = feed.counters().feed
+            return FeedInfo(
+                instance=names.instance,
+                name=names.feed,
+                state=feed.state,
+                generation=feed.generation,
+                epoch=feed.epoch,
+                pid=feed.pid,
+                heartbeat_age=feed.heartbeat_age,
+                instruments=len(feed.symbols),
+                messages=totals["messages"],
+                restarts=totals["restarts"],
+                path=str(names.data),
+            )
+    except (NotFound, Incompatible) as error:
+        return FeedInfo(instance=names.instance, name=names.feed, path=str(names.data), problem=str(error))

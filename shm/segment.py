@@ -1,0 +1,412 @@
+"""The life of a segment: lock, create, adopt, replace, mark down, remove.
+
+One writer holds an OFD lock on `….lock` for as long as it lives; the kernel lets go when it dies, whatever
+killed it. Nobody probes by locking: readers judge by the heartbeat. Rules of DESIGN: take-over in place when
+boot, layout and geometry are the same (readers keep their mapping, I6), else a new generation, built aside,
+renamed over the name, and only then is the old one marked superseded (I7).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import posix_ipc
+
+from shm import counters, layout
+from shm._ring import Mapping, now
+from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner
+from shm.layout import Geometry, Reason, Region, State
+from shm.names import SHM, Names, engine_lock, listed
+from shm.writer import Writer
+
+MODE = 0o640
+DOORBELL_MODE = 0o660
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits
+
+
+def boot_id() -> bytes:
+    """This boot's id: a segment of an earlier boot has a monotonic clock that means nothing any more."""
+    text = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return bytes.fromhex(text.replace("-", ""))
+
+
+def process_start(pid: int) -> int:
+    """/proc/<pid>/stat field 22: with it a pid names one process for ever."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rsplit(")", 1)[1].split()[19])
+
+
+class Lock:
+    """An OFD write lock on a file, held until `release()` or the death of this process."""
+
+    def __init__(self, path: Path, whose: str) -> None:
+        self.path = path
+        while True:
+            self._fd = _open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            except OSError as error:
+                os.close(self._fd)
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    raise Locked(f"{whose}; stop that one or choose another instance ({path})") from None
+                raise
+            # A clean stop unlinks the lock: the file that we locked must still be the one of that name.
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(self._fd).st_ino == os.stat(path).st_ino:
+                    return
+            os.close(self._fd)
+
+    def release(self, unlink: bool = False) -> None:
+        """Lets go; `unlink` removes the file first, while it is still ours."""
+        if self._fd >= 0:
+            if unlink:
+                self.path.unlink(missing_ok=True)
+            os.close(self._fd)
+            self._fd = -1
+
+    def __repr__(self) -> str:
+        return f"<Lock {self.path} {'held' if self._fd >= 0 else 'released'}>"
+
+
+def _open(path: Path, flags: int, mode: int = 0) -> int:
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    if flags & (os.O_RDWR | os.O_WRONLY) and os.fstat(fd).st_uid != os.geteuid():
+        os.close(fd)
+        raise NotOwner(f"{path} belongs to another user; remove it or run as its owner")
+    return fd
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the first page says; checked before anything else is believed."""
+
+    generation: int
+    geometry: Geometry
+    boot_id: bytes
+    base: int
+
+    @classmethod
+    def read(cls, mapping: Mapping) -> Header:
+        """Raises Incompatible with a named reason."""
+        path = mapping.path
+        if mapping.load(layout.H_MAGIC) != layout.MAGIC:
+            raise Incompatible(f"{path} is not a tickring segment: wrong magic")
+        version = mapping.load(layout.H_VERSION)
+        if version >> 32 != layout.MAJOR:
+            raise Incompatible(
+                f"{path} has layout {version >> 32}.{version & 0xFFFFFFFF}, this program reads {layout.MAJOR}.x: "
+                f"use the same tickring release on both sides"
+            )
+        size = mapping.load(layout.H_SEGMENT_SIZE)
+        if mapping.size < size:
+            raise Incompatible(f"{path} is truncated: {mapping.size} bytes of {size}")
+        try:
+            geometry = Geometry(
+                slots=mapping.load(layout.H_SLOTS),
+                instruments=mapping.load(layout.H_INSTRUMENTS),
+                depth=mapping.load(layout.H_DEPTH),
+                events=mapping.load(layout.H_EVENTS),
+            )
+        except ValueError as error:
+            raise Incompatible(f"{path} has an impossible geometry: {error}") from None
+        if geometry.size > size or any(
+            tuple(mapping.load(layout.H_REGIONS + 32 * region + 8 * i) for i in range(4)) != where
+            for region, where in geometry.regions().items()
+        ):
+            raise Incompatible(f"{path} has regions that its geometry does not give")
+        return cls(
+            mapping.load(layout.H_GENERATION),
+            geometry,
+            mapping.read(layout.H_BOOT_ID, 16),
+            mapping.load(layout.H_BASE),
+        )
+
+
+def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
+    """Maps a data segment and checks its header.
+
+    Raises:
+        NotFound: no such segment, or it is not ready yet.
+        Incompatible: named reason.
+        NotOwner: (writable) it belongs to another user.
+    """
+    try:
+        fd = _open(path, os.O_RDWR if writable else os.O_RDONLY)
+    except FileNotFoundError:
+        raise NotFound(
+            f"{path} does not exist: is the engine running, with this instance and feed?"
+        ) from None
+    except PermissionError:
+        if writable:
+            raise NotOwner(f"{path} belongs to another user; remove it or run as its owner") from None
+        raise NotFound(f"{path} may not be read by this user: join its group (mode 0640)") from None
+    try:
+        size = os.fstat(fd).st_size
+        if size < layout.PAGE:
+            raise Incompatible(f"{path} is truncated: {size} bytes, a header has {layout.PAGE}")
+        mapping = Mapping(fd, size, writable, str(path))
+    finally:
+        os.close(fd)
+    if mapping.load(layout.H_READY) != layout.READY:
+        if mapping.load(layout.H_MAGIC) not in (0, layout.MAGIC):
+            raise Incompatible(f"{path} is not a tickring segment: wrong magic")
+        raise NotFound(f"{path} is not ready yet")
+    return mapping, Header.read(mapping)
+
+
+def open_doorbell(names: Names, create: bool = False) -> Mapping | None:
+    """The one page that readers write: `armed`. None where this process may not write it."""
+    try:
+        fd = os.open(
+            names.doorbell, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0), 0o660
+        )
+    except OSError:
+        if create:
+            raise
+        return None
+    try:
+        if create:
+            if os.fstat(fd).st_uid != os.geteuid():
+                raise NotOwner(f"{names.doorbell} belongs to another user; remove it or run as its owner")
+            os.fchmod(fd, DOORBELL_MODE)
+            _reserve(fd, layout.PAGE, names.doorbell)
+        elif os.fstat(fd).st_size < layout.PAGE:
+            return None
+        return Mapping(fd, layout.PAGE, True, str(names.doorbell))
+    finally:
+        os.close(fd)
+
+
+def _reserve(fd: int, size: int, path: Path) -> None:
+    """Takes the space now: a full /dev/shm is a clear error, never SIGBUS in the middle of a write."""
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
+            raise
+        free = shutil.disk_usage(SHM).free
+        raise NoSpace(
+            f"{path.name} needs {size / 2**20:.1f} MiB, /dev/shm has {free / 2**20:.1f} MiB free: "
+            f"enlarge it (docker: shm_size, or the size of the tmpfs volume) or lower ring_slots"
+        ) from None
+
+
+def _create(names: Names, geometry: Geometry, generation: int, base: int) -> Mapping:
+    """Builds a new generation under `….new`, whole but not yet ready."""
+    names.fresh.unlink(missing_ok=True)
+    name = "/" + names.fresh.name
+    memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=MODE)
+    try:
+        os.fchmod(memory.fd, MODE)  # the umask took its part
+        _reserve(memory.fd, geometry.size, names.data)
+        mapping = Mapping(memory.fd, geometry.size, True, str(names.data))
+    except BaseException:
+        names.fresh.unlink(missing_ok=True)
+        raise
+    finally:
+        memory.close_fd()
+    words = {
+        layout.H_MAGIC: layout.MAGIC,
+        layout.H_VERSION: layout.MAJOR << 32 | layout.MINOR,
+        layout.H_HEADER_SIZE: layout.PAGE,
+        layout.H_SEGMENT_SIZE: geometry.size,
+        layout.H_GENERATION: generation,
+        layout.H_CREATED: time.time_ns(),
+        layout.H_SLOTS: geometry.slots,
+        layout.H_INSTRUMENTS: geometry.instruments,
+        layout.H_DEPTH: geometry.depth,
+        layout.H_EVENTS: geometry.events,
+        layout.H_BASE: base,
+        layout.H_HEAD: base,
+    }
+    for region, where in geometry.regions().items():
+        for i, value in enumerate(where):
+            words[layout.H_REGIONS + 32 * region + 8 * i] = value
+    for offset, value in words.items():
+        mapping.store(offset, value)
+    mapping.write(layout.H_BOOT_ID, boot_id())
+    mapping.write(layout.H_INSTANCE, names.instance.encode())
+    mapping.write(layout.H_FEED, names.feed.encode())
+    labels, _, _, _ = geometry.regions()[Region.COUNTERS]
+    for i, label in enumerate(counters.FEED):
+        mapping.write(labels + i * layout.LABEL, label.encode())
+    labels += layout.FEED_COUNTERS * layout.LABEL
+    for i, label in enumerate(counters.INSTRUMENT):
+        mapping.write(labels + i * layout.LABEL, label.encode())
+    histograms, _, _, _ = geometry.regions()[Region.HISTOGRAMS]
+    for i, label in enumerate(counters.HISTOGRAMS):
+        mapping.write(histograms + i * layout.HISTOGRAM, label.encode())
+    return mapping
+
+
+def _claim(mapping: Mapping, heartbeat_limit: float) -> None:
+    """Says who writes; part of every take-over."""
+    mapping.store(layout.H_WRITER_PID, os.getpid())
+    mapping.store(layout.H_WRITER_START, process_start(os.getpid()))
+    mapping.store(layout.H_HEARTBEAT_LIMIT, int(heartbeat_limit * 1e9))
+
+
+def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: float = 0.25) -> Writer:
+    """Becomes the writer of a feed: adopts its segment in place, or makes a new generation.
+
+    The feed is in state RESYNC afterwards, with a fresh heartbeat and a new epoch. Sequences go on where the
+    last writer ended, across generations too, so that got + lost = published holds for a reader that follows.
+
+    Raises:
+        Locked: another process writes this feed.
+        NotOwner, NoSpace, Incompatible: named reason.
+    """
+    names = Names(instance, feed)
+    lock = Lock(names.lock, f"feed {feed} of instance {instance} has a writer already")
+    try:
+        old, header = _previous(names)
+        if (
+            old is not None
+            and header is not None
+            and header.geometry == geometry
+            and header.boot_id == boot_id()
+        ):
+            doorbell = open_doorbell(names, create=True)
+            assert doorbell is not None
+            writer = Writer(old, doorbell, geometry)
+            writer.take_over(Reason.START)
+            _claim(old, heartbeat_limit)
+            writer.own(names, lock, adopted=True)
+            return writer
+        base, epoch, generation = 0, 0, time.time_ns() // 1_000_000
+        if old is not None and header is not None:
+            heir = Writer(old, old, header.geometry)
+            heir.take_over(Reason.START)
+            base, epoch = heir.next_sequence - 1, heir.epoch
+            generation = max(generation, header.generation + 1)
+        doorbell = open_doorbell(names, create=True)
+        assert doorbell is not None
+        mapping = _create(names, geometry, generation, base)
+        mapping.store(layout.H_EPOCH, epoch)
+        writer = Writer(mapping, doorbell, geometry)
+        writer.take_over(Reason.START)
+        _claim(mapping, heartbeat_limit)
+        writer.own(names, lock, adopted=False)
+        mapping.store(layout.H_READY, layout.READY)
+        os.rename(names.fresh, names.data)
+        if old is not None:
+            _supersede(old)
+        return writer
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _previous(names: Names) -> tuple[Mapping | None, Header | None]:
+    """The segment that is there, if any; (mapping, None) when it cannot be taken over."""
+    try:
+        return open_mapping(names.data, writable=True)
+    except NotFound:
+        # Absent, or never made ready by one that died while building.
+        names.data.unlink(missing_ok=True)
+    except Incompatible:
+        # Ours by name and owner, of another layout: mark what can be marked, then replace it.
+        with contextlib.suppress(OSError):
+            fd = _open(names.data, os.O_RDWR)
+            try:
+                if os.fstat(fd).st_size >= layout.PAGE:
+                    return Mapping(fd, layout.PAGE, True, str(names.data)), None
+            finally:
+                os.close(fd)
+    return None, None
+
+
+def _supersede(mapping: Mapping) -> None:
+    """Tells readers of an old generation to attach again, and wakes those that wait."""
+    if mapping.load(layout.H_MAGIC) != layout.MAGIC or mapping.load(layout.H_VERSION) >> 32 != layout.MAJOR:
+        return  # not our layout: not one word of it is ours to store
+    mapping.store(layout.H_STATE, State.DOWN)
+    mapping.store(layout.H_SUPERSEDED, 1)
+    mapping.wake()
+
+
+def close_segment(names: Names, mapping: Mapping, lock: Lock, unlink: bool) -> None:
+    """A writer's end. With `unlink` nothing of the feed is left in /dev/shm."""
+    mapping.store(layout.H_REASON, Reason.STOP)
+    if unlink:
+        _supersede(mapping)
+        names.data.unlink(missing_ok=True)
+        names.doorbell.unlink(missing_ok=True)
+    else:
+        mapping.store(layout.H_STATE, State.DOWN)
+        mapping.wake()
+    lock.release(unlink=unlink)
+
+
+def mark_down(instance: str, feed: str, reason: Reason = Reason.WRITER_DIED) -> bool:
+    """Stores DOWN for a feed whose writer has died; every LIVE price of it ends with that one store.
+
+    Returns:
+        False when there is no segment, or a writer lives (it holds the lock).
+    """
+    names = Names(instance, feed)
+    if not names.data.exists():
+        return False
+    try:
+        lock = Lock(names.lock, f"feed {feed} of instance {instance} has a writer")
+    except Locked:
+        return False
+    try:
+        mapping, _ = open_mapping(names.data, writable=True)
+        mapping.store(layout.H_REASON, reason)
+        mapping.store(layout.H_STATE, State.DOWN)
+        mapping.wake()
+        return True
+    except (NotFound, Incompatible):
+        return False
+    finally:
+        lock.release()
+
+
+def remove_stale(instance: str, keep: frozenset[str] = frozenset()) -> list[str]:
+    """Removes what dead writers of this instance left and nobody will adopt; other instances' never (I10).
+
+    A segment is left for adoption when its feed is in `keep` and boot and layout are this one's.
+
+    Returns:
+        The names removed.
+    """
+    removed = []
+    for names in listed(instance):
+        try:
+            lock = Lock(names.lock, "it lives")
+        except Locked:
+            continue
+        try:
+            mapping, header = _previous(names)
+            if header is not None and names.feed in keep and header.boot_id == boot_id():
+                lock.release()
+                continue
+            if mapping is not None:
+                _supersede(mapping)
+            for path in (names.data, names.doorbell, names.fresh):
+                path.unlink(missing_ok=True)
+            removed.append(names.data.name)
+            lock.release(unlink=True)
+        finally:
+            lock.release()
+    return removed
+
+
+def exclusive_instance(instance: str) -> Lock:
+    """The lock of the one engine an instance may have; Locked says so in one line."""
+    return Lock(engine_lock(instance), f"an engine of instance {instance!r} runs already")
+
+
+def heartbeat_age(mapping: Mapping) -> float:
+    """Seconds since the writer's last heartbeat; infinite before the first."""
+    beaten = mapping.load(layout.H_HEARTBEAT)
+    return (now() - beaten) * 1e-9 if beaten else float("inf")

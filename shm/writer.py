@@ -1,0 +1,110 @@
+"""The writer's Python face: instruments, feed state, event log; the hot path is in `shm._ring`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from shm import _ring, counters, layout
+from shm.errors import ShmError
+from shm.events import Code, pack
+from shm.instruments import Instrument, read_slots, write_slot, write_status
+from shm.layout import InstrumentStatus, Reason, Region, Scope, State
+
+if TYPE_CHECKING:
+    from shm.names import Names
+    from shm.segment import Lock
+
+_RESTARTS = counters.FEED.index("restarts")
+
+
+class Writer(_ring.Writer):
+    """The single writer of one feed; made by `shm.segment.open_writer`, ended by `close`."""
+
+    _names: Names | None = None
+    _lock: Lock | None = None
+    adopted = False
+
+    def own(self, names: Names, lock: Lock, adopted: bool) -> None:
+        """Takes the name and the lock over, beats, and says STATUS: the last step of a take-over."""
+        self._names = names
+        self._lock = lock
+        self.adopted = adopted
+        if adopted:
+            self.count_up(_RESTARTS)
+        self.set_state(State.RESYNC, Reason.START)
+        self.heartbeat()
+
+    def __repr__(self) -> str:
+        where = "closed" if self._names is None else self._names.data.name
+        return f"<Writer {where} epoch {self.epoch} next {self.next_sequence} instruments {self.count}>"
+
+    def heartbeat(self) -> None:
+        """Beats now; the event loop calls it every 50 ms, never a thread."""
+        mono = _ring.now()
+        self.beat(mono, time.time_ns() - mono)
+
+    @property
+    def state(self) -> State:
+        """The feed's state as stored."""
+        return State(self.mapping.load(layout.H_STATE))
+
+    def set_state(self, state: State, reason: Reason) -> None:
+        """The feed's state: header word, STATUS record, published at once."""
+        self.mapping.store(layout.H_REASON, reason)
+        self.mapping.store(layout.H_STATE, state)
+        self.status(layout.NO_INSTRUMENT, Scope.FEED, state, reason)
+        self.commit()
+
+    # -- instruments -----------------------------------------------------------------------------------
+    @property
+    def _instruments_at(self) -> int:
+        offset: int = self.geometry.regions()[Region.INSTRUMENTS][0]
+        return offset
+
+    def instruments(self) -> list[Instrument]:
+        """The slots in use, superseded ones included."""
+        return read_slots(self.mapping, self._instruments_at, self.count)
+
+    def add_instrument(self, instrument: Instrument) -> int:
+        """Appends a slot and returns its index; both cells are DOWN until they are written.
+
+        Raises:
+            ShmError: no slot is left; a larger `max_instruments` makes a new generation.
+        """
+        if self.count >= self.geometry.instruments:
+            raise ShmError(
+                f"no instrument slot left for {instrument.symbol}: max_instruments = {self.geometry.instruments}"
+            )
+        index = self.count
+        write_slot(self.mapping, self._instruments_at, index, instrument)
+        self.instrument_added()
+        return index
+
+    def set_instrument_status(self, index: int, status: InstrumentStatus) -> None:
+        """ACTIVE, HALTED or SUPERSEDED; readers look again."""
+        self._check(index)
+        write_status(self.mapping, self._instruments_at, index, status)
+        self.instruments_changed()
+
+    def supersede_instrument(self, index: int) -> None:
+        """Ends a slot: its cells go DOWN, the symbol is another slot's from now on."""
+        self.top_state(index, State.DOWN, Reason.PRECISION)
+        self.book_state(index, State.DOWN, Reason.PRECISION)
+        self.set_instrument_status(index, InstrumentStatus.SUPERSEDED)
+        self.commit()
+
+    # -- event log -------------------------------------------------------------------------------------
+    def log(self, code: Code, *args: int | str, instrument: int = layout.NO_INSTRUMENT) -> None:
+        """One event into the binary log: up to four ints, or one short text (32 bytes)."""
+        self.log_event(code, code.severity, instrument, time.time_ns(), *pack(args))
+
+    def close(self, unlink: bool = True) -> None:
+        """Ends the feed: DOWN for every reader; with `unlink` nothing is left in /dev/shm."""
+        from shm.segment import close_segment
+
+        if self._names is None or self._lock is None:
+            return
+        self.set_state(State.DOWN, Reason.STOP)
+        close_segment(self._names, self.mapping, self._lock, unlink)
+        self._names = self._lock = None
