@@ -106,13 +106,21 @@ class ReplayFacts:
         self.depth: Callable[[str], Depth] = source.depth
 
     def exchange_info(self) -> bytes:
-        """As recorded; else the symbols seen, at the finest tick."""
+        """As recorded; else the symbols seen, with the decimals that their books use."""
         recorded = self._source.answers.get("exchangeInfo")
         if recorded is not None:
             return recorded[1]
-        listings = [Listing(*_split(symbol), 8, 8, 1, 1, "0.00000001") for symbol in self.symbols()]
+        listings = [self._listing(symbol) for symbol in self.symbols()]
         first = self._source.frames[0].ts if self._source.frames else 0
         return exchange_info(listings, first // 1_000_000)
+
+    def _listing(self, symbol: str) -> Listing:
+        tape = self._source.tapes[symbol]
+        books = [snapshot.depth for snapshot in tape.snapshots] + tape.diffs
+        levels = [level for book in books for side in (book.bids, book.asks) for level in side]
+        prices = max((_decimals(price) for price, _ in levels), default=8)
+        sizes = max((_decimals(size) for _, size in levels), default=8)
+        return Listing(*_split(symbol), prices, sizes, 1, 1000 * 10**sizes, "0.00000001")
 
     def symbols(self) -> list[str]:
         """All that have a frame or a snapshot."""
@@ -306,6 +314,10 @@ def _refused(status: int, until_ms: int) -> bytes:
     else:
         return b"<html><head><title>%d</title></head></html>" % status  # a proxy's page, not JSON
     return msgspec.json.encode({"code": -1003, "msg": text})
+
+
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))
 
 
 def _split(symbol: str) -> tuple[str, str]:

@@ -57,7 +57,10 @@ async def serve(venue: SimVenue) -> None:
         loop.add_signal_handler(number, stop.set)
     async with venue:
         print(json.dumps({"ws_url": venue.ws_url, "rest_url": venue.rest_url}), flush=True)
-        await stop.wait()
+        waits = [asyncio.ensure_future(one.wait()) for one in (stop, venue.failed)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
 
 async def _run(options: argparse.Namespace) -> None:

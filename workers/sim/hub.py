@@ -30,7 +30,6 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
         ping_every: between the venue's pings.
         pong_within: an answer that echoes the payload, else the connection is closed.
         max_life: planned end of a connection; `notice` before it comes the shutdown event.
-        ack_delay: how long an answer to a client message takes.
     """
 
     messages_per_second: int = 5

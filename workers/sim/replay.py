@@ -211,9 +211,7 @@ class Replay:
             elif row.dir == "out":
                 known[row.conn] = known.get(row.conn, frozenset()) | _asked(row.payload())
             elif row.dir == "in":
-                placed = self._words.unwrap(row.payload(), known.get(row.conn, frozenset()))
-                if placed is not None:
-                    self.frames.append(Frame(row.ts, *placed))
+                self._load_frame(row, known.get(row.conn, frozenset()))
         if not self.frames and not snapshots:
             raise CaptureError("the capture has no market data frame and no depth snapshot")
         for frame in self.frames:
@@ -224,6 +222,17 @@ class Replay:
             tape.snapshots = snapshots.get(symbol, [])
             tape.diffs = [self._words.diff(f.payload) for f in self.frames if f.stream == tape.stream]
             self.tapes[symbol] = tape
+
+    def _load_frame(self, row: Row, known: frozenset[str]) -> None:
+        """Keep a frame of a stream; what the recorder saw of damaged frames is not told again."""
+        try:
+            placed = self._words.unwrap(row.payload(), known)
+            if placed is not None and "@depth" in placed[0] and b'"U"' in placed[1]:
+                self._words.diff(placed[1])
+        except msgspec.MsgspecError:
+            return
+        if placed is not None:
+            self.frames.append(Frame(row.ts, *placed))
 
     def _load_answer(self, row: Row, snapshots: dict[str, list[Snapshot]]) -> None:
         url = urlsplit(row.url)

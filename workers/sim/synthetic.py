@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import groupby
 
 from workers.sim import binance_spot as words
@@ -54,15 +55,16 @@ class Symbol:
             taker_buys = not match.buyer_is_maker
             self.candles.trade(now_ms, match.id, match.price, match.size, taker_buys)
             price, size = price_text(match.price), size_text(match.size)
-            self._publish("trade", lambda m=match, p=price, s=size: words.trade(self._name, now_ms, m, p, s))  # type: ignore[misc]
+            self._publish("trade", partial(words.trade, self._name, now_ms, match, price, size))
         for price_ticks, group in groupby(trades, key=lambda one: one.price):
             matches = list(group)
             self._aggregate += 1
             total = size_text(sum(one.size for one in matches))
-            payload = words.agg_trade(
-                self._name, now_ms, self._aggregate, matches[0], matches[-1], price_text(price_ticks), total
+            first, final, price = matches[0], matches[-1], price_text(price_ticks)
+            self._publish(
+                "aggTrade",
+                partial(words.agg_trade, self._name, now_ms, self._aggregate, first, final, price, total),
             )
-            self._publish("aggTrade", lambda payload=payload: payload)  # type: ignore[misc]
         self._traded = self._traded or bool(trades)
         top = market.matcher.top()
         if top != self._top:
@@ -76,6 +78,9 @@ class Symbol:
         update = self.market.matcher.last_id
         return words.book_ticker(self._name, update, price(bid), size(bid_size), price(ask), size(ask_size))
 
+    def _partial(self, count: int) -> bytes:
+        return words.partial_depth(self.market.depth(count))
+
     def flush_fast(self, now_ms: int) -> None:
         """The 100 ms streams: what changed since the last flush, and partial books; else silence."""
         last = self.market.matcher.last_id
@@ -88,7 +93,7 @@ class Symbol:
         self._slow[1].update(asks)
         self._publish("depth@100ms", lambda: words.depth_update(self._name, now_ms, diff))
         for count in (5, 10, 20):
-            self._publish(f"depth{count}@100ms", lambda n=count: words.partial_depth(self.market.depth(n)))  # type: ignore[misc]
+            self._publish(f"depth{count}@100ms", partial(self._partial, count))
 
     def flush_slow(self, now_ms: int) -> None:
         """The 1000 ms streams; call it right after `flush_fast`."""
@@ -101,7 +106,7 @@ class Symbol:
             self._slow[1].clear()
             self._publish("depth", lambda: words.depth_update(self._name, now_ms, diff))
             for count in (5, 10, 20):
-                self._publish(f"depth{count}", lambda n=count: words.partial_depth(self.market.depth(n)))  # type: ignore[misc]
+                self._publish(f"depth{count}", partial(self._partial, count))
         if self._traded:
             self._traded = False
             self._publish("ticker", lambda: ticker(self, now_ms))

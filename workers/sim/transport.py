@@ -226,9 +226,7 @@ class Peer(asyncio.Protocol):
         if not out or self.muted or self.closing:
             return
         if self.tear:
-            self._write(b"".join(out[:-1]) + out[-1][: max(1, len(out[-1]) // 2)])
-            asyncio.get_running_loop().call_later(0.005, self.reset)  # let the half frame leave first
-            self.muted = True
+            self.reset(b"".join(out[:-1]) + out[-1][: max(1, len(out[-1]) // 2)])
             return
         self._write(out[0] if len(out) == 1 else b"".join(out))
 
@@ -252,9 +250,12 @@ class Peer(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        self.closing = True
         if before:
             self._write(before)
+            self.muted = True
+            asyncio.get_running_loop().call_later(0.005, self.reset)  # let it leave first
+            return
+        self.closing = True
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

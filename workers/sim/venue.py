@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +18,7 @@ from workers.sim.book import Depth
 from workers.sim.faults import Fault, FaultError, Faults
 from workers.sim.hub import Hub, Rules
 from workers.sim.limits import Budget
+from workers.sim.market import Listing
 from workers.sim.replay import Replay
 from workers.sim.synthetic import Synthetic
 from workers.sim.transport import Peer, encode
@@ -51,6 +52,9 @@ class SimVenue:
         port, rest_port: 0 picks a free one.
         clock: monotonic seconds, for rules and budget.
         wall_ns: the venue's wall clock.
+
+    Over HTTP, on `rest_url`: ``POST /sim/faults`` (JSON of `faults.Fault`) gives an order, ``DELETE`` clears
+    them, ``GET /sim/state`` tells counters, ``GET /sim/book?symbol=`` tells the oracle's book.
 
     Raises:
         SimError: an unknown feed or symbol.
@@ -99,6 +103,8 @@ class SimVenue:
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        self.failure: BaseException | None = None
         self.ws_url = self.rest_url = ""
 
     def __repr__(self) -> str:
@@ -112,6 +118,7 @@ class SimVenue:
         app.router.add_route("POST", "/sim/faults", self._post_fault)
         app.router.add_route("DELETE", "/sim/faults", self._clear_faults)
         app.router.add_route("GET", "/sim/state", self._get_state)
+        app.router.add_route("GET", "/sim/book", self._get_book)
         app.router.add_route("*", "/{path:.*}", self._get_rest)
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await self._runner.setup()
@@ -123,6 +130,8 @@ class SimVenue:
         if source is not None and (self.market is None or self.market.rate > 0):
             self._tasks.append(asyncio.create_task(source.run()))
         self._tasks.append(asyncio.create_task(self._ticks()))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
         return self
 
     async def __aexit__(
@@ -137,6 +146,13 @@ class SimVenue:
         self.hub.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        if self.failure is not None:
+            raise self.failure
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.failure = self.failure or task.exception()
+            self.failed.set()
 
     async def _ticks(self) -> None:
         while True:
@@ -214,17 +230,22 @@ class SimVenue:
         self.faults.clear()
         return web.json_response({})
 
+    async def _get_book(self, request: web.Request) -> web.Response:
+        try:
+            depth = self.book(request.query.get("symbol", ""))
+        except LookupError:
+            return web.json_response({"error": "unknown symbol, or no snapshot of it"}, status=404)
+        body = {"lastUpdateId": depth.last_id, "bids": depth.bids, "asks": depth.asks}
+        return web.json_response(body)
+
     async def _get_state(self, request: web.Request) -> web.Response:
         return web.json_response(self.state())
 
 
-def _listing(symbol: str):  # type: ignore[no-untyped-def]
+def _listing(symbol: str) -> Listing:
     try:
         return LISTINGS[symbol]
     except KeyError:
         raise SimError(
             f"unknown symbol {symbol!r}; the synthetic market lists: {', '.join(LISTINGS)}"
         ) from None
-
-
-Serve = Callable[[SimVenue], Awaitable[None]]
