@@ -1,0 +1,127 @@
+"""Binance spot: SUBSCRIBE and UNSUBSCRIBE messages, and their acknowledgements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+import msgspec
+
+from workers.strategies import (
+    Acknowledgement,
+    PublicWebsocketChannelType,
+    SubscriptionAction,
+    SubscriptionMessage,
+    SubscriptionStrategy,
+)
+
+# Venue docs, "WebSocket Streams": stream names carry the symbol in lower case.
+STREAMS: Mapping[str, str] = {
+    PublicWebsocketChannelType.BOOK_TICKER: "bookTicker",
+    PublicWebsocketChannelType.ORDERBOOK: "depth@100ms",
+    PublicWebsocketChannelType.EXECUTION: "trade",
+    PublicWebsocketChannelType.AGG_EXECUTION: "aggTrade",
+    PublicWebsocketChannelType.TICKER: "ticker",
+}
+STREAMS_PER_MESSAGE = 100
+
+_HEAD = {
+    SubscriptionAction.SUBSCRIBE: b'{"method":"SUBSCRIBE","params":[',
+    SubscriptionAction.UNSUBSCRIBE: b'{"method":"UNSUBSCRIBE","params":[',
+}
+
+
+class _Error(msgspec.Struct):
+    code: int | None = None
+    msg: str = ""
+
+
+class _Ack(msgspec.Struct):
+    """`{"result":null,"id":1}` or `{"error":{"code":2,"msg":"..."},"id":1}`."""
+
+    id: int | str | None = None
+    error: _Error | None = None
+    code: int | None = None
+    msg: str = ""
+
+
+class BinanceSpotSubscription(SubscriptionStrategy):
+    """Args:
+    venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); looked at again whenever
+        a symbol is met for the first time, so a growing mapping may be given.
+    streams_per_message: how many streams one message names.
+    """
+
+    def __init__(
+        self, venue_symbols: Mapping[str, str], *, streams_per_message: int = STREAMS_PER_MESSAGE
+    ) -> None:
+        if streams_per_message < 1:
+            raise ValueError(f"streams_per_message must be at least 1, not {streams_per_message}")
+        self._venue_symbols = venue_symbols
+        self._batch = streams_per_message
+        # channels -> symbol -> its streams, quoted and joined
+        self._maps: dict[tuple[str, ...], _StreamMap] = {}
+        self._decoder = msgspec.json.Decoder(_Ack)
+
+    def create_subscription_messages(
+        self,
+        action: SubscriptionAction,
+        symbols: Sequence[str],
+        channels: Sequence[str],
+        *,
+        first_id: int = 1,
+    ) -> list[SubscriptionMessage]:
+        wanted = tuple(channels)
+        if not wanted or not symbols:
+            return []
+        streams = self._maps.get(wanted)
+        if streams is None:
+            streams = self._maps[wanted] = _StreamMap(self._venue_symbols, wanted)
+        names = tuple(symbols)
+        size = self._batch // len(wanted) or 1
+        head = _HEAD[action]
+        lookup = streams.__getitem__
+        messages = []
+        for start in range(0, len(names), size):
+            part = names[start : start + size]
+            body = b'%b%b],"id":%d}' % (head, b",".join(map(lookup, part)), first_id)
+            messages.append(SubscriptionMessage(first_id, body, part, wanted))
+            first_id += 1
+        return messages
+
+    def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
+        # Market data of the combined endpoint starts with its stream; an acknowledgement is short.
+        if len(data) > 4096 or data.startswith(b'{"stream"') or b'"id"' not in data:
+            return None
+        try:
+            ack = self._decoder.decode(data)
+        except msgspec.DecodeError:
+            return None
+        if not isinstance(ack.id, int):
+            return None
+        if ack.error is not None:
+            return Acknowledgement(ack.id, False, ack.error.code, ack.error.msg)
+        if ack.code is not None:
+            return Acknowledgement(ack.id, False, ack.code, ack.msg)
+        return Acknowledgement(ack.id, True)
+
+
+class _StreamMap(dict[str, bytes]):
+    """symbol -> b'"btcusdt@bookTicker","btcusdt@trade"' for one set of channels; filled as asked."""
+
+    def __init__(self, venue_symbols: Mapping[str, str], channels: tuple[str, ...]) -> None:
+        super().__init__()
+        if unknown := [channel for channel in channels if channel not in STREAMS]:
+            raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(STREAMS)}")
+        self._venue_symbols = venue_symbols
+        self._suffixes = [STREAMS[channel] for channel in channels]
+
+    def __missing__(self, symbol: str) -> bytes:
+        venue = self._venue_symbols.get(symbol)
+        if venue is None:
+            near = get_close_matches(symbol, self._venue_symbols, 3)
+            hint = f"; near it: {', '.join(near)}" if near else ""
+            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
+        quoted = [msgspec.json.encode(f"{venue.lower()}@{suffix}") for suffix in self._suffixes]
+        self[symbol] = b",".join(quoted)
+        return self[symbol]
