@@ -111,6 +111,20 @@ class SimVenue:
         return f"<SimVenue {self.feed} {self.market or self.replay} ws={self.ws_url} rest={self.rest_url}>"
 
     async def __aenter__(self) -> SimVenue:
+        try:
+            await self._listen()
+        except BaseException:  # a taken port: give back the other one
+            await self.__aexit__(None, None, None)
+            raise
+        source = self.market or self.replay
+        if source is not None and (self.market is None or self.market.rate > 0):
+            self._tasks.append(asyncio.create_task(source.run()))
+        self._tasks.append(asyncio.create_task(self._ticks()))
+        for task in self._tasks:
+            task.add_done_callback(self._ended)
+        return self
+
+    async def _listen(self) -> None:
         host, port, rest_port = self._address
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: Peer(self.hub), host, port)
@@ -120,19 +134,11 @@ class SimVenue:
         app.router.add_route("GET", "/sim/state", self._get_state)
         app.router.add_route("GET", "/sim/book", self._get_book)
         app.router.add_route("*", "/{path:.*}", self._get_rest)
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, rest_port, shutdown_timeout=0.5)
-        await site.start()
+        await web.TCPSite(self._runner, host, rest_port).start()
         self.ws_url = f"ws://{host}:{self._server.sockets[0].getsockname()[1]}"
         self.rest_url = f"http://{host}:{self._runner.addresses[0][1]}"
-        source = self.market or self.replay
-        if source is not None and (self.market is None or self.market.rate > 0):
-            self._tasks.append(asyncio.create_task(source.run()))
-        self._tasks.append(asyncio.create_task(self._ticks()))
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
