@@ -1,12 +1,22 @@
 """One decoded market-data message, as plain C: what a venue's native decoder fills and the publisher takes.
 
 Prices and sizes are int64 mantissas at the instrument's exponents. Levels live in the decoder's own
-buffers and are valid until its next call.
+buffers and are valid until its next call. `workers/decode/normal.py` holds the same names for Python.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from shm._ring cimport tr_level
+
+
+# What `decode` returns. INEXACT and OVERFLOW: the message's shape is whole and `kind` and `instrument` are
+# set, but a number does not fit the instrument's exponents and nothing else of the message is to be used.
+cdef enum DecodeCode:
+    D_NOT_MINE = 0          # not a shape it knows: the reference decoder shall see it
+    D_OK = 1
+    D_UNKNOWN_SYMBOL = 2
+    D_INEXACT = 3
+    D_OVERFLOW = 4
 
 
 cdef enum MessageKind:
@@ -22,10 +32,11 @@ cdef struct Message:
     uint32_t instrument     # index of the instrument's slot
     int64_t ts_event        # venue's wall clock, ns; 0 = the message has none
     uint64_t update_id      # top: u; depth: last update id (u); trade: trade id
-    uint64_t first_id       # depth: first update id (U); aggTrade: first trade id
+    uint64_t first_id       # depth: first update id (U); aggTrade: first trade id; trade: the trade id
     uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, ABSENT)
-    # top: bid, bid size, ask, ask size; trade: price, size; ticker: see `TICKER` in shm/README.md,
-    # words 0-3 of part 0 (last, open, high, low) then of part 1 (volume, quote volume, trades, open time ns)
+    # top: bid, bid size, ask, ask size; trade: price, size, count of trades in an aggregated one (a single
+    # trade: 0); ticker: see `TICKER` in shm/README.md, words 0-3 of part 0 (last, open, high, low) then of
+    # part 1 (volume, quote volume at price_exp + size_exp or ABSENT and 0, trades, open time ns)
     int64_t words[8]
     uint32_t n_bids
     uint32_t n_asks

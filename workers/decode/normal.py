@@ -1,0 +1,60 @@
+"""The one form that both decoders of a venue give: what `message.pxd` says in C, as a tuple.
+
+Tests compare native and reference by ``==`` on it, and the cold path publishes from it.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class DecodeCode(IntEnum):
+    """What a decoder made of a message; the values of `message.pxd`'s D_ names.
+
+    INEXACT and OVERFLOW: the shape is whole and the instrument known, but a number does not fit its
+    exponents; nothing else of the message is given.
+    """
+
+    MALFORMED = -1  # reference only: the venue sent something that is no such message
+    NOT_MINE = 0  # native: no shape it knows; reference: no market data
+    OK = 1
+    UNKNOWN_SYMBOL = 2
+    INEXACT = 3
+    OVERFLOW = 4
+
+
+class MessageKind(IntEnum):
+    """The values of `message.pxd`'s M_ names."""
+
+    NONE = 0
+    TOP = 1
+    DEPTH = 2
+    TRADE = 3
+    TICKER = 4
+
+
+class Scale(NamedTuple):
+    """What a decoder has to know of an instrument: its slot and its exponents."""
+
+    instrument: int
+    price_exp: int
+    size_exp: int
+
+
+Levels = tuple[tuple[int, int], ...]
+
+
+class Decoded(NamedTuple):
+    """One decoded message; the fields mean what they mean in `message.pxd`."""
+
+    code: DecodeCode
+    kind: MessageKind = MessageKind.NONE
+    instrument: int = 0
+    ts_event: int = 0
+    update_id: int = 0
+    first_id: int = 0
+    flags: int = 0
+    words: tuple[int, ...] = (0,) * 8
+    bids: Levels = ()
+    asks: Levels = ()
