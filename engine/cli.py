@@ -49,7 +49,9 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Stable JSON 
 @click.group(
     epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
-@click.version_option(package_name="tickring", message="%(prog)s %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print it."
+)
 def cli() -> None:
     """Market data from exchanges into lock-free shared memory, one pinned worker process per exchange."""
 
@@ -72,7 +74,7 @@ def up(config: Path | None, instance: str | None) -> None:
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so long.")
 @click.option("--instance", "-i", default="demo", show_default=True, help="Name of the demo's instance.")
 def demo(seconds: float | None, instance: str) -> None:
-    """Run the engine on the built-in simulated venue: no network, no keys."""
+    """Run on the built-in simulated venue: no network, no keys."""
     from engine.demo import run_demo
 
     run_demo(instance, seconds)
@@ -109,7 +111,7 @@ def feeds(instance: str, as_json: bool) -> None:
 @instance_option
 @json_option
 def book(feed: str, symbol: str, depth: int | None, instance: str, as_json: bool) -> None:
-    """The order book of SYMBOL, whatever its state (`state` says it)."""
+    """The book of SYMBOL, whatever its state."""
     import shm
     from engine.views import book_document, book_text
 
@@ -130,7 +132,7 @@ def book(feed: str, symbol: str, depth: int | None, instance: str, as_json: bool
 def tail(
     feed: str, symbol: str | None, count: int | None, from_oldest: bool, instance: str, as_json: bool
 ) -> None:
-    """Follow the records of FEED; the last line says how many were lost."""
+    """Follow the records of FEED; the last line tells what was lost."""
     from engine.tail import follow
     from engine.views import record_text
 
@@ -148,7 +150,7 @@ def tail(
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sim(arguments: tuple[str, ...]) -> None:
-    """Serve a simulated venue: FEED --capture FILE | --synthetic (see `tickring sim --help`)."""
+    """Serve a simulated venue on loopback (see `sim --help`)."""
     from engine.process import become
 
     sys.stdout.flush()
@@ -211,7 +213,7 @@ def doctor(config: Path | None, as_json: bool, network: bool) -> None:
         )
     else:
         for one in found:
-            click.echo(one.text())
+            click.echo(one.text_line())
     if any(one.bad for one in found):
         sys.exit(errors.FAILED)
 
@@ -279,7 +281,8 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.ClickException as error:
-        error.show()
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tickring"
+        click.echo(f"tickring: {error.format_message()} (see {where} --help)", err=True)
         return errors.USAGE
     except click.Abort:
         return 130

@@ -3,23 +3,25 @@ leave nothing behind."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import math
+from collections.abc import Iterable
 from typing import Protocol
 
-import shm
-import shm.errors
 from engine.errors import EngineError
-from shm import segment
-
-log = logging.getLogger("engine")
+from shm import layout, segment
+from shm._ring import Mapping
+from shm.errors import Incompatible, Locked, NotFound, NotOwner, ShmError
+from shm.names import Names
 
 
 class Memory(Protocol):
     """The supervisor's view of shared memory."""
 
-    def claim(self) -> list[str]:
-        """Make the instance ours and remove stale segments; their names."""
+    def claim(self, feeds: Iterable[str]) -> list[str]:
+        """Make the instance ours and remove what dead writers left, except what `feeds` will adopt.
+
+        Returns the names removed.
+        """
 
     def mark_down(self, feed: str) -> bool:
         """Store DOWN; False when there was nothing to store it in."""
@@ -36,47 +38,70 @@ class SharedMemory:
 
     def __init__(self, instance: str) -> None:
         self.instance = instance
-        self._feeds: dict[str, shm.Feed] = {}
-        self._lock: object | None = None
+        self._feeds: frozenset[str] = frozenset()
+        self._mappings: dict[str, Mapping] = {}
+        self._lock: segment.Lock | None = None
 
     def __repr__(self) -> str:
         return f"<SharedMemory {self.instance} {'claimed' if self._lock else 'not claimed'}>"
 
-    def claim(self) -> list[str]:
+    def claim(self, feeds: Iterable[str]) -> list[str]:
         """Raises EngineError when another engine has the instance, or shared memory cannot be used."""
+        self._feeds = frozenset(feeds)
         try:
             self._lock = segment.exclusive_instance(self.instance)
-            return segment.remove_stale(self.instance)
-        except shm.errors.Locked as error:
+            return segment.remove_stale(self.instance, self._feeds)
+        except Locked as error:
             raise EngineError(
-                f"instance {self.instance!r} already has an engine running; stop it, or choose another name "
-                f"with --instance ({error})"
+                f"an engine of instance {self.instance!r} is running already; stop it, or give this one "
+                "another name with --instance"
             ) from error
-        except (shm.errors.ShmError, OSError) as error:
-            raise EngineError(f"shared memory: {error}") from error
+        except (ShmError, OSError) as error:
+            self.release()
+            raise EngineError(f"shared memory can not be used: {error}") from error
 
     def mark_down(self, feed: str) -> bool:
-        return segment.mark_down(self.instance, feed)
+        try:
+            return segment.mark_down(self.instance, feed)
+        except (ShmError, OSError):
+            return False  # not ours, or gone: the next worker meets it and says so
 
     def heartbeat_age(self, feed: str, pid: int) -> float | None:
-        attached = self._feeds.get(feed)
-        try:
-            if attached is None:
-                attached = self._feeds[feed] = shm.attach(feed, self.instance)
-            return attached.heartbeat_age if attached.pid == pid else None
-        except shm.errors.ShmError:
-            self._forget(feed)
+        mapping = self._mapping(feed)
+        if mapping is None or mapping.load(layout.H_WRITER_PID) != pid:
             return None
+        age = segment.heartbeat_age(mapping)
+        return age if math.isfinite(age) else None
 
-    def _forget(self, feed: str) -> None:
-        attached = self._feeds.pop(feed, None)
-        if attached is not None:
-            attached.close()
+    def _mapping(self, feed: str) -> Mapping | None:
+        mapping = self._mappings.get(feed)
+        if mapping is not None and not mapping.load(layout.H_SUPERSEDED):
+            return mapping
+        try:
+            mapping, _ = segment.open_mapping(Names(self.instance, feed).data)
+        except (NotFound, Incompatible):
+            self._mappings.pop(feed, None)
+            return None
+        self._mappings[feed] = mapping
+        return mapping
 
     def release(self) -> None:
-        for feed in list(self._feeds):
-            self._forget(feed)
-        if self._lock is not None:
-            with contextlib.suppress(OSError, shm.errors.ShmError):
-                segment.remove_stale(self.instance)
-            self._lock = None
+        self._mappings.clear()
+        if self._lock is None:
+            return
+        segment.remove_stale(self.instance)
+        for feed in self._feeds:
+            self._remove_rest(Names(self.instance, feed))
+        self._lock.release(unlink=True)
+        self._lock = None
+
+    def _remove_rest(self, names: Names) -> None:
+        """What a worker leaves that was killed before its segment had its name."""
+        try:
+            lock = segment.Lock(names.lock, "it lives")
+        except (Locked, NotOwner):
+            return
+        names.fresh.unlink(missing_ok=True)
+        if not names.data.exists():
+            names.doorbell.unlink(missing_ok=True)
+        lock.release(unlink=True)

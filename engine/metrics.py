@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from importlib import metadata
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -22,6 +21,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from engine.sample import FeedSample, HistogramSample
+from engine.version import version
 
 # Feed counter -> metric and help. A counter that a newer worker adds is exported under its own name.
 FEED_COUNTERS = {
@@ -99,14 +99,6 @@ def render(take: Callable[[], Iterable[FeedSample]]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(ShmCollector(take))
     return generate_latest(registry)
-
-
-def version() -> str:
-    """The installed version, ``unknown`` in a bare checkout."""
-    try:
-        return metadata.version("tickring")
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _feeds(samples: list[FeedSample]) -> Iterator[Metric]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import errno
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,7 +22,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from engine.errors import EngineError
+
 Exit = Callable[[int], None]
+PR_SET_PDEATHSIG = 1
 
 
 def child_environment() -> dict[str, str]:
@@ -33,6 +38,36 @@ def child_environment() -> dict[str, str]:
 def become(arguments: Sequence[str]) -> NoReturn:
     """Go on as ``python <arguments>`` in this same process: signals and exit code are then its own."""
     os.execve(sys.executable, [sys.executable, "-P", *arguments], child_environment())
+
+
+def start_and_read(
+    arguments: Sequence[str], *, timeout: float, stderr: int | None = None
+) -> tuple[subprocess.Popen[bytes], bytes]:
+    """Start ``python <arguments>`` as a helper that dies with us, and wait for the first line it prints.
+
+    Raises:
+        EngineError: it ended, or printed nothing in `timeout` seconds.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    process = subprocess.Popen(
+        [sys.executable, "-P", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=child_environment(),
+        process_group=0,
+        preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
+    )
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], timeout)
+    line = process.stdout.readline() if ready else b""
+    if line:
+        return process, line
+    process.kill()
+    code = process.wait()
+    process.stdout.close()
+    said = f"said nothing for {timeout:g} s" if not ready else f"ended with {code}"
+    raise EngineError(f"python {' '.join(arguments)}: {said}")
 
 
 class Process:

@@ -11,24 +11,22 @@ from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
+from shm import names
 from shm.layout import Geometry
 from workers.config import CHANNELS, VenueConfig
 
 Rule = Callable[[Any], str | None]
 
-NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-# The header holds names in 64 NUL-padded bytes; 48 leaves room for what is put around them in file names.
-NAME_LENGTH = 48
 SYMBOL = re.compile(r"[^\s/:]+/[^\s/:]+(:[^\s/:]+)?")
 SYMBOL_LENGTH = 63
 
 
 def check_name(value: str) -> str | None:
-    """Instance and feed names become parts of file names, separated by dots."""
-    if len(value) > NAME_LENGTH:
-        return f"expected at most {NAME_LENGTH} characters"
-    if not NAME.fullmatch(value):
-        return "expected letters a-z, digits, - and _ only, starting with a letter or digit"
+    """Instance and feed names become parts of file names in /dev/shm; their alphabet has its home there."""
+    try:
+        names.check_name(value, "the name")
+    except ValueError as error:
+        return str(error)
     return None
 
 

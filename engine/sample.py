@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -71,7 +70,6 @@ def take_one(instance: str, name: str) -> FeedSample:
         return FeedSample(name, problem=str(error))
     try:
         counters = feed.counters()
-        now = time.monotonic_ns()
         return FeedSample(
             name=name,
             state=feed.state,
@@ -85,9 +83,7 @@ def take_one(instance: str, name: str) -> FeedSample:
                 for key, value in feed.histograms().items()
             },
             instruments=[
-                InstrumentSample(
-                    symbol, _cells(feed, symbol, now), dict(counters.instruments.get(symbol, {}))
-                )
+                InstrumentSample(symbol, _cells(feed, symbol), dict(counters.instruments.get(symbol, {})))
                 for symbol in feed.symbols
             ],
         )
@@ -97,20 +93,11 @@ def take_one(instance: str, name: str) -> FeedSample:
         feed.close()
 
 
-def _cells(feed: shm.Feed, symbol: str, now: int) -> dict[str, CellSample]:
-    cells = {}
-    for channel, scope in (("top", Scope.TOP), ("book", Scope.BOOK)):
-        received = 0
-        try:
-            if scope is Scope.TOP:
-                received = feed.top(symbol, allow_stale=True).ts_recv
-            else:
-                received = feed.book(symbol, depth=1, allow_stale=True).ts_recv
-        except ShmError:
-            pass  # being written by a writer that died, or nothing there yet: the state says so
-        age = max(0, now - received) / 1e9 if received else None
-        cells[channel] = CellSample(feed.cell_state(symbol, scope), age)
-    return cells
+def _cells(feed: shm.Feed, symbol: str) -> dict[str, CellSample]:
+    return {
+        channel: CellSample(feed.cell_state(symbol, scope), feed.cell_age(symbol, scope))
+        for channel, scope in (("top", Scope.TOP), ("book", Scope.BOOK))
+    }
 
 
 def status_document(instance: str, samples: Iterable[FeedSample]) -> dict[str, object]:

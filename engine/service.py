@@ -51,6 +51,8 @@ log = logging.getLogger("engine")
 class Engine:
     """One instance: its workers, its HTTP face and the supervisor over them.
 
+    `address` is the HTTP face's URL, known once `started` is set.
+
     Args:
         settings: the whole tree.
         memory: shared memory.
@@ -79,6 +81,7 @@ class Engine:
         self._venues = settings.enabled
         self._cores: Mapping[str, int | None] = {}
         self._socket: socket.socket | None = None
+        self.started = asyncio.Event()
         self._finished = asyncio.Event()
         services = [] if settings.engine.listen == "off" else [HTTP]
         self.machine = Supervisor(list(self._venues), services)
@@ -97,7 +100,7 @@ class Engine:
         self._cores, warnings = placement.assign(
             {name: venue.cpu for name, venue in self._venues.items()}, os.sched_getaffinity(0)
         )
-        stale = self._memory.claim()
+        stale = self._memory.claim(self._venues)
         try:
             self._socket = self._listen()
             for name in stale:
@@ -126,6 +129,7 @@ class Engine:
                 extra={"instance": self.instance, "pid": os.getpid(), "address": self.address},
             )
             self._carry_out(self.machine.start(time.monotonic()))
+            self.started.set()
             while not self._finished.is_set():
                 self._look()
                 try:

@@ -50,7 +50,7 @@ def follow(
 
 
 def _by_index(feed: shm.Feed) -> dict[int, Any]:
-    return {instrument.index: instrument for instrument in feed.instruments}
+    return {instrument.index: instrument for instrument in feed.slots}
 
 
 def _symbol(instruments: Mapping[int, Scales], index: int) -> str | None:

@@ -1,0 +1,195 @@
+"""``tickring doctor``: is this machine fit to run the engine? A line a check; a problem says what to do."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from engine.errors import EngineError
+from engine.rules import geometry
+from engine.settings import Settings, load
+
+SHM = Path("/dev/shm")
+CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+NATIVE = ("shm._ring", "workers.wire", "workers.book", "workers.publish")
+LIBRARIES = ("aiohttp", "msgspec", "numpy", "picows", "posix_ipc", "prometheus_client", "rich", "uvloop")
+REACH = 5.0  # s
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding: `level` is ``ok``, ``note`` (works, could be better) or ``problem``."""
+
+    name: str
+    level: str
+    text: str
+
+    @property
+    def bad(self) -> bool:
+        return self.level == "problem"
+
+    def document(self) -> dict[str, str]:
+        """As in `doctor --json`."""
+        return {"name": self.name, "level": self.level, "text": self.text}
+
+    def text_line(self) -> str:
+        """As printed."""
+        return f"{self.level:<8} {self.name:<10} {self.text}"
+
+
+def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = False) -> list[Check]:
+    """Every check; `network` also tries to reach the configured venues."""
+    found = [*_python(), *_machine()]
+    settings: Settings | None = None
+    needed: dict[str, int] = {}
+    instance = "default"
+    try:
+        settings = load(config, environ)
+    except EngineError as error:
+        found += [Check("settings", "problem", line) for line in str(error).splitlines()]
+    else:
+        found.append(Check("settings", "ok", f"venues {', '.join(settings.enabled) or 'none'}"))
+        needed = {name: geometry(venue).size for name, venue in settings.enabled.items()}
+        instance = settings.engine.instance
+    if all(not check.bad for check in found if check.name == "build"):
+        found += [*_memory(instance, needed), *_segments(instance)]
+    if settings is not None:
+        found += _cores(settings)
+        if network:
+            found += _network(settings)
+    return found
+
+
+def _python() -> Iterator[Check]:
+    version = platform.python_version()
+    system = f"{platform.system()} {platform.release()} {platform.machine()}"
+    yield Check("python", "ok", f"{version} on {system}")
+    missing = [name for name in LIBRARIES if not _imports(name)]
+    if missing:
+        yield Check("libraries", "problem", f"not installed: {', '.join(missing)}; run: make setup")
+    else:
+        yield Check("libraries", "ok", ", ".join(LIBRARIES))
+    unbuilt = [name for name in NATIVE if not _imports(name)]
+    if unbuilt:
+        yield Check("build", "problem", f"native code not built: {', '.join(unbuilt)}; run: make build")
+    else:
+        yield Check("build", "ok", f"native code of {', '.join(NATIVE)}")
+
+
+def _imports(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+def _machine() -> Iterator[Check]:
+    if not sys.platform.startswith("linux"):
+        yield Check("system", "problem", f"{sys.platform}: Linux is needed (futex, pidfd, /dev/shm)")
+        return
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+        yield Check("system", "ok", "pidfd and futex are there")
+    except OSError as error:
+        yield Check(
+            "system", "problem", f"pidfd_open is refused ({error.strerror}): Linux 5.3 or newer is needed"
+        )
+    clock = CLOCK.read_text().strip() if CLOCK.is_file() else "unknown"
+    good = clock in ("tsc", "arch_sys_counter", "kvm-clock")
+    slow = "" if good else ": reading the time costs a system call, latency figures will suffer"
+    yield Check("clock", "ok" if good else "note", f"clock source {clock}{slow}")
+
+
+def _memory(instance: str, needed: Mapping[str, int]) -> Iterator[Check]:
+    from shm.names import Names
+
+    if not SHM.is_dir() or not os.access(SHM, os.W_OK):
+        yield Check("memory", "problem", f"{SHM} is not a directory that this user may write to")
+        return
+    usage = shutil.disk_usage(SHM)
+    have = sum(_size(Names(instance, name).data) for name in needed)
+    want = sum(needed.values())
+    text = f"{SHM}: {_mib(usage.free)} free of {_mib(usage.total)}, {_mib(want)} needed"
+    if usage.free + have < want:
+        yield Check("memory", "problem", f"{text}; enlarge it (docker: shm_size) or lower ring_slots")
+    else:
+        yield Check("memory", "ok", text)
+    limit, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
+    if limit != resource.RLIM_INFINITY and limit < max(needed.values(), default=0):
+        raise_it = "segments stay pageable; raise it (ulimit -l, or LimitMEMLOCK=)"
+        yield Check("mlock", "note", f"limit {_mib(limit)} is below a segment's size: {raise_it}")
+    else:
+        yield Check("mlock", "ok", "unlimited" if limit == resource.RLIM_INFINITY else f"limit {_mib(limit)}")
+
+
+def _segments(instance: str) -> Iterator[Check]:
+    """Lists what is in shared memory. Another instance's segments are never touched, only named."""
+    import shm
+    from shm.layout import State
+
+    alive = []
+    for info in shm.feeds(None):
+        if info.problem is not None:
+            yield Check("segments", "note", f"{info.path}: {info.problem}")
+        elif info.state is State.DOWN:
+            whose = (
+                "the next start adopts it" if info.instance == instance else f"of instance {info.instance}"
+            )
+            yield Check(
+                "segments", "note", f"{info.path}: nobody writes it ({whose}); to remove it: rm {info.path}*"
+            )
+        else:
+            alive.append(f"{info.instance}/{info.name}")
+    yield Check("segments", "ok", f"live: {', '.join(alive) or 'none'}")
+
+
+def _cores(settings: Settings) -> Iterator[Check]:
+    from engine.placement import assign
+
+    allowed = os.sched_getaffinity(0)
+    try:
+        placed, warnings = assign({name: venue.cpu for name, venue in settings.enabled.items()}, allowed)
+    except EngineError as error:
+        yield Check("cores", "problem", str(error))
+        return
+    for warning in warnings:
+        yield Check("cores", "note", warning)
+    where = ", ".join(f"{name} on {'any' if core is None else core}" for name, core in placed.items())
+    if len(allowed) < 2:
+        yield Check("cores", "note", "only one core: workers share it with everything else")
+    yield Check("cores", "ok", f"{len(allowed)} may be used; {where or 'no workers'}")
+
+
+def _network(settings: Settings) -> Iterator[Check]:
+    for name, venue in settings.enabled.items():
+        for key, url in (("ws_url", venue.ws_url), ("rest_url", venue.rest_url)):
+            parts = urlsplit(url)
+            port = parts.port or (443 if parts.scheme in ("https", "wss") else 80)
+            try:
+                socket.create_connection((parts.hostname or "", port), REACH).close()
+            except OSError as error:
+                why = error.strerror or str(error)
+                yield Check("network", "problem", f"{name}: {key} = {url} is not reachable: {why}")
+            else:
+                yield Check("network", "ok", f"{name}: {key} = {url} is reachable")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:.1f} MiB"
+
+
+__all__ = ["Check", "examine"]
