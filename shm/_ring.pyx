@@ -417,12 +417,12 @@ cdef class Writer:
             free(levels)
 
     def top_state(self, instrument, state, reason=Reason.NONE):
-        """STATUS and the top cell's state; its prices are kept."""
+        """STATUS and the top cell's state; its prices are kept, unless a dead writer left them half written."""
         self._check(instrument)
         self.c_top_state(instrument, state, reason)
 
     def book_state(self, instrument, state, reason=Reason.NONE):
-        """STATUS and the book cell's state; its levels are kept."""
+        """STATUS and the book cell's state; its levels are kept, unless a dead writer left them half written."""
         self._check(instrument)
         self.c_book_state(instrument, state, reason)
 

@@ -12,7 +12,7 @@ Rules, numbered as in `shm/README.md`, "Folding":
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from shm.reader import Cursor, Feed
+
+    _Row = tuple[int, int, int, int, int, int, int, list[int]]
 
 
 class _Window:
@@ -41,8 +43,8 @@ class _Window:
 class Fold:
     """The books of a feed, folded from its ring.
 
-    `poll()` takes what is new; `book(symbol)` gives the window as int64 mantissas, best first. It never shows half
-    an update. After a loss it starts again from the cells by itself; `resyncs` counts that.
+    `poll()` takes what is new; `book(symbol)` gives the window as int64 mantissas, best first. It never shows
+    half an update. After a loss it starts again from the cells by itself; `resyncs` counts that.
     """
 
     def __init__(self, feed: Feed) -> None:
@@ -75,7 +77,8 @@ class Fold:
             self._start()
             return set(self.feed.symbols)
         changed: set[int] = set()
-        for seq, _, _, instrument, kind, flags, aux, words in batch.tolist():
+        for record in batch.tolist():
+            seq, _, _, instrument, kind, flags, aux, words = cast("_Row", record)
             if kind == Kind.STATUS:
                 self._status(instrument, aux, seq, words, changed)
             elif kind == Kind.LEVEL or kind == Kind.CLEAR:

@@ -72,25 +72,27 @@ class Book:
     )
 
     def __init__(self, symbol: str, cell: tuple[Any, ...]) -> None:
-        state, reason, self.update_id, self.ts_event, self.ts_recv, self.ring_seq, now, bids, asks, *exps = (
-            cell
-        )
+        state, reason, self.update_id, self.ts_event, self.ts_recv, self.ring_seq, now, *rest = cell
+        bids, asks, self.price_exp, self.size_exp = rest
         self.symbol = symbol
         self.state = State(state)
         self.reason = Reason(reason)
         self.exact: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (bids, asks)
-        self.price_exp, self.size_exp = exps
         self.age = (now - self.ts_recv) * 1e-9
 
     @cached_property
     def bids(self) -> npt.NDArray[np.float64]:
         """Bids as float64 (price, size), best first, shape (n, 2)."""
-        return self.exact[0] / np.array([10.0**self.price_exp, 10.0**self.size_exp])
+        return self._floats(self.exact[0])
 
     @cached_property
     def asks(self) -> npt.NDArray[np.float64]:
         """Asks as float64 (price, size), best first, shape (n, 2)."""
-        return self.exact[1] / np.array([10.0**self.price_exp, 10.0**self.size_exp])
+        return self._floats(self.exact[1])
+
+    def _floats(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        floats: npt.NDArray[np.float64] = side / np.array([10.0**self.price_exp, 10.0**self.size_exp])
+        return floats
 
     def decimal(self) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
         """(bids, asks) as exact decimals."""
@@ -104,7 +106,8 @@ class Book:
         return bids, asks
 
     def __repr__(self) -> str:
-        return f"<Book {self.symbol} {len(self.exact[0])} x {len(self.exact[1])} {self.state.name} id {self.update_id}>"
+        sides = f"{len(self.exact[0])} x {len(self.exact[1])}"
+        return f"<Book {self.symbol} {sides} {self.state.name} id {self.update_id}>"
 
 
 class Counters(msgspec.Struct, frozen=True):
@@ -166,7 +169,8 @@ class Feed(_ring.Reader):
         self._bind(mapping, header.geometry)
 
     def __repr__(self) -> str:
-        return f"<Feed {self.instance}/{self.name} {self.state.name} generation {self.generation} epoch {self.epoch}>"
+        which = f"generation {self.generation} epoch {self.epoch}"
+        return f"<Feed {self.instance}/{self.name} {self.state.name} {which}>"
 
     def __enter__(self) -> Feed:
         return self
@@ -207,7 +211,7 @@ class Feed(_ring.Reader):
 
     @property
     def wall_offset(self) -> int:
-        """Wall clock - CLOCK_MONOTONIC in ns, as of the last heartbeat: ts_recv + wall_offset is a wall time."""
+        """Wall clock - CLOCK_MONOTONIC, ns, at the last heartbeat: ts_recv + wall_offset is a wall time."""
         offset = self.mapping.load(layout.H_WALL_OFFSET)
         return offset - 2**64 if offset >= 2**63 else offset
 
@@ -443,8 +447,8 @@ class Cursor(_ring.RingCursor):
     def resync(self) -> dict[str, tuple[Top | None, Book | None]]:
         """Starts again from the cells: head first, then every cell, then polling goes on behind that head.
 
-        Drop a symbol's records up to its cell's `ring_seq` (`shm.fold` does it). What the cursor skipped counts as
-        lost. A cell that stays half written is None.
+        Drop a symbol's records up to its cell's `ring_seq` (`shm.fold` does it). What the cursor skipped
+        counts as lost. A cell that stays half written is None.
         """
         head = self.head_sequence
         cells: dict[str, tuple[Top | None, Book | None]] = {}

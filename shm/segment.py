@@ -102,8 +102,8 @@ class Header:
         version = mapping.load(layout.H_VERSION)
         if version >> 32 != layout.MAJOR:
             raise Incompatible(
-                f"{path} has layout {version >> 32}.{version & 0xFFFFFFFF}, this program reads {layout.MAJOR}.x: "
-                f"use the same tickring release on both sides"
+                f"{path} has layout {version >> 32}.{version & 0xFFFFFFFF}, this program reads "
+                f"{layout.MAJOR}.x: use the same tickring release on both sides"
             )
         size = mapping.load(layout.H_SEGMENT_SIZE)
         if mapping.size < size:
@@ -141,9 +141,7 @@ def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
     try:
         fd = _open(path, os.O_RDWR if writable else os.O_RDONLY)
     except FileNotFoundError:
-        raise NotFound(
-            f"{path} does not exist: is the engine running, with this instance and feed?"
-        ) from None
+        raise NotFound(f"{path} does not exist: does the engine run, with this instance and feed?") from None
     except PermissionError:
         if writable:
             raise NotOwner(f"{path} belongs to another user; remove it or run as its owner") from None

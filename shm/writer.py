@@ -74,7 +74,7 @@ class Writer(_ring.Writer):
         """
         if self.count >= self.geometry.instruments:
             raise ShmError(
-                f"no instrument slot left for {instrument.symbol}: max_instruments = {self.geometry.instruments}"
+                f"no slot left for {instrument.symbol}: max_instruments = {self.geometry.instruments}"
             )
         index = self.count
         write_slot(self.mapping, self._instruments_at, index, instrument)
