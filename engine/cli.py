@@ -46,6 +46,14 @@ instance_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Stable JSON instead of text.")
 
 
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from engine.version import version
+
+        click.echo(f"tickring {version()}")
+        context.exit()
+
+
 @click.group(
     epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )

@@ -262,8 +262,8 @@ class Supervisor:
         return [Alert(child.name, "warning", f"{said}; restarted in {delay:g} s")]
 
     def _beat(self, child: Child, age: float, now: float) -> list[Action]:
-        if child.phase is not Phase.RUNNING:
-            return []
+        if child.phase is not Phase.RUNNING or now - age < child.starts[-1]:
+            return []  # older than the process: what its predecessor left
         child.last_beat = max(now - age, child.last_beat if child.last_beat is not None else now - age)
         actions: list[Action] = []
         if child.flagged and not child.killed and self._silence(child, now) <= HUNG:
