@@ -2,6 +2,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from shm._ring cimport tr_level
 from workers.decode.message cimport Message
+from workers.decode.native cimport NativeDecoder
 from workers.decode.scan cimport tr_cursor
 
 
@@ -18,7 +19,7 @@ cdef struct Buffer:
     uint32_t capacity
 
 
-cdef class Decoder:
+cdef class Decoder(NativeDecoder):
     """Native decoder; `decode` neither allocates (but for a level buffer that has to grow), nor fails, nor
     needs the GIL. What it points to in `Message` is valid until its next call."""
 
@@ -29,8 +30,6 @@ cdef class Decoder:
     cdef Buffer _asks
     cdef readonly uint32_t max_levels
     cdef readonly uint64_t too_many_levels
-
-    cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil
 
     cdef Entry* _find(self, tr_cursor* c, int* code) noexcept nogil
     cdef bint _levels(self, tr_cursor* c, Buffer* buffer, uint32_t* count, Entry* entry, int* worst) noexcept nogil

@@ -1,8 +1,9 @@
+from workers.decode.native import NativeDecoder
 from workers.decode.normal import Decoded
 
 FLAGS: dict[str, int]
 
-class Decoder:
+class Decoder(NativeDecoder):
     def __init__(self, max_levels: int = 65_536) -> None: ...
     @property
     def max_levels(self) -> int: ...

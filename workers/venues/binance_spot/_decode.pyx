@@ -24,6 +24,7 @@ from workers.decode.message cimport (
     M_TRADE,
     Message,
 )
+from workers.decode.native cimport NativeDecoder
 from workers.decode.scan cimport (
     TR_EXACT,
     TR_KEY_BYTES,
@@ -107,7 +108,7 @@ cdef inline int code_of(int worst) noexcept nogil:
     return D_OVERFLOW if worst == TR_OVERFLOW else D_INEXACT
 
 
-cdef class Decoder:
+cdef class Decoder(NativeDecoder):
     def __cinit__(self, uint32_t max_levels=65_536):
         if max_levels < 1:
             raise ValueError("max_levels must be at least 1")

@@ -1,7 +1,7 @@
 """The reference decoder of Binance spot: complete and easy to read, the truth that the native one is held to.
 
-`Parser` tells what a message is and decodes it; `normalise` brings a decoded event to the same normal form
-that `_decode.Decoder` gives.
+`BinanceSpotParser` tells what a message is and decodes it; `normalise` brings a decoded event to the same
+normal form that `_decode.Decoder` gives.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from shm.layout import Flag
 from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, Levels, MessageKind, Scale
-from workers.strategies import MessageType, ParsedMessage
+from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.binance_spot import schema
 
 Event = schema.BookTicker | schema.DepthUpdate | schema.Trade | schema.AggTrade | schema.Ticker
@@ -39,14 +39,16 @@ _MIN_US = 10**15
 _MAX_US = (2**63 - 1) // 10**3
 
 
-class Parser:
-    """The venue's `MessageParser`. `symbols`: venue symbol (``BTCUSDT``) -> canonical (``BTC/USDT``)."""
+class BinanceSpotParser(MessageParser):
+    """Args:
+    symbols: venue symbol -> canonical (``BTCUSDT`` -> ``BTC/USDT``); kept, so a growing mapping may be given.
+    """
 
     def __init__(self, symbols: Mapping[str, str]) -> None:
-        self._symbols = dict(symbols)
+        self._symbols = symbols
 
     def __repr__(self) -> str:
-        return f"binance_spot.Parser({len(self._symbols)} symbols)"
+        return f"BinanceSpotParser({len(self._symbols)} symbols)"
 
     def classify(self, data: bytes) -> MessageType:
         """What kind of message this is; ERROR when it is none, UNKNOWN when it is none that we know."""
