@@ -1,0 +1,117 @@
+"""Binance spot: how a local book stays the venue's book. Pure: values in, values out; no clock, no I/O.
+
+The venue's rules ("How to manage a local order book correctly", binance-spot-api-docs, 2026-07), numbered
+here and cited by number in the code and the tests. U and u are an event's first and final update id, L is
+the snapshot's `lastUpdateId`.
+
+1. Open the stream and buffer its events.
+2. Get a depth snapshot.
+3. If L is below the first buffered event's U, the snapshot is too old: get another one.
+   (L = U - 1 touches the buffer without a hole, so it is taken: rule 4 holds for it.)
+4. Drop buffered events with u <= L. The first one kept must bracket the snapshot: U <= L + 1 <= u.
+5. The local book is the snapshot; its update id is L. Apply the kept events, then the stream.
+6. Each event: u below the local update id is ignored (it is older than the book).
+7. Otherwise U must be the previous event's u + 1; anything else is a gap: discard the book, start over.
+   The first event after the snapshot brackets it (rule 4) instead.
+8. Levels are absolute; size 0 removes one, also one that is not there. (The book's part, not this one's.)
+
+What the venue leaves open is decided so that a wrong book cannot pass: an event that overlaps the local id
+(U <= local id < u) is a gap unless it is the first after a snapshot, and so is one whose U is above its u.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from workers.sync import Diff, Gap, Refetch, Replay, Step
+
+MAX_BUFFER = 2_000  # events: over three minutes of @depth@100ms
+
+
+@dataclass
+class BookSync:
+    """One instrument's state: waiting for a snapshot (`synced` false), or in step with the stream.
+
+    Attributes:
+        max_buffer: events kept at most; the oldest go first, which rule 3 then notices.
+        synced: the book is the venue's book at `last_id`.
+        last_id: the local update id.
+        bracketed: an event has been applied since the snapshot, so rule 7 holds without exception.
+        gaps: holes seen; `gap` is the last one.
+    """
+
+    max_buffer: int = MAX_BUFFER
+    synced: bool = False
+    last_id: int = 0
+    bracketed: bool = False
+    gaps: int = 0
+    gap: Gap | None = None
+    buffer: deque[Diff] = field(default_factory=deque)
+
+    def on_diff(self, diff: Diff) -> Step:
+        """Decide over one event; on GAP the state is already waiting, with the event buffered."""
+        if not self.synced:
+            self._keep(diff)  # rule 1
+            return Step.BUFFER
+        sane = diff.first_id <= diff.last_id
+        if sane and diff.last_id <= self.last_id:
+            return Step.IGNORE  # rules 4 and 6
+        if sane and self._follows(diff):
+            self.last_id = diff.last_id
+            self.bracketed = True
+            return Step.APPLY
+        self._hole(self.last_id + 1, diff.first_id)
+        self.reset()
+        self._keep(diff)
+        return Step.GAP
+
+    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+        """Decide over a snapshot; after Replay its events count as applied."""
+        first = self.buffer[0].first_id if self.buffer else 0
+        if last_update_id + 1 < first:
+            return Refetch(f"snapshot at {last_update_id}, the stream starts at {first}")  # rule 3
+        # Rule 4. The buffer is one unbroken chain, so the first event kept always brackets the snapshot.
+        kept = [diff for diff in self.buffer if diff.last_id > last_update_id]
+        self.buffer.clear()
+        self.synced = True
+        self.bracketed = bool(kept)
+        self.last_id = kept[-1].last_id if kept else last_update_id  # rule 5
+        return Replay(kept)
+
+    def advance(self, last_id: int) -> None:
+        """The native path applied events up to `last_id`, each one by rule 7."""
+        if last_id != self.last_id:
+            self.last_id = last_id
+            self.bracketed = True
+
+    def reset(self) -> None:
+        """The book is void: buffer anew and wait for a snapshot."""
+        self.synced = False
+        self.bracketed = False
+        self.buffer.clear()
+
+    def _follows(self, diff: Diff) -> bool:
+        if self.bracketed:
+            return diff.first_id == self.last_id + 1  # rule 7
+        return diff.first_id <= self.last_id + 1 <= diff.last_id  # rule 4
+
+    def _hole(self, expected: int, got: int) -> None:
+        self.gaps += 1
+        self.gap = Gap(expected, got)
+
+    def _keep(self, diff: Diff) -> None:
+        """Buffer by rule 1; the buffer itself always is one unbroken chain (rule 7)."""
+        if diff.first_id > diff.last_id:
+            self.buffer.clear()
+            return
+        if self.buffer:
+            last = self.buffer[-1].last_id
+            if diff.last_id <= last:
+                return  # a repetition, or one that came late: the chain has it or has started after it
+            if diff.first_id != last + 1:
+                self._hole(last + 1, diff.first_id)
+                self.buffer.clear()  # a snapshot from before the hole would be of no use
+        self.buffer.append(diff)
+        if len(self.buffer) > self.max_buffer:
+            self.buffer.popleft()
