@@ -13,7 +13,7 @@ import hashlib
 import socket
 import struct
 from collections import deque
-from typing import Protocol
+from typing import Protocol, cast
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 MAX_HANDSHAKE = 65_536
@@ -96,12 +96,11 @@ class Peer(asyncio.Protocol):
     # -- asyncio's side ---------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one in all but name
         sock = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.set_write_buffer_limits(high=1_048_576)
+        self._transport.set_write_buffer_limits(high=1_048_576)
 
     def pause_writing(self) -> None:
         self._writable.clear()
