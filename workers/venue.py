@@ -1,0 +1,75 @@
+"""A venue as a value: what a worker needs of it, composed once in `workers/venues/<venue>/venue.py`.
+
+The parts decide (values in, values out); `workers/worker.py` gives them sockets, clocks and memory. Two
+venues differ in the parts they name here, and in nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from workers.errors import WorkerError
+
+if TYPE_CHECKING:
+    from shm.instruments import Instrument
+    from workers.config import VenueConfig
+    from workers.decode.native import NativeDecoder
+    from workers.decode.normal import Decoded, Scale
+    from workers.rest import RestManager
+    from workers.strategies import RestStrategySet, WebSocketStrategySet
+    from workers.sync import BookSync, Snapshot
+
+
+class UnknownVenue(WorkerError):
+    """No such venue; the text names those that there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Venue:
+    """One venue's parts.
+
+    Attributes:
+        name: of the venue and of its feed.
+        channels: the channels it can publish, of `workers.config.CHANNELS`.
+        websocket: (config, symbols) -> strategies; `symbols` maps canonical to venue symbols and grows.
+        rest: config -> strategies.
+        decoder: makes the native decoder (`add_symbol`, `remove_symbol`).
+        make_sync: makes the state machine of one instrument's book.
+        instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
+        snapshot: (rest, venue symbol, levels) -> a depth snapshot.
+        normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
+        widen: (slot, event, slot as listed now) -> the slot that replaces it when a number did not fit.
+    """
+
+    name: str
+    channels: frozenset[str]
+    websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
+    rest: Callable[[VenueConfig], RestStrategySet]
+    decoder: Callable[[], NativeDecoder]
+    make_sync: Callable[[], BookSync]
+    instruments: Callable[[RestManager, Sequence[str]], Awaitable[list[Instrument]]]
+    snapshot: Callable[[RestManager, str, int], Awaitable[Snapshot]]
+    normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
+    widen: Callable[[Instrument, Any, Instrument | None], Instrument]
+
+
+def names() -> list[str]:
+    """The venues that there are."""
+    package = importlib.import_module("workers.venues")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
+
+
+def load(name: str) -> Venue:
+    """The venue of that name, imported when asked for.
+
+    Raises:
+        UnknownVenue: the text names those that there are.
+    """
+    if name not in names():
+        raise UnknownVenue(f"no venue {name!r}; there are: {', '.join(names())}")
+    venue: Venue = importlib.import_module(f"workers.venues.{name}.venue").VENUE
+    return venue

@@ -1,0 +1,80 @@
+"""Binance spot, composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from shm.instruments import Instrument
+from workers.config import VenueConfig
+from workers.ratelimit import ExponentialRetry
+from workers.rest import RestManager
+from workers.strategies import RestStrategySet, WebSocketStrategySet
+from workers.sync import Snapshot
+from workers.venue import Venue
+from workers.venues.binance_spot import instruments, schema
+from workers.venues.binance_spot._decode import Decoder
+from workers.venues.binance_spot.connection import BinanceSpotConnection
+from workers.venues.binance_spot.errors import BinanceSpotErrors
+from workers.venues.binance_spot.limits import limits
+from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
+from workers.venues.binance_spot.request import BinanceSpotRequests
+from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance_spot.sync import BookSync
+
+_exchange_info = msgspec.json.Decoder(schema.ExchangeInfo)
+_depth = msgspec.json.Decoder(schema.RestDepth)
+
+
+def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
+    return WebSocketStrategySet(
+        BinanceSpotConnection(
+            config.ws_url,
+            ping_interval=config.ping_interval,
+            ping_timeout=config.ping_timeout,
+            connect_timeout=config.connect_timeout,
+            max_frame=config.max_frame,
+            max_streams=config.max_streams,
+            reconnect_delay=config.reconnect_delay,
+            max_reconnect_delay=config.max_reconnect_delay,
+        ),
+        BinanceSpotSubscription(symbols),
+        BinanceSpotParser({venue: canonical for canonical, venue in symbols.items()}),
+    )
+
+
+def _rest(config: VenueConfig) -> RestStrategySet:
+    return RestStrategySet(
+        BinanceSpotRequests(config.rest_url, connection_timeout=config.connect_timeout),
+        limits(config.weight_per_minute),
+        ExponentialRetry(),
+        exception_handler_strategy=BinanceSpotErrors(),
+    )
+
+
+async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
+    # The whole listing in one request: an unknown symbol can then be told with its nearest names.
+    info = await rest.get("/api/v3/exchangeInfo", decoder=_exchange_info.decode)
+    return instruments.instruments(info, symbols)
+
+
+async def _snapshot(rest: RestManager, venue_symbol: str, levels: int) -> Snapshot:
+    depth: schema.RestDepth = await rest.get(
+        "/api/v3/depth", {"symbol": venue_symbol, "limit": levels}, decoder=_depth.decode
+    )
+    return Snapshot(depth.last_id, depth.bids, depth.asks)
+
+
+VENUE = Venue(
+    name="binance_spot",
+    channels=frozenset({"top", "book", "trades", "agg_trades", "ticker"}),
+    websocket=_websocket,
+    rest=_rest,
+    decoder=Decoder,
+    make_sync=BookSync,
+    instruments=_instruments,
+    snapshot=_snapshot,
+    normalise=normalise,
+    widen=instruments.widen,
+)
