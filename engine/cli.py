@@ -271,6 +271,8 @@ def _attached(feed: str, instance: str) -> Any:
 
     try:
         return closing(shm.attach(feed, instance))
+    except ValueError as error:  # a name that none can have
+        raise errors.UsageError(str(error)) from error
     except NotFound as error:
         there = ", ".join(info.name for info in shm.feeds(instance))
         hint = f"there are: {there}" if there else "there is none; start one with: tickring up"
@@ -297,10 +299,6 @@ def run(arguments: list[str]) -> int:
     except errors.EngineError as error:
         click.echo(f"tickring: {error}", err=True)
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone (`tickring tail ... | head`): not an error, nothing more to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return errors.OK
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -54,6 +54,8 @@ FEED_COUNTERS = {
     "heartbeats": ("heartbeats", "Heartbeats stored by the worker."),
     "restarts": ("worker_restarts", "Workers that took over this feed after the first one."),
     "first_event_misses": ("first_event_misses", "Subscriptions that delivered nothing in time."),
+    "freezes": ("freezes", "Times the worker's process stood still for longer than the heartbeat limit."),
+    "outdated": ("outdated_messages", "Messages older than what is published, not used."),
     "resubscribes": ("resubscribes", "Subscriptions made again because they did not deliver."),
 }
 INSTRUMENT_COUNTERS = {

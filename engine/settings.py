@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -216,7 +216,7 @@ class _Loader:
             try:
                 good[key] = msgspec.convert(value, hints[key])
             except msgspec.ValidationError as error:
-                self._bad(source, (*section, key), value, str(error)[:1].lower() + str(error)[1:])
+                self._bad(source, (*section, key), value, _allowed(hints[key], error))
                 continue
             problem = rules[key](good[key]) if key in rules else None
             if problem is not None:
@@ -283,6 +283,12 @@ def _text(value: object) -> str:
     """A value as TOML writes it (JSON does for every type that settings have)."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 200 else text[:197] + "..."
+
+
+def _allowed(kind: object, error: msgspec.ValidationError) -> str:
+    if get_origin(kind) is Literal:
+        return f"expected one of {', '.join(get_args(kind))}"
+    return str(error)[:1].lower() + str(error)[1:]
 
 
 def _nearest(name: str, allowed: list[str]) -> str:

@@ -1,6 +1,6 @@
 """A worker that is not one: it keeps a segment LIVE and obeys the rules of `workers.worker`, or breaks one.
 
-Which rule it breaks is the host of ``ws_url``: ``ws://hang`` never beats again after 0.3 s, ``ws://crash`` exits
+Which rule it breaks is the host of ``ws_url``: ``ws://hang`` does not beat after 0.3 s, ``ws://crash`` exits
 at once, ``ws://deaf`` ignores SIGTERM, ``ws://config`` says that its settings can not work.
 """
 

@@ -1,0 +1,362 @@
+"""The command line over a real segment: shapes of the JSON, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import shm
+from engine import cli, tail
+from engine.views import book_text, plain, record_document, record_text, status_text
+from shm.instruments import Instrument
+from shm.layout import NO_INSTRUMENT, Flag, Geometry, Kind, Reason, State
+from shm.segment import open_writer
+from shm.writer import Writer
+
+INSTANCE = f"cli{os.getpid()}"
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def writer() -> Iterator[Writer]:
+    made = open_writer(INSTANCE, "venue", Geometry(slots=256, instruments=4), heartbeat_limit=60.0)
+    for symbol, price_exp, size_exp in (("NKN/USDT", 8, 0), ("BTC/USDT", 2, 5)):
+        made.add_instrument(
+            Instrument(
+                symbol=symbol, venue_symbol=symbol.replace("/", ""), price_exp=price_exp, size_exp=size_exp
+            )
+        )
+    made.set_state(State.LIVE, Reason.SYNCED)
+    made.book_cell(
+        0,
+        [(35270000, 9602), (35260000, 1)],
+        [(35280000, 7)],
+        update_id=9,
+        ts_event=5,
+        ts_recv=6,
+        state=State.LIVE,
+    )
+    made.heartbeat()
+    made.commit()
+    yield made
+    made.close(unlink=True)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.run(list(arguments))
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+def test_book_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "book", "venue", "NKN/USDT", "--json", "--instance", INSTANCE)
+    assert code == 0
+    assert json.loads(out) == {
+        "feed": "venue",
+        "symbol": "NKN/USDT",
+        "state": "LIVE",
+        "update_id": 9,
+        "ts_event": 5,
+        "ts_recv": 6,
+        "bids": [["0.3527", "9602"], ["0.3526", "1"]],
+        "asks": [["0.3528", "7"]],
+    }
+
+
+def test_book_depth_and_state(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    writer.book_state(0, State.STALE, Reason.SILENT)
+    writer.commit()
+    arguments = ("book", "venue", "NKN/USDT", "--depth", "1", "--instance", INSTANCE)
+    code, out, _ = run(capsys, *arguments, "--json")
+    document = json.loads(out)
+    assert (code, document["state"], len(document["bids"])) == (0, "STALE", 1)
+    code, out, _ = run(capsys, *arguments)
+    assert out.splitlines()[0] == "venue NKN/USDT STALE update 9"
+
+
+def test_tail_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    writer.top(1, 12345, 100000, 12350, 5, update_id=1, ts_event=2, ts_recv=3)
+    writer.trade(0, 35270000, 3, 77, flags=Flag.SELL)
+    writer.top(1, 12345, 100000, 0, 0, flags=Flag.NO_ASK)
+    writer.commit()
+    code, out, _ = run(
+        capsys,
+        "tail",
+        "venue",
+        "--from-oldest",
+        "--count",
+        "4",
+        "--json",
+        "--instance",
+        INSTANCE,
+        "-s",
+        "BTC/USDT",
+    )
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert lines[-1] == {"lost": 0}
+    assert [line["kind"] for line in lines[:-1]] == ["STATUS", "STATUS", "TOP", "TOP"]
+    assert lines[1] | {"seq": 0, "ts_event": 0, "ts_recv": 0} == {
+        "seq": 0,
+        "kind": "STATUS",
+        "symbol": None,
+        "ts_event": 0,
+        "ts_recv": 0,
+        "scope": "FEED",
+        "state": "LIVE",
+        "reason": "SYNCED",
+        "epoch": 1,
+    }
+    top = lines[2]
+    assert list(top)[:5] == ["seq", "kind", "symbol", "ts_event", "ts_recv"]
+    assert (top["symbol"], top["ts_event"], top["ts_recv"]) == ("BTC/USDT", 2, 3)
+    assert (top["bid"], top["bid_size"], top["ask"], top["ask_size"]) == ("123.45", "1", "123.5", "0.00005")
+    assert (lines[3]["bid"], lines[3]["ask"], lines[3]["ask_size"]) == ("123.45", None, None)
+
+
+def test_tail_reports_what_was_lost(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    with shm.attach("venue", INSTANCE) as feed:
+        cursor = feed.cursor()
+        published = 1000
+        for _ in range(published):
+            writer.trade(0, 1, 1, 1)
+        writer.commit()
+        seen: list[dict[str, object]] = []
+        stub = SimpleNamespace(cursor=lambda from_oldest: cursor, slots=feed.slots)
+        lost = tail.follow(stub, seen.append, count=10)  # type: ignore[arg-type]
+    assert lost > published / 2
+    first = seen[0]["seq"]
+    assert isinstance(first, int)
+    assert cursor.got + cursor.lost >= 10 + lost
+
+
+def test_status_and_feeds_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = []
+    for command in ("status", "feeds"):
+        code, out, _ = run(capsys, command, "--json", "--instance", INSTANCE)
+        assert code == 0
+        documents.append(json.loads(out))
+    (feed,) = documents[0]["feeds"]
+    assert feed.pop("heartbeat_age_ms") >= 0
+    assert feed.pop("generation") > 0
+    assert documents[0]["instance"] == INSTANCE
+    assert feed == {
+        "name": "venue",
+        "state": "LIVE",
+        "epoch": 1,
+        "pid": os.getpid(),
+        "messages": 0,
+        "instruments": 2,
+        "restarts": 0,
+    }
+    assert documents[1].keys() == documents[0].keys()
+    code, out, _ = run(capsys, "status", "--instance", INSTANCE)
+    assert out.splitlines()[1].split()[:2] == ["venue", "LIVE"]
+
+
+def test_status_can_demand_live(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "status", "--require-live", "--instance", INSTANCE)[0] == 0
+    writer.set_state(State.RESYNC, Reason.GAP)
+    assert run(capsys, "status", "--require-live", "--instance", INSTANCE)[0] == 3
+    assert run(capsys, "status", "--instance", INSTANCE)[0] == 0
+
+
+def test_the_instance_comes_from_the_environment(
+    writer: Writer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKRING_INSTANCE", INSTANCE)
+    assert run(capsys, "book", "venue", "NKN/USDT")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("status",), 4, f"tickring: no feed of instance '{INSTANCE}-none' in shared memory; start one with"),
+        (
+            ("book", "venue", "A/B"),
+            4,
+            f"tickring: no feed 'venue' in instance '{INSTANCE}-none'; there is none;",
+        ),
+        (("tail", "venue"), 4, "tickring: no feed 'venue'"),
+        (("tail", "no/such"), 2, "tickring: feed 'no/such' is not allowed: 1 to 48 of"),
+        (("book", "venue"), 2, "tickring: Missing argument 'SYMBOL'. (see tickring book --help)"),
+        (("book", "venue", "A/B", "--depth", "0"), 2, "tickring: Invalid value for '--depth'"),
+        (("fed",), 2, "tickring: No such command 'fed'"),
+        (
+            ("config", "check", "--config", "/none.toml"),
+            2,
+            "tickring: /none.toml: cannot be read: No such file",
+        ),
+        (("up", "--config", "/none.toml"), 2, "tickring: /none.toml: cannot be read: No such file"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TICKRING_INSTANCE", f"{INSTANCE}-none")
+    found, out, err = run(capsys, *arguments)
+    assert (found, out) == (code, "")
+    assert err.startswith(said)
+    assert len(err.splitlines()) == 1
+
+
+def test_unknown_feed_and_symbol_name_what_there_is(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "book", "venu", "NKN/USDT", "--instance", INSTANCE)
+    assert (code, err) == (4, f"tickring: no feed 'venu' in instance '{INSTANCE}'; there are: venue\n")
+    code, _, err = run(capsys, "tail", "venue", "--symbol", "NKN/USD", "--instance", INSTANCE)
+    assert (code, "nearest: NKN/USDT" in err) == (4, True)
+
+
+def test_feeds_of_an_empty_instance_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "feeds", "--json", "--instance", f"{INSTANCE}-none")
+    assert (code, json.loads(out)) == (0, {"instance": f"{INSTANCE}-none", "feeds": []})
+
+
+def test_config_check_and_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text("[venues.binance_spot]\nsymbols = ['A/B']\n")
+    code, out, _ = run(capsys, "config", "check", "--config", str(path), "--json")
+    assert (code, json.loads(out)) == (0, {"ok": True, "problems": [], "venues": ["binance_spot"]})
+    code, out, _ = run(capsys, "config", "show", "--config", str(path), "--json")
+    assert json.loads(out)["venues"]["binance_spot"]["symbols"] == ["A/B"]
+    code, out, _ = run(capsys, "config", "show", "--config", str(path))
+    assert out.startswith("[engine]")
+    path.write_text("[venues.binance_spot]\ndepht = 1\n")
+    code, out, _ = run(capsys, "config", "check", "--config", str(path), "--json")
+    assert (code, json.loads(out)["ok"], len(json.loads(out)["problems"])) == (2, False, 1)
+
+
+def test_venues(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "venues", "--json")
+    names = [venue["name"] for venue in json.loads(out)["venues"]]
+    assert (code, "binance_spot" in names) == (0, True)
+
+
+def test_help_names_the_exit_codes_and_loads_nothing_heavy() -> None:
+    program = "import sys; from engine.cli import run; run(['--help']); print(sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert "Exit codes:" in done.stdout
+    for heavy in ("numpy", "aiohttp", "rich", "shm", "prometheus_client", "asyncio"):
+        assert f"'{heavy}'" not in done.stdout
+
+
+def test_a_closed_pipe_ends_it_quietly(writer: Writer) -> None:
+    program = "import sys; from engine.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "tail",
+        "venue",
+        "--from-oldest",
+        "--instance",
+        INSTANCE,
+        "-n",
+        "400",
+    ]
+    for _ in range(400):
+        writer.trade(0, 1, 1, 1)
+    writer.commit()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    for _ in range(400):
+        writer.trade(0, 1, 1, 1)
+    writer.commit()
+    assert (process.wait(10), process.stderr.read()) == (1, b"")
+    process.stderr.close()
+
+
+@pytest.mark.parametrize(
+    ("mantissa", "exponent", "text"),
+    [
+        (35270000, 8, "0.3527"),
+        (9602, 0, "9602"),
+        (0, 8, "0"),
+        (-5, 3, "-0.005"),
+        (12, -2, "1200"),
+        (100, 2, "1"),
+        (2**63 - 1, 18, "9.223372036854775807"),
+    ],
+)
+def test_plain_decimals(mantissa: int, exponent: int, text: str) -> None:
+    assert plain(mantissa, exponent) == text
+
+
+RECORD = np.dtype(
+    [
+        ("seq", "u8"),
+        ("ts_event", "i8"),
+        ("ts_recv", "i8"),
+        ("instrument", "u4"),
+        ("kind", "u1"),
+        ("flags", "u1"),
+        ("aux", "u2"),
+        ("words", "i8", 4),
+    ]
+)
+BTC = SimpleNamespace(symbol="BTC/USDT", price_exp=2, size_exp=3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "aux", "words", "expected"),
+    [
+        (
+            Kind.LEVEL,
+            Flag.ASK | Flag.FIRST,
+            0,
+            (150, 2500, 9, 0),
+            {"side": "ask", "price": "1.5", "size": "2.5", "update_id": 9, "first": True, "last": False},
+        ),
+        (Kind.TRADE, 0, 0, (150, 1, 4, 0), {"side": "buy", "price": "1.5", "size": "0.001", "id": 4}),
+        (Kind.CLEAR, Flag.FIRST, 0, (0, 0, 0, 0), {"first": True, "last": False}),
+        (
+            Kind.TICKER,
+            0,
+            0,
+            (1, 2, 3, 400),
+            {"part": 0, "last": "0.01", "open": "0.02", "high": "0.03", "low": "4"},
+        ),
+        (Kind.MARK, 0, 1, (1, 2, 3, 4), {"part": 1, "words": [1, 2, 3, 4]}),
+        (99, 0, 0, (1, 2, 3, 4), {"part": 0, "words": [1, 2, 3, 4]}),
+    ],
+)
+def test_records(
+    kind: int, flags: int, aux: int, words: tuple[int, ...], expected: dict[str, object]
+) -> None:
+    record = np.array((1, 2, 3, 0, kind, flags, aux, words), RECORD)
+    document = record_document(record, {0: BTC})
+    name = Kind(kind).name if kind != 99 else 99
+    assert document == {"seq": 1, "kind": name, "symbol": "BTC/USDT", "ts_event": 2, "ts_recv": 3} | expected
+    assert str(document["seq"]) in record_text(document)
+
+
+def test_a_record_of_an_instrument_added_a_moment_ago() -> None:
+    record = np.array((1, 2, 3, 5, Kind.TOP, 0, 0, (1, 2, 3, 4)), RECORD)
+    document = record_document(record, {0: BTC})
+    assert (document["symbol"], document["instrument"], document["words"]) == (None, 5, [1, 2, 3, 4])
+    record = np.array((1, 2, 3, NO_INSTRUMENT, Kind.STATUS, 0, 0, (77, 78, 1, 0)), RECORD)
+    assert record_document(record, {})["state"] == 77
+
+
+def test_text_of_odd_documents() -> None:
+    assert "no such segment" in status_text({"feeds": [{"name": "a", "problem": "no such segment"}]})
+    book = {"feed": "f", "symbol": "s", "state": "LIVE", "update_id": 1, "bids": [], "asks": [["1", "2"]]}
+    assert len(book_text(book).splitlines()) == 3
