@@ -260,7 +260,8 @@ class Replay:
         late = self._left.get(stream) == 0 and self._words.keeps_state(stream)
         tape = self.tapes.get(stream.split("@")[0].upper())
         if tape is not None and tape.stream == stream:
-            tape.owed.append((peer, tape.sent - 1 if late else tape.sent))
+            others = [one for one in tape.owed if one[0] is not peer]  # it may have unsubscribed before
+            tape.owed = [*others, (peer, tape.sent - 1 if late else tape.sent)]
         if late:
             self._hub.send(peer, stream, self._last[stream])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -63,6 +64,13 @@ class Mirror:
 
 def exact(levels: list[Any], count: int | None = None) -> list[tuple[Decimal, Decimal]]:
     return [(Decimal(p), Decimal(q)) for p, q in levels][:count]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop run until it is so (3 s at most)."""
+    async with asyncio.timeout(3):
+        while not condition():  # noqa: ASYNC110 (the venue's counters have no event)
+            await asyncio.sleep(0.002)
 
 
 class Client:
@@ -126,9 +134,9 @@ class Client:
                 return
             self.take(json.loads(message.data))
 
-    async def one(self, timeout: float = 3.0) -> dict[str, Any]:
+    async def one(self) -> dict[str, Any]:
         assert self.ws is not None
-        body: dict[str, Any] = await self.ws.receive_json(timeout=timeout)
+        body: dict[str, Any] = await self.ws.receive_json(timeout=3)
         self.take(body)
         return body
 

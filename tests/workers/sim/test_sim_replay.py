@@ -1,4 +1,4 @@
-"""Replay: whoever subscribes, whenever, at any speed, reaches the capture's last book by the documented rule."""
+"""Replay: whoever subscribes, whenever, at any speed, reaches the last book by the documented rule."""
 
 from __future__ import annotations
 
@@ -205,6 +205,26 @@ def test_a_lost_diff_heals_and_the_last_book_is_reached(recorded):
                 await client.sync(symbol)
             assert mirror.book(20) == (exact(books[0]["bids"]), exact(books[0]["asks"]))
             assert mirror.last_id == books[0]["last_u"]
+
+    asyncio.run(run())
+
+
+def test_a_resubscribed_stream_after_the_end(recorded):
+    capture, books = recorded
+    names = streams(books, "depth@100ms")
+
+    async def run():
+        async with SimVenue(capture=capture, speed=None, settle=0.0) as venue, Client(venue) as client:
+            await client.connect("/stream?streams=" + "/".join(names))
+            await venue.replay.ended.wait()
+            await client.read(0.05)
+            await client.call("UNSUBSCRIBE", names)
+            client.mirrors.clear()
+            await client.call("SUBSCRIBE", names)
+            for row in books:
+                await client.sync(row["symbol"])
+            await client.read(0.05)
+            assert_final(client, books)
 
     asyncio.run(run())
 
