@@ -59,8 +59,9 @@ async def open_connection(
                 read_buffer_init_size=READ_BUFFER,
                 socket_factory=dial,
             )
-        # A server that closes during the handshake makes picows return, without a listener.
-        if got is None or transport.is_disconnected:
+        # A server that closes during the handshake makes picows return, without a listener. (One that
+        # closes right after it has told the listener why; that is for the manager to see.)
+        if got is None:
             raise ConnectionFailed(f"{context.url}: the server closed the connection during the handshake")
         return cast(Transport, transport)
     except BaseException as error:
