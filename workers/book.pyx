@@ -326,8 +326,8 @@ cdef class Book:
         cdef int i
         total = 0
         for i in range(2):
-            total += self.side[i].used * sizeof(Block) + self.side[i].room * (sizeof(int64_t) + sizeof(uint32_t)
-                                                                             + sizeof(Block*))
+            total += self.side[i].used * sizeof(Block)
+            total += self.side[i].room * (sizeof(int64_t) + sizeof(uint32_t) + sizeof(Block*))
         return total
 
     def check(self):

@@ -30,14 +30,14 @@ from libc.string cimport memset
 
 from shm._ring cimport Writer, tr_level, tr_now
 from workers.book cimport Book
-from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
+from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
 from workers.decode.message cimport M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
 from workers.decode.native cimport NativeDecoder
 from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
 from workers.wire cimport FrameSink
 
 from shm import counters, layout
-from shm.events import Code
+from shm.events import Code, pack
 from workers.decode.normal import DecodeCode, Decoded, MessageKind
 from workers.sync import Diff, Outcome, Refetch, Step
 
@@ -249,7 +249,12 @@ cdef class Publisher(FrameSink):
         cdef Book book = <Book>self.books[m.instrument]
         if not slot.has_book:
             return
-        if slot.synced and m.first_id == book.last_id + 1 and m.update_id >= m.first_id and not slot.collecting:
+        if (
+            slot.synced
+            and m.first_id == book.last_id + 1
+            and m.update_id >= m.first_id
+            and not slot.collecting
+        ):
             self._apply(slot, book, m, recv)
         else:
             self._slow(slot, m, recv)
@@ -287,7 +292,7 @@ cdef class Publisher(FrameSink):
         return False
 
     cdef int _window(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
-        """Publish the difference between the window and the one before, and the cell. 0: beyond the horizon."""
+        """Publish what differs from the window before, and the cell. 0: it reaches beyond the horizon."""
         cdef Writer writer = self.writer
         cdef tr_level* fresh[2]
         cdef uint32_t n[2]
@@ -319,6 +324,7 @@ cdef class Publisher(FrameSink):
             while i < slot.n[side] or j < n[side]:
                 if j == n[side] or (i < slot.n[side] and _better(old[i].price, fresh[side][j].price, side)):
                     self.removed[removed].price = old[i].price
+                    self.removed[removed].size = 0
                     self.removed[removed].flags = ask
                     removed += 1
                     i += 1
@@ -340,11 +346,11 @@ cdef class Publisher(FrameSink):
         if total == 0:
             # Decision 2: the best level again, so that a fold has the new update id.
             if slot.n[0]:
-                writer.c_level(index, slot.window[0][0].price, slot.window[0][0].size, book.last_id, FIRST | LAST,
-                               ts_event, recv)
+                old = slot.window[0]
+                writer.c_level(index, old.price, old.size, book.last_id, FIRST | LAST, ts_event, recv)
             elif slot.n[1]:
-                writer.c_level(index, slot.window[1][0].price, slot.window[1][0].size, book.last_id,
-                               FIRST | LAST | ASK, ts_event, recv)
+                old = slot.window[1]
+                writer.c_level(index, old.price, old.size, book.last_id, FIRST | LAST | ASK, ts_event, recv)
             else:
                 writer.c_clear(index, book.last_id, FIRST | LAST, ts_event, recv)
         for k in range(total):
@@ -353,23 +359,21 @@ cdef class Publisher(FrameSink):
                 flags = FIRST
             if k == total - 1:
                 flags |= LAST
-            if k < removed:
-                change = &self.removed[k]
-                writer.c_level(index, change.price, 0, book.last_id, flags | change.flags, ts_event, recv)
-            else:
-                change = &self.changed[k - removed]
-                writer.c_level(index, change.price, change.size, book.last_id, flags | change.flags, ts_event, recv)
+            change = &self.removed[k] if k < removed else &self.changed[k - removed]
+            flags |= change.flags
+            writer.c_level(index, change.price, change.size, book.last_id, flags, ts_event, recv)
         if slot.book_state != LIVE:
             writer.c_status(index, SCOPE_BOOK, LIVE, R_FRESH, 0)
             slot.book_state = LIVE
-        writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id, ts_event, recv,
-                           LIVE, R_SYNCED)
+        writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
+                           ts_event, recv, LIVE, R_SYNCED)
         return 1
 
     cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
         """Decision 3: the whole window as one update, LIVE. The windows are in `slot` already."""
         cdef Writer writer = self.writer
         cdef uint32_t total = slot.n[0] + slot.n[1]
+        cdef tr_level* level
         cdef uint32_t i, k = 0
         cdef int side
         cdef uint8_t flags
@@ -380,12 +384,12 @@ cdef class Publisher(FrameSink):
                 flags = ASK if side else 0
                 if k == total:
                     flags |= LAST
-                writer.c_level(index, slot.window[side][i].price, slot.window[side][i].size, book.last_id, flags,
-                               ts_event, recv)
+                level = &slot.window[side][i]
+                writer.c_level(index, level.price, level.size, book.last_id, flags, ts_event, recv)
         writer.c_status(index, SCOPE_BOOK, LIVE, R_SYNCED, 0)
         slot.book_state = LIVE
-        writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id, ts_event, recv,
-                           LIVE, R_SYNCED)
+        writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
+                           ts_event, recv, LIVE, R_SYNCED)
 
     cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept:
         """STATUS and the cell's state."""
@@ -398,6 +402,7 @@ cdef class Publisher(FrameSink):
 
     # -- the slow path: everything that is not the plain next event -----------------------------------------
     cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """One event through the venue's state machine, levels copied."""
         cdef uint32_t i
         cdef Book book
         try:
@@ -417,8 +422,9 @@ cdef class Publisher(FrameSink):
             if sync.gaps != gaps:
                 self.writer.c_count(C_GAPS, 1)
                 self.writer.c_count_instrument(m.instrument, I_GAPS, 1)
-                if sync.gap is not None and hasattr(self.writer, "log"):
-                    self.writer.log(Code.GAP, sync.gap.expected, sync.gap.got, instrument=m.instrument)
+                if sync.gap is not None:
+                    self.writer.log_event(Code.GAP, Code.GAP.severity, m.instrument, recv + self.wall_offset,
+                                          sync.gap.expected, sync.gap.got)
             if step == Step.APPLY:
                 self._apply(slot, book, m, recv)
             elif step == Step.GAP:
@@ -437,6 +443,12 @@ cdef class Publisher(FrameSink):
         self.writer.c_count(C_PARSE_ERRORS, 1)
         self.slots[index].synced = False
         self._state(index, SCOPE_BOOK, RESYNC, R_MALFORMED)
+        try:
+            if self.syncs[index] is not None:
+                self.syncs[index].reset()
+            self.writer.log_event(Code.ERROR, Code.ERROR.severity, index, 0, *pack([repr(error)]))
+        except Exception as another:
+            self.last_error = another
 
     cdef int _void(self, uint32_t index, uint8_t reason) except -1:
         """The book is void: RESYNC, a fresh start of the state machine, a snapshot asked for."""
@@ -476,7 +488,7 @@ cdef class Publisher(FrameSink):
         try:
             if slot.has_book:
                 self.syncs[index].reset()
-            if self.listener is not None:
+            if self.listener is not None and data != NULL:
                 self.listener.on_precision(index, verdict, PyBytes_FromStringAndSize(data, size))
         except Exception as error:
             self._failed(index, error)
@@ -556,6 +568,12 @@ cdef class Publisher(FrameSink):
             self._void(index, reason)
             self.flush()
 
+    def refuse(self, uint32_t index, int code):
+        """A number of this instrument does not fit (found by an audit): blocked until it has a new slot."""
+        self._check(index)
+        self._precision(index, code, NULL, 0)
+        self.flush()
+
     def need_snapshot(self, uint32_t index):
         """Ask for a snapshot unless the book is in step or one has been asked for."""
         self._check(index)
@@ -566,7 +584,7 @@ cdef class Publisher(FrameSink):
         """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a `workers.sync.Outcome`.
 
         `limit` is how many levels a side were asked for: a side that has as many was cut there. Except after
-        SYNCED and NOT_NEEDED the caller fetches again; PRECISION has told the listener too.
+        SYNCED and NOT_NEEDED the caller fetches again; after PRECISION the symbol needs a new slot first.
         """
         cdef Slot* slot
         cdef Book book
@@ -591,7 +609,8 @@ cdef class Publisher(FrameSink):
                     return Outcome.MALFORMED
                 if verdict != TR_EXACT:
                     book.c_clear()
-                    self._precision(index, D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW, b"", 0)
+                    # The caller holds the snapshot that shows what is needed: nobody else has to be told.
+                    self._precision(index, D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW, NULL, 0)
                     self.flush()
                     return Outcome.PRECISION
                 if book.c_set(side, price, size) != 0:
@@ -635,25 +654,30 @@ cdef class Publisher(FrameSink):
 
     # -- freshness ------------------------------------------------------------------------------------------
     def overdue(self, int64_t now, int64_t after):
-        """(index, scope) of the LIVE cells whose last proof of delivery is more than `after` ns old."""
+        """(index, scope) of the LIVE cells whose last proof of delivery is more than `after` ns old.
+
+        A top that has been without proof for as long and is not LIVE forgets its update id: should the venue
+        have started its ids anew, every new one would be taken for an old one for ever.
+        """
         cdef uint32_t i
         cdef Slot* slot
         found = []
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state == LIVE and now - slot.top_proof > after:
-                    found.append((i, SCOPE_TOP))
+                if now - slot.top_proof > after:
+                    if slot.top_state == LIVE:
+                        found.append((i, SCOPE_TOP))
+                    else:
+                        slot.top_id = 0
                 if slot.book_state == LIVE and now - slot.book_proof > after:
                     found.append((i, SCOPE_BOOK))
         return found
 
     def mark_stale(self, uint32_t index, int scope):
-        """No proof of delivery: a LIVE cell goes STALE. The next top is taken whatever its id: should the
-        venue have started its ids anew, this is where it heals."""
+        """No proof of delivery: a LIVE cell goes STALE."""
         self._check(index)
         if scope == SCOPE_TOP and self.slots[index].top_state == LIVE:
-            self.slots[index].top_id = 0
             self._state(index, SCOPE_TOP, STALE, R_SILENT)
         elif scope == SCOPE_BOOK and self.slots[index].book_state == LIVE:
             self._state(index, SCOPE_BOOK, STALE, R_SILENT)
@@ -693,7 +717,7 @@ cdef class Publisher(FrameSink):
 
     # -- audits ---------------------------------------------------------------------------------------------
     def collect(self, uint32_t index):
-        """Keep copies of this book's events from now on; answers the book's update id, or None: not in step."""
+        """Keep copies of this book's events from now on; answers its update id, or None: not in step."""
         self._check(index)
         if not self.slots[index].synced:
             return None
@@ -713,15 +737,16 @@ cdef class Publisher(FrameSink):
             self.collected[index] = None
 
     # -- messages that come through Python ------------------------------------------------------------------
-    def publish_message(self, message, int64_t recv_ns):
+    def publish_message(self, message, int64_t recv_ns, bytes frame=b""):
         """Publish a message in normal form (`workers.decode.normal.Decoded`): what the native decoder called
-        "not mine" and the reference decoded, or a venue in plain Python. True when it was published."""
+        "not mine" and the reference decoded, or a venue in plain Python. `frame`: the message as it came,
+        which `on_precision` is given. True when it was market data of an instrument carried here."""
         cdef Message m
         cdef tr_level* levels
         cdef uint32_t i = 0
         cdef Py_ssize_t n
         if message.code == D_INEXACT or message.code == D_OVERFLOW:
-            self._precision(message.instrument, message.code, b"", 0)
+            self._precision(message.instrument, message.code, <const char*>frame, len(frame))
             self.flush()
             return True
         if message.code != D_OK:
@@ -761,8 +786,9 @@ cdef class Publisher(FrameSink):
 
     def top(self, uint32_t instrument, int64_t bid, int64_t bid_size, int64_t ask, int64_t ask_size,
             uint64_t update_id, int64_t ts_event, int64_t recv_ns, uint32_t flags=0):
-        """A top of book, as mantissas; `update_id` 0: the venue has none. NO_BID/NO_ASK in `flags`. The caller
-        ends a batch with `batch_end()`. True unless the instrument is unknown."""
+        """A top of book, as mantissas; `update_id` 0: the venue has none. NO_BID/NO_ASK in `flags`.
+
+        The caller ends a batch with `batch_end()`. True unless the instrument is unknown."""
         cdef Message m
         memset(&m, 0, sizeof(m))
         m.kind = M_TOP
@@ -776,15 +802,13 @@ cdef class Publisher(FrameSink):
         m.words[3] = ask_size
         return self.take(&m, recv_ns) == 1
 
-    def depth_update(self, uint32_t instrument, uint64_t first_id, uint64_t last_id, bids, asks, int64_t ts_event,
-                     int64_t recv_ns):
-        """A diff of the book: levels as (price, size) mantissas in the order sent; it is the plain next one when
-        `first_id` is the previous `last_id` + 1. True unless the instrument is unknown."""
-        return self.publish_message(
-            Decoded(DecodeCode.OK, MessageKind.DEPTH, instrument, ts_event, last_id, first_id, 0, (), tuple(bids),
-                    tuple(asks)),
-            recv_ns,
-        )
+    def depth_update(self, uint32_t instrument, uint64_t first_id, uint64_t last_id, bids, asks,
+                     int64_t ts_event, int64_t recv_ns):
+        """A diff of the book: levels as (price, size) mantissas in the order sent; it is the plain next one
+        when `first_id` is the previous `last_id` + 1. True unless the instrument is unknown."""
+        message = Decoded(DecodeCode.OK, MessageKind.DEPTH, instrument, ts_event, last_id, first_id, 0, (),
+                          tuple(bids), tuple(asks))
+        return self.publish_message(message, recv_ns)
 
     def trade(self, uint32_t instrument, int64_t price, int64_t size, uint64_t trade_id, int64_t ts_event,
               int64_t recv_ns, uint32_t flags=0):
@@ -829,6 +853,12 @@ cdef class Publisher(FrameSink):
         self._check(index)
         return bool(self.slots[index].synced)
 
+    def waiting(self, uint32_t index):
+        """Whether a snapshot has been asked for and the book is not in step yet."""
+        self._check(index)
+        return bool(self.slots[index].requested and not self.slots[index].synced
+                    and not self.slots[index].blocked)
+
     def published_top(self, uint32_t index):
         """(bid, bid size, ask, ask size) as published last."""
         self._check(index)
@@ -847,5 +877,6 @@ cdef class Publisher(FrameSink):
         return [i for i in range(self.capacity) if self.slots[i].known]
 
     def __repr__(self):
-        live = sum(1 for i in range(self.capacity) if self.slots[i].known and self.slots[i].book_state == LIVE)
-        return f"<Publisher {len(self.indexes)} instruments, {live} books LIVE, {self.errors} errors>"
+        indexes = self.indexes
+        live = sum([self.slots[i].book_state == LIVE for i in indexes])
+        return f"<Publisher {len(indexes)} instruments, {live} books LIVE, {self.errors} errors>"

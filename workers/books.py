@@ -1,0 +1,407 @@
+"""The cold path of the books: snapshots, proofs and audits, new slots. One keeper a feed, on its event loop.
+
+The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`); the keeper only
+takes note there and does the work in tasks:
+
+1. One snapshot in flight a symbol, at most `concurrency` in all, within the weight budget; books that are not
+   LIVE come before proofs and audits, which may use only half of the budget.
+2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
+   `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
+3. A cell without proof of delivery for `stale_after` is STALE. A book that has been quiet for half of that is
+   checked against a small REST snapshot: agreement is proof, for the top too when it is the book's best.
+4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
+   published, and the book rebuilt: RESYNC(AUDIT).
+5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
+   SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
+
+import msgspec
+
+from shm import counters
+from shm._ring import now as monotonic_ns
+from shm.events import Code
+from shm.instruments import Instrument
+from shm.layout import Reason, Scope, State
+from shm.writer import Writer
+from workers.audit import Agreement, compare
+from workers.decode.normal import DecodeCode
+from workers.errors import Action, WorkerError
+from workers.publish import Publisher
+from workers.sync import Outcome, Snapshot
+
+_SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
+    counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
+)
+_I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
+
+Fetch = Callable[[Instrument, int], Awaitable[Snapshot]]
+Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
+
+
+class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in seconds.
+
+    Attributes:
+        limit: levels a side of a snapshot. proof_limit: of a proof's, which only has to reach the window.
+        weight_per_minute: what snapshots, proofs and audits together may spend.
+        concurrency: requests in flight.
+        max_attempts: failures in a row until only `max_delay` is tried.
+        first_delay, max_delay: backoff.
+        stale_after: 0 is never. audit_interval: 0 is off.
+        settle: how long the stream may lag behind a REST snapshot.
+    """
+
+    limit: int = 1000
+    proof_limit: int = 100
+    weight_per_minute: int = 3000
+    concurrency: int = 4
+    max_attempts: int = 8
+    first_delay: float = 0.25
+    max_delay: float = 30.0
+    stale_after: float = 30.0
+    audit_interval: float = 0.0
+    settle: float = 3.0
+
+
+class Budget:
+    """Weight spent in any window of a minute, with a reserve that background work cannot touch."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_minute = per_minute
+        self._spent: deque[tuple[int, int]] = deque()
+        self._sum = 0
+
+    def take(self, weight: int, now: int, background: bool = False) -> float:
+        """0.0: taken; otherwise seconds after which to ask again."""
+        while self._spent and now - self._spent[0][0] >= 60_000_000_000:
+            self._sum -= self._spent.popleft()[1]
+        allowed = self.per_minute // 2 if background else self.per_minute
+        # A request heavier than the whole budget waits for an empty window, not for ever.
+        if self._spent and self._sum + weight > allowed:
+            return max((self._spent[0][0] + 60_000_000_000 - now) * 1e-9, 0.001)
+        self._spent.append((now, weight))
+        self._sum += weight
+        return 0.0
+
+
+class BookKeeper:
+    """See the module. `carry` every instrument, call `subscribed` once the venue has acknowledged, `tick`
+    about once a second, `lost` when a connection has gone, `close` at the end.
+
+    Args:
+        writer, publisher: of the feed; the keeper becomes the publisher's listener.
+        fetch: (instrument, levels) -> snapshot; raises `WorkerError` (or anything) on failure.
+        weigh: levels -> weight of a snapshot.
+        register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
+        respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
+        on_silent: told (index) when REST knows updates that the stream does not bring.
+        clock: CLOCK_MONOTONIC ns; sleep, chance: injected for tests.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        publisher: Publisher,
+        fetch: Fetch,
+        config: KeeperConfig | None = None,
+        *,
+        weigh: Callable[[int], int] = lambda limit: 1,
+        register: Callable[[Instrument], None] = lambda instrument: None,
+        respec: Respec | None = None,
+        on_silent: Callable[[int], None] = lambda index: None,
+        clock: Callable[[], int] = monotonic_ns,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.config = config or KeeperConfig()
+        if self.config.limit < publisher.depth or self.config.proof_limit < 1:
+            raise ValueError(
+                f"snapshot_limit = {self.config.limit} cannot fill a window of depth = {publisher.depth}: "
+                "raise snapshot_limit or lower depth"
+            )
+        self._writer = writer
+        self._publisher = publisher
+        self._fetch = fetch
+        self._weigh = weigh
+        self._register = register
+        self._respec = respec
+        self._on_silent = on_silent
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        self._budget = Budget(self.config.weight_per_minute)
+        self._permits = asyncio.Semaphore(self.config.concurrency)
+        self._instruments: dict[int, Instrument] = {}
+        self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
+        self._replacing: set[int] = set()
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
+        self._audited: dict[int, int] = {}
+        self.failures = 0
+        publisher.listener = self
+
+    # -- what the publisher says, in the socket callback -----------------------------------------------------
+    def request_snapshot(self, index: int) -> None:
+        """The book of `index` needs a snapshot."""
+        self._start(index, self._synchronise(index), over=True)
+
+    def on_precision(self, index: int, code: int, frame: bytes) -> None:
+        """A number does not fit the exponents of `index`; `frame` is the message."""
+        self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
+        self._start(index, self._replace(index, frame), over=True)
+
+    # -- what the worker says --------------------------------------------------------------------------------
+    def carry(self, instrument: Instrument, *, top: bool = True, book: bool = True) -> None:
+        """Carry an instrument that has a slot in the segment."""
+        self._instruments[instrument.index] = instrument
+        self._channels[instrument.index] = (top, book)
+        self._publisher.add_instrument(
+            instrument.index, instrument.price_exp, instrument.size_exp, top=top, book=book
+        )
+        self._register(instrument)
+
+    def index_of(self, symbol: str) -> int | None:
+        """The slot that carries a canonical symbol now."""
+        return next((i for i, each in self._instruments.items() if each.symbol == symbol), None)
+
+    def subscribed(self, indexes: Iterable[int] | None = None) -> None:
+        """The venue delivers these (None: all): a quiet book's snapshot does not wait for its first event."""
+        for index in list(self._instruments if indexes is None else indexes):
+            self._publisher.need_snapshot(index)
+
+    def lost(
+        self,
+        indexes: Iterable[int] | None = None,
+        state: State = State.DOWN,
+        reason: Reason = Reason.DISCONNECTED,
+    ) -> None:
+        """The connection of these (None: all) has gone."""
+        for index in list(self._instruments if indexes is None else indexes):
+            if index not in self._replacing:  # a new slot is needed, connected or not
+                self._cancel(index)
+            self._publisher.lost(index, state, reason)
+
+    def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
+        """Carry an instrument no more; its cells go DOWN."""
+        self._cancel(index)
+        self._publisher.lost(index, State.DOWN, reason)
+        self._forget(index)
+
+    def tick(self) -> None:
+        """Rules 3 and 4; about once a second."""
+        now = self._clock()
+        config = self.config
+        for index in self._instruments:
+            if index not in self._tasks and self._publisher.waiting(index):
+                self._start(index, self._synchronise(index))  # its task died of a fault of ours
+        if config.stale_after > 0:
+            stale = int(config.stale_after * 1e9)
+            for index, scope in self._publisher.overdue(now, stale):
+                age = (now - self._publisher.proof(index, scope)) // 1_000_000
+                self._publisher.mark_stale(index, scope)
+                self._writer.log(Code.STALE, age, instrument=index)
+            for index in self._instruments:
+                if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
+                    self._checked[index] = now
+                    self._start(index, self._audit(index, config.proof_limit))
+        if config.audit_interval > 0:
+            interval = int(config.audit_interval * 1e9)
+            for place, index in enumerate(self._instruments):
+                # The first audits are spread over one interval.
+                first = now - interval + interval * (place + 1) // len(self._instruments)
+                if now - self._audited.setdefault(index, first) >= interval:
+                    self._audited[index] = now
+                    self._start(index, self._audit(index, config.limit))
+
+    async def close(self) -> None:
+        """Cancel what is in flight."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __repr__(self) -> str:
+        return f"<BookKeeper {len(self._instruments)} instruments, {len(self._tasks)} in flight>"
+
+    # -- tasks -----------------------------------------------------------------------------------------------
+    def _start(self, index: int, work: Coroutine[Any, Any, None], over: bool = False) -> None:
+        """One task an instrument; `over`: it takes the place of the one that runs."""
+        if index in self._tasks:
+            if not over:
+                work.close()
+                return
+            self._cancel(index)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[index] = task
+        task.add_done_callback(lambda done: self._done(index, done))
+
+    def _done(self, index: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(index) is task:
+            del self._tasks[index]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours; the instrument keeps its state, which is not LIVE when it mattered.
+            self.failures += 1
+            self._writer.log(Code.ERROR, repr(error), instrument=index)
+
+    def _cancel(self, index: int) -> None:
+        task = self._tasks.pop(index, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    async def _get(self, index: int, limit: int, background: bool = False) -> Snapshot | None:
+        """One snapshot within budget and concurrency; None: background work has no budget now."""
+        weight = self._weigh(limit)
+        async with self._permits:
+            while wait := self._budget.take(weight, self._clock(), background):
+                if background:
+                    return None
+                await self._sleep(wait)
+            return await self._fetch(self._instruments[index], limit)
+
+    async def _synchronise(self, index: int) -> None:
+        """Rules 1 and 2: until the book is in step."""
+        for attempt in range(1_000_000_000):
+            delay = 0.0
+            try:
+                snapshot = await self._get(index, self.config.limit)
+            except Exception as error:
+                self._writer.count_up(_REST_ERRORS)
+                delay = getattr(error, "retry_after", 0.0) or 0.0
+                if isinstance(error, WorkerError) and error.action is Action.HALT:
+                    delay = max(delay, self.config.max_delay)
+            else:
+                assert snapshot is not None
+                self._writer.count_up(_SNAPSHOTS)
+                outcome = self._publisher.apply_snapshot(
+                    index, snapshot, limit=self.config.limit, recv_ns=self._clock()
+                )
+                if outcome is Outcome.PRECISION:
+                    self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
+                    await self._replace(index, snapshot)
+                    return
+                if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
+                    self._audited[index] = self._clock()
+                    self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
+                    return
+            self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
+            await self._sleep(max(delay, self._backoff(attempt)))
+
+    def _backoff(self, attempt: int) -> float:
+        config = self.config
+        if attempt + 1 >= config.max_attempts:
+            return config.max_delay
+        return min(config.first_delay * 2.0**attempt, config.max_delay) * (0.5 + 0.5 * self._chance())
+
+    # -- proofs and audits -----------------------------------------------------------------------------------
+    def _quiet(self, index: int, now: int, limit: int) -> bool:
+        """Whether a synced book, or the top beside it, has had no proof for `limit` ns."""
+        publisher = self._publisher
+        return publisher.synced(index) and any(
+            publisher.state(index, scope) >= State.STALE and now - publisher.proof(index, scope) > limit
+            for scope in (Scope.TOP, Scope.BOOK)
+        )
+
+    async def _audit(self, index: int, limit: int) -> None:
+        since = self._publisher.collect(index)
+        if since is None:
+            return
+        try:
+            try:
+                snapshot = await self._get(index, limit, background=True)
+            except Exception:
+                self._writer.count_up(_REST_ERRORS)
+                return
+            if snapshot is not None:
+                await self._judge(index, since, snapshot, limit)
+        finally:
+            self._publisher.stop_collecting(index)
+
+    async def _judge(self, index: int, since: int, snapshot: Snapshot, limit: int) -> None:
+        publisher = self._publisher
+        deadline = self._clock() + int(self.config.settle * 1e9)
+        while True:
+            diffs = publisher.collected_diffs(index)
+            if diffs is None:
+                return  # rebuilt meanwhile: nothing to compare
+            book = publisher.book(index)
+            finding = compare(book, since, diffs, snapshot, limit, self._scale(index))
+            if finding.agreement is not Agreement.AHEAD or self._clock() >= deadline:
+                break
+            await self._sleep(0.1)
+        if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
+            return
+        self._writer.count_up(_AUDITS)
+        if finding.agreement is Agreement.AGREES:
+            self._agrees(index)
+        elif finding.agreement is Agreement.INEXACT:
+            publisher.refuse(index, DecodeCode.INEXACT)
+            await self._replace(index, snapshot)
+        elif finding.agreement is Agreement.AHEAD:
+            # The venue has changed the book and the stream has not said so: it does not deliver.
+            publisher.mark_stale(index, Scope.BOOK)
+            self._on_silent(index)
+        else:
+            self._writer.count_up(_AUDIT_ERRORS)
+            self._writer.count_instrument(index, _I_AUDIT_ERRORS)
+            self._writer.log(Code.AUDIT_FAILED, book.last_id, finding.differences, instrument=index)
+            publisher.void(index, Reason.AUDIT)
+
+    def _agrees(self, index: int) -> None:
+        """Rule 3: proof for the book, and for the top when it shows the book's best."""
+        publisher = self._publisher
+        now = self._clock()
+        stale = publisher.state(index, Scope.BOOK) == State.STALE
+        publisher.proven(index, Scope.BOOK, now)
+        bid, ask = publisher.book(index).best(False), publisher.book(index).best(True)
+        if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
+            publisher.proven(index, Scope.TOP, now)
+        if stale:
+            self._writer.log(Code.FRESH, instrument=index)
+
+    # -- a new slot ------------------------------------------------------------------------------------------
+    def _scale(self, index: int) -> tuple[int, int]:
+        instrument = self._instruments[index]
+        return instrument.price_exp, instrument.size_exp
+
+    async def _replace(self, index: int, evidence: bytes | Snapshot) -> None:
+        """Rule 5. Without a cure (no `respec`, no exponents, no slot left) the instrument stays RESYNC."""
+        if self._respec is None:
+            return
+        self._replacing.add(index)
+        try:
+            await self._move(index, self._respec, evidence)
+        finally:
+            self._replacing.discard(index)
+
+    async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
+        old = self._instruments[index]
+        for attempt in range(1_000_000_000):
+            try:
+                spec = await respec(old, evidence)
+                break
+            except Exception as error:
+                self._writer.log(Code.ERROR, str(error), instrument=index)
+                if isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT:
+                    return
+            await self._sleep(self._backoff(attempt))
+        top, book = self._channels[index]
+        new = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
+        self._writer.supersede_instrument(index)
+        self._writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
+        self._forget(index)
+        self.carry(new, top=top, book=book)
+        if book:
+            self._publisher.need_snapshot(new.index)
+
+    def _forget(self, index: int) -> None:
+        self._publisher.drop_instrument(index)
+        for table in (self._instruments, self._channels, self._checked, self._audited):
+            table.pop(index, None)
