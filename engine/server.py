@@ -18,6 +18,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from engine import metrics, sample
+from workers.process import die_with_parent
 
 BEAT = 0.25  # s
 
@@ -107,6 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--fd", required=True, type=int, help="the supervisor's channel; its end is the order to leave"
     )
     given = parser.parse_args(arguments)
+    die_with_parent(0)  # for the case that this loop hangs: else the end of the channel is enough
     app = application(given.instance, [name for name in given.feeds.split(",") if name])
     with socket.socket(fileno=given.socket) as listening, socket.socket(fileno=given.fd) as channel:
         asyncio.run(serve(app, listening, channel))

@@ -31,7 +31,7 @@ def main() -> int:
     if mode == "crash":
         return 1
     if mode == "config":
-        return 78
+        return 2
     leave: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: None if mode == "deaf" else leave.append(1))
     venue = config.venue

@@ -160,7 +160,7 @@ def test_rule_8_stop_terminates_then_kills() -> None:
     assert world.send(Stop()) == [Terminate("a"), Terminate("b")]
     assert kinds(world.send(Exited("a", 0))) == [MarkDown]
     assert not world.machine.finished
-    assert world.run(3.9) == []
+    assert world.run(4.4) == []
     assert kinds(world.run(0.2)) == [Alert, Kill]
     assert kinds(world.send(Exited("b", -9))) == [MarkDown]
     assert world.machine.finished

@@ -1,0 +1,148 @@
+"""The demo's views and its beginnings, and the doctor's findings; the demo as a whole is in tests/e2e."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import shm
+from engine import doctor
+from engine.demo import hints
+from engine.errors import EngineError
+from engine.process import start_and_read
+from engine.screen import PlainScreen, RichScreen
+from shm.instruments import Instrument
+from shm.layout import Geometry, Reason, State
+from shm.segment import open_writer
+from shm.writer import Writer
+
+INSTANCE = f"demo{os.getpid()}"
+
+
+@pytest.fixture
+def writer() -> Iterator[Writer]:
+    made = open_writer(INSTANCE, "venue", Geometry(slots=256, instruments=4), heartbeat_limit=60.0)
+    made.add_instrument(Instrument(symbol="BTC/USDT", venue_symbol="BTCUSDT", price_exp=2, size_exp=5))
+    made.set_state(State.LIVE, Reason.SYNCED)
+    made.top(0, 12345, 100000, 12350, 5, ts_recv=time.monotonic_ns())
+    made.book_cell(0, [(12345, 100000)], [(12350, 5), (12360, 7)])
+    made.commit()
+    made.heartbeat()
+    yield made
+    made.close(unlink=True)
+
+
+def test_plain_lines(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    screen = PlainScreen()
+    screen.start(["metrics http://h/metrics"])
+    with shm.attach("venue", INSTANCE) as feed:
+        screen.show(feed)
+    screen.stop()
+    assert capsys.readouterr().out.splitlines() == [
+        "metrics http://h/metrics",
+        "BTC/USDT   LIVE   bid 1 @ 123.45  ask 123.5 @ 0.00005",
+        "stopped",
+    ]
+
+
+def test_a_terminal_shows_tops_book_hints_and_what_happened(writer: Writer) -> None:
+    out = io.StringIO()
+    screen = RichScreen(["feed: restarted"], Console(file=out, force_terminal=True, width=120))
+    screen.start(["how to attach"])
+    with shm.attach("venue", INSTANCE) as feed:
+        screen.show(feed)
+        screen.show(feed)
+    screen.stop()
+    for text in ("BTC/USDT", "LIVE", "123.45", "0.00007", "how to attach", "feed: restarted"):
+        assert text in out.getvalue()
+
+
+def test_hints_say_where_and_how() -> None:
+    said = "\n".join(hints("demo", "http://127.0.0.1:9464"))
+    assert "http://127.0.0.1:9464/metrics" in said
+    assert "--instance demo" in said
+    assert "shm.attach('binance_spot', 'demo').top('BTC/USDT')" in said
+
+
+def test_a_helper_that_dies_or_says_nothing_is_an_error() -> None:
+    with pytest.raises(EngineError, match="ended with 3"):
+        start_and_read(["-c", "raise SystemExit(3)"], timeout=10)
+    with pytest.raises(EngineError, match=r"said nothing for 0\.2 s"):
+        start_and_read(["-c", "import time; time.sleep(30)"], timeout=0.2)
+
+
+HELPER = """
+from engine.process import start_and_read
+import os
+program = "import os, time; print(os.getpid(), flush=True); time.sleep(30)"
+process, line = start_and_read(["-c", program], timeout=10)
+print(line.decode(), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_helper_dies_with_its_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELPER], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    stat = Path(f"/proc/{int(done.stdout)}/stat")
+    deadline = time.monotonic() + 2
+    while stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def levels(found: list[doctor.Check]) -> dict[str, str]:
+    return {check.name: check.level for check in found}
+
+
+def test_doctor_finds_this_machine_fit(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(f"[engine]\ninstance = '{INSTANCE}'\n[venues.binance_spot]\ncpu = 'none'\n")
+    found = doctor.examine(path, {})
+    assert levels(found)["memory"] == "ok"
+    assert levels(found)["settings"] == "ok"
+    assert all(len(check.text_line().splitlines()) == 1 for check in found)
+
+
+def test_doctor_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text("[venues.binance_spot]\ncpu = 4096\nring_slots = 1099511627776\n")
+    found = {check.name: check for check in doctor.examine(path, {})}
+    assert found["cores"].bad
+    assert "may run on" in found["cores"].text
+    assert found["memory"].bad
+    assert "enlarge it (docker: shm_size) or lower ring_slots" in found["memory"].text
+    path.write_text("[venues.binance_spot]\ndepht = 1\n")
+    found = {check.name: check for check in doctor.examine(path, {})}
+    assert found["settings"].bad
+    monkeypatch.setattr(doctor, "NATIVE", ("shm._none",))
+    assert "run: make build" in {check.name: check for check in doctor.examine(path, {})}["build"].text
+
+
+def test_doctor_lists_segments_nobody_writes(tmp_path: Path, writer: Writer) -> None:
+    writer.set_state(State.DOWN, Reason.STOP)
+    found = doctor.examine(None, {})
+    assert any(f"of instance {INSTANCE}" in check.text for check in found if check.name == "segments")
+    with shm.attach("venue", INSTANCE) as feed:
+        assert not feed.mapping.load(1040), "only listed"
+
+
+def test_doctor_tries_the_network_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(
+        "[venues.binance_spot]\ncpu = 'none'\nws_url = 'ws://127.0.0.1:1'\nrest_url = 'http://127.0.0.1:1'\n"
+    )
+    assert "network" not in levels(doctor.examine(path, {}))
+    (one, other) = [check for check in doctor.examine(path, {}, network=True) if check.name == "network"]
+    assert one.bad
+    assert other.bad
+    assert "not reachable: Connection refused" in one.text
