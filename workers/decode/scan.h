@@ -3,7 +3,8 @@
  * Nothing here reads at or past `end`, allocates, or goes through a float. The fast paths take eight bytes at
  * once (SWAR: SIMD within a register); TR_SCAN_PORTABLE leaves only the byte loops, which are also what a
  * big-endian machine gets. `tests/fuzz/scan_fuzz.c` holds both equal under ASan and UBSan; the plain-Python
- * twin of `tr_decimal` is `workers/decode/decimals.py`.
+ * twin of `tr_decimal` is `workers/decode/decimals.py`. TR_MUTANT_<NAME> takes one protection away; the tests
+ * have to notice.
  */
 #ifndef TICKRING_SCAN_H
 #define TICKRING_SCAN_H
@@ -271,14 +272,24 @@ TR_INLINE int tr_decimal(tr_cursor *c, unsigned exponent, int64_t *out)
         return tr_decimal_slow(c, exponent, out);
     if (TR_LIKELY(*p == '.')) {
         /* Venues pad to eight decimals: one word, then a byte that is no digit. */
+#ifdef TR_MUTANT_OVERREAD
+        word = tr_load8(p + 1);
+        if (!tr_eight_digits(word) || tr_digit(p[9]) < 10)
+#else
         if (TR_UNLIKELY(c->end - p < 10 || !tr_eight_digits(word = tr_load8(p + 1)) || tr_digit(p[9]) < 10))
+#endif
             return tr_decimal_slow(c, exponent, out);
         part = tr_eight_value(word);
         divisor = (uint32_t)TR_POW10[8 - exponent];
         fraction = part / divisor;
         p += 9;
         c->p = p;
+#ifdef TR_MUTANT_WRAP
         if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole + fraction > INT64_MAX)
+#else
+        /* Compared before the sum, which could wrap around. */
+        if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole > (uint64_t)INT64_MAX - fraction)
+#endif
             return TR_OVERFLOW;
 #ifndef TR_MUTANT_ROUND
         if (TR_UNLIKELY(fraction * divisor != part))

@@ -5,6 +5,7 @@ extra field, white space, an escape are "not mine", and the reference decoder (`
 Whatever it does accept it decodes as the reference does; `tests/workers/venues/binance_spot` holds it to that.
 """
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -449,12 +450,17 @@ cdef class Decoder(NativeDecoder):
         return code_of(worst)
 
     # -- Python's face --------------------------------------------------------------------------------
-    def decode_message(self, bytes data not None):
-        """Decode one message to the normal form (`workers.decode.normal.Decoded`)."""
+    def decode_message(self, data not None):
+        """Decode one message (bytes or a buffer) to the normal form (`workers.decode.normal.Decoded`)."""
         cdef Message out
+        cdef Py_buffer view
         cdef int code
         memset(&out, 0, sizeof(Message))
-        code = self.decode(data, len(data), &out)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            code = self.decode(<const char*>view.buf, view.len, &out)
+        finally:
+            PyBuffer_Release(&view)
         if code == D_NOT_MINE or code == D_UNKNOWN_SYMBOL:
             return Decoded(DecodeCode(code))
         if code != D_OK:

@@ -179,6 +179,8 @@ def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
 
     NOT_MINE for anything that is not one of the five market-data events.
     """
+    if isinstance(event, schema.Malformed):
+        return Decoded(DecodeCode.MALFORMED)
     if not isinstance(event, Event):
         return Decoded(DecodeCode.NOT_MINE)
     scale = scales.get(event.symbol)
