@@ -24,6 +24,7 @@ STREAMS: Mapping[str, str] = {
     PublicWebsocketChannelType.TICKER: "ticker",
 }
 STREAMS_PER_MESSAGE = 100
+REMEMBERED = 64  # wishes whose batches are kept
 
 _HEAD = {
     SubscriptionAction.SUBSCRIBE: b'{"method":"SUBSCRIBE","params":[',
@@ -61,6 +62,8 @@ class BinanceSpotSubscription(SubscriptionStrategy):
         self._batch = streams_per_message
         # channels -> symbol -> its streams, quoted and joined
         self._maps: dict[tuple[str, ...], _StreamMap] = {}
+        # What was asked before (a reconnect asks the same again) -> its batches
+        self._batches: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[tuple[str, ...], bytes]]] = {}
         self._decoder = msgspec.json.Decoder(_Ack)
 
     def create_subscription_messages(
@@ -71,23 +74,31 @@ class BinanceSpotSubscription(SubscriptionStrategy):
         *,
         first_id: int = 1,
     ) -> list[SubscriptionMessage]:
-        wanted = tuple(channels)
-        if not wanted or not symbols:
-            return []
-        streams = self._maps.get(wanted)
-        if streams is None:
-            streams = self._maps[wanted] = _StreamMap(self._venue_symbols, wanted)
-        names = tuple(symbols)
-        size = self._batch // len(wanted) or 1
+        key = (tuple(symbols), tuple(channels))
+        batches = self._batches.get(key)
+        if batches is None:
+            batches = self._batched(*key)
         head = _HEAD[action]
-        lookup = streams.__getitem__
-        messages = []
-        for start in range(0, len(names), size):
-            part = names[start : start + size]
-            body = b'%b%b],"id":%d}' % (head, b",".join(map(lookup, part)), first_id)
-            messages.append(SubscriptionMessage(first_id, body, part, wanted))
-            first_id += 1
-        return messages
+        return [
+            SubscriptionMessage(number, b'%b%b],"id":%d}' % (head, body, number), part, key[1])
+            for number, (part, body) in enumerate(batches, first_id)
+        ]
+
+    def _batched(
+        self, symbols: tuple[str, ...], channels: tuple[str, ...]
+    ) -> list[tuple[tuple[str, ...], bytes]]:
+        if not channels:
+            return []
+        streams = self._maps.get(channels)
+        if streams is None:
+            streams = self._maps[channels] = _StreamMap(self._venue_symbols, channels)
+        size = self._batch // len(channels) or 1
+        parts = [symbols[start : start + size] for start in range(0, len(symbols), size)]
+        batches = [(part, b",".join(map(streams.__getitem__, part))) for part in parts]
+        if len(self._batches) >= REMEMBERED:
+            self._batches.clear()
+        self._batches[symbols, channels] = batches
+        return batches
 
     def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
         # Market data of the combined endpoint starts with its stream; an acknowledgement is short.
