@@ -139,7 +139,8 @@ class _Demo:
         self.sim_died = False
 
     async def run(self) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.engine.stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.engine.stop)
         running = asyncio.ensure_future(self.engine.run())
         view = asyncio.ensure_future(self._view(running))
         try:

@@ -29,8 +29,8 @@ class Memory(Protocol):
     def heartbeat_age(self, feed: str, pid: int) -> float | None:
         """Seconds since the last heartbeat that `pid` made; None when it has made none yet."""
 
-    def release(self) -> None:
-        """Remove what is left of the instance and give it up."""
+    def release(self, remove: bool) -> None:
+        """Give the instance up; `remove` leaves nothing of it, else it waits for the next engine."""
 
 
 class SharedMemory:
@@ -57,7 +57,7 @@ class SharedMemory:
                 "another name with --instance"
             ) from error
         except (ShmError, OSError) as error:
-            self.release()
+            self.release(remove=False)
             raise EngineError(f"shared memory can not be used: {error}") from error
 
     def mark_down(self, feed: str) -> bool:
@@ -85,13 +85,14 @@ class SharedMemory:
         self._mappings[feed] = mapping
         return mapping
 
-    def release(self) -> None:
+    def release(self, remove: bool) -> None:
         self._mappings.clear()
         if self._lock is None:
             return
-        segment.remove_stale(self.instance)
-        for feed in self._feeds:
-            self._remove_rest(Names(self.instance, feed))
+        if remove:
+            segment.remove_stale(self.instance)
+            for feed in self._feeds:
+                self._remove_rest(Names(self.instance, feed))
         self._lock.release(unlink=True)
         self._lock = None
 

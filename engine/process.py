@@ -101,6 +101,12 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, number)
 
+    def end(self) -> None:
+        """Kill it and wait: for the case that nobody watches any more."""
+        self.send(signal.SIGKILL)
+        self._popen.wait()
+        self._release()
+
     def _ended(self, on_exit: Exit) -> None:
         # A zombie by now: its files are closed (so the segment's lock is free) and wait() does not block.
         self._release()

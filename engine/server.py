@@ -15,7 +15,6 @@ import socket
 import sys
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from engine import metrics, sample
 from workers.process import die_with_parent
@@ -50,7 +49,7 @@ def application(instance: str, feeds: list[str]) -> web.Application:
         return web.json_response(sample.status_document(instance, take()))
 
     async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.render(take), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=metrics.render(take), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     app = web.Application()
     app.add_routes(

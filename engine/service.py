@@ -109,7 +109,7 @@ class Engine:
                 log.warning("%s", warning)
             await self._supervise()
         finally:
-            self._memory.release()
+            self._memory.release(remove=self.started.is_set())
             if self._socket is not None:
                 self._socket.close()
         log.info("stopped", extra={"instance": self.instance})
@@ -139,7 +139,7 @@ class Engine:
                     self._handle(Tick())
         finally:
             for process in self.processes.values():  # only after an error of our own
-                process.send(signal.SIGKILL)
+                process.end()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 

@@ -299,3 +299,34 @@ def test_nothing_survives_kill_9_of_the_engine_and_the_next_one_adopts(instance:
             assert time.monotonic() - began < 5
 
     asyncio.run(scenario())
+
+
+def test_an_engine_that_can_not_start_leaves_what_the_next_one_adopts(instance: str) -> None:
+    async def crashed() -> None:
+        first = start_engine(instance)
+        await until(lambda: state(instance) is State.LIVE)
+        first.kill()
+        first.wait()
+        await until(lambda: state(instance) is State.DOWN)
+
+    asyncio.run(crashed())
+    generation = shm.attach("feed", instance).generation
+    with pytest.raises(EngineError, match=r"engine\.listen = 192\.0\.2\.1:1"):
+        asyncio.run(make(tree(instance, listen="192.0.2.1:1")).run())
+    assert shm.attach("feed", instance).generation == generation
+    memory = SharedMemory(instance)
+    assert memory.claim([]) == [f"tickring.{instance}.feed"], "an instance without that feed removes it"
+    memory.release(remove=True)
+
+
+def test_an_error_of_the_engine_itself_takes_the_children_along(instance: str) -> None:
+    class Broken(SharedMemory):
+        def heartbeat_age(self, feed: str, pid: int) -> float | None:
+            if super().heartbeat_age(feed, pid) is not None:
+                raise ZeroDivisionError
+            return None
+
+    engine = make(tree(instance, listen="127.0.0.1:0"), Broken(instance))
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(engine.run())
+    assert not any(alive(process.pid) for process in engine.processes.values())
