@@ -13,10 +13,8 @@ or `reconnect`.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -25,6 +23,7 @@ import msgspec
 from picows import WSCloseCode, WSMsgType
 
 from workers.backoff import Backoff, SlidingWindow, TokenBucket
+from workers.dispatch import ConnectionHandler, Dispatcher, MessageHandler
 from workers.errors import (
     AcknowledgementTimeout,
     AuthenticationFailed,
@@ -37,13 +36,10 @@ from workers.errors import (
     WebSocketError,
 )
 from workers.strategies import (
-    DATA_TYPES,
     Answer,
     ConnectionEvent,
     ConnectionState,
     Dialogue,
-    MessageType,
-    ParsedMessage,
     PerformanceMetrics,
     SubscriptionAction,
     SubscriptionMessage,
@@ -54,9 +50,6 @@ from workers.strategies import (
 from workers.subscriptions import Subscriptions, Topic
 from workers.tally import Tally
 from workers.wire import FrameSink, WireListener
-
-MessageHandler = Callable[[ParsedMessage], Awaitable[None] | None]
-ConnectionHandler = Callable[[ConnectionEvent], Awaitable[None] | None]
 
 
 class WebSocketManager:
@@ -87,8 +80,6 @@ class WebSocketManager:
     ) -> None:
         self._config = config
         self._strategies = strategies
-        self._message_handler = message_handler
-        self._connection_handler = connection_handler
         self._sink = sink
         self._on_rtt = on_rtt
         self._clock = clock
@@ -110,17 +101,15 @@ class WebSocketManager:
         self._heartbeat_sent = 0.0  # of an application-level heartbeat; 0.0: none is out
         self._renew: WebSocketError | None = None
         self._pongs_booked = 0
-        self._opened_ns = 0
-        self._connected_since = 0.0
 
         self._tally = Tally(clock)
-        self._queue: deque[tuple[bytes, int]] = deque()
-        self._pending = asyncio.Event()
+        self._dispatcher = Dispatcher(
+            config, strategies.message_parser, message_handler, connection_handler, self._tally
+        )
         self._news: asyncio.Future[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self._reconciling = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
-        self._handler_tasks: set[asyncio.Future[Any]] = set()
 
     # -- the face ---------------------------------------------------------------------------------------
     async def initialize(self, symbols: Iterable[object], default_channels: Sequence[str]) -> None:
@@ -136,7 +125,7 @@ class WebSocketManager:
         self._subscriptions.want(map(str, symbols), self._channels)
         self._first = asyncio.get_running_loop().create_future()
         self._report(ConnectionState.CONNECTING, "connecting")
-        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._process())]
+        self._tasks = [asyncio.create_task(self._run()), asyncio.create_task(self._dispatcher.run())]
         await asyncio.shield(self._first)
         refused = self._subscriptions.rejected
         if refused and not self._subscriptions.active:
@@ -216,7 +205,7 @@ class WebSocketManager:
         return {topic: f"{ack.code}: {ack.message}" for topic, ack in self._subscriptions.rejected.items()}
 
     def get_performance_metrics(self) -> PerformanceMetrics:
-        return self._tally.metrics(self._listener, self._subscriptions, len(self._queue))
+        return self._tally.metrics(self._listener, self._subscriptions, len(self._dispatcher.queue))
 
     async def close(self) -> None:
         """Close the connection and end all tasks; idempotent."""
@@ -227,8 +216,7 @@ class WebSocketManager:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._hang_up()
-        for pending in list(self._handler_tasks):
-            pending.cancel()
+        await self._dispatcher.close()
         if self._first is not None and not self._first.done():
             self._first.set_exception(NotConnected("the manager was closed before it had connected"))
             self._first.exception()  # nobody may be waiting any more
@@ -293,10 +281,10 @@ class WebSocketManager:
         listener = WireListener(
             self._sink,
             control=self._control,
-            on_pending=self._pending.set,
+            on_pending=self._dispatcher.pending.set,
             on_closed=self._notify,
             on_pong=self._ponged,
-            queue=self._queue,
+            queue=self._dispatcher.queue,
             max_pending=self._config.max_pending_messages,
             max_message=context.max_frame,
             timed=self._config.enable_performance_tracking,
@@ -306,11 +294,11 @@ class WebSocketManager:
         self._window = SlidingWindow(max(1, budget.messages - 1), budget.per)
         self._pongs_booked = 0
         self._renew = None
-        self._opened_ns = time.monotonic_ns()
+        self._dispatcher.opened_ns = time.monotonic_ns()
+        self._dispatcher.parser = self._strategies.message_parser
         self._tally.opened()
         self._listener = listener
         self._transport = await strategy.connect(listener)
-        self._connected_since = self._clock()
         if context.auth_required:
             await self._authenticate()
 
@@ -482,39 +470,7 @@ class WebSocketManager:
         self._notify()
         return True
 
-    # -- the cold path ----------------------------------------------------------------------------------
-    async def _process(self) -> None:
-        size = self._config.batch_size if self._config.batch_processing_enabled else 1
-        while True:
-            await self._pending.wait()
-            self._pending.clear()
-            while self._queue:
-                for _ in range(min(size, len(self._queue))):
-                    await self._handle(*self._queue.popleft())
-                await asyncio.sleep(0)
-
-    async def _handle(self, data: bytes, received: int) -> None:
-        started = time.perf_counter_ns()
-        try:
-            message = self._strategies.message_parser.parse(data, received)
-        except Exception:
-            self._tally.parse_errors += 1
-            return
-        try:
-            result = self._message_handler(message)
-            if inspect.isawaitable(result):
-                await result
-        except Exception:
-            self._tally.handler_errors += 1
-            return
-        finally:
-            self._tally.handled(time.perf_counter_ns() - started)
-        if message.message_type is MessageType.ORDERBOOK:
-            self._tally.orderbook_updates += 1
-        # What an earlier connection left in the queue proves nothing of this one.
-        if message.message_type in DATA_TYPES and received >= self._opened_ns:
-            self._tally.data_of_connection += 1
-
+    # -- telling ------------------------------------------------------------------------------------
     def _report(
         self,
         state: ConnectionState,
@@ -525,27 +481,16 @@ class WebSocketManager:
         rejected: tuple[Topic, ...] = (),
     ) -> None:
         self._state = state
-        event = ConnectionEvent(
-            state=state,
-            reason=reason,
-            error=error,
-            alert=alert,
-            rejected=rejected,
-            connection=self._tally.connections,
+        self._dispatcher.report(
+            ConnectionEvent(
+                state=state,
+                reason=reason,
+                error=error,
+                alert=alert,
+                rejected=rejected,
+                connection=self._tally.connections,
+            )
         )
-        try:
-            result = self._connection_handler(event)
-            if inspect.isawaitable(result):
-                task = asyncio.ensure_future(result)
-                self._handler_tasks.add(task)
-                task.add_done_callback(self._handler_done)
-        except Exception:
-            self._tally.handler_errors += 1
-
-    def _handler_done(self, task: asyncio.Future[Any]) -> None:
-        self._handler_tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._tally.handler_errors += 1
 
     def _ponged(self, rtt_ns: int) -> None:
         self._tally.last_ping_rtt_ns = rtt_ns

@@ -720,7 +720,7 @@ async def test_a_failing_connection_handler_does_no_harm(bench: Bench) -> None:
     def broken(event: ConnectionEvent) -> None:
         raise RuntimeError("bug")
 
-    bench.manager._connection_handler = broken
+    bench.manager._dispatcher._connection_handler = broken
     await bench.manager.initialize(["BTC/USDT"], ["top"])
     assert bench.manager.is_connected()
     assert bench.manager.get_performance_metrics().handler_errors == 2
