@@ -254,16 +254,26 @@ class ConnectionStrategy(Protocol):
         return None
 
     def handle_heartbeat(self) -> Dialogue | None:
-        """The application-level ping that is due now; None: use the protocol's PING frame."""
-        return None
+        """The application-level ping that is due now; None: use the protocol's PING frame.
+
+        The default sends the context's `ping_message`, if there is one, and takes any short message with
+        "pong" in it for the answer.
+        """
+        message = self.context.ping_message
+        return None if message is None else Dialogue((message,), _pong)
 
     def should_reconnect(self, error: BaseException) -> bool:
         """False: it cannot heal by itself. The manager reports ERROR and tries only every `max_delay`."""
         return True
 
-    def get_reconnection_policy(self) -> ReconnectionPolicy:
+    def get_reconnection_policy(self) -> ReconnectionPolicy | None:
+        """When to try again; None: as the manager's configuration says. The default: as the context says."""
         context = self.context
         return ReconnectionPolicy(context.max_reconnect_attempts, context.reconnect_delay)
+
+
+def _pong(data: bytes) -> Answer:
+    return Answer.ACCEPTED if len(data) <= 64 and b"pong" in data.lower() else Answer.NOT_MINE
 
 
 class SubscriptionStrategy(Protocol):
@@ -308,7 +318,7 @@ class WebSocketManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_reconnect_attempts: consecutive failures until the state is ERROR.
-        reconnect_delay: seconds, the first backoff; both apply when the strategy's policy leaves them be.
+        reconnect_delay: seconds, the first backoff; both count when the strategy has no policy of its own.
         message_timeout: seconds without one data message (heartbeats are none) until the connection is
             renewed.
         enable_performance_tracking: measure processing time per socket read.

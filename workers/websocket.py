@@ -41,6 +41,7 @@ from workers.strategies import (
     ConnectionState,
     Dialogue,
     PerformanceMetrics,
+    ReconnectionPolicy,
     SubscriptionAction,
     SubscriptionMessage,
     Transport,
@@ -87,7 +88,10 @@ class WebSocketManager:
 
         connection = strategies.connection_strategy
         budget = connection.budget
-        self._backoff = Backoff(connection.get_reconnection_policy(), chance)
+        policy = connection.get_reconnection_policy()
+        if policy is None:
+            policy = ReconnectionPolicy(config.max_reconnect_attempts, config.reconnect_delay)
+        self._backoff = Backoff(policy, chance)
         self._connects = TokenBucket(budget.connects / budget.connects_per, budget.connect_burst)
         self._window = SlidingWindow(max(1, budget.messages - 1), budget.per)
         self._subscriptions = Subscriptions(budget.max_streams)

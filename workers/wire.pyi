@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from picows import WSFrame, WSListener, WSTransport
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class FrameSink:
     """Takes market-data frames in the socket callback; subclass it in Cython."""
 
+@disjoint_base
 class CallbackSink(FrameSink):
     """A sink in plain Python."""
 
@@ -20,6 +23,7 @@ class CallbackSink(FrameSink):
     @property
     def errors(self) -> int: ...
 
+@disjoint_base
 class WireListener(WSListener):
     """Listener of one connection."""
 

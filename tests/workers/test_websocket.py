@@ -132,7 +132,7 @@ class Venue(ConnectionStrategy):
         self.auth: Dialogue | None = None
         self._context = ConnectionContext(url="ws://venue", ping_interval=10.0, ping_timeout=5.0)
         self._budget = MessageBudget(connects=10_000, connects_per=1.0, connect_burst=100)
-        self.policy = ReconnectionPolicy(max_attempts=5, initial_delay=1.0, max_delay=30.0)
+        self.policy: ReconnectionPolicy | None = ReconnectionPolicy(5, 1.0, max_delay=30.0)
         self.hopeless = False
 
     @property
@@ -161,7 +161,7 @@ class Venue(ConnectionStrategy):
     def should_reconnect(self, error: BaseException) -> bool:
         return not self.hopeless
 
-    def get_reconnection_policy(self) -> ReconnectionPolicy:
+    def get_reconnection_policy(self) -> ReconnectionPolicy | None:
         return self.policy
 
     @property
@@ -471,6 +471,30 @@ async def test_an_application_heartbeat_is_matched_and_measured(bench: Bench) ->
     bench.venue.now.push(DATA)
     await bench.clock.advance(25.0)
     assert any(isinstance(event.error, PingTimeout) for event in bench.events)
+
+
+@virtual
+async def test_the_contexts_ping_message_is_sent_and_any_short_pong_answers_it(bench: Bench) -> None:
+    bench.venue._context = ConnectionContext(url="ws://venue", ping_interval=10.0, ping_message=b"ping")
+    bench.venue.dialogue = ConnectionStrategy.handle_heartbeat(bench.venue)
+    await bench.start()
+    await bench.clock.advance(11.0)
+    assert bench.venue.now.sent[-1] == b"ping"
+    bench.venue.now.push(b'{"op":"PONG"}')
+    await bench.clock.settle()
+    assert len(bench.rtts) == 1
+
+
+@virtual
+async def test_without_a_policy_of_the_strategy_the_configuration_counts(bench: Bench) -> None:
+    bench.venue.policy = None
+    bench.config = WebSocketManagerConfig(max_reconnect_attempts=2, reconnect_delay=3.0)
+    bench.venue.default = ConnectionFailed("refused")
+    starting = asyncio.ensure_future(bench.build().initialize(["BTC/USDT"], ["top"]))
+    await bench.clock.advance(4.0)
+    with pytest.raises(ConnectionFailed):
+        await starting
+    assert [b - a for a, b in zip(bench.venue.attempts, bench.venue.attempts[1:], strict=False)] == [3.0]
 
 
 @virtual
