@@ -17,7 +17,6 @@ from workers.errors import WorkerError
 if TYPE_CHECKING:
     from shm.instruments import Instrument
     from workers.config import VenueConfig
-    from workers.decode.native import NativeDecoder
     from workers.decode.normal import Decoded, Scale
     from workers.rest import RestManager
     from workers.strategies import RestStrategySet, WebSocketStrategySet
@@ -41,20 +40,22 @@ class Venue:
         make_sync: makes the state machine of one instrument's book.
         instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
         snapshot: (rest, venue symbol, levels) -> a depth snapshot.
+        snapshot_weight: levels -> what a snapshot costs of the venue's request weight.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
-        widen: (slot, event, slot as listed now) -> the slot that replaces it when a number did not fit.
+        widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
     """
 
     name: str
     channels: frozenset[str]
     websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
     rest: Callable[[VenueConfig], RestStrategySet]
-    decoder: Callable[[], NativeDecoder]
+    decoder: Callable[[], Any]  # a NativeDecoder that knows symbols, which its stub alone can say
     make_sync: Callable[[], BookSync]
     instruments: Callable[[RestManager, Sequence[str]], Awaitable[list[Instrument]]]
     snapshot: Callable[[RestManager, str, int], Awaitable[Snapshot]]
+    snapshot_weight: Callable[[int], int]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
-    widen: Callable[[Instrument, Any, Instrument | None], Instrument]
+    widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
 
 
 def names() -> list[str]:

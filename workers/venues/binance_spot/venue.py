@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shm.instruments import Instrument
 from workers.config import VenueConfig
 from workers.ratelimit import ExponentialRetry
-from workers.rest import RestManager
 from workers.strategies import RestStrategySet, WebSocketStrategySet
 from workers.sync import Snapshot
 from workers.venue import Venue
@@ -17,11 +17,14 @@ from workers.venues.binance_spot import instruments, schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.venues.binance_spot.limits import limits
+from workers.venues.binance_spot.limits import depth_weight, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.request import BinanceSpotRequests
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.venues.binance_spot.sync import BookSync
+
+if TYPE_CHECKING:
+    from workers.rest import RestManager
 
 _exchange_info = msgspec.json.Decoder(schema.ExchangeInfo)
 _depth = msgspec.json.Decoder(schema.RestDepth)
@@ -66,6 +69,13 @@ async def _snapshot(rest: RestManager, venue_symbol: str, levels: int) -> Snapsh
     return Snapshot(depth.last_id, depth.bids, depth.asks)
 
 
+def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
+    if isinstance(evidence, Snapshot):
+        depth = schema.RestDepth(evidence.last_update_id, list(evidence.bids), list(evidence.asks))
+        return instruments.widen(old, depth, fresh)
+    return instruments.widen(old, BinanceSpotParser({}).parse(evidence).data, fresh)
+
+
 VENUE = Venue(
     name="binance_spot",
     channels=frozenset({"top", "book", "trades", "agg_trades", "ticker"}),
@@ -75,6 +85,7 @@ VENUE = Venue(
     make_sync=BookSync,
     instruments=_instruments,
     snapshot=_snapshot,
+    snapshot_weight=depth_weight,
     normalise=normalise,
-    widen=instruments.widen,
+    widen=_widen,
 )

@@ -1,0 +1,87 @@
+"""The cold path: everything that the native decoder did not take, and all that a connection has to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from shm import counters
+from shm.events import Code
+from workers.decode.normal import DecodeCode, Scale
+from workers.errors import Disconnected
+from workers.strategies import DATA_TYPES, ConnectionEvent, ConnectionState, MessageType, ParsedMessage
+
+if TYPE_CHECKING:
+    from shm.writer import Writer
+    from workers.publish import Publisher
+    from workers.venue import Venue
+
+_MALFORMED = counters.FEED.index("malformed")
+_UNKNOWN = counters.FEED.index("unknown")
+_RECONNECTS = counters.FEED.index("reconnects")
+_CONNECTS = counters.FEED.index("connects")
+_REJECTS = counters.FEED.index("rejects")
+
+
+class ColdPath:
+    """Handles what `WebSocketManager` hands over, for one group of instruments.
+
+    Args:
+        venue: its reference decoder gives the normal form.
+        scales: venue symbol -> slot and exponents; shared, it grows.
+        on_state: called with every change of the connection's state.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        publisher: Publisher,
+        venue: Venue,
+        scales: Mapping[str, Scale],
+        on_state: Callable[[ConnectionState], None],
+    ) -> None:
+        self._writer = writer
+        self._publisher = publisher
+        self._venue = venue
+        self._scales = scales
+        self._on_state = on_state
+        self._connected_before = False
+        self._state = ConnectionState.DISCONNECTED
+
+    def message(self, parsed: ParsedMessage) -> None:
+        """A message that neither the native decoder nor the manager took."""
+        if parsed.message_type in DATA_TYPES:
+            decoded = self._venue.normalise(parsed.data, self._scales)
+            if decoded.code is DecodeCode.MALFORMED:
+                self._malformed(parsed.raw_data)
+            elif not self._publisher.publish_message(decoded, parsed.timestamp):
+                self._writer.count_up(_UNKNOWN)
+        elif parsed.message_type is MessageType.ERROR:
+            self._malformed(parsed.raw_data)
+        elif parsed.message_type is MessageType.UNKNOWN:
+            self._writer.count_up(_UNKNOWN)
+
+    def _malformed(self, raw: bytes) -> None:
+        self._writer.count_up(_MALFORMED)
+        self._writer.log(Code.MALFORMED, raw[:32].decode("utf-8", "replace"))
+
+    def connection(self, event: ConnectionEvent) -> None:
+        """What the connection says of itself."""
+        for symbol, channel in event.rejected:
+            self._writer.count_up(_REJECTS)
+            self._writer.log(Code.REJECTED, f"{symbol} {channel}")
+        if event.alert:
+            self._writer.log(Code.CIRCUIT_OPEN, event.reason)
+        if event.state is self._state:
+            return
+        self._state = event.state
+        if event.state is ConnectionState.CONNECTED:
+            self._writer.count_up(_CONNECTS)
+            if self._connected_before:
+                self._writer.count_up(_RECONNECTS)
+            self._connected_before = True
+            self._writer.log(Code.CONNECTED, event.connection)
+        elif event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+            code = event.error.code if isinstance(event.error, Disconnected) else 0
+            self._writer.log(Code.DISCONNECTED, code or 0)
+        self._on_state(event.state)

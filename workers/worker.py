@@ -1,0 +1,378 @@
+"""One exchange process: the composition root that joins a venue's parts, managers, books and the segment.
+
+Started as ``python -m workers.worker --fd N`` by the supervisor, which writes one JSON line (`WorkerConfig`)
+into the pipe and keeps it open. SIGTERM is the order to stop for good: everything is closed and the segment
+removed. The end of the pipe means that the supervisor is gone: the segment is left, DOWN, for the next one.
+
+The order at the start is the order in which a reader profits: take the segment over (old prices lapse), beat,
+take the instruments from the segment where they are known, connect, and only then what can wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvloop
+
+from shm import _ring, counters
+from shm.errors import ShmError
+from shm.events import Code
+from shm.instruments import Instrument
+from shm.layout import Geometry, InstrumentStatus, Reason, State
+from shm.segment import open_writer
+from workers import process
+from workers.books import BookKeeper, KeeperConfig
+from workers.cold import ColdPath
+from workers.config import WorkerConfig
+from workers.decode.normal import Scale
+from workers.errors import Action, RestError, WebSocketError, WorkerError
+from workers.publish import Publisher
+from workers.readiness import Group, Readiness
+from workers.strategies import ConnectionState, HTTPMethod, WebSocketManagerConfig
+from workers.sync import Snapshot
+from workers.venue import Venue, load
+from workers.websocket import WebSocketManager
+
+if TYPE_CHECKING:
+    from workers.rest import RestManager
+
+BEAT = 0.05  # seconds between heartbeats
+REVIEW = 4  # beats between two looks at states
+TICK = 20  # beats between two looks at freshness
+EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
+
+_HEARTBEATS = counters.FEED.index("heartbeats")
+_FREEZES = counters.FEED.index("freezes")
+_REST_REQUESTS = counters.FEED.index("rest_requests")
+_REST_ERRORS = counters.FEED.index("rest_errors")
+_RATE_LIMITED = counters.FEED.index("rate_limited")
+_PING_RTT = counters.HISTOGRAMS.index("ping_rtt")
+_REST_LATENCY = counters.HISTOGRAMS.index("rest_latency")
+
+
+class Worker:
+    """See the module's words; `run` lives as long as the worker."""
+
+    def __init__(self, config: WorkerConfig, venue: Venue) -> None:
+        self.config = config
+        self.venue = venue
+        self.keys = config.venue
+        self._stop = asyncio.Event()
+        self._unlink = True
+        self._beats = 0
+        self._head = 0
+        self._venue_symbols: dict[str, str] = {}
+        self._scales: dict[str, Scale] = {}
+        self._groups: list[Group] = []
+        self._rest: RestManager | None = None
+        self._rest_ready = asyncio.Lock()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._serving = False
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.config.instance}/{self.config.feed} {len(self._groups)} connections>"
+
+    def stop(self, unlink: bool = True) -> None:
+        """The order to leave; `unlink` removes the segment."""
+        self._unlink = self._unlink and unlink
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Takes the feed over and serves it until told to stop.
+
+        Raises:
+            ShmError, WorkerError: what no retry can heal; one line says what to do.
+        """
+        keys = self.keys
+        geometry = Geometry(slots=keys.ring_slots, instruments=keys.max_instruments, depth=keys.depth)
+        self.writer = open_writer(self.config.instance, self.config.feed, geometry, keys.heartbeat_limit)
+        try:
+            self.writer.log(Code.STARTED, self.config.parent_pid, self.writer.epoch)
+            self._compose()
+            self._beaten = _ring.now()
+            await self._until_stopped(self._beat(), self._serve())
+        finally:
+            await self._close()
+            self.writer.log(Code.STOPPED)
+            self.writer.close(unlink=self._unlink)
+
+    def _compose(self) -> None:
+        keys = self.keys
+        self.decoder = self.venue.decoder()
+        self.publisher = Publisher(self.writer, self.decoder, self.venue.make_sync)
+        self.keeper = BookKeeper(
+            self.writer,
+            self.publisher,
+            self._snapshot,
+            KeeperConfig(
+                limit=keys.snapshot_limit,
+                proof_limit=max(100, keys.depth),
+                weight_per_minute=keys.weight_per_minute,
+                stale_after=keys.stale_after,
+                audit_interval=keys.audit_interval,
+            ),
+            weigh=self.venue.snapshot_weight,
+            register=self._register,
+            respec=self._respec,
+            on_silent=self._silent,
+        )
+        self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
+
+    async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
+        """Runs the services until the order to leave; what one raises is raised here."""
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(service) for service in services]
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait([*tasks, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in (*tasks, stopped):
+                task.cancel()
+            await asyncio.gather(*tasks, stopped, return_exceptions=True)
+
+    async def _close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await self.keeper.close()
+        await asyncio.gather(*(group.manager.close() for group in self._groups if group.manager))
+        if self._rest is not None:
+            await self._rest.close()
+
+    # -- the heartbeat ---------------------------------------------------------------------------------
+    async def _beat(self) -> None:
+        """The loop's own heartbeat: who hangs does not beat. After standing still no old price is LIVE."""
+        limit = int(self.keys.heartbeat_limit * 1e9)
+        while True:
+            now = _ring.now()
+            stood = now - self._beaten
+            if stood > limit and self._serving:
+                self.publisher.freeze()
+                self.writer.count_up(_FREEZES)
+                self.writer.log(Code.FROZEN, stood // 1_000_000)
+            self.publisher.wall_offset = time.time_ns() - now
+            self.writer.beat(now, self.publisher.wall_offset)
+            self._beaten = now
+            self._beats += 1
+            self.writer.count_up(_HEARTBEATS)
+            if self._serving:
+                self._look_after()
+            await asyncio.sleep(BEAT)
+
+    def _look_after(self) -> None:
+        if self._beats % REVIEW == 0:
+            self.readiness.review(self._groups)
+        if self._beats % TICK == 0:
+            self.keeper.tick()
+            for symbol, group in self.readiness.overdue_first_events(self._groups):
+                self._renew(symbol, group)
+        head = self.writer.head
+        process.collect_when_idle(idle=head == self._head, beats=self._beats)
+        self._head = head
+
+    # -- service ---------------------------------------------------------------------------------------
+    async def _serve(self) -> None:
+        missing = self.venue.channels
+        if unknown := [channel for channel in self.keys.channels if channel not in missing]:
+            raise WorkerError(
+                f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(missing))}"
+            )
+        loading = asyncio.ensure_future(self._rest_manager())
+        fresh = await self._carry_instruments()
+        self._serving = True
+        self._connect()
+        await loading
+        process.settle_garbage()
+        if not fresh:
+            await self._refresh_listing()
+        await self._stop.wait()
+
+    async def _carry_instruments(self) -> bool:
+        """Slots for every symbol: those of the segment as they are, the others from the venue's listing.
+
+        Returns whether the listing was read.
+        """
+        have = {
+            slot.symbol: slot
+            for slot in self.writer.instruments()
+            if slot.status is not InstrumentStatus.SUPERSEDED
+        }
+        missing = [symbol for symbol in self.keys.symbols if symbol not in have]
+        for spec in await self._listing(missing) if missing else ():
+            index = self.writer.add_instrument(spec)
+            have[spec.symbol] = msgspec.structs.replace(spec, index=index)
+        for symbol in self.keys.symbols:
+            self.keeper.carry(
+                have[symbol], top="top" in self.keys.channels, book="book" in self.keys.channels
+            )
+        for symbol, slot in have.items():
+            if symbol not in self.keys.symbols:  # the configuration names it no more
+                self.writer.top_state(slot.index, State.DOWN, Reason.UNSUBSCRIBED)
+                self.writer.book_state(slot.index, State.DOWN, Reason.UNSUBSCRIBED)
+                self.writer.set_instrument_status(slot.index, InstrumentStatus.HALTED)
+        self.writer.commit()
+        return bool(missing)
+
+    async def _listing(self, symbols: list[str]) -> list[Instrument]:
+        """The venue's listing, asked for until it comes; an unknown symbol is final."""
+        delay = self.keys.reconnect_delay
+        while True:
+            try:
+                return await self.venue.instruments(await self._rest_manager(), symbols)
+            except RestError as error:
+                self._say(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
+                self.writer.log(Code.ERROR, f"listing: {error}")
+                self.writer.set_state(State.DOWN, Reason.CONNECTING)
+                await asyncio.sleep(max(delay, error.retry_after))
+                delay = min(2 * delay, self.keys.max_reconnect_delay)
+
+    async def _refresh_listing(self) -> None:
+        """Slots that came from the segment: is what they say of each symbol still so?"""
+        by_symbol = {spec.symbol: spec for spec in await self._listing(list(self.keys.symbols))}
+        for slot in self.writer.instruments():
+            spec = by_symbol.get(slot.symbol)
+            if spec and slot.status not in (spec.status, InstrumentStatus.SUPERSEDED):
+                self.writer.set_instrument_status(slot.index, spec.status)
+
+    def _connect(self) -> None:
+        """One manager for as many symbols as the venue allows on a connection."""
+        keys = self.keys
+        share = max(1, keys.max_streams // max(1, len(keys.channels)))
+        for start in range(0, len(keys.symbols), share):
+            group = Group(list(keys.symbols[start : start + share]))
+            self._groups.append(group)
+
+            def on_state(state: ConnectionState, group: Group = group) -> None:
+                self.readiness.connection(group, state)
+
+            cold = ColdPath(self.writer, self.publisher, self.venue, self._scales, on_state)
+            group.manager = WebSocketManager(
+                WebSocketManagerConfig(
+                    reconnect_delay=keys.reconnect_delay,
+                    message_timeout=max(keys.stale_after, keys.first_event_after),
+                    first_event_after=keys.first_event_after,
+                ),
+                self.venue.websocket(keys, self._venue_symbols),
+                cold.message,
+                cold.connection,
+                sink=self.publisher,
+                on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
+            )
+            self._spawn(self._initialize(group))
+
+    async def _initialize(self, group: Group) -> None:
+        assert group.manager is not None
+        try:
+            await group.manager.initialize(group.symbols, self.keys.channels)
+        except WebSocketError as error:
+            # The manager goes on trying; the feed says DOWN, and this line says why.
+            self._say(f"not connected yet: {error}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Future[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._say(f"{type(error).__name__}: {error}")
+            self.writer.log(Code.ERROR, str(error))
+
+    def _say(self, line: str) -> None:
+        print(f"worker {self.config.feed}: {line}", file=sys.stderr, flush=True)
+
+    # -- what the keeper asks for ----------------------------------------------------------------------
+    def _register(self, instrument: Instrument) -> None:
+        venue_symbol = instrument.venue_symbol
+        self._venue_symbols[instrument.symbol] = venue_symbol
+        scale = Scale(instrument.index, instrument.price_exp, instrument.size_exp)
+        self._scales[venue_symbol] = scale
+        self.decoder.remove_symbol(venue_symbol)
+        self.decoder.add_symbol(venue_symbol, *scale)
+
+    async def _snapshot(self, instrument: Instrument, levels: int) -> Snapshot:
+        return await self.venue.snapshot(await self._rest_manager(), instrument.venue_symbol, levels)
+
+    async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        fresh: Instrument | None = None
+        with contextlib.suppress(RestError):  # without it the message itself says what is needed
+            [fresh] = await self.venue.instruments(await self._rest_manager(), [old.symbol])
+        return self.venue.widen(old, evidence, fresh)
+
+    def _silent(self, index: int) -> None:
+        """REST knows of changes that the stream does not bring: subscribe again, then connect afresh."""
+        symbol = self.writer.instruments()[index].symbol
+        for group in self._groups:
+            if symbol in group.symbols:
+                self._renew(symbol, group)
+
+    def _renew(self, symbol: str, group: Group) -> None:
+        if group.manager is None or not group.manager.is_connected():
+            return
+        if self.readiness.was_renewed(symbol, group):
+            group.manager.reconnect(f"{symbol} stays silent after a new subscription")
+        else:
+            self._spawn(group.manager.resubscribe([symbol]))
+
+    # -- REST ------------------------------------------------------------------------------------------
+    async def _rest_manager(self) -> RestManager:
+        """Made when first needed, imported in a thread: a tick must not wait for an HTTP library."""
+        async with self._rest_ready:
+            if self._rest is None:
+                module = await asyncio.to_thread(__import__, "workers.rest", fromlist=["RestManager"])
+                self._rest = module.RestManager(self.venue.rest(self.keys), observer=self._requested)
+            return self._rest
+
+    def _requested(self, method: HTTPMethod, endpoint: str, status: int, ns: int) -> None:
+        self.writer.count_up(_REST_REQUESTS)
+        self.writer.observe(_REST_LATENCY, ns)
+        if status in (418, 429):
+            self.writer.count_up(_RATE_LIMITED)
+            self.writer.log(Code.RATE_LIMITED, status, 0)
+        elif not 200 <= status < 300:
+            self.writer.count_up(_REST_ERRORS)
+
+
+async def _main(config: WorkerConfig, fd: int) -> int:
+    worker = Worker(config, load(config.feed))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, worker.stop)
+    process.on_pipe_end(fd, lambda: worker.stop(unlink=False))
+    try:
+        await worker.run()
+    except (ShmError, WorkerError, ValueError) as error:
+        worker._say(str(error))
+        final = isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT
+        return EXIT_CONFIG if final else EXIT_FAILED
+    return EXIT_CLEAN
+
+
+def main() -> int:
+    """The process: configuration from the pipe, own core, tied to its parent, then `Worker.run`."""
+    parser = argparse.ArgumentParser(description="One exchange process; started by the supervisor.")
+    parser.add_argument("--fd", type=int, required=True, help="the supervisor's pipe")
+    fd = parser.parse_args().fd
+    try:
+        config = process.read_config(fd)
+        process.die_with_parent(config.parent_pid)
+    except (process.Orphaned, msgspec.ValidationError, msgspec.DecodeError) as error:
+        print(f"worker: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    if not process.pin(config.cpu):
+        print(f"worker {config.feed}: core {config.cpu} is not to be had, not pinned", file=sys.stderr)
+    return uvloop.run(_main(config, fd))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
