@@ -135,7 +135,8 @@ class _Demo:
         self.sim = sim
         self.screen = screen
         self.seconds = seconds
-        self.seen_live = False
+        self.seen_live = False  # a price was LIVE
+        self.whole = False  # every price was LIVE at once: from then on it is shown whatever happens
         self.sim_died = False
 
     async def run(self) -> None:
@@ -175,7 +176,7 @@ class _Demo:
                         feed = shm.attach(FEED, self.engine.instance)
                 elif not self.engine.machine.stopping:
                     self._show(feed)
-                await asyncio.wait([running], timeout=self.screen.interval if self.seen_live else 0.05)
+                await asyncio.wait([running], timeout=self.screen.interval if self.whole else 0.05)
         finally:
             if feed is not None:
                 feed.close()
@@ -183,9 +184,10 @@ class _Demo:
 
     def _show(self, feed: shm.Feed) -> None:
         with contextlib.suppress(ShmError):  # a cell in the middle of a restart: shown the next time
-            live = any(feed.cell_state(symbol, Scope.TOP) is State.LIVE for symbol in feed.symbols)
-            self.seen_live = self.seen_live or live
-            if self.seen_live:
+            live = [feed.cell_state(symbol, Scope.TOP) is State.LIVE for symbol in feed.symbols]
+            self.seen_live = self.seen_live or any(live)
+            self.whole = self.whole or (bool(live) and all(live))
+            if self.whole:
                 self.screen.show(feed)
 
 

@@ -100,6 +100,7 @@ class RichScreen:
 
     def stop(self) -> None:
         self._live.stop()
+        click.echo("stopped")
 
     def _book(self, feed: shm.Feed) -> Table:
         instrument = feed.instruments[0]
