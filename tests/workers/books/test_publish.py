@@ -1,0 +1,489 @@
+"""The publisher against a real segment: what records and cells say of what came in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from shm import Flag, Kind, Reason, Scope, Stale, State
+from workers.decode.normal import DecodeCode, Decoded, MessageKind
+from workers.sync import Outcome, Snapshot
+
+LEVEL_KINDS = (Kind.LEVEL, Kind.CLEAR)
+
+
+def shape(records: list[Any]) -> list[tuple[str, int, int, int]]:
+    """(kind, flags, price, size) of the book's records."""
+    return [
+        (Kind(int(r["kind"])).name, int(r["flags"]), int(r["words"][0]), int(r["words"][1]))
+        for r in records
+        if int(r["kind"]) in LEVEL_KINDS
+    ]
+
+
+# -- depth: windows ------------------------------------------------------------------------------------------
+def test_a_snapshot_is_one_update_and_then_live(lab: Any) -> None:
+    index = lab.add()
+    lab.poll()
+    lab.live(index)
+    records = lab.poll()
+    assert shape(records) == [
+        ("CLEAR", Flag.FIRST, 0, 0),
+        ("LEVEL", 0, 100, 1),
+        ("LEVEL", 0, 99, 2),
+        ("LEVEL", Flag.ASK, 101, 3),
+        ("LEVEL", Flag.ASK | Flag.LAST, 102, 4),
+    ]
+    assert [int(r["kind"]) for r in records][
+        -1
+    ] == Kind.STATUS  # last: no follower takes old content for LIVE
+    assert lab.state(index) is State.LIVE
+    lab.check(index)
+
+
+def test_an_empty_snapshot_is_one_clear(lab: Any) -> None:
+    index = lab.add()
+    lab.poll()
+    assert lab.snapshot(index, 5) is Outcome.SYNCED
+    assert shape(lab.poll()) == [("CLEAR", Flag.FIRST | Flag.LAST, 0, 0)]
+    lab.check(index)
+    lab.depth(index, 6, 6, [(90, 0)])  # still empty: the id moves on
+    assert shape(lab.poll()) == [("CLEAR", Flag.FIRST | Flag.LAST, 0, 0)]
+    lab.check(index)
+    assert lab.feed.book("AAA/BBB").update_id == 6
+
+
+def test_changes_are_records_between_first_and_last(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.check(index)
+    lab.depth(index, 11, 14, [(100, 0), (98, 5)], [(101, 9)])
+    assert shape(lab.poll()) == [
+        ("LEVEL", Flag.FIRST, 100, 0),
+        ("LEVEL", 0, 98, 5),
+        ("LEVEL", Flag.ASK | Flag.LAST, 101, 9),
+    ]
+    lab.check(index)
+    book = lab.feed.book("AAA/BBB")
+    assert (book.update_id, book.exact[0].tolist()) == (14, [[99, 2], [98, 5]])
+
+
+def test_a_level_pushed_out_leaves_and_comes_back(make_lab: Callable[..., Any]) -> None:
+    lab = make_lab(depth=2)
+    index = lab.add()
+    lab.live(index)
+    lab.poll()
+    lab.depth(index, 11, 11, [], [(100 + 90, 1)])  # beyond the window
+    lab.check(index)
+    lab.poll()
+    lab.depth(index, 12, 12, [(100, 7), (95, 1)])
+    lab.check(index)
+    lab.records.clear()
+    lab.depth(index, 13, 13, [(98, 0), (1, 4), (101 - 1, 8)], [(101, 0)])
+    lab.check(index)
+    # 101 left on the ask side, so 190 came in; the removal is first.
+    assert shape(lab.records) == [
+        ("LEVEL", Flag.FIRST | Flag.ASK, 101, 0),
+        ("LEVEL", 0, 100, 8),
+        ("LEVEL", Flag.ASK | Flag.LAST, 190, 1),
+    ]
+
+
+def test_an_update_outside_the_window_repeats_the_best_level(make_lab: Callable[..., Any]) -> None:
+    lab = make_lab(depth=1)
+    index = lab.add()
+    lab.live(index)
+    lab.poll()
+    lab.depth(index, 11, 12, [(50, 1)], [(400, 1)])
+    assert shape(lab.poll()) == [("LEVEL", Flag.FIRST | Flag.LAST, 100, 1)]
+    lab.check(index)  # the id and the times moved on in the cell and in the fold
+    assert lab.feed.book("AAA/BBB").update_id == 12
+
+
+def test_levels_apply_in_the_order_sent(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.depth(index, 11, 11, [(99, 0), (99, 7), (98, 1), (98, 0)])
+    lab.check(index)
+    assert lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 1], [99, 7]]
+
+
+def test_one_side_can_be_empty(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.depth(index, 11, 11, [(100, 0), (99, 0)])
+    lab.check(index)
+    lab.depth(index, 12, 12, [(3, 0)], [(999, 0)])
+    lab.check(index)
+    assert lab.state(index) is State.LIVE
+
+
+# -- depth: what is not published ----------------------------------------------------------------------------
+def test_a_gap_is_resync_of_that_symbol_only(lab: Any) -> None:
+    first, second = lab.add("AAABBB"), lab.add("CCCDDD")
+    lab.live(first)
+    lab.live(second)
+    before = lab.feed.book("AAA/BBB").exact[0].tolist()
+    lab.depth(first, 13, 13, [(100, 9)])
+    lab.check(first)
+    assert (lab.state(first), lab.state(second)) == (State.RESYNC, State.LIVE)
+    with pytest.raises(Stale) as caught:
+        lab.feed.book("AAA/BBB")
+    assert caught.value.reason is Reason.GAP
+    assert lab.feed.book("AAA/BBB", allow_stale=True).exact[0].tolist() == before
+    assert lab.requests == [first]
+    assert lab.counter("gaps") == lab.counter("resyncs") == 1
+    assert lab.feed.counters().instruments["AAA/BBB"]["gaps"] == 1
+    assert lab.feed.events()[-1].text == "gap: expected update 11, got 13"
+    # Buffered, replayed over the snapshot, LIVE; the other one went on all the time.
+    lab.depth(first, 14, 14, [(100, 8)])
+    lab.depth(second, 11, 11, [(100, 4)])
+    assert lab.requests == [first]
+    assert lab.snapshot(first, 13, [(100, 9)], [(105, 1)]) is Outcome.SYNCED
+    for index in (first, second):
+        lab.check(index)
+        assert lab.state(index) is State.LIVE
+    assert lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 8]]
+    assert lab.feed.book("AAA/BBB").update_id == 14
+
+
+def test_a_stale_snapshot_is_refused(lab: Any) -> None:
+    index = lab.add()
+    lab.depth(index, 50, 51, [(100, 1)])
+    assert lab.requests == [index]
+    assert lab.snapshot(index, 48) is Outcome.REFETCH
+    assert lab.state(index) is State.RESYNC
+    assert lab.snapshot(index, 49, [(99, 1)]) is Outcome.SYNCED
+    lab.check(index)
+    assert lab.snapshot(index, 60) is Outcome.NOT_NEEDED
+
+
+def test_older_events_are_ignored(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.depth(index, 4, 10, [(100, 99)])
+    lab.check(index)
+    assert lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 1], [99, 2]]
+
+
+def test_the_first_event_brackets_the_snapshot(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index, 10)
+    lab.depth(index, 8, 12, [(100, 6)])
+    lab.check(index)
+    assert lab.feed.book("AAA/BBB").update_id == 12
+    lab.depth(index, 12, 13, [(100, 7)])  # overlaps: only the first one may
+    assert lab.state(index) is State.RESYNC
+
+
+@pytest.mark.parametrize("asks", [[(100, 1)], [(99, 1)]])
+def test_a_crossed_book_is_not_published(lab: Any, asks: list[tuple[int, int]]) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.check(index)
+    lab.depth(index, 11, 11, [], asks)
+    lab.check(index)
+    cell = lab.feed.book("AAA/BBB", allow_stale=True)
+    assert (cell.state, cell.reason, cell.update_id) == (State.RESYNC, Reason.CROSSED, 10)
+    assert lab.requests == [index]
+    lab.depth(index, 12, 12)
+    lab.live(index, 12)
+    lab.check(index)
+
+
+def test_a_crossed_snapshot_is_refused(lab: Any) -> None:
+    index = lab.add()
+    assert lab.snapshot(index, 10, [(101, 1)], [(101, 1)]) is Outcome.CROSSED
+    assert lab.state(index) is State.RESYNC
+
+
+def test_a_malformed_snapshot_is_refused(lab: Any) -> None:
+    index = lab.add()
+    bad = Snapshot(10, [("1.00", "1e5")], [])
+    assert lab.publisher.apply_snapshot(index, bad) is Outcome.MALFORMED
+    lab.live(index)
+
+
+def test_the_bound_of_a_book_is_visible(make_lab: Callable[..., Any]) -> None:
+    lab = make_lab(max_levels=3)
+    index = lab.add()
+    lab.live(index)
+    lab.depth(index, 11, 11, [(50, 1), (51, 1)])
+    cell = lab.feed.book("AAA/BBB", allow_stale=True)
+    assert (cell.state, cell.reason) == (State.RESYNC, Reason.OUT_OF_WINDOW)
+    assert lab.snapshot(index, 20, [(n, 1) for n in range(1, 6)]) is Outcome.TOO_LARGE
+
+
+def test_a_window_never_reaches_beyond_a_cut_snapshot(make_lab: Callable[..., Any]) -> None:
+    """The mutant "bounded book cannot refill": below the snapshot's worst level the venue may hold levels
+    that never change and so are never sent."""
+    lab = make_lab(depth=2)
+    index = lab.add()
+    assert lab.snapshot(index, 10, [(100, 1), (99, 1), (98, 1)], [(101, 1)], limit=3) is Outcome.SYNCED
+    lab.depth(index, 11, 11, [(100, 0), (90, 5)])
+    assert lab.state(index) is State.LIVE  # 99 and 98 are known
+    lab.check(index)
+    lab.depth(index, 12, 12, [(99, 0)])  # 98 and 90, but what is between them?
+    cell = lab.feed.book("AAA/BBB", allow_stale=True)
+    assert (cell.state, cell.reason) == (State.RESYNC, Reason.OUT_OF_WINDOW)
+    assert lab.requests == [index]
+    assert lab.snapshot(index, 12, [(98, 1), (97, 1)], [(101, 1)], limit=9) is Outcome.SYNCED
+    lab.check(index)
+
+
+def test_a_snapshot_that_is_too_shallow_is_refused(make_lab: Callable[..., Any]) -> None:
+    lab = make_lab(depth=4)
+    index = lab.add()
+    assert lab.snapshot(index, 10, [(100, 1), (99, 1)], [(101, 1)], limit=2) is Outcome.TOO_SHALLOW
+
+
+# -- tops ----------------------------------------------------------------------------------------------------
+def test_a_top_never_goes_back(lab: Any) -> None:
+    index = lab.add()
+    publisher = lab.publisher
+    assert publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    assert publisher.top(index, 90, 1, 91, 2, 49, 0, lab.now)
+    assert lab.feed.top("AAA/BBB").exact == (100, 1, 101, 2)
+    publisher.batch_end()
+    assert lab.counter("outdated") == 1
+    lab.poll()
+    publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now + 5)  # the very same, of another connection
+    publisher.batch_end()
+    assert lab.poll() == []
+    assert publisher.proof(index, Scope.TOP) == lab.now + 5
+    publisher.top(
+        index, 100, 3, 101, 2, 50, 0, lab.now
+    )  # the same id says something else: the later one counts
+    publisher.top(index, 99, 1, 102, 1, 51, 0, lab.now)
+    publisher.batch_end()
+    assert lab.feed.top("AAA/BBB").update_id == 51
+    assert [int(r["words"][0]) for r in lab.poll()] == [100, 99]
+
+
+def test_a_depth_gap_leaves_the_top_live(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.depth(index, 20, 21)
+    assert (lab.state(index), lab.state(index, Scope.TOP)) == (State.RESYNC, State.LIVE)
+
+
+def test_a_crossed_top_is_not_published(lab: Any) -> None:
+    index = lab.add()
+    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.top(index, 101, 1, 101, 2, 51, 0, lab.now)
+    assert lab.state(index, Scope.TOP) is State.RESYNC
+    lab.publisher.top(index, 100, 1, 101, 2, 52, 0, lab.now)
+    assert lab.state(index, Scope.TOP) is State.LIVE
+
+
+def test_an_absent_side_is_flagged_and_not_crossed(lab: Any) -> None:
+    index = lab.add()
+    lab.publisher.top(index, 100, 1, 0, 0, 50, 0, lab.now, Flag.NO_ASK)
+    assert lab.state(index, Scope.TOP) is State.LIVE
+    lab.publisher.batch_end()
+    assert int(lab.poll()[-2]["flags"]) & Flag.NO_ASK
+
+
+# -- trades, tickers, the wire -------------------------------------------------------------------------------
+def test_trade_and_ticker_records(lab: Any) -> None:
+    index = lab.add()
+    lab.poll()
+    lab.publisher.trade(index, 100, 5, 77, 9, lab.now, Flag.SELL)
+    words = tuple(range(1, 9))
+    ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, index, 9, 0, 0, Flag.ABSENT, words)
+    assert lab.publisher.publish_message(ticker, lab.now)
+    trade, first, last = lab.poll()
+    assert (int(trade["kind"]), int(trade["flags"]), trade["words"].tolist()) == (
+        Kind.TRADE,
+        Flag.SELL,
+        [100, 5, 77, 77],
+    )
+    assert (int(first["aux"]), int(first["flags"]), first["words"].tolist()) == (0, Flag.FIRST, [1, 2, 3, 4])
+    assert (int(last["aux"]), int(last["flags"])) == (1, Flag.LAST | Flag.ABSENT)
+    assert last["words"].tolist() == [5, 6, 7, 8]
+    assert lab.feed.counters().instruments["AAA/BBB"]["trades"] == 1
+
+
+def frame(**fields: Any) -> bytes:
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def test_frames_are_counted_and_committed_once_a_read(lab: Any) -> None:
+    index = lab.add("AAABBB")
+    head = lab.writer.head
+    lab.publisher.wall_offset = 10**9
+    first = frame(u=7, s="AAABBB", b="1.00000000", B="2.00", a="1.01", A="3.00")
+    second = frame(u=8, s="AAABBB", b="1.00000000", B="2.00", a="1.01", A="4.00")
+    assert [lab.publisher.frame(data, lab.now) for data in (first, second)] == [1, 1]
+    assert lab.writer.head == head
+    assert lab.feed.top("AAA/BBB").update_id == 8  # the cell does not wait for the head
+    lab.publisher.batch_end()
+    assert lab.writer.head == head + 3  # two tops and the STATUS of the first
+    unknown, control = frame(u=1, s="ZZZ", b="1", B="1", a="2", A="1"), b'{"result":null,"id":1}'
+    assert [lab.publisher.frame(data, lab.now) for data in (unknown, control)] == [1, 0]
+    lab.publisher.batch_end()
+    assert (lab.counter("messages"), lab.counter("unknown")) == (4, 1)
+    assert lab.counter("bytes") == sum(map(len, (first, second, unknown, control)))
+    assert lab.feed.histograms()["receive_to_publish"].count == 2
+    assert lab.feed.counters().instruments["AAA/BBB"]["messages"] == 2
+    assert lab.publisher.state(index, Scope.TOP) == State.LIVE
+
+
+def test_venue_to_receive_uses_the_wall_offset(lab: Any) -> None:
+    index = lab.add()
+    lab.publisher.wall_offset = 5_000_000
+    lab.publisher.trade(index, 1, 1, 1, 5_000_900, 1_000)
+    histogram = lab.feed.histograms()["venue_to_receive"]
+    assert (histogram.count, histogram.sum) == (1, 100)
+
+
+def test_a_long_read_is_committed_on_the_way(make_lab: Callable[..., Any]) -> None:
+    """One update may be half a ring, a socket read may not: readers tell a lap by the head."""
+    lab = make_lab(slots=256, depth=2)
+    index = lab.add()
+    for n in range(1, 1000):
+        lab.publisher.top(index, 100, n, 101, 2, n, 0, lab.now)
+        assert lab.writer.next_sequence - 1 - lab.writer.head <= 256 // 8 + 1
+    lab.publisher.batch_end()
+
+
+def test_an_unknown_instrument_is_counted(lab: Any) -> None:
+    assert not lab.publisher.top(3, 1, 1, 2, 1, 1, 0, 1)
+    assert not lab.publisher.top(10**6, 1, 1, 2, 1, 1, 0, 1)
+    assert lab.counter("unknown") == 2
+    with pytest.raises(IndexError, match="not carried"):
+        lab.publisher.book(3)
+
+
+def test_reference_messages_publish_like_native_ones(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    message = Decoded(DecodeCode.OK, MessageKind.DEPTH, index, 5, 11, 11, 0, (0,) * 8, ((100, 4),), ())
+    assert lab.publisher.publish_message(message, lab.now)
+    lab.check(index)
+    assert lab.feed.book("AAA/BBB").update_id == 11
+    assert not lab.publisher.publish_message(Decoded(DecodeCode.NOT_MINE), lab.now)
+    assert not lab.publisher.publish_message(Decoded(DecodeCode.UNKNOWN_SYMBOL), lab.now)
+
+
+# -- precision -----------------------------------------------------------------------------------------------
+def test_a_number_that_does_not_fit_blocks_the_instrument(lab: Any) -> None:
+    first, second = lab.add("AAABBB"), lab.add("CCCDDD")
+    lab.live(first)
+    lab.publisher.top(first, 100, 1, 101, 2, 6, 0, lab.now)
+    bad = frame(u=7, s="AAABBB", b="1.00100000", B="2.00", a="1.01", A="3.00")
+    assert lab.publisher.frame(bad, lab.now) == 1
+    assert lab.precision == [(first, DecodeCode.INEXACT, bad)]
+    for scope in (Scope.TOP, Scope.BOOK):
+        assert lab.state(first, scope) is State.RESYNC
+    # Nothing rounded, nothing published any more, every loss counted, told once.
+    good = frame(u=8, s="AAABBB", b="1.00", B="2.00", a="1.01", A="3.00")
+    assert lab.publisher.frame(good, lab.now) == 1
+    assert lab.publisher.frame(bad, lab.now) == 1
+    assert len(lab.precision) == 1
+    assert lab.counter("precision") == 3
+    assert lab.state(first, Scope.TOP) is State.RESYNC
+    assert lab.publisher.frame(frame(u=8, s="CCCDDD", b="1.00", B="2.00", a="1.01", A="3.00"), lab.now) == 1
+    assert lab.state(second, Scope.TOP) is State.LIVE
+
+
+def test_a_snapshot_that_does_not_fit_blocks_too(lab: Any) -> None:
+    index = lab.add()
+    snapshot = Snapshot(10, [("1.00", "1.00")], [("1.01", "0.00500000")])
+    assert lab.publisher.apply_snapshot(index, snapshot) is Outcome.PRECISION
+    assert lab.precision == []  # who brought the snapshot knows
+    assert lab.publisher.apply_snapshot(index, snapshot) is Outcome.NOT_NEEDED
+
+
+# -- faults of ours ------------------------------------------------------------------------------------------
+def test_a_fault_in_the_slow_path_is_visible_and_contained(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+
+    def broken(_: int) -> None:
+        raise RuntimeError("boom")
+
+    lab.request_snapshot = broken
+    lab.depth(index, 20, 20)
+    assert (lab.publisher.errors, str(lab.publisher.last_error)) == (1, "boom")
+    assert lab.state(index) is State.RESYNC
+    assert lab.feed.events()[-1].text == "RuntimeError('boom')"
+
+
+# -- life of a stream ----------------------------------------------------------------------------------------
+def test_lost_and_back(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    assert (lab.state(index), lab.state(index, Scope.TOP)) == (State.DOWN, State.DOWN)
+    lab.depth(index, 21, 21)
+    assert lab.state(index) is State.RESYNC
+    lab.publisher.top(index, 90, 1, 91, 2, 49, 0, lab.now)  # older than what was published before
+    assert lab.state(index, Scope.TOP) is State.DOWN
+    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    assert lab.state(index, Scope.TOP) is State.LIVE
+    assert lab.requests == [index]
+    lab.live(index, 21)
+    lab.check(index)
+
+
+def test_stale_and_fresh(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    publisher = lab.publisher
+    publisher.top(index, 100, 1, 101, 2, 50, 0, publisher.proof(index, Scope.BOOK))
+    now = publisher.proof(index, Scope.BOOK)
+    assert publisher.overdue(now + 10, 10) == []
+    assert publisher.overdue(now + 11, 10) == [(index, Scope.TOP), (index, Scope.BOOK)]
+    for scope in (Scope.TOP, Scope.BOOK):
+        publisher.mark_stale(index, scope)
+        assert lab.state(index, scope) is State.STALE
+    lab.depth(index, 11, 11, [(100, 5)])
+    assert lab.state(index) is State.LIVE
+    lab.check(index)
+    assert lab.state(index, Scope.TOP) is State.STALE
+    publisher.proven(index, Scope.TOP, now + 20)
+    assert lab.state(index, Scope.TOP) is State.LIVE
+    lab.check(index)
+
+
+def test_a_venue_that_starts_its_ids_anew_heals(lab: Any) -> None:
+    index = lab.add()
+    publisher = lab.publisher
+    publisher.top(index, 100, 1, 101, 2, 5_000, 0, 1_000)
+    publisher.mark_stale(index, Scope.TOP)
+    publisher.top(index, 100, 1, 101, 2, 1, 0, 2_000)
+    assert lab.state(index, Scope.TOP) is State.STALE  # negative control: it is the long silence that heals
+    assert publisher.overdue(1_000 + 11, 10) == []
+    publisher.top(index, 100, 1, 101, 2, 2, 0, 3_000)
+    assert lab.state(index, Scope.TOP) is State.LIVE
+
+
+def test_freeze_marks_every_live_cell(lab: Any) -> None:
+    first, second = lab.add("AAABBB"), lab.add("CCCDDD")
+    lab.live(first)
+    lab.publisher.top(second, 100, 1, 101, 2, 50, 0, lab.now)
+    assert lab.publisher.freeze() == 2
+    assert lab.publisher.freeze() == 0
+    assert lab.state(first) is State.STALE
+    assert lab.state(second, Scope.TOP) is State.STALE
+    assert lab.state(second) is State.RESYNC
+
+
+def test_an_instrument_is_added_once_and_dropped(lab: Any) -> None:
+    index = lab.add()
+    with pytest.raises(ValueError, match="already"):
+        lab.publisher.add_instrument(index, 2, 2)
+    with pytest.raises(IndexError, match="segment has 1"):
+        lab.publisher.add_instrument(5, 2, 2)
+    lab.publisher.drop_instrument(index)
+    assert lab.publisher.indexes == []
+    lab.publisher.add_instrument(index, 2, 2, book=False)
+    lab.now += 1
+    assert lab.publisher.depth_update(index, 1, 1, [], [], 0, lab.now)  # no such channel: nothing happens
+    assert lab.requests == []
