@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from picows.picows import WSMsgType, _make_test_ws_frame
 
+from workers.dispatch import Dispatcher
 from workers.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -35,6 +36,7 @@ from workers.strategies import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
+from workers.tally import Tally
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.websocket import WebSocketManager
 from workers.wire import CallbackSink, WireListener
@@ -748,3 +750,23 @@ async def test_a_failing_connection_handler_does_no_harm(bench: Bench) -> None:
     await bench.manager.initialize(["BTC/USDT"], ["top"])
     assert bench.manager.is_connected()
     assert bench.manager.get_performance_metrics().handler_errors == 2
+
+
+def test_what_an_earlier_connection_left_in_the_queue_proves_nothing_of_this_one() -> None:
+    async def main() -> None:
+        tally = Tally(lambda: 0.0)
+        dispatcher = Dispatcher(
+            WebSocketManagerConfig(), Parser(), lambda message: None, lambda event: None, tally
+        )
+        dispatcher.opened_ns = 1000
+        running = asyncio.ensure_future(dispatcher.run())
+        for received, proofs in ((999, 0), (1000, 1)):
+            dispatcher.queue.append((DATA, received))
+            dispatcher.pending.set()
+            while dispatcher.queue:
+                await asyncio.sleep(0)
+            assert tally.data_of_connection == proofs
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    asyncio.run(main())
