@@ -63,12 +63,9 @@ class Decoded(NamedTuple):
 def disagreement(native: Decoded, reference: Decoded) -> str | None:
     """What is FORBIDDEN between the two decoders of a venue, as one line; None: they agree.
 
-    The native one may leave anything to the reference ("not mine"), and may name a symbol unknown before it
-    has looked at the rest. What it decodes, or calls INEXACT or OVERFLOW, the reference must decode the same.
+    The native one may leave anything to the reference ("not mine"). What it decodes, calls INEXACT or
+    OVERFLOW, or says to be of an unknown symbol, the reference must see the same.
     """
     if native.code is DecodeCode.NOT_MINE:
         return None
-    if native.code is DecodeCode.UNKNOWN_SYMBOL:
-        allowed = (DecodeCode.UNKNOWN_SYMBOL, DecodeCode.MALFORMED)
-        return None if reference.code in allowed else f"native: unknown symbol, reference: {reference}"
     return None if native == reference else f"native: {native}, reference: {reference}"

@@ -11,7 +11,7 @@ cdef struct Entry:
     uint32_t instrument
     uint32_t price_exp
     uint32_t size_exp
-    uint32_t length     # of the symbol, bytes
+    uint32_t length     # of the symbol, bytes; 0: the stranger
 
 
 cdef struct Buffer:
@@ -26,12 +26,13 @@ cdef class Decoder(NativeDecoder):
     cdef dict _symbols              # venue symbol -> (instrument, price_exp, size_exp)
     cdef Entry* _table
     cdef uint64_t _mask
+    cdef Entry _stranger            # all zero: stands for every symbol that was not added
     cdef Buffer _bids
     cdef Buffer _asks
     cdef readonly uint32_t max_levels
     cdef readonly uint64_t too_many_levels
 
-    cdef Entry* _find(self, tr_cursor* c, int* code) noexcept nogil
+    cdef Entry* _find(self, tr_cursor* c) noexcept nogil
     cdef bint _levels(self, tr_cursor* c, Buffer* buffer, uint32_t* count, Entry* entry, int* worst) noexcept nogil
     cdef bint _grow(self, Buffer* buffer) noexcept nogil
     cdef int _top(self, tr_cursor* c, Message* out) noexcept nogil

@@ -103,7 +103,9 @@ cdef inline bint skip_decimal_field(tr_cursor* c, const char* key) noexcept nogi
     return True
 
 
-cdef inline int code_of(int worst) noexcept nogil:
+cdef inline int code_of(Entry* entry, int worst) noexcept nogil:
+    if entry.length == 0:       # the stranger: its numbers have no meaning
+        return D_UNKNOWN_SYMBOL
     if worst == TR_EXACT:
         return D_OK
     return D_OVERFLOW if worst == TR_OVERFLOW else D_INEXACT
@@ -195,13 +197,14 @@ cdef class Decoder(NativeDecoder):
         self._table[place].price_exp = price_exp
         self._table[place].size_exp = size_exp
 
-    cdef Entry* _find(self, tr_cursor* c, int* code) noexcept nogil:
-        # The symbol's entry, past its closing quote; else NULL and the verdict in `code`.
+    cdef Entry* _find(self, tr_cursor* c) noexcept nogil:
+        # The symbol's entry, past its closing quote. The stranger stands for a symbol that is not ours: its
+        # message is still read to the end, for only a whole shape is worth a verdict (a repeated key may
+        # come, of which JSON takes the last). NULL: for the reference to judge.
         cdef uint64_t key[3]
         cdef uint64_t place
         cdef Entry* entry
         cdef const char* start = c.p
-        code[0] = D_NOT_MINE
         if not tr_key(c, key):
             return NULL
         place = place_of(key) & self._mask
@@ -213,9 +216,8 @@ cdef class Decoder(NativeDecoder):
                 # Keys are zero-padded: with the length equal too, it is the symbol byte for byte.
                 return entry if c.p - 1 - start == entry.length else NULL
             place = (place + 1) & self._mask
-        if tr_plain(start, c.p - 1):    # else the reference may know it by another spelling (escapes)
-            code[0] = D_UNKNOWN_SYMBOL
-        return NULL
+        # Escapes and UTF-8: the reference may know it by this spelling.
+        return &self._stranger if tr_plain(start, c.p - 1) else NULL
 
     # -- messages -------------------------------------------------------------------------------------
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:
@@ -241,23 +243,21 @@ cdef class Decoder(NativeDecoder):
             code = self._ticker(&c, out)
         else:
             return D_NOT_MINE
+        if (code != D_NOT_MINE and combined and not tr_byte(&c, c'}')) or c.p != c.end:
+            code = D_NOT_MINE
         if code == D_NOT_MINE or code == D_UNKNOWN_SYMBOL:
             out.kind = M_NONE
-            return code
-        if (combined and not tr_byte(&c, c'}')) or c.p != c.end:
-            out.kind = M_NONE
-            return D_NOT_MINE
         return code
 
     cdef int _top(self, tr_cursor* c, Message* out) noexcept nogil:
         # {"u":1,"s":"BTCUSDT","b":"1.0","B":"1.0","a":"1.1","A":"1.0"}
-        cdef int code, worst = TR_EXACT
+        cdef int worst = TR_EXACT
         cdef Entry* entry
         if not (tr_unsigned(c, &out.update_id) and tr_match(c, b',"s":"')):
             return D_NOT_MINE
-        entry = self._find(c, &code)
+        entry = self._find(c)
         if entry == NULL:
-            return code
+            return D_NOT_MINE
         if not (
             tr_match(c, b',"b":"') and price_of(c, entry, &out.words[0], &worst)
             and tr_match(c, b'","B":"') and size_of(c, entry, &out.words[1], &worst)
@@ -268,8 +268,8 @@ cdef class Decoder(NativeDecoder):
             return D_NOT_MINE
         out.kind = M_TOP
         out.instrument = entry.instrument
-        if worst != TR_EXACT:
-            return code_of(worst)
+        if worst != TR_EXACT or entry.length == 0:
+            return code_of(entry, worst)
         # An absent side is zero in both; a price without size, or a size without price, is no quote.
         if (out.words[0] == 0) != (out.words[1] == 0) or (out.words[2] == 0) != (out.words[3] == 0):
             return D_NOT_MINE
@@ -281,14 +281,14 @@ cdef class Decoder(NativeDecoder):
 
     cdef int _depth(self, tr_cursor* c, Message* out) noexcept nogil:
         # {"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["1.0","1.0"]],"a":[]}
-        cdef int code, worst = TR_EXACT
+        cdef int worst = TR_EXACT
         cdef uint64_t time
         cdef Entry* entry
         if not (tr_unsigned(c, &time) and tr_match(c, b',"s":"')):
             return D_NOT_MINE
-        entry = self._find(c, &code)
+        entry = self._find(c)
         if entry == NULL:
-            return code
+            return D_NOT_MINE
         if not (
             tr_match(c, b',"U":') and tr_unsigned(c, &out.first_id)
             and tr_match(c, b',"u":') and tr_unsigned(c, &out.update_id)
@@ -302,7 +302,7 @@ cdef class Decoder(NativeDecoder):
         out.flags = 0
         out.bids = self._bids.levels
         out.asks = self._asks.levels
-        return code_of(worst)
+        return code_of(entry, worst)
 
     cdef bint _levels(self, tr_cursor* c, Buffer* buffer, uint32_t* count, Entry* entry, int* worst) noexcept nogil:
         # Past the closing bracket; False: no such list, or too many levels.
@@ -353,14 +353,14 @@ cdef class Decoder(NativeDecoder):
     cdef int _trade(self, tr_cursor* c, Message* out, bint aggregated) noexcept nogil:
         # {"e":"trade","E":1,"s":"BTCUSDT","t":1,"p":"1.0","q":"1.0","T":1,"m":true,"M":true}
         # {"e":"aggTrade","E":1,"s":"BTCUSDT","a":1,"p":"1.0","q":"1.0","f":1,"l":2,"T":1,"m":true,"M":true}
-        cdef int code, worst = TR_EXACT
+        cdef int worst = TR_EXACT
         cdef uint64_t time, trade_time, last_id
         cdef Entry* entry
         if not (tr_unsigned(c, &time) and tr_match(c, b',"s":"')):
             return D_NOT_MINE
-        entry = self._find(c, &code)
+        entry = self._find(c)
         if entry == NULL:
-            return code
+            return D_NOT_MINE
         if not (tr_match(c, b',"a":') if aggregated else tr_match(c, b',"t":')):
             return D_NOT_MINE
         if not (
@@ -396,20 +396,20 @@ cdef class Decoder(NativeDecoder):
         out.instrument = entry.instrument
         out.words[3] = 0
         out.n_bids = out.n_asks = 0
-        return code_of(worst)
+        return code_of(entry, worst)
 
     cdef int _ticker(self, tr_cursor* c, Message* out) noexcept nogil:
         # {"e":"24hrTicker","E":1,"s":"BTCUSDT","p":"-1","P":"-1","w":"1","x":"1","c":"1","Q":"1","b":"1","B":"1",
         #  "a":"1","A":"1","o":"1","h":"1","l":"1","v":"1","q":"1","O":1,"C":1,"F":1,"L":1,"n":1}
-        cdef int code, verdict, worst = TR_EXACT
+        cdef int verdict, worst = TR_EXACT
         cdef uint64_t time, opened, closed, trades
         cdef uint32_t exponent
         cdef Entry* entry
         if not (tr_unsigned(c, &time) and tr_match(c, b',"s":"')):
             return D_NOT_MINE
-        entry = self._find(c, &code)
+        entry = self._find(c)
         if entry == NULL:
-            return code
+            return D_NOT_MINE
         if not (
             skip_decimal_field(c, b',"p":"') and skip_decimal_field(c, b'","P":"')
             and skip_decimal_field(c, b'","w":"') and skip_decimal_field(c, b'","x":"')
@@ -447,7 +447,7 @@ cdef class Decoder(NativeDecoder):
         out.instrument = entry.instrument
         out.update_id = out.first_id = 0
         out.n_bids = out.n_asks = 0
-        return code_of(worst)
+        return code_of(entry, worst)
 
     # -- Python's face --------------------------------------------------------------------------------
     def decode_message(self, data not None):
