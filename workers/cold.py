@@ -54,7 +54,7 @@ class ColdPath:
             decoded = self._venue.normalise(parsed.data, self._scales)
             if decoded.code is DecodeCode.MALFORMED:
                 self._malformed(parsed.raw_data)
-            elif not self._publisher.publish_message(decoded, parsed.timestamp):
+            elif not self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data):
                 self._writer.count_up(_UNKNOWN)
         elif parsed.message_type is MessageType.ERROR:
             self._malformed(parsed.raw_data)

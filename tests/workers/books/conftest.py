@@ -98,6 +98,7 @@ class Lab:
         self.precision: list[tuple[int, int, bytes]] = []
         self.records: list[Any] = []
         self.now = 1_000
+        self.blind: Callable[[Any], bool] = lambda record: False  # records that the fold does not see
 
     def request_snapshot(self, index: int) -> None:
         self.requests.append(index)
@@ -138,7 +139,7 @@ class Lab:
         asks: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.now += 1_000
-        assert self.publisher.depth_update(index, first, last, bids, asks, self.now * 7, self.now)
+        assert self.publisher.depth_update(index, first, last, list(bids), list(asks), self.now * 7, self.now)
 
     def snapshot(
         self,
@@ -166,8 +167,9 @@ class Lab:
         while len(batch := self.cursor.poll()):
             assert batch.lost == 0
             for record in batch:
-                self.folds.setdefault(int(record["instrument"]), Folded()).take(record)
                 new.append(record)
+                if not self.blind(record):
+                    self.folds.setdefault(int(record["instrument"]), Folded()).take(record)
         self.records += new
         return new
 
