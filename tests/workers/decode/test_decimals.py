@@ -126,12 +126,3 @@ def test_no_such_exponent() -> None:
     for function in (to_mantissa, _scan.to_mantissa):
         with pytest.raises(ValueError, match="exponent must be 0 to 18"):
             function("1", 19)
-
-
-def test_levels() -> None:
-    assert _scan.levels([("0.3527", "96.00"), ("0.3526", "0")], 4, 0) == (0, [(3527, 96), (3526, 0)])
-    assert _scan.levels([], 4, 0) == (0, [])
-    assert _scan.levels([("0.3527", "96.5"), ("0.3526", "0")], 4, 0) == (Verdict.INEXACT, [])
-    assert _scan.levels([("0.3527", "9" * 30), ("0.35265", "0")], 4, 0) == (Verdict.OVERFLOW, [])
-    assert _scan.levels([("0.0000", "1")], 4, 0) == (Verdict.MALFORMED, [])
-    assert _scan.levels([("0.3527", "1e5")], 4, 0) == (Verdict.MALFORMED, [])

@@ -1,10 +1,12 @@
+from typing import Self
+
 from workers.decode.native import NativeDecoder
 from workers.decode.normal import Decoded
 
 FLAGS: dict[str, int]
 
 class Decoder(NativeDecoder):
-    def __init__(self, max_levels: int = 65_536) -> None: ...
+    def __new__(cls, max_levels: int = 65_536) -> Self: ...
     @property
     def max_levels(self) -> int: ...
     @property
