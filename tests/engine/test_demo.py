@@ -1,9 +1,10 @@
-"""The demo's views and its beginnings, and the doctor's findings; the demo as a whole is in tests/e2e."""
+"""The demo, its views and its beginnings, and the doctor's findings."""
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -146,3 +147,43 @@ def test_doctor_tries_the_network_only_when_asked(tmp_path: Path) -> None:
     assert one.bad
     assert other.bad
     assert "not reachable: Connection refused" in one.text
+
+
+def demo(*arguments: str) -> subprocess.Popen[str]:
+    program = "from engine.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program, "demo", "--instance", INSTANCE, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def left() -> list[str]:
+    return [path.name for path in Path("/dev/shm").glob(f"tickring.{INSTANCE}.*")]
+
+
+def test_the_demo_shows_live_prices_ends_by_itself_and_leaves_nothing() -> None:
+    with demo("--seconds", "3") as process:
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, out
+    for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT"):
+        assert f"{symbol}   LIVE   bid " in out
+    assert left() == []
+
+
+def test_ctrl_c_ends_the_demo_and_its_tree() -> None:
+    with demo() as process:
+        assert process.stdout is not None
+        line = ""
+        while "LIVE" not in line:
+            line = process.stdout.readline()
+            assert line, "it ended before a price was LIVE"
+        tree = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(tree) == 3, "simulated venue, worker, HTTP face"
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=10)
+    assert process.returncode == 0, out
+    assert not any(Path(f"/proc/{pid}").exists() for pid in tree)
+    assert left() == []

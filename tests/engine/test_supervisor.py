@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import Phase as HypothesisPhase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from engine import supervisor as sv
 from engine.supervisor import (
@@ -200,11 +207,12 @@ class Anything(RuleBasedStateMachine):
     """Any interleaving of exits, beats, pauses and stops; a model of the processes checks every action."""
 
     NAMES = ("a", "b", "http")
+    KIND = Supervisor
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.machine = Supervisor(["a", "b"], ["http"])
+        self.machine = self.KIND(["a", "b"], ["http"])
         self.alive: dict[str, float] = {}  # name -> started
         self.beat: dict[str, float] = {}  # name -> last beat of this process
         self.started: dict[str, list[float]] = {name: [] for name in self.NAMES}
@@ -285,6 +293,21 @@ class Anything(RuleBasedStateMachine):
             assert actions[0] == MarkDown(name), "DOWN before anything else"
         self.apply(actions)
 
+    @precondition(lambda self: self.alive)
+    @rule(data=st.data(), crashes=st.integers(1, 8), life=st.floats(0, 1.5))
+    def crash_loop(self, data: st.DataObject, crashes: int, life: float) -> None:
+        name = data.draw(st.sampled_from(sorted(self.alive)))
+        for _ in range(crashes):
+            waited = 0.0
+            while name not in self.alive and waited < 10:
+                waited += 0.25
+                self.tick(0.25)
+            if name in self.alive:
+                self.now += life
+                del self.alive[name]
+                self.exited[name] = self.now
+                self.apply(self.machine.handle(Exited(name, 1), self.now))
+
     @rule()
     def stop(self) -> None:
         self.stops += 1
@@ -308,3 +331,76 @@ class Anything(RuleBasedStateMachine):
 
 TestAnything = Anything.TestCase
 TestAnything.settings = hypothesis_settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+class RestartsAfterStop(Supervisor):
+    def _stop(self, now: float) -> list[sv.Action]:
+        actions = super()._stop(now)
+        self.stopping = False
+        return actions
+
+
+class NeverParks(Supervisor):
+    def _failed(self, child: sv.Child, code: int | None, now: float) -> list[sv.Action]:
+        child.starts.clear()
+        child.starts.append(now)
+        child.probing = False
+        return super()._failed(child, None, now)
+
+
+class TriesParkedTooSoon(Supervisor):
+    def _failed(self, child: sv.Child, code: int | None, now: float) -> list[sv.Action]:
+        actions = super()._failed(child, code, now)
+        child.due = min(child.due, now + 30)
+        return actions
+
+
+class KillsWhatIsMerelyFlagged(Supervisor):
+    def _watch(self, child: sv.Child, now: float) -> list[sv.Action]:
+        late = child.last_beat is not None and not child.killed and self._silence(child, now) > sv.HUNG
+        child.killed = child.killed or late
+        return [Kill(child.name)] if late else super()._watch(child, now)
+
+
+class MarksDownTooLate(Supervisor):
+    def _exited(self, child: sv.Child, code: int, now: float) -> list[sv.Action]:
+        return super()._exited(child, code, now)[::-1]
+
+
+class StartsTwice(Supervisor):
+    def _tick(self, child: sv.Child, now: float) -> list[sv.Action]:
+        actions = super()._tick(child, now)
+        return actions + [action for action in actions if isinstance(action, Start)]
+
+
+class ForgetsAChild(Supervisor):
+    def _failed(self, child: sv.Child, code: int | None, now: float) -> list[sv.Action]:
+        actions = super()._failed(child, code, now)
+        child.due = float("inf") if child.phase is Phase.WAITING else child.due
+        return actions
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        RestartsAfterStop,
+        NeverParks,
+        TriesParkedTooSoon,
+        KillsWhatIsMerelyFlagged,
+        MarksDownTooLate,
+        StartsTwice,
+        ForgetsAChild,
+    ],
+)
+def test_the_invariants_catch_a_supervisor_that_breaks_a_rule(mutant: type[Supervisor]) -> None:
+    machine = type("Mutant", (Anything,), {"KIND": mutant})
+    thorough = hypothesis_settings(
+        max_examples=500,
+        stateful_step_count=40,
+        deadline=None,
+        database=None,
+        phases=[HypothesisPhase.generate],
+        report_multiple_bugs=False,
+    )
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(machine, settings=thorough)
