@@ -114,6 +114,7 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
                 "price": price(words[0]),
                 "size": size(words[1]),
                 "id": words[2],
+                **({"id_is_hash": True} if Flag.HASHED_ID in flags else {}),
             }
         case Kind.LEVEL:
             return {
@@ -126,8 +127,18 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
             }
         case Kind.TICKER if aux == 0:
             return {"part": 0} | dict(zip(("last", "open", "high", "low"), map(price, words), strict=True))
+        case Kind.TICKER if aux == 1:
+            # Where a product of price and size is exact; a venue may send one that does not fit.
+            quote = plain(words[1], instrument.price_exp + instrument.size_exp)
+            return {
+                "part": 1,
+                "volume": size(words[0]),
+                "quote_volume": None if Flag.ABSENT in flags else quote,
+                "trades": words[2],
+                "open_time": words[3],
+            }
         case Kind.CLEAR:
-            return {"first": Flag.FIRST in flags, "last": Flag.LAST in flags}
+            return {"update_id": words[2], "first": Flag.FIRST in flags, "last": Flag.LAST in flags}
         case _:
             return {"part": aux, "words": words}
 

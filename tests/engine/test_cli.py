@@ -326,7 +326,21 @@ BTC = SimpleNamespace(symbol="BTC/USDT", price_exp=2, size_exp=3)
             {"side": "ask", "price": "1.5", "size": "2.5", "update_id": 9, "first": True, "last": False},
         ),
         (Kind.TRADE, 0, 0, (150, 1, 4, 0), {"side": "buy", "price": "1.5", "size": "0.001", "id": 4}),
-        (Kind.CLEAR, Flag.FIRST, 0, (0, 0, 0, 0), {"first": True, "last": False}),
+        (Kind.CLEAR, Flag.FIRST, 0, (0, 0, 5, 0), {"update_id": 5, "first": True, "last": False}),
+        (
+            Kind.TICKER,
+            Flag.LAST,
+            1,
+            (1500, 150_000, 3, 4),
+            {"part": 1, "volume": "1.5", "quote_volume": "1.5", "trades": 3, "open_time": 4},
+        ),
+        (
+            Kind.TICKER,
+            Flag.LAST | Flag.ABSENT,
+            1,
+            (1500, 0, 3, 4),
+            {"part": 1, "volume": "1.5", "quote_volume": None, "trades": 3, "open_time": 4},
+        ),
         (
             Kind.TICKER,
             0,
