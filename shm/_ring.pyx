@@ -85,6 +85,8 @@ cdef enum:
     BOOK_COUNTS = 7
     BOOK_LEVELS = 16
 
+cdef int64_t EXACT = 2**53  # every int up to here is a double
+
 cdef uint8_t KIND_TOP = layout.Kind.TOP
 cdef uint8_t KIND_TRADE = layout.Kind.TRADE
 cdef uint8_t KIND_LEVEL = layout.Kind.LEVEL
@@ -480,6 +482,15 @@ cdef class Writer:
         return self.ring.next
 
 
+cdef inline double _nearest(int64_t mantissa, double scale, int exponent) except? -1:
+    """The double nearest to mantissa / 10**exponent."""
+    if -EXACT <= mantissa <= EXACT:
+        return mantissa / scale  # both exact: rounded once
+    # A wider mantissa would be rounded twice; the division of two Python ints is rounded once.
+    ten = 10
+    return <double>((<object>mantissa) / ten ** (<object>exponent))
+
+
 @cython.freelist(64)
 cdef class Top:
     """Best bid and ask of one instrument, as read at once.
@@ -507,19 +518,19 @@ cdef class Top:
 
     @property
     def bid(self):
-        return NAN if self._flags & NO_BID else self._bid / self._price_scale
+        return NAN if self._flags & NO_BID else _nearest(self._bid, self._price_scale, self.price_exp)
 
     @property
     def bid_size(self):
-        return NAN if self._flags & NO_BID else self._bid_size / self._size_scale
+        return NAN if self._flags & NO_BID else _nearest(self._bid_size, self._size_scale, self.size_exp)
 
     @property
     def ask(self):
-        return NAN if self._flags & NO_ASK else self._ask / self._price_scale
+        return NAN if self._flags & NO_ASK else _nearest(self._ask, self._price_scale, self.price_exp)
 
     @property
     def ask_size(self):
-        return NAN if self._flags & NO_ASK else self._ask_size / self._size_scale
+        return NAN if self._flags & NO_ASK else _nearest(self._ask_size, self._size_scale, self.size_exp)
 
     @property
     def exact(self):
@@ -603,7 +614,7 @@ cdef class Reader:
             raise MemoryError
         for i in range(n):
             exps[2 * i], exps[2 * i + 1] = exponents[i]
-            # Powers of ten are exact doubles up to 1e22, so one division gives the nearest double.
+            # Powers of ten are exact doubles up to 1e22 (see `_nearest`).
             scales[2 * i] = 10.0 ** exps[2 * i]
             scales[2 * i + 1] = 10.0 ** exps[2 * i + 1]
         free(self._scales)
@@ -616,6 +627,7 @@ cdef class Reader:
 
     def _close(self):
         self._open = False
+        self.mapping = None
 
     @property
     def _version_seen(self):
@@ -725,6 +737,7 @@ cdef class Reader:
         cdef uint64_t cell[TOP_WORDS]
         cdef tr_word* at
         cdef int64_t now
+        self._fresh()
         if not 0 <= index < self._known:
             raise IndexError(index)
         at = tr_at(self.books, index * self.book_stride) if book else tr_at(self.tops, index * TR_TOP_CELL)
@@ -739,6 +752,8 @@ cdef class Reader:
 
     def _feed_state(self):
         """The feed's state as it counts: DOWN when the heartbeat is late."""
+        if not self._open:
+            raise Closed("the feed was closed")
         cdef int state = <int>tr_load(tr_at(<char*>self.base, TR_H_STATE))
         return tr_effective(self.base, state, tr_load(tr_at(<char*>self.base, TR_H_EPOCH)), tr_now())
 
@@ -849,6 +864,7 @@ cdef class RingCursor:
     @property
     def head_sequence(self):
         """The last sequence that the writer has published."""
+        self._bound()
         return tr_load(self.head)
 
     def skip_to(self, uint64_t position):
@@ -888,7 +904,13 @@ cdef class RingCursor:
         self.got += n
         return n
 
+    cdef inline int _bound(self) except -1:
+        if self.mapping is None:
+            raise Closed("the cursor belongs to no feed: make one with feed.cursor()")
+        return 0
+
     cdef int _reserve(self, Py_ssize_t limit) except -1:
+        self._bound()
         if limit < 1:
             raise ValueError(f"a poll takes at least 1 record, not {limit}")
         if limit > self._capacity:
@@ -910,7 +932,12 @@ cdef class RingCursor:
         self._reserve(max)
         n = self._drain(max, &lost)
         if n == 0:
-            return self.poll(max) if self._ended() and self._move_on() else self._empty
+            if not self._ended():
+                return self._empty
+            # The mark comes after the last record: what came between our look and the mark is here now.
+            n = self._drain(max, &lost)
+            if n == 0:
+                return self.poll(max) if self._move_on() else self._empty
         shape[0] = n
         Py_INCREF(_RECORD)  # PyArray_NewFromDescr takes one reference over
         batch = PyArray_NewFromDescr(<PyTypeObject*>Batch, _RECORD, 1, shape, NULL, NULL, 0, NULL)
@@ -922,15 +949,19 @@ cdef class RingCursor:
     def get(self):
         """The next record, or None. `lost` has grown when some are missing before it."""
         cdef Record record = Record.__new__(Record)
+        self._bound()
         if self._read(&record._record) != TR_GOT:
-            return self.get() if self._ended() and self._move_on() else None
+            if not self._ended():
+                return None
+            if self._read(&record._record) != TR_GOT:  # as in poll
+                return self.get() if self._move_on() else None
         self._pending = 0
         self.position += 1
         self.got += 1
         return record
 
     cdef inline bint _ended(self) noexcept nogil:
-        return tr_peek(tr_at(self.mapping.base, TR_H_SUPERSEDED)) != 0
+        return tr_load(tr_at(self.mapping.base, TR_H_SUPERSEDED)) != 0
 
     def _move_on(self):
         """Called when a superseded ring is drained; True when the subclass went on in the next generation."""
@@ -945,12 +976,22 @@ cdef class RingCursor:
         """True once the head has passed the position; False after `timeout` ns or on a state change."""
         cdef uint64_t seen
         cdef int moved
+        cdef int64_t deadline = tr_now() + timeout
+        cdef Mapping mapping, doorbell  # held while we sleep on their memory
+        cdef tr_word* head
+        cdef tr_half* armed
+        self._bound()
         if self._ended() and tr_load(self.head) < self.position:
             self._move_on()
-        seen = tr_load(self.head)
-        if seen >= self.position:
-            return True
-        with nogil:
-            moved = tr_ring_wait(self.head, self.armed, seen, spin, timeout)
-        PyErr_CheckSignals()
-        return moved == 1
+        mapping, doorbell = self.mapping, self.doorbell
+        head, armed = self.head, self.armed
+        while True:
+            # Records are read by their own sequence, so the position may be ahead of a head still to come.
+            seen = tr_load(head)
+            if seen >= self.position:
+                return True
+            with nogil:
+                moved = tr_ring_wait(head, armed, seen, spin, deadline - tr_now())
+            PyErr_CheckSignals()
+            if not moved:
+                return False

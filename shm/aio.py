@@ -17,12 +17,16 @@ _SLICE = 0.25  # seconds; bounds how long a closing doorbell is waited for
 class Doorbell:
     """Turns "there is something to poll" into a file descriptor that the running loop watches."""
 
+    _thread: threading.Thread
+
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
         self._fd = -1
         self._asked = threading.Event()
         self._closing = False
-        self._thread: threading.Thread | None = None
+        self._running = True
+        self._ended = False  # as the loop has seen it
+        self._error: Exception | None = None
 
     async def __aenter__(self) -> Doorbell:
         self._loop = asyncio.get_running_loop()
@@ -38,27 +42,40 @@ class Doorbell:
     ) -> None:
         self._closing = True
         self._asked.set()
-        if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
+        try:
+            while not self._ended:
+                self._rung.clear()
+                await self._rung.wait()
+        finally:
+            self._thread.join()  # it has ended; but after a second cancellation this takes up to `_SLICE`
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
 
     async def rung(self) -> None:
         """Returns once the cursor has something, or now and then without (the caller polls again)."""
+        if self._error is not None:
+            raise self._error
         self._rung.clear()
         self._asked.set()
         await self._rung.wait()
 
     def _on_ring(self) -> None:
         os.eventfd_read(self._fd)
+        self._ended = not self._running
         self._rung.set()
 
     def _watch(self) -> None:
-        while True:
-            self._asked.wait()
-            self._asked.clear()
-            if self._closing:
-                return
-            # The loop does not touch the cursor while it awaits, so the thread may.
-            self._cursor.wait(_SLICE)
+        try:
+            while True:
+                self._asked.wait()
+                self._asked.clear()
+                if self._closing:
+                    return
+                # The loop does not touch the cursor while it awaits, so the thread may.
+                self._cursor.wait(_SLICE)
+                os.eventfd_write(self._fd, 1)
+        except Exception as error:  # the loop's side raises it
+            self._error = error
+        finally:
+            self._running = False
             os.eventfd_write(self._fd, 1)

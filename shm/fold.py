@@ -8,20 +8,24 @@ Rules, numbered as in `shm/README.md`, "Folding":
 4. An update is applied as a whole, when its LAST record is there; CLEAR empties the window first.
 5. CLEAR, STATUS, loss and a new epoch drop an update that is still open.
 6. Loss means start again (rule 1).
+7. After a new epoch, and where the cell could not be read, a window is unknown: CLEAR begins it anew, or its
+   cell does. (A writer that died between its records and its cell leaves the two apart.)
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from shm.layout import NO_INSTRUMENT, Flag, Kind, Scope, State
+from shm.errors import Busy, Stale
+from shm.layout import Flag, Kind, Scope, State
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from shm.reader import Cursor, Feed
+    from shm.reader import Book, Cursor, Feed
 
     _Row = tuple[int, int, int, int, int, int, int, list[int]]
 
@@ -29,9 +33,10 @@ if TYPE_CHECKING:
 class _Window:
     """One instrument's window: price -> size a side, and the update that is still open."""
 
-    __slots__ = ("asks", "bids", "opened", "ring_seq", "state", "update_id")
+    __slots__ = ("asks", "bids", "known", "opened", "ring_seq", "state", "update_id")
 
     def __init__(self) -> None:
+        self.known = False
         self.bids: dict[int, int] = {}
         self.asks: dict[int, int] = {}
         self.state = State.DOWN
@@ -60,44 +65,64 @@ class Fold:
     def _start(self) -> None:
         # Rule 1.
         self._windows.clear()
-        for symbol, (_, book) in self.cursor.resync().items():
-            window = self._windows[self.feed.instrument(symbol).index] = _Window()
-            if book is not None:
-                window.bids = dict(book.exact[0].tolist())
-                window.asks = dict(book.exact[1].tolist())
-                window.state, window.update_id = book.state, book.update_id
-                window.ring_seq = book.ring_seq
+        self._down = self.feed.state is State.DOWN
+        self._epoch = self.feed.epoch
+        cells = self.cursor.resync()
+        self._generation = self.cursor.generation
+        for symbol, (_, book) in cells.items():
+            self._take(self._windows.setdefault(self.feed.instrument(symbol).index, _Window()), book)
+
+    @staticmethod
+    def _take(window: _Window, book: Book | None) -> None:
+        if book is None:
+            return
+        window.bids = dict(book.exact[0].tolist())
+        window.asks = dict(book.exact[1].tolist())
+        window.state, window.update_id, window.ring_seq = book.state, book.update_id, book.ring_seq
+        window.known = True
+
+    def _learn(self, instrument: int, window: _Window) -> None:
+        # Rule 7: the cell, if it can be read; a later record is another chance.
+        slots = self.feed.slots
+        if instrument < len(slots) and self.feed.instrument(slots[instrument].symbol).index == instrument:
+            with contextlib.suppress(Busy, Stale):
+                self._take(window, self.feed.book(slots[instrument].symbol, allow_stale=True))
 
     def poll(self, limit: int = 4096) -> set[str]:
         """Applies up to `limit` new records; returns the symbols whose window or state changed."""
         batch = self.cursor.poll(limit)
-        if batch.lost:
-            # Rule 6.
+        changed: set[int] = set()
+        if batch.lost or self.cursor.generation != self._generation:
+            # Rule 6; in a new generation the slots are others too. The batch is still applied: it may reach
+            # beyond the head that we start from (records are readable before their head is), and rule 2
+            # drops what the cells have.
             self.resyncs += 1
             self._start()
-            return set(self.feed.symbols)
-        changed: set[int] = set()
+            changed.update(self._windows)
         for record in batch.tolist():
             seq, _, _, instrument, kind, flags, aux, words = cast("_Row", record)
             if kind == Kind.STATUS:
                 self._status(instrument, aux, seq, words, changed)
             elif kind == Kind.LEVEL or kind == Kind.CLEAR:
                 window = self._windows.setdefault(instrument, _Window())
-                if seq > window.ring_seq:  # rule 2
-                    self._level(window, seq, kind, flags, words)
-                    if flags & Flag.LAST:
-                        changed.add(instrument)
+                if not window.known and flags & Flag.FIRST and kind == Kind.LEVEL:
+                    self._learn(instrument, window)
+                if seq > window.ring_seq and self._level(window, seq, kind, flags, words):  # rule 2
+                    changed.add(instrument)
         slots = self.feed.slots
         return {slots[index].symbol for index in changed if index < len(slots)}
 
-    def _level(self, window: _Window, seq: int, kind: int, flags: int, words: list[int]) -> None:
+    def _level(self, window: _Window, seq: int, kind: int, flags: int, words: list[int]) -> bool:
+        """Takes one record of an update; True when that completed it."""
         if flags & Flag.FIRST:
-            window.opened = []
+            window.opened = [] if window.known or kind == Kind.CLEAR else None
+        elif kind == Kind.CLEAR:
+            window.opened = None  # rule 5
         if window.opened is None:
-            return  # the middle of an update whose start was dropped (rule 5)
+            return False  # the middle of an update whose start was dropped (rules 5 and 7)
         window.opened.append((kind, flags, words[0], words[1]))
         if not flags & Flag.LAST:
-            return
+            return False
         # Rule 4.
         for each, its_flags, price, size in window.opened:
             side = window.asks if its_flags & Flag.ASK else window.bids
@@ -109,29 +134,34 @@ class Fold:
             else:
                 side.pop(price, None)  # rule 3
         window.opened = None
+        window.known = True
         window.ring_seq = seq
         window.update_id = words[2]
+        return True
 
     def _status(self, instrument: int, scope: int, seq: int, words: list[int], changed: set[int]) -> None:
-        # Rule 5; a STATUS of the feed speaks of all of its books.
-        if scope == Scope.TOP:
-            return
-        indices = list(self._windows) if instrument == NO_INSTRUMENT else [instrument]
-        for index in indices:
-            window = self._windows.setdefault(index, _Window())
-            if seq <= window.ring_seq:
-                continue
-            window.opened = None
-            if scope == Scope.BOOK:
+        # Rule 5; a STATUS of the feed speaks of all of its books; only its DOWN outranks them.
+        if scope == Scope.FEED:
+            self._down = words[0] == State.DOWN
+            reborn, self._epoch = words[2] != self._epoch, words[2]
+            for index, window in self._windows.items():
+                if seq > window.ring_seq:
+                    window.opened = None
+                    if reborn:
+                        window.known = False  # rule 7
+                        window.state = min(window.state, State.RESYNC)
+                changed.add(index)
+        elif scope == Scope.BOOK:
+            window = self._windows.setdefault(instrument, _Window())
+            if seq > window.ring_seq:
+                window.opened = None
                 window.state = State(words[0])
                 window.ring_seq = seq
-            else:
-                window.state = min(window.state, State(words[0]))
-            changed.add(index)
+                changed.add(instrument)
 
     def state(self, symbol: str) -> State:
         """The folded state of a book; no substitute for the heartbeat (`feed.state`)."""
-        return self._window(symbol).state
+        return State.DOWN if self._down else self._window(symbol).state
 
     def _window(self, symbol: str) -> _Window:
         return self._windows.setdefault(self.feed.instrument(symbol).index, _Window())

@@ -92,6 +92,19 @@ HISTOGRAM = LABEL + 64 + 8 * HISTOGRAM_BUCKETS  # label, (count, sum, max, spare
 NO_INSTRUMENT = 0xFFFF_FFFF
 
 
+class _Newer(IntEnum):
+    """A code that a newer minor version may extend: an unknown number stays a number with a name."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> _Newer | None:
+        if not isinstance(value, int) or not 0 <= value < 2**63:
+            return None
+        member = int.__new__(cls, value)
+        member._name_ = f"{cls.__name__.upper()}_{value}"
+        member._value_ = value
+        return member
+
+
 class State(IntEnum):
     """State of a feed or of one cell. Zeroed memory reads DOWN: nothing is valid until it is said to be."""
 
@@ -101,7 +114,7 @@ class State(IntEnum):
     LIVE = 3
 
 
-class Reason(IntEnum):
+class Reason(_Newer):
     """Why a state was entered; travels in STATUS records and in the header."""
 
     NONE = 0
@@ -125,7 +138,7 @@ class Reason(IntEnum):
     OUT_OF_WINDOW = 18
 
 
-class Kind(IntEnum):
+class Kind(_Newer):
     """Record kinds; `shm/README.md` has the table kind x words x flags."""
 
     TOP = 1
@@ -159,13 +172,13 @@ class Scope(IntEnum):
     BOOK = 2
 
 
-class InstrumentKind(IntEnum):
+class InstrumentKind(_Newer):
     SPOT = 1
     PERPETUAL = 2
     FUTURE = 3
 
 
-class InstrumentStatus(IntEnum):
+class InstrumentStatus(_Newer):
     ACTIVE = 1
     HALTED = 2  # the venue says it does not trade
     SUPERSEDED = 3  # a newer slot carries this symbol (its exponents changed)

@@ -12,6 +12,7 @@ PREFIX = "tickring"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 # Suffixes and segments of the engine's own; no feed may be called so.
 RESERVED = frozenset({"control", "engine"})
+_SUFFIXES = ("", "new", "lock", "doorbell")
 
 
 def default_instance() -> str:
@@ -65,9 +66,28 @@ def engine_lock(instance: str) -> Path:
 
 def listed(instance: str | None = None) -> list[Names]:
     """The data segments that exist, of one instance or of all."""
+    if instance is not None:
+        check_name(instance, "instance")
+    return [Names(*parts) for *parts, suffix in _files(instance or "*") if not suffix]
+
+
+def owned(instance: str) -> list[Names]:
+    """Every feed of one instance of which any file exists, with or without its data segment."""
+    check_name(instance, "instance")
+    return [Names(*key) for key in dict.fromkeys((a, b) for a, b, _ in _files(instance))]
+
+
+def _files(instance: str) -> list[tuple[str, str, str]]:
+    """(instance, feed, suffix) of what lies in /dev/shm under our prefix; suffix "" is the data segment."""
     found = []
-    for path in sorted(SHM.glob(f"{PREFIX}.{instance or '*'}.*")):
-        parts = path.name.split(".")
-        if len(parts) == 3 and parts[2] not in RESERVED and all(map(_NAME.fullmatch, parts[1:])):
-            found.append(Names(parts[1], parts[2]))
+    for path in sorted(SHM.glob(f"{PREFIX}.{instance}.*")):
+        _, *parts = path.name.split(".")
+        owner, feed, suffix = [*parts, ""][:3]
+        if (
+            len(parts) <= 3
+            and not {owner, feed} & RESERVED
+            and all(map(_NAME.fullmatch, (owner, feed)))
+            and suffix in _SUFFIXES
+        ):
+            found.append((owner, feed, suffix))
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import difflib
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from shm import _ring, counters, layout
 from shm._ring import Batch, Mapping, Record, Top
-from shm.errors import Incompatible, NotFound, ShmError, UnknownSymbol
+from shm.errors import Busy, Closed, Incompatible, NotFound, Stale, UnknownSymbol
 from shm.events import Event, Severity, describe
 from shm.instruments import Instrument, read_slots
 from shm.layout import InstrumentStatus, Reason, Region, Scope, State
@@ -42,6 +43,7 @@ __all__ = [
 
 # How often a reader of an ended feed looks for its successor, in ns.
 _FOLLOW_EVERY = 10_000_000
+_EXACT = 2**53  # every int up to here is a double
 
 
 class Book:
@@ -91,6 +93,10 @@ class Book:
         return self._floats(self.exact[1])
 
     def _floats(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        if ((side > _EXACT) | (side < -_EXACT)).any():
+            # Wider than a double's 53 bits: two Python ints divide with one rounding.
+            price, size = 10**self.price_exp, 10**self.size_exp
+            return np.array([(a / price, b / size) for a, b in side.tolist()], np.float64)
         floats: npt.NDArray[np.float64] = side / np.array([10.0**self.price_exp, 10.0**self.size_exp])
         return floats
 
@@ -162,6 +168,7 @@ class Feed(_ring.Reader):
 
     _names: Names
     _looked: int
+    _closed = False
     _header: Header
 
     def _use(self, mapping: Mapping, header: Header) -> None:
@@ -169,6 +176,8 @@ class Feed(_ring.Reader):
         self._bind(mapping, header.geometry)
 
     def __repr__(self) -> str:
+        if self._closed:
+            return f"<Feed {self.instance}/{self.name} closed>"
         which = f"generation {self.generation} epoch {self.epoch}"
         return f"<Feed {self.instance}/{self.name} {self.state.name} {which}>"
 
@@ -180,6 +189,7 @@ class Feed(_ring.Reader):
 
     def close(self) -> None:
         """Detaches; later reads raise Closed."""
+        self._closed = True
         self._close()
 
     # -- state -----------------------------------------------------------------------------------------
@@ -192,31 +202,38 @@ class Feed(_ring.Reader):
     @property
     def reason(self) -> Reason:
         """Why the feed's state was entered."""
+        self._fresh_mapping()
         return Reason(self.mapping.load(layout.H_REASON))
 
     @property
     def epoch(self) -> int:
-        """The writer's incarnation: + 1 with every take-over."""
+        """The writer's incarnation: it grows with every take-over."""
+        self._fresh_mapping()
         return self.mapping.load(layout.H_EPOCH)
 
     @property
     def pid(self) -> int:
         """The writer's process id (in its own pid namespace)."""
+        self._fresh_mapping()
         return self.mapping.load(layout.H_WRITER_PID)
 
     @property
     def heartbeat_age(self) -> float:
         """Seconds since the writer's last heartbeat."""
+        self._fresh_mapping()
         return heartbeat_age(self.mapping)
 
     @property
     def wall_offset(self) -> int:
         """Wall clock - CLOCK_MONOTONIC, ns, at the last heartbeat: ts_recv + wall_offset is a wall time."""
+        self._fresh_mapping()
         offset = self.mapping.load(layout.H_WALL_OFFSET)
         return offset - 2**64 if offset >= 2**63 else offset
 
     # -- following -------------------------------------------------------------------------------------
     def _fresh_mapping(self) -> None:
+        if self._closed:
+            raise Closed(f"feed {self.name} was closed")
         if self.mapping.load(layout.H_SUPERSEDED):
             self._follow()
 
@@ -379,7 +396,7 @@ class Feed(_ring.Reader):
                 wall_ns=int(record["ts_event"]),
                 mono_ns=int(record["ts_recv"]),
                 code=_code_name(int(record["aux"])),
-                severity=Severity(int(record["kind"])).name.lower(),
+                severity=_severity_name(int(record["kind"])),
                 symbol=self._symbol_of(int(record["instrument"])),
                 text=describe(int(record["aux"]), record["words"].tolist()),
             )
@@ -394,6 +411,10 @@ def _code_name(code: int) -> str:
     from shm.events import Code
 
     return Code(code).name.lower() if code in Code._value2member_map_ else str(code)
+
+
+def _severity_name(severity: int) -> str:
+    return Severity(severity).name.lower() if severity in Severity._value2member_map_ else str(severity)
 
 
 class Cursor(_ring.RingCursor):
@@ -450,18 +471,24 @@ class Cursor(_ring.RingCursor):
         Drop a symbol's records up to its cell's `ring_seq` (`shm.fold` does it). What the cursor skipped
         counts as lost. A cell that stays half written is None.
         """
-        head = self.head_sequence
-        cells: dict[str, tuple[Top | None, Book | None]] = {}
-        for symbol in self.feed.symbols:
-            top = book = None
-            try:
-                top = self.feed.top(symbol, allow_stale=True)
-                book = self.feed.book(symbol, allow_stale=True)
-            except ShmError:
-                pass
-            cells[symbol] = top, book
+        while True:
+            self.feed._fresh_mapping()
+            if self.feed.mapping is not self.mapping:
+                self._move_on()
+            head = self.head_sequence
+            cells = {symbol: self._cells(symbol) for symbol in self.feed.symbols}
+            if self.feed.mapping is self.mapping:  # else a new generation began meanwhile
+                break
         self.skip_to(head + 1)
         return cells
+
+    def _cells(self, symbol: str) -> tuple[Top | None, Book | None]:
+        top = book = None
+        with contextlib.suppress(Busy, Stale):
+            top = self.feed.top(symbol, allow_stale=True)
+        with contextlib.suppress(Busy, Stale):
+            book = self.feed.book(symbol, allow_stale=True)
+        return top, book
 
     async def __aiter__(self) -> AsyncIterator[Batch]:
         from shm.aio import Doorbell

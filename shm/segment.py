@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import struct
 import time
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ import posix_ipc
 
 from shm import counters, layout
 from shm._ring import Mapping, now
-from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner
+from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner, ShmError
 from shm.layout import Geometry, Reason, Region, State
-from shm.names import SHM, Names, engine_lock, listed
+from shm.names import SHM, Names, engine_lock, owned
 from shm.writer import Writer
 
 MODE = 0o640
 DOORBELL_MODE = 0o660
+VERSION = layout.MAJOR << 32 | layout.MINOR
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits
 
 
@@ -40,8 +42,8 @@ def boot_id() -> bytes:
 
 def process_start(pid: int) -> int:
     """/proc/<pid>/stat field 22: with it a pid names one process for ever."""
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rsplit(")", 1)[1].split()[19])
+    text = Path(f"/proc/{pid}/stat").read_text()
+    return int(text.rsplit(")", 1)[1].split()[19])
 
 
 class Lock:
@@ -76,11 +78,30 @@ class Lock:
         return f"<Lock {self.path} {'held' if self._fd >= 0 else 'released'}>"
 
 
+def _foreign(path: Path) -> NotOwner:
+    return NotOwner(f"{path} belongs to another user; remove it or run as its owner")
+
+
 def _open(path: Path, flags: int, mode: int = 0) -> int:
-    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    if flags & (os.O_RDWR | os.O_WRONLY) and os.fstat(fd).st_uid != os.geteuid():
+    """Opens a file of /dev/shm: never through a link, and for writing only one that is ours."""
+    writing = bool(flags & (os.O_RDWR | os.O_WRONLY))
+    try:
+        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+    except PermissionError:
+        # 0600 and 0640 say no to others; fs.protected_regular says it even to root.
+        if writing:
+            raise _foreign(path) from None
+        raise
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):
+            raise Incompatible(f"{path} is not a regular file; remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise NotOwner(f"{path} belongs to another user; remove it or run as its owner")
+        raise Incompatible(f"{path} is not a regular file; remove it")
+    if writing and os.fstat(fd).st_uid != os.geteuid():
+        os.close(fd)
+        raise _foreign(path)
     return fd
 
 
@@ -92,6 +113,12 @@ class Header:
     geometry: Geometry
     boot_id: bytes
     base: int
+    version: int
+
+    @property
+    def ours(self) -> bool:
+        """Written in this boot by this very layout: a writer may go on in place."""
+        return self.boot_id == boot_id() and self.version == VERSION
 
     @classmethod
     def read(cls, mapping: Mapping) -> Header:
@@ -127,6 +154,7 @@ class Header:
             geometry,
             mapping.read(layout.H_BOOT_ID, 16),
             mapping.load(layout.H_BASE),
+            version,
         )
 
 
@@ -134,7 +162,7 @@ def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
     """Maps a data segment and checks its header.
 
     Raises:
-        NotFound: no such segment, or it is not ready yet.
+        NotFound: no such segment, it is not ready yet, or (reading) it is left from an earlier boot.
         Incompatible: named reason.
         NotOwner: (writable) it belongs to another user.
     """
@@ -143,8 +171,6 @@ def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist: does the engine run, with this instance and feed?") from None
     except PermissionError:
-        if writable:
-            raise NotOwner(f"{path} belongs to another user; remove it or run as its owner") from None
         raise NotFound(f"{path} may not be read by this user: join its group (mode 0640)") from None
     try:
         size = os.fstat(fd).st_size
@@ -157,23 +183,27 @@ def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
         if mapping.load(layout.H_MAGIC) not in (0, layout.MAGIC):
             raise Incompatible(f"{path} is not a tickring segment: wrong magic")
         raise NotFound(f"{path} is not ready yet")
-    return mapping, Header.read(mapping)
+    header = Header.read(mapping)
+    if not writable and header.boot_id != boot_id():
+        # CLOCK_MONOTONIC began again: a heartbeat of then may lie ahead of now, and would pass for fresh.
+        raise NotFound(f"{path} is left from an earlier boot: start the engine, it replaces it")
+    return mapping, header
 
 
 def open_doorbell(names: Names, create: bool = False) -> Mapping | None:
     """The one page that readers write: `armed`. None where this process may not write it."""
     try:
-        fd = os.open(
-            names.doorbell, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0), 0o660
-        )
+        if create:
+            fd = _open(names.doorbell, os.O_RDWR | os.O_CREAT, DOORBELL_MODE)
+        else:
+            # A reader's right comes from the group: the owner is another.
+            fd = os.open(names.doorbell, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         if create:
             raise
         return None
     try:
         if create:
-            if os.fstat(fd).st_uid != os.geteuid():
-                raise NotOwner(f"{names.doorbell} belongs to another user; remove it or run as its owner")
             os.fchmod(fd, DOORBELL_MODE)
             _reserve(fd, layout.PAGE, names.doorbell)
         elif os.fstat(fd).st_size < layout.PAGE:
@@ -199,7 +229,6 @@ def _reserve(fd: int, size: int, path: Path) -> None:
 
 def _create(names: Names, geometry: Geometry, generation: int, base: int) -> Mapping:
     """Builds a new generation under `….new`, whole but not yet ready."""
-    names.fresh.unlink(missing_ok=True)
     name = "/" + names.fresh.name
     memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=MODE)
     try:
@@ -213,7 +242,7 @@ def _create(names: Names, geometry: Geometry, generation: int, base: int) -> Map
         memory.close_fd()
     words = {
         layout.H_MAGIC: layout.MAGIC,
-        layout.H_VERSION: layout.MAJOR << 32 | layout.MINOR,
+        layout.H_VERSION: VERSION,
         layout.H_HEADER_SIZE: layout.PAGE,
         layout.H_SEGMENT_SIZE: geometry.size,
         layout.H_GENERATION: generation,
@@ -265,16 +294,19 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
     names = Names(instance, feed)
     lock = Lock(names.lock, f"feed {feed} of instance {instance} has a writer already")
     try:
+        _unlink(names.fresh)  # of a writer that died while building
         old, header = _previous(names)
         if (
             old is not None
             and header is not None
             and header.geometry == geometry
-            and header.boot_id == boot_id()
+            and header.ours
+            and not old.load(layout.H_SUPERSEDED)  # a stop that did not come to its end: over for its readers
         ):
             doorbell = open_doorbell(names, create=True)
             assert doorbell is not None
             writer = Writer(old, doorbell, geometry)
+            old.lock_memory()
             writer.take_over(Reason.START)
             _claim(old, heartbeat_limit)
             writer.own(names, lock, adopted=True)
@@ -290,6 +322,7 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
         mapping = _create(names, geometry, generation, base)
         mapping.store(layout.H_EPOCH, epoch)
         writer = Writer(mapping, doorbell, geometry)
+        mapping.lock_memory()
         writer.take_over(Reason.START)
         _claim(mapping, heartbeat_limit)
         writer.own(names, lock, adopted=False)
@@ -299,8 +332,21 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
             _supersede(old)
         return writer
     except BaseException:
+        # What there was stays for the readers that have it; where nothing was, nothing is left.
+        with contextlib.suppress(ShmError):
+            _unlink(names.fresh)
+            if not names.data.exists():
+                _unlink(names.doorbell)
+                lock.release(unlink=True)
         lock.release()
         raise
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except PermissionError:  # the sticky bit of /dev/shm
+        raise _foreign(path) from None
 
 
 def _previous(names: Names) -> tuple[Mapping | None, Header | None]:
@@ -309,10 +355,10 @@ def _previous(names: Names) -> tuple[Mapping | None, Header | None]:
         return open_mapping(names.data, writable=True)
     except NotFound:
         # Absent, or never made ready by one that died while building.
-        names.data.unlink(missing_ok=True)
+        _unlink(names.data)
     except Incompatible:
         # Ours by name and owner, of another layout: mark what can be marked, then replace it.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, Incompatible):
             fd = _open(names.data, os.O_RDWR)
             try:
                 if os.fstat(fd).st_size >= layout.PAGE:
@@ -372,26 +418,27 @@ def mark_down(instance: str, feed: str, reason: Reason = Reason.WRITER_DIED) -> 
 def remove_stale(instance: str, keep: frozenset[str] = frozenset()) -> list[str]:
     """Removes what dead writers of this instance left and nobody will adopt; other instances' never (I10).
 
-    A segment is left for adoption when its feed is in `keep` and boot and layout are this one's.
+    A segment is left for adoption when its feed is in `keep` and boot and layout are this one's. What is left
+    of a writer that died before it had a segment (`….new`, doorbell, lock) goes as well.
 
     Returns:
         The names removed.
     """
     removed = []
-    for names in listed(instance):
+    for names in owned(instance):
         try:
             lock = Lock(names.lock, "it lives")
         except Locked:
             continue
         try:
             mapping, header = _previous(names)
-            if header is not None and names.feed in keep and header.boot_id == boot_id():
+            if header is not None and names.feed in keep and header.ours:
                 lock.release()
                 continue
             if mapping is not None:
                 _supersede(mapping)
             for path in (names.data, names.doorbell, names.fresh):
-                path.unlink(missing_ok=True)
+                _unlink(path)
             removed.append(names.data.name)
             lock.release(unlink=True)
         finally:
