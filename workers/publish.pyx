@@ -461,6 +461,7 @@ cdef class Publisher(FrameSink):
         self._state(index, SCOPE_BOOK, RESYNC, reason)
         self.writer.c_count(C_RESYNCS, 1)
         self.writer.c_count_instrument(index, I_RESYNCS, 1)
+        self.writer.log_event(Code.RESYNC, Code.RESYNC.severity, index, tr_now() + self.wall_offset, reason)
         sync = self.syncs[index]
         if sync.synced:  # after a gap it has started over by itself, with the event buffered
             sync.reset()
@@ -831,6 +832,15 @@ cdef class Publisher(FrameSink):
     def batch_end(self):
         """The end of a socket read: commit."""
         self.flush()
+
+    def frames(self, list messages, int64_t recv_ns):
+        """The frames of one socket read, and its end; how many were taken. For replays and benches."""
+        cdef bytes data
+        cdef Py_ssize_t taken = 0
+        for data in messages:
+            taken += self.on_frame(<const char*>data, len(data), recv_ns) == 1
+        self.flush()
+        return taken
 
     # -- looking --------------------------------------------------------------------------------------------
     def book(self, uint32_t index):

@@ -1,4 +1,4 @@
-"""Real traffic through decoder, book and ring: the last window is the oracle's, the fold equals every cell."""
+"""Real traffic through decoder, book and ring: the last window is the oracle's, the fold every cell."""
 
 from __future__ import annotations
 

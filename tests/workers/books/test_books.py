@@ -1,0 +1,607 @@
+"""The keeper: snapshots, proofs, audits, new slots; with a clock of its own and no network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import msgspec
+import pytest
+
+from shm import InstrumentStatus, Reason, Scope, State
+from shm.instruments import Instrument
+from workers.books import BookKeeper, Budget, KeeperConfig
+from workers.errors import Action, WorkerError
+from workers.sync import Snapshot
+
+SECOND = 1_000_000_000
+
+
+class RestDown(WorkerError):
+    action = Action.BACKOFF
+    retry_after = 0.0
+
+
+class Rest:
+    """The venue's REST side: answers from a script, holds requests back on demand."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Any]] = {}
+        self.requests: list[tuple[str, int]] = []
+        self.flying = self.most = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def fetch(self, instrument: Instrument, limit: int) -> Snapshot:
+        self.requests.append((instrument.venue_symbol, limit))
+        self.flying += 1
+        self.most = max(self.most, self.flying)
+        try:
+            await self.gate.wait()
+            answers = self.answers[instrument.venue_symbol]
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+            if isinstance(answer, Exception):
+                raise answer
+            assert isinstance(answer, Snapshot)
+            return answer
+        finally:
+            self.flying -= 1
+
+
+class Desk:
+    """A keeper over a lab: its time moves only in `sleep` and by hand."""
+
+    def __init__(self, lab: Any, **options: Any) -> None:
+        self.lab = lab
+        self.rest = Rest()
+        self.now = 1_000 * SECOND
+        self.naps: list[float] = []
+        self.napped = asyncio.Event()
+        self.silent: list[int] = []
+        self.registered: list[Instrument] = []
+        respec = options.pop("respec", None)
+        weigh = options.pop("weigh", lambda limit: 1)
+        self.keeper = BookKeeper(
+            lab.writer,
+            lab.publisher,
+            self.rest.fetch,
+            KeeperConfig(**options),
+            weigh=weigh,
+            register=self.register,
+            respec=respec,
+            on_silent=self.silent.append,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            chance=lambda: 1.0,
+        )
+
+    def register(self, instrument: Instrument) -> None:
+        self.registered.append(instrument)
+        self.lab.decoder.add_symbol(
+            instrument.venue_symbol, instrument.index, instrument.price_exp, instrument.size_exp
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.napped.set()
+        self.now += int(seconds * SECOND)
+        await asyncio.sleep(0)
+
+    def carry(self, venue_symbol: str = "AAABBB", **channels: bool) -> int:
+        slot: Instrument = self.lab.slot(venue_symbol)
+        self.keeper.carry(slot, **channels)
+        self.rest.answers[venue_symbol] = [book(10)]
+        return slot.index
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    def top(self, index: int, update_id: int = 5) -> None:
+        self.lab.publisher.top(index, 100, 100, 101, 300, update_id, 0, self.now)
+
+    def depth(self, index: int, first: int, last: int, bids: Any = (), asks: Any = ()) -> None:
+        assert self.lab.publisher.depth_update(index, first, last, list(bids), list(asks), 0, self.now)
+
+
+def book(last_id: int, bid: str = "1.00", size: str = "1.00", deep: int = 0) -> Snapshot:
+    """Best bid 1.00 x 1.00, best ask 1.01 x 3.00."""
+    lower = [(f"0.{n:02d}", "2.00") for n in range(99, 99 - deep, -1)]
+    return Snapshot(last_id, [(bid, size), *lower], [("1.01", "3.00")])
+
+
+@pytest.fixture
+def run(make_lab: Callable[..., Any]) -> Callable[..., None]:
+    """Runs a scenario (desk) -> coroutine on a loop of its own."""
+
+    def runner(scenario: Callable[[Desk], Coroutine[Any, Any, None]], **options: Any) -> None:
+        lab = make_lab(instruments=options.pop("instruments", 8), depth=options.pop("depth", 2))
+
+        async def main() -> None:
+            desk = Desk(lab, **options)
+            await scenario(desk)
+            assert desk.keeper.failures == 0
+            await desk.keeper.close()
+            for index in lab.publisher.indexes:
+                lab.check(index)
+
+        asyncio.run(main())
+
+    return runner
+
+
+# -- snapshots -----------------------------------------------------------------------------------------------
+def test_the_first_event_fetches_the_snapshot(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        for n in range(9, 14):
+            desk.depth(index, n, n, [(100, n)])
+        await desk.settle()
+        assert desk.rest.requests == [("AAABBB", 1000)]
+        assert desk.lab.feed.book("AAA/BBB").update_id == 13
+        assert desk.lab.counter("snapshots") == 1
+        assert desk.lab.feed.events()[-1].text == "book is in step at update 10"
+
+    run(scenario)
+
+
+def test_a_quiet_book_does_not_wait_for_an_event(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.keeper.subscribed()
+        desk.keeper.subscribed([index])
+        await desk.settle()
+        assert len(desk.rest.requests) == 1
+        assert desk.lab.state(index) is State.LIVE
+
+    run(scenario)
+
+
+def test_stale_snapshots_and_failures_back_off_within_bounds(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [
+            book(3),
+            RestDown("no"),
+            RestDown("no"),
+            RestDown("no"),
+            book(8),
+            book(9),
+        ]
+        desk.depth(index, 10, 11)
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.naps == [0.5, 1.0, 2.0, 4.0, 4.0]
+        assert (desk.lab.counter("snapshots"), desk.lab.counter("rest_errors")) == (3, 3)
+        texts = [event.text for event in desk.lab.feed.events() if event.code == "snapshot_failed"]
+        assert texts == [f"snapshot attempt {n} failed" for n in range(1, 6)]
+
+    run(scenario, first_delay=0.5, max_delay=4.0)
+
+
+def test_after_max_attempts_only_the_longest_delay(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [*[RestDown("no")] * 6, book(10)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.naps == [0.25, 0.5, 30.0, 30.0, 30.0, 30.0]
+        assert desk.lab.state(index) is State.LIVE
+
+    run(scenario, max_attempts=3)
+
+
+def test_the_venues_delay_is_respected(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        desk.carry()
+        limited = RestDown("429")
+        limited.retry_after = 17.0
+        desk.rest.answers["AAABBB"] = [limited, book(10)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.naps == [17.0]
+
+    run(scenario)
+
+
+def test_one_in_flight_a_symbol_and_a_limit_for_all(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        indexes = [desk.carry(f"{c * 3}USD") for c in "ABCDE"]
+        desk.rest.gate.clear()
+        desk.keeper.subscribed()
+        for index in indexes:
+            desk.depth(index, 10, 11)
+            desk.depth(index, 13, 14)  # a hole meanwhile: the same request serves
+        await desk.settle()
+        assert desk.rest.most == 2
+        for answers in desk.rest.answers.values():
+            answers[:] = [book(13)]
+        desk.rest.gate.set()
+        await desk.settle()
+        assert len(desk.rest.requests) == 5
+        assert desk.rest.most == 2
+        assert all(desk.lab.state(index) is State.LIVE for index in indexes)
+
+    run(scenario, concurrency=2)
+
+
+def test_snapshots_obey_the_weight_budget(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        for c in "ABC":
+            desk.carry(f"{c * 3}USD")
+        start = desk.now
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert len(desk.rest.requests) == 3
+        assert desk.now - start >= 60 * SECOND
+
+    run(scenario, weigh=lambda limit: 50, weight_per_minute=100)
+
+
+def test_the_budget_is_a_sliding_minute_with_a_reserve() -> None:
+    budget = Budget(100)
+    assert budget.take(50, 0, background=True) == 0.0
+    assert budget.take(5, SECOND, background=True) == pytest.approx(59.0)
+    assert budget.take(50, SECOND) == 0.0
+    assert budget.take(1, SECOND) > 0
+    assert budget.take(1, 60 * SECOND) == 0.0
+    assert Budget(10).take(50, 0) == 0.0  # heavier than all: an empty window must do
+
+
+def test_a_gap_rebuilds_one_book_and_leaves_the_rest(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        first, second = desk.carry("AAABBB"), desk.carry("CCCDDD")
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.rest.answers["AAABBB"] = [book(20)]
+        desk.depth(first, 19, 21, [(100, 500)])
+        assert desk.lab.state(first) is State.RESYNC
+        assert desk.lab.state(second) is State.LIVE
+        await desk.settle()
+        assert desk.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 500]]
+        assert desk.lab.feed.counters().instruments["AAA/BBB"]["resyncs"] == 1
+
+    run(scenario)
+
+
+def test_a_lost_connection_cancels_and_starts_over(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.gate.clear()
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.keeper.lost()
+        desk.rest.gate.set()
+        await desk.settle()
+        assert (desk.lab.state(index), desk.lab.state(index, Scope.TOP)) == (State.DOWN, State.DOWN)
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert len(desk.rest.requests) == 2
+
+    run(scenario)
+
+
+def test_a_fault_of_ours_is_visible_and_healed_by_the_next_tick(make_lab: Callable[..., Any]) -> None:
+    lab = make_lab(depth=2)
+
+    async def main() -> None:
+        desk = Desk(lab)
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [Snapshot(10, [("1.00",)], []), book(10)]  # type: ignore[list-item]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.keeper.failures == 1
+        assert lab.state(index) is State.RESYNC
+        assert lab.feed.events()[-1].text.startswith("ValueError(")
+        desk.keeper.tick()
+        await desk.settle()
+        assert lab.state(index) is State.LIVE
+        await desk.keeper.close()
+
+    asyncio.run(main())
+
+
+def test_a_limit_below_the_window_is_a_clear_error(make_lab: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="snapshot_limit = 10 cannot fill a window of depth = 20"):
+        Desk(make_lab(depth=20), limit=10)
+
+
+def test_drop_ends_an_instrument(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        assert desk.keeper.index_of("AAA/BBB") == index
+        desk.keeper.drop(index)
+        assert desk.keeper.index_of("AAA/BBB") is None
+        assert desk.lab.state(index) is State.DOWN
+        desk.keeper.tick()
+
+    run(scenario)
+
+
+# -- freshness -----------------------------------------------------------------------------------------------
+async def in_step(desk: Desk, last_id: int = 10) -> int:
+    index = desk.carry()
+    desk.rest.answers["AAABBB"] = [book(last_id)]
+    desk.keeper.subscribed()
+    await desk.settle()
+    desk.now = desk.lab.publisher.proof(index, Scope.BOOK)
+    desk.top(index)
+    desk.rest.requests.clear()
+    return index
+
+
+def test_without_proof_stale_and_with_an_event_live(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.rest.answers["AAABBB"] = [RestDown("no")]
+        for _ in range(32):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        for scope in (Scope.TOP, Scope.BOOK):
+            assert desk.lab.state(index, scope) is State.STALE
+        assert desk.lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.SILENT
+        desk.depth(index, 11, 12)
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.lab.state(index, Scope.TOP) is State.STALE
+        desk.top(index, 6)
+        assert desk.lab.state(index, Scope.TOP) is State.LIVE
+
+    run(scenario)
+
+
+def test_a_quiet_book_that_agrees_with_rest_stays_live(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        for _ in range(120):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+            for scope in (Scope.TOP, Scope.BOOK):
+                assert desk.lab.state(index, scope) is State.LIVE
+        assert desk.rest.requests == [("AAABBB", 100)] * len(desk.rest.requests)
+        assert 5 <= len(desk.rest.requests) <= 9  # every half of stale_after, not every second
+        assert desk.lab.counter("audit_errors") == 0
+
+    run(scenario)
+
+
+def test_agreement_is_no_proof_for_a_top_that_differs(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.lab.publisher.top(index, 99, 100, 101, 300, 6, 0, desk.now)
+        for _ in range(40):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert desk.lab.state(index, Scope.TOP) is State.STALE
+        assert desk.lab.state(index) is State.LIVE
+
+    run(scenario)
+
+
+def test_agreement_brings_a_stale_book_back(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.lab.publisher.freeze()
+        desk.now += 16 * SECOND
+        desk.keeper.tick()
+        await desk.settle()
+        for scope in (Scope.TOP, Scope.BOOK):
+            assert desk.lab.state(index, scope) is State.LIVE
+
+    run(scenario)
+
+
+def test_a_stream_that_lags_behind_rest_is_silent(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.rest.answers["AAABBB"] = [book(11)]
+        desk.now += 16 * SECOND
+        desk.keeper.tick()
+        await desk.settle()
+        assert desk.silent == [index]
+        assert desk.lab.state(index) is State.STALE
+
+    run(scenario)
+
+
+# -- audits --------------------------------------------------------------------------------------------------
+def audit(
+    run: Any,
+    answer: Snapshot,
+    during: Callable[[Desk, int], None] = lambda desk, index: None,
+    expect: Callable[[Desk, int], None] = lambda desk, index: None,
+    **options: Any,
+) -> None:
+    """One audit with `answer`, while `during` comes from the stream."""
+
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.rest.gate.clear()
+        desk.rest.answers["AAABBB"] = [answer]
+        desk.now += 10 * SECOND
+        desk.keeper.tick()
+        await desk.settle()
+        assert desk.rest.requests == [("AAABBB", 1000)]
+        during(desk, index)
+        desk.rest.gate.set()
+        await desk.settle()
+        expect(desk, index)
+
+    run(scenario, audit_interval=10.0, stale_after=0.0, **options)
+
+
+def agrees(desk: Desk, index: int) -> None:
+    assert (desk.lab.counter("audits"), desk.lab.counter("audit_errors")) == (1, 0)
+    assert desk.lab.state(index) is State.LIVE
+
+
+def differs(desk: Desk, index: int) -> None:
+    assert (desk.lab.counter("audits"), desk.lab.counter("audit_errors")) == (1, 1)
+    assert desk.lab.feed.counters().instruments["AAA/BBB"]["audit_errors"] == 1
+    assert [event.code for event in desk.lab.feed.events()].count("audit_failed") == 1
+    assert desk.lab.counter("snapshots") == 2  # rebuilt from a fresh one
+
+
+def test_an_audit_at_the_same_id(run: Any) -> None:
+    audit(run, book(10), expect=agrees)
+
+
+@pytest.mark.parametrize("wrong", [book(10, bid="0.98"), book(10, size="9.00"), book(10, deep=1)])
+def test_an_audit_that_disagrees_rebuilds_the_book(run: Any, wrong: Snapshot) -> None:
+    audit(run, wrong, expect=differs)
+
+
+def moves(desk: Desk, index: int) -> None:
+    desk.depth(index, 11, 12, [(100, 700)])
+    desk.depth(index, 13, 15, [(100, 0), (98, 100)])
+
+
+def test_an_audit_rolls_an_older_snapshot_forward(run: Any) -> None:
+    audit(run, book(10), moves, agrees)
+    audit(run, book(12, size="7.00"), moves, agrees)
+    audit(run, book(15, bid="0.98"), moves, agrees)
+
+
+def test_an_audit_in_the_middle_of_an_event_rolls_forward_too(run: Any) -> None:
+    audit(run, book(11, size="7.00"), moves, agrees)
+
+
+def test_an_audit_finds_a_difference_under_the_rolling(run: Any) -> None:
+    audit(run, book(12, deep=1), moves, differs)
+
+
+def test_an_audit_waits_for_the_stream(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.rest.answers["AAABBB"] = [book(12, size="7.00")]
+        desk.now += 10 * SECOND
+        desk.keeper.tick()
+        await asyncio.wait_for(desk.napped.wait(), 5)
+        desk.depth(index, 11, 12, [(100, 700)])
+        await desk.settle()
+        agrees(desk, index)
+
+    run(scenario, audit_interval=10.0, stale_after=0.0)
+
+
+def test_an_audit_older_than_the_collection_says_nothing(run: Any) -> None:
+    def nothing(desk: Desk, index: int) -> None:
+        assert (desk.lab.counter("audits"), desk.lab.state(index)) == (0, State.LIVE)
+
+    audit(run, book(9), expect=nothing)
+
+
+def test_a_rebuild_during_an_audit_ends_it(run: Any) -> None:
+    def gap(desk: Desk, index: int) -> None:
+        desk.depth(index, 50, 51)
+
+    def rebuilt(desk: Desk, index: int) -> None:
+        assert desk.lab.counter("audits") == 0
+
+    audit(run, book(50), gap, rebuilt)
+
+
+def test_an_audit_judges_only_what_both_sides_know(run: Any) -> None:
+    """Levels below the worst one of a snapshot that was cut are nobody's fault."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10, deep=4)]  # 1.00 0.99 0.98 0.97 0.96
+        desk.keeper.subscribed()
+        await desk.settle()
+        # Deeper than the first one was; and what it knew is the same.
+        desk.rest.answers["AAABBB"] = [book(10, deep=30)]
+        desk.now += 10 * SECOND
+        desk.keeper.tick()
+        await desk.settle()
+        assert (desk.lab.counter("audits"), desk.lab.counter("audit_errors")) == (1, 0)
+
+    run(scenario, limit=5, audit_interval=10.0, stale_after=0.0)
+
+
+# -- new slots -----------------------------------------------------------------------------------------------
+def test_a_number_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
+    seen: list[tuple[int, bytes | Snapshot]] = []
+
+    async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        seen.append((old.index, evidence))
+        return msgspec.structs.replace(old, price_exp=3)
+
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        bad = b'{"u":7,"s":"AAABBB","b":"1.001","B":"2.00","a":"1.01","A":"3.00"}'
+        assert desk.lab.publisher.frame(bad, desk.now) == 1
+        desk.lab.publisher.batch_end()
+        assert desk.lab.state(index, Scope.TOP) is State.RESYNC
+        await desk.settle()
+        assert seen == [(index, bad)]
+        new = desk.keeper.index_of("AAA/BBB")
+        assert new == index + 1
+        assert desk.lab.feed.slots[index].status is InstrumentStatus.SUPERSEDED
+        assert desk.lab.feed.instrument("AAA/BBB").price_exp == 3
+        assert desk.registered[-1].index == new
+        # The same frame now fits, at the new slot; the book came back with a snapshot of its own.
+        assert desk.lab.publisher.frame(bad, desk.now) == 1
+        assert desk.lab.feed.top("AAA/BBB").exact == (1001, 200, 1010, 300)
+        assert desk.lab.feed.book("AAA/BBB").exact[0].tolist() == [[1000, 100]]
+        assert desk.lab.publisher.indexes == [new]
+
+    run(scenario, respec=respec)
+
+
+def test_a_snapshot_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
+    async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        assert isinstance(evidence, Snapshot)
+        return msgspec.structs.replace(old, size_exp=4)
+
+    async def scenario(desk: Desk) -> None:
+        desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10, size="0.0001")]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 1]]
+
+    run(scenario, respec=respec)
+
+
+def test_no_cure_leaves_it_resync_and_says_why(run: Any) -> None:
+    async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        raise ValueError("AAA/BBB: cannot be carried")
+
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.lab.publisher.refuse(index, 3)
+        desk.keeper.on_precision(index, 3, b"")
+        await desk.settle()
+        assert desk.lab.state(index) is State.RESYNC
+        assert desk.lab.feed.events()[-1].text == "AAA/BBB: cannot be carried"
+        desk.keeper.tick()
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.rest.requests == []
+
+    run(scenario, respec=respec)
+
+
+def test_a_new_slot_survives_a_lost_connection(run: Any) -> None:
+    gate = asyncio.Event()
+
+    async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        await gate.wait()
+        return msgspec.structs.replace(old, price_exp=3)
+
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.lab.publisher.refuse(index, 3)
+        desk.keeper.on_precision(index, 3, b"")
+        await desk.settle()
+        desk.keeper.lost()
+        gate.set()
+        await desk.settle()
+        assert desk.keeper.index_of("AAA/BBB") == index + 1
+
+    run(scenario, respec=respec)
