@@ -38,6 +38,7 @@ static void *write_all(void *unused)
         for (size_t i = 2; i < WORDS; i++) tr_cell_set(cell, i, (uint64_t)n);
         tr_cell_end(cell, begin);
         tr_ring_commit(&ring, &armed);
+        rest((uint64_t)n % 64); /* slow enough for the readers to be in the middle of it */
     }
     tr_store(&table.total, ring.next - 1);
     tr_store(&table.stop, 1);
