@@ -137,7 +137,8 @@ def test_a_gap_is_resync_of_that_symbol_only(lab: Any) -> None:
     assert lab.requests == [first]
     assert lab.counter("gaps") == lab.counter("resyncs") == 1
     assert lab.feed.counters().instruments["AAA/BBB"]["gaps"] == 1
-    assert lab.feed.events()[-1].text == "gap: expected update 11, got 13"
+    assert [event.code for event in lab.feed.events()][-2:] == ["gap", "resync"]
+    assert lab.feed.events()[-2].text == "gap: expected update 11, got 13"
     # Buffered, replayed over the snapshot, LIVE; the other one went on all the time.
     lab.depth(first, 14, 14, [(100, 8)])
     lab.depth(second, 11, 11, [(100, 4)])
