@@ -179,4 +179,10 @@ def spawn(
         raise
     finally:
         theirs.close()
-    return Process(name, popen, ours)
+    try:
+        return Process(name, popen, ours)
+    except OSError:  # no pidfd: what cannot be watched must not run
+        popen.kill()
+        popen.wait()
+        ours.close()
+        raise

@@ -23,7 +23,6 @@ from engine.process import Process, spawn
 from engine.rules import parse_listen
 from engine.settings import Settings
 from engine.supervisor import (
-    EXIT_CONFIG,
     Action,
     Alert,
     Beat,
@@ -237,6 +236,3 @@ class Engine:
 def run(engine: Engine) -> None:
     """Run to the end on a fresh event loop in this, the main, thread."""
     asyncio.run(engine.run())
-
-
-__all__ = ["EXIT_CONFIG", "HTTP", "Engine", "run"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ def follow(
     if symbol is not None:
         feed.instrument(symbol)  # an unknown one is an error before anything is shown
     cursor = feed.cursor(from_oldest=from_oldest)
+    # An order to stop is an order to say what was lost, whoever gives it.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     instruments: Mapping[int, Scales] = _by_index(feed)
     shown = 0
     try:
@@ -47,6 +50,8 @@ def follow(
                     return int(cursor.lost)
     except KeyboardInterrupt:
         return int(cursor.lost)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _by_index(feed: shm.Feed) -> dict[int, Any]:

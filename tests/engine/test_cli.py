@@ -284,6 +284,27 @@ def test_a_closed_pipe_ends_it_quietly(writer: Writer) -> None:
     process.stderr.close()
 
 
+def test_an_order_to_stop_still_tells_what_was_lost(writer: Writer) -> None:
+    program = "from engine.cli import main; main()"
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "tail",
+        "venue",
+        "--from-oldest",
+        "--json",
+        "--instance",
+        INSTANCE,
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["kind"] == "STATUS"
+        process.terminate()
+        lines = process.stdout.read().splitlines()
+    assert (process.returncode, json.loads(lines[-1])) == (0, {"lost": 0})
+
+
 @pytest.mark.parametrize(
     ("mantissa", "exponent", "text"),
     [
