@@ -23,7 +23,7 @@ import posix_ipc
 
 from shm import counters, layout
 from shm._ring import Mapping, now
-from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner, ShmError
+from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner
 from shm.layout import Geometry, Reason, Region, State
 from shm.names import SHM, Names, engine_lock, owned
 from shm.writer import Writer
@@ -333,12 +333,11 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
         return writer
     except BaseException:
         # What there was stays for the readers that have it; where nothing was, nothing is left.
-        with contextlib.suppress(ShmError):
-            _unlink(names.fresh)
-            if not names.data.exists():
-                _unlink(names.doorbell)
-                lock.release(unlink=True)
-        lock.release()
+        first = not names.data.exists()
+        for path in (names.fresh, names.doorbell) if first else (names.fresh,):
+            with contextlib.suppress(NotOwner):
+                _unlink(path)
+        lock.release(unlink=first)
         raise
 
 
