@@ -62,7 +62,7 @@ def test_faults_of_the_stream_cost_one_book_and_no_more(stack: Any) -> None:
 
     for order, counter in (
         ({"kind": "drop", "stream": "btcusdt@depth@100ms", "count": 1}, "gaps"),
-        ({"kind": "crossed", "symbol": "BTCUSDT", "count": 1}, "resyncs"),
+        ({"kind": "crossed", "stream": "btcusdt@depth*", "count": 1}, "resyncs"),
         ({"kind": "reorder", "stream": "btcusdt@depth@100ms", "count": 1}, "gaps"),
     ):
         before, cursor = counted(feed, counter), feed.cursor()
@@ -118,7 +118,7 @@ def test_a_snapshot_older_than_the_stream_and_a_limit_at_the_start(stack: Any) -
 
 def test_a_symbol_that_never_ticks_is_seen_and_costs_nobody_else(stack: Any) -> None:
     urls = stack.sim("--synthetic", "--symbols", ",".join(SYMBOLS))
-    fault(urls, kind="silent", symbol="ETHUSDT")
+    fault(urls, kind="silent", symbol="ETHUSDT", count=None)
     stack.up(urls, symbols=SYMBOLS, first_event_after=1.0, stale_after=2.0)
     feed = stack.attach()
     eventually(lambda: counted(feed, "first_event_misses") >= 1, 20, "the missing first event is counted")
@@ -131,17 +131,13 @@ def test_a_symbol_that_never_ticks_is_seen_and_costs_nobody_else(stack: Any) -> 
 def test_wrong_words_give_one_line(stack: Any) -> None:
     urls = stack.sim("--synthetic", "--symbols", ",".join(SYMBOLS))
 
-    def refused(**keys: Any) -> str:
-        process = stack.up(urls, **keys)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1.5)  # a worker's refusal does not end the engine: it is parked and told
-        process.terminate()
-        process.wait(6)
-        text: str = stack.log.read_text()
-        assert "Traceback" not in text
-        return text
+    stack.up(urls, symbols=["BTC/USDX"])
+    # A worker's refusal does not end the engine, which runs other venues too: it is told, and parked.
+    eventually(lambda: "BTC/USDT" in stack.log.read_text(), 15, "the nearest symbol is named")
+    assert "Traceback" not in stack.log.read_text()
+    stack.engine.terminate()
+    stack.engine.wait(6)
 
-    assert "BTC/USDT" in refused(symbols=["BTC/USDX"])  # names the nearest
     config = stack.folder / "engine.toml"
     config.write_text('[venues.binance_spot]\nsymbls = ["BTC/USDT"]\n')
     done = stack.tickring("up", "--config", str(config))

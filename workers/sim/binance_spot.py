@@ -125,7 +125,7 @@ class SpotWords:
         diff: dict[str, Any] = msgspec.json.decode(payload)
         if diff.get("e") != "depthUpdate":
             return payload
-        price = Decimal(self._top_ask(diff["s"])) * Decimal("1.01")
+        price = Decimal(self._top_ask(diff["s"])) * 2  # on the tick, whatever that is
         diff["b"] = [[f"{price:.8f}", "1.00000000"], *diff["b"]]
         return msgspec.json.encode(diff)
 
