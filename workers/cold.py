@@ -30,6 +30,7 @@ class ColdPath:
         venue: its reference decoder gives the normal form.
         scales: venue symbol -> slot and exponents; shared, it grows.
         on_state: called with every change of the connection's state.
+        say: one line for the operator: a connection lost or given up, a subscription refused.
     """
 
     def __init__(
@@ -39,12 +40,14 @@ class ColdPath:
         venue: Venue,
         scales: Mapping[str, Scale],
         on_state: Callable[[ConnectionState], None],
+        say: Callable[[str], None],
     ) -> None:
         self._writer = writer
         self._publisher = publisher
         self._venue = venue
         self._scales = scales
         self._on_state = on_state
+        self._say = say
         self._connected_before = False
         self._state = ConnectionState.DISCONNECTED
 
@@ -70,6 +73,8 @@ class ColdPath:
         for symbol, channel in event.rejected:
             self._writer.count_up(_REJECTS)
             self._writer.log(Code.REJECTED, f"{symbol} {channel}")
+        if event.rejected or event.alert:
+            self._say(event.reason)
         if event.alert:
             self._writer.log(Code.CIRCUIT_OPEN, event.reason)
         if event.state is self._state:
@@ -82,6 +87,7 @@ class ColdPath:
             self._connected_before = True
             self._writer.log(Code.CONNECTED, event.connection)
         elif event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+            self._say(event.reason)
             code = event.error.code if isinstance(event.error, Disconnected) else 0
             self._writer.log(Code.DISCONNECTED, code or 0)
         self._on_state(event.state)

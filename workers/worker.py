@@ -76,6 +76,7 @@ class Worker:
         self._rest_ready = asyncio.Lock()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._serving = False
+        self._told = False
 
     def __repr__(self) -> str:
         return f"<Worker {self.config.instance}/{self.config.feed} {len(self._groups)} connections>"
@@ -254,7 +255,7 @@ class Worker:
             def on_state(state: ConnectionState, group: Group = group) -> None:
                 self.readiness.connection(group, state)
 
-            cold = ColdPath(self.writer, self.publisher, self.venue, self._scales, on_state)
+            cold = ColdPath(self.writer, self.publisher, self.venue, self._scales, on_state, self._say)
             group.manager = WebSocketManager(
                 WebSocketManagerConfig(
                     reconnect_delay=keys.reconnect_delay,
@@ -333,13 +334,26 @@ class Worker:
                 self._rest = module.RestManager(self.venue.rest(self.keys), observer=self._requested)
             return self._rest
 
+    def _unanswered(self, endpoint: str) -> None:
+        """The first request without an answer is told at once, not when all attempts have been spent."""
+        if not self._told:
+            self._told = True
+            self._say(f"no answer from {self.keys.rest_url}{endpoint}; trying on")
+        if not self._serving:
+            self.writer.set_state(State.DOWN, Reason.CONNECTING)
+
     def _requested(self, method: HTTPMethod, endpoint: str, status: int, ns: int) -> None:
         self.writer.count_up(_REST_REQUESTS)
         self.writer.observe(_REST_LATENCY, ns)
         if status in (418, 429):
             self.writer.count_up(_RATE_LIMITED)
             self.writer.log(Code.RATE_LIMITED, status, 0)
-        elif not 200 <= status < 300:
+        elif status == 0:
+            self.writer.count_up(_REST_ERRORS)
+            self._unanswered(endpoint)
+        elif 200 <= status < 300:
+            self._told = False
+        else:
             self.writer.count_up(_REST_ERRORS)
 
 
