@@ -1,44 +1,11 @@
 """From a frame to shared memory, inside the socket callback (native). See publish.pyx for the decisions."""
 
-from collections.abc import Callable
-from typing import Protocol
-
-from shm._ring import Writer
 from shm.layout import Reason, Scope, State
 from workers.book import Book
-from workers.decode.native import NativeDecoder
-from workers.decode.normal import Decoded
-from workers.sync import BookSync, Diff, Outcome, Snapshot
-from workers.wire import FrameSink
+from workers.hotpath import HotPath
+from workers.sync import Diff, Outcome, Snapshot
 
-class Listener(Protocol):
-    def request_snapshot(self, index: int) -> None: ...
-    def on_precision(self, index: int, code: int, frame: bytes) -> None: ...
-
-class Publisher(FrameSink):
-    listener: Listener | None
-    wall_offset: int
-    def __init__(
-        self,
-        writer: Writer,
-        decoder: NativeDecoder | None = None,
-        make_sync: Callable[[], BookSync] | None = None,
-        *,
-        listener: Listener | None = None,
-        max_levels: int = 65_536,
-    ) -> None: ...
-    @property
-    def writer(self) -> Writer: ...
-    @property
-    def decoder(self) -> NativeDecoder | None: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def max_levels(self) -> int: ...
-    @property
-    def errors(self) -> int: ...
-    @property
-    def last_error(self) -> Exception | None: ...
+class Publisher(HotPath):
     @property
     def indexes(self) -> list[int]: ...
     def add_instrument(
@@ -59,42 +26,6 @@ class Publisher(FrameSink):
     def collect(self, index: int) -> int | None: ...
     def collected_diffs(self, index: int) -> list[Diff] | None: ...
     def stop_collecting(self, index: int) -> None: ...
-    def publish_message(self, message: Decoded, recv_ns: int, frame: bytes = b"") -> bool: ...
-    def top(
-        self,
-        instrument: int,
-        bid: int,
-        bid_size: int,
-        ask: int,
-        ask_size: int,
-        update_id: int,
-        ts_event: int,
-        recv_ns: int,
-        flags: int = 0,
-    ) -> bool: ...
-    def depth_update(
-        self,
-        instrument: int,
-        first_id: int,
-        last_id: int,
-        bids: list[tuple[int, int]],
-        asks: list[tuple[int, int]],
-        ts_event: int,
-        recv_ns: int,
-    ) -> bool: ...
-    def trade(
-        self,
-        instrument: int,
-        price: int,
-        size: int,
-        trade_id: int,
-        ts_event: int,
-        recv_ns: int,
-        flags: int = 0,
-    ) -> bool: ...
-    def frame(self, data: bytes, recv_ns: int) -> int: ...
-    def frames(self, messages: list[bytes], recv_ns: int) -> int: ...
-    def batch_end(self) -> None: ...
     def book(self, index: int) -> Book: ...
     def state(self, index: int, scope: Scope | int) -> int: ...
     def proof(self, index: int, scope: Scope | int) -> int: ...

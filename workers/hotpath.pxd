@@ -1,0 +1,40 @@
+"""The C face of the hot path."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from workers.book cimport Book
+from workers.decode.message cimport Message
+from workers.decode.native cimport NativeDecoder
+from workers.window cimport Slot, Windows
+
+
+cdef class HotPath(Windows):
+    cdef readonly NativeDecoder decoder
+    cdef object make_sync
+    cdef public object listener
+    cdef readonly uint32_t max_levels
+    cdef list books
+    cdef list syncs
+    cdef list scales
+    cdef list collected
+    cdef Message message
+    cdef public int64_t wall_offset
+    cdef uint64_t committed         # ring position of the last commit
+    cdef uint64_t commit_every
+    cdef uint32_t pending           # messages since the last commit
+    cdef uint64_t pending_bytes
+    cdef uint32_t pending_messages
+    cdef int64_t pending_recv
+    cdef readonly uint64_t errors
+    cdef readonly object last_error
+
+    cdef int take(self, Message* m, int64_t recv) noexcept
+    cdef void flush(self) noexcept
+    cdef void _top(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept
+    cdef void _precision(self, uint32_t index, int verdict, const char* data, Py_ssize_t size) noexcept
+    cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void _failed(self, uint32_t index, object error) noexcept
+    cdef int _void(self, uint32_t index, uint8_t reason) except -1
+    cdef int _request(self, uint32_t index) except -1
