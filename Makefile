@@ -10,6 +10,7 @@ setup: $(STAMP) build
 # The environment: made once, again when the dependencies change.
 $(STAMP): pyproject.toml setup.py
 	test -x $(PY) || $(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --upgrade pip setuptools
 	$(PY) -m pip install --quiet --editable '.[dev]'
 	touch $@
 
@@ -30,6 +31,18 @@ test: setup
 
 demo: setup
 	.venv/bin/tickring demo
+
+# The heavy proofs; `make test` runs small versions of the first two.
+stress: setup
+	$(PY) tests/stress/run.py --full
+
+fuzz: setup
+	$(PY) -m pip install --quiet --editable '.[fuzz]'
+	$(PY) tests/fuzz/decode_fuzz.py
+
+# All figures, or those of NAME alone: make bench NAME=decode
+bench: setup
+	$(PY) -m bench$(if $(NAME),.$(NAME))
 
 clean:
 	rm -rf build .venv *.egg-info

@@ -1,0 +1,127 @@
+"""The README is executable: every console line and the Python example run against a running demo."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from e2e_stack import ROOT, environment, eventually
+
+import shm
+from engine.settings import load
+
+README = (ROOT / "README.md").read_text()
+PYTHON = Path(sys.executable)
+# What a test cannot repeat inside itself, and why.
+ELSEWHERE = {
+    "make demo": "what it runs, `tickring demo`, is the fixture below",
+    "make test": "it would run this test",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def console_lines() -> list[str]:
+    return [line[2:] for block in blocks("console") for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    instance = f"readme-{os.getpid()}"
+    log = tmp_path_factory.mktemp("demo") / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine.cli", "demo", "--instance", instance],
+            stdout=out,
+            stderr=out,
+            env=environment(),
+        )
+    try:
+        feed = shm.attach("binance_spot", instance, wait=15.0)
+        eventually(lambda: feed.state is shm.State.LIVE, 15, "the demo is LIVE")
+        yield instance
+    finally:
+        process.terminate()
+        assert process.wait(8) == 0, log.read_text()
+    assert not list(Path("/dev/shm").glob(f"tickring.{instance}.*"))
+
+
+def test_every_target_named_is_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make (\w+)`", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_file_linked_is_there() -> None:
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / path).exists(), path
+
+
+def test_the_python_example(demo: str) -> None:
+    [example] = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", example.replace('"demo"', repr(demo))],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "records" in done.stdout
+
+
+def test_the_settings_example(tmp_path: Path) -> None:
+    [text] = blocks("toml")
+    (tmp_path / "engine.toml").write_text(text)
+    settings = load(tmp_path / "engine.toml", {}, None)
+    assert settings.venues["binance_spot"].symbols == ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
+
+
+@pytest.mark.parametrize("line", [line for line in console_lines() if line not in ELSEWHERE])
+def test_a_console_line(line: str, demo: str, tmp_path: Path) -> None:
+    (tmp_path / "engine.toml").write_text(blocks("toml")[0])
+    words = [demo if word == "demo" else word for word in shlex.split(line)]
+    assert words[0] in (".venv/bin/python", ".venv/bin/tickring"), "a line that this test does not know"
+    command = [sys.executable] if words[0].endswith("python") else [sys.executable, "-m", "engine.cli"]
+    arguments = [str(ROOT / word) if (ROOT / word).is_file() and "/" in word else word for word in words[1:]]
+    if "up" in arguments:
+        # The real venue is out of reach of a test: that it starts, says so in one line and stops is enough.
+        process = subprocess.Popen(
+            [*command, *arguments, "--instance", f"{demo}-up"],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment()
+            | {
+                "TICKRING_ENGINE__LISTEN": "off",
+                "TICKRING_VENUES__BINANCE_SPOT__WS_URL": "ws://127.0.0.1:1",
+                "TICKRING_VENUES__BINANCE_SPOT__REST_URL": "http://127.0.0.1:1",
+            },
+            cwd=tmp_path,
+        )
+        feed = shm.attach("binance_spot", f"{demo}-up", wait=15.0)
+        eventually(lambda: feed.state is shm.State.DOWN, 15, "unreachable is DOWN")
+        process.terminate()
+        _, said = process.communicate(timeout=8)
+        assert process.returncode == 0, said
+        return
+    done = subprocess.run(
+        [*command, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment(),
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert "Traceback" not in done.stderr
