@@ -1,8 +1,13 @@
 """Full-depth L2 book (native). Prices and sizes are int64 mantissas at the instrument's exponents."""
 
+from typing import Self
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Book:
     last_id: int
-    def __init__(self, max_levels: int = 65_536) -> None: ...
+    def __new__(cls, max_levels: int = 65_536) -> Self: ...
     @property
     def max_levels(self) -> int: ...
     def set(self, ask: bool, price: int, size: int) -> None: ...

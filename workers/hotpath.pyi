@@ -1,30 +1,29 @@
 """The way of a message inside the socket callback (native); see publish.pyx."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Self
+
+from typing_extensions import disjoint_base
 
 from shm._ring import Writer
 from workers.decode.native import NativeDecoder
 from workers.decode.normal import Decoded
-from workers.sync import BookSync
+from workers.sync import BookSync, Listener
 from workers.window import Windows
 
-class Listener(Protocol):
-    def request_snapshot(self, index: int) -> None: ...
-    def on_precision(self, index: int, code: int, frame: bytes) -> None: ...
-
+@disjoint_base
 class HotPath(Windows):
     listener: Listener | None
     wall_offset: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         writer: Writer,
         decoder: NativeDecoder | None = None,
         make_sync: Callable[[], BookSync] | None = None,
         *,
         listener: Listener | None = None,
         max_levels: int = 65_536,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def decoder(self) -> NativeDecoder | None: ...
     @property

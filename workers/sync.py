@@ -99,3 +99,15 @@ class BookSync(Protocol):
     def reset(self) -> None:
         """The book is void: buffer anew and wait for a snapshot."""
         ...
+
+
+class Listener(Protocol):
+    """Who a publisher turns to, from inside the socket callback: it takes note and does the work later."""
+
+    def request_snapshot(self, index: int) -> None:
+        """The book of this slot needs a snapshot."""
+        ...
+
+    def on_precision(self, index: int, code: int, frame: bytes) -> None:
+        """A number of `frame` does not fit this slot's exponents; `code` is a `DecodeCode`."""
+        ...

@@ -1,8 +1,11 @@
 """The published windows of a feed (native); see publish.pyx."""
 
+from typing_extensions import disjoint_base
+
 from shm._ring import Writer
 from workers.wire import FrameSink
 
+@disjoint_base
 class Windows(FrameSink):
     @property
     def writer(self) -> Writer: ...

@@ -470,6 +470,22 @@ def test_an_audit_in_the_middle_of_an_event_rolls_forward_too(run: Any) -> None:
     audit(run, book(11, size="7.00"), moves, agrees)
 
 
+def test_an_audit_notices_a_book_that_no_sequence_check_would(run: Any) -> None:
+    """Negative control: a removal not applied, a level on the wrong side; U and u chain all the same."""
+
+    def not_removed(desk: Desk, index: int) -> None:
+        moves(desk, index)
+        desk.lab.publisher.book(index).set(False, 97, 100)
+
+    def swapped(desk: Desk, index: int) -> None:
+        moves(desk, index)
+        desk.lab.publisher.book(index).set(False, 98, 0)
+        desk.lab.publisher.book(index).set(True, 198, 100)
+
+    for corrupt in (not_removed, swapped):
+        audit(run, book(10), corrupt, differs)
+
+
 def test_an_audit_finds_a_difference_under_the_rolling(run: Any) -> None:
     audit(run, book(12, deep=1), moves, differs)
 
