@@ -54,6 +54,7 @@ cdef extern from "shm/atomics.h" nogil:
     void tr_beat(char* base, int64_t now, int64_t wall_offset)
     int tr_effective(const char* base, int cell_state, uint64_t cell_epoch, int64_t now)
     int tr_ring_commit(tr_ring* ring, tr_half* armed)
+    void tr_ring_resume(tr_ring* ring)
     void tr_update_cells(tr_ring* ring)
     int tr_cell_whole(const tr_word* cell)
     void tr_wake_all(const tr_word* head)
@@ -231,8 +232,7 @@ cdef class Writer:
         """
         tr_take_over(self.base, tr_load(tr_at(self.base, TR_H_EPOCH)) + 1, int(reason))
         self.epoch = tr_load(tr_at(self.base, TR_H_EPOCH))
-        self.ring.next = tr_ring_recover(self.ring.slots, self.ring.mask, self.ring.head) + 1
-        tr_ring_publish(&self.ring)  # T4
+        tr_ring_resume(&self.ring)  # T3, T4
         self.events.next = tr_ring_recover(self.events.slots, self.events.mask, self.events.head) + 1
         tr_ring_publish(&self.events)
 

@@ -205,7 +205,9 @@ static inline int tr_ring_read(const tr_slot *slots, uint64_t mask, const tr_wor
         return TR_LAPPED;
 #endif
         /* R5, pairs with W5: an invalidated slot is either the record to come or the one that overwrites
-         * ours; the head tells which, as never more than half of the ring is written between two heads. */
+         * ours; the head tells which, as never more than half of the ring is written between two heads. W1 is
+         * relaxed, so the head seen here may be one commit behind it (W2 of the record before orders older
+         * ones): two halves make one ring, that is still not below a sequence which is overwritten. */
         TR_STEP(R5);
         if (tr_load(head) < next) return TR_EMPTY;
 #if defined(TR_MUTANT_NO_SECOND_LOOK)
@@ -403,6 +405,17 @@ static inline long tr_futex(const tr_half *word, int op, uint32_t value, const s
 static inline void tr_wake_all(const tr_word *head)
 {
     tr_futex((const tr_half *)head, FUTEX_WAKE, INT32_MAX, NULL);
+}
+
+/* T3 and T4: a new writer finds its position, stores it as the head, and wakes everybody: its predecessor may
+ * have taken the flag down (W5a) and died before the wake. */
+static inline void tr_ring_resume(tr_ring *ring)
+{
+    ring->next = tr_ring_recover(ring->slots, ring->mask, ring->head) + 1;
+    tr_ring_publish(ring);
+#if !defined(TR_MUTANT_SILENT_TAKE_OVER)
+    tr_wake_all(ring->head);
+#endif
 }
 
 /* Stores the head and wakes whoever armed the doorbell. The flag is all that the writer reads of readers'

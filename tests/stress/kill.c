@@ -67,8 +67,7 @@ static void write_updates(uint64_t incarnation)
     uint64_t random = seeded(seed, incarnation + 10);
     tr_take_over(base, tr_load(tr_at(base, TR_H_EPOCH)) + 1, 0);
     uint64_t epoch = tr_load(tr_at(base, TR_H_EPOCH));
-    ring.next = tr_ring_recover(ring.slots, ring.mask, ring.head) + 1;
-    tr_ring_publish(&ring); /* T4 */
+    tr_ring_resume(&ring); /* T3, T4 */
     tr_beat(base, tr_now(), 0);
     put(epoch); /* STATUS */
     for (int i = 0; i <= TOPS; i++) write_state(i, TR_RESYNC);

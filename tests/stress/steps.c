@@ -208,8 +208,7 @@ static void ring_writer(void)
 
 static void ring_restart(void)
 {
-    ring.next = tr_ring_recover(slots, N - 1, &head) + 1;
-    tr_ring_publish(&ring); /* T4 */
+    tr_ring_resume(&ring); /* T3, T4 */
     put();
     tr_ring_publish(&ring);
     put();
@@ -461,6 +460,14 @@ static void wait_writer(void)
     }
 }
 
+/* The first writer may have died with the flag down and nobody woken. */
+static void wait_restart(void)
+{
+    tr_ring_resume(&ring);
+    put();
+    tr_ring_commit(&ring, &armed);
+}
+
 static void wait_reader(void)
 {
     for (int i = 0; i < 2; i++) {
@@ -527,7 +534,7 @@ static const struct {
     {"cell", {cell_reset, cell_writer, cell_reader, cell_restart, cell_once}, 2},
     {"join", {join_reset, join_writer, join_reader, NULL, join_verdict}, 0},
     {"live", {live_reset, live_writer, live_reader, live_restart, nothing}, 1},
-    {"wait", {wait_reset, wait_writer, wait_reader, NULL, nothing}, 0},
+    {"wait", {wait_reset, wait_writer, wait_reader, wait_restart, nothing}, 1},
 };
 
 int main(int count, char **arguments)

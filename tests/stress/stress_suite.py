@@ -127,6 +127,7 @@ STEP_MUTANTS = (
     Mutant("NO_EPOCH", "steps", ("live", "--quick=1"), "LIVE from a dead epoch"),
     Mutant("NO_HEARTBEAT", "steps", ("live", "--quick=1"), "LIVE past the heartbeat limit"),
     Mutant("LATE_DISARM", "steps", ("wait", "--quick=1"), "wake-up lost"),
+    Mutant("SILENT_TAKE_OVER", "steps", ("wait", "--quick=1"), "wake-up lost"),
 )
 # The same by chance, in two processes at full speed: the fuzzers are able to see what they look for.
 FUZZ_MUTANTS = (
