@@ -4,6 +4,7 @@ leave nothing behind."""
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from engine.errors import EngineError
 from shm import layout, segment
 from shm._ring import Mapping
 from shm.errors import Incompatible, Locked, NotFound, NotOwner, ShmError
-from shm.names import Names
+from shm.names import SHM, Names
 
 
 class Memory(Protocol):
@@ -22,6 +23,9 @@ class Memory(Protocol):
 
         Returns the names removed.
         """
+
+    def check_room(self, sizes: dict[str, int]) -> None:
+        """Raise EngineError unless there is room for a segment of so many bytes for each of these feeds."""
 
     def mark_down(self, feed: str) -> bool:
         """Store DOWN; False when there was nothing to store it in."""
@@ -59,6 +63,23 @@ class SharedMemory:
         except (ShmError, OSError) as error:
             self.release(remove=False)
             raise EngineError(f"shared memory can not be used: {error}") from error
+
+    def check_room(self, sizes: dict[str, int]) -> None:
+        # A segment of the right size is adopted; one of another is there until its successor is whole.
+        new = {feed: size for feed, size in sizes.items() if not self._has(feed, size)}
+        needed, free = sum(new.values()) + len(new) * layout.PAGE, shutil.disk_usage(SHM).free
+        if new and needed > free:
+            raise EngineError(
+                f"{SHM} has {free / 2**20:.1f} MiB free, the segments of {', '.join(new)} need "
+                f"{needed / 2**20:.1f} MiB: enlarge it (docker: shm_size, or the size of the tmpfs volume), "
+                "or lower ring_slots, max_instruments or depth"
+            )
+
+    def _has(self, feed: str, size: int) -> bool:
+        try:
+            return Names(self.instance, feed).data.stat().st_size == size
+        except FileNotFoundError:
+            return False
 
     def mark_down(self, feed: str) -> bool:
         try:

@@ -20,7 +20,7 @@ from engine import placement
 from engine.errors import EngineError
 from engine.memory import Memory
 from engine.process import Process, spawn
-from engine.rules import parse_listen
+from engine.rules import geometry, parse_listen
 from engine.settings import Settings
 from engine.supervisor import (
     Action,
@@ -101,6 +101,7 @@ class Engine:
         )
         stale = self._memory.claim(self._venues)
         try:
+            self._memory.check_room({name: geometry(venue).size for name, venue in self._venues.items()})
             self._socket = self._listen()
             for name in stale:
                 log.info("removed the stale segment %s", name)
