@@ -59,6 +59,10 @@ def main() -> int:
                 now = shm.State.LIVE
             except shm.Stale as stale:
                 now = stale.state  # do not trade on this leg
+            except shm.UnknownSymbol:
+                if feed.state is shm.State.LIVE:
+                    raise
+                now = shm.State.DOWN  # a new engine's feed gets its instruments before it is LIVE
             except shm.Busy:
                 continue
             if now is not state:
@@ -66,7 +70,8 @@ def main() -> int:
                 say(event="state", state=now.name, epoch=feed.epoch, after=round(time.monotonic() - start, 4))
             if time.monotonic() - reported >= 1.0:
                 reported = time.monotonic()
-                say(event="spread", bps=round(spread, 4), records=records, lost=cursor.lost)
+                bps = round(spread, 4) if state is shm.State.LIVE else None
+                say(event="spread", bps=bps, records=records, lost=cursor.lost)
     except shm.UnknownSymbol as error:
         print(f"spread: {error}", file=sys.stderr)
         return 1
