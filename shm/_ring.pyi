@@ -1,6 +1,7 @@
 from typing import Any, Self
 
 import numpy as np
+from typing_extensions import disjoint_base
 
 from shm.errors import Stale
 from shm.layout import Geometry, Reason, State
@@ -9,6 +10,7 @@ RECORD_DTYPE: np.dtype[np.void]
 
 def now() -> int: ...
 
+@disjoint_base
 class Mapping:
     def __new__(cls, fd: int, size: int, writable: bool, path: str = "") -> Self: ...
     @property
@@ -26,6 +28,7 @@ class Mapping:
     def lock_memory(self) -> bool: ...
     def wake(self) -> None: ...
 
+@disjoint_base
 class Writer:
     def __new__(cls, mapping: Mapping, doorbell: Mapping, geometry: Geometry) -> Self: ...
     @property
@@ -130,6 +133,7 @@ class Writer:
     def instrument_added(self) -> None: ...
     def instruments_changed(self) -> None: ...
 
+@disjoint_base
 class Top:
     @property
     def symbol(self) -> str: ...
@@ -168,6 +172,7 @@ class Top:
     @property
     def age(self) -> float: ...
 
+@disjoint_base
 class Reader:
     @property
     def mapping(self) -> Mapping: ...
@@ -193,6 +198,7 @@ class Reader:
 class Batch(np.ndarray[tuple[int], np.dtype[np.void]]):
     lost: int
 
+@disjoint_base
 class Record:
     @property
     def seq(self) -> int: ...
@@ -211,6 +217,7 @@ class Record:
     @property
     def words(self) -> tuple[int, int, int, int]: ...
 
+@disjoint_base
 class RingCursor:
     @property
     def mapping(self) -> Mapping: ...

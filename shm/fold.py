@@ -15,7 +15,7 @@ Rules, numbered as in `shm/README.md`, "Folding":
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from shm.reader import Book, Cursor, Feed
-
-    _Row = tuple[int, int, int, int, int, int, int, list[int]]
 
 
 class _Window:
@@ -99,8 +97,8 @@ class Fold:
             self.resyncs += 1
             self._start()
             changed.update(self._windows)
-        for record in batch.tolist():
-            seq, _, _, instrument, kind, flags, aux, words = cast("_Row", record)
+        columns = (batch[name].tolist() for name in ("seq", "instrument", "kind", "flags", "aux", "words"))
+        for seq, instrument, kind, flags, aux, words in zip(*columns, strict=True):
             if kind == Kind.STATUS:
                 self._status(instrument, aux, seq, words, changed)
             elif kind == Kind.LEVEL or kind == Kind.CLEAR:
