@@ -161,7 +161,7 @@ class Flag(IntFlag):
     NO_BID = 16  # TOP: the bid side is absent (price 0, size 0)
     NO_ASK = 32
     HASHED_ID = 64  # TRADE: the id word is a 64-bit hash of the venue's id
-    ABSENT = 128  # TICKER: the last word did not fit and is absent
+    ABSENT = 128  # TICKER, part 1: the quote volume did not fit and is 0
 
 
 class Scope(IntEnum):
