@@ -20,7 +20,7 @@ cdef class HotPath(Windows):
     cdef Message message
     cdef public int64_t wall_offset
     cdef uint64_t committed         # ring position of the last commit
-    cdef uint64_t commit_every
+    cdef readonly uint64_t commit_every
     cdef uint32_t pending           # messages since the last commit
     cdef uint64_t pending_bytes
     cdef uint32_t pending_messages

@@ -70,7 +70,10 @@ cdef class HotPath(Windows):
         self.syncs = [None] * self.capacity
         self.scales = [None] * self.capacity
         self.collected = [None] * self.capacity
-        self.commit_every = max(writer.geometry.slots // 8, 1)
+        # What is pending and one more update stay within half of the ring between two heads (W5, R5).
+        self.commit_every = min(
+            writer.geometry.slots // 8, writer.geometry.slots // 2 - writer.geometry.largest_update
+        )
         self.committed = writer.ring.next
         self.last_error = None
 

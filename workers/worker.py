@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from workers.rest import RestManager
 
 BEAT = 0.05  # seconds between heartbeats
+DRAIN = 0.05  # seconds in which a backlog is read after the process stood still
 REVIEW = 4  # beats between two looks at states
 TICK = 20  # beats between two looks at freshness
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
@@ -151,7 +152,11 @@ class Worker:
 
     # -- the heartbeat ---------------------------------------------------------------------------------
     async def _beat(self) -> None:
-        """The loop's own heartbeat: who hangs does not beat. After standing still no old price is LIVE."""
+        """The loop's own heartbeat: who hangs does not beat.
+
+        After standing still no old price is LIVE: what the cells say is STALE, and what the sockets have kept
+        meanwhile, which is old news too, is read before the next beat lets anything be LIVE again.
+        """
         limit = int(self.keys.heartbeat_limit * 1e9)
         while True:
             now = _ring.now()
@@ -160,6 +165,8 @@ class Worker:
                 self.publisher.freeze()
                 self.writer.count_up(_FREEZES)
                 self.writer.log(Code.FROZEN, stood // 1_000_000)
+                await asyncio.sleep(DRAIN)
+                now = _ring.now()
             self.publisher.wall_offset = time.time_ns() - now
             self.writer.beat(now, self.publisher.wall_offset)
             self._beaten = now

@@ -119,6 +119,18 @@ def test_a_frozen_worker_has_no_live_price_and_is_replaced(stack: Any) -> None:
     eventually(lambda: feed.pid != worker and feed.state is shm.State.LIVE, 12, "killed and replaced")
 
 
+def test_a_short_freeze_is_counted_and_costs_neither_process_nor_mapping(stack: Any) -> None:
+    feed = synthetic(stack)
+    worker, epoch = feed.pid, feed.epoch
+    os.kill(worker, signal.SIGSTOP)
+    eventually(lambda: feed.state is shm.State.DOWN, 1.0, "a late heartbeat is DOWN")
+    os.kill(worker, signal.SIGCONT)
+    eventually(lambda: feed.state is shm.State.LIVE, 5, "LIVE again")
+    assert (feed.pid, feed.epoch) == (worker, epoch)
+    assert feed.counters().feed["freezes"] == 1
+    assert any(event.code == "frozen" for event in feed.events())
+
+
 def test_the_venue_goes_away_and_comes_back(stack: Any) -> None:
     feed = synthetic(stack, reconnect_delay=0.1, max_reconnect_delay=0.5)
     port = _ports(stack)

@@ -342,6 +342,14 @@ def test_venue_to_receive_uses_the_wall_offset(lab: Any) -> None:
     assert (histogram.count, histogram.sum) == (1, 100)
 
 
+@pytest.mark.parametrize(("depth", "slots"), [(1, 16), (3, 32), (20, 256), (20, 65_536), (50, 512)])
+def test_what_is_pending_and_one_more_update_fit_half_of_the_ring(
+    make_lab: Callable[..., Any], depth: int, slots: int
+) -> None:
+    lab = make_lab(depth=depth, slots=slots)
+    assert lab.publisher.commit_every + lab.writer.geometry.largest_update <= slots // 2
+
+
 def test_a_long_read_is_committed_on_the_way(make_lab: Callable[..., Any]) -> None:
     """One update may be half a ring, a socket read may not: readers tell a lap by the head."""
     lab = make_lab(slots=256, depth=2)
