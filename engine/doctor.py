@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from engine.errors import EngineError
 from engine.rules import geometry
 from engine.settings import Settings, load
+from engine.supervisor import KILLED
 
 SHM = Path("/dev/shm")
 CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -141,7 +142,7 @@ def _segments(instance: str) -> Iterator[Check]:
     for info in shm.feeds(None):
         if info.problem is not None:
             yield Check("segments", "note", f"{info.path}: {info.problem}")
-        elif info.state is State.DOWN:
+        elif info.state is State.DOWN and info.heartbeat_age > KILLED:  # DOWN and beating: no connection
             whose = (
                 "the next start adopts it" if info.instance == instance else f"of instance {info.instance}"
             )
@@ -150,7 +151,7 @@ def _segments(instance: str) -> Iterator[Check]:
             )
         else:
             alive.append(f"{info.instance}/{info.name}")
-    yield Check("segments", "ok", f"live: {', '.join(alive) or 'none'}")
+    yield Check("segments", "ok", f"written: {', '.join(alive) or 'none'}")
 
 
 def _cores(settings: Settings) -> Iterator[Check]:

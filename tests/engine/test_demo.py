@@ -130,7 +130,10 @@ def test_doctor_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_doctor_lists_segments_nobody_writes(tmp_path: Path, writer: Writer) -> None:
-    writer.set_state(State.DOWN, Reason.STOP)
+    writer.set_state(State.DOWN, Reason.DISCONNECTED)
+    found = doctor.examine(None, {})
+    assert not any("nobody" in check.text for check in found if INSTANCE in check.text), "it beats"
+    writer.beat(1, 0)  # a nanosecond after the boot: nobody has beaten since
     found = doctor.examine(None, {})
     assert any(f"of instance {INSTANCE}" in check.text for check in found if check.name == "segments")
     with shm.attach("venue", INSTANCE) as feed:
