@@ -79,6 +79,8 @@ class Lock:
 
 
 def _foreign(path: Path) -> NotOwner:
+    if not path.exists():  # nobody's file is in the way: the directory itself says no
+        return NotOwner(f"{path.parent} may not be written to by this user: its mode should be 1777")
     return NotOwner(f"{path} belongs to another user; remove it or run as its owner")
 
 

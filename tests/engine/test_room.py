@@ -73,3 +73,19 @@ def test_a_segment_that_will_be_adopted_needs_no_room(instance: str, monkeypatch
             memory.check_room({"one": NEEDED})
     finally:
         path.unlink()
+
+
+def test_a_directory_that_says_no_is_not_taken_for_another_users_file(
+    instance: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tmpfs volume that got the mode of an image's folder, say."""
+
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    memory = SharedMemory(instance)
+    with monkeypatch.context() as patch, pytest.raises(EngineError) as error:
+        patch.setattr(os, "open", refuse)
+        memory.claim(["one"])
+    assert "/dev/shm may not be written to by this user" in str(error.value)
+    assert "another user" not in str(error.value)
