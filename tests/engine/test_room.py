@@ -84,8 +84,9 @@ def test_a_directory_that_says_no_is_not_taken_for_another_users_file(
         raise PermissionError(13, "Permission denied")
 
     memory = SharedMemory(instance)
-    with monkeypatch.context() as patch, pytest.raises(EngineError) as error:
+    with monkeypatch.context() as patch:
         patch.setattr(os, "open", refuse)
-        memory.claim(["one"])
+        with pytest.raises(EngineError) as error:
+            memory.claim(["one"])
     assert "/dev/shm may not be written to by this user" in str(error.value)
     assert "another user" not in str(error.value)
