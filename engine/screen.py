@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import shm
-from engine.views import plain
+from engine.views import fixed
 from shm.layout import State
 
 COLOURS = {State.LIVE: "green", State.STALE: "yellow", State.RESYNC: "cyan", State.DOWN: "red"}
@@ -42,10 +42,10 @@ def tops(feed: shm.Feed) -> Sequence[tuple[str, State, str, str, str, str, float
             (
                 instrument.symbol,
                 top.state,
-                plain(bid_size, instrument.size_exp),
-                plain(bid, instrument.price_exp),
-                plain(ask, instrument.price_exp),
-                plain(ask_size, instrument.size_exp),
+                fixed(bid_size, instrument.size_exp),
+                fixed(bid, instrument.price_exp),
+                fixed(ask, instrument.price_exp),
+                fixed(ask_size, instrument.size_exp),
                 top.age,
             )
         )
@@ -109,7 +109,7 @@ class RichScreen:
         for heading in ("bid size", "bid", "ask", "ask size"):
             table.add_column(heading, justify="right")
         sides = [
-            [(plain(int(p), instrument.price_exp), plain(int(s), instrument.size_exp)) for p, s in side]
+            [(fixed(int(p), instrument.price_exp), fixed(int(s), instrument.size_exp)) for p, s in side]
             for side in book.exact
         ]
         for row in range(max(map(len, sides))):

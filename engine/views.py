@@ -22,18 +22,27 @@ class Scales(Protocol):
     def size_exp(self) -> int: ...
 
 
-def plain(mantissa: int, exponent: int) -> str:
-    """``mantissa * 10**-exponent`` as a plain decimal.
+def fixed(mantissa: int, exponent: int) -> str:
+    """``mantissa * 10**-exponent`` with every decimal that the exponent has: for columns that people read.
 
-    >>> plain(35270000, 8), plain(9602, 0), plain(-5, 3), plain(12, -2)
-    ('0.3527', '9602', '-0.005', '1200')
+    >>> fixed(9412340, 2), fixed(9602, 0), fixed(-5, 3), fixed(12, -2)
+    ('94123.40', '9602', '-0.005', '1200')
     """
     if exponent <= 0:
         return str(mantissa * 10**-exponent)
     sign = "-" if mantissa < 0 else ""
     whole, part = divmod(abs(mantissa), 10**exponent)
-    decimals = f"{part:0{exponent}d}".rstrip("0")
-    return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+    return f"{sign}{whole}.{part:0{exponent}d}"
+
+
+def plain(mantissa: int, exponent: int) -> str:
+    """The same without trailing zeros: the one spelling that JSON has.
+
+    >>> plain(35270000, 8), plain(9602, 0), plain(-5, 3), plain(12, -2)
+    ('0.3527', '9602', '-0.005', '1200')
+    """
+    text = fixed(mantissa, exponent)
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def book_document(feed: str, instrument: Scales, book: Any) -> dict[str, object]:
