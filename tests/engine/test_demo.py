@@ -49,7 +49,7 @@ def test_plain_lines(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None
     screen.stop()
     assert capsys.readouterr().out.splitlines() == [
         "metrics http://h/metrics",
-        "BTC/USDT   LIVE   bid 1 @ 123.45  ask 123.5 @ 0.00005",
+        "BTC/USDT   LIVE   bid 1.00000 @ 123.45  ask 123.50 @ 0.00005",
         "stopped",
     ]
 
