@@ -117,7 +117,8 @@ def _feeds(samples: list[FeedSample]) -> Iterator[Metric]:
     for sample in samples:
         state.add_metric([sample.name], int(sample.state))
         if sample.problem is None:
-            age.add_metric([sample.name], sample.heartbeat_age or 0.0)
+            if sample.heartbeat_age is not None:  # a missing age is no fresh one
+                age.add_metric([sample.name], sample.heartbeat_age)
             epoch.add_metric([sample.name], sample.epoch)
             generation.add_metric([sample.name], sample.generation)
             count.add_metric([sample.name], len(sample.instruments))

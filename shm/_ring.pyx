@@ -646,7 +646,7 @@ cdef class Reader:
     cdef int64_t _find(self, symbol) except -1:
         found = self._index.get(symbol)
         if found is None:
-            self._unknown(symbol)
+            self._unlisted(symbol)
         return found
 
     def _follow(self):
@@ -655,7 +655,7 @@ cdef class Reader:
     def _refresh(self):
         raise NotImplementedError  # Feed reads the instruments again
 
-    def _unknown(self, symbol):
+    def _unlisted(self, symbol):
         raise KeyError(symbol)
 
     def top(self, symbol, bint allow_stale=False):

@@ -268,6 +268,12 @@ class Feed(_ring.Reader):
     _slots: list[Instrument]
     _symbols: dict[str, int]
 
+    def _unlisted(self, symbol: str) -> None:
+        """A price of a symbol that no slot carries: while the feed is starting its slots may still come."""
+        if self._feed_state() < State.STALE:
+            raise self._stale(symbol, self._feed_state(), int(self.reason), 0, 0)
+        self._unknown(symbol)
+
     def _unknown(self, symbol: str) -> None:
         near = difflib.get_close_matches(symbol, self._symbols, n=3, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""

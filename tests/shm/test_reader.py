@@ -371,3 +371,17 @@ def test_feeds_skips_what_is_not_a_feed(instance: str, writer: Writer) -> None:
     for name in ("engine.lock", "control", "Wrong"):
         Path(f"/dev/shm/tickring.{instance}.{name}").touch()
     assert [info.name for info in shm.feeds(instance)] == ["feed"]
+
+
+def test_a_feed_that_is_starting_is_not_live_rather_than_without_the_symbol(
+    instance: str, make: Callable[..., Writer], instrument: Callable[..., Instrument]
+) -> None:
+    writer = make()
+    with shm.attach("feed", instance) as feed:
+        with pytest.raises(shm.Stale) as refusal:
+            feed.top("BTC/USDT")  # its slot has not been listed yet
+        assert refusal.value.state is State.RESYNC
+        writer.add_instrument(instrument("BTC/USDT"))
+        writer.set_state(State.LIVE, Reason.SYNCED)
+        with pytest.raises(shm.UnknownSymbol, match="nearest: BTC/USDT"):
+            feed.top("BTC/USDX")
