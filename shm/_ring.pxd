@@ -80,5 +80,5 @@ cdef class Writer:
     cdef void c_commit(self) noexcept nogil
     cdef void c_count(self, uint32_t counter, uint64_t n) noexcept nogil
     cdef void c_count_instrument(self, uint32_t instrument, uint32_t counter, uint64_t n) noexcept nogil
-    cdef void c_observe(self, uint32_t histogram, int64_t ns) noexcept nogil
+    cdef void c_observe(self, uint32_t histogram, int64_t ns, uint64_t n) noexcept nogil
     cdef void c_beat(self, int64_t now, int64_t wall_offset) noexcept nogil

@@ -59,7 +59,7 @@ cdef extern from "shm/atomics.h" nogil:
     int tr_cell_whole(const tr_word* cell)
     void tr_wake_all(const tr_word* head)
     int tr_ring_wait(const tr_word* head, tr_half* armed, uint64_t seen, int64_t spin, int64_t timeout)
-    void tr_observe(char* histogram, int64_t value)
+    void tr_observe(char* histogram, int64_t value, uint64_t n)
 
 cdef extern from "<sys/mman.h>" nogil:
     int mlock(const void* address, size_t length)
@@ -354,8 +354,8 @@ cdef class Writer:
     cdef void c_count_instrument(self, uint32_t instrument, uint32_t counter, uint64_t n) noexcept nogil:
         tr_add(&self.instrument_counters[<size_t>instrument * N_INSTRUMENT_COUNTERS + counter], n)
 
-    cdef void c_observe(self, uint32_t histogram, int64_t ns) noexcept nogil:
-        tr_observe(self.histograms + histogram * HISTOGRAM_STRIDE, ns)
+    cdef void c_observe(self, uint32_t histogram, int64_t ns, uint64_t n) noexcept nogil:
+        tr_observe(self.histograms + histogram * HISTOGRAM_STRIDE, ns, n)
 
     cdef void c_beat(self, int64_t now, int64_t wall_offset) noexcept nogil:
         tr_beat(self.base, now, wall_offset)
@@ -449,7 +449,7 @@ cdef class Writer:
         """Adds a value in ns to a histogram (`shm.counters.HISTOGRAMS`)."""
         if not 0 <= histogram < layout.HISTOGRAMS:
             raise IndexError(f"histogram {histogram}")
-        self.c_observe(histogram, ns)
+        self.c_observe(histogram, ns, 1)
 
     def beat(self, now, wall_offset):
         """The heartbeat, and wall - monotonic, both in ns."""

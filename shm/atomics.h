@@ -497,15 +497,16 @@ static inline unsigned tr_bucket(uint64_t value)
     return (octave - 2) * 8 + (unsigned)((value >> (octave - 3)) & 7);
 }
 
-static inline void tr_observe(char *histogram, int64_t value)
+/* `n` values at once: what one clock reading says of all messages of a socket read. */
+static inline void tr_observe(char *histogram, int64_t value, uint64_t n)
 {
     uint64_t clipped = value < 0 ? 0 : (uint64_t)value; /* clocks of two hosts may disagree */
     tr_word *stats = tr_at(histogram, 64);
     tr_word *buckets = tr_at(histogram, TR_HISTOGRAM_HEADER);
-    tr_add(&buckets[tr_bucket(clipped)], 1);
-    tr_add(&stats[1], clipped);
+    tr_add(&buckets[tr_bucket(clipped)], n);
+    tr_add(&stats[1], clipped * n);
     if (clipped > tr_peek(&stats[2])) tr_poke(&stats[2], clipped);
-    tr_add(&stats[0], 1);
+    tr_add(&stats[0], n);
 }
 
 #endif

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from shm import counters
+from shm import _ring, counters
 from shm.events import Code
 from workers.decode.normal import DecodeCode, Scale
 from workers.errors import Disconnected
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from workers.venue import Venue
 
 _MALFORMED = counters.FEED.index("malformed")
+_COLD_DROPPED = counters.FEED.index("cold_dropped")
 _UNKNOWN = counters.FEED.index("unknown")
 _RECONNECTS = counters.FEED.index("reconnects")
 _CONNECTS = counters.FEED.index("connects")
 _REJECTS = counters.FEED.index("rejects")
+_LOST = (ConnectionState.RECONNECTING, ConnectionState.ERROR)
 
 
 class ColdPath:
@@ -29,7 +31,9 @@ class ColdPath:
     Args:
         venue: its reference decoder gives the normal form.
         scales: venue symbol -> slot and exponents; shared, it grows.
-        on_state: called with every change of the connection's state.
+        on_state: called with every change of the connection's state, and with every attempt that failed: what
+            was subscribed by then has delivered, and delivers no more.
+        on_rejected: called with (symbol, channel) of every subscription that the venue refused.
         say: one line for the operator: a connection lost or given up, a subscription refused.
     """
 
@@ -40,6 +44,7 @@ class ColdPath:
         venue: Venue,
         scales: Mapping[str, Scale],
         on_state: Callable[[ConnectionState], None],
+        on_rejected: Callable[[str, str], None],
         say: Callable[[str], None],
     ) -> None:
         self._writer = writer
@@ -47,13 +52,18 @@ class ColdPath:
         self._venue = venue
         self._scales = scales
         self._on_state = on_state
+        self._on_rejected = on_rejected
         self._say = say
         self._connected_before = False
+        self._lost_at = 0  # ns of CLOCK_MONOTONIC
         self._state = ConnectionState.DISCONNECTED
 
     def message(self, parsed: ParsedMessage) -> None:
         """A message that neither the native decoder nor the manager took."""
         if parsed.message_type in DATA_TYPES:
+            if parsed.timestamp <= self._lost_at:  # it was in the queue when its connection went: no news
+                self._writer.count_up(_COLD_DROPPED)
+                return
             decoded = self._venue.normalise(parsed.data, self._scales)
             if decoded.code is DecodeCode.MALFORMED:
                 self._malformed(parsed.raw_data)
@@ -73,10 +83,18 @@ class ColdPath:
         for symbol, channel in event.rejected:
             self._writer.count_up(_REJECTS)
             self._writer.log(Code.REJECTED, f"{symbol} {channel}")
+            self._on_rejected(symbol, channel)
         if event.rejected or event.alert:
             self._say(event.reason)
         if event.alert:
             self._writer.log(Code.CIRCUIT_OPEN, event.reason)
+        if event.rejected:
+            return  # told in whatever state the connection is in: no change of it
+        lost = event.state in _LOST
+        if lost:
+            self._lost_at = _ring.now()
+        if lost or event.state is not self._state:
+            self._on_state(event.state)
         if event.state is self._state:
             return
         self._state = event.state
@@ -86,8 +104,7 @@ class ColdPath:
                 self._writer.count_up(_RECONNECTS)
             self._connected_before = True
             self._writer.log(Code.CONNECTED, event.connection)
-        elif event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+        elif lost:
             self._say(event.reason)
             code = event.error.code if isinstance(event.error, Disconnected) else 0
             self._writer.log(Code.DISCONNECTED, code or 0)
-        self._on_state(event.state)

@@ -111,7 +111,7 @@ cdef class HotPath(Windows):
             return 1
         writer.c_count_instrument(m.instrument, I_MESSAGES, 1)
         if m.ts_event and self.wall_offset:
-            writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event)
+            writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event, 1)
         if m.kind == M_TOP:
             self._top(slot, m, recv)
         elif m.kind == M_DEPTH:
@@ -135,7 +135,6 @@ cdef class HotPath(Windows):
         """Publish what there is: counters, head, wake; one clock read for the messages of this batch."""
         cdef Writer writer = self.writer
         cdef int64_t took
-        cdef uint32_t i
         if self.pending_messages:
             writer.c_count(C_MESSAGES, self.pending_messages)
             writer.c_count(C_BYTES, self.pending_bytes)
@@ -146,8 +145,7 @@ cdef class HotPath(Windows):
             self.committed = writer.ring.next
         if self.pending:
             took = tr_now() - self.pending_recv
-            for i in range(self.pending):
-                writer.c_observe(H_PUBLISH, took)
+            writer.c_observe(H_PUBLISH, took, self.pending)
             self.pending = 0
 
     cdef void _top(self, Slot* slot, Message* m, int64_t recv) noexcept:

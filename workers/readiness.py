@@ -38,7 +38,8 @@ class Group:
 
     Attributes:
         connected_at: ns of CLOCK_MONOTONIC, 0 without a connection.
-        renewed: symbol -> how often its subscription was renewed on this connection.
+        renewed: symbol -> how often its subscription was renewed, on this and earlier connections.
+        rejected: (symbol, channel) that the venue refused on this connection.
         due: symbol -> when its first event is due, ns.
     """
 
@@ -47,6 +48,7 @@ class Group:
     state: ConnectionState = ConnectionState.DISCONNECTED
     connected_at: int = 0
     renewed: dict[str, int] = field(default_factory=dict)
+    rejected: set[tuple[str, str]] = field(default_factory=set)
     due: dict[str, int] = field(default_factory=dict)
     mirrored: dict[int, int] = field(default_factory=dict)
 
@@ -74,18 +76,33 @@ class Readiness:
     def connection(self, group: Group, state: ConnectionState) -> None:
         """A connection's state has changed: its instruments follow at once."""
         group.state = state
-        indexes = [i for symbol in group.symbols if (i := self._keeper.index_of(symbol)) is not None]
+        indexes = self._indexes(group.symbols)
         if state is ConnectionState.CONNECTED:
             group.connected_at = _ring.now()
-            group.renewed.clear()
-            group.due = dict.fromkeys(group.symbols, group.connected_at + self._patience)
-            self._keeper.subscribed(indexes)
+            group.due = {
+                symbol: group.connected_at + self._patience
+                for symbol in group.symbols
+                if (symbol, "top") not in group.rejected
+            }
+            self._keeper.subscribed(
+                self._indexes(symbol for symbol in group.symbols if (symbol, "book") not in group.rejected)
+            )
         elif state not in (ConnectionState.CONNECTING, ConnectionState.CLOSING):
             group.connected_at = 0
+            group.rejected.clear()
             self._settled = False
             self._keeper.lost(indexes)
-            if self._writer.state is not State.DOWN:
+            if self._writer.state is not State.DOWN and not any(each.connected_at for each in self._groups):
                 self._writer.set_state(State.DOWN, Reason.DISCONNECTED)
+
+    def rejected(self, group: Group, symbol: str, channel: str) -> None:
+        """The venue refused a subscription: what REST says of it is no book that is kept up to date."""
+        group.rejected.add((symbol, channel))
+        group.due.pop(symbol, None)
+        self._keeper.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
+
+    def _indexes(self, symbols: Iterable[str]) -> list[int]:
+        return [index for symbol in symbols if (index := self._keeper.index_of(symbol)) is not None]
 
     def review(self, groups: Sequence[Group]) -> None:
         """Stores the feed's state when it has changed, and copies the connections' counters."""

@@ -242,8 +242,7 @@ class WebSocketManager:
                 retry_after=error.retry_after if isinstance(error, HandshakeRefused) else 0.0,
                 hopeless=hopeless,
             )
-            await self._hang_up()
-            self._subscriptions.lost()
+            # Told before the socket is closed: that can take long, and nothing is delivered any more.
             if self._backoff.exhausted:
                 self._report(
                     ConnectionState.ERROR,
@@ -255,6 +254,8 @@ class WebSocketManager:
                     self._first.set_exception(error)
             else:
                 self._report(ConnectionState.RECONNECTING, f"{error}; next attempt in {delay:.2f} s", error)
+            await self._hang_up()
+            self._subscriptions.lost()
             if delay > 0:
                 await self._sleep(delay)
 

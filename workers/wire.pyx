@@ -156,6 +156,7 @@ cdef class WireListener(WSListener):
         if self.closed:
             return
         self.closed = True
+        told = self.close_code != 0
         sent = None if transport is None or transport.close_handshake is None else transport.close_handshake.sent
         if self.close_code == 0:
             # No CLOSE came: abnormal (RFC 6455 7.1.5), or it was picows that refused a frame (rule 3).
@@ -169,7 +170,8 @@ cdef class WireListener(WSListener):
             else:
                 self.close_code = 1006
                 self.close_reason = "connection lost without a close frame"
-        self._call(self.on_closed)
+        if not told:
+            self._call(self.on_closed)
 
     cpdef pause_writing(self):
         pass
@@ -274,6 +276,7 @@ cdef class WireListener(WSListener):
         else:
             self.close_code = 1005  # a CLOSE without a code (RFC 6455 7.1.5)
         self.detached = True
+        self._call(self.on_closed)
         if transport is not None:
             try:
                 if frame.payload_size >= 2:
@@ -294,6 +297,7 @@ cdef class WireListener(WSListener):
         self.close_code = code
         self.close_reason = reason
         self.detached = True
+        self._call(self.on_closed)
         if transport is not None:
             transport.send_close(<WSCloseCode>code, reason.encode())
             transport.disconnect()
@@ -325,8 +329,10 @@ cdef class WireListener(WSListener):
 
     @property
     def is_closed(self):
-        """Whether the connection is gone (`close_code` says how)."""
-        return self.closed
+        """Whether the connection is gone or is going (`close_code` says how): no frame is taken any more.
+
+        The peer can take its time to hang up after a CLOSE, over TLS half a minute: that is no connection."""
+        return self.closed or self.close_code != 0
 
     def drain(self, Py_ssize_t limit):
         """Up to `limit` queued messages, oldest first, as (bytes, recv_ns)."""
