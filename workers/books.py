@@ -142,6 +142,7 @@ class BookKeeper:
         self._instruments: dict[int, Instrument] = {}
         self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
         self._replacing: set[int] = set()
+        self._lost: set[str] = set()  # symbols without a stream
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._audited: dict[int, int] = {}
@@ -156,6 +157,10 @@ class BookKeeper:
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
         """A number does not fit the exponents of `index`; `frame` is the message."""
         self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
+        if self._respec is not None:
+            self._replacing.add(
+                index
+            )  # now: a connection lost before the task's first turn must not cancel it
         self._start(index, self._replace(index, frame), over=True)
 
     # -- what the worker says --------------------------------------------------------------------------------
@@ -175,6 +180,7 @@ class BookKeeper:
     def subscribed(self, indexes: Iterable[int] | None = None) -> None:
         """The venue delivers these (None: all): a quiet book's snapshot does not wait for its first event."""
         for index in list(self._instruments if indexes is None else indexes):
+            self._lost.discard(self._instruments[index].symbol)
             self._publisher.need_snapshot(index)
 
     def lost(
@@ -187,6 +193,7 @@ class BookKeeper:
         for index in list(self._instruments if indexes is None else indexes):
             if index not in self._replacing:  # a new slot is needed, connected or not
                 self._cancel(index)
+            self._lost.add(self._instruments[index].symbol)
             self._publisher.lost(index, state, reason)
 
     def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
@@ -398,7 +405,9 @@ class BookKeeper:
         self._writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
         self._forget(index)
         self.carry(new, top=top, book=book)
-        if book:
+        if new.symbol in self._lost:  # a snapshot alone, without a stream, is no book that is kept
+            self._publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
+        elif book:
             self._publisher.need_snapshot(new.index)
 
     def _forget(self, index: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ class Group:
 
 
 class Readiness:
-    """The feed's state:
+    """The feed's state, from its connections (`groups`, which may grow) and cells:
 
     - DOWN: no connection.
     - RESYNC: connected, and a cell still waits for its first data (for at most `first_event_after`).
@@ -63,10 +63,18 @@ class Readiness:
     - STALE: connected, and not one cell is LIVE.
     """
 
-    def __init__(self, writer: Writer, publisher: Publisher, keeper: BookKeeper, keys: VenueConfig) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        publisher: Publisher,
+        keeper: BookKeeper,
+        keys: VenueConfig,
+        groups: Sequence[Group],
+    ) -> None:
         self._writer = writer
         self._publisher = publisher
         self._keeper = keeper
+        self._groups = groups
         self._scopes = [
             scope for scope, channel in ((Scope.TOP, "top"), (Scope.BOOK, "book")) if channel in keys.channels
         ]
@@ -104,12 +112,12 @@ class Readiness:
     def _indexes(self, symbols: Iterable[str]) -> list[int]:
         return [index for symbol in symbols if (index := self._keeper.index_of(symbol)) is not None]
 
-    def review(self, groups: Sequence[Group]) -> None:
+    def review(self) -> None:
         """Stores the feed's state when it has changed, and copies the connections' counters."""
-        for group in groups:
+        for group in self._groups:
             if group.manager is not None:
                 self._mirror(group, group.manager.get_performance_metrics())
-        state, reason = self._judge(groups)
+        state, reason = self._judge(self._groups)
         if state is not self._writer.state:
             self._writer.set_state(state, reason)
 
@@ -128,12 +136,12 @@ class Readiness:
             return State.LIVE, Reason.SYNCED
         return State.STALE, Reason.SILENT
 
-    def overdue_first_events(self, groups: Sequence[Group]) -> Iterator[tuple[str, Group]]:
+    def overdue_first_events(self) -> Iterator[tuple[str, Group]]:
         """Symbols whose top has never come on this connection; each is told again after twice the time."""
         if Scope.TOP not in self._scopes:
             return
         now = _ring.now()
-        for group in groups:
+        for group in self._groups:
             if not group.connected_at:
                 continue
             for symbol, due in list(group.due.items()):
@@ -148,11 +156,10 @@ class Readiness:
                     )
                     yield symbol, group
 
-    def was_renewed(self, symbol: str, group: Group) -> bool:
-        """Whether the symbol's subscription was renewed on this connection before; notes this time."""
-        before = group.renewed.get(symbol, 0)
-        group.renewed[symbol] = before + 1
-        return before > 0
+    def renewals(self, symbol: str, group: Group) -> int:
+        """How often the symbol's subscription was renewed, this time included."""
+        group.renewed[symbol] = group.renewed.get(symbol, 0) + 1
+        return group.renewed[symbol]
 
     def _mirror(self, group: Group, metrics: PerformanceMetrics) -> None:
         for counter, fields in _MIRRORED.items():

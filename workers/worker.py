@@ -126,7 +126,7 @@ class Worker:
             respec=self._respec,
             on_silent=self._silent,
         )
-        self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
+        self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys, self._groups)
 
     async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
         """Runs the services until the order to leave; what one raises is raised here."""
@@ -178,10 +178,10 @@ class Worker:
 
     def _look_after(self) -> None:
         if self._beats % REVIEW == 0:
-            self.readiness.review(self._groups)
+            self.readiness.review()
         if self._beats % TICK == 0:
             self.keeper.tick()
-            for symbol, group in self.readiness.overdue_first_events(self._groups):
+            for symbol, group in self.readiness.overdue_first_events():
                 self._renew(symbol, group)
         head = self.writer.head
         process.collect_when_idle(idle=head == self._head, beats=self._beats)
@@ -262,7 +262,12 @@ class Worker:
             def on_state(state: ConnectionState, group: Group = group) -> None:
                 self.readiness.connection(group, state)
 
-            cold = ColdPath(self.writer, self.publisher, self.venue, self._scales, on_state, self._say)
+            def on_rejected(symbol: str, channel: str, group: Group = group) -> None:
+                self.readiness.rejected(group, symbol, channel)
+
+            cold = ColdPath(
+                self.writer, self.publisher, self.venue, self._scales, on_state, on_rejected, self._say
+            )
             group.manager = WebSocketManager(
                 WebSocketManagerConfig(
                     reconnect_delay=keys.reconnect_delay,
@@ -327,7 +332,10 @@ class Worker:
     def _renew(self, symbol: str, group: Group) -> None:
         if group.manager is None or not group.manager.is_connected():
             return
-        if self.readiness.was_renewed(symbol, group):
+        times = self.readiness.renewals(symbol, group)
+        # A fresh connection costs all others theirs: at the 2nd, 4th, 8th, ... time only; what is quiet by
+        # nature, or halted, would otherwise take them down for ever.
+        if times > 1 and times & (times - 1) == 0:
             group.manager.reconnect(f"{symbol} stays silent after a new subscription")
         else:
             self._spawn(group.manager.resubscribe([symbol]))

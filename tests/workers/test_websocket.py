@@ -770,3 +770,28 @@ def test_what_an_earlier_connection_left_in_the_queue_proves_nothing_of_this_one
         await asyncio.gather(running, return_exceptions=True)
 
     asyncio.run(main())
+
+
+@virtual
+async def test_a_loss_is_told_before_the_socket_is_closed(bench: Bench) -> None:
+    """Over TLS, and half open, closing takes seconds: no price may pass for LIVE in them."""
+    await bench.start()
+    transport = bench.venue.now
+    transport.disconnect = lambda graceful=True: None  # type: ignore[method-assign]
+    bench.manager.reconnect("on request")
+    await bench.clock.settle()
+    assert not transport.closed.done()
+    assert bench.states[-1] == "reconnecting"
+    transport.drop()
+
+
+@virtual
+async def test_a_close_frame_ends_the_connection_even_when_the_peer_does_not_hang_up(bench: Bench) -> None:
+    await bench.start()
+    transport = bench.venue.now
+    transport.disconnect = lambda graceful=True: None  # type: ignore[method-assign]
+    transport.push(b"\x03\xe9maintenance", WSMsgType.CLOSE)
+    await bench.clock.settle()
+    assert bench.states[-1] == "reconnecting"
+    assert "maintenance" in bench.events[-1].reason
+    transport.drop()

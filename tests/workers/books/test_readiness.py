@@ -1,0 +1,208 @@
+"""What a feed may claim when connections fail, are refused, come back: no price without a stream is LIVE."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import msgspec
+import pytest
+
+from shm import Reason, Scope, State, _ring
+from shm.instruments import Instrument
+from workers.books import BookKeeper
+from workers.cold import ColdPath
+from workers.config import VenueConfig
+from workers.decode.normal import Scale
+from workers.readiness import Group, Readiness
+from workers.strategies import ConnectionEvent, ConnectionState, MessageType
+from workers.sync import Snapshot
+from workers.venues.binance_spot.parser import BinanceSpotParser
+from workers.venues.binance_spot.venue import VENUE
+
+A, B = "AAA/BBB", "CCC/DDD"
+BOOK = Snapshot(10, [("1.00", "1.00")], [("1.01", "3.00")])
+
+
+class Desk:
+    """Two connections, one instrument each, as the worker joins them; the test is the network."""
+
+    def __init__(self, lab: Any) -> None:
+        self.lab = lab
+        self.said: list[str] = []
+        self.fetched: list[str] = []
+        self.widened = asyncio.Event()
+        self.groups: list[Group] = []
+        self.scales: dict[str, Scale] = {}
+        self.keeper = BookKeeper(lab.writer, lab.publisher, self.fetch, respec=self.respec)
+        keys = VenueConfig(ws_url="ws://x", rest_url="http://x", symbols=[A, B], channels=["top", "book"])
+        self.readiness = Readiness(lab.writer, lab.publisher, self.keeper, keys, self.groups)
+        self.cold: list[ColdPath] = []
+        for symbol in (A, B):
+            slot = lab.slot(symbol.replace("/", ""))
+            self.scales[slot.venue_symbol] = Scale(slot.index, slot.price_exp, slot.size_exp)
+            self.keeper.carry(slot)
+            self.groups.append(Group([symbol]))
+            self.cold.append(self.path(self.groups[-1]))
+
+    def path(self, group: Group) -> ColdPath:
+        return ColdPath(
+            self.lab.writer,
+            self.lab.publisher,
+            VENUE,
+            self.scales,
+            lambda state: self.readiness.connection(group, state),
+            lambda symbol, channel: self.readiness.rejected(group, symbol, channel),
+            self.said.append,
+        )
+
+    async def fetch(self, instrument: Instrument, levels: int) -> Snapshot:
+        self.fetched.append(instrument.symbol)
+        return BOOK
+
+    async def respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        await self.widened.wait()
+        return msgspec.structs.replace(old, price_exp=old.price_exp + 1)
+
+    async def event(self, number: int, state: ConnectionState, **facts: Any) -> None:
+        self.cold[number].connection(ConnectionEvent(state=state, **facts))
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    def top(self, index: int, update_id: int = 5) -> None:
+        self.lab.publisher.top(index, 100, 100, 101, 300, update_id, 0, _ring.now())
+        self.lab.publisher.batch_end()
+
+    def feed(self) -> State:
+        state: State = self.lab.feed.state
+        return state
+
+    def states(self, symbol: str) -> tuple[State, State]:
+        return self.lab.feed.cell_state(symbol, Scope.TOP), self.lab.feed.cell_state(symbol, Scope.BOOK)
+
+
+@pytest.fixture
+def run(lab: Any) -> Any:
+    def runner(scenario: Any) -> None:
+        async def main() -> None:
+            desk = Desk(lab)
+            await scenario(desk)
+            await desk.keeper.close()
+
+        work: Coroutine[Any, Any, None] = main()
+        asyncio.run(work)
+
+    return runner
+
+
+def test_what_a_failed_attempt_has_published_is_not_live(run: Any) -> None:
+    """The second failure in a row is no change of the state, but its prices are as dead as the first's."""
+
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        await desk.event(1, ConnectionState.CONNECTED)
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        desk.top(0)  # the next attempt: subscribed in part, delivering
+        assert desk.states(A)[0] is State.LIVE
+        await desk.event(0, ConnectionState.RECONNECTING, reason="not acknowledged")
+        assert desk.states(A) == (State.DOWN, State.DOWN)
+        assert desk.said == ["lost"]
+
+    run(scenario)
+
+
+def test_one_connection_takes_only_its_own_instruments_down(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        for number in (0, 1):
+            await desk.event(number, ConnectionState.CONNECTED)
+            desk.top(number)
+        desk.readiness.review()
+        await desk.event(1, ConnectionState.ERROR, reason="lost")
+        assert desk.feed() is State.LIVE
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+        assert desk.states(B) == (State.DOWN, State.DOWN)
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        assert desk.feed() is State.DOWN
+
+    run(scenario)
+
+
+def test_a_refused_book_is_not_built_from_rest(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.event(1, ConnectionState.CONNECTED)
+        await desk.event(0, ConnectionState.CONNECTING, rejected=((A, "book"),), reason="refused")
+        await desk.event(0, ConnectionState.CONNECTED)
+        desk.top(0)
+        assert desk.fetched == [B]
+        assert desk.states(A) == (State.LIVE, State.DOWN)
+        assert desk.lab.feed.book(A, allow_stale=True).reason is Reason.UNSUBSCRIBED
+        # The next connection asks anew, and now it is taken.
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.states(A)[1] is State.LIVE
+
+    run(scenario)
+
+
+def test_a_refusal_of_a_renewed_subscription_ends_what_was_live(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        desk.top(0)
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+        await desk.event(0, ConnectionState.CONNECTED, rejected=((A, "top"),), reason="refused")
+        assert desk.states(A)[0] is State.DOWN
+        assert list(desk.readiness.overdue_first_events()) == []
+
+    run(scenario)
+
+
+def test_a_new_slot_without_a_connection_waits_for_one(run: Any) -> None:
+    """A snapshot from before the subscription knows nothing of what happened in between."""
+
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        await desk.event(1, ConnectionState.CONNECTED)
+        desk.lab.publisher.refuse(0, 3)
+        desk.keeper.on_precision(0, 3, b"")
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        desk.widened.set()
+        await asyncio.sleep(0.01)
+        assert desk.keeper.index_of(A) == 2
+        assert desk.states(A) == (State.DOWN, State.DOWN)
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.states(A)[1] is State.LIVE
+
+    run(scenario)
+
+
+def test_a_message_that_waited_while_its_connection_went_is_not_published(run: Any) -> None:
+    frame = (
+        b'{"stream":"aaabbb@bookTicker","data":{"u":7,"s":"AAABBB","b":"1.00","B":"1.00","a":"1.1","A":"1"}}'
+    )
+    parser = BinanceSpotParser({"AAABBB": A})
+
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        await desk.event(1, ConnectionState.CONNECTED)
+        queued = parser.parse(frame, _ring.now())
+        assert queued.message_type is MessageType.BOOK_TICKER
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        desk.cold[0].message(queued)
+        assert desk.states(A)[0] is State.DOWN
+        assert desk.lab.counter("cold_dropped") == 1
+        desk.cold[0].message(parser.parse(frame, _ring.now()))
+        assert desk.states(A)[0] is State.LIVE
+
+    run(scenario)
+
+
+def test_how_often_a_subscription_was_renewed_outlives_the_connection(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.readiness.renewals(A, desk.groups[0]) == 1
+        await desk.event(0, ConnectionState.RECONNECTING, reason="stays silent")
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.readiness.renewals(A, desk.groups[0]) == 2
+
+    run(scenario)
