@@ -49,6 +49,7 @@ def send(name: str, core: int, n: int, gap: int) -> None:
         record.stamp = clock()
         publisher.loan_uninit().write_payload(record).send()
     time.sleep(0.5)
+    del publisher, builder, node  # its files go with them
 
 
 def main() -> None:
@@ -81,7 +82,6 @@ def main() -> None:
             samples.append(last - sample.payload().contents.stamp)
         sample.delete()
     print(json.dumps({"samples": samples, "got": got, "sent": n, "seconds": (last - first) * 1e-9}))
-    os.kill(child, 9)
     os.waitpid(child, 0)
 
 
