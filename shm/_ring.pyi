@@ -1,6 +1,7 @@
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from shm.errors import Stale
@@ -9,6 +10,7 @@ from shm.layout import Geometry, Reason, State
 RECORD_DTYPE: np.dtype[np.void]
 
 def now() -> int: ...
+def floats(levels: npt.NDArray[np.int64], price_exp: int, size_exp: int) -> npt.NDArray[np.float64]: ...
 
 @disjoint_base
 class Mapping:

@@ -491,6 +491,27 @@ cdef inline double _nearest(int64_t mantissa, double scale, int exponent) except
     return <double>((<object>mantissa) / ten ** (<object>exponent))
 
 
+def floats(levels, int price_exp, int size_exp):
+    """Levels (n, 2) of int64 mantissas as float64: each the double nearest to its exact decimal."""
+    cdef np.ndarray exact = np.PyArray_GETCONTIGUOUS(levels)
+    cdef np.npy_intp shape[2]
+    cdef const int64_t* source
+    cdef double* target
+    cdef double price_scale = 10.0 ** price_exp, size_scale = 10.0 ** size_exp
+    cdef Py_ssize_t i
+    if np.PyArray_TYPE(exact) != np.NPY_INT64 or exact.ndim != 2 or np.PyArray_DIM(exact, 1) != 2:
+        raise TypeError("levels are an int64 array of shape (n, 2)")
+    shape[0] = np.PyArray_DIM(exact, 0)
+    shape[1] = 2
+    made = np.PyArray_SimpleNew(2, shape, np.NPY_FLOAT64)
+    source = <const int64_t*>np.PyArray_DATA(exact)
+    target = <double*>np.PyArray_DATA(made)
+    for i in range(shape[0]):
+        target[2 * i] = _nearest(source[2 * i], price_scale, price_exp)
+        target[2 * i + 1] = _nearest(source[2 * i + 1], size_scale, size_exp)
+    return made
+
+
 @cython.freelist(64)
 cdef class Top:
     """Best bid and ask of one instrument, as read at once.
@@ -948,13 +969,16 @@ cdef class RingCursor:
 
     def get(self):
         """The next record, or None. `lost` has grown when some are missing before it."""
-        cdef Record record = Record.__new__(Record)
+        cdef tr_record found
+        cdef Record record
         self._bound()
-        if self._read(&record._record) != TR_GOT:
+        if self._read(&found) != TR_GOT:  # a spinning reader comes here most of the time: no object is made
             if not self._ended():
                 return None
-            if self._read(&record._record) != TR_GOT:  # as in poll
+            if self._read(&found) != TR_GOT:  # as in poll
                 return self.get() if self._move_on() else None
+        record = Record.__new__(Record)
+        record._record = found
         self._pending = 0
         self.position += 1
         self.got += 1

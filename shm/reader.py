@@ -43,7 +43,6 @@ __all__ = [
 
 # How often a reader of an ended feed looks for its successor, in ns.
 _FOLLOW_EVERY = 10_000_000
-_EXACT = 2**53  # every int up to here is a double
 
 
 class Book:
@@ -85,20 +84,12 @@ class Book:
     @cached_property
     def bids(self) -> npt.NDArray[np.float64]:
         """Bids as float64 (price, size), best first, shape (n, 2)."""
-        return self._floats(self.exact[0])
+        return _ring.floats(self.exact[0], self.price_exp, self.size_exp)
 
     @cached_property
     def asks(self) -> npt.NDArray[np.float64]:
         """Asks as float64 (price, size), best first, shape (n, 2)."""
-        return self._floats(self.exact[1])
-
-    def _floats(self, side: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        if ((side > _EXACT) | (side < -_EXACT)).any():
-            # Wider than a double's 53 bits: two Python ints divide with one rounding.
-            price, size = 10**self.price_exp, 10**self.size_exp
-            return np.array([(a / price, b / size) for a, b in side.tolist()], np.float64)
-        floats: npt.NDArray[np.float64] = side / np.array([10.0**self.price_exp, 10.0**self.size_exp])
-        return floats
+        return _ring.floats(self.exact[1], self.price_exp, self.size_exp)
 
     def decimal(self) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
         """(bids, asks) as exact decimals."""
