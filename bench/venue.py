@@ -28,7 +28,8 @@ from workers.sim.market import Listing
 from workers.sim.venue import SimVenue
 
 BATCH = 400
-_FRAME = '{"u":%d,"s":"%s","b":"%d.%02d","B":"%d.%03d","a":"%d.%02d","A":"%s"}'
+# As the venue writes them: always eight decimals.
+_FRAME = '{"u":%d,"s":"%s","b":"%d.%02d000000","B":"%d.%03d00000","a":"%d.%02d000000","A":"%s"}'
 
 
 class Sender:
@@ -58,7 +59,7 @@ class Sender:
         """One command."""
         match order["do"]:
             case "prepare":
-                self.prepared = [self._frame(f"{1 + i % 7}.{i % 991:03d}") for i in range(order["n"])]
+                self.prepared = [self._frame(f"{1 + i % 7}.{i % 991:03d}00000") for i in range(order["n"])]
                 return {"bytes": sum(map(len, self.prepared)) / max(1, len(self.prepared))}
             case "blast":
                 began = time.monotonic()
@@ -74,9 +75,9 @@ class Sender:
         return self.venue.state()
 
     def stamped(self) -> bytes:
-        """A frame of the first symbol whose ask size, at 5 decimals, is the time."""
+        """A frame of the first symbol whose ask size is the time, as a mantissa at 5 decimals."""
         now = time.monotonic_ns()
-        return self._frame(f"{now // 100_000}.{now % 100_000:05d}", self.names[0])
+        return self._frame(f"{now // 100_000}.{now % 100_000:05d}000", self.names[0])
 
 
 def _symbols(n: int) -> list[str]:

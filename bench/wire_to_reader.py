@@ -78,7 +78,7 @@ def _pump(url: str, queue: Any) -> None:
             async for message in socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     top = decode(message.data).data
-                    queue.put((top.s, float(top.b), float(top.a), int(top.A.replace(".", ""))))
+                    queue.put((top.s, float(top.b), float(top.a), int(top.A.replace(".", "")) // 1000))
 
     asyncio.set_event_loop(None)
     uvloop.run(run())
