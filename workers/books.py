@@ -370,6 +370,8 @@ class BookKeeper:
         bid, ask = publisher.book(index).best(False), publisher.book(index).best(True)
         if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
             publisher.proven(index, Scope.TOP, now)
+        elif publisher.state(index, Scope.TOP) == State.STALE:
+            self._on_silent(index)  # the book goes on, the top's stream does not
         if stale:
             self._writer.log(Code.FRESH, instrument=index)
 
@@ -399,6 +401,19 @@ class BookKeeper:
                 if isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT:
                     return
             await self._sleep(self._backoff(attempt))
+        self._succeed(index, spec)
+
+    def renew(self, index: int, spec: Instrument) -> None:
+        """The venue lists the symbol of `index` otherwise now: `spec` is its new slot.
+
+        Raises:
+            ShmError: no slot is left; the old one stays.
+        """
+        if index not in self._replacing:  # else it is given a new slot already
+            self._cancel(index)
+            self._succeed(index, spec)
+
+    def _succeed(self, index: int, spec: Instrument) -> None:
         top, book = self._channels[index]
         new = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
         self._writer.supersede_instrument(index)

@@ -34,6 +34,7 @@ from workers.cold import ColdPath
 from workers.config import WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
+from workers.listing import successor
 from workers.publish import Publisher
 from workers.readiness import Group, Readiness
 from workers.strategies import ConnectionState, HTTPMethod, WebSocketManagerConfig
@@ -100,9 +101,11 @@ class Worker:
             self.writer.log(Code.STARTED, self.config.parent_pid, self.writer.epoch)
             self._compose()
             self._beaten = _ring.now()
-            await self._until_stopped(self._beat(), self._serve())
+            try:
+                await self._until_stopped(self._beat(), self._serve())
+            finally:
+                await self._close()
         finally:
-            await self._close()
             self.writer.log(Code.STOPPED)
             self.writer.close(unlink=self._unlink)
 
@@ -143,6 +146,7 @@ class Worker:
             await asyncio.gather(*tasks, stopped, return_exceptions=True)
 
     async def _close(self) -> None:
+        self.writer.set_state(State.DOWN, Reason.STOP)  # nothing is read any more, and closing takes its time
         for task in self._tasks:
             task.cancel()
         await self.keeper.close()
@@ -207,7 +211,7 @@ class Worker:
     async def _carry_instruments(self) -> bool:
         """Slots for every symbol: those of the segment as they are, the others from the venue's listing.
 
-        Returns whether the listing was read.
+        Returns whether all of them came from the listing.
         """
         have = {
             slot.symbol: slot
@@ -228,7 +232,7 @@ class Worker:
                 self.writer.book_state(slot.index, State.DOWN, Reason.UNSUBSCRIBED)
                 self.writer.set_instrument_status(slot.index, InstrumentStatus.HALTED)
         self.writer.commit()
-        return bool(missing)
+        return len(missing) == len(self.keys.symbols)
 
     async def _listing(self, symbols: list[str]) -> list[Instrument]:
         """The venue's listing, asked for until it comes; an unknown symbol is final."""
@@ -239,17 +243,33 @@ class Worker:
             except RestError as error:
                 self._say(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
                 self.writer.log(Code.ERROR, f"listing: {error}")
-                self.writer.set_state(State.DOWN, Reason.CONNECTING)
+                if not self._serving:  # a feed that is served does not need the listing to be LIVE
+                    self.writer.set_state(State.DOWN, Reason.CONNECTING)
                 await asyncio.sleep(max(delay, error.retry_after))
                 delay = min(2 * delay, self.keys.max_reconnect_delay)
 
     async def _refresh_listing(self) -> None:
-        """Slots that came from the segment: is what they say of each symbol still so?"""
-        by_symbol = {spec.symbol: spec for spec in await self._listing(list(self.keys.symbols))}
+        """Slots that came from the segment: is what they say of each symbol still so?
+
+        A symbol that is listed no more does not end the others' feed: that is said, and it stays silent.
+        """
+        try:
+            listed = {spec.symbol: spec for spec in await self._listing(list(self.keys.symbols))}
+        except WorkerError as error:
+            self._say(str(error))
+            self.writer.log(Code.ERROR, f"listing: {error}")
+            return
         for slot in self.writer.instruments():
-            spec = by_symbol.get(slot.symbol)
-            if spec and slot.status not in (spec.status, InstrumentStatus.SUPERSEDED):
-                self.writer.set_instrument_status(slot.index, spec.status)
+            spec = listed.get(slot.symbol)
+            if spec is None or slot.status is InstrumentStatus.SUPERSEDED:
+                continue
+            try:
+                if (new := successor(slot, spec)) is not None:
+                    self.keeper.renew(slot.index, new)
+                elif slot.status is not spec.status:
+                    self.writer.set_instrument_status(slot.index, spec.status)
+            except ShmError as error:
+                self._say(f"{slot.symbol} is listed otherwise now, and keeps its old slot: {error}")
 
     def _connect(self) -> None:
         """One manager for as many symbols as the venue allows on a connection."""

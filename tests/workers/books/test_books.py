@@ -13,6 +13,7 @@ from shm import InstrumentStatus, Reason, Scope, State
 from shm.instruments import Instrument
 from workers.books import BookKeeper, Budget, KeeperConfig
 from workers.errors import Action, WorkerError
+from workers.listing import successor
 from workers.sync import Snapshot
 
 SECOND = 1_000_000_000
@@ -378,8 +379,40 @@ def test_agreement_is_no_proof_for_a_top_that_differs(run: Any) -> None:
             await desk.settle()
         assert desk.lab.state(index, Scope.TOP) is State.STALE
         assert desk.lab.state(index) is State.LIVE
+        assert set(desk.silent) == {index}  # the book has moved and the top has not: ask for it anew
 
     run(scenario)
+
+
+def test_a_symbol_that_is_listed_otherwise_now_moves(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        slot = desk.lab.feed.slots[index]
+        new = successor(slot, msgspec.structs.replace(slot, index=0, tick=10))
+        assert new is not None
+        desk.keeper.renew(index, new)
+        await desk.settle()
+        assert desk.lab.feed.slots[index].status is InstrumentStatus.SUPERSEDED
+        assert desk.lab.feed.instrument("AAA/BBB") == msgspec.structs.replace(new, index=index + 1)
+        assert desk.lab.state(index + 1) is State.LIVE
+        desk.depth(index + 1, 11, 11, [(100, 7)])
+        assert desk.lab.feed.book("AAA/BBB").update_id == 11
+
+    run(scenario)
+
+
+def test_what_a_slot_says_is_compared_as_values() -> None:
+    slot = Instrument(symbol="A/B", venue_symbol="AB", price_exp=4, size_exp=2, tick=100, lot=1)
+    coarse = msgspec.structs.replace(slot, price_exp=2, tick=1)
+    assert successor(slot, slot) is None
+    assert successor(slot, coarse) is None  # 0.01 both; a slot is never narrowed
+    assert successor(slot, msgspec.structs.replace(slot, status=InstrumentStatus.HALTED)) is None
+    assert successor(slot, msgspec.structs.replace(coarse, tick=10)) == msgspec.structs.replace(
+        slot, tick=1000
+    )
+    finer = msgspec.structs.replace(slot, price_exp=5, tick=1)
+    assert successor(slot, finer) == finer
+    assert successor(slot, msgspec.structs.replace(slot, min_notional=5)) is not None
 
 
 def test_agreement_brings_a_stale_book_back(run: Any) -> None:

@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 
 from workers.sync import Diff, Gap, Refetch, Replay, Step
 
-MAX_BUFFER = 2_000  # events: over three minutes of @depth@100ms
+# Events: half a minute of @depth@100ms, longer than a snapshot is under way. What waits longer, for the
+# weight budget, needs no more: a snapshot is as new as its request. 500 symbols at once may wait so.
+MAX_BUFFER = 300
 
 
 @dataclass
