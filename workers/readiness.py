@@ -106,7 +106,10 @@ class Readiness:
     def rejected(self, group: Group, symbol: str, channel: str) -> None:
         """The venue refused a subscription: what REST says of it is no book that is kept up to date."""
         group.rejected.add((symbol, channel))
-        group.due.pop(symbol, None)
+        if channel not in ("top", "book"):
+            return  # counted and said; no cell depends on it
+        if channel == "top":
+            group.due.pop(symbol, None)
         self._keeper.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
 
     def _indexes(self, symbols: Iterable[str]) -> list[int]:

@@ -157,6 +157,17 @@ def test_a_refusal_of_a_renewed_subscription_ends_what_was_live(run: Any) -> Non
     run(scenario)
 
 
+def test_a_refusal_of_what_has_no_cell_ends_none(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        desk.top(0)
+        await desk.event(0, ConnectionState.CONNECTED, rejected=((A, "ticker"),), reason="refused")
+        assert desk.lab.counter("rejects") == 1
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+
+    run(scenario)
+
+
 def test_a_new_slot_without_a_connection_waits_for_one(run: Any) -> None:
     """A snapshot from before the subscription knows nothing of what happened in between."""
 
