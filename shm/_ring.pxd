@@ -2,29 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-
-cdef extern from "shm/atomics.h" nogil:
-    ctypedef struct tr_word:
-        pass
-    ctypedef struct tr_half:
-        pass
-    ctypedef struct tr_slot:
-        pass
-    ctypedef struct tr_level:
-        int64_t price
-        int64_t size
-    ctypedef struct tr_record:
-        uint64_t seq
-        int64_t ts_event
-        int64_t ts_recv
-        uint64_t meta
-        int64_t words[4]
-    ctypedef struct tr_ring:
-        tr_slot* slots
-        uint64_t mask
-        tr_word* head
-        uint64_t next
-    int64_t tr_now()
+from shm.atomics cimport tr_half, tr_level, tr_now, tr_record, tr_ring, tr_slot, tr_word
 
 
 cdef class Mapping:

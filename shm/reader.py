@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import difflib
 import time
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,14 +12,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from shm import _ring, counters, layout
-from shm._ring import Batch, Mapping, Record, Top
-from shm.errors import Busy, Closed, Incompatible, NotFound, Stale, UnknownSymbol
+from shm import _cells, _ring, counters, layout
+from shm._cells import Top
+from shm._cursor import Batch, Record, RingCursor
+from shm._ring import Mapping
+from shm.cursor import Cursor
+from shm.errors import Closed, Incompatible, NotFound, UnknownSymbol
 from shm.events import Event, Severity, describe
 from shm.instruments import Instrument, read_slots
 from shm.layout import InstrumentStatus, Reason, Region, Scope, State
 from shm.names import Names, default_instance, listed
-from shm.segment import Header, heartbeat_age, open_doorbell, open_mapping
+from shm.segment import Header, heartbeat_age, open_mapping
 
 if TYPE_CHECKING:
     from shm.fold import Fold
@@ -84,12 +84,12 @@ class Book:
     @cached_property
     def bids(self) -> npt.NDArray[np.float64]:
         """Bids as float64 (price, size), best first, shape (n, 2)."""
-        return _ring.floats(self.exact[0], self.price_exp, self.size_exp)
+        return _cells.floats(self.exact[0], self.price_exp, self.size_exp)
 
     @cached_property
     def asks(self) -> npt.NDArray[np.float64]:
         """Asks as float64 (price, size), best first, shape (n, 2)."""
-        return _ring.floats(self.exact[1], self.price_exp, self.size_exp)
+        return _cells.floats(self.exact[1], self.price_exp, self.size_exp)
 
     def decimal(self) -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
         """(bids, asks) as exact decimals."""
@@ -140,7 +140,7 @@ class FeedInfo(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
-class Feed(_ring.Reader):
+class Feed(_cells.Reader):
     """A feed, attached read-only. `attach` makes one; it follows restarts and new generations by itself."""
 
     name: str
@@ -381,7 +381,7 @@ class Feed(_ring.Reader):
     def events(self, last: int = 100) -> list[Event]:
         """The newest entries of the worker's event log, oldest first."""
         self._current()
-        ring = _ring.RingCursor()
+        ring = RingCursor()
         offset, _, _, count = self._header.geometry.regions()[Region.EVENTS]
         head = self.mapping.load(layout.H_EVENTS_HEAD)
         ring._bind(
@@ -412,92 +412,6 @@ def _code_name(code: int) -> str:
 
 def _severity_name(severity: int) -> str:
     return Severity(severity).name.lower() if severity in Severity._value2member_map_ else str(severity)
-
-
-class Cursor(_ring.RingCursor):
-    """A position in a feed's ring; `Feed.cursor` makes one. It follows restarts and new generations."""
-
-    feed: Feed
-    generation: int
-
-    @classmethod
-    def open(cls, feed: Feed, from_oldest: bool = False) -> Cursor:
-        """See `Feed.cursor`."""
-        cursor = cls()
-        cursor.feed = feed
-        feed._fresh_mapping()
-        cursor._attach(feed.mapping, None)
-        head = cursor.head_sequence
-        if from_oldest:
-            oldest = head - feed._header.geometry.slots // 2
-            cursor._attach(feed.mapping, max(feed._header.base, oldest) + 1)
-        return cursor
-
-    def _attach(self, mapping: Mapping, position: int | None) -> None:
-        header = self.feed._header
-        offset, _, _, count = header.geometry.regions()[Region.RING]
-        if position is None:
-            position = mapping.load(layout.H_HEAD) + 1
-        self.generation = header.generation
-        self._bind(mapping, open_doorbell(self.feed._names), offset, count, layout.H_HEAD, position)
-
-    def __repr__(self) -> str:
-        return f"<Cursor {self.feed.name} at {self.position} got {self.got} lost {self.lost}>"
-
-    def _move_on(self) -> bool:
-        """Into the next generation, whose sequences go on where the last one's ended."""
-        self.feed._fresh_mapping()
-        if self.feed.mapping is self.mapping:
-            return False
-        expected, first = self.position, self.feed._header.base + 1
-        self._attach(self.feed.mapping, first)
-        if first > expected:
-            self._miss(first - expected)
-        return True
-
-    def wait(self, timeout: float = 1.0, spin: float = 20e-6) -> bool:
-        """Waits until there is something to poll: spins for `spin` seconds, then sleeps on the futex.
-
-        Always bounded by `timeout`. Returns False after the timeout, and early when the feed's state changed.
-        """
-        return bool(self._wait(int(timeout * 1e9), int(spin * 1e9)))
-
-    def resync(self) -> dict[str, tuple[Top | None, Book | None]]:
-        """Starts again from the cells: head first, then every cell, then polling goes on behind that head.
-
-        Drop a symbol's records up to its cell's `ring_seq` (`shm.fold` does it). What the cursor skipped
-        counts as lost. A cell that stays half written is None.
-        """
-        while True:
-            self.feed._fresh_mapping()
-            if self.feed.mapping is not self.mapping:
-                self._move_on()
-            head = self.head_sequence
-            cells = {symbol: self._cells(symbol) for symbol in self.feed.symbols}
-            if self.feed.mapping is self.mapping:  # else a new generation began meanwhile
-                break
-        self.skip_to(head + 1)
-        return cells
-
-    def _cells(self, symbol: str) -> tuple[Top | None, Book | None]:
-        top = book = None
-        with contextlib.suppress(Busy, Stale):
-            top = self.feed.top(symbol, allow_stale=True)
-        with contextlib.suppress(Busy, Stale):
-            book = self.feed.book(symbol, allow_stale=True)
-        return top, book
-
-    async def __aiter__(self) -> AsyncIterator[Batch]:
-        from shm.aio import Doorbell
-
-        async with Doorbell(self) as doorbell:
-            while True:
-                batch = self.poll()
-                if len(batch):
-                    yield batch
-                    await asyncio.sleep(0)
-                else:
-                    await doorbell.rung()
 
 
 def attach(feed: str, instance: str | None = None, wait: float = 0.0) -> Feed:

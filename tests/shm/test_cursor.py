@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 import shm
 from shm import layout
-from shm._ring import RECORD_DTYPE
+from shm._cursor import RECORD_DTYPE
 from shm.instruments import Instrument
 from shm.layout import Flag, Geometry, Kind, Reason, State
 from shm.segment import open_writer

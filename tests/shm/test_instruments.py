@@ -119,6 +119,7 @@ def test_kind_and_status_of_a_newer_writer_do_not_stop_a_reader(instance: str, w
 
 @pytest.mark.parametrize(("asked", "nearest"), [("BTC/USD", "BTC/USDT"), ("ETHUSDT", "ETH/USDT")])
 def test_unknown_symbol_names_the_nearest(instance: str, writer: Writer, asked: str, nearest: str) -> None:
+    writer.set_state(State.LIVE, Reason.SYNCED)
     feed = shm.attach("feed", instance)
     for call in (feed.top, feed.book, feed.instrument):
         with pytest.raises(

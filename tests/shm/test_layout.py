@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shm import layout
-from shm._ring import RECORD_DTYPE
+from shm._cursor import RECORD_DTYPE
 from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, Region, State
 
 ROOT = Path(layout.__file__).resolve().parent.parent

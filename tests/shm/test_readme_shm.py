@@ -11,7 +11,7 @@ import pytest
 
 import shm
 from shm import instruments, layout
-from shm._ring import RECORD_DTYPE
+from shm._cursor import RECORD_DTYPE
 from shm.layout import Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, Region, Scope, State
 from shm.segment import DOORBELL_MODE, MODE
 from shm.writer import Writer
@@ -89,7 +89,7 @@ def test_codes(head: str, column: int, codes: type[Kind]) -> None:
 
 
 def test_cells_by_word() -> None:
-    source = (FOLDER / "_ring.pyx").read_text()
+    source = (FOLDER / "atomics.pxd").read_text()
     said = {
         field.split(",")[0].split(":")[0].split(";")[0]: int(word) for word, field in table("word | field")
     }
