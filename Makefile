@@ -9,16 +9,17 @@ setup: $(STAMP) build
 
 # The environment: made once, again when the dependencies change.
 $(STAMP): pyproject.toml setup.py
-	test -x $(PY) || $(PYTHON) -m venv .venv
-	$(PY) -m pip install --quiet --upgrade pip setuptools
-	$(PY) -m pip install --quiet --editable '.[dev]'
-	touch $@
+	@test -x $(PY) || $(PYTHON) -m venv .venv
+	@echo "tickring: making .venv and compiling the native code, one to three minutes ..."
+	@$(PY) -m pip install --quiet --upgrade pip setuptools
+	@PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --editable '.[dev]'
+	@touch $@
 
 # The native code, in place: only what changed is compiled again.
 build: $(STAMP) .venv/.tickring-build
 .venv/.tickring-build: $(SOURCES) $(STAMP)
-	$(PY) setup.py --quiet build_ext --inplace
-	touch $@
+	@$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
 
 check: setup
 	.venv/bin/ruff check .
