@@ -13,7 +13,10 @@ or `reconnect`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
+import sys
+import termios
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
@@ -210,6 +213,15 @@ class WebSocketManager:
 
     def get_performance_metrics(self) -> PerformanceMetrics:
         return self._tally.metrics(self._listener, self._subscriptions, len(self._dispatcher.queue))
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have arrived and were not read yet; 0 without a connection."""
+        wire = getattr(self._transport, "underlying_transport", None)
+        sock = wire.get_extra_info("socket") if wire is not None else None
+        if sock is None or sock.fileno() < 0:
+            return 0
+        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4)), sys.byteorder)
 
     async def close(self) -> None:
         """Close the connection and end all tasks; idempotent."""

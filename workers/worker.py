@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from workers.rest import RestManager
 
 BEAT = 0.05  # seconds between heartbeats
-DRAIN = 0.05  # seconds in which a backlog is read after the process stood still
+DRAIN = 0.05  # seconds between two looks whether the backlog is read, after the process stood still
+DRAIN_LIMIT = 0.5  # seconds: beyond it the supervisor would take the worker for hung
 REVIEW = 4  # beats between two looks at states
 TICK = 20  # beats between two looks at freshness
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
@@ -169,7 +170,7 @@ class Worker:
                 self.publisher.freeze()
                 self.writer.count_up(_FREEZES)
                 self.writer.log(Code.FROZEN, stood // 1_000_000)
-                await asyncio.sleep(DRAIN)
+                await self._drain(now)
                 now = _ring.now()
             self.publisher.wall_offset = time.time_ns() - now
             self.writer.beat(now, self.publisher.wall_offset)
@@ -179,6 +180,15 @@ class Worker:
             if self._serving:
                 self._look_after()
             await asyncio.sleep(BEAT)
+
+    async def _drain(self, since: int) -> None:
+        """Reads what the sockets have kept while the process stood still; gives up after `DRAIN_LIMIT`."""
+        while True:
+            await asyncio.sleep(DRAIN)
+            if _ring.now() - since > DRAIN_LIMIT * 1e9:
+                return
+            if not any(group.manager.unread for group in self._groups if group.manager):
+                return
 
     def _look_after(self) -> None:
         if self._beats % REVIEW == 0:

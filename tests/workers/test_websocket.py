@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import socket
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -795,3 +797,18 @@ async def test_a_close_frame_ends_the_connection_even_when_the_peer_does_not_han
     assert bench.states[-1] == "reconnecting"
     assert "maintenance" in bench.events[-1].reason
     transport.drop()
+
+
+@virtual
+async def test_unread_is_what_the_socket_holds(bench: Bench) -> None:
+    manager = await bench.start()
+    assert manager.unread == 0  # a transport without a socket
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        bench.venue.now.underlying_transport = SimpleNamespace(get_extra_info=lambda name: ours)  # type: ignore[attr-defined]
+        assert manager.unread == 0
+        theirs.send(bytes(300))
+        assert manager.unread == 300
+        ours.recv(300)
+        assert manager.unread == 0
+    assert manager.unread == 0  # closed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import time
@@ -148,6 +149,22 @@ def test_reset_after_reset_it_is_subscribed_again_at_once(runner: Callable[[Any]
             assert len(bench.venue.peers) == n
         assert bench.manager.get_performance_metrics().last_close_code == 1006
         assert bench.manager.get_performance_metrics().reconnection_count == 3
+
+    run(test, runner)
+
+
+@pytest.mark.parametrize("runner", [asyncio.run, uvloop.run])
+def test_what_waits_in_the_socket_is_known_until_it_is_read(runner: Callable[[Any], Any]) -> None:
+    async def test(bench: Bench) -> None:
+        await bench.manager.initialize(["BTC/USDT"], ["top"])
+        await bench.until(lambda: len(bench.data) == 1)
+        assert bench.manager.unread == 0
+        peer = bench.venue.peers[-1].transport.underlying_transport.get_extra_info("socket").fileno()
+        frame = b'\x81\x1a{"stream":"late","data":{}}'
+        assert os.write(peer, frame) == len(frame)  # past the loop, as while it stands still
+        assert bench.manager.unread == len(frame)
+        await bench.until(lambda: len(bench.data) == 2)
+        assert bench.manager.unread == 0
 
     run(test, runner)
 
