@@ -203,4 +203,4 @@ def measure(budget: Budget) -> list[Result]:
 
 
 if __name__ == "__main__":
-    sys.exit(main("ring_throughput", METHOD, measure))
+    sys.exit(main("ring_throughput", METHOD, measure, seconds=10.0))
