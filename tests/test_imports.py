@@ -29,6 +29,16 @@ def test_a_reader_loads_nothing_of_the_engine() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_worker_starts_without_numpy_and_http() -> None:
+    probe = (
+        "import sys, workers.worker, workers.venue; workers.venue.load('binance_spot'); "
+        "loaded = {name.partition('.')[0] for name in sys.modules}; "
+        "print(sorted({'numpy', 'aiohttp', 'click', 'engine'} & loaded))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_the_contract_notices_an_upward_import(tmp_path: Path) -> None:
     """Negative control: the same contract over a tree in which `low` imports `high` fails."""
     for package, line in (("high", ""), ("low", "import high\n")):
@@ -39,7 +49,13 @@ def test_the_contract_notices_an_upward_import(tmp_path: Path) -> None:
         "[importlinter:contract:1]\nname = down\ntype = layers\nlayers =\n    high\n    low\n"
     )
     done = subprocess.run(
-        [Path(sys.executable).parent / "lint-imports", "--no-logo", "--config", ".importlinter", "--no-cache"],
+        [
+            Path(sys.executable).parent / "lint-imports",
+            "--no-logo",
+            "--config",
+            ".importlinter",
+            "--no-cache",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
