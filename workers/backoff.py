@@ -98,7 +98,7 @@ class SlidingWindow:
         """Seconds until one more fits; 0.0 = now."""
         if len(self._times) < self.limit:
             return 0.0
-        return max(0.0, self._times[0] + self.per - now)
+        return max(0.0, self.per - (now - self._times[0]))  # in this order never more than `per`
 
     def take(self, now: float) -> None:
         """Book one event, whether or not it fitted (a pong cannot wait)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -140,6 +140,7 @@ TestNoStorm = NoStorm.TestCase
 
 
 @given(st.integers(1, 6), st.lists(st.floats(0, 3), max_size=60))
+@example(1, [0.0, 0.0, 2.125851918698284, 0.0])  # a + 1.0 - a is a hair above 1.0
 def test_no_window_ever_holds_more_than_the_limit(limit: int, gaps: list[float]) -> None:
     window, now, times = SlidingWindow(limit, 1.0), 0.0, []
     for gap in gaps:
