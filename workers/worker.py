@@ -208,11 +208,12 @@ class Worker:
             raise WorkerError(
                 f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(missing))}"
             )
-        loading = asyncio.ensure_future(self._rest_manager())
         fresh = await self._carry_instruments()
         self._serving = True
-        self._connect()
-        await loading
+        # The first tick comes before an HTTP library and a look at the garbage; a book's first event asks for
+        # the library by itself.
+        await asyncio.wait(self._connect(), timeout=self.keys.connect_timeout)
+        await self._rest_manager()
         process.settle_garbage()
         if not fresh:
             await self._refresh_listing()
@@ -281,8 +282,9 @@ class Worker:
             except ShmError as error:
                 self._say(f"{slot.symbol} is listed otherwise now, and keeps its old slot: {error}")
 
-    def _connect(self) -> None:
-        """One manager for as many symbols as the venue allows on a connection."""
+    def _connect(self) -> list[asyncio.Future[None]]:
+        """One manager for as many symbols as the venue allows on a connection; answers the connecting tasks."""
+        connecting = []
         keys = self.keys
         share = max(1, keys.max_streams // max(1, len(keys.channels)))
         for start in range(0, len(keys.symbols), share):
@@ -310,7 +312,8 @@ class Worker:
                 sink=self.publisher,
                 on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
             )
-            self._spawn(self._initialize(group))
+            connecting.append(self._spawn(self._initialize(group)))
+        return connecting
 
     async def _initialize(self, group: Group) -> None:
         assert group.manager is not None
@@ -320,10 +323,11 @@ class Worker:
             # The manager goes on trying; the feed says DOWN, and this line says why.
             self._say(f"not connected yet: {error}")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
