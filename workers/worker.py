@@ -283,7 +283,7 @@ class Worker:
                 self._say(f"{slot.symbol} is listed otherwise now, and keeps its old slot: {error}")
 
     def _connect(self) -> list[asyncio.Future[None]]:
-        """One manager for as many symbols as the venue allows on a connection; answers the connecting tasks."""
+        """One manager for as many symbols as the venue allows on a connection; answers what connects them."""
         connecting = []
         keys = self.keys
         share = max(1, keys.max_streams // max(1, len(keys.channels)))
