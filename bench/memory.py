@@ -13,13 +13,13 @@ from bench.harness import Budget, Result, cores, main
 from bench.venue import venue
 from bench.worker import FEED, worker
 
-METHOD = """Question: memory of one real worker with 500 symbols, full-depth books of 400 levels (200 a
-side) each, tops, books and trades, a ring of 65,536 slots, after all books are LIVE and some seconds of
-traffic. RSS and PSS from /proc/PID/smaps_rollup; the segment (shared with every reader, counted once in
-PSS) is given apart. Peer: a bare Python process that holds the same levels in dicts of floats (msgspec's
-numbers), without sockets, decoders or ring. `start` is a worker process with 3 symbols, for the share that
-does not grow. The venue's REST weight budget is lifted here: with 3,000 a minute 500 snapshots of 1,000
-levels take 8 minutes."""
+METHOD = """Question: memory of one real worker with 500 symbols: tops, full-depth books, trades, a ring of
+65,536 slots, after all books are LIVE and some seconds of traffic. RSS and PSS from /proc/PID/smaps_rollup;
+the segment (shared with every reader, counted once in PSS) is given apart. Books begin from snapshots of
+100 levels a side: 500 of them fit into the venue's request weight of one minute (of 1,000 levels, the
+default, they would take 5 minutes). Beside it a worker with 3 symbols, for the share that does not grow.
+Peer: a bare Python process that holds the same levels in dicts of floats, without sockets, decoders or
+ring."""
 
 _DICTS = """
 import random
@@ -45,7 +45,8 @@ def _worker(symbols: int, seconds: float) -> tuple[dict[str, float], float, int,
             "symbols": source.symbols,
             "channels": ["top", "book", "trades"],
             "max_instruments": max(64, symbols),
-            "weight_per_minute": 10_000_000,
+            "weight_per_minute": 5000,
+            "snapshot_limit": 100,
         }
         began = time.monotonic()
         one = stack.enter_context(worker(source.urls, near, **keys))
@@ -69,7 +70,7 @@ def measure(budget: Budget) -> list[Result]:
     symbols = 40 if budget.quick else 500
     small, _, _, _ = _worker(3, 0.2 if budget.quick else 2.0)
     large, segment, live, ready = _worker(symbols, 0.5 if budget.quick else 10.0)
-    script = _DICTS.replace("LEVELS", "200").replace("SYMBOLS", str(symbols))
+    script = _DICTS.replace("LEVELS", "100").replace("SYMBOLS", str(symbols))
     peer = rollup(subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout)
     name = "Python dicts of the same levels, bare process"
     detail = {"symbols": symbols, "books_live": live, "seconds_to_all_live": ready}
