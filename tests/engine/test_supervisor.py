@@ -31,6 +31,10 @@ from engine.supervisor import (
 )
 
 
+# Sums of floats, taken in another order than the machine's.
+ROUNDING = 1e-6
+
+
 class World:
     """A supervisor with a clock of its own: `run` advances it in ticks and lets the child beat."""
 
@@ -230,8 +234,10 @@ class Anything(RuleBasedStateMachine):
                     assert name not in self.alive, "two live processes"
                     assert self.stopped is None, "started after stop"
                     if name in self.parked:
-                        assert self.now - self.parked.pop(name) >= sv.PARKED, "parked too short"
-                    recent = [when for when in self.started[name] if self.now - when < sv.START_WINDOW]
+                        assert self.now - self.parked.pop(name) >= sv.PARKED - ROUNDING, "parked too short"
+                    recent = [
+                        when for when in self.started[name] if self.now - when < sv.START_WINDOW - ROUNDING
+                    ]
                     assert len(recent) < sv.START_LIMIT, "more than five starts in ten seconds"
                     self.alive[name] = self.now
                     self.beat.pop(name, None)
@@ -243,9 +249,11 @@ class Anything(RuleBasedStateMachine):
                     if self.stopped is None:
                         last = self.beat.get(name)
                         limit = sv.SILENT_START if last is None else sv.KILLED
-                        assert self.now - (self.alive[name] if last is None else last) > limit, "too early"
+                        assert self.now - (self.alive[name] if last is None else last) > limit - ROUNDING, (
+                            "too early"
+                        )
                     else:
-                        assert self.stops > 1 or self.now - self.stopped >= sv.STOP_LIMIT
+                        assert self.stops > 1 or self.now - self.stopped >= sv.STOP_LIMIT - ROUNDING
                     self.killed.add(name)
                 case Terminate(name):
                     assert name in self.alive

@@ -199,7 +199,7 @@ def test_unprivileged_user_gets_a_named_refusal(instance: str, make: Make, call:
     left(make())
     engine = exclusive_instance(instance)
     code = (
-        "import os, sys, shm\n"
+        "import os, sys, shm, shm.reader\n"
         "from shm.layout import Geometry\n"
         "from shm.segment import exclusive_instance, mark_down, open_writer, remove_stale\n"
         f"os.setgroups([]); os.setgid({FOREIGN}); os.setuid({FOREIGN})\n"

@@ -156,7 +156,7 @@ def test_naps_without_a_doorbell(instance: str, writer: Writer, feed: shm.Feed) 
 def test_reader_of_another_group_naps(instance: str, writer: Writer) -> None:
     Names(instance, "feed").data.chmod(0o644)
     code = (
-        "import os, shm\n"
+        "import os, shm, shm.reader\n"
         "os.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
         f"cursor = shm.attach('feed', {instance!r}, wait=1.0).cursor(from_oldest=True)\n"
         "print(cursor.doorbell, cursor.wait(5.0), len(cursor.poll()), cursor.wait(0.01))\n"
