@@ -30,7 +30,6 @@ from engine.supervisor import (
     Tick,
 )
 
-
 # Sums of floats, taken in another order than the machine's.
 ROUNDING = 1e-6
 
