@@ -12,8 +12,8 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A test run says the same of the same code every time; ``TICKRING_HYPOTHESIS=random`` looks further. No deadlines:
-# how long an example takes on a busy machine is not what these tests are about.
+# A test run says the same of the same code every time; ``TICKRING_HYPOTHESIS=random`` looks further. No
+# deadlines: how long an example takes on a busy machine is not what these tests are about.
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None)
 settings.load_profile(os.environ.get("TICKRING_HYPOTHESIS", "fixed"))
