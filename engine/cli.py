@@ -23,7 +23,7 @@ Exit codes:
   0  done
   1  it could not be done; the line on stderr says why (doctor: a problem was found)
   2  a wrong command line or wrong settings
-  3  a feed is not LIVE (status --require-live only)
+  3  a feed is not LIVE (status --require-live), or still starting (book)
   4  no such instance, feed or symbol
 
 \b
@@ -109,7 +109,8 @@ def status(instance: str, as_json: bool, require_live: bool) -> None:
 @json_option
 def feeds(instance: str, as_json: bool) -> None:
     """The feeds in shared memory, whether an engine runs or not."""
-    _status(instance, as_json)
+    if not _status(instance, as_json)["feeds"] and not as_json:
+        click.echo(f"no feed of instance {instance!r} in shared memory")
 
 
 @cli.command()
@@ -271,8 +272,6 @@ def _attached(feed: str, instance: str) -> Any:
 
     try:
         return closing(shm.attach(feed, instance))
-    except ValueError as error:  # a name that none can have
-        raise errors.UsageError(str(error)) from error
     except NotFound as error:
         there = ", ".join(info.name for info in shm.feeds(instance))
         hint = f"there are: {there}" if there else "there is none; start one with: tickring up"
@@ -317,8 +316,13 @@ def _known(error: Exception) -> int | None:
     shm_errors = sys.modules.get("shm.errors")
     if shm_errors is None or not isinstance(error, shm_errors.ShmError):
         return None
-    lookup = (shm_errors.NotFound, shm_errors.UnknownSymbol)
-    return errors.NOT_FOUND if isinstance(error, lookup) else errors.FAILED
+    codes = (
+        (shm_errors.BadName, errors.USAGE),
+        (shm_errors.Stale, errors.NOT_LIVE),
+        (shm_errors.NotFound, errors.NOT_FOUND),
+        (shm_errors.UnknownSymbol, errors.NOT_FOUND),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), errors.FAILED)
 
 
 if __name__ == "__main__":

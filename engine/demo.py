@@ -145,6 +145,10 @@ class _Demo:
         running = asyncio.ensure_future(self.engine.run())
         view = asyncio.ensure_future(self._view(running))
         try:
+            # The view may fail by itself (nobody reads our output any more): that ends the demo, too.
+            await asyncio.wait({running, view}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                self.engine.stop()
             await running
         finally:
             await view

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import shm
 from shm.errors import ShmError
-from shm.layout import Scope, State
+from shm.layout import Reason, Scope, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class FeedSample:
 
     name: str
     state: State = State.DOWN
+    reason: Reason = Reason.NONE
     generation: int = 0
     epoch: int = 0
     pid: int = 0
@@ -73,6 +74,7 @@ def take_one(instance: str, name: str) -> FeedSample:
         return FeedSample(
             name=name,
             state=feed.state,
+            reason=feed.reason,
             generation=feed.generation,
             epoch=feed.epoch,
             pid=feed.pid,
@@ -118,6 +120,8 @@ def status_document(instance: str, samples: Iterable[FeedSample]) -> dict[str, o
         }
         if sample.problem is not None:
             feed["problem"] = sample.problem
+        elif sample.state is not State.LIVE:
+            feed["reason"] = sample.reason.name
         feeds.append(feed)
     return {"instance": instance, "feeds": feeds}
 
@@ -131,5 +135,5 @@ def not_ready(sample: FeedSample) -> str | None:
     if sample.problem is not None:
         return sample.problem
     if sample.state is not State.LIVE:
-        return f"is {sample.state.name}"
+        return f"is {sample.state.name} ({sample.reason.name})"
     return None

@@ -186,7 +186,7 @@ def status_text(document: Mapping[str, Any]) -> str:
         rows.append(
             (
                 feed["name"],
-                feed["state"],
+                f"{feed['state']} ({feed['reason']})" if "reason" in feed else feed["state"],
                 str(feed["generation"]),
                 str(feed["epoch"]),
                 str(feed["pid"]),

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from shm.errors import (
     Action,
+    BadName,
     Busy,
     Closed,
     Incompatible,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Action",
+    "BadName",
     "Batch",
     "Book",
     "Busy",

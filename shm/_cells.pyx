@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from shm.atomics cimport TR_H_REASON, TR_H_HEARTBEAT, TR_H_HEARTBEAT_LIMIT
 from shm.atomics cimport BOOK_COUNTS, BOOK_EPOCH, BOOK_EVENT, BOOK_LEVELS, BOOK_RECV, BOOK_RING_SEQ
 from shm.atomics cimport BOOK_STATE, BOOK_UPDATE_ID, TOP_EPOCH, TOP_EVENT, TOP_RECV, TOP_RING_SEQ
 from shm.atomics cimport TOP_STATE, TOP_UPDATE_ID, TOP_WORDS, TR_DOWN, TR_H_EPOCH, TR_H_GENERATION
@@ -324,9 +325,18 @@ cdef class Reader:
     def _odd(self, symbol):
         """No whole state in 64 tries: a living writer is Busy, a dead one has left the cell half written."""
         if self._feed_state() == TR_DOWN:
-            raise self._stale(symbol, TR_DOWN, Reason.WRITER_DIED, 0, 0)
+            raise self._stale(symbol, TR_DOWN, Reason.NONE, 0, 0)
         raise Busy(f"{symbol}: the cell was being written in each of 64 tries; try again")
 
+    def _feed_reason(self):
+        """Why the feed's state is what it is; a late heartbeat is the reader's own finding."""
+        cdef int64_t late = tr_now() - <int64_t>tr_load(tr_at(<char*>self.base, TR_H_HEARTBEAT))
+        if late > <int64_t>tr_load(tr_at(<char*>self.base, TR_H_HEARTBEAT_LIMIT)):
+            return Reason.NO_HEARTBEAT
+        return Reason(tr_load(tr_at(<char*>self.base, TR_H_REASON)))
+
     def _stale(self, symbol, state, reason, ts_recv, now):
+        if state == TR_DOWN and self._feed_state() == TR_DOWN:
+            reason = self._feed_reason()  # the cell does not know of it
         age = (<int64_t>now - <int64_t>ts_recv) * 1e-9 if ts_recv else None
         return Stale(symbol, State(state), Reason(reason), age)

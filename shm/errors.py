@@ -39,6 +39,10 @@ class Locked(ShmError):
     """Another process holds the writer's lock: there is one writer a feed, one engine an instance."""
 
 
+class BadName(ShmError, ValueError):
+    """No feed or instance can have that name; the text says what is allowed."""
+
+
 class NotOwner(ShmError):
     """The name exists and belongs to another user: a writer never touches it."""
 

@@ -136,6 +136,7 @@ class Reason(_Newer):
     UNSUBSCRIBED = 16
     FRESH = 17  # proof of delivery came back
     OUT_OF_WINDOW = 18
+    NO_HEARTBEAT = 19  # said by readers, stored by nobody: the writer has not beaten within the limit
 
 
 class Kind(_Newer):

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from shm.errors import BadName
+
 SHM = Path("/dev/shm")
 PREFIX = "tickring"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
@@ -21,9 +23,9 @@ def default_instance() -> str:
 
 
 def check_name(name: str, what: str) -> str:
-    """A feed's or an instance's name, or ValueError saying what is allowed."""
+    """A feed's or an instance's name, or BadName saying what is allowed."""
     if not _NAME.fullmatch(name) or name in RESERVED:
-        raise ValueError(
+        raise BadName(
             f"{what} {name!r} is not allowed: 1 to 48 of a-z, 0-9, _ and -, "
             f"starting with a letter or digit, and none of {', '.join(sorted(RESERVED))}"
         )

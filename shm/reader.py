@@ -192,9 +192,9 @@ class Feed(_cells.Reader):
 
     @property
     def reason(self) -> Reason:
-        """Why the feed's state was entered."""
+        """Why the feed's state is what it is; NO_HEARTBEAT when the writer has stopped beating."""
         self._fresh_mapping()
-        return Reason(self.mapping.load(layout.H_REASON))
+        return self._feed_reason()
 
     @property
     def epoch(self) -> int:
@@ -260,13 +260,13 @@ class Feed(_cells.Reader):
     _symbols: dict[str, int]
 
     def _unlisted(self, symbol: str) -> None:
-        """A price of a symbol that no slot carries: while the feed is starting its slots may still come."""
+        """A symbol that no slot carries: while the feed is starting its slots may still come."""
         if self._feed_state() < State.STALE:
             raise self._stale(symbol, self._feed_state(), int(self.reason), 0, 0)
         self._unknown(symbol)
 
     def _unknown(self, symbol: str) -> None:
-        near = difflib.get_close_matches(symbol, self._symbols, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(symbol.upper(), self._symbols, n=3, cutoff=0.4)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         raise UnknownSymbol(f"feed {self.name} has no instrument {symbol!r}{hint}")
 
@@ -295,10 +295,10 @@ class Feed(_cells.Reader):
         return list(self._slots)
 
     def instrument(self, symbol: str) -> Instrument:
-        """The slot of one symbol."""
+        """The slot of one symbol. Raises Stale while the feed is starting and has not listed it yet."""
         self._current()
         if symbol not in self._symbols:
-            self._unknown(symbol)
+            self._unlisted(symbol)
         return self._slots[self._symbols[symbol]]
 
     def cell_state(self, symbol: str, scope: Scope) -> State:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -99,7 +100,7 @@ class Worker:
         geometry = Geometry(slots=keys.ring_slots, instruments=keys.max_instruments, depth=keys.depth)
         self.writer = open_writer(self.config.instance, self.config.feed, geometry, keys.heartbeat_limit)
         try:
-            self.writer.log(Code.STARTED, self.config.parent_pid, self.writer.epoch)
+            self.writer.log(Code.STARTED, os.getpid(), self.writer.epoch)
             self._compose()
             self._beaten = _ring.now()
             try:

@@ -190,3 +190,21 @@ def test_ctrl_c_ends_the_demo_and_its_tree() -> None:
     assert process.returncode == 0, out
     assert not any(Path(f"/proc/{pid}").exists() for pid in tree)
     assert left() == []
+
+
+def test_a_demo_that_nobody_reads_any_more_ends() -> None:
+    """Its output is a pipe whose reader leaves: the view cannot go on, so nothing else may."""
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "engine.cli", "demo", "--instance", f"{INSTANCE}-unread"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert demo.stdout is not None
+        demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.wait(20) == 1
+    finally:
+        demo.kill()
+        demo.wait()
+    assert not list(Path("/dev/shm").glob(f"tickring.{INSTANCE}-unread.*"))

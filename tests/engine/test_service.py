@@ -243,7 +243,7 @@ def test_the_http_face_serves_and_is_supervised(instance: str) -> None:
         await until(lambda: state(instance) is State.DOWN)
         status, body = await fetch("/readyz")
         assert status == 503
-        assert json.loads(body) == {"ready": False, "not_ready": {"feed": "is DOWN"}}
+        assert json.loads(body) == {"ready": False, "not_ready": {"feed": "is DOWN (NO_HEARTBEAT)"}}
         engine.processes["feed"].send(signal.SIGCONT)
 
     drive(engine, scenario)

@@ -214,7 +214,7 @@ def dead_epoch(writer: Writer) -> tuple[State, Reason]:
 
 def feed_down(writer: Writer) -> tuple[State, Reason]:
     writer.set_state(State.DOWN, Reason.DISCONNECTED)
-    return State.DOWN, Reason.NONE
+    return State.DOWN, Reason.DISCONNECTED
 
 
 def frozen_writer(writer: Writer) -> tuple[State, Reason]:
@@ -222,7 +222,7 @@ def frozen_writer(writer: Writer) -> tuple[State, Reason]:
 
     limit = writer.mapping.load(layout.H_HEARTBEAT_LIMIT)
     writer.beat(time.monotonic_ns() - limit - 1, 0)
-    return State.DOWN, Reason.NONE
+    return State.DOWN, Reason.NO_HEARTBEAT
 
 
 def newer_reason(writer: Writer) -> tuple[State, Reason]:
