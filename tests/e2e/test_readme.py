@@ -79,6 +79,33 @@ def test_the_python_example(demo: str) -> None:
     assert "records" in done.stdout
 
 
+def test_the_contract_is_enough_without_our_library(demo: str) -> None:
+    """The reader in the wire contract, which imports nothing of ours, sees what ours sees."""
+    [example] = re.findall(
+        r"```python\n(import mmap.*?)```", (ROOT / "shm" / "README.md").read_text(), re.DOTALL
+    )
+    checked = (
+        "\nimport shm\nfeed = shm.attach('binance_spot', 'DEMO')\nsame = 0\n"
+        "for _ in range(20000):\n"
+        "    before = feed.top('BTC/USDT').update_id\n"
+        "    theirs, ours = top('BTC/USDT'), feed.top('BTC/USDT')\n"
+        "    if ours.update_id == before:\n"
+        "        assert theirs == (ours.bid, ours.bid_size, ours.ask, ours.ask_size)\n"
+        "        same += 1\n"
+        "print(same)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", (example + checked).replace(".demo.", f".{demo}.").replace("DEMO", demo)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) > 10_000
+
+
 def test_the_settings_example(tmp_path: Path) -> None:
     [text] = blocks("toml")
     (tmp_path / "engine.toml").write_text(text)

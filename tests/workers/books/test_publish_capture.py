@@ -103,7 +103,7 @@ def test_folding_gives_every_cell_exactly(make_lab: Callable[..., Any], rows: li
 def test_a_fold_that_is_lapped_gives_every_cell_too(
     make_lab: Callable[..., Any], rows: list[Any], seed: int
 ) -> None:
-    """I11 with laps injected: a reader that comes late to a ring of 64 records is exact each time it comes."""
+    """I11 with laps injected: a reader that comes late to a ring of 64 records is exact when it comes."""
     lab = make_lab(depth=5, slots=64)
     fold = lab.feed.fold()
     chance = random.Random(seed)
