@@ -112,7 +112,7 @@ def _round(source: Venue, instance: str, settle: float) -> tuple[float, ...]:
     with engine(source.urls, source.symbols, instance), shm.attach(FEED, instance, wait=20) as feed:
         limit = time.monotonic() + 20
         while time.monotonic() < limit:
-            with contextlib.suppress(shm.UnknownSymbol):  # not carried yet
+            with contextlib.suppress(shm.ShmError):  # not carried yet
                 if feed.cell_state(symbol, shm.Scope.BOOK) is shm.State.LIVE:
                     break
             time.sleep(0.02)
