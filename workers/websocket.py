@@ -43,6 +43,7 @@ from workers.strategies import (
     ConnectionEvent,
     ConnectionState,
     Dialogue,
+    MessageBudget,
     PerformanceMetrics,
     ReconnectionPolicy,
     SubscriptionAction,
@@ -96,7 +97,7 @@ class WebSocketManager:
             policy = ReconnectionPolicy(config.max_reconnect_attempts, config.reconnect_delay)
         self._backoff = Backoff(policy, chance)
         self._connects = TokenBucket(budget.connects / budget.connects_per, budget.connect_burst)
-        self._window = SlidingWindow(max(1, budget.messages - 1), budget.per)
+        self._window = self._pace(budget)
         self._subscriptions = Subscriptions(budget.max_streams)
         self._channels: tuple[str, ...] = ()
 
@@ -241,6 +242,12 @@ class WebSocketManager:
     def __repr__(self) -> str:
         return f"WebSocketManager(state={self._state.value}, {self._subscriptions!r}, {self._backoff!r})"
 
+    @staticmethod
+    def _pace(budget: MessageBudget) -> SlidingWindow:
+        """Our pace within a venue's limit. One message stays free for the pong that cannot wait, and the window
+        is a quarter wider: what leaves here evenly may arrive there closer together."""
+        return SlidingWindow(max(1, budget.messages - 1), 1.25 * budget.per)
+
     # -- the one loop -----------------------------------------------------------------------------------
     async def _run(self) -> None:
         while True:
@@ -307,8 +314,7 @@ class WebSocketManager:
             timed=self._config.enable_performance_tracking,
         )
         budget = strategy.budget
-        # One message stays free for the pong that cannot wait.
-        self._window = SlidingWindow(max(1, budget.messages - 1), budget.per)
+        self._window = self._pace(budget)
         self._pongs_booked = 0
         self._renew = None
         self._dispatcher.opened_ns = time.monotonic_ns()
