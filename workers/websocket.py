@@ -244,8 +244,8 @@ class WebSocketManager:
 
     @staticmethod
     def _pace(budget: MessageBudget) -> SlidingWindow:
-        """Our pace within a venue's limit. One message stays free for the pong that cannot wait, and the window
-        is a quarter wider: what leaves here evenly may arrive there closer together."""
+        """Our pace within a venue's limit. One message stays free for the pong that cannot wait, and the
+        window is a quarter wider: what leaves here evenly may arrive there closer together."""
         return SlidingWindow(max(1, budget.messages - 1), 1.25 * budget.per)
 
     # -- the one loop -----------------------------------------------------------------------------------
