@@ -340,6 +340,9 @@ def test_instrument_that_comes_later(
     writer.commit()
     assert fold.poll() == {"NEW/USDT"}
     assert fold.book("NEW/USDT")[0].tolist() == [[7, 7]]
+    with pytest.raises(shm.Stale):  # the feed is starting: its slot may still come
+        fold.book("NONE/USDT")
+    writer.set_state(State.LIVE, Reason.SYNCED)
     with pytest.raises(shm.UnknownSymbol):
         fold.book("NONE/USDT")
     assert "3 books" in repr(fold)
