@@ -204,11 +204,9 @@ class Worker:
 
     # -- service ---------------------------------------------------------------------------------------
     async def _serve(self) -> None:
-        missing = self.venue.channels
-        if unknown := [channel for channel in self.keys.channels if channel not in missing]:
-            raise WorkerError(
-                f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(missing))}"
-            )
+        known = self.venue.channels
+        if unknown := [channel for channel in self.keys.channels if channel not in known]:
+            raise ValueError(f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(known))}")
         fresh = await self._carry_instruments()
         self._serving = True
         # The first tick comes before an HTTP library and a look at the garbage; a book's first event asks for
