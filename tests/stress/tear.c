@@ -2,6 +2,23 @@
  * n. The writer never waits for the reader, so that the reader is lapped all the time.
  *
  * tear ring [--messages --slots --seed]    tear cell [--messages --words --seed] */
+#include <stdint.h>
+#include <time.h>
+
+/* Now and then the reader sleeps in the middle of a copy, long enough for a lap: on cores that others use, too, the
+ * two processes would otherwise meet there too seldom for a missing check to show. */
+enum {
+    STEP_W1, STEP_W3, STEP_W4, STEP_W5, STEP_W5a, STEP_W6, STEP_R1, STEP_R2, STEP_R4, STEP_R5,
+    STEP_R6, STEP_C1, STEP_C3, STEP_C4, STEP_D1, STEP_D2, STEP_D4, STEP_T1, STEP_T2, STEP_T5,
+    STEP_L1, STEP_L2, STEP_L3, STEP_A1, STEP_A4
+};
+static inline void step(int label)
+{
+    static uint32_t copied;
+    if ((label == STEP_R2 || label == STEP_D2) && (++copied & 0x3FFFF) == 0)
+        nanosleep(&(struct timespec){0, 20000}, NULL);
+}
+#define TR_STEP(label) step(STEP_##label)
 #include "harness.h"
 
 static tally *table;
