@@ -14,8 +14,9 @@ enum {
 };
 static inline void step(int label)
 {
-    static uint32_t copied;
-    if ((label == STEP_R2 || label == STEP_D2) && (++copied & 0x3FFFF) == 0)
+    static uint32_t words;
+    uint32_t every = label == STEP_R2 ? 0x200 : label == STEP_D2 ? 0x10000 : 0;
+    if (every && ++words % every == 0)
         nanosleep(&(struct timespec){0, 20000}, NULL);
 }
 #define TR_STEP(label) step(STEP_##label)
