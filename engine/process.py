@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import os
 import select
@@ -23,9 +22,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.errors import EngineError
+from workers.process import death_signal
 
 Exit = Callable[[int], None]
-PR_SET_PDEATHSIG = 1
 
 
 def child_environment() -> dict[str, str]:
@@ -50,7 +49,6 @@ def start_and_read(
     Raises:
         EngineError: it ended, or printed nothing in `timeout` seconds.
     """
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
     process = subprocess.Popen(
         [sys.executable, "-P", *arguments],
         stdin=subprocess.DEVNULL,
@@ -58,7 +56,7 @@ def start_and_read(
         stderr=stderr,
         env=child_environment(),
         process_group=0,
-        preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGTERM),
+        preexec_fn=lambda: death_signal(signal.SIGTERM),
     )
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], timeout)

@@ -15,6 +15,7 @@ from workers.config import WorkerConfig
 from workers.errors import WorkerError
 
 _PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: between fork and exec is no time for it
 _LONGEST_CONFIG = 1 << 20
 
 
@@ -39,11 +40,15 @@ def read_config(fd: int) -> WorkerConfig:
     return msgspec.json.decode(bytes(line), type=WorkerConfig)
 
 
+def death_signal(number: int) -> None:
+    """The signal that this process gets when the thread that spawned it dies, however it dies."""
+    if _prctl(_PR_SET_PDEATHSIG, number) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+
+
 def die_with_parent(parent_pid: int) -> None:
     """SIGKILL when the parent's spawning thread dies, however it dies; checks that it has not died yet."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    death_signal(signal.SIGKILL)
     if parent_pid and os.getppid() != parent_pid:
         raise Orphaned(f"the supervisor (process {parent_pid}) is gone")
 

@@ -343,13 +343,6 @@ cdef class Publisher(HotPath):
         self._check(index)
         return tuple([self.slots[index].top[i] for i in range(4)])
 
-    def published_window(self, uint32_t index, int side):
-        """The published window of a side (0 bids, 1 asks) as (price, size), best first."""
-        cdef Slot* slot
-        self._check(index)
-        slot = &self.slots[index]
-        return [(slot.window[side][i].price, slot.window[side][i].size) for i in range(slot.n[side])]
-
     @property
     def indexes(self):
         """The instruments carried."""
