@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 
 from engine.sample import FeedSample, HistogramSample
 from engine.version import version
+from shm.counters import GAUGES
 
 # Feed counter -> metric and help. A counter that a newer worker adds is exported under its own name.
 FEED_COUNTERS = {
@@ -57,6 +58,18 @@ FEED_COUNTERS = {
     "freezes": ("freezes", "Times the worker's process stood still for longer than the heartbeat limit."),
     "outdated": ("outdated_messages", "Messages older than what is published, not used."),
     "resubscribes": ("resubscribes", "Subscriptions made again because they did not deliver."),
+    "renewals": (
+        "connection_renewals",
+        "Connections replaced before their end, without a gap.",
+    ),
+    "renewals_failed": ("connection_renewals_failed", "Planned replacements that could not be made."),
+    "rest_retries": ("rest_retries", "REST attempts after a request's first one."),
+    "rest_failovers": ("rest_failovers", "Changes of the REST endpoint in use."),
+    "circuit_opens": ("circuit_opens", "Times a REST circuit opened."),
+    "rest_waiting": ("rest_waiting_requests", "REST requests that wait for a permit or a connection."),
+    "rest_in_flight": ("rest_requests_in_flight", "REST requests being carried out."),
+    "rest_connections": ("rest_open_connections", "Open connections of the REST pool."),
+    "circuits_open": ("circuits_open", "REST circuits that are open or half open."),
 }
 INSTRUMENT_COUNTERS = {
     "messages": ("messages", "Messages of this instrument."),
@@ -129,7 +142,8 @@ def _counters(samples: list[FeedSample]) -> Iterator[Metric]:
     present = {name for sample in samples for name in sample.counters}
     for name in [*FEED_COUNTERS, *sorted(present - FEED_COUNTERS.keys())]:
         metric, text = FEED_COUNTERS.get(name, (name, f"Counter {name} of the worker."))
-        family = CounterMetricFamily(f"tickring_{metric}", text, labels=["feed"])
+        kind = GaugeMetricFamily if name in GAUGES else CounterMetricFamily
+        family = kind(f"tickring_{metric}", text, labels=["feed"])
         for sample in samples:
             if sample.problem is None:
                 family.add_metric([sample.name], sample.counters.get(name, 0))

@@ -6,8 +6,10 @@ A rule takes the value and returns None, or what is allowed in words that end an
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -94,11 +96,56 @@ def _cpu(value: int | str) -> str | None:
     return 'expected "auto", "none" or a core number'
 
 
+def _each(rule: Rule) -> Rule:
+    def every(value: list[str]) -> str | None:
+        return next((f"{item!r}: {problem}" for item in value if (problem := rule(item))), None)
+
+    return every
+
+
+def _one_of(*words: str) -> Rule:
+    def rule(value: str) -> str | None:
+        return None if value in words else f"expected one of {', '.join(words)}"
+
+    return rule
+
+
+def _file(value: str) -> str | None:
+    return None if not value or Path(value).is_file() else "expected an existing file, or nothing"
+
+
+def _pin(value: str) -> str | None:
+    try:
+        good = len(b64decode(value, validate=True)) == 32
+    except ValueError:
+        good = False
+    return None if good else "expected the base64 of a SHA-256 digest (44 characters)"
+
+
 ENGINE_RULES: dict[str, Rule] = {"instance": check_name, "listen": _listen}
 
-VENUE_RULES: dict[str, Rule] = {
-    "ws_url": _url("wss", "ws"),
+SERVICE_RULES: dict[str, Rule] = {
     "rest_url": _url("https", "http"),
+    "rest_alternates": _each(_url("https", "http")),
+    "rest_client": _one_of("aiohttp", "httpx", "curl_cffi"),
+    "rest_timeout": _between(0.1, 3600, " seconds"),
+    "rest_read_timeout": _between(0.1, 3600, " seconds"),
+    "rest_attempts": _between(1, 100),
+    "rest_retry_base": _between(0, 3600, " seconds"),
+    "rest_retry_cap": _between(0, 3600, " seconds"),
+    "rest_retry_jitter": _between(0, 1),
+    "rest_circuit_failures": _between(1, 10_000),
+    "rest_circuit_open": _between(0.1, 86_400, " seconds"),
+    "rest_circuit_successes": _between(1, 1000),
+    "rest_concurrency": _between(1, 10_000),
+    "rest_pool": _between(1, 10_000),
+    "rest_health_interval": _between(0.1, 86_400, " seconds"),
+    "tls_ca_file": _file,
+    "tls_pins": _each(_pin),
+}
+
+VENUE_RULES: dict[str, Rule] = SERVICE_RULES | {
+    "ws_url": _url("wss", "ws"),
     "symbols": _symbols,
     "channels": _channels,
     "cpu": _cpu,
@@ -112,6 +159,7 @@ VENUE_RULES: dict[str, Rule] = {
     "connect_timeout": _between(0.1, 300, " seconds"),
     "max_streams": _between(1, 100_000),
     "max_frame": _between(4096, 1 << 30, " bytes"),
+    "max_connection_age": _between(0, 31_536_000, " seconds"),
     "reconnect_delay": _between(0, 3600, " seconds"),
     "max_reconnect_delay": _between(0, 3600, " seconds"),
     "ping_interval": _between(0.1, 3600, " seconds"),

@@ -361,6 +361,12 @@ cdef class Writer:
             raise IndexError(f"feed counter {counter}")
         self.c_count(counter, n)
 
+    def set_count(self, counter, value):
+        """Stores a feed counter that is a gauge (`shm.counters.GAUGES`)."""
+        if not 0 <= counter < layout.FEED_COUNTERS:
+            raise IndexError(f"feed counter {counter}")
+        tr_poke(&self.feed_counters[counter], value)
+
     def count_instrument(self, instrument, counter, n=1):
         """Adds to an instrument's counter (`shm.counters.INSTRUMENT`)."""
         self._check(instrument)

@@ -34,7 +34,18 @@ FEED = (
     "resubscribes",
     "freezes",
     "outdated",
+    "renewals",
+    "renewals_failed",
+    "rest_retries",
+    "rest_failovers",
+    "circuit_opens",
+    "rest_waiting",
+    "rest_in_flight",
+    "rest_connections",
+    "circuits_open",
 )
+# Of these the feed counter is a value that goes up and down.
+GAUGES = frozenset({"rest_waiting", "rest_in_flight", "rest_connections", "circuits_open"})
 INSTRUMENT = ("messages", "gaps", "resyncs", "audit_errors", "malformed", "trades")
 HISTOGRAMS = ("venue_to_receive", "receive_to_publish", "ping_rtt", "rest_latency")
 

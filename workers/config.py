@@ -10,13 +10,47 @@ import msgspec
 CHANNELS = ("top", "book", "trades", "agg_trades", "ticker")
 
 
-class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How one REST service is used; the same keys for every venue and service. Times in seconds.
+
+    Attributes:
+        rest_url: the primary base URL. rest_alternates: further ones of the same service, in order.
+        rest_client: ``"aiohttp"``, ``"httpx"`` or ``"curl_cffi"``.
+        rest_timeout: deadline of a request with all its attempts. rest_read_timeout: of one answer.
+        rest_attempts, rest_retry_base, rest_retry_cap, rest_retry_jitter: the first attempt is immediate,
+            then base, twice that, ..., at most cap, with that share of jitter either way (1.0: full).
+        rest_circuit_failures, rest_circuit_open, rest_circuit_successes: whole requests that fail in a row
+            until a circuit opens, for how long, and how many probes must succeed until it is closed.
+        rest_concurrency: requests in flight. rest_pool: connections a host.
+        rest_health_interval: between two checks of an endpoint that is not in use.
+        tls_ca_file: authorities to trust instead of the system's. tls_pins: SPKI SHA-256 digests, base64.
+    """
+
+    rest_url: str
+    rest_alternates: list[str] = []
+    rest_client: str = "aiohttp"
+    rest_timeout: float = 10.0
+    rest_read_timeout: float = 5.0
+    rest_attempts: int = 3
+    rest_retry_base: float = 1.0
+    rest_retry_cap: float = 30.0
+    rest_retry_jitter: float = 0.2
+    rest_circuit_failures: int = 5
+    rest_circuit_open: float = 30.0
+    rest_circuit_successes: int = 3
+    rest_concurrency: int = 10
+    rest_pool: int = 10
+    rest_health_interval: float = 60.0
+    tls_ca_file: str = ""
+    tls_pins: list[str] = []
+
+
+class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One venue's keys, as in `config/venues/<venue>.toml`.
 
     Attributes:
         enabled: whether `tickring up` starts a worker for it.
         ws_url: WebSocket base, without the path (``wss://stream.binance.com:9443``).
-        rest_url: REST base (``https://api.binance.com``).
         symbols: canonical symbols (``BTC/USDT``).
         channels: any of `CHANNELS`.
         depth: levels a side in the published window.
@@ -32,13 +66,14 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         connect_timeout: seconds for a connection to be established.
         max_streams: streams a connection.
         max_frame: bytes; a longer WebSocket message closes the connection.
+        max_connection_age: seconds after which a connection is replaced without a gap, before the venue ends
+            it; 0 is never.
         reconnect_delay, max_reconnect_delay: seconds, first and largest backoff.
         ping_interval, ping_timeout: seconds, our own ping for round trip and silence.
     """
 
     enabled: bool = True
     ws_url: str
-    rest_url: str
     symbols: list[str]
     channels: list[str] = msgspec.field(default_factory=lambda: ["top", "book", "trades", "ticker"])
     depth: int = 20
@@ -54,6 +89,7 @@ class VenueConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     connect_timeout: float = 5.0
     max_streams: int = 1024
     max_frame: int = 4_194_304
+    max_connection_age: float = 82_800.0
     reconnect_delay: float = 0.5
     max_reconnect_delay: float = 30.0
     ping_interval: float = 10.0

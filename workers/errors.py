@@ -226,6 +226,12 @@ class OutcomeUnknown(RestError):
     default_action = Action.RESYNC
 
 
+class CircuitOpen(RestError):
+    """Not sent: this endpoint has failed too often just now; `retry_after` says when it is tried again."""
+
+    default_action = Action.BACKOFF
+
+
 class ParseError(RestError):
     """The answer is not what it should be."""
 

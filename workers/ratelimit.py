@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from workers.errors import Action, BadRequest, RestError
-from workers.strategies import HTTPMethod, RateLimitContext, RateLimitStrategy, RetryStrategy
+from workers.strategies import HTTPMethod, Priority, RateLimitContext, RateLimitStrategy, RetryStrategy
 
 Weigh = Callable[[HTTPMethod, str, Mapping[str, Any] | None], int]
 
@@ -74,7 +74,12 @@ class WeightLimiter(RateLimitStrategy):
         self._since_venue = 0
 
     def acquire(
-        self, method: HTTPMethod, endpoint: str, params: Mapping[str, Any] | None, now: float
+        self,
+        method: HTTPMethod,
+        endpoint: str,
+        params: Mapping[str, Any] | None,
+        now: float,
+        priority: Priority = Priority.QUERY,
     ) -> float:
         weight = self._weigh(method, endpoint, params)
         if weight > min(self.budget, self.limit):

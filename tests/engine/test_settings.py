@@ -223,7 +223,7 @@ def test_required_keys_without_any_file(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(settings, "data_directory", lambda: tmp_path)
     assert problems(write(tmp_path, "[venues.binance_spot]\n")) == [
         f"FILE: venues.binance_spot.{key}: missing, and it has no default"
-        for key in ("ws_url", "rest_url", "symbols")
+        for key in ("rest_url", "ws_url", "symbols")
     ]
 
 

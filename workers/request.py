@@ -1,0 +1,127 @@
+"""What passes between a REST manager, its strategies and its users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, IntEnum
+
+import msgspec
+
+from workers.tls import TlsOptions
+from workers.vocabulary import HTTPMethod
+
+
+class ReplayClass(Enum):
+    """Whether a request may be sent again when its outcome is not known."""
+
+    SAFE = "safe"  # reading changes nothing
+    BY_CLIENT_ID = "by_client_id"  # the venue refuses a second one with the same client id
+    NEVER = "never"  # one client, one endpoint, one attempt
+
+
+class Priority(IntEnum):
+    """Who gets a permit first, the smallest; what is less urgent leaves a reserve to the others."""
+
+    CANCEL = 0
+    NEW = 1
+    QUERY = 2
+    SNAPSHOT = 3
+    BACKGROUND = 4  # proofs and audits: what nobody waits for
+
+
+class RequestContext(msgspec.Struct, frozen=True, kw_only=True):
+    """One service's endpoints; times in seconds.
+
+    Attributes:
+        base_url: the primary. alternates: further base URLs of the same service, in the order of preference.
+        timeout: the deadline of a request with all its attempts and waits.
+        max_concurrent: requests in flight; more wait. pool: connections a host.
+        connection_timeout: for one connect; with alternates at most 0.8, so that a healthy one is found soon.
+        keepalive_timeout: an idle connection is closed after this.
+        health_endpoint: asked every `health_interval` of each base URL not in use; empty: no checks.
+        stable_for: seconds of passed checks until the primary is used again.
+        client: which HTTP client (`workers.http`).
+    """
+
+    base_url: str
+    alternates: tuple[str, ...] = ()
+    timeout: float = 10.0
+    max_concurrent: int = 50
+    connection_timeout: float = 2.0
+    read_timeout: float = 5.0
+    keepalive_timeout: float = 60.0
+    default_headers: Mapping[str, str] = {}
+    pool: int = 10
+    health_endpoint: str = ""
+    health_interval: float = 60.0
+    stable_for: float = 60.0
+    client: str = "aiohttp"
+    tls: TlsOptions = TlsOptions()
+
+
+class PreparedRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes on the wire: `path` starts with a slash, `params` are already text, in order."""
+
+    path: str
+    params: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = {}
+
+
+class PerformanceTargets(msgspec.Struct, frozen=True, kw_only=True):
+    max_latency_ms: float = 50.0
+    max_retry_attempts: int = 3
+    connection_timeout_ms: float = 2000.0
+    read_timeout_ms: float = 5000.0
+    target_throughput_rps: float = 100.0
+
+
+class AuthenticationData(msgspec.Struct, frozen=True, kw_only=True):
+    """What signing adds; `params` and `data`, when given, replace what was prepared (they are what was
+    signed, so their bytes must not change any more)."""
+
+    headers: Mapping[str, str] = {}
+    params: tuple[tuple[str, str], ...] | None = None
+    data: bytes | None = None
+
+
+class RateLimitContext(msgspec.Struct, frozen=True, kw_only=True):
+    requests_per_second: float
+    burst_capacity: int
+    endpoint_weight: int = 1
+    global_weight: int = 1
+    cooldown_period: float = 0.1
+
+
+class RequestMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Whole requests since the start or the last reset; latencies in ms, waits for permits left out."""
+
+    total: int = 0
+    successful: int = 0
+    failed: int = 0
+    avg_latency_ms: float = 0.0
+    p95_latency_ms: float = 0.0
+    p99_latency_ms: float = 0.0
+    rate_limit_hits: int = 0
+    sub_50ms_requests: int = 0
+    latency_violations: int = 0
+    attempts: int = 0
+    retries: int = 0
+    sessions: int = 0
+    connections: int = 0
+    open_connections: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    failovers: int = 0
+    circuits_open: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer that is not a success, with all that is known of it."""
+
+    method: HTTPMethod
+    endpoint: str
+    attempt: int
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    replay: ReplayClass

@@ -1,0 +1,100 @@
+"""The words that managers and venues share: symbols, channels, kinds of message."""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Symbol(msgspec.Struct, frozen=True, order=True):
+    """A pair; `str()` gives the canonical form (``BTC/USDT``), which is what every manager works with."""
+
+    base: str
+    quote: str
+
+    def __str__(self) -> str:
+        return f"{self.base}/{self.quote}"
+
+    @classmethod
+    def parse(cls, text: str) -> Symbol:
+        """``BTC/USDT`` -> Symbol; ValueError names the text and the form wanted."""
+        base, slash, quote = text.partition("/")
+        if not (base and slash and quote):
+            raise ValueError(f"symbol {text!r} is not of the form BASE/QUOTE, like BTC/USDT")
+        return cls(base, quote)
+
+
+class PublicWebsocketChannelType(StrEnum):
+    """Public channels; the values are the words that a configuration uses for them."""
+
+    ORDERBOOK = "book"
+    EXECUTION = "trades"
+    BOOK_TICKER = "top"
+    TICKER = "ticker"
+    AGG_EXECUTION = "agg_trades"
+
+
+class SubscriptionAction(StrEnum):
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+
+
+class HTTPMethod(StrEnum):
+    GET = "GET"
+    POST = "POST"
+    PUT = "PUT"
+    DELETE = "DELETE"
+    HEAD = "HEAD"
+
+
+class MessageType(IntEnum):
+    """What a message is; negative and from 888 on: not market data, not private events."""
+
+    SUBSCRIPTION_CONFIRM = 0
+    ORDERBOOK = 1
+    TRADES = 2
+    BOOK_TICKER = 3
+    TICKER = 4
+    TRADE = 5
+    BALANCE = 6
+    ORDER = 7
+    OTHER = 888
+    HEARTBEAT = 999
+    ERROR = -1
+    UNKNOWN = -999
+
+
+# A message of one of these proves that the connection delivers; acknowledgements and heartbeats never do.
+DATA_TYPES = frozenset(
+    {
+        MessageType.ORDERBOOK,
+        MessageType.TRADES,
+        MessageType.BOOK_TICKER,
+        MessageType.TICKER,
+        MessageType.TRADE,
+        MessageType.BALANCE,
+        MessageType.ORDER,
+    }
+)
+
+
+class ParsedMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message in normalised form.
+
+    Attributes:
+        message_type: `MessageType`.
+        symbol: canonical symbol, or None when the message speaks of none.
+        channel: the venue's own channel or stream name, or None.
+        data: the typed payload (a venue schema's struct).
+        timestamp: receive time, ns of CLOCK_MONOTONIC.
+        raw_data: the bytes as they came.
+    """
+
+    message_type: MessageType
+    symbol: str | None = None
+    channel: str | None = None
+    data: Any = None
+    timestamp: int = 0
+    raw_data: bytes = b""
