@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
 
 import msgspec
@@ -76,12 +76,33 @@ class PerformanceTargets(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AuthenticationData(msgspec.Struct, frozen=True, kw_only=True):
-    """What signing adds; `params` and `data`, when given, replace what was prepared (they are what was
-    signed, so their bytes must not change any more)."""
+    """What signing adds; what it gives replaces what was prepared and leaves byte for byte as given.
+
+    Attributes:
+        headers: added to the prepared ones.
+        params: unencoded, in order; None: those prepared.
+        query: the whole query as it was signed, already encoded, without "?"; None: encode `params`.
+        data: the body as it was signed; None: the prepared one.
+    """
 
     headers: Mapping[str, str] = {}
     params: tuple[tuple[str, str], ...] | None = None
+    query: str | None = None
     data: bytes | None = None
+
+
+class ServerTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a venue tells its time, to everybody and unsigned.
+
+    Attributes:
+        endpoint: of a GET.
+        read: the answer's body -> ms since 1970; ValueError (or msgspec's) when it is none.
+        tolerance_ms: how far in the future a timestamp may lie.
+    """
+
+    endpoint: str
+    read: Callable[[bytes], int]
+    tolerance_ms: int = 1000
 
 
 class RateLimitContext(msgspec.Struct, frozen=True, kw_only=True):

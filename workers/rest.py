@@ -306,8 +306,9 @@ class RestManager:
         headers = {**self._context.default_headers, **prepared.headers}
         data = None if call.json_data is None else msgspec.json.encode(call.json_data)
         auth = self._strategies.auth_strategy
+        signed: AuthenticationData | None = None
         if auth is not None and auth.requires_auth(call.endpoint):
-            signed: AuthenticationData = auth.sign_request(
+            signed = auth.sign_request(
                 call.method, call.endpoint, params, call.json_data, int(self._wall() * 1000)
             )
             headers |= signed.headers
@@ -315,8 +316,8 @@ class RestManager:
             data = data if signed.data is None else signed.data
         if data is not None:
             headers.setdefault("Content-Type", "application/json")
-        # Encoded here, once: what was signed is what is sent.
-        query = urlencode(params, quote_via=quote)
+        # What was signed is what is sent; else encoded here, once.
+        query = urlencode(params, quote_via=quote) if signed is None or signed.query is None else signed.query
         url = self._context.base_url.rstrip("/") + prepared.path + ("?" + query if query else "")
         return URL(url, encoded=True), headers, data
 

@@ -36,6 +36,7 @@ from workers.request import (
     ReplayClass,
     RequestContext,
     RequestMetrics,
+    ServerTime,
 )
 from workers.vocabulary import (
     DATA_TYPES,
@@ -83,6 +84,7 @@ __all__ = [
     "RequestStrategy",
     "RestStrategySet",
     "RetryStrategy",
+    "ServerTime",
     "SubscriptionAction",
     "SubscriptionMessage",
     "SubscriptionStrategy",
@@ -226,8 +228,16 @@ class AuthStrategy(Protocol):
         json_data: Any,
         timestamp: int,
     ) -> AuthenticationData:
-        """`timestamp`: wall clock, ms, given by the manager."""
+        """`timestamp`: the venue's time as the manager knows it (`workers.auth.clock`), ms.
+
+        `endpoint` is the path that the venue sees. Params and `json_data` are encoded here, once:
+        `AuthenticationData.query` and `.data` are what was signed.
+        """
         ...
+
+    def server_time(self) -> ServerTime | None:
+        """Where to learn the venue's time after a `ClockSkew`; None: nowhere, the error is final."""
+        return None
 
 
 class RateLimitStrategy(Protocol):
@@ -305,6 +315,7 @@ _REQUEST = (
     "priority",
     "circuit",
 )
+_AUTH = ("requires_auth", "sign_request", "server_time")
 _RATE_LIMIT = ("acquire", "release", "observe", "context")
 _RETRY = ("should_retry", "calculate_delay", "handle_rate_limit")
 
@@ -358,7 +369,7 @@ class RestStrategySet:
             "retry_strategy": (retry_strategy, _RETRY),
         }
         if auth_strategy is not None:
-            parts["auth_strategy"] = (auth_strategy, ("requires_auth", "sign_request"))
+            parts["auth_strategy"] = (auth_strategy, _AUTH)
         if exception_handler_strategy is not None:
             parts["exception_handler_strategy"] = (exception_handler_strategy, ("to_error",))
         _require("RestStrategySet", parts)

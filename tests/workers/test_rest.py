@@ -27,6 +27,7 @@ from workers.ratelimit import ExponentialRetry, WeightLimiter
 from workers.rest import RENEW_AFTER, RestManager
 from workers.strategies import (
     AuthenticationData,
+    AuthStrategy,
     HTTPMethod,
     ReplayClass,
     RequestContext,
@@ -338,7 +339,7 @@ async def test_metrics_and_summary(bench: Bench) -> None:
     assert rest.get_metrics().total == 0
 
 
-class Auth:
+class Auth(AuthStrategy):
     def requires_auth(self, endpoint: str) -> bool:
         return endpoint == "/private"
 
