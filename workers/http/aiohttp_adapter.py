@@ -1,0 +1,208 @@
+"""aiohttp under the `HttpClient` face: the default.
+
+What aiohttp does by itself and must not do here: resend GET, PUT and DELETE when a kept connection turns out
+to be dead, follow redirects, keep cookies, decompress without a bound, add a Content-Type.
+"""
+
+from __future__ import annotations
+
+import ssl
+from contextvars import ContextVar
+from typing import Any
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from yarl import URL
+
+from workers.http import sockets
+from workers.http.base import BaseClient, timed_out, too_large
+from workers.http.client import HttpClientOptions, Timeout
+from workers.http.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimedOut,
+    HttpError,
+    InvalidRequest,
+    InvalidUrl,
+    ProtocolViolation,
+    ProxyFailed,
+    TlsFailed,
+)
+from workers.http.message import Call, Response
+from workers.tls import client_context
+
+_EXACT = 1e9  # seconds: aiohttp rounds longer timeouts up to whole ones
+_flight: ContextVar[tuple[Call, AiohttpClient]] = ContextVar("flight")
+
+
+class _Request(aiohttp.ClientRequest):
+    """Tells when the request goes on a connection: until then the server cannot have seen it."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        call, client = _flight.get()
+        if conn.protocol is not None:
+            client.connected(conn.protocol)
+        call.sent = True
+        return await super().send(conn)
+
+
+class AiohttpClient(BaseClient):
+    name = "aiohttp"
+
+    def __init__(self, options: HttpClientOptions | None = None) -> None:
+        super().__init__(options)
+        options = self.options
+        if options.http2:
+            raise ValueError("aiohttp speaks no HTTP/2; create_client('httpx') and 'curl_cffi' do")
+        if options.extras:
+            raise ValueError(f"aiohttp takes no extras; {', '.join(options.extras)} given")
+        self._proxy, self._proxy_auth = sockets.proxy_of(options.proxy)
+        self._session: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[ResponseHandler] = WeakSet()
+        self._opened = 0
+
+    async def _exchange(self, call: Call) -> Response:
+        session = self._session or self._make_session()
+        _flight.set((call, self))
+        try:
+            async with session.request(
+                call.method,
+                _exact_url(call),
+                data=call.content,
+                allow_redirects=False,
+                timeout=_client_timeout(call.timeout),
+                **self._dress(call),
+            ) as answer:
+                body = await self._read(call, answer)
+                version = answer.version
+                return Response(
+                    answer.status,
+                    answer.headers,
+                    body,
+                    call.url,
+                    "" if version is None else f"HTTP/{version.major}.{version.minor}",
+                )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._translate(call, error) from error
+
+    def _dress(self, call: Call) -> dict[str, Any]:
+        if self._proxy_auth is None:
+            return {"headers": call.headers}
+        proxy_auth = {"Proxy-Authorization": self._proxy_auth}
+        if call.origin.lower().startswith("https:"):  # said in CONNECT; the server must not see it
+            return {"headers": call.headers, "proxy_headers": proxy_auth}
+        return {"headers": call.headers | proxy_auth}
+
+    async def _read(self, call: Call, answer: aiohttp.ClientResponse) -> bytes:
+        bound = self.options.max_body
+        length = answer.content_length
+        if length is not None and length <= bound:
+            return await answer.read()
+        if length is None and answer.content.is_eof():
+            return await answer.read()
+        size = 0
+        parts: list[bytes] = []
+        if length is None:
+            async for part in answer.content.iter_any():
+                parts.append(part)
+                size += len(part)
+                if size > bound:
+                    break
+            else:
+                return b"".join(parts)
+        if call.method == "HEAD":
+            return b""  # the length is that of the body that GET would get
+        answer.close()
+        raise too_large(call, bound)
+
+    def _make_session(self) -> aiohttp.ClientSession:
+        options = self.options
+        connector = aiohttp.TCPConnector(
+            limit=0,  # `Places` limits
+            ttl_dns_cache=int(options.dns_cache),
+            use_dns_cache=options.dns_cache > 0,
+            keepalive_timeout=options.keepalive,
+            ssl=options.ssl_context or client_context(options.tls, options.cert, options.verify_ssl),
+            socket_factory=sockets.make,
+        )
+        session = aiohttp.ClientSession(
+            connector=connector,
+            request_class=_Request,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+            auto_decompress=False,
+            trust_env=False,
+            proxy=self._proxy,
+            max_line_size=65_536,
+            max_field_size=65_536,
+        )
+        # Its own resending of idempotent methods would be an attempt that nobody decided or counted. Should a
+        # later aiohttp call this something else, we must not find out from a second order.
+        if not hasattr(session, "_retry_connection"):
+            raise RuntimeError(f"aiohttp {aiohttp.__version__}: how to switch its own resending off?")
+        session._retry_connection = False
+        self._session = session
+        return session
+
+    def connected(self, protocol: ResponseHandler) -> None:
+        """A request goes on this connection."""
+        if protocol not in self._sockets:
+            self._sockets.add(protocol)
+            self._opened += 1
+
+    def _connections(self) -> tuple[int, int]:
+        return self._opened, len([protocol for protocol in self._sockets if protocol.is_connected()])
+
+    async def _shut(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _translate(self, call: Call, error: Exception) -> HttpError:
+        told = f"{call!r}: {error or type(error).__name__}"
+        kind: type[HttpError]
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                kind = ConnectTimedOut
+            case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+                kind = TlsFailed
+            case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
+                kind = ProxyFailed
+            case aiohttp.ClientConnectorError():
+                kind = TlsFailed if isinstance(error.os_error, ssl.SSLError) else ConnectFailed
+            case TimeoutError():
+                return timed_out(call)
+            case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+                kind = InvalidUrl
+            case _ if not call.sent:
+                if isinstance(error, ValueError):
+                    kind = InvalidRequest
+                else:
+                    kind = ProxyFailed if self._proxy else ConnectFailed
+            case aiohttp.ClientResponseError():
+                kind = ProtocolViolation
+            case aiohttp.ClientPayloadError() if _garbled(error):
+                kind = ProtocolViolation
+            case _:
+                kind = ConnectionLost
+        return kind(told, sent=call.sent)
+
+
+def _exact_url(call: Call) -> URL:
+    url = URL(call.url, encoded=True)
+    if url.raw_path_qs != call.target and call.target[:1] == "/":
+        raise InvalidUrl(f"{call!r}: aiohttp would send {url.raw_path_qs!r} instead of what was given")
+    return url
+
+
+def _client_timeout(limits: Timeout) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(
+        total=limits.total, connect=limits.connect, sock_read=limits.read, ceil_threshold=_EXACT
+    )
+
+
+def _garbled(error: BaseException) -> bool:
+    """Whether the body broke HTTP's framing, rather than ended early."""
+    cause = error.__cause__
+    return isinstance(cause, aiohttp.http_exceptions.TransferEncodingError) and "Not enough" not in str(cause)

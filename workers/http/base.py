@@ -1,0 +1,288 @@
+"""What all adapters have in common: checks, places, redirects, decompression, closing.
+
+An adapter is a `BaseClient` that knows how to exchange one request for one answer with its library
+(`_exchange`), how many connections it has (`_connections`) and how to end (`_shut`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urljoin
+
+import msgspec
+
+from workers.http import encoding
+from workers.http.client import ClientStats, HttpClientOptions, Timeout
+from workers.http.errors import (
+    BodyUnreadable,
+    ClientClosed,
+    ConnectTimedOut,
+    InvalidUrl,
+    PoolTimedOut,
+    ReadTimedOut,
+    RedirectRefused,
+    TooManyRedirects,
+)
+from workers.http.message import (
+    Call,
+    Response,
+    basic,
+    checked_headers,
+    checked_method,
+    split,
+    with_params,
+)
+from workers.http.places import Places
+
+REDIRECTS = frozenset((301, 302, 303, 307, 308))
+WITHOUT_BODY = frozenset((204, 304))
+# What another origin may be told; whatever else the caller gave may be a credential.
+HARMLESS = frozenset(("accept", "accept-encoding", "accept-language", "user-agent"))
+OF_THE_BODY = frozenset(("content-type", "content-length", "content-encoding", "transfer-encoding"))
+INLINE = 262_144  # bytes of a compressed body that are decompressed in the loop; more is a thread's work
+SHUT_WITHIN = 1.0  # seconds for the library to close its connections
+
+
+class BaseClient(ABC):
+    """An `HttpClient` but for its library. Made anywhere, bound to the event loop of its first request."""
+
+    name = ""
+
+    def __init__(self, options: HttpClientOptions | None = None) -> None:
+        self.options = options = HttpClientOptions() if options is None else options
+        self._timeout = _limits(options.timeout)
+        self._places = Places(options.pool, options.pool_per_host)
+        self._defaults = {"Accept": "*/*", "Accept-Encoding": encoding.accepted(), "User-Agent": "tickring"}
+        self._flights: dict[asyncio.Task[Any], Call] = {}
+        self._idle: asyncio.Event | None = None
+        self._closing = False
+        self._shut_down = False
+        self._requests = 0
+
+    # -- for adapters -----------------------------------------------------------------------------------
+    @abstractmethod
+    async def _exchange(self, call: Call) -> Response:
+        """Send `call` once and read the answer, its body as it came and no larger than `max_body`.
+
+        Sets `call.sent` before the first byte can leave. Whatever fails is raised as `HttpError`. Cancelled,
+        it leaves no connection behind that could not be used again.
+        """
+
+    @abstractmethod
+    async def _shut(self) -> None:
+        """Close all connections."""
+
+    @abstractmethod
+    def _connections(self) -> tuple[int, int]:
+        """Connections (opened so far, open now)."""
+
+    # -- the face ---------------------------------------------------------------------------------------
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def get(self, url: str, **options: Any) -> Response:
+        return await self.request("GET", url, **options)
+
+    async def post(self, url: str, **options: Any) -> Response:
+        return await self.request("POST", url, **options)
+
+    async def put(self, url: str, **options: Any) -> Response:
+        return await self.request("PUT", url, **options)
+
+    async def delete(self, url: str, **options: Any) -> Response:
+        return await self.request("DELETE", url, **options)
+
+    async def head(self, url: str, **options: Any) -> Response:
+        return await self.request("HEAD", url, **options)
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        content: bytes | None = None,
+        json: Any = None,
+        timeout: Timeout | float | None = None,  # noqa: ASYNC109  bounds by phase, not one deadline
+        follow_redirects: bool | None = None,
+    ) -> Response:
+        """The answer, whatever its status. Raises an `HttpError`."""
+        if self._closing:
+            raise ClientClosed(f"the {self.name} client is closed; nothing was sent", sent=False)
+        merged = self._headers(headers)
+        if json is not None:
+            content = msgspec.json.encode(json)
+            if not any(name.lower() == "content-type" for name in merged):
+                merged["Content-Type"] = "application/json"
+        if params:
+            url = with_params(url, params)
+        limits = self._timeout if timeout is None else _limits(timeout)
+        call = Call(checked_method(method), url, merged, content, limits)
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled = task.cancelling()
+        self._flights[task] = call
+        self._requests += 1
+        try:
+            if follow_redirects is False or self.options.max_redirects <= 0:
+                return await self._hop(call)
+            return await self._follow(call)
+        except asyncio.CancelledError as error:
+            if call.aborted and task.uncancel() <= cancelled:
+                raise ClientClosed(f"{call!r}: the client was closed", sent=call.sent) from error
+            raise
+        finally:
+            del self._flights[task]
+            if self._idle is not None and not self._flights:
+                self._idle.set()
+
+    async def close(self, grace: float = 1.0) -> None:
+        """Refuse new requests, let those in flight finish for `grace` seconds, then fail them."""
+        self._closing = True
+        if self._flights:
+            self._idle = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(grace):
+                    await self._idle.wait()
+            for task, call in self._flights.items():
+                call.aborted = True
+                task.cancel()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHUT_WITHIN):
+                    await self._idle.wait()
+        if not self._shut_down:
+            self._shut_down = True
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SHUT_WITHIN):
+                    await self._shut()
+
+    @property
+    def closed(self) -> bool:
+        return self._closing
+
+    def stats(self) -> ClientStats:
+        opened, now = self._connections()
+        return ClientStats(opened=opened, open=now, in_use=self._places.in_use, requests=self._requests)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closing else "open"
+        return f"{type(self).__name__}({state}, requests={self._requests}, {self._places!r})"
+
+    # -- one request ------------------------------------------------------------------------------------
+    def _headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
+        """The caller's over ours."""
+        if not headers:
+            merged = dict(self._defaults)
+        else:
+            given = {name.lower() for name in checked_headers(headers)}
+            merged = {name: value for name, value in self._defaults.items() if name.lower() not in given}
+            merged.update(headers)
+        if self.options.auth is not None and "Authorization" not in merged:
+            merged["Authorization"] = basic(self.options.auth)
+        return merged
+
+    async def _hop(self, call: Call) -> Response:
+        """One request on the wire, at its place in the pool."""
+        origin = call.origin
+        if not self._places.take(origin):
+            await self._place(call)
+        try:
+            answer = await self._exchange(call)
+        finally:
+            self._places.give(origin)
+        encodings = answer.headers.get("content-encoding")
+        if encodings is not None and answer.content:
+            answer.content = await self._decoded(call, answer.content, encodings)
+        return answer
+
+    async def _place(self, call: Call) -> None:
+        limits = call.timeout
+        patience = _least(limits.pool, limits.total)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(patience):
+                await self._places.wait(call.origin)
+        except TimeoutError as error:
+            raise PoolTimedOut(
+                f"{call.origin}: no place in the pool within {patience:g} s ({self._places!r}); "
+                "nothing was sent",
+                sent=call.sent,
+            ) from error
+        call.timeout = _less(limits, time.monotonic() - started)
+
+    async def _decoded(self, call: Call, body: bytes, encodings: str) -> bytes:
+        try:
+            if len(body) <= INLINE:
+                return encoding.decode(body, encodings, self.options.max_body)
+            return await asyncio.to_thread(encoding.decode, body, encodings, self.options.max_body)
+        except BodyUnreadable as error:
+            raise BodyUnreadable(f"{call!r}: {error}") from error
+
+    async def _follow(self, call: Call) -> Response:
+        limits = call.timeout
+        started = time.monotonic()
+        for _ in range(self.options.max_redirects + 1):
+            answer = await self._hop(call)
+            if answer.status_code not in REDIRECTS or (location := answer.headers.get("location")) is None:
+                return answer
+            _redirect(call, answer.status_code, location)
+            call.timeout = _less(limits, time.monotonic() - started)
+        raise TooManyRedirects(f"{call!r}: more than {self.options.max_redirects} redirects")
+
+
+def _redirect(call: Call, status: int, location: str) -> None:
+    """Point `call` to where it is sent on (RFC 9110 15.4). It stays `sent`: a first server has seen it."""
+    try:
+        url = urljoin(call.url, location).partition("#")[0]
+        origin, target = split(url)
+    except (InvalidUrl, ValueError) as error:
+        raise RedirectRefused(f"{call!r}: HTTP {status} to a place that is no URL for us") from error
+    if (status == 303 and call.method != "HEAD") or (status in (301, 302) and call.method == "POST"):
+        call.method = "GET"
+        call.content = None
+        call.headers = {n: value for n, value in call.headers.items() if n.lower() not in OF_THE_BODY}
+    if origin.lower() != call.origin.lower():
+        if call.origin.lower().startswith("https:") and not origin.lower().startswith("https:"):
+            raise RedirectRefused(f"{call!r}: HTTP {status} from TLS to {origin}")
+        if call.content is not None:
+            raise RedirectRefused(f"{call!r}: HTTP {status} would carry the body to {origin}")
+        call.headers = {n: value for n, value in call.headers.items() if n.lower() in HARMLESS}
+    call.url, call.origin, call.target = url, origin, target
+
+
+def timed_out(call: Call, error: BaseException | None = None) -> ConnectTimedOut | ReadTimedOut:
+    """For adapters: the error of a deadline that came, by how far `call` had got."""
+    if call.sent:
+        return ReadTimedOut(f"{call!r}: no complete answer in time")
+    return ConnectTimedOut(f"{call!r}: not connected in time")
+
+
+def too_large(call: Call, bound: int) -> BodyUnreadable:
+    """For adapters: the body is larger than is read."""
+    return BodyUnreadable(f"{call!r}: the body is larger than max_body = {bound} bytes")
+
+
+def _limits(timeout: Timeout | float) -> Timeout:
+    return timeout if isinstance(timeout, Timeout) else Timeout(total=timeout)
+
+
+def _least(*bounds: float | None) -> float | None:
+    return min((bound for bound in bounds if bound is not None), default=None)
+
+
+def _less(limits: Timeout, spent: float) -> Timeout:
+    if limits.total is None:
+        return limits
+    return msgspec.structs.replace(limits, total=max(0.001, limits.total - spent))

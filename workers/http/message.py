@@ -1,0 +1,119 @@
+"""Requests and answers as values: what is checked before sending, what is decoded after reading."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from workers.http.client import Timeout
+from workers.http.errors import InvalidRequest, InvalidUrl
+
+_URL = re.compile(
+    r"(?P<origin>(?P<scheme>https?)://(?P<authority>[^/?#\x00-\x20\x7f-\U0010ffff]+))"
+    r"(?P<target>[^#\x00-\x20\x7f-\U0010ffff]*)",
+    re.IGNORECASE,
+)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNFIT = re.compile(r"[\x00\r\n]")
+
+
+class Call:
+    """One request on its way: what is sent, how long it may take, how far it got.
+
+    Attributes:
+        origin: scheme, host and port as in the URL. target: the rest of it, as it goes on the wire.
+        sent: set by the adapter just before it hands over the first byte to a connected socket.
+    """
+
+    __slots__ = ("aborted", "content", "headers", "method", "origin", "sent", "target", "timeout", "url")
+
+    def __init__(
+        self, method: str, url: str, headers: dict[str, str], content: bytes | None, timeout: Timeout
+    ) -> None:
+        self.method = method
+        self.url = url
+        self.origin, self.target = split(url)
+        self.headers = headers
+        self.content = content
+        self.timeout = timeout
+        self.sent = False
+        self.aborted = False
+
+    def __repr__(self) -> str:  # the query may hold a signature
+        return f"Call({self.method} {self.origin}{self.target.partition('?')[0]}, sent={self.sent})"
+
+
+class Response:
+    """An answer, complete; an `HttpResponse`. `url` is where it came from, after redirects."""
+
+    __slots__ = ("content", "headers", "http_version", "status_code", "url")
+
+    def __init__(
+        self, status_code: int, headers: Mapping[str, str], content: bytes, url: str, http_version: str
+    ) -> None:
+        self.status_code = status_code
+        self.headers = headers
+        self.content = content
+        self.url = url
+        self.http_version = http_version
+
+    def text(self) -> str:
+        """In the charset that the server names, UTF-8 otherwise; what does not fit becomes U+FFFD."""
+        _, _, charset = self.headers.get("content-type", "").lower().partition("charset=")
+        charset = charset.partition(";")[0].strip(" \"'") or "utf-8"
+        try:
+            return self.content.decode(charset, "replace")
+        except LookupError:
+            return self.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Raises `msgspec.DecodeError`."""
+        return msgspec.json.decode(self.content)
+
+    def __repr__(self) -> str:
+        return f"Response({self.status_code}, {len(self.content)} bytes)"
+
+
+def split(url: str) -> tuple[str, str]:
+    """(origin, target). Raises `InvalidUrl` for what cannot go on the wire as it is."""
+    match = _URL.fullmatch(url)
+    if match is None:
+        shown = url.partition("?")[0]
+        raise InvalidUrl(
+            f"{shown!r}: not an absolute http(s) URL in printable ASCII without spaces or a fragment; "
+            "percent-encode it before it is signed"
+        )
+    if "@" in match["authority"]:
+        raise InvalidUrl("credentials do not belong into a URL; use HttpClientOptions.auth")
+    return match["origin"], match["target"]
+
+
+def with_params(url: str, params: Mapping[str, Any]) -> str:
+    """`url` with `params` appended, percent-encoded (a space is %20), in their order."""
+    if not params:
+        return url
+    return url + ("&" if "?" in url else "?") + urlencode(params, doseq=True, quote_via=quote)
+
+
+def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """Raises `InvalidRequest` for a header that would end a line too early: a smuggled request."""
+    for name, value in headers.items():
+        if _UNFIT.search(value) or not _TOKEN.fullmatch(name):
+            raise InvalidRequest(f"header {name!r}: a name is a token, a value has no line end in it")
+    return headers
+
+
+def checked_method(method: str) -> str:
+    if not _TOKEN.fullmatch(method):
+        raise InvalidRequest(f"{method!r} is not an HTTP method")
+    return method
+
+
+def basic(auth: tuple[str, str]) -> str:
+    """RFC 7617, in UTF-8."""
+    return "Basic " + b64encode(":".join(auth).encode()).decode()
