@@ -135,11 +135,12 @@ class RestError(WorkerError):
     """A request failed.
 
     Attributes:
-        endpoint, method: the request.
+        endpoint, method: the request; base_url: where its last attempt went, or would have gone.
         status: HTTP status, 0 when there was no answer.
         code: the venue's own code, or None.
-        attempt: which attempt failed, from 1.
-        retry_after: seconds that the venue asks to wait, 0.0 when it does not say.
+        attempt: which attempt failed, from 1; 0: there was none.
+        retry_after: seconds to wait, as the venue or our own limits say; 0.0 when they do not.
+        sent: False: the venue has certainly not seen this attempt.
         action: what to do next.
     """
 
@@ -151,24 +152,30 @@ class RestError(WorkerError):
         *,
         method: str = "",
         endpoint: str = "",
+        base_url: str = "",
         status: int = 0,
         code: int | None = None,
         attempt: int = 0,
         retry_after: float = 0.0,
+        sent: bool = True,
         action: Action | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.method = method
         self.endpoint = endpoint
+        self.base_url = base_url
         self.status = status
         self.code = code
         self.attempt = attempt
         self.retry_after = retry_after
+        self.sent = sent
         self.action = self.default_action if action is None else action
 
     def __str__(self) -> str:
         facts = [f"{self.method} {self.endpoint}".strip()]
+        if self.base_url:
+            facts.append(f"at {self.base_url}")
         if self.status:
             facts.append(f"HTTP {self.status}")
         if self.code is not None:
@@ -197,7 +204,10 @@ class ServerError(RestError):
 
 
 class RateLimited(RestError):
-    """HTTP 429, 418 or the venue's word for it; `banned` when the venue has shut us out (418)."""
+    """HTTP 429, 418 or the venue's word for it; `banned` when the venue has shut us out (418).
+
+    Without a status the venue was not asked: our own limits had no permit for this in time.
+    """
 
     default_action = Action.BACKOFF
 
@@ -237,4 +247,5 @@ class ParseError(RestError):
 
 
 class RequestCancelled(RestError):
-    """The manager was closed under the request, or had no time left to send it; it was not sent."""
+    """The manager was closed under the request, or had no time or place left to send it; `sent` says which
+    side of the wire it was on."""

@@ -137,7 +137,7 @@ class RequestMetrics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """An answer that is not a success, with all that is known of it."""
+    """An answer that is not a success, with all that is known of it; `base_url`: who gave it."""
 
     method: HTTPMethod
     endpoint: str
@@ -146,3 +146,4 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     body: bytes
     replay: ReplayClass
+    base_url: str = ""

@@ -213,8 +213,14 @@ class RequestStrategy(Protocol):
         return Priority.QUERY if method in (HTTPMethod.GET, HTTPMethod.HEAD) else Priority.NEW
 
     def circuit(self, method: HTTPMethod, endpoint: str) -> str:
-        """The name of the circuit that a request belongs to; the default: one an endpoint."""
-        return endpoint
+        """The name of the circuit that a request belongs to; the default: one an endpoint and method, so that
+        orders that fail do not shut out cancels."""
+        return f"{method} {endpoint}"
+
+    def refuses_repeats(self, method: HTTPMethod, endpoint: str) -> bool:
+        """Of BY_CLIENT_ID: whether the venue refuses a client id that it has seen, open or done, for ever;
+        then a request whose outcome is not known may be repeated. A venue that forgets done orders does not."""
+        return False
 
 
 class AuthStrategy(Protocol):
@@ -257,8 +263,13 @@ class RateLimitStrategy(Protocol):
     def release(self, method: HTTPMethod, endpoint: str, now: float) -> None:
         """The request is over; only concurrency is given back, never weight."""
 
-    def observe(self, status: int, headers: Mapping[str, str], now: float) -> None:
-        """Learn from an answer: the venue's used-weight headers, and cooldown after 429/418."""
+    def observe(
+        self, status: int, headers: Mapping[str, str], now: float, sent: float | None = None
+    ) -> None:
+        """Learn from an answer: the venue's used-weight headers, and cooldown after 429/418.
+
+        `sent`: when its request was sent, on the same clock; None when that is not known.
+        """
 
     def context(self, endpoint: str) -> RateLimitContext: ...
 
@@ -314,6 +325,7 @@ _REQUEST = (
     "replay_class",
     "priority",
     "circuit",
+    "refuses_repeats",
 )
 _AUTH = ("requires_auth", "sign_request", "server_time")
 _RATE_LIMIT = ("acquire", "release", "observe", "context")
