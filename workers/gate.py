@@ -144,7 +144,9 @@ class Gate:
         self._clear()
 
     def __repr__(self) -> str:
-        return f"Gate({self.taken}/{self.slots} slots, waiting={self.waiting}{', shut' if self._shut else ''})"
+        return (
+            f"Gate({self.taken}/{self.slots} slots, waiting={self.waiting}{', shut' if self._shut else ''})"
+        )
 
     # -- the queue ----------------------------------------------------------------------------------------
     def _leave(self) -> None:

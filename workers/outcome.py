@@ -73,7 +73,9 @@ def default_error(failure: Failure) -> RestError:
     if status in (401, 403):
         return AuthenticationError(f"credentials refused: {said}", **facts)
     if 300 <= status < 400:
-        return BadRequest(f"redirected, and redirects are not followed: correct the endpoint ({said})", **facts)
+        return BadRequest(
+            f"redirected, and redirects are not followed: correct the endpoint ({said})", **facts
+        )
     return BadRequest(f"refused: {said}", **facts)
 
 

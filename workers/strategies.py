@@ -218,8 +218,8 @@ class RequestStrategy(Protocol):
         return f"{method} {endpoint}"
 
     def refuses_repeats(self, method: HTTPMethod, endpoint: str) -> bool:
-        """Of BY_CLIENT_ID: whether the venue refuses a client id that it has seen, open or done, for ever;
-        then a request whose outcome is not known may be repeated. A venue that forgets done orders does not."""
+        """Of BY_CLIENT_ID: whether the venue refuses a client id that it has ever seen, open or done; then a
+        request whose outcome is not known may be repeated. A venue that forgets done orders does not."""
         return False
 
 
@@ -263,9 +263,7 @@ class RateLimitStrategy(Protocol):
     def release(self, method: HTTPMethod, endpoint: str, now: float) -> None:
         """The request is over; only concurrency is given back, never weight."""
 
-    def observe(
-        self, status: int, headers: Mapping[str, str], now: float, sent: float | None = None
-    ) -> None:
+    def observe(self, status: int, headers: Mapping[str, str], now: float, sent: float | None = None) -> None:
         """Learn from an answer: the venue's used-weight headers, and cooldown after 429/418.
 
         `sent`: when its request was sent, on the same clock; None when that is not known.
