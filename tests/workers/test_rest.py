@@ -23,8 +23,9 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
-from workers.ratelimit import ExponentialRetry, WeightLimiter
+from workers.ratelimit import Window, WindowLimiter
 from workers.rest import RENEW_AFTER, RestManager
+from workers.retry import ExponentialRetry
 from workers.strategies import (
     AuthenticationData,
     AuthStrategy,
@@ -110,8 +111,9 @@ class Bench:
         self.clock = Clock()
         self.observed: list[tuple[HTTPMethod, str, int, int]] = []
         self.requests = Requests(venue.url, read_timeout=0.2, timeout=100.0)
-        self.limiter = WeightLimiter(
-            1000, lambda method, endpoint, params: 10, used_header="X-USED", cooldown=5.0
+        self.limiter = WindowLimiter(
+            [Window(name="weight", per=60.0, limit=1000, weigh=lambda *_: 10, used_header="X-USED")],
+            cooldown=5.0,
         )
         self.retry = ExponentialRetry(3, base=1.0, chance=lambda: 0.5)
         self.auth: Any = None
@@ -433,7 +435,11 @@ def test_a_timeout_before_the_connection_stands_is_no_unknown_outcome() -> None:
     import aiohttp
 
     rest = RestManager(
-        RestStrategySet(Requests("http://x"), WeightLimiter(1, lambda *_: 1), ExponentialRetry())
+        RestStrategySet(
+            Requests("http://x"),
+            WindowLimiter([Window(name="requests", per=60.0, limit=1)]),
+            ExponentialRetry(),
+        )
     )
     call: Any = type("Call", (), {"method": HTTPMethod.POST, "endpoint": "/o", "attempt": 1})()
     error = rest._no_answer(call, ReplayClass.NEVER, aiohttp.ConnectionTimeoutError("x"))

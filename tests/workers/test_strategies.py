@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.ratelimit import ExponentialRetry, WeightLimiter
+from workers.ratelimit import Window, WindowLimiter
+from workers.retry import ExponentialRetry
 from workers.strategies import (
     ConnectionContext,
     ConnectionState,
@@ -102,7 +103,7 @@ def test_websocket_set_takes_structural_strategies() -> None:
 
 def test_rest_set_requires_three_and_checks_the_optional_ones_too() -> None:
     requests = BinanceSpotRequests("http://x")
-    limiter = WeightLimiter(10, lambda *_: 1)
+    limiter = WindowLimiter([Window(name="requests", per=60.0, limit=10)])
     RestStrategySet(requests, limiter, ExponentialRetry())
     with pytest.raises(ValueError, match="retry_strategy is missing"):
         RestStrategySet(requests, limiter, None)  # type: ignore[arg-type]

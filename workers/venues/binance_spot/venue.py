@@ -9,7 +9,7 @@ import msgspec
 
 from shm.instruments import Instrument
 from workers.config import VenueConfig
-from workers.ratelimit import ExponentialRetry
+from workers.retry import ExponentialRetry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
 from workers.sync import Snapshot
 from workers.venue import Venue

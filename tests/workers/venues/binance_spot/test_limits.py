@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.strategies import HTTPMethod
+from workers.strategies import HTTPMethod, Priority
 from workers.venues.binance_spot.limits import depth_weight, limits
 
 GET = HTTPMethod.GET
@@ -21,7 +21,7 @@ def test_depth_weights(limit: int, weight: int) -> None:
 def test_a_worker_keeps_to_its_share() -> None:
     limiter = limits(3000)
     granted = 0
-    while not limiter.acquire(GET, "/api/v3/depth", {"limit": 1000}, 0.0):
+    while not limiter.acquire(GET, "/api/v3/depth", {"limit": 1000}, 0.0, Priority.CANCEL):
         granted += 1
     assert granted == 60
 
@@ -36,7 +36,8 @@ def test_the_used_weight_header_of_the_venue_is_read() -> None:
     limiter = limits(3000)
     limiter.observe(200, {"x-mbx-used-weight-1m": "5990"}, 0.0)
     assert limiter.acquire(GET, "/api/v3/depth", {"limit": 1000}, 0.0) == 60.0
-    assert limiter.acquire(GET, "/api/v3/time", None, 0.0) == 0.0
+    assert limiter.acquire(GET, "/api/v3/time", None, 0.0) == 60.0  # a query leaves the rest to orders
+    assert limiter.acquire(GET, "/api/v3/time", None, 0.0, Priority.CANCEL) == 0.0
 
 
 def test_a_ban_without_a_word_lasts_two_minutes() -> None:
