@@ -58,13 +58,13 @@ def fresh_mask() -> bytes:
     return os.urandom(4)
 
 
-def _header_size(head: bytes) -> int:
+def _header_size(head: bytes | bytearray) -> int:
     """Bytes of the header that these (two or more) begin."""
     size = head[1] & 0x7F
     return 2 + {126: 2, 127: 8}.get(size, 0) + (4 if head[1] & 0x80 else 0)
 
 
-def _payload_size(head: bytes) -> int:
+def _payload_size(head: bytes | bytearray) -> int:
     size = head[1] & 0x7F
     if size < 126:
         return size

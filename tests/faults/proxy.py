@@ -12,11 +12,8 @@ Orders end by themselves, bytes held back are bounded (the sender feels it), so 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import socket
 import struct
-import sys
-import termios
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -30,9 +27,6 @@ HELD = 262_144
 """Bytes of one direction that wait for their time; beyond it nothing more is read."""
 ORPHAN = 2.0
 """Seconds that one end of a dead connection outlives the other."""
-SETTLE = 0.05
-"""Seconds that bytes before a reset may take to be received; a reset would drop them otherwise."""
-SETTLE_LOOKS = 50
 
 
 def reset(sock: socket.socket) -> None:
@@ -40,14 +34,6 @@ def reset(sock: socket.socket) -> None:
     with suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-
-
-def _unsent(sock: socket.socket) -> int:
-    """Bytes written and not acknowledged by the peer's kernel."""
-    try:
-        return int.from_bytes(fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4)), sys.byteorder)
-    except OSError:
-        return 0
 
 
 class FaultProxy:
@@ -339,8 +325,4 @@ class Flow:
             with suppress(OSError):
                 self._sink.shutdown(socket.SHUT_WR)
         elif how is How.RST:
-            for _ in range(SETTLE_LOOKS):
-                if not _unsent(self._sink):
-                    break
-                await asyncio.sleep(SETTLE / SETTLE_LOOKS)
             link.end()
