@@ -34,6 +34,7 @@ def client_context(
     options: TlsOptions = TlsOptions(),  # noqa: B008  frozen
     cert: tuple[str, str] | None = None,
     verify: bool = True,
+    alpn: tuple[str, ...] = (),
 ) -> ssl.SSLContext:
     """A context for outgoing connections; the same object for the same arguments, so that connections and
     sessions can be shared.
@@ -41,6 +42,8 @@ def client_context(
     Args:
         cert: (certificate file, key file), PEM, to show to the server.
         verify: False switches verification off, pins excepted.
+        alpn: protocols to offer. Some libraries set their own on the context that they are given: such a one
+            needs a context that nobody else has.
 
     Raises `ValueError` naming the file or pin that is of no use.
     """
@@ -48,6 +51,8 @@ def client_context(
         _check_pin(pin)
     context = _pinned(options.pins) if options.pins else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if alpn:
+        context.set_alpn_protocols(alpn)
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

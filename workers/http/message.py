@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
@@ -43,6 +44,11 @@ class Call:
         self.timeout = timeout
         self.sent = False
         self.aborted = False
+
+    @property
+    def wire_target(self) -> str:
+        """The origin form (RFC 9112 3.2.1): never without the slash."""
+        return self.target if self.target.startswith("/") else "/" + self.target
 
     def __repr__(self) -> str:  # the query may hold a signature
         return f"Call({self.method} {self.origin}{self.target.partition('?')[0]}, sent={self.sent})"
@@ -91,6 +97,21 @@ def split(url: str) -> tuple[str, str]:
     if "@" in match["authority"]:
         raise InvalidUrl("credentials do not belong into a URL; use HttpClientOptions.auth")
     return match["origin"], match["target"]
+
+
+@lru_cache(maxsize=256)
+def authority(origin: str) -> tuple[str, str, int]:
+    """(scheme, host, port) of an origin; an IPv6 address without its brackets. Raises `InvalidUrl`."""
+    scheme, _, rest = origin.partition("://")
+    scheme = scheme.lower()
+    try:
+        parts = urlsplit(f"//{rest}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise InvalidUrl(f"{origin!r}: {error}") from error
+    if not host:
+        raise InvalidUrl(f"{origin!r}: no host")
+    return scheme, host, port or (443 if scheme == "https" else 80)
 
 
 def with_params(url: str, params: Mapping[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -43,3 +45,27 @@ def proxy_of(url: str | None) -> tuple[str | None, str | None]:
     if parts.username is None:
         return plain, None
     return plain, basic((unquote(parts.username), unquote(parts.password or "")))
+
+
+class Names:
+    """Addresses of hosts, remembered for `keep` seconds; for libraries that remember none."""
+
+    def __init__(self, keep: float) -> None:
+        self._keep = keep
+        self._known: dict[tuple[str, int], tuple[float, tuple[str, ...]]] = {}
+
+    async def resolve(self, host: str, port: int) -> tuple[str, ...]:
+        """Raises `OSError`."""
+        now = time.monotonic()
+        until, addresses = self._known.get((host, port), (0.0, ()))
+        if now < until:
+            return addresses
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+        if self._keep > 0 and len(self._known) < 1000:
+            self._known[host, port] = now + self._keep, addresses
+        return addresses
+
+    def forget(self, host: str, port: int) -> None:
+        """None of its addresses works: ask again next time."""
+        self._known.pop((host, port), None)

@@ -1,0 +1,247 @@
+"""httpx under the `HttpClient` face: HTTP/2 as well, in pure Python.
+
+What is driven here is httpx's engine, httpcore. `httpx.AsyncClient` above it re-encodes URLs, reads proxies
+and netrc from the environment, keeps cookies and follows redirects by its own rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterable, Iterable
+from typing import Any, cast
+
+import httpcore
+from multidict import CIMultiDict, CIMultiDictProxy
+
+from workers.http import sockets
+from workers.http.base import BaseClient, timed_out, too_large
+from workers.http.client import HttpClientOptions, Timeout
+from workers.http.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    ConnectTimedOut,
+    HttpError,
+    InvalidRequest,
+    ProtocolViolation,
+    ProxyFailed,
+    ReadTimedOut,
+    TlsFailed,
+)
+from workers.http.message import Call, Response, authority
+from workers.tls import client_context
+
+_SENDING = frozenset(("http11.send_request_headers.started", "http2.send_request_headers.started"))
+_WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
+
+
+class HttpxClient(BaseClient):
+    name = "httpx"
+
+    def __init__(self, options: HttpClientOptions | None = None) -> None:
+        super().__init__(options)
+        if self.options.extras:
+            raise ValueError(f"httpx takes no extras; {', '.join(self.options.extras)} given")
+        self._proxy, self._proxy_auth = sockets.proxy_of(self.options.proxy)
+        self._backend = _Backend(self.options.dns_cache)
+        self._pool: httpcore.AsyncConnectionPool | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closers: set[asyncio.Task[None]] = set()
+
+    async def _exchange(self, call: Call) -> Response:
+        pool = self._pool or self._make_pool()
+        try:
+            async with asyncio.timeout(call.timeout.total):
+                answer = await pool.handle_async_request(self._request(call))
+                try:
+                    body = await self._read(call, answer)
+                finally:
+                    await answer.aclose()
+        except TimeoutError as error:
+            raise timed_out(call) from error
+        except (*_FAULTS, OSError, ValueError) as error:
+            raise self._translate(call, error) from error
+        if self._sweeper is None:
+            self._sweep_later()
+        return Response(
+            answer.status,
+            _headers(answer.headers),
+            body,
+            call.url,
+            answer.extensions.get("http_version", b"").decode(),
+        )
+
+    def _request(self, call: Call) -> httpcore.Request:
+        scheme, host, port = authority(call.origin)
+        headers = [("Host", call.origin.partition("//")[2]), *call.headers.items()]
+        if call.content is not None or call.method in _WITH_BODY:
+            headers.append(("Content-Length", str(len(call.content or b""))))
+        tunnelled = self._proxy is not None and scheme == "https"
+        proxied = self._proxy is not None and not tunnelled
+        if proxied and self._proxy_auth is not None:
+            headers.append(("Proxy-Authorization", self._proxy_auth))
+
+        async def trace(event: str, info: dict[str, Any]) -> None:
+            if event in _SENDING and info["request"].method != b"CONNECT":
+                call.sent = True
+
+        return httpcore.Request(
+            call.method,
+            httpcore.URL(scheme=scheme, host=host, port=port, target=call.wire_target),
+            headers=[(name.encode("ascii"), value.encode()) for name, value in headers],
+            content=call.content,
+            extensions={"timeout": _timeouts(call.timeout), "trace": trace},
+        )
+
+    async def _read(self, call: Call, answer: httpcore.Response) -> bytes:
+        bound = self.options.max_body
+        size = 0
+        parts: list[bytes] = []
+        async for part in cast(AsyncIterable[bytes], answer.stream):
+            parts.append(part)
+            size += len(part)
+            if size > bound:
+                raise too_large(call, bound)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _make_pool(self) -> httpcore.AsyncConnectionPool:
+        options = self.options
+        # httpcore sets ALPN on the context that it is given: this one is nobody else's.
+        alpn = ("http/1.1", "h2") if options.http2 else ("http/1.1",)
+        context = options.ssl_context or client_context(options.tls, options.cert, options.verify_ssl, alpn)
+        shared: dict[str, Any] = {
+            "ssl_context": context,
+            "max_connections": None,  # `Places` limits
+            "keepalive_expiry": options.keepalive,
+            "http2": options.http2,
+            "retries": 0,
+            "network_backend": self._backend,
+            "socket_options": sockets.OPTIONS,
+        }
+        if self._proxy is None:
+            self._pool = httpcore.AsyncConnectionPool(**shared)
+        else:
+            headers = [] if self._proxy_auth is None else [("Proxy-Authorization", self._proxy_auth)]
+            self._pool = httpcore.AsyncHTTPProxy(self._proxy, proxy_headers=headers, **shared)
+        return self._pool
+
+    def _connections(self) -> tuple[int, int]:
+        pool = self._pool
+        now = 0 if pool is None else sum(not connection.is_closed() for connection in pool.connections)
+        return self._backend.opened, now
+
+    async def _shut(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._pool is not None:
+            await self._pool.aclose()
+
+    # httpcore closes an expired connection only when the next request comes.
+    def _sweep_later(self) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(self.options.keepalive, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        assert self._pool is not None
+        for connection in self._pool.connections:
+            if connection.is_idle() and connection.has_expired():
+                task = asyncio.ensure_future(connection.aclose())
+                self._closers.add(task)
+                task.add_done_callback(self._closers.discard)
+        if self._pool.connections and not self._closing:
+            self._sweep_later()
+
+    def _translate(self, call: Call, error: BaseException) -> HttpError:
+        told = f"{call!r}: {error or type(error).__name__}"
+        kind: type[HttpError]
+        match error:
+            case httpcore.ConnectTimeout():
+                kind = ConnectTimedOut
+            case httpcore.ReadTimeout() | httpcore.WriteTimeout() if call.sent:
+                kind = ReadTimedOut
+            case httpcore.ReadTimeout() | httpcore.WriteTimeout():
+                kind = ConnectTimedOut  # while the proxy was asked
+            case httpcore.ProxyError():
+                kind = ProxyFailed
+            case httpcore.ConnectError() if isinstance(error.__cause__, ssl.SSLError):
+                kind = TlsFailed
+            case httpcore.LocalProtocolError() | ValueError():
+                kind = ConnectionLost if call.sent else InvalidRequest
+            case _ if not call.sent:
+                kind = ConnectFailed if self._proxy is None else ProxyFailed
+            case httpcore.RemoteProtocolError() if not _ended(error):
+                kind = ProtocolViolation
+            case _:
+                kind = ConnectionLost
+        return kind(told, sent=call.sent)
+
+
+class _Backend(httpcore.AsyncNetworkBackend):
+    """httpcore's own, with addresses remembered and connections counted."""
+
+    def __init__(self, dns_cache: float) -> None:
+        self._inner = httpcore.AnyIOBackend()
+        self._names = sockets.Names(dns_cache)
+        self.opened = 0
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        try:
+            async with asyncio.timeout(timeout):
+                stream = await self._connect(host, port, local_address, socket_options)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"{host}:{port}") from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        self.opened += 1
+        return stream
+
+    async def _connect(
+        self, host: str, port: int, local_address: str | None, socket_options: Iterable[Any] | None
+    ) -> httpcore.AsyncNetworkStream:
+        failed: Exception = OSError(f"{host} has no address")
+        for address in await self._names.resolve(host, port):
+            try:
+                return await self._inner.connect_tcp(
+                    address, port, local_address=local_address, socket_options=socket_options
+                )
+            except httpcore.ConnectError as error:
+                failed = error
+        self._names.forget(host, port)
+        raise failed
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+_FAULTS = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+    httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,
+)
+
+
+def _timeouts(limits: Timeout) -> dict[str, float | None]:
+    return {"connect": limits.connect, "read": limits.read, "write": limits.read, "pool": None}
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> CIMultiDictProxy[str]:
+    headers: CIMultiDict[str] = CIMultiDict(
+        [(name.decode("ascii"), value.decode("utf-8", "surrogateescape")) for name, value in raw]
+    )
+    return CIMultiDictProxy(headers)
+
+
+def _ended(error: BaseException) -> bool:
+    """Whether h11 complains of an end that came too early, rather than of what it read."""
+    text = str(error)
+    return "disconnected" in text or "closed" in text or "ConnectionClosed" in text
