@@ -181,6 +181,7 @@ class CircuitBreaker:
             f"come back in {wait:.1f} s",
             endpoint=self.name,
             retry_after=wait,
+            sent=False,
         )
 
     def __repr__(self) -> str:

@@ -1,0 +1,44 @@
+"""Response headers that mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """A header by name, whatever its case."""
+    value = headers.get(name)
+    if value is not None:
+        return value
+    wanted = name.lower()
+    return next((value for key, value in headers.items() if key.lower() == wanted), None)
+
+
+def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float:
+    """`Retry-After` in seconds from the answer on; 0.0 when it is absent or makes no sense.
+
+    A date (RFC 9110, 10.2.3) is read against the answer's own `Date`, which needs no clock of ours to be
+    right; without one against `wall`, seconds since 1970, if given.
+    """
+    value = header(headers, "Retry-After")
+    if not value:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        until, said = _http_date(value), _http_date(header(headers, "Date"))
+        since = wall if said is None else said
+        seconds = 0.0 if until is None or since is None else until - since
+    return seconds if 0.0 < seconds < float("inf") else 0.0
+
+
+def _http_date(text: str | None) -> float | None:
+    """Seconds since 1970."""
+    if text is None:
+        return None
+    from email.utils import parsedate_to_datetime  # loads half of the standard library; rarely needed
+
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except ValueError:
+        return None
