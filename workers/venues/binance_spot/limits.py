@@ -1,8 +1,12 @@
-"""Binance spot: REST weights and the limiter made of them."""
+"""Binance spot: REST weights, order counts and the limiter made of them.
+
+Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of
+each window to queries, new orders and cancels (`workers.ratelimit.SHARES`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from workers.ratelimit import SHARES, Window, WindowLimiter
@@ -10,7 +14,8 @@ from workers.strategies import HTTPMethod, Priority
 
 # Venue docs, changelog: 6000 weight a minute and address; this worker's share of it is configured.
 WEIGHT_LIMIT = 6000
-# Venue docs, GET /api/v3/exchangeInfo, `rateLimits` of type ORDERS: new orders of an account.
+# New orders of an account, as `rateLimits` of GET /api/v3/exchangeInfo lists them; the venue takes off what
+# trades (docs, "Unfilled Order Count"), we do not: our count errs on the safe side.
 ORDERS_10S = 100
 ORDERS_1D = 200_000
 MINUTE, TEN_SECONDS, DAY = 60.0, 10.0, 86_400.0
@@ -23,18 +28,40 @@ DAY_TRUSTED = 3600.0
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 DEPTH_DEFAULT = 100
 
-# Not confirmed by a document at hand: defaults, each can be replaced (argument `weights`).
-ASSUMED_WEIGHTS: Mapping[tuple[str, str], int] = {
-    ("GET", "/api/v3/exchangeInfo"): 20,
-    ("GET", "/api/v3/klines"): 2,
+# Venue docs, REST API, each endpoint's "Weight" (2026-07); those that depend on parameters: `_WEIGHED`.
+WEIGHTS: Mapping[tuple[str, str], int] = {
+    ("GET", "/api/v3/ping"): 1,
     ("GET", "/api/v3/time"): 1,
+    ("GET", "/api/v3/exchangeInfo"): 20,
+    ("GET", "/api/v3/trades"): 25,
+    ("GET", "/api/v3/historicalTrades"): 25,
+    ("GET", "/api/v3/aggTrades"): 4,
+    ("GET", "/api/v3/klines"): 2,
+    ("GET", "/api/v3/uiKlines"): 2,
+    ("GET", "/api/v3/avgPrice"): 2,
+    ("POST", "/api/v3/order"): 1,
+    ("POST", "/api/v3/order/cancelReplace"): 1,
+    ("PUT", "/api/v3/order/amend/keepPriority"): 4,
+    ("POST", "/api/v3/sor/order"): 1,
+    ("POST", "/api/v3/orderList/oco"): 1,
+    ("POST", "/api/v3/orderList/oto"): 1,
+    ("POST", "/api/v3/orderList/otoco"): 1,
+    ("DELETE", "/api/v3/order"): 1,
+    ("DELETE", "/api/v3/openOrders"): 1,
+    ("DELETE", "/api/v3/orderList"): 1,
+    ("GET", "/api/v3/order"): 4,
+    ("GET", "/api/v3/orderList"): 4,
+    ("GET", "/api/v3/openOrderList"): 6,
+    ("GET", "/api/v3/allOrders"): 20,
+    ("GET", "/api/v3/allOrderList"): 20,
     ("GET", "/api/v3/account"): 20,
-    ("GET", "/api/v3/openOrders"): 80,
+    ("GET", "/api/v3/account/commission"): 20,
+    ("GET", "/api/v3/rateLimit/order"): 40,
 }
-# Dearer than any unknown read is likely to be: an overestimate only slows, an underestimate bans.
-UNKNOWN_WEIGHT = 20
+# No other endpoint of the docs weighs more; an overestimate only slows, an underestimate bans.
+UNKNOWN_WEIGHT = 40
 
-# Orders that a request places, as the venue counts them; a request not listed here places none.
+# Venue docs, each endpoint's "Unfilled Order Count"; a request not listed here places no order.
 ORDERS: Mapping[tuple[str, str], int] = {
     ("POST", "/api/v3/order"): 1,
     ("POST", "/api/v3/order/cancelReplace"): 1,
@@ -42,7 +69,9 @@ ORDERS: Mapping[tuple[str, str], int] = {
     ("POST", "/api/v3/order/oco"): 2,
     ("POST", "/api/v3/orderList/oco"): 2,
     ("POST", "/api/v3/orderList/oto"): 2,
+    ("POST", "/api/v3/orderList/opo"): 2,
     ("POST", "/api/v3/orderList/otoco"): 3,
+    ("POST", "/api/v3/orderList/opoco"): 3,
 }
 
 # Without Retry-After: a 429 ends with the minute; a ban (418) lasts two minutes at least.
@@ -56,6 +85,42 @@ def depth_weight(limit: int) -> int:
         if limit <= up_to:
             return weight
     return DEPTH_WEIGHTS[-1][1]
+
+
+def _depth(params: Mapping[str, Any]) -> int:
+    return depth_weight(int(params.get("limit", DEPTH_DEFAULT)))
+
+
+def _open_orders(params: Mapping[str, Any]) -> int:
+    return 6 if "symbol" in params else 80
+
+
+def _my_trades(params: Mapping[str, Any]) -> int:
+    return 5 if "orderId" in params else 20
+
+
+def _last_price(params: Mapping[str, Any]) -> int:
+    return 2 if "symbol" in params else 4
+
+
+def _statistics(params: Mapping[str, Any]) -> int:
+    return 2 if "symbol" in params else 80  # several symbols weigh 2, 40 or 80: 80 for all of them
+
+
+def _rolling(params: Mapping[str, Any]) -> int:
+    return 4 if "symbol" in params else 200  # 4 a symbol, 200 at most
+
+
+_WEIGHED: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
+    ("GET", "/api/v3/depth"): _depth,
+    ("GET", "/api/v3/openOrders"): _open_orders,
+    ("GET", "/api/v3/myTrades"): _my_trades,
+    ("GET", "/api/v3/ticker/price"): _last_price,
+    ("GET", "/api/v3/ticker/bookTicker"): _last_price,
+    ("GET", "/api/v3/ticker/24hr"): _statistics,
+    ("GET", "/api/v3/ticker"): _rolling,
+    ("GET", "/api/v3/ticker/tradingDay"): _rolling,
+}
 
 
 def count_orders(method: HTTPMethod, endpoint: str, params: Mapping[str, Any] | None) -> int:
@@ -78,13 +143,15 @@ def limits(
     `weights`: (method, endpoint) -> weight, over the defaults; `orders_per_...`: of the account; `shares`:
     what each priority may fill of each.
     """
-    table = {**ASSUMED_WEIGHTS, **(weights or {})}
+    table = {**WEIGHTS, **(weights or {})}
 
     def weigh(method: HTTPMethod, endpoint: str, params: Mapping[str, Any] | None) -> int:
         key = (method.value, endpoint)
-        if endpoint == "/api/v3/depth" and key not in table:
-            return depth_weight(int((params or {}).get("limit", DEPTH_DEFAULT)))
-        return table.get(key, UNKNOWN_WEIGHT)
+        weight = table.get(key)
+        if weight is not None:
+            return weight
+        by_parameters = _WEIGHED.get(key)
+        return UNKNOWN_WEIGHT if by_parameters is None else by_parameters(params or {})
 
     return WindowLimiter(
         (
