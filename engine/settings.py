@@ -82,11 +82,11 @@ def default_file() -> Path:
 
 
 def available_venues() -> list[str]:
-    """The venues that a worker exists for: the folders of `workers/venues`."""
+    """The venues that a worker exists for: the folders of `workers/venues` with a `venue.py`."""
     import workers
 
     root = Path(next(iter(workers.__path__))) / "venues"
-    return sorted(entry.parent.name for entry in root.glob("*/__init__.py"))
+    return sorted(entry.parent.name for entry in root.glob("*/venue.py"))
 
 
 def load(

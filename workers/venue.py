@@ -7,6 +7,7 @@ venues differ in the parts they name here, and in nothing else.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,9 +60,13 @@ class Venue:
 
 
 def names() -> list[str]:
-    """The venues that there are."""
+    """The venues that there are: folders with a `venue.py`; others have a part only, such as `auth.py`."""
     package = importlib.import_module("workers.venues")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg)
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if module.ispkg and importlib.util.find_spec(f"workers.venues.{module.name}.venue") is not None
+    )
 
 
 def load(name: str) -> Venue:

@@ -1,0 +1,1 @@
+"""Bybit v5: how its requests are signed. No `venue.py` yet: nothing that a worker can run."""
