@@ -90,6 +90,9 @@ class AuthenticationData(msgspec.Struct, frozen=True, kw_only=True):
     query: str | None = None
     data: bytes | None = None
 
+    def __repr__(self) -> str:
+        return "AuthenticationData(***)"  # headers may hold a passphrase
+
 
 class ServerTime(msgspec.Struct, frozen=True, kw_only=True):
     """Where a venue tells its time, to everybody and unsigned.

@@ -9,10 +9,10 @@ from __future__ import annotations
 import binascii
 import hashlib
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
-from workers.auth.credentials import Credentials
-from workers.auth.secret import Secret, SecretError
+from workers.auth.credentials import Credentials, CredentialSource, Keyed
+from workers.auth.secret import HIDDEN, Secret, SecretError
 
 Text = Literal["hex", "base64", "base64url"]
 KeyText = Literal["text", "base64", "base64url"]
@@ -87,7 +87,7 @@ class RsaSigner:
     Raises SecretError: no PEM, the wrong passphrase, another kind of key, too short.
     """
 
-    __slots__ = ("_sign",)
+    __slots__ = ("_digest", "_key", "_scheme")
 
     def __init__(self, secret: Secret, passphrase: Secret | None = None) -> None:
         from cryptography.hazmat.primitives import hashes
@@ -98,11 +98,11 @@ class RsaSigner:
             raise SecretError(f"an RSA key is wanted; this PEM holds another kind ({_kind(key)})")
         if key.key_size < MIN_RSA_BITS:
             raise SecretError(f"the RSA key has {key.key_size} bits; at least {MIN_RSA_BITS} are wanted")
-        scheme, digest = padding.PKCS1v15(), hashes.SHA256()
-        self._sign = lambda message: key.sign(message, scheme, digest)
+        self._key, self._scheme, self._digest = key, padding.PKCS1v15(), hashes.SHA256()
 
     def sign(self, message: bytes) -> str:
-        return binascii.b2a_base64(self._sign(message), newline=False).decode()
+        signature = self._key.sign(message, self._scheme, self._digest)
+        return binascii.b2a_base64(signature, newline=False).decode()
 
     def __repr__(self) -> str:
         return "RsaSigner()"
@@ -126,6 +126,33 @@ class Ed25519Signer:
 
     def __repr__(self) -> str:
         return "Ed25519Signer()"
+
+
+class HmacKey(NamedTuple):
+    """What a request is signed with: the texts of its headers and the signer, of one pair."""
+
+    key: str
+    passphrase: str
+    signer: HmacSigner
+
+    def __repr__(self) -> str:
+        return f"HmacKey({HIDDEN})"
+
+
+def hmac_key(
+    credentials: CredentialSource,
+    digest: Literal["sha256", "sha512"] = "sha256",
+    *,
+    key: KeyText = "text",
+    output: Text = "hex",
+) -> Keyed[HmacKey]:
+    """For venues that sign by HMAC alone; arguments and errors as for `HmacSigner`."""
+
+    def make(pair: Credentials) -> HmacKey:
+        signer = HmacSigner(pair.secret, digest, key=key, output=output)
+        return HmacKey(pair.key.reveal(), pair.passphrase.reveal(), signer)
+
+    return Keyed(credentials, make)
 
 
 def pem_or_hmac(credentials: Credentials) -> Signer:

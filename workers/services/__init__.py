@@ -1,0 +1,1 @@
+"""Services that are no exchange: one folder each."""

@@ -1,0 +1,1 @@
+"""Polymarket's central limit order book: how its requests are signed. Nothing else of it yet."""

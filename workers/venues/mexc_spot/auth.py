@@ -1,0 +1,33 @@
+"""MEXC spot v3: HMAC-SHA256, lower-case hexadecimal, over the query, in which all parameters travel, those
+of a POST too (venue docs, "SIGNED"). No WebSocket login: private streams have a listen key in the URL.
+"""
+
+from __future__ import annotations
+
+from workers.auth.credentials import CredentialSource
+from workers.auth.signed_query import SignedQuery
+from workers.auth.signing import HmacSigner
+from workers.strategies import ServerTime
+from workers.venues.binance_spot.auth import read_time
+
+KEY_HEADER = "X-MEXC-APIKEY"
+PUBLIC = frozenset(
+    f"/api/v3/{name}"
+    for name in (
+        "ping", "time", "defaultSymbols", "exchangeInfo", "depth", "trades", "aggTrades", "klines",
+        "avgPrice", "ticker/24hr", "ticker/price", "ticker/bookTicker",
+    )
+)  # fmt: skip
+
+
+def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
+    """Signs all but the public market data; `recv_window` at most 60,000 ms."""
+    return SignedQuery(
+        credentials,
+        key_header=KEY_HEADER,
+        signer=lambda pair: HmacSigner(pair.secret),
+        public=PUBLIC,
+        server_time=ServerTime(endpoint="/api/v3/time", read=read_time),
+        recv_window=recv_window,
+        headers={"Content-Type": "application/json"},
+    )
