@@ -7,9 +7,11 @@ from typing_extensions import disjoint_base
 
 from shm._ring import Writer
 from workers.decode.native import NativeDecoder
-from workers.decode.normal import Decoded
 from workers.sync import BookSync, Listener
 from workers.window import Windows
+
+@disjoint_base
+class Watcher: ...
 
 @disjoint_base
 class HotPath(Windows):
@@ -34,39 +36,3 @@ class HotPath(Windows):
     def errors(self) -> int: ...
     @property
     def last_error(self) -> Exception | None: ...
-    def publish_message(self, message: Decoded, recv_ns: int, frame: bytes = b"") -> bool: ...
-    def top(
-        self,
-        instrument: int,
-        bid: int,
-        bid_size: int,
-        ask: int,
-        ask_size: int,
-        update_id: int,
-        ts_event: int,
-        recv_ns: int,
-        flags: int = 0,
-    ) -> bool: ...
-    def depth_update(
-        self,
-        instrument: int,
-        first_id: int,
-        last_id: int,
-        bids: list[tuple[int, int]],
-        asks: list[tuple[int, int]],
-        ts_event: int,
-        recv_ns: int,
-    ) -> bool: ...
-    def trade(
-        self,
-        instrument: int,
-        price: int,
-        size: int,
-        trade_id: int,
-        ts_event: int,
-        recv_ns: int,
-        flags: int = 0,
-    ) -> bool: ...
-    def frame(self, data: bytes, recv_ns: int) -> int: ...
-    def frames(self, messages: list[bytes], recv_ns: int) -> int: ...
-    def batch_end(self) -> None: ...

@@ -1,25 +1,22 @@
 """The way of a message inside the socket callback: decoder -> book -> ring and cells, and when it must leave
-the plain way: the venue's state machine, a void book, a number that does not fit.
+the plain way: the venue's state machine, a snapshot in the stream, a void book, a number that does not fit.
 
 The decisions that this carries out are numbered in publish.pyx.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
-from shm._ring cimport Writer, tr_level, tr_now
+from shm._ring cimport Writer, tr_now
 from workers.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
-from workers.decode.message cimport M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
+from workers.decode.message cimport F_CHECKED, F_SNAPSHOT, M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
 from workers.decode.native cimport NativeDecoder
-from workers.window cimport Slot, Windows
+from workers.window cimport BLOCKED, WATCHED, Slot, Windows
 
 from shm import counters, layout
 from shm.events import Code, pack
-from workers.decode.normal import DecodeCode, Decoded, MessageKind
-from workers.sync import Diff, Step
+from workers.sync import Diff, Outcome, Refetch, Step
 
 
 cdef uint8_t FIRST = layout.Flag.FIRST
@@ -36,6 +33,7 @@ cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
 cdef uint8_t R_SYNCED = layout.Reason.SYNCED
 cdef uint8_t R_GAP = layout.Reason.GAP
 cdef uint8_t R_CROSSED = layout.Reason.CROSSED
+cdef uint8_t R_CHECKSUM = layout.Reason.CHECKSUM
 cdef uint8_t R_PRECISION = layout.Reason.PRECISION
 cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
 cdef uint8_t R_FRESH = layout.Reason.FRESH
@@ -57,6 +55,14 @@ cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
 cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
 
 
+cdef class Watcher:
+    cdef bint repeats(self, Message* m, int64_t recv) noexcept:
+        return False
+
+    cdef void published(self, Message* m, int64_t recv) noexcept:
+        pass
+
+
 cdef class HotPath(Windows):
     """Messages in, records and cells out; `Publisher` is this with the cold path's face."""
 
@@ -70,6 +76,7 @@ cdef class HotPath(Windows):
         self.syncs = [None] * self.capacity
         self.scales = [None] * self.capacity
         self.collected = [None] * self.capacity
+        self.watchers = [None] * self.capacity
         # What is pending and one more update stay within half of the ring between two heads (W5, R5).
         self.commit_every = min(
             writer.geometry.slots // 8, writer.geometry.slots // 2 - writer.geometry.largest_update
@@ -106,9 +113,13 @@ cdef class HotPath(Windows):
             writer.c_count(C_UNKNOWN, 1)
             return -1
         slot = &self.slots[m.instrument]
-        if slot.blocked:
-            writer.c_count(C_PRECISION, 1)
-            return 1
+        if slot.aside:
+            return self._aside(slot, m, recv)
+        self._publish(slot, m, recv)
+        return 1
+
+    cdef void _publish(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        cdef Writer writer = self.writer
         writer.c_count_instrument(m.instrument, I_MESSAGES, 1)
         if m.ts_event and self.wall_offset:
             writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event, 1)
@@ -129,6 +140,19 @@ cdef class HotPath(Windows):
         self.pending_recv = recv
         if writer.ring.next - self.committed > self.commit_every:
             self.flush()
+
+    cdef int _aside(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """An instrument that is blocked or watched; what `take` answers."""
+        if slot.aside & BLOCKED:
+            self.writer.c_count(C_PRECISION, 1)
+            return 1
+        watchers = self.watchers[m.instrument]
+        for watcher in watchers:
+            if (<Watcher>watcher).repeats(m, recv):
+                return 1
+        self._publish(slot, m, recv)
+        for watcher in watchers:
+            (<Watcher>watcher).published(m, recv)
         return 1
 
     cdef void flush(self) noexcept:
@@ -181,9 +205,11 @@ cdef class HotPath(Windows):
         cdef Book book = <Book>self.books[m.instrument]
         if not slot.has_book:
             return
-        if (
+        if m.flags & F_SNAPSHOT:
+            self._replace(slot, m, recv)
+        elif (
             slot.synced
-            and m.first_id == book.last_id + 1
+            and m.first_id == book.last_id + slot.step
             and m.update_id >= m.first_id
             and not slot.collecting
         ):
@@ -200,6 +226,8 @@ cdef class HotPath(Windows):
             book.last_id = m.update_id
             if book.c_crossed():
                 reason = R_CROSSED
+            elif m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
+                reason = R_CHECKSUM
             elif self._window(slot, book, m.instrument, m.ts_event, recv):
                 slot.book_proof = recv
                 return
@@ -246,6 +274,103 @@ cdef class HotPath(Windows):
         except Exception as error:
             self._failed(m.instrument, error)
 
+    cdef bint _sound(self, uint32_t index, Book book, Message* m) noexcept:
+        """Whether the venue's checksum is that of the book."""
+        try:
+            return bool(self.syncs[index].agrees(book, m.words[0]))
+        except Exception as error:
+            self.errors += 1
+            self.last_error = error
+            return False
+
+    cdef void _replace(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """A snapshot in the stream: the book from now on, unless it is older than what there is.
+
+        A LIVE book stays LIVE: what the snapshot says otherwise is one update of differences.
+        """
+        cdef Book book
+        try:
+            book = <Book?>self.books[m.instrument]
+            sync = self.syncs[m.instrument]
+            if slot.synced:
+                sync.advance(book.last_id)
+            answer = sync.on_snapshot(m.update_id)
+            if isinstance(answer, Refetch):
+                self.writer.c_count(C_OUTDATED, 1)
+                return
+            if slot.collecting:  # an audit's events no longer lead to this book
+                slot.collecting = False
+                self.collected[m.instrument] = None
+            book.c_clear()
+            if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
+                self._void(m.instrument, R_OUT_OF_WINDOW)
+                return
+            if m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
+                self._void(m.instrument, R_CHECKSUM)
+                return
+            outcome = self._begin(m.instrument, answer.diffs, m.ts_event, recv)
+            if outcome != Outcome.SYNCED:
+                self._void(m.instrument, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)
+        except Exception as error:
+            self._failed(m.instrument, error)
+
+    cdef object _begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv):
+        """The book as loaded, and `diffs` on it, is the venue's book: publish it. Answers an `Outcome`; only
+        after SYNCED is the book to be kept."""
+        cdef Slot* slot = &self.slots[index]
+        cdef Book book = <Book?>self.books[index]
+        cdef int64_t price = 0, size = 0
+        cdef int side
+        for diff in diffs:
+            for side, levels in enumerate((diff.bids, diff.asks)):
+                for price, size in levels:
+                    if book.c_set(side, price, size) != 0:
+                        return Outcome.TOO_LARGE
+            ts_event = diff.ts_event
+            recv = diff.ts_recv
+        if book.c_crossed():
+            return Outcome.CROSSED
+        book.last_id = self.syncs[index].last_id
+        if slot.synced:
+            book.touched[0] = book.touched[1] = INT64_MAX  # all of it may have changed
+            if not self._window(slot, book, index, ts_event, recv):
+                return Outcome.TOO_SHALLOW
+        else:
+            for side in range(2):
+                slot.n[side] = book.c_window(side, self.depth, slot.window[side])
+            if self._beyond(book, slot.window, slot.n):
+                return Outcome.TOO_SHALLOW
+            slot.synced = True
+            self._whole(slot, book, index, ts_event, recv)
+        slot.requested = False
+        slot.book_proof = recv
+        return Outcome.SYNCED
+
+    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv) except *:
+        """`book`, made elsewhere, is this instrument's from now on: one update of differences when LIVE."""
+        cdef Slot* slot = &self.slots[index]
+        slot.collecting = False
+        self.collected[index] = None
+        self.books[index] = book
+        sync = self.syncs[index]
+        if not slot.synced:
+            sync.on_snapshot(book.last_id)
+        outcome = self._begin(index, [], ts_event, recv)
+        if outcome != Outcome.SYNCED:
+            self._void(index, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)
+
+    cdef void watch(self, uint32_t index, Watcher watcher) except *:
+        """Tell `watcher` of every message of this instrument."""
+        self.watchers[index] = (*(self.watchers[index] or ()), watcher)
+        self.slots[index].aside |= WATCHED
+
+    cdef void unwatch(self, uint32_t index, Watcher watcher) except *:
+        """Tell it no more."""
+        left = tuple([each for each in self.watchers[index] or () if each is not watcher])
+        self.watchers[index] = left or None
+        if not left:
+            self.slots[index].aside &= ~<int>WATCHED
+
     cdef void _failed(self, uint32_t index, object error) noexcept:
         """A fault of ours: counted, kept, and nothing of this book is LIVE until it is rebuilt."""
         self.errors += 1
@@ -287,10 +412,10 @@ cdef class HotPath(Windows):
         """Decision 7."""
         cdef Slot* slot
         self.writer.c_count(C_PRECISION, 1)
-        if index >= self.capacity or not self.slots[index].known or self.slots[index].blocked:
+        if index >= self.capacity or not self.slots[index].known or self.slots[index].aside & BLOCKED:
             return
         slot = &self.slots[index]
-        slot.blocked = True
+        slot.aside |= BLOCKED
         slot.synced = False
         if slot.has_top:
             self._state(index, SCOPE_TOP, RESYNC, R_PRECISION)
@@ -303,108 +428,3 @@ cdef class HotPath(Windows):
                 self.listener.on_precision(index, verdict, PyBytes_FromStringAndSize(data, size))
         except Exception as error:
             self._failed(index, error)
-
-    # -- messages that come through Python ------------------------------------------------------------------
-    def publish_message(self, message, int64_t recv_ns, bytes frame=b""):
-        """Publish a message in normal form (`workers.decode.normal.Decoded`): what the native decoder called
-        "not mine" and the reference decoded, or a venue in plain Python. `frame`: the message as it came,
-        which `on_precision` is given. True when it was market data of an instrument carried here."""
-        cdef Message m
-        cdef tr_level* levels
-        cdef uint32_t i = 0
-        cdef Py_ssize_t n
-        if message.code == D_INEXACT or message.code == D_OVERFLOW:
-            self._precision(message.instrument, message.code, <const char*>frame, len(frame))
-            self.flush()
-            return True
-        if message.code != D_OK:
-            if message.code == D_UNKNOWN_SYMBOL:
-                self.writer.c_count(C_UNKNOWN, 1)
-            return False
-        n = len(message.bids) + len(message.asks)
-        levels = <tr_level*>malloc((n + 1) * sizeof(tr_level))
-        if levels == NULL:
-            raise MemoryError
-        try:
-            memset(&m, 0, sizeof(m))
-            m.kind = message.kind
-            m.instrument = message.instrument
-            m.ts_event = message.ts_event
-            m.update_id = message.update_id
-            m.first_id = message.first_id
-            m.flags = message.flags
-            for i, word in enumerate(message.words):
-                if i < 8:
-                    m.words[i] = word
-            i = 0
-            for side in (message.bids, message.asks):
-                for price, size in side:
-                    levels[i].price = price
-                    levels[i].size = size
-                    i += 1
-            m.bids = levels
-            m.n_bids = len(message.bids)
-            m.asks = levels + m.n_bids
-            m.n_asks = len(message.asks)
-            taken = self.take(&m, recv_ns)
-        finally:
-            free(levels)
-        self.flush()
-        return taken == 1
-
-    def top(self, uint32_t instrument, int64_t bid, int64_t bid_size, int64_t ask, int64_t ask_size,
-            uint64_t update_id, int64_t ts_event, int64_t recv_ns, uint32_t flags=0):
-        """A top of book, as mantissas; `update_id` 0: the venue has none. NO_BID/NO_ASK in `flags`.
-
-        The caller ends a batch with `batch_end()`. True unless the instrument is unknown."""
-        cdef Message m
-        memset(&m, 0, sizeof(m))
-        m.kind = M_TOP
-        m.instrument = instrument
-        m.ts_event = ts_event
-        m.update_id = update_id
-        m.flags = flags
-        m.words[0] = bid
-        m.words[1] = bid_size
-        m.words[2] = ask
-        m.words[3] = ask_size
-        return self.take(&m, recv_ns) == 1
-
-    def depth_update(self, uint32_t instrument, uint64_t first_id, uint64_t last_id, bids, asks,
-                     int64_t ts_event, int64_t recv_ns):
-        """A diff of the book: levels as (price, size) mantissas in the order sent; it is the plain next one
-        when `first_id` is the previous `last_id` + 1. True unless the instrument is unknown."""
-        message = Decoded(DecodeCode.OK, MessageKind.DEPTH, instrument, ts_event, last_id, first_id, 0, (),
-                          tuple(bids), tuple(asks))
-        return self.publish_message(message, recv_ns)
-
-    def trade(self, uint32_t instrument, int64_t price, int64_t size, uint64_t trade_id, int64_t ts_event,
-              int64_t recv_ns, uint32_t flags=0):
-        """A trade; SELL in `flags` when the taker sold. The caller ends a batch with `batch_end()`."""
-        cdef Message m
-        memset(&m, 0, sizeof(m))
-        m.kind = M_TRADE
-        m.instrument = instrument
-        m.ts_event = ts_event
-        m.update_id = m.first_id = trade_id
-        m.flags = flags
-        m.words[0] = price
-        m.words[1] = size
-        return self.take(&m, recv_ns) == 1
-
-    def frame(self, bytes data, int64_t recv_ns):
-        """One frame as the wire gives it: 1 consumed, 0 not mine, -1 unusable. For tests and plain sinks."""
-        return self.on_frame(<const char*>data, len(data), recv_ns)
-
-    def batch_end(self):
-        """The end of a socket read: commit."""
-        self.flush()
-
-    def frames(self, list messages, int64_t recv_ns):
-        """The frames of one socket read, and its end; how many were taken. For replays and benches."""
-        cdef bytes data
-        cdef Py_ssize_t taken = 0
-        for data in messages:
-            taken += self.on_frame(<const char*>data, len(data), recv_ns) == 1
-        self.flush()
-        return taken

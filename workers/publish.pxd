@@ -2,8 +2,8 @@
 
 from libc.stdint cimport uint32_t
 
-from workers.hotpath cimport HotPath
+from workers.entry cimport Entry
 
 
-cdef class Publisher(HotPath):
+cdef class Publisher(Entry):
     cdef tuple _check(self, uint32_t index)

@@ -30,8 +30,8 @@ from shm._ring cimport tr_level, tr_now
 from workers.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_OVERFLOW
 from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
-from workers.hotpath cimport HotPath
-from workers.window cimport Slot
+from workers.entry cimport Entry
+from workers.window cimport BLOCKED, Slot
 
 from shm import layout
 from workers.sync import Outcome, Refetch
@@ -56,7 +56,7 @@ cdef int _decimal(object text, unsigned exponent, int64_t* out) except -1:
     return tr_decimal_text(data, size, exponent, out)
 
 
-cdef class Publisher(HotPath):
+cdef class Publisher(Entry):
     """The only one who turns decoded messages into records and cells. One feed, one thread.
 
     Args:
@@ -100,6 +100,7 @@ cdef class Publisher(HotPath):
         self.books[index] = Book(self.max_levels)
         self.syncs[index] = self.make_sync() if book else None
         self.scales[index] = (price_exp, size_exp)
+        slot.step = 1 if not book or self.syncs[index].numbered else 0
         slot.known = True
         if top:
             self._state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
@@ -112,10 +113,12 @@ cdef class Publisher(HotPath):
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        slot.known = slot.blocked = slot.synced = slot.requested = slot.collecting = False
+        slot.known = slot.synced = slot.requested = slot.collecting = False
+        slot.aside = 0
         slot.top_id = 0
         slot.top_state = slot.book_state = DOWN
-        self.books[index] = self.syncs[index] = self.scales[index] = self.collected[index] = None
+        self.books[index] = self.syncs[index] = self.scales[index] = None
+        self.collected[index] = self.watchers[index] = None
 
     def lost(self, uint32_t index, uint8_t state, uint8_t reason):
         """The stream of this instrument has ended (disconnected, unsubscribed): nothing of it is LIVE.
@@ -150,9 +153,11 @@ cdef class Publisher(HotPath):
         self.flush()
 
     def need_snapshot(self, uint32_t index):
-        """Ask for a snapshot unless the book is in step or one has been asked for."""
+        """Ask for a snapshot unless the book is in step, or one has been asked for, or comes by itself."""
+        cdef Slot* slot
         self._check(index)
-        if self.slots[index].has_book and not self.slots[index].synced and not self.slots[index].blocked:
+        slot = &self.slots[index]
+        if slot.has_book and not slot.synced and not slot.aside & BLOCKED and not self.syncs[index].streamed:
             self._request(index)
 
     def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t recv_ns=0):
@@ -164,12 +169,12 @@ cdef class Publisher(HotPath):
         cdef Slot* slot
         cdef Book book
         cdef int side, verdict
-        cdef int64_t price = 0, size = 0, ts_event = 0, worst
+        cdef int64_t price = 0, size = 0, worst
         cdef unsigned price_exp, size_exp
         if index >= self.capacity or not self.slots[index].known:
             return Outcome.NOT_NEEDED
         slot = &self.slots[index]
-        if slot.synced or slot.blocked or not slot.has_book:
+        if slot.synced or slot.aside & BLOCKED or not slot.has_book:
             return Outcome.NOT_NEEDED
         price_exp, size_exp = self.scales[index]
         book = <Book?>self.books[index]
@@ -201,31 +206,14 @@ cdef class Publisher(HotPath):
         if isinstance(answer, Refetch):
             book.c_clear()
             return Outcome.REFETCH
-        for diff in answer.diffs:
-            for side, levels in enumerate((diff.bids, diff.asks)):
-                for price, size in levels:
-                    if book.c_set(side, price, size) != 0:
-                        return self._unusable(index, Outcome.TOO_LARGE)
-            ts_event = diff.ts_event
-            recv_ns = diff.ts_recv
-        if book.c_crossed():
-            return self._unusable(index, Outcome.CROSSED)
-        book.last_id = sync.last_id
-        for side in range(2):
-            slot.n[side] = book.c_window(side, self.depth, slot.window[side])
-        if self._beyond(book, slot.window, slot.n):
-            return self._unusable(index, Outcome.TOO_SHALLOW)
-        slot.synced = True
-        slot.requested = False
+        outcome = self._begin(index, answer.diffs, 0, recv_ns or tr_now())
+        if outcome is not Outcome.SYNCED:
+            book.c_clear()
+            sync.reset()
+            return outcome
         slot.book_proof = tr_now()
-        self._whole(slot, book, index, ts_event, recv_ns or slot.book_proof)
         self.flush()
         return Outcome.SYNCED
-
-    def _unusable(self, uint32_t index, outcome):
-        (<Book?>self.books[index]).c_clear()
-        self.syncs[index].reset()
-        return outcome
 
     # -- freshness ------------------------------------------------------------------------------------------
     def overdue(self, int64_t now, int64_t after):
@@ -336,7 +324,12 @@ cdef class Publisher(HotPath):
         """Whether a snapshot has been asked for and the book is not in step yet."""
         self._check(index)
         return bool(self.slots[index].requested and not self.slots[index].synced
-                    and not self.slots[index].blocked)
+                    and not self.slots[index].aside & BLOCKED)
+
+    def streamed(self, uint32_t index):
+        """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""
+        self._check(index)
+        return self.syncs[index] is not None and self.syncs[index].streamed
 
     def published_top(self, uint32_t index):
         """(bid, bid size, ask, ask size) as published last."""

@@ -7,14 +7,20 @@ from workers.book cimport Book
 from workers.wire cimport FrameSink
 
 
+cdef enum Aside:
+    BLOCKED = 1             # a number did not fit: nothing is published until the symbol has a new slot
+    WATCHED = 2             # somebody wants to know what is published (`workers.hotpath.Watcher`)
+
+
 cdef struct Slot:
     uint8_t known           # the publisher carries this instrument
-    uint8_t blocked         # a number did not fit: nothing is published until the symbol has a new slot
+    uint8_t aside           # Aside bits: the plain way is not for this instrument; 0: it is
     uint8_t has_top
     uint8_t has_book
     uint8_t top_state       # shm.layout.State of the top cell
     uint8_t book_state
     uint8_t synced          # the book is the venue's book at its last_id
+    uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
     uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events
     int64_t top_proof       # receive time of the last proof of delivery

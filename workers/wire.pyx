@@ -343,6 +343,15 @@ cdef class WireListener(WSListener):
         """Take no frame any more; the connection has been given up."""
         self.detached = True
 
+    def switch_sink(self, FrameSink sink):
+        """Market data goes to `sink` from the next frame on; None: all messages take the cold path.
+
+        Within a batch the old sink is told that its part has ended.
+        """
+        if self.in_batch and self.sink is not None:
+            self.sink.on_batch_end()
+        self.sink = sink
+
     def percentile(self, double share):
         """Upper bound, ns, of the batch time within which `share` (0..1) of the messages were processed."""
         return percentile(self.histogram(), share)

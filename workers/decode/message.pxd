@@ -22,18 +22,24 @@ cdef enum DecodeCode:
 cdef enum MessageKind:
     M_NONE = 0      # not mine: the reference decoder shall see it
     M_TOP = 1
-    M_DEPTH = 2     # a diff of the book
+    M_DEPTH = 2     # a diff of the book, or the whole of it (F_SNAPSHOT)
     M_TRADE = 3
     M_TICKER = 4
+
+
+# Flags of a message alone: beyond the eight bits that records have.
+cdef enum MessageFlag:
+    F_SNAPSHOT = 0x100  # depth: it replaces the book
+    F_CHECKED = 0x200   # depth: words[0] is the venue's checksum of the book after this message
 
 
 cdef struct Message:
     int kind                # MessageKind
     uint32_t instrument     # index of the instrument's slot
     int64_t ts_event        # venue's wall clock, ns; 0 = the message has none
-    uint64_t update_id      # top: u; depth: last update id (u); trade: trade id
+    uint64_t update_id      # top: u; depth: last update id (u); trade: trade id; 0: the venue has none
     uint64_t first_id       # depth: first update id (U); aggTrade: first trade id; trade: the trade id
-    uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, ABSENT)
+    uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, ABSENT) and MessageFlag
     # top: bid, bid size, ask, ask size; trade: price, size, count of trades in an aggregated one (a single
     # trade: 0); ticker: see `TICKER` in shm/README.md, words 0-3 of part 0 (last, open, high, low) then of
     # part 1 (volume, quote volume at price_exp + size_exp or ABSENT and 0, trades, open time ns)

@@ -5,7 +5,7 @@ Tests compare native and reference by ``==`` on it, and the cold path publishes 
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 
@@ -32,6 +32,13 @@ class MessageKind(IntEnum):
     DEPTH = 2
     TRADE = 3
     TICKER = 4
+
+
+class MessageFlag(IntFlag):
+    """The values of `message.pxd`'s F_ names: flags that a message has and a record has not."""
+
+    SNAPSHOT = 0x100  # depth: it replaces the book
+    CHECKED = 0x200  # depth: words[0] is the venue's checksum of the book after this message
 
 
 class Scale(NamedTuple):

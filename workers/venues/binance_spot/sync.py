@@ -15,16 +15,24 @@ the snapshot's `lastUpdateId`.
    The first event after the snapshot brackets it (rule 4) instead.
 8. Levels are absolute; size 0 removes one, also one that is not there. (The book's part, not this one's.)
 
+9. Another connection delivers the same events, though not cut into messages at the same ids: where it
+   takes over, the first newer event may overlap what there is (U <= local id + 1 <= u), as in rule 4.
+
 What the venue leaves open is decided so that a wrong book cannot pass: an event that overlaps the local id
-(U <= local id < u) is a gap unless it is the first after a snapshot, and so is one whose U is above its u.
+(U <= local id < u) is a gap unless it is the first after a snapshot or on a new connection, and so is one
+whose U is above its u.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 from workers.sync import Diff, Gap, Refetch, Replay, Step
+
+if TYPE_CHECKING:
+    from workers.book import Book
 
 # Events: half a minute of @depth@100ms, longer than a snapshot is under way. What waits longer, for the
 # weight budget, needs no more: a snapshot is as new as its request. 500 symbols at once may wait so.
@@ -40,13 +48,17 @@ class BookSync:
         synced: the book is the venue's book at `last_id`.
         last_id: the local update id.
         bracketed: an event has been applied since the snapshot, so rule 7 holds without exception.
+        seam: the next newer event may overlap what there is (rule 9).
         gaps: holes seen; `gap` is the last one.
     """
 
+    numbered: ClassVar[bool] = True
+    streamed: ClassVar[bool] = False
     max_buffer: int = MAX_BUFFER
     synced: bool = False
     last_id: int = 0
     bracketed: bool = False
+    seam: bool = False
     gaps: int = 0
     gap: Gap | None = None
     buffer: deque[Diff] = field(default_factory=deque)
@@ -62,6 +74,7 @@ class BookSync:
         if sane and self._follows(diff):
             self.last_id = diff.last_id
             self.bracketed = True
+            self.seam = False
             return Step.APPLY
         self._hole(self.last_id + 1, diff.first_id)
         self.reset()
@@ -86,17 +99,27 @@ class BookSync:
         if last_id != self.last_id:
             self.last_id = last_id
             self.bracketed = True
+            self.seam = False
+
+    def rejoin(self, last_id: int) -> None:
+        """Another connection goes on where one has ended, at `last_id` (rule 9)."""
+        self.seam = True
+
+    def agrees(self, book: Book, checksum: int) -> bool:
+        """This venue sends no checksums."""
+        return True
 
     def reset(self) -> None:
         """The book is void: buffer anew and wait for a snapshot."""
         self.synced = False
         self.bracketed = False
+        self.seam = False
         self.buffer.clear()
 
     def _follows(self, diff: Diff) -> bool:
-        if self.bracketed:
+        if self.bracketed and not self.seam:
             return diff.first_id == self.last_id + 1  # rule 7
-        return diff.first_id <= self.last_id + 1 <= diff.last_id  # rule 4
+        return diff.first_id <= self.last_id + 1 <= diff.last_id  # rules 4 and 9
 
     def _hole(self, expected: int, got: int) -> None:
         self.gaps += 1
@@ -111,9 +134,10 @@ class BookSync:
             last = self.buffer[-1].last_id
             if diff.last_id <= last:
                 return  # a repetition, or one that came late: the chain has it or has started after it
-            if diff.first_id != last + 1:
+            if diff.first_id > last + 1 or (diff.first_id <= last and not self.seam):
                 self._hole(last + 1, diff.first_id)
                 self.buffer.clear()  # a snapshot from before the hole would be of no use
         self.buffer.append(diff)
+        self.seam = False
         if len(self.buffer) > self.max_buffer:
             self.buffer.popleft()
