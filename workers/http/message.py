@@ -17,7 +17,8 @@ from workers.http.errors import InvalidRequest, InvalidUrl
 _URL = re.compile(
     r"(?P<origin>(?P<scheme>https?)://(?P<authority>[^/?#\x00-\x20\x7f-\U0010ffff]+))"
     r"(?P<target>[^#\x00-\x20\x7f-\U0010ffff]*)",
-    re.IGNORECASE,
+    re.IGNORECASE
+    | re.ASCII,  # else "s" and "k" match a long s and a Kelvin sign
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNFIT = re.compile(r"[\x00\r\n]")
