@@ -3,7 +3,7 @@ PY := .venv/bin/python
 STAMP := .venv/.tickring-setup
 SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: setup build check test demo stress fuzz bench clean
+.PHONY: setup build check test demo stress fuzz chaos soak bench clean
 
 setup: $(STAMP) build
 
@@ -40,6 +40,14 @@ stress: setup
 fuzz: setup
 	$(PY) -m pip install --quiet --editable '.[fuzz]'
 	$(PY) tests/fuzz/decode_fuzz.py
+
+# Every fault that we know how to make: the proxy's own tests, the defects of the field, orders never sent twice.
+chaos: setup
+	$(PY) -m pytest tests/faults tests/e2e tests/soak
+
+# A worker under a fault every 10 s for MINUTES (10): does anything grow, stay down, or turn wrong?
+soak: setup
+	$(PY) -m tests.soak.soak --minutes $(or $(MINUTES),10) --every 10 $(if $(SEED),--seed $(SEED))
 
 # All figures, or those of NAME alone: make bench NAME=decode
 bench: setup
