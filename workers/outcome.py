@@ -5,11 +5,12 @@
     BY_CLIENT_ID      typed error, retried     OutcomeUnknown (*)         typed error (4xx: final)
     NEVER             typed error, final       OutcomeUnknown, final      typed error, final
 
-    (*) repeated only where the venue's strategy says that a repeated client id is refused; from then on only a
-    success ends the request as known, because a refusal may be of the repetition.
+    (*) where the venue's strategy says that a repeated client id is refused (`refuses_repeats`) it is treated
+    as SAFE is, and repeated; but then only a success ends the request as known: whatever else ends it is
+    OutcomeUnknown, because a refusal may be of the repetition.
 
 "No usable answer" is a timeout, a broken connection, a 5xx, a body that cannot be read or decoded, and for
-what is not SAFE also a 408 and a redirect (303 means "done, look there"). 307 and 308 say that nothing was done.
+what is not SAFE also a 408 and a redirect (303 means "done, look there"). 307 and 308 say: not done.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from workers.errors import (
 from workers.http import errors as http
 from workers.ratelimit import retry_after
 from workers.request import Failure, ReplayClass
+from workers.strategies import ExceptionHandlerStrategy
 
 NOT_SENT = "nothing was sent"
 NOT_DONE_REDIRECTS = (307, 308)
@@ -79,9 +81,18 @@ def default_error(failure: Failure) -> RestError:
     return BadRequest(f"refused: {said}", **facts)
 
 
-def judged(failure: Failure, error: RestError) -> RestError:
-    """A venue's verdict, held to the table: its word for "server error" does not make a write known."""
-    error.base_url = error.base_url or failure.base_url
+def judge(failure: Failure, handler: ExceptionHandlerStrategy | None) -> RestError:
+    """The venue's verdict, or the default one, held to the table: a word for "server error" does not make it
+    known what became of a write, and a handler that fails does not either."""
+    error: RestError
+    try:
+        error = default_error(failure) if handler is None else handler.to_error(failure)
+    except Exception as fault:
+        error = default_error(failure)
+        error.__cause__ = fault
+    for name, fact in facts_of(failure).items():  # a handler says what it knows better, we say the rest
+        if not getattr(error, name):
+            setattr(error, name, fact)
     if isinstance(error, ServerError | RestTimeout | RestConnectionError) and unsure_of_write(failure):
         unknown = OutcomeUnknown(
             f"the venue does not say what became of it: {error.message}",
@@ -90,6 +101,18 @@ def judged(failure: Failure, error: RestError) -> RestError:
         unknown.__cause__ = error
         return unknown
     return error
+
+
+def not_let_in(wait: float | None, slots: int, facts: dict[str, Any]) -> RestError:
+    """Why the gate did not open. `wait`: until a permit could be had; 0.0: no slot; None: it is shut."""
+    if wait is None:
+        return RequestCancelled(
+            f"the manager was closed while the request waited; {NOT_SENT}", sent=False, **facts
+        )
+    why = f"{slots} requests were in flight all the time"
+    if wait:
+        why = f"no permit in time: our own limits or a cooldown ask to wait {wait:.1f} s"
+    return RateLimited(f"{why}; {NOT_SENT}", retry_after=wait, sent=False, **facts)
 
 
 def no_answer(error: Exception, replay: ReplayClass, facts: dict[str, Any], said: str) -> RestError:
@@ -110,21 +133,16 @@ def no_answer(error: Exception, replay: ReplayClass, facts: dict[str, Any], said
         return RequestCancelled(text, sent=sent, **facts)
     if isinstance(error, http.BodyUnreadable):
         return ParseError(text, **facts)
-    kind = RestConnectionError
     if isinstance(error, http.ReadTimedOut | http.ConnectTimedOut | TimeoutError):
         return RestTimeout(text, sent=sent, action=action, **facts)
-    return kind(text, sent=sent, action=action, **facts)
+    return RestConnectionError(text, sent=sent, action=action, **facts)
 
 
-def may_repeat(error: RestError, replay: ReplayClass, refuses_repeats: bool) -> bool:
+def may_repeat(error: RestError, replay: ReplayClass) -> bool:
     """Whether the retry strategy may be asked at all. 4xx and undecodable answers never; NEVER never."""
-    if replay is ReplayClass.NEVER:
+    if replay is ReplayClass.NEVER or not isinstance(error, _RETRIABLE):
         return False
-    if replay is ReplayClass.BY_CLIENT_ID:
-        if isinstance(error, OutcomeUnknown):
-            return refuses_repeats and not 200 <= error.status < 300  # undecodable: the same again would be
-        return isinstance(error, _RETRIABLE) and (not error.sent or bool(error.status))
-    return isinstance(error, _RETRIABLE)
+    return replay is ReplayClass.SAFE or not error.sent or bool(error.status)
 
 
 def harmed(error: RestError) -> bool | None:
@@ -139,3 +157,15 @@ def harmed(error: RestError) -> bool | None:
     if isinstance(error, RestTimeout | RestConnectionError | ServerError):
         return True
     return False if error.sent else None
+
+
+def doubtful(error: RestError) -> bool:
+    """Whether the venue may have carried out this attempt although it failed."""
+    if isinstance(error, OutcomeUnknown | ParseError):
+        return True
+    return error.sent and not isinstance(error, RateLimited) and harmed(error) is not False
+
+
+def denied(error: RestError) -> bool:
+    """Whether it was we who did not let it out: nothing is learnt about the service."""
+    return not error.sent and harmed(error) is None and not isinstance(error, CircuitOpen)

@@ -1,11 +1,17 @@
-"""RestManager: one venue account's requests, from the permit to the typed answer.
+"""RestManager: one venue account's requests, from the circuit to the typed answer.
 
-Flow: session ensured -> rate-limit permit -> request prepared -> signed if required -> executed, retried
-within one deadline -> errors classified -> permit released -> metrics.
+    request ─► circuit ─► gate: slot + permit, by priority ─► endpoint ─► prepare ─► sign ─► client ─┐
+       ▲                    ▲                                                                        │
+       │                    └───────────── retry? (replay class, strategy, budget, deadline) ◄─ judge ◄┘
+       └──────────────────────────────────────────────── answer or typed error ◄─────────────────────┘
 
-Replay classes decide what may be repeated: SAFE and BY_CLIENT_ID follow the retry strategy, NEVER gets
-exactly one attempt, and when it is not known what became of it, `OutcomeUnknown`. aiohttp would by itself
-resend GET, PUT and DELETE on a stale connection: that is off for all.
+The circuit and the budget see whole requests, everything from the gate on is one attempt, and one deadline
+(`RequestContext.timeout`) stands over all of it. What may be repeated is decided by `workers.outcome`, and
+nowhere else; the strategies may only allow less.
+
+A caller who cancels a request that is no read, while it is on the wire, gets the CancelledError that asyncio
+demands, with a note that the venue may have carried it out; it is counted (`cancelled_unknown`), and the
+caller has to ask the venue just as after an `OutcomeUnknown`.
 """
 
 from __future__ import annotations
@@ -14,75 +20,87 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
-from urllib.parse import quote, urlencode
+from typing import Any, NoReturn, Self
 
-import aiohttp
 import msgspec
-from yarl import URL
 
+from workers import outcome
+from workers.auth.clock import VenueClock
+from workers.call import Call, Plan
+from workers.circuit import CircuitBreaker, Circuits
 from workers.errors import (
-    BadRequest,
+    CircuitOpen,
+    ClockSkew,
     OutcomeUnknown,
     ParseError,
     RateLimited,
     RequestCancelled,
-    RestConnectionError,
     RestError,
-    RestTimeout,
-    ServerError,
 )
-from workers.ratelimit import retry_after
+from workers.gate import Denied, Gate, Shut
+from workers.health import HealthChecks
+from workers.http.client import HttpClient, HttpResponse, Timeout
+from workers.request import Failure, Priority, ReplayClass, RequestMetrics
 from workers.rest_metrics import RestTally
-from workers.strategies import (
-    AuthenticationData,
-    Failure,
-    HTTPMethod,
-    PreparedRequest,
-    ReplayClass,
-    RequestMetrics,
-    RestStrategySet,
-)
+from workers.retry import RetryBudget
+from workers.sessions import Sessions, default_clients
+from workers.strategies import RestStrategySet
+from workers.trace import TraceEvent, Tracer, error_seen, limits_seen, params_seen, scrubbed
+from workers.vocabulary import HTTPMethod
 
-POOL = 100  # connections in all
-DNS_CACHE = 300  # seconds
-RENEW_AFTER = 3  # connection failures in a row until the session is made anew
 Observer = Callable[[HTTPMethod, str, int, int], object]
+END_WITHIN = 1.0  # seconds for requests to end once their client is closed
 
 
 class RestManager:
-    """Async context manager; the session is made when it is first needed.
+    """Async context manager; the client is made when it is first needed.
 
     Args:
         strategy_set: the venue, validated.
+        clients: makes HTTP clients; None: the one that the request context names.
+        circuits, retry_budget: None: with their defaults.
         observer: called for each attempt with (method, endpoint, status or 0, ns).
-        clock, sleep: monotonic seconds and its sleep; wall: seconds since 1970, for signatures.
+        on_circuit_open: called with (circuit, seconds that it stays open) when one opens.
+        tracer: told every step, redacted.
+        venue_clock: what signatures take the time from; None: made of `clock` and `wall`.
+        clock, sleep: monotonic seconds and its sleep; wall: seconds since 1970.
     """
 
     def __init__(
         self,
         strategy_set: RestStrategySet,
         *,
+        clients: Callable[[], HttpClient] | None = None,
+        circuits: Circuits | None = None,
+        retry_budget: RetryBudget | None = None,
         observer: Observer | None = None,
+        on_circuit_open: Callable[[str, float], object] | None = None,
+        tracer: Tracer | None = None,
+        venue_clock: VenueClock | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self._strategies = strategy_set
-        self._context = strategy_set.request_strategy.create_request_context()
+        plan = self._plan = Plan(strategy_set)
+        self._clients = clients
+        self._circuits = Circuits() if circuits is None else circuits
+        self._budget = RetryBudget() if retry_budget is None else retry_budget
         self._observer = observer
+        self._on_circuit_open = on_circuit_open
+        self._tracer = tracer
         self._clock = clock
         self._sleep = sleep
-        self._wall = wall
-        self._slots = asyncio.Semaphore(self._context.max_concurrent)
-        self._session: aiohttp.ClientSession | None = None
-        self._retired: list[aiohttp.ClientSession] = []
-        self._failures = 0
-        self._in_flight = 0
-        self._closing: asyncio.Event = asyncio.Event()
-        self._idle: asyncio.Event = asyncio.Event()
-        self._idle.set()
-        self._tally = RestTally(strategy_set.request_strategy.get_performance_targets())
+        self._venue_clock = VenueClock(clock, wall) if venue_clock is None else venue_clock
+        self._gate = Gate(plan.context.max_concurrent, clock, sleep)
+        self._sessions = Sessions(clients or default_clients(plan.context))
+        self._health = HealthChecks(plan, self._sessions, clock, sleep)
+        self._tally = RestTally(plan.requests.get_performance_targets())
+        self._order = 0
+        self._inside = 0
+        self._switches = 0  # of plans that were replaced
+        self._learning: asyncio.Task[bool] | None = None
+        self._closed = False
+        self._ended: asyncio.Event | None = None
 
     # -- the face ---------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
@@ -119,323 +137,417 @@ class RestManager:
         *,
         decoder: Callable[[bytes], Any] | None = None,
         raw: bool = False,
+        priority: Priority | None = None,
+        patience: float | None = None,
     ) -> Any:
         """The decoded JSON of the answer; `raw=True`: its bytes; `decoder`: what that makes of the bytes.
+
+        Args:
+            priority: whose permit comes first; None: as the request strategy says.
+            patience: seconds that it may wait to be sent; 0.0: not at all. None: up to its deadline.
 
         Raises a `RestError` whose `action` says what to do next; nothing takes longer than the request
         context's `timeout`, waits for permits included.
         """
-        if self._closing.is_set():
-            raise RequestCancelled("the manager is closed", method=method.value, endpoint=endpoint)
-        self._in_flight += 1
-        self._idle.clear()
-        call = _Call(method, endpoint, params, json_data, headers, self._clock() + self._context.timeout)
+        now = self._clock()
+        self._order += 1
+        call = Call(
+            self._plan, self._order, now, method, endpoint, params, json_data, headers, priority, patience
+        )
+        if self._tracer is not None:
+            self._trace(call, "request", priority=call.priority.name, params=params_seen(params))
+        breaker, ticket = self._enter_circuit(call, now)
+        self._inside += 1
         try:
-            body = await self._with_slot(call)
+            body = await self._attempts(call)
             value = body if raw else self._decode(call, body, decoder)
         except RestError as error:
-            self._tally.failed(error, call.busy_ns)
+            self._failed(call, error, breaker, ticket)
+            raise
+        except asyncio.CancelledError as error:
+            self._cancelled(call, error, breaker, ticket)
+            raise
+        except BaseException as error:  # of a strategy or a decoder: nobody else's fault
+            breaker.cancelled(ticket, self._clock())
+            self._tally.failed(call.circuit, error, call.busy_ns)
             raise
         finally:
-            self._in_flight -= 1
-            if not self._in_flight:
-                self._idle.set()
-        self._tally.succeeded(call.busy_ns)
+            self._inside -= 1
+            if call.retrying:
+                self._budget.ended_retry()
+            if self._ended is not None and not self._inside:
+                self._ended.set()
+        breaker.succeeded(ticket, self._clock())
+        self._budget.finished(True)
+        self._tally.succeeded(call.circuit, call.busy_ns)
+        if self._tracer is not None:
+            self._trace(call, "done", ms=call.busy_ns * 1e-6, bytes=len(body))
         return value
 
     def get_metrics(self) -> RequestMetrics:
-        return self._tally.metrics()
+        """Counts since the start or the last reset; sessions, connections and failovers since the start."""
+        stats = self._sessions.stats()
+        return self._tally.metrics(
+            sessions=self._sessions.made,
+            connections=stats.opened,
+            open_connections=stats.open,
+            waiting=self._gate.waiting,
+            in_flight=self._gate.taken,
+            failovers=self._failovers,
+            circuits_open=self._circuits.open_count(self._clock()),
+        )
 
     def get_performance_summary(self) -> dict[str, Any]:
-        """Success rate, compliance (share under 50 ms; compliant from 95 %), targets."""
-        return self._tally.summary()
+        """Success rate, compliance (share under 50 ms; compliant from 95 %), targets, failures by kind,
+        latencies by endpoint, and the state of everything that decides about requests."""
+        now = self._clock()
+        stats = self._sessions.stats()
+        return self._tally.summary() | {
+            "connection_reuse": 1.0 - stats.opened / stats.requests if stats.requests else 1.0,
+            "sessions": self._sessions.made,
+            "open_connections": stats.open,
+            "waiting": self._gate.waiting,
+            "in_flight": self._gate.taken,
+            "endpoint": self._plan.endpoints.current(now),
+            "failovers": self._failovers,
+            "circuits": {name: state.value for name, state in self._circuits.states(now).items()},
+            "circuit_opens": self._circuits.opens,
+            "limiter": repr(self._plan.limits),
+            "retry_budget": repr(self._budget),
+        }
 
     def reset_metrics(self) -> None:
         self._tally.reset()
 
+    @property
+    def circuit_opens(self) -> int:
+        """How often any circuit has opened since the start."""
+        return self._circuits.opens
+
     def replace_strategy(self, strategy_set: RestStrategySet) -> None:
-        """Use another validated set from the next request on."""
-        self._strategies = strategy_set
-        self._context = strategy_set.request_strategy.create_request_context()
-        self._slots = asyncio.Semaphore(self._context.max_concurrent)
-        self._retire()
+        """Use another validated set from the next request on; those under way end with the old one."""
+        self._health.stop()
+        self._switches += self._plan.endpoints.switches
+        plan = self._plan = Plan(strategy_set)
+        self._tally.targets = plan.requests.get_performance_targets()
+        self._gate.resize(plan.context.max_concurrent)
+        self._sessions.renew(self._clients or default_clients(plan.context))
+        self._health = HealthChecks(plan, self._sessions, self._clock, self._sleep)
 
     async def close(self, grace: float | None = None) -> None:
-        """Refuse new requests, end those that wait, let those in flight finish for `grace` seconds (the
-        read timeout unless told), close the sessions. Idempotent."""
-        self._closing.set()
+        """Refuse new requests, end those that wait at once, let those on the wire finish for `grace` seconds
+        (the read timeout unless told) and fail them then. No task is left. Idempotent."""
+        self._closed = True
+        self._gate.shut()
+        checks = self._health.stop()
+        self._ended = asyncio.Event()
+        if self._inside:
+            await self._end_within(self._plan.context.read_timeout if grace is None else grace)
+        await self._sessions.close()
+        if self._inside:
+            await self._end_within(END_WITHIN)
+        tasks = [task for task in (checks, self._learning) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end_within(self, seconds: float) -> None:
+        assert self._ended is not None
         try:
-            async with asyncio.timeout(self._context.read_timeout if grace is None else grace):
-                await self._idle.wait()
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
         except TimeoutError:
-            pass  # closing the session fails what is still in flight
-        self._retire()
-        retired, self._retired = self._retired, []
-        for session in retired:
-            await session.close()
+            pass  # closing their client fails them
 
     def __repr__(self) -> str:
         return (
-            f"RestManager({self._context.base_url}, in_flight={self._in_flight}, "
-            f"closed={self._closing.is_set()}, {self._strategies.rate_limit_strategy!r})"
+            f"RestManager({self._plan.endpoints!r}, {self._gate!r}, {self._plan.limits!r}, "
+            f"{self._circuits!r}, closed={self._closed})"
         )
 
     # -- one request ------------------------------------------------------------------------------------
-    async def _with_slot(self, call: _Call) -> bytes:
-        slots = self._slots
+    def _enter_circuit(self, call: Call, now: float) -> tuple[CircuitBreaker, int]:
+        if self._closed:
+            raise RequestCancelled(f"the manager is closed; {outcome.NOT_SENT}", sent=False, **call.facts)
         try:
-            async with asyncio.timeout(max(0.0, call.deadline - self._clock())):
-                await slots.acquire()
-        except TimeoutError as error:
-            raise RequestCancelled(
-                f"{self._context.max_concurrent} requests were in flight all the time; nothing was sent",
-                method=call.method.value,
-                endpoint=call.endpoint,
-            ) from error
-        try:
-            return await self._with_retries(call)
-        finally:
-            slots.release()
+            return self._circuits.enter(call.circuit, now)
+        except CircuitOpen as error:
+            call.base_url = call.plan.endpoints.current(now)
+            refusal = CircuitOpen(error.message, sent=False, retry_after=error.retry_after, **call.facts)
+            self._tally.failed(call.circuit, refusal, 0)
+            self._trace(call, "circuit", retry_after=error.retry_after)
+            raise refusal from None
 
-    async def _with_retries(self, call: _Call) -> bytes:
-        strategies = self._strategies
-        replay = strategies.request_strategy.replay_class(call.method, call.endpoint)
+    async def _attempts(self, call: Call) -> bytes:
         while True:
             call.attempt += 1
-            await self._permit(call)
+            if call.delay > 0.0 or not self._gate.enter_now(call):
+                await self._wait(call)
             try:
-                return await self._attempt(call, replay)
+                return await self._attempt(call)
             except RestError as error:
-                if replay is ReplayClass.NEVER or not strategies.retry_strategy.should_retry(
-                    call.attempt, error
-                ):
-                    raise
-                delay = strategies.retry_strategy.calculate_delay(call.attempt, error)
-                if self._clock() + delay >= call.deadline:
-                    raise  # the wait alone would pass the deadline
-                await self._wait(call, delay)
+                call.last = error
             finally:
-                strategies.rate_limit_strategy.release(call.method, call.endpoint, self._clock())
+                call.give_back(self._clock())
+                self._gate.leave()
+            await self._allow_retry(call, call.last)
 
-    async def _permit(self, call: _Call) -> None:
-        limits = self._strategies.rate_limit_strategy
-        while wait := limits.acquire(call.method, call.endpoint, call.params, self._clock()):
-            if self._clock() + wait >= call.deadline:
-                raise RateLimited(
-                    f"no permit within {self._context.timeout:g} s: our own budget or a cooldown asks to "
-                    f"wait {wait:.1f} s; nothing was sent",
-                    method=call.method.value,
-                    endpoint=call.endpoint,
-                    attempt=call.attempt,
-                    retry_after=wait,
-                )
-            await self._wait(call, wait)
-
-    async def _wait(self, call: _Call, seconds: float) -> None:
-        """Sleep, but no longer than until the manager is closed."""
-        timer = asyncio.ensure_future(self._sleep(seconds))
-        closing = asyncio.ensure_future(self._closing.wait())
+    async def _wait(self, call: Call) -> None:
         try:
-            await asyncio.wait({timer, closing}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            closing.cancel()
-        if self._closing.is_set():
-            raise RequestCancelled(
-                "the manager was closed while the request waited",
-                method=call.method.value,
-                endpoint=call.endpoint,
-                attempt=call.attempt,
-            )
+            await self._gate.enter(call, call.until if call.last is None else call.deadline, call.delay)
+        except (Denied, Shut) as refusal:
+            if call.last is not None:
+                self._give_up(call, call.last)  # it says more than that there was no time for a retry
+            call.base_url = call.plan.endpoints.current(self._clock())
+            wait = None if isinstance(refusal, Shut) else refusal.wait
+            self._trace(call, "denied", wait=wait)
+            raise outcome.not_let_in(wait, self._gate.slots, call.facts) from None
 
-    async def _attempt(self, call: _Call, replay: ReplayClass) -> bytes:
-        url, headers, data = self._dress(call)
-        left = call.deadline - self._clock()
-        if left <= 0:
-            raise RequestCancelled(
-                "no time left to send the request", method=call.method.value, endpoint=call.endpoint
-            )
-        status = 0
+    async def _attempt(self, call: Call) -> bytes:
+        plan = call.plan
+        now = call.sent_at = self._clock()
+        left = call.deadline - now
+        call.base_url = plan.endpoints.current(now)
+        if left <= 0.0:
+            raise RequestCancelled(f"no time left; {outcome.NOT_SENT}", sent=False, **call.facts)
+        url, headers, data = call.dress(self._venue_clock.now_ms())
+        if plan.failover:
+            self._health.start()
+        if self._tracer is not None:
+            self._trace(call, "send", base_url=call.base_url, headers=sorted(headers), bytes=len(data or b""))
+        answer = await self._send(call, url, headers, data, plan.bounds_within(left))
+        plan.limits.observe(call.status, answer.headers, call.answered_at, call.sent_at)
+        if 200 <= call.status < 300:
+            if plan.failover:
+                plan.endpoints.succeeded(call.base_url, call.answered_at)
+            if self._tracer is not None:
+                self._trace(
+                    call,
+                    "answer",
+                    status=call.status,
+                    bytes=len(answer.content),
+                    limits=limits_seen(answer.headers),
+                )
+            return answer.content
+        raise self._refused(call, answer)
+
+    async def _send(
+        self, call: Call, url: str, headers: Mapping[str, str], data: bytes | None, bounds: Timeout
+    ) -> HttpResponse:
+        """Exactly one request on the wire."""
+        call.status = 0
+        self._tally.attempts += 1
+        sessions = self._sessions
+        session = sessions.borrow()
+        failure: BaseException | None = None
         started = time.perf_counter_ns()
         try:
-            session = self._ensure_session()
-            async with session.request(
-                call.method.value,
-                url,
-                headers=headers,
-                data=data,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(
-                    total=left,
-                    sock_connect=self._context.connection_timeout,
-                    sock_read=self._context.read_timeout,
-                ),
-            ) as response:
-                status = response.status
-                body = await response.read()
-                answer_headers = response.headers
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise self._no_answer(call, replay, error) from error
+            answer = await session.client.request(
+                call.method.value, url, headers=headers, content=data, timeout=bounds, follow_redirects=False
+            )
+            call.status = answer.status_code
+            return answer
+        except Exception as error:
+            failure = error
+            raise self._unanswered(call, error) from error
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             took = time.perf_counter_ns() - started
             call.busy_ns += took
-            self._tally.attempts += 1
+            call.answered_at = self._clock()
+            sessions.give_back(session, failure)
             if self._observer is not None:
-                self._observer(call.method, call.endpoint, status, took)
-        self._failures = 0
-        self._strategies.rate_limit_strategy.observe(status, answer_headers, self._clock())
-        if 200 <= status < 300:
-            return body
+                self._observer(call.method, call.endpoint, call.status, took)
+
+    def _unanswered(self, call: Call, error: Exception) -> RestError:
+        said = scrubbed(str(error) or type(error).__name__, call.secrets)
+        verdict = outcome.no_answer(error, call.judged_as, call.facts, said)
+        self._note_failure(call, verdict)
+        if self._tracer is not None:
+            self._trace(call, "no answer", **error_seen(verdict))
+        return verdict
+
+    def _refused(self, call: Call, answer: HttpResponse) -> RestError:
         failure = Failure(
             method=call.method,
             endpoint=call.endpoint,
             attempt=call.attempt,
-            status=status,
-            headers=answer_headers,
-            body=body,
-            replay=replay,
+            status=call.status,
+            headers=answer.headers,
+            body=answer.content,
+            replay=call.judged_as,
+            base_url=call.base_url,
         )
-        handler = self._strategies.exception_handler_strategy
-        raise default_error(failure) if handler is None else handler.to_error(failure)
+        verdict = outcome.judge(failure, call.plan.strategies.exception_handler_strategy)
+        if isinstance(verdict, RateLimited):
+            self._tally.rate_limit_hits += 1
+            asked = call.plan.retry.handle_rate_limit(answer.headers)
+            verdict.retry_after = max(verdict.retry_after, asked)
+        self._note_failure(call, verdict)
+        if self._tracer is not None:
+            self._trace(call, "refused", limits=limits_seen(answer.headers), **error_seen(verdict))
+        return verdict
 
-    def _dress(self, call: _Call) -> tuple[URL, dict[str, str], bytes | None]:
-        prepared: PreparedRequest = self._strategies.request_strategy.prepare_request(
-            call.method, call.endpoint, call.params, call.headers
-        )
-        params = prepared.params
-        headers = {**self._context.default_headers, **prepared.headers}
-        data = None if call.json_data is None else msgspec.json.encode(call.json_data)
-        auth = self._strategies.auth_strategy
-        signed: AuthenticationData | None = None
-        if auth is not None and auth.requires_auth(call.endpoint):
-            signed = auth.sign_request(
-                call.method, call.endpoint, params, call.json_data, int(self._wall() * 1000)
-            )
-            headers |= signed.headers
-            params = params if signed.params is None else signed.params
-            data = data if signed.data is None else signed.data
-        if data is not None:
-            headers.setdefault("Content-Type", "application/json")
-        # What was signed is what is sent; else encoded here, once.
-        query = urlencode(params, quote_via=quote) if signed is None or signed.query is None else signed.query
-        url = self._context.base_url.rstrip("/") + prepared.path + ("?" + query if query else "")
-        return URL(url, encoded=True), headers, data
+    def _note_failure(self, call: Call, error: RestError) -> None:
+        """Whether another endpoint may do better."""
+        endpoints = call.plan.endpoints
+        if not call.plan.failover or isinstance(error, RateLimited) or not outcome.harmed(error):
+            return
+        call.tried += (call.base_url,)
+        if endpoints.failed(call.base_url, call.answered_at) and self._tracer is not None:
+            self._trace(call, "failover", to=endpoints.current(call.answered_at))
 
-    def _no_answer(self, call: _Call, replay: ReplayClass, error: BaseException) -> RestError:
-        """aiohttp's failures, by whether the venue may have seen the request."""
-        facts: dict[str, Any] = {
-            "method": call.method.value,
-            "endpoint": call.endpoint,
-            "attempt": call.attempt,
-        }
-        # Anything about getting connected is before the first byte.
-        unsent = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-        timeout = isinstance(error, TimeoutError)
-        if not timeout or unsent:
-            self._failures += 1
-            if self._failures >= RENEW_AFTER:
-                self._retire()
-        if not unsent and replay is not ReplayClass.SAFE:
-            return OutcomeUnknown(
-                f"sent, but no answer: {_describe(error)}; ask the venue what became of it", **facts
-            )
-        if timeout:
-            return RestTimeout(f"{self._context.base_url} did not answer in time", **facts)
-        return RestConnectionError(f"{self._context.base_url}: {_describe(error)}", **facts)
+    async def _allow_retry(self, call: Call, error: RestError | None) -> None:
+        """Returns when there is to be another attempt, after `call.delay` seconds; raises otherwise."""
+        assert error is not None
+        if call.retrying:
+            call.retrying = False
+            self._budget.ended_retry()
+        if isinstance(error, ClockSkew):
+            await self._correct_clock(call, error)
+            return
+        retry = call.plan.retry
+        if not outcome.may_repeat(error, call.judged_as) or not retry.should_retry(call.attempt, error):
+            self._give_up(call, error)
+        now = self._clock()
+        elsewhere = call.plan.failover and call.plan.endpoints.current(now) not in call.tried
+        call.delay = 0.0 if elsewhere else retry.calculate_delay(call.attempt, error)
+        if now + call.delay >= call.deadline or not self._budget.may_retry():
+            self._give_up(call, error)
+        call.doubtful = call.doubtful or outcome.doubtful(error)
+        self._begin_retry(call)
 
-    def _decode(self, call: _Call, body: bytes, decoder: Callable[[bytes], Any] | None) -> Any:
+    def _begin_retry(self, call: Call) -> None:
+        call.retrying = True
+        self._budget.began_retry()
+        self._tally.retries += 1
+        if self._tracer is not None:
+            self._trace(call, "retry", delay=call.delay)
+
+    def _give_up(self, call: Call, error: RestError) -> NoReturn:
+        if call.refuses_repeats and (call.doubtful or outcome.doubtful(error)):
+            raise OutcomeUnknown(
+                f"one of {call.attempt} attempts may have been carried out; the last: {error.message}; "
+                "ask the venue what became of it",
+                status=error.status,
+                code=error.code,
+                **call.facts,
+            ) from error
+        raise error
+
+    def _decode(self, call: Call, body: bytes, decoder: Callable[[bytes], Any] | None) -> Any:
         try:
             return msgspec.json.decode(body) if decoder is None else decoder(body)
-        except (msgspec.DecodeError, ValueError) as error:
-            raise ParseError(
-                f"the answer cannot be decoded: {error}",
-                method=call.method.value,
-                endpoint=call.endpoint,
-                status=200,
-                attempt=call.attempt,
+        except Exception as error:  # whatever a decoder raises, the request itself was answered
+            said = f"the answer cannot be decoded: {error}"
+            if call.replay is ReplayClass.SAFE:
+                raise ParseError(said, status=call.status, **call.facts) from error
+            raise OutcomeUnknown(
+                f"{said}; the venue did answer {call.status}: ask it what became of the request",
+                status=call.status,
+                **call.facts,
             ) from error
 
-    # -- sessions ---------------------------------------------------------------------------------------
-    def _ensure_session(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(
-                limit=POOL,
-                limit_per_host=self._context.max_concurrent,
-                ttl_dns_cache=DNS_CACHE,
-                keepalive_timeout=self._context.keepalive_timeout,
-            )
-            trace = aiohttp.TraceConfig()
-            trace.on_connection_create_end.append(self._connected)
-            self._session = aiohttp.ClientSession(
-                connector=connector, trace_configs=[trace], auto_decompress=True, trust_env=False
-            )
-            # Its own resending of idempotent methods would be an attempt that nobody decided or counted.
-            self._session._retry_connection = False
-            self._tally.sessions += 1
-        return self._session
+    # -- its end ----------------------------------------------------------------------------------------
+    def _failed(self, call: Call, error: RestError, breaker: CircuitBreaker, ticket: int) -> None:
+        now = self._clock()
+        harmed = outcome.harmed(error)
+        if harmed is None:
+            breaker.cancelled(ticket, now)
+        else:
+            self._budget.finished(not harmed)
+            if harmed:
+                self._fail_circuit(call, breaker, ticket, now)
+            else:
+                breaker.succeeded(ticket, now)
+        if outcome.denied(error):
+            self._tally.denied += 1
+        else:
+            self._tally.failed(call.circuit, error, call.busy_ns)
+        if self._tracer is not None:
+            self._trace(call, "failed", **error_seen(error))
 
-    async def _connected(self, session: object, context: object, params: object) -> None:
-        self._tally.connections += 1
+    def _fail_circuit(self, call: Call, breaker: CircuitBreaker, ticket: int, now: float) -> None:
+        opens = breaker.opens
+        breaker.failed(ticket, now)
+        if breaker.opens == opens:
+            return
+        try:
+            breaker.enter(now)
+        except CircuitOpen as refusal:
+            self._trace(call, "circuit", opened_for=refusal.retry_after)
+            if self._on_circuit_open is not None:
+                self._on_circuit_open(call.circuit, refusal.retry_after)
 
-    def _retire(self) -> None:
-        """Use a fresh session from now on; the old one is closed when nothing is in flight any more."""
-        self._failures = 0
-        if self._session is not None:
-            self._retired.append(self._session)
-            self._session = None
-
-
-class _Call:
-    """One request on its way through the manager."""
-
-    __slots__ = (
-        "attempt",
-        "busy_ns",
-        "deadline",
-        "endpoint",
-        "headers",
-        "json_data",
-        "method",
-        "params",
-    )
-
-    def __init__(
-        self,
-        method: HTTPMethod,
-        endpoint: str,
-        params: Mapping[str, Any] | None,
-        json_data: Any,
-        headers: Mapping[str, str] | None,
-        deadline: float,
+    def _cancelled(
+        self, call: Call, error: asyncio.CancelledError, breaker: CircuitBreaker, ticket: int
     ) -> None:
-        self.method = method
-        self.endpoint = endpoint
-        self.params = params
-        self.json_data = json_data
-        self.headers = headers
-        self.deadline = deadline
-        self.attempt = 0
-        self.busy_ns = 0
+        breaker.cancelled(ticket, self._clock())
+        self._tally.cancelled += 1
+        if call.busy_ns and call.replay is not ReplayClass.SAFE:
+            self._tally.cancelled_unknown += 1
+            error.add_note(
+                f"{call.method} {call.endpoint} was cancelled on the wire: it may have been carried out, "
+                "ask the venue"
+            )
+        if self._tracer is not None:
+            self._trace(call, "cancelled", on_the_wire=bool(call.busy_ns))
 
+    # -- the venue's clock ------------------------------------------------------------------------------
+    async def _correct_clock(self, call: Call, error: ClockSkew) -> None:
+        """Learn the venue's time, once for all who were refused for it; then one further attempt, which NEVER
+        does not get: its caller does, with a clock that is right."""
+        if call.skewed:
+            self._give_up(call, error)
+        call.skewed = True
+        learning = self._learning
+        if learning is None:
+            learning = self._learning = asyncio.ensure_future(self._learn(call.plan))
+            learning.add_done_callback(self._learnt)
+        await asyncio.wait([learning], timeout=call.deadline - self._clock())
+        learnt = learning.done() and not learning.cancelled() and learning.result()
+        if not learnt or call.replay is ReplayClass.NEVER:
+            self._give_up(call, error)
+        call.delay = 0.0
+        self._begin_retry(call)
 
-def _describe(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    def _learnt(self, task: asyncio.Task[bool]) -> None:
+        self._learning = None
 
+    async def _learn(self, plan: Plan) -> bool:
+        """Ask for the venue's time; False: it cannot be had."""
+        asked = None if plan.auth is None else plan.auth.server_time()
+        if asked is None:
+            return False
+        self._venue_clock.distrust()
+        self._order += 1
+        call = Call(plan, self._order, self._clock(), HTTPMethod.GET, asked.endpoint, priority=Priority.NEW)
+        try:
+            server_ms = asked.read(await self._attempts(call))
+        except Exception:  # the refusal that led here says more
+            return False
+        self._venue_clock.learn(call.sent_at, server_ms, call.answered_at)
+        self._trace(call, "clock", offset_ms=self._venue_clock.offset_ms)
+        return True
 
-def default_error(failure: Failure) -> RestError:
-    """HTTP status -> error, for venues without an `ExceptionHandlerStrategy`."""
-    facts: dict[str, Any] = {
-        "method": failure.method.value,
-        "endpoint": failure.endpoint,
-        "attempt": failure.attempt,
-        "status": failure.status,
-        "retry_after": retry_after(failure.headers),
-    }
-    said = failure.body[:200].decode("utf-8", "replace")
-    if failure.status in (418, 429):
-        return RateLimited(f"rate limited: {said}", **facts)
-    if failure.status >= 500:
-        if failure.replay is not ReplayClass.SAFE:
-            return OutcomeUnknown(f"server error after sending: {said}", **facts)
-        return ServerError(f"server error: {said}", **facts)
-    return BadRequest(f"refused: {said}", **facts)
+    # -- endpoints --------------------------------------------------------------------------------------
+    @property
+    def _failovers(self) -> int:
+        return self._switches + self._plan.endpoints.switches
+
+    # -- tracing ----------------------------------------------------------------------------------------
+    def _trace(self, call: Call, step: str, **facts: Any) -> None:
+        if self._tracer is not None:
+            self._tracer(
+                TraceEvent(
+                    step=step,
+                    request=call.order,
+                    at=self._clock(),
+                    method=call.method.value,
+                    endpoint=call.endpoint,
+                    attempt=call.attempt,
+                    facts=facts,
+                )
+            )

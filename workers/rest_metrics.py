@@ -1,85 +1,187 @@
-"""Counts and latencies of a REST manager."""
+"""Counts and latencies of a REST manager, in bounded memory: nothing is kept per request."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
-from workers.errors import RateLimited, RestError
-from workers.strategies import PerformanceTargets, RequestMetrics
+import msgspec
 
-KEPT = 10_000  # latest latencies, for the percentiles
-COMPLIANT_MS = 50.0
+from workers.request import PerformanceTargets, RequestMetrics
+
+COMPLIANT_NS = 50_000_000
 COMPLIANT_SHARE = 0.95
+ENDPOINTS = 128  # names that are told apart; the others share one
+OTHERS = "(others)"
+
+# Log-linear: 16 sub-buckets an octave, so a percentile is right within 1/32 of itself; 2**42 ns: 73 minutes.
+_SUB_BITS = 4
+_OCTAVES = 38
+_SIZE = (_OCTAVES + 1) << _SUB_BITS
+_LARGEST = (1 << (_OCTAVES + _SUB_BITS)) - 1
+
+
+def bucket(ns: int) -> int:
+    """The bucket of a latency: exact below 32 ns, then 16 a doubling."""
+    octave = ns.bit_length() - _SUB_BITS - 1
+    return ns if octave <= 0 else (octave << _SUB_BITS) + (ns >> octave)
+
+
+def middle(index: int) -> float:
+    """The middle of a bucket, ns."""
+    if index < 2 << _SUB_BITS:
+        return float(index)
+    octave = (index >> _SUB_BITS) - 1
+    return float((index - (octave << _SUB_BITS) << octave) + (1 << octave) / 2)
+
+
+class Latencies:
+    """A histogram of latencies in ns."""
+
+    __slots__ = ("_counts", "count", "fast", "max_ns", "slow", "sum_ns")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sum_ns = 0
+        self.max_ns = 0
+        self.fast = 0  # under 50 ms
+        self.slow = 0  # over the target
+        self._counts = [0] * _SIZE
+
+    def add(self, ns: int, target_ns: int) -> None:
+        self.count += 1
+        self.sum_ns += ns
+        if ns > self.max_ns:
+            self.max_ns = ns
+        if ns < COMPLIANT_NS:
+            self.fast += 1
+        if ns > target_ns:
+            self.slow += 1
+        self._counts[bucket(ns if ns < _LARGEST else _LARGEST)] += 1
+
+    def merge(self, other: Latencies) -> None:
+        self.count += other.count
+        self.sum_ns += other.sum_ns
+        self.max_ns = max(self.max_ns, other.max_ns)
+        self.fast += other.fast
+        self.slow += other.slow
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+
+    def percentile_ms(self, share: float) -> float:
+        """The nearest rank; 0.0 when there is nothing."""
+        rank = min(self.count - 1, int(share * self.count))
+        for index, count in enumerate(self._counts):
+            rank -= count
+            if rank < 0 < count:
+                return min(middle(index), float(self.max_ns)) * 1e-6
+        return 0.0
+
+    @property
+    def mean_ms(self) -> float:
+        return self.sum_ns / self.count * 1e-6 if self.count else 0.0
+
+    def summary(self) -> EndpointLatency:
+        return EndpointLatency(
+            count=self.count,
+            p50_ms=self.percentile_ms(0.5),
+            p95_ms=self.percentile_ms(0.95),
+            p99_ms=self.percentile_ms(0.99),
+            max_ms=self.max_ns * 1e-6,
+        )
+
+
+class EndpointLatency(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the requests of one endpoint that went on the wire, all their attempts together."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    max_ms: float
 
 
 class RestTally:
+    """What became of the requests of one manager since the start or the last reset.
+
+    A request that was denied by our own limits or cancelled by its caller says nothing about the service:
+    it counts in `denied` or `cancelled` alone, not in `total`. Latency is time on the wire, so that a request
+    without an attempt has none and does not pass for a fast one.
+    """
+
     def __init__(self, targets: PerformanceTargets) -> None:
-        self._targets = targets
-        self.sessions = 0
-        self.connections = 0
+        self.targets = targets
         self.reset()
 
     def reset(self) -> None:
-        """Forget all but sessions and connections, which are facts of the process."""
+        self.successful = 0
+        self.failed_requests = 0
+        self.denied = 0
+        self.cancelled = 0
+        self.cancelled_unknown = 0  # of those: not SAFE, and cancelled on the wire
         self.attempts = 0
-        self._latest: deque[float] = deque(maxlen=KEPT)
-        self._sum_ms = 0.0
-        self._successful = 0
-        self._failed = 0
-        self._fast = 0
-        self._slow = 0
-        self._hits = 0
-        self._kinds: Counter[str] = Counter()
+        self.retries = 0
+        self.rate_limit_hits = 0
+        self.kinds: Counter[str] = Counter()
+        self._target_ns = int(self.targets.max_latency_ms * 1e6)
+        self._endpoints: dict[str, Latencies] = {}
 
-    def succeeded(self, busy_ns: int) -> None:
-        self._successful += 1
-        self._latency(busy_ns)
+    def succeeded(self, name: str, busy_ns: int) -> None:
+        self.successful += 1
+        self._latencies(name).add(busy_ns, self._target_ns)
 
-    def failed(self, error: RestError, busy_ns: int) -> None:
-        self._failed += 1
-        self._hits += isinstance(error, RateLimited)
-        self._kinds[type(error).__name__] += 1
-        self._latency(busy_ns)
+    def failed(self, name: str, error: BaseException, busy_ns: int) -> None:
+        self.failed_requests += 1
+        self.kinds[type(error).__name__] += 1
+        if busy_ns:
+            self._latencies(name).add(busy_ns, self._target_ns)
 
-    def _latency(self, busy_ns: int) -> None:
-        ms = busy_ns * 1e-6
-        self._latest.append(ms)
-        self._sum_ms += ms
-        self._fast += ms < COMPLIANT_MS
-        self._slow += ms > self._targets.max_latency_ms
+    def _latencies(self, name: str) -> Latencies:
+        found = self._endpoints.get(name)
+        if found is None:
+            if len(self._endpoints) >= ENDPOINTS:
+                name = OTHERS
+            found = self._endpoints.setdefault(name, Latencies())
+        return found
 
-    def metrics(self) -> RequestMetrics:
-        total = self._successful + self._failed
-        ranked = sorted(self._latest)
+    def overall(self) -> Latencies:
+        every = Latencies()
+        for each in self._endpoints.values():
+            every.merge(each)
+        return every
+
+    def metrics(self, **of_the_manager: int) -> RequestMetrics:
+        """`of_the_manager`: the fields that describe it as it is now."""
+        every = self.overall()
         return RequestMetrics(
-            total=total,
-            successful=self._successful,
-            failed=self._failed,
-            avg_latency_ms=self._sum_ms / total if total else 0.0,
-            p95_latency_ms=_rank(ranked, 0.95),
-            p99_latency_ms=_rank(ranked, 0.99),
-            rate_limit_hits=self._hits,
-            sub_50ms_requests=self._fast,
-            latency_violations=self._slow,
+            total=self.successful + self.failed_requests,
+            successful=self.successful,
+            failed=self.failed_requests,
+            avg_latency_ms=every.mean_ms,
+            p95_latency_ms=every.percentile_ms(0.95),
+            p99_latency_ms=every.percentile_ms(0.99),
+            rate_limit_hits=self.rate_limit_hits,
+            sub_50ms_requests=every.fast,
+            latency_violations=every.slow,
             attempts=self.attempts,
-            sessions=self.sessions,
-            connections=self.connections,
+            retries=self.retries,
+            **of_the_manager,
         )
 
     def summary(self) -> dict[str, Any]:
-        total = self._successful + self._failed
-        share = self._fast / total if total else 1.0
+        total = self.successful + self.failed_requests
+        every = self.overall()
+        compliance = every.fast / every.count if every.count else 1.0
         return {
             "total": total,
-            "success_rate": self._successful / total if total else 1.0,
-            "compliance_rate": share,
-            "compliant": share >= COMPLIANT_SHARE,
-            "failures": dict(self._kinds),
-            "connection_reuse": 1.0 - self.connections / self.attempts if self.attempts else 1.0,
-            "targets": self._targets,
+            "success_rate": self.successful / total if total else 1.0,
+            "compliance_rate": compliance,
+            "compliant": compliance >= COMPLIANT_SHARE,
+            "targets": self.targets,
+            "failures": dict(self.kinds),
+            "denied": self.denied,
+            "cancelled": self.cancelled,
+            "cancelled_unknown": self.cancelled_unknown,
+            "attempts": self.attempts,
+            "retries": self.retries,
+            "endpoints": {name: each.summary() for name, each in self._endpoints.items()},
         }
-
-
-def _rank(ranked: list[float], share: float) -> float:
-    return ranked[min(len(ranked) - 1, int(share * len(ranked)))] if ranked else 0.0
