@@ -9,8 +9,8 @@ taken as a whole or not at all:
 3. What is read while it is written, is empty, or makes no signer is not taken; the old pair stays in use, and
    `problem` says why.
 
-Two files that are written minutes apart, twice in a row, could still pass as a pair. One file for the whole
-credential (`CredentialFile`), or a mounted directory that is exchanged as a whole, leaves no such gap.
+Two files leave one gap: a second rotation that begins before the first was looked at can pass half-done. One
+file for all (`CredentialFile`), or a mounted directory that is exchanged as a whole, has none.
 """
 
 from __future__ import annotations
