@@ -49,6 +49,7 @@ class FaultProxy:
     Attributes:
         accepted: connections so far; the ordinal of the latest.
         overdue: `limit` has passed.
+        carried: bytes of the connection that ended last, by direction.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class FaultProxy:
         self.links: dict[int, Link] = {}
         self.accepted = 0
         self.overdue = False
+        self.carried = {Direction.UP: 0, Direction.DOWN: 0}
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
@@ -191,6 +193,7 @@ class FaultProxy:
                 await link.run()
             finally:
                 del self.links[ordinal]
+                self.carried = {flow.lane.direction: flow.lane.carried for flow in (link.up, link.down)}
         finally:
             client.close()
             server.close()

@@ -215,6 +215,7 @@ class Soak:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
             self._rest_sample()
             due = max(due, time.monotonic()) + every
+            watcher.during = f"fault {len(self.recoveries) + 1} ({kind.name})"
             await kind.strike(self)
             self.ws.clear()
             self.rest.clear()

@@ -27,6 +27,7 @@ class Watcher:
         self.cursor = feed.cursor()
         self._first = self.cursor.position
         self.broken: list[str] = []
+        self.during = ""  # which fault it is, for the words
         self.looks = self.live = self.trades = 0
         self.got = self.lost = 0
         self._ids: dict[tuple[str, str], int] = {}
@@ -81,7 +82,7 @@ class Watcher:
 
     def _say(self, words: str) -> None:
         if len(self.broken) < 20:
-            self.broken.append(f"{time.strftime('%H:%M:%S')} {words}")
+            self.broken.append(f"{time.strftime('%H:%M:%S')} during {self.during}: {words}")
 
     def _records(self, batch: shm.Batch) -> None:
         records = np.asarray(batch)
