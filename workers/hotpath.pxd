@@ -53,7 +53,7 @@ cdef class HotPath(Windows):
     cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _replace(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef object _begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv)
-    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv) except *
+    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *
     cdef void watch(self, uint32_t index, Watcher watcher) except *
     cdef void unwatch(self, uint32_t index, Watcher watcher) except *
     cdef void _failed(self, uint32_t index, object error) noexcept

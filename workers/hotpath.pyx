@@ -346,15 +346,17 @@ cdef class HotPath(Windows):
         slot.book_proof = recv
         return Outcome.SYNCED
 
-    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv) except *:
-        """`book`, made elsewhere, is this instrument's from now on: one update of differences when LIVE."""
+    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *:
+        """`book`, made elsewhere, is this instrument's from now on: one update of differences when LIVE, and
+        none where the published window is the `same`."""
         cdef Slot* slot = &self.slots[index]
         slot.collecting = False
         self.collected[index] = None
         self.books[index] = book
-        sync = self.syncs[index]
+        if same:
+            return
         if not slot.synced:
-            sync.on_snapshot(book.last_id)
+            self.syncs[index].on_snapshot(book.last_id)
         outcome = self._begin(index, [], ts_event, recv)
         if outcome != Outcome.SYNCED:
             self._void(index, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)

@@ -1,0 +1,46 @@
+"""Make before break (native); see handover.pyx."""
+
+from collections.abc import Callable, Iterable
+
+from typing_extensions import disjoint_base
+
+from workers.decode.normal import Decoded
+from workers.hotpath import Watcher
+from workers.publish import Publisher
+from workers.strategies import ParsedMessage
+from workers.wire import FrameSink
+
+LAG: int
+FORGET: int
+
+@disjoint_base
+class Holder(FrameSink):
+    def frame(self, data: bytes, recv_ns: int) -> int: ...
+
+@disjoint_base
+class Handover(Watcher):
+    failed: str
+    def __init__(
+        self,
+        publisher: Publisher,
+        topics: Iterable[tuple[int, str]],
+        *,
+        normalise: Callable[[ParsedMessage], Decoded] | None = None,
+        max_messages: int = 200_000,
+        max_bytes: int = 67_108_864,
+        patience: float = 1.0,
+        clock: Callable[[], int] = ...,
+    ) -> None: ...
+    @property
+    def publisher(self) -> Publisher: ...
+    @property
+    def sink(self) -> Holder: ...
+    @property
+    def max_messages(self) -> int: ...
+    @property
+    def max_bytes(self) -> int: ...
+    def keep(self, message: ParsedMessage) -> None: ...
+    def subscribed(self) -> None: ...
+    def ready(self) -> bool: ...
+    def complete(self) -> FrameSink: ...
+    def abandon(self) -> None: ...
