@@ -3,8 +3,10 @@
 The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`); the keeper only
 takes note there and does the work in tasks:
 
-1. One snapshot in flight a symbol, at most `concurrency` in all, within the weight budget; books that are not
-   LIVE come before proofs and audits, which may use only half of the budget.
+1. One snapshot in flight a symbol, at most `concurrency` in all, in turn: first books that were in step
+   before, then new ones in the order in which they are carried, then proofs and audits. When our limits (the
+   REST manager's, which has them for all) have no permit now, a snapshot keeps its turn and waits; a proof or
+   an audit is left out. That is no failure.
 2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
 3. A cell without proof of delivery for `stale_after` is STALE. A book that has been quiet for half of that is
@@ -18,8 +20,8 @@ takes note there and does the work in tasks:
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
@@ -33,8 +35,10 @@ from shm.layout import Reason, Scope, State
 from shm.writer import Writer
 from workers.audit import Agreement, compare
 from workers.decode.normal import DecodeCode
-from workers.errors import Action, WorkerError
+from workers.errors import Action, RestError, WorkerError
+from workers.gate import Gate
 from workers.publish import Publisher
+from workers.request import Priority
 from workers.sync import Outcome, Snapshot
 
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
@@ -42,7 +46,7 @@ _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
 )
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
-Fetch = Callable[[Instrument, int], Awaitable[Snapshot]]
+Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
 
 
@@ -51,7 +55,6 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         limit: levels a side of a snapshot. proof_limit: of a proof's, which only has to reach the window.
-        weight_per_minute: what snapshots, proofs and audits together may spend.
         concurrency: requests in flight.
         max_attempts: failures in a row until only `max_delay` is tried.
         first_delay, max_delay: backoff.
@@ -61,7 +64,6 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: int = 1000
     proof_limit: int = 100
-    weight_per_minute: int = 3000
     concurrency: int = 4
     max_attempts: int = 8
     first_delay: float = 0.25
@@ -71,25 +73,20 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = 3.0
 
 
-class Budget:
-    """Weight spent in any window of a minute, with a reserve that background work cannot touch."""
+class _Turn:
+    """A place in the keeper's own queue (rule 1); permits are the REST manager's matter."""
 
-    def __init__(self, per_minute: int) -> None:
-        self.per_minute = per_minute
-        self._spent: deque[tuple[int, int]] = deque()
-        self._sum = 0
+    __slots__ = ("order", "priority")
 
-    def take(self, weight: int, now: int, background: bool = False) -> float:
-        """0.0: taken; otherwise seconds after which to ask again."""
-        while self._spent and now - self._spent[0][0] >= 60_000_000_000:
-            self._sum -= self._spent.popleft()[1]
-        allowed = self.per_minute // 2 if background else self.per_minute
-        # A request heavier than the whole budget waits for an empty window, not for ever.
-        if self._spent and self._sum + weight > allowed:
-            return max((self._spent[0][0] + 60_000_000_000 - now) * 1e-9, 0.001)
-        self._spent.append((now, weight))
-        self._sum += weight
+    def __init__(self, priority: Priority, order: int) -> None:
+        self.priority = priority
+        self.order = order
+
+    def ask(self, now: float) -> float:
         return 0.0
+
+    def give_back(self, now: float) -> None:
+        pass
 
 
 class BookKeeper:
@@ -98,8 +95,7 @@ class BookKeeper:
 
     Args:
         writer, publisher: of the feed; the keeper becomes the publisher's listener.
-        fetch: (instrument, levels) -> snapshot; raises `WorkerError` (or anything) on failure.
-        weigh: levels -> weight of a snapshot.
+        fetch: (instrument, levels, priority) -> snapshot; raises `WorkerError` (or anything) on failure.
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
         on_silent: told (index) when REST knows updates that the stream does not bring.
@@ -113,7 +109,6 @@ class BookKeeper:
         fetch: Fetch,
         config: KeeperConfig | None = None,
         *,
-        weigh: Callable[[int], int] = lambda limit: 1,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
         on_silent: Callable[[int], None] = lambda index: None,
@@ -130,19 +125,19 @@ class BookKeeper:
         self._writer = writer
         self._publisher = publisher
         self._fetch = fetch
-        self._weigh = weigh
         self._register = register
         self._respec = respec
         self._on_silent = on_silent
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._budget = Budget(self.config.weight_per_minute)
-        self._permits = asyncio.Semaphore(self.config.concurrency)
+        self._turns = Gate(self.config.concurrency, lambda: clock() * 1e-9, sleep)
+        self._turn = 0
         self._instruments: dict[int, Instrument] = {}
         self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
         self._replacing: set[int] = set()
         self._lost: set[str] = set()  # symbols without a stream
+        self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._audited: dict[int, int] = {}
@@ -215,7 +210,8 @@ class BookKeeper:
                 age = (now - self._publisher.proof(index, scope)) // 1_000_000
                 self._publisher.mark_stale(index, scope)
                 self._writer.log(Code.STALE, age, instrument=index)
-            for index in self._instruments:
+            # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
+            for index in sorted(self._instruments, key=lambda index: self._checked.get(index, 0)):
                 if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
                     self._checked[index] = now
                     self._start(index, self._audit(index, config.proof_limit))
@@ -264,14 +260,24 @@ class BookKeeper:
             task.cancel()
 
     async def _get(self, index: int, limit: int, background: bool = False) -> Snapshot | None:
-        """One snapshot within budget and concurrency; None: background work has no budget now."""
-        weight = self._weigh(limit)
-        async with self._permits:
-            while wait := self._budget.take(weight, self._clock(), background):
-                if background:
-                    return None
-                await self._sleep(wait)
-            return await self._fetch(self._instruments[index], limit)
+        """One snapshot, in its turn (rule 1); None: background work has no permit now."""
+        self._turn += 1
+        known = self._instruments[index].symbol in self._known
+        rank = Priority.BACKGROUND if background else Priority.QUERY if known else Priority.SNAPSHOT
+        await self._turns.enter(_Turn(rank, self._turn), math.inf)
+        try:
+            while True:
+                priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
+                try:
+                    return await self._fetch(self._instruments[index], limit, priority)
+                except RestError as error:
+                    if error.sent or not error.retry_after:
+                        raise
+                    if background:
+                        return None
+                    await self._sleep(error.retry_after)
+        finally:
+            self._turns.leave()
 
     async def _synchronise(self, index: int) -> None:
         """Rules 1 and 2: until the book is in step."""
@@ -295,6 +301,7 @@ class BookKeeper:
                     await self._replace(index, snapshot)
                     return
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
+                    self._known.add(self._instruments[index].symbol)
                     self._audited[index] = self._clock()
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
                     return

@@ -120,6 +120,8 @@ class Call:
         self.priority = requests.priority(method, endpoint) if priority is None else priority
         self.circuit = requests.circuit(method, endpoint)
         self.deadline = now + plan.context.timeout
+        if patience is None and self.priority is Priority.BACKGROUND:
+            patience = 0.0  # what nobody waits for does not wait either
         self.until = self.deadline if patience is None else min(self.deadline, now + patience)
         self.attempt = 0
         self.status = 0  # of the latest attempt

@@ -144,7 +144,8 @@ class RestManager:
 
         Args:
             priority: whose permit comes first; None: as the request strategy says.
-            patience: seconds that it may wait to be sent; 0.0: not at all. None: up to its deadline.
+            patience: seconds that it may wait to be sent; 0.0: not at all. None: up to its deadline, and not
+                at all for BACKGROUND.
 
         Raises a `RestError` whose `action` says what to do next; nothing takes longer than the request
         context's `timeout`, waits for permits included.

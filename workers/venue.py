@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workers.config import VenueConfig
     from workers.decode.normal import Decoded, Scale
     from workers.rest import RestManager
-    from workers.strategies import RestStrategySet, WebSocketStrategySet
+    from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
     from workers.sync import BookSync, Snapshot
 
 
@@ -40,7 +40,7 @@ class Venue:
         decoder: makes the native decoder (`add_symbol`, `remove_symbol`).
         make_sync: makes the state machine of one instrument's book.
         instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
-        snapshot: (rest, venue symbol, levels) -> a depth snapshot.
+        snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot.
         snapshot_weight: levels -> what a snapshot costs of the venue's request weight.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
@@ -53,7 +53,7 @@ class Venue:
     decoder: Callable[[], Any]  # a NativeDecoder that knows symbols, which its stub alone can say
     make_sync: Callable[[], BookSync]
     instruments: Callable[[RestManager, Sequence[str]], Awaitable[list[Instrument]]]
-    snapshot: Callable[[RestManager, str, int], Awaitable[Snapshot]]
+    snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]]
     snapshot_weight: Callable[[int], int]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
     widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]

@@ -38,7 +38,7 @@ from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.listing import successor
 from workers.publish import Publisher
 from workers.readiness import Group, Readiness
-from workers.strategies import ConnectionState, HTTPMethod, WebSocketManagerConfig
+from workers.strategies import ConnectionState, HTTPMethod, Priority, WebSocketManagerConfig
 from workers.sync import Snapshot
 from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
@@ -122,11 +122,9 @@ class Worker:
             KeeperConfig(
                 limit=keys.snapshot_limit,
                 proof_limit=max(100, keys.depth),
-                weight_per_minute=keys.weight_per_minute,
                 stale_after=keys.stale_after,
                 audit_interval=keys.audit_interval,
             ),
-            weigh=self.venue.snapshot_weight,
             register=self._register,
             respec=self._respec,
             on_silent=self._silent,
@@ -346,8 +344,9 @@ class Worker:
         self.decoder.remove_symbol(venue_symbol)
         self.decoder.add_symbol(venue_symbol, *scale)
 
-    async def _snapshot(self, instrument: Instrument, levels: int) -> Snapshot:
-        return await self.venue.snapshot(await self._rest_manager(), instrument.venue_symbol, levels)
+    async def _snapshot(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
+        rest = await self._rest_manager()
+        return await self.venue.snapshot(rest, instrument.venue_symbol, levels, priority)
 
     async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         fresh: Instrument | None = None

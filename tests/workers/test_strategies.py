@@ -102,7 +102,7 @@ def test_websocket_set_takes_structural_strategies() -> None:
 
 
 def test_rest_set_requires_three_and_checks_the_optional_ones_too() -> None:
-    requests = BinanceSpotRequests("http://x")
+    requests = BinanceSpotRequests(RequestContext(base_url="http://x"))
     limiter = WindowLimiter([Window(name="requests", per=60.0, limit=10)])
     RestStrategySet(requests, limiter, ExponentialRetry())
     with pytest.raises(ValueError, match="retry_strategy is missing"):
@@ -114,4 +114,4 @@ def test_rest_set_requires_three_and_checks_the_optional_ones_too() -> None:
 @pytest.mark.parametrize("method", HTTPMethod)
 def test_whatever_is_not_a_read_is_never_repeated_by_default(method: HTTPMethod) -> None:
     expected = ReplayClass.SAFE if method in ("GET", "HEAD") else ReplayClass.NEVER
-    assert BinanceSpotRequests("http://x").replay_class(method, "/any") is expected
+    assert BinanceSpotRequests(RequestContext(base_url="http://x")).replay_class(method, "/any") is expected

@@ -11,9 +11,10 @@ import pytest
 
 from shm import InstrumentStatus, Reason, Scope, State
 from shm.instruments import Instrument
-from workers.books import BookKeeper, Budget, KeeperConfig
-from workers.errors import Action, WorkerError
+from workers.books import BookKeeper, KeeperConfig
+from workers.errors import Action, RateLimited, WorkerError
 from workers.listing import successor
+from workers.request import Priority
 from workers.sync import Snapshot
 
 SECOND = 1_000_000_000
@@ -30,12 +31,14 @@ class Rest:
     def __init__(self) -> None:
         self.answers: dict[str, list[Any]] = {}
         self.requests: list[tuple[str, int]] = []
+        self.priorities: list[Priority] = []
         self.flying = self.most = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def fetch(self, instrument: Instrument, limit: int) -> Snapshot:
+    async def fetch(self, instrument: Instrument, limit: int, priority: Priority) -> Snapshot:
         self.requests.append((instrument.venue_symbol, limit))
+        self.priorities.append(priority)
         self.flying += 1
         self.most = max(self.most, self.flying)
         try:
@@ -62,13 +65,11 @@ class Desk:
         self.silent: list[int] = []
         self.registered: list[Instrument] = []
         respec = options.pop("respec", None)
-        weigh = options.pop("weigh", lambda limit: 1)
         self.keeper = BookKeeper(
             lab.writer,
             lab.publisher,
             self.rest.fetch,
             KeeperConfig(**options),
-            weigh=weigh,
             register=self.register,
             respec=respec,
             on_silent=self.silent.append,
@@ -227,27 +228,48 @@ def test_one_in_flight_a_symbol_and_a_limit_for_all(run: Any) -> None:
     run(scenario, concurrency=2)
 
 
-def test_snapshots_obey_the_weight_budget(run: Any) -> None:
+def held_back(seconds: float) -> RateLimited:
+    return RateLimited("no permit", retry_after=seconds, sent=False)
+
+
+def test_a_snapshot_without_a_permit_keeps_its_turn_and_is_no_failure(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
-        for c in "ABC":
-            desk.carry(f"{c * 3}USD")
-        start = desk.now
+        indexes = [desk.carry(f"{c * 3}USD") for c in "ABC"]
+        desk.rest.answers["AAAUSD"] = [held_back(40.0), held_back(20.0), book(10)]
         desk.keeper.subscribed()
         await desk.settle()
-        assert len(desk.rest.requests) == 3
-        assert desk.now - start >= 60 * SECOND
+        assert [symbol for symbol, _ in desk.rest.requests] == ["AAAUSD"] * 3 + ["BBBUSD", "CCCUSD"]
+        assert set(desk.rest.priorities) == {Priority.SNAPSHOT}
+        assert desk.naps == [40.0, 20.0]
+        assert desk.lab.counter("rest_errors") == 0
+        assert all(desk.lab.state(index) is State.LIVE for index in indexes)
 
-    run(scenario, weigh=lambda limit: 50, weight_per_minute=100)
+    run(scenario, concurrency=1)
 
 
-def test_the_budget_is_a_sliding_minute_with_a_reserve() -> None:
-    budget = Budget(100)
-    assert budget.take(50, 0, background=True) == 0.0
-    assert budget.take(5, SECOND, background=True) == pytest.approx(59.0)
-    assert budget.take(50, SECOND) == 0.0
-    assert budget.take(1, SECOND) > 0
-    assert budget.take(1, 60 * SECOND) == 0.0
-    assert Budget(10).take(50, 0) == 0.0  # heavier than all: an empty window must do
+def test_a_book_that_was_in_step_comes_before_new_ones(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        old = desk.carry("AAAUSD")
+        desk.keeper.subscribed()
+        await desk.settle()
+        new = [desk.carry(f"{c * 3}USD") for c in "BCD"]
+        desk.rest.gate.clear()
+        desk.keeper.subscribed(new)
+        await desk.settle()
+        desk.rest.answers["AAAUSD"] = [book(20)]
+        desk.depth(old, 19, 21, [(100, 500)])  # a gap
+        await desk.settle()
+        desk.rest.gate.set()
+        await desk.settle()
+        assert [symbol for symbol, _ in desk.rest.requests] == [
+            "AAAUSD",
+            "BBBUSD",
+            "AAAUSD",
+            "CCCUSD",
+            "DDDUSD",
+        ]
+
+    run(scenario, concurrency=1)
 
 
 def test_a_gap_rebuilds_one_book_and_leaves_the_rest(run: Any) -> None:

@@ -16,6 +16,7 @@ from workers.cold import ColdPath
 from workers.config import VenueConfig
 from workers.decode.normal import Scale
 from workers.readiness import Group, Readiness
+from workers.request import Priority
 from workers.strategies import ConnectionEvent, ConnectionState, MessageType
 from workers.sync import Snapshot
 from workers.venues.binance_spot.parser import BinanceSpotParser
@@ -57,7 +58,7 @@ class Desk:
             self.said.append,
         )
 
-    async def fetch(self, instrument: Instrument, levels: int) -> Snapshot:
+    async def fetch(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
         self.fetched.append(instrument.symbol)
         return BOOK
 

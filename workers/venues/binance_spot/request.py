@@ -7,30 +7,18 @@ from typing import Any
 
 from workers.strategies import HTTPMethod, PreparedRequest, RequestContext, RequestStrategy
 
+# Venue docs, "Test connectivity": weight 1, no parameters, answers {}.
+PING = "/api/v3/ping"
+
 
 class BinanceSpotRequests(RequestStrategy):
     """Args:
-    rest_url: base, such as ``https://api.binance.com`` or, for data only, ``https://data-api.binance.vision``.
-    timeout: seconds, the deadline of a request with all its attempts.
+    context: endpoints and bounds; the venue's API is at ``https://api.binance.com`` or, for data only, at
+        ``https://data-api.binance.vision``.
     """
 
-    def __init__(
-        self,
-        rest_url: str,
-        *,
-        timeout: float = 10.0,
-        connection_timeout: float = 2.0,
-        read_timeout: float = 5.0,
-        max_concurrent: int = 10,
-    ) -> None:
-        self._context = RequestContext(
-            base_url=rest_url.rstrip("/"),
-            timeout=timeout,
-            max_concurrent=max_concurrent,
-            connection_timeout=connection_timeout,
-            read_timeout=read_timeout,
-            default_headers={"Accept": "application/json"},
-        )
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
 
     def create_request_context(self) -> RequestContext:
         return self._context

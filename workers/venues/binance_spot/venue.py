@@ -9,8 +9,8 @@ import msgspec
 
 from shm.instruments import Instrument
 from workers.config import VenueConfig
-from workers.retry import ExponentialRetry
-from workers.strategies import RestStrategySet, WebSocketStrategySet
+from workers.service import make_context, make_retry
+from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
 from workers.sync import Snapshot
 from workers.venue import Venue
 from workers.venues.binance_spot import instruments, schema
@@ -19,7 +19,7 @@ from workers.venues.binance_spot.connection import BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
 from workers.venues.binance_spot.limits import depth_weight, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
-from workers.venues.binance_spot.request import BinanceSpotRequests
+from workers.venues.binance_spot.request import PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.venues.binance_spot.sync import BookSync
 
@@ -49,9 +49,11 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
 
 def _rest(config: VenueConfig) -> RestStrategySet:
     return RestStrategySet(
-        BinanceSpotRequests(config.rest_url, connection_timeout=config.connect_timeout),
+        BinanceSpotRequests(
+            make_context(config, health_endpoint=PING, connection_timeout=config.connect_timeout)
+        ),
         limits(config.weight_per_minute),
-        ExponentialRetry(),
+        make_retry(config),
         exception_handler_strategy=BinanceSpotErrors(),
     )
 
@@ -62,9 +64,12 @@ async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instru
     return instruments.instruments(info, symbols)
 
 
-async def _snapshot(rest: RestManager, venue_symbol: str, levels: int) -> Snapshot:
+async def _snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
     depth: schema.RestDepth = await rest.get(
-        "/api/v3/depth", {"symbol": venue_symbol, "limit": levels}, decoder=_depth.decode
+        "/api/v3/depth",
+        {"symbol": venue_symbol, "limit": levels},
+        decoder=_depth.decode,
+        priority=priority,
     )
     return Snapshot(depth.last_id, depth.bids, depth.asks)
 
