@@ -1,0 +1,65 @@
+"""How a service is configured to be used (`ServiceConfig`) -> the parts of its manager.
+
+The same keys for every venue and service; a venue adds what only it knows (health endpoint, headers, limits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from workers.circuit import CircuitBreaker, Circuits
+from workers.config import ServiceConfig
+from workers.request import RequestContext
+from workers.retry import ExponentialRetry
+from workers.tls import TlsOptions
+
+LEASE = 4.0  # deadlines after which a probe that never reported is given up
+
+
+def make_context(
+    keys: ServiceConfig,
+    *,
+    health_endpoint: str = "",
+    headers: Mapping[str, str] | None = None,
+    connection_timeout: float = 2.0,
+) -> RequestContext:
+    """Endpoints and bounds. `health_endpoint`: cheap, unsigned, answered with 2xx by a healthy server."""
+    return RequestContext(
+        base_url=keys.rest_url.rstrip("/"),
+        alternates=tuple(url.rstrip("/") for url in keys.rest_alternates),
+        timeout=keys.rest_timeout,
+        max_concurrent=keys.rest_concurrency,
+        connection_timeout=min(connection_timeout, keys.rest_timeout),
+        read_timeout=keys.rest_read_timeout,
+        default_headers={"Accept": "application/json"} if headers is None else headers,
+        pool=keys.rest_pool,
+        health_endpoint=health_endpoint,
+        health_interval=keys.rest_health_interval,
+        client=keys.rest_client,
+        tls=TlsOptions(keys.tls_ca_file, tuple(keys.tls_pins)),
+    )
+
+
+def make_retry(keys: ServiceConfig) -> ExponentialRetry:
+    """A jitter of 1.0 is full jitter: any part of the delay, never more than it."""
+    full = keys.rest_retry_jitter >= 1.0
+    return ExponentialRetry(
+        keys.rest_attempts,
+        base=keys.rest_retry_base,
+        cap=keys.rest_retry_cap,
+        jitter=0.0 if full else keys.rest_retry_jitter,
+        full_jitter=full,
+    )
+
+
+def make_circuits(keys: ServiceConfig) -> Circuits:
+    return Circuits(
+        lambda name: CircuitBreaker(
+            keys.rest_circuit_failures,
+            keys.rest_circuit_open,
+            keys.rest_circuit_successes,
+            max_open=max(300.0, keys.rest_circuit_open),
+            lease=LEASE * keys.rest_timeout,
+            name=name,
+        )
+    )
