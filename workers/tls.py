@@ -22,6 +22,10 @@ class TlsOptions(msgspec.Struct, frozen=True):
     ca_file: str = ""
     pins: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for pin in self.pins:
+            _check_pin(pin)
+
 
 class PinMismatch(ssl.SSLCertVerificationError):
     """The server's key is none of the pinned ones; `seen` is its pin."""
@@ -45,10 +49,8 @@ def client_context(
         alpn: protocols to offer. Some libraries set their own on the context that they are given: such a one
             needs a context that nobody else has.
 
-    Raises `ValueError` naming the file or pin that is of no use.
+    Raises `ValueError` naming the file that is of no use.
     """
-    for pin in options.pins:
-        _check_pin(pin)
     context = _pinned(options.pins) if options.pins else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if alpn:

@@ -35,6 +35,7 @@ from workers.http.errors import (
     TooManyRedirects,
 )
 from workers.http.factory import AdapterMissing, HttpClientFactory
+from workers.http.multi import MultiClient, Selection
 
 __all__ = [
     "AdapterMissing",
@@ -51,11 +52,13 @@ __all__ = [
     "HttpResponse",
     "InvalidRequest",
     "InvalidUrl",
+    "MultiClient",
     "PoolTimedOut",
     "ProtocolViolation",
     "ProxyFailed",
     "ReadTimedOut",
     "RedirectRefused",
+    "Selection",
     "Timeout",
     "TlsFailed",
     "TooManyRedirects",

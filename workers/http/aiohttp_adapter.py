@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ssl
 from contextvars import ContextVar
+from io import BytesIO
 from typing import Any
 from weakref import WeakSet
 
@@ -33,6 +34,7 @@ from workers.http.errors import (
 from workers.http.message import Call, Response
 from workers.tls import client_context
 
+_LARGE = 1_048_576  # bytes
 _EXACT = 1e9  # seconds: aiohttp rounds longer timeouts up to whole ones
 _flight: ContextVar[tuple[Call, AiohttpClient]] = ContextVar("flight")
 
@@ -70,7 +72,7 @@ class AiohttpClient(BaseClient):
             async with session.request(
                 call.method,
                 _exact_url(call),
-                data=call.content,
+                data=_payload(call.content),
                 allow_redirects=False,
                 timeout=_client_timeout(call.timeout),
                 **self._dress(call),
@@ -194,6 +196,11 @@ def _exact_url(call: Call) -> URL:
     if url.raw_path_qs != call.target and call.target[:1] == "/":
         raise InvalidUrl(f"{call!r}: aiohttp would send {url.raw_path_qs!r} instead of what was given")
     return url
+
+
+def _payload(content: bytes | None) -> bytes | BytesIO | None:
+    """As aiohttp wants it: in pieces when it is large."""
+    return content if content is None or len(content) < _LARGE else BytesIO(content)
 
 
 def _client_timeout(limits: Timeout) -> aiohttp.ClientTimeout:

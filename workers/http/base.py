@@ -23,6 +23,7 @@ from workers.http.errors import (
     BodyUnreadable,
     ClientClosed,
     ConnectTimedOut,
+    HttpError,
     InvalidUrl,
     PoolTimedOut,
     ReadTimedOut,
@@ -141,7 +142,8 @@ class BaseClient(ABC):
             return await self._follow(call)
         except asyncio.CancelledError as error:
             if call.aborted and task.uncancel() <= cancelled:
-                raise ClientClosed(f"{call!r}: the client was closed", sent=call.sent) from error
+                sent = call.sent or call.hops > 0
+                raise ClientClosed(f"{call!r}: the client was closed", sent=sent) from error
             raise
         finally:
             del self._flights[task]
@@ -217,8 +219,7 @@ class BaseClient(ABC):
         except TimeoutError as error:
             raise PoolTimedOut(
                 f"{call.origin}: no place in the pool within {patience:g} s ({self._places!r}); "
-                "nothing was sent",
-                sent=call.sent,
+                "nothing was sent"
             ) from error
         call.timeout = _less(limits, time.monotonic() - started)
 
@@ -234,7 +235,11 @@ class BaseClient(ABC):
         limits = call.timeout
         started = time.monotonic()
         for _ in range(self.options.max_redirects + 1):
-            answer = await self._hop(call)
+            try:
+                answer = await self._hop(call)
+            except HttpError as error:
+                error.sent = error.sent or call.hops > 0  # a first server has seen it
+                raise
             if answer.status_code not in REDIRECTS or (location := answer.headers.get("location")) is None:
                 return answer
             _redirect(call, answer.status_code, location)
@@ -243,7 +248,7 @@ class BaseClient(ABC):
 
 
 def _redirect(call: Call, status: int, location: str) -> None:
-    """Point `call` to where it is sent on (RFC 9110 15.4). It stays `sent`: a first server has seen it."""
+    """Point `call` to where it is sent on (RFC 9110 15.4)."""
     try:
         url = urljoin(call.url, location).partition("#")[0]
         origin, target = split(url)
@@ -260,6 +265,8 @@ def _redirect(call: Call, status: int, location: str) -> None:
             raise RedirectRefused(f"{call!r}: HTTP {status} would carry the body to {origin}")
         call.headers = {n: value for n, value in call.headers.items() if n.lower() in HARMLESS}
     call.url, call.origin, call.target = url, origin, target
+    call.hops += 1
+    call.sent = False
 
 
 def timed_out(call: Call, error: BaseException | None = None) -> ConnectTimedOut | ReadTimedOut:

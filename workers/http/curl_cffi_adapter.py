@@ -74,7 +74,7 @@ class CurlClient(BaseClient):
         done: asyncio.Future[None] | None = None
         try:
             self._prepare(curl, flight)
-            done = multi.add_handle(curl)
+            done = cast("asyncio.Future[None]", multi.add_handle(curl))
             if call.timeout.read is None:
                 await done
             else:
@@ -93,7 +93,9 @@ class CurlClient(BaseClient):
 
     def _make_multi(self) -> Any:
         self._multi = AsyncCurl()
-        self._multi.setopt(CurlMOpt.MAXCONNECTS, self.options.pool)
+        # AsyncCurl.setopt hands over the address of the number instead of the number. Without this, libcurl
+        # keeps four connections for each request in flight, and closes them when fewer are.
+        lib.curl_multi_setopt(self._multi._curlm, CurlMOpt.MAXCONNECTS, ffi.cast("void *", self.options.pool))
         return self._multi
 
     def _put_back(self, curl: Curl) -> None:
@@ -311,7 +313,7 @@ async def _unless_silent(done: asyncio.Future[None], curl: Curl, flight: _Flight
 def _header_lines(call: Call) -> list[bytes]:
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in call.headers.items()]
     lines.append("Expect:")  # no waiting for a 100 before a larger body
-    if call.content is not None and not any(name.lower() == "content-type" for name in call.headers):
+    if not any(name.lower() == "content-type" for name in call.headers):
         lines.append("Content-Type:")  # libcurl would say it is a form
     return [line.encode() for line in lines]
 

@@ -78,17 +78,18 @@ def _inflate(body: bytes, bound: int, fresh: Callable[[], _Inflater]) -> bytes:
 def _unbrotli(body: bytes, bound: int) -> bytes:
     brotli = _brotli()
     decompressor = brotli.Decompressor()
-    parts = [decompressor.process(body, output_buffer_limit=65_536)]
-    size = len(parts[0])
-    while not decompressor.can_accept_more_data():
-        parts.append(decompressor.process(b"", output_buffer_limit=1_048_576))
-        size += len(parts[-1])
-        if size > bound:
+    parts: list[bytes] = []
+    left = bound
+    rest = body
+    while not decompressor.is_finished():
+        part = decompressor.process(rest, output_buffer_limit=1_048_576)
+        if not part and not rest:
+            raise BodyUnreadable("the compressed body is cut short")
+        rest = b""
+        left -= len(part)
+        if left < 0:
             raise _too_large(bound)
-    if size > bound:
-        raise _too_large(bound)
-    if not decompressor.is_finished():
-        raise BodyUnreadable("the compressed body is cut short")
+        parts.append(part)
     return b"".join(parts)
 
 

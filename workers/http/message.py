@@ -17,8 +17,7 @@ from workers.http.errors import InvalidRequest, InvalidUrl
 _URL = re.compile(
     r"(?P<origin>(?P<scheme>https?)://(?P<authority>[^/?#\x00-\x20\x7f-\U0010ffff]+))"
     r"(?P<target>[^#\x00-\x20\x7f-\U0010ffff]*)",
-    re.IGNORECASE
-    | re.ASCII,  # else "s" and "k" match a long s and a Kelvin sign
+    re.IGNORECASE | re.ASCII,  # else "s" and "k" match a long s and a Kelvin sign
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNFIT = re.compile(r"[\x00\r\n]")
@@ -30,9 +29,21 @@ class Call:
     Attributes:
         origin: scheme, host and port as in the URL. target: the rest of it, as it goes on the wire.
         sent: set by the adapter just before it hands over the first byte to a connected socket.
+        hops: redirects followed; each is a request of its own, with a `sent` of its own.
     """
 
-    __slots__ = ("aborted", "content", "headers", "method", "origin", "sent", "target", "timeout", "url")
+    __slots__ = (
+        "aborted",
+        "content",
+        "headers",
+        "hops",
+        "method",
+        "origin",
+        "sent",
+        "target",
+        "timeout",
+        "url",
+    )
 
     def __init__(
         self, method: str, url: str, headers: dict[str, str], content: bytes | None, timeout: Timeout
@@ -44,6 +55,7 @@ class Call:
         self.content = content
         self.timeout = timeout
         self.sent = False
+        self.hops = 0
         self.aborted = False
 
     @property
@@ -97,12 +109,13 @@ def split(url: str) -> tuple[str, str]:
         )
     if "@" in match["authority"]:
         raise InvalidUrl("credentials do not belong into a URL; use HttpClientOptions.auth")
+    authority(match["origin"])
     return match["origin"], match["target"]
 
 
 @lru_cache(maxsize=256)
-def authority(origin: str) -> tuple[str, str, int]:
-    """(scheme, host, port) of an origin; an IPv6 address without its brackets. Raises `InvalidUrl`."""
+def authority(origin: str) -> tuple[str, str, int | None]:
+    """(scheme, host, port if it is given); an IPv6 address without its brackets. Raises `InvalidUrl`."""
     scheme, _, rest = origin.partition("://")
     scheme = scheme.lower()
     try:
@@ -112,7 +125,7 @@ def authority(origin: str) -> tuple[str, str, int]:
         raise InvalidUrl(f"{origin!r}: {error}") from error
     if not host:
         raise InvalidUrl(f"{origin!r}: no host")
-    return scheme, host, port or (443 if scheme == "https" else 80)
+    return scheme, host, port
 
 
 def with_params(url: str, params: Mapping[str, Any]) -> str:
