@@ -48,6 +48,7 @@ class Code(IntEnum):
     FIRST_EVENT_MISSED = 22
     RESUBSCRIBED = 23
     SUPERSEDED = 24
+    REST_CIRCUIT = 25
 
     @property
     def severity(self) -> Severity:
@@ -80,6 +81,7 @@ TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.FIRST_EVENT_MISSED: (Severity.WARNING, "no first event {0} ms after the subscription"),
     Code.RESUBSCRIBED: (Severity.INFO, "subscribed again"),
     Code.SUPERSEDED: (Severity.WARNING, "has a new slot {0} with exponents {1} and {2}"),
+    Code.REST_CIRCUIT: (Severity.ERROR, "REST requests fail and are held back for {text}"),
 }
 
 

@@ -139,6 +139,19 @@ class RequestMetrics(msgspec.Struct, frozen=True, kw_only=True):
     circuits_open: int = 0
 
 
+class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a manager can be asked several times a second: the first three count since its start, whatever is
+    reset; the others are as they are now."""
+
+    retries: int = 0
+    failovers: int = 0
+    circuit_opens: int = 0
+    waiting: int = 0
+    in_flight: int = 0
+    open_connections: int = 0
+    circuits_open: int = 0
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """An answer that is not a success, with all that is known of it; `base_url`: who gave it."""
 

@@ -40,7 +40,7 @@ from workers.errors import (
 from workers.gate import Denied, Gate, Shut
 from workers.health import HealthChecks
 from workers.http.client import HttpClient, HttpResponse, Timeout
-from workers.request import Failure, Priority, ReplayClass, RequestMetrics
+from workers.request import Failure, Priority, Pulse, ReplayClass, RequestMetrics
 from workers.rest_metrics import RestTally
 from workers.retry import RetryBudget
 from workers.sessions import Sessions, default_clients
@@ -97,6 +97,7 @@ class RestManager:
         self._tally = RestTally(plan.requests.get_performance_targets())
         self._order = 0
         self._inside = 0
+        self._retried = 0
         self._switches = 0  # of plans that were replaced
         self._learning: asyncio.Task[bool] | None = None
         self._closed = False
@@ -220,10 +221,26 @@ class RestManager:
     def reset_metrics(self) -> None:
         self._tally.reset()
 
-    @property
-    def circuit_opens(self) -> int:
-        """How often any circuit has opened since the start."""
-        return self._circuits.opens
+    def pulse(self) -> Pulse:
+        """Cheap: for whoever looks several times a second."""
+        return Pulse(
+            retries=self._retried,
+            failovers=self._failovers,
+            circuit_opens=self._circuits.opens,
+            waiting=self._gate.waiting,
+            in_flight=self._gate.taken,
+            open_connections=self._sessions.stats().open,
+            circuits_open=self._circuits.open_count(self._clock()),
+        )
+
+    def load(self) -> None:
+        """Make the HTTP client now, not with the first request. It imports a library, which takes its time:
+        best done in a thread, before the manager is used.
+
+        Raises `workers.http.AdapterMissing` when the library is not installed, ValueError for a client that
+        nobody knows.
+        """
+        self._sessions.load()
 
     def replace_strategy(self, strategy_set: RestStrategySet) -> None:
         """Use another validated set from the next request on; those under way end with the old one."""
@@ -424,6 +441,7 @@ class RestManager:
         call.retrying = True
         self._budget.began_retry()
         self._tally.retries += 1
+        self._retried += 1
         if self._tracer is not None:
             self._trace(call, "retry", delay=call.delay)
 

@@ -65,13 +65,18 @@ class Sessions:
         self._failures = 0
         self._opened = 0  # connections of those that are closed
 
-    def borrow(self) -> Session:
+    def load(self) -> Session:
+        """The session in use, made if there is none."""
         session = self._current
         if session is None or session.client.closed:
             if session is not None:
                 self.renew()
             session = self._current = Session(self._make())
             self.made += 1
+        return session
+
+    def borrow(self) -> Session:
+        session = self.load()
         session.users += 1
         return session
 

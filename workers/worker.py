@@ -38,6 +38,8 @@ from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.listing import successor
 from workers.publish import Publisher
 from workers.readiness import Group, Readiness
+from workers.request import Pulse
+from workers.service import make_circuits
 from workers.strategies import ConnectionState, HTTPMethod, Priority, WebSocketManagerConfig
 from workers.sync import Snapshot
 from workers.venue import Venue, load
@@ -60,6 +62,13 @@ _REST_ERRORS = counters.FEED.index("rest_errors")
 _RATE_LIMITED = counters.FEED.index("rate_limited")
 _PING_RTT = counters.HISTOGRAMS.index("ping_rtt")
 _REST_LATENCY = counters.HISTOGRAMS.index("rest_latency")
+_REST_RETRIES = counters.FEED.index("rest_retries")
+_REST_FAILOVERS = counters.FEED.index("rest_failovers")
+_CIRCUIT_OPENS = counters.FEED.index("circuit_opens")
+_REST_WAITING = counters.FEED.index("rest_waiting")
+_REST_IN_FLIGHT = counters.FEED.index("rest_in_flight")
+_REST_CONNECTIONS = counters.FEED.index("rest_connections")
+_CIRCUITS_OPEN = counters.FEED.index("circuits_open")
 
 
 class Worker:
@@ -78,6 +87,7 @@ class Worker:
         self._groups: list[Group] = []
         self._rest: RestManager | None = None
         self._rest_ready = asyncio.Lock()
+        self._pulse = Pulse()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._serving = False
         self._told = False
@@ -192,6 +202,7 @@ class Worker:
     def _look_after(self) -> None:
         if self._beats % REVIEW == 0:
             self.readiness.review()
+            self._review_rest()
         if self._beats % TICK == 0:
             self.keeper.tick()
             for symbol, group in self.readiness.overdue_first_events():
@@ -377,9 +388,38 @@ class Worker:
         """Made when first needed, imported in a thread: a tick must not wait for an HTTP library."""
         async with self._rest_ready:
             if self._rest is None:
-                module = await asyncio.to_thread(__import__, "workers.rest", fromlist=["RestManager"])
-                self._rest = module.RestManager(self.venue.rest(self.keys), observer=self._requested)
+                self._rest = await asyncio.to_thread(self._make_rest)
+                self._warn_of_few_permits()
             return self._rest
+
+    def _make_rest(self) -> RestManager:
+        from workers.http import AdapterMissing
+        from workers.rest import RestManager
+
+        rest = RestManager(
+            self.venue.rest(self.keys),
+            circuits=make_circuits(self.keys),
+            observer=self._requested,
+            on_circuit_open=self._circuit_opened,
+        )
+        try:
+            rest.load()
+        except AdapterMissing as error:
+            raise ValueError(f"rest_client = {self.keys.rest_client!r}: {error}") from error
+        return rest
+
+    def _warn_of_few_permits(self) -> None:
+        """Snapshots of many symbols take their time: say how long, instead of looking broken."""
+        keys = self.keys
+        if "book" not in keys.channels:
+            return
+        weight = self.venue.snapshot_weight(keys.snapshot_limit)
+        minutes = weight * len(keys.symbols) / keys.weight_per_minute
+        if minutes > 1.0:
+            self._say(
+                f"{len(keys.symbols)} book snapshots of weight {weight} take more than {minutes:.0f} minutes "
+                f"at weight_per_minute = {keys.weight_per_minute}; a lower snapshot_limit weighs less"
+            )
 
     def _unanswered(self, endpoint: str) -> None:
         """The first request without an answer is told at once, not when all attempts have been spent."""
@@ -402,6 +442,25 @@ class Worker:
             self._told = False
         else:
             self.writer.count_up(_REST_ERRORS)
+
+    def _circuit_opened(self, circuit: str, seconds: float) -> None:
+        self.writer.log(Code.REST_CIRCUIT, f"{seconds:.0f} s: {circuit}")
+        self._say(f"{circuit} fails again and again; it is tried again in {seconds:.0f} s")
+
+    def _review_rest(self) -> None:
+        """What the manager counts by itself, a few times a second and not for each request."""
+        if self._rest is None:
+            return
+        now, before = self._rest.pulse(), self._pulse
+        self._pulse = now
+        writer = self.writer
+        writer.count_up(_REST_RETRIES, now.retries - before.retries)
+        writer.count_up(_REST_FAILOVERS, now.failovers - before.failovers)
+        writer.count_up(_CIRCUIT_OPENS, now.circuit_opens - before.circuit_opens)
+        writer.set_count(_REST_WAITING, now.waiting)
+        writer.set_count(_REST_IN_FLIGHT, now.in_flight)
+        writer.set_count(_REST_CONNECTIONS, now.open_connections)
+        writer.set_count(_CIRCUITS_OPEN, now.circuits_open)
 
 
 async def _main(config: WorkerConfig, fd: int) -> int:

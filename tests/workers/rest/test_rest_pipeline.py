@@ -242,7 +242,7 @@ async def test_breaker_opens_after_5_failed_requests_fails_fast_and_recovers() -
         for _ in range(3):
             await desk.rest.get("/x")
         assert desk.rest.get_performance_summary()["circuits"] == {"GET /x": "closed", "GET /other": "closed"}
-        assert desk.rest.circuit_opens == 1
+        assert desk.rest.pulse().circuit_opens == 1
 
 
 @told
