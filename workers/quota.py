@@ -16,6 +16,7 @@ from workers.vocabulary import HTTPMethod
 Weigh = Callable[[HTTPMethod, str, Mapping[str, Any] | None], int]
 
 SLOTS = 256
+ANSWER_SOON = 0.05  # seconds until it is worth asking again when answers are on their way that will tell
 _NEVER = float("-inf")
 
 
@@ -123,20 +124,43 @@ class Ledger:
 
 
 class Quota:
-    """A window, our ledger of it, the venue's count and the venue's word to wait."""
+    """A window, our ledger of it, the venue's count and the venue's word to wait.
 
-    __slots__ = ("_count", "_sent", "_told", "_trusted_for", "blocked_until", "ledger", "window")
+    What the venue has counted when it answers is a fact, `_base`. Which of our requests it had seen by then
+    is not known: those booked later than its request was sent, or shortly before, are added (`_doubtful`)
+    until a later answer, or silence after the last answer, settles it.
+    """
+
+    __slots__ = (
+        "_base",
+        "_base_at",
+        "_booked",
+        "_doubtful",
+        "_heard",
+        "_other",
+        "_sent",
+        "_told",
+        "_trusted_for",
+        "blocked_until",
+        "ledger",
+        "window",
+    )
 
     def __init__(self, window: Window) -> None:
         self.window = window
         self.ledger = Ledger(window.per + window.margin)
         self.blocked_until = _NEVER
         self._trusted_for = window.per if window.trusted_for is None else window.trusted_for
-        self._count = 0  # the venue's, and what was booked since
-        self._told = _NEVER  # when that count came in
-        self._sent = _NEVER  # when the request was sent that it came with
+        self._base = 0  # the venue's count...
+        self._base_at = _NEVER  # ...and when it was told
+        self._other = 0  # the most that other answers have told since, of requests that were sent before
+        self._doubtful = 0
+        self._sent = _NEVER  # the latest sending of a request that was answered with a count
+        self._told = _NEVER  # when the last count came in
+        self._booked = 0  # bookings and counts since nothing was in flight
+        self._heard = 0
 
-    def wait(self, weight: int, share: float, now: float) -> float:
+    def wait(self, weight: int, share: float, now: float, in_flight: int) -> float:
         """0.0 or less: it fits. Otherwise seconds until it will, if nothing else is booked meanwhile."""
         window, ledger = self.window, self.ledger
         ledger.expire(now)
@@ -144,25 +168,44 @@ class Quota:
         if room < 0:  # rule 6: heavier than its share, so it takes the whole, once nothing else does
             room, share = 0, 1.0
         wait = max(self.blocked_until - now, ledger.wait(room, now))
-        if self._count + weight > window.limit * share:
-            wait = max(wait, self._told + self._trusted_for - now)
+        trusted = self._told + self._trusted_for - now
+        over = self._base + weight - window.limit * share
+        if trusted > 0.0 and over + self._doubtful > 0:
+            if over <= 0 and in_flight:
+                trusted = min(trusted, ANSWER_SOON)  # only what is in doubt is in the way
+            wait = max(wait, trusted)
         return wait
 
     def book(self, weight: int, now: float) -> None:
         self.ledger.book(weight, now)
-        self._count += weight
+        self._doubtful += weight
+        self._booked += 1
 
     def resync(self, used: int, sent: float | None, now: float) -> None:
         """Rules 3 and 4: `used` is the venue's count when it had the request that was sent at `sent`."""
+        current = now < self._told + self._trusted_for
         if sent is None:  # not known: it may have been before all that came after the last count
             sent = self._told
-        if sent < self._sent and now < self._told + self._trusted_for:
-            return
-        self.ledger.expire(now)
-        self._count = used + self.ledger.since(sent - self.window.margin)
+        if not current:
+            self._base, self._base_at, self._other, self._sent = used, now, 0, sent
+        elif sent >= self._base_at:  # counted after the last one for certain; less is the next window
+            self._base, self._base_at, self._other = max(used, self._other), now, 0
+        elif used >= self._base:
+            self._base, self._base_at = used, now
+        else:
+            self._other = max(self._other, used)
+        self._sent = max(self._sent, sent)
         self._told = now
-        self._sent = sent
+        self._heard += 1
+        self.ledger.expire(now)
+        self._doubtful = self.ledger.since(self._sent - self.window.margin)
+
+    def settle(self) -> None:
+        """Nothing is in flight. When every booking was answered with a count, nothing is in doubt."""
+        if self._heard >= self._booked:
+            self._doubtful = 0
+        self._booked = self._heard = 0
 
     def __repr__(self) -> str:
-        told = "" if self._told == _NEVER else f", venue {self._count}/{self.window.limit}"
+        told = "" if self._told == _NEVER else f", venue {self._base}+{self._doubtful}/{self.window.limit}"
         return f"{self.window.name} {self.ledger.spent}/{self.window.whole}{told}"

@@ -8,7 +8,8 @@ day), `BucketLimiter` for those that state a rate and a burst. Rules, each with 
 3. The venue's own count (a header; all clients of our address or account) is respected too: with it and what
    we have booked since, `limit` is not exceeded. It counts until a newer one comes or `trusted_for` is over.
 4. An answer does not undo what was booked after its request was sent (or up to `margin` before: requests may
-   overtake one another), nor what the answer to a later request has told.
+   overtake one another). A smaller count than the last is believed if its request was sent after that one had
+   come in. Once nothing is in flight and all were answered with a count, the count is exact.
 5. After 429 or 418 nothing goes out until `Retry-After` is over (or `cooldown`, `ban`, when it is absent).
    A 429 that says itself which windows are used up stops only what weighs in those: who has no orders left
    can still cancel.
@@ -121,6 +122,8 @@ class WindowLimiter(RateLimitStrategy):
         self._counted.pop("", None)
         self._cooldown = _Cooldown(cooldown, ban)
         self._after_429 = cooldown
+        self._in_flight = 0
+        self._unanswered = 0  # granted and not observed, since nothing was in flight
 
     @property
     def hits(self) -> int:
@@ -150,17 +153,27 @@ class WindowLimiter(RateLimitStrategy):
                     endpoint=endpoint,
                     sent=False,
                 )
-            wait = max(wait, quota.wait(weight, share, now))
+            wait = max(wait, quota.wait(weight, share, now, self._in_flight))
             weighed.append((quota, weight))
         if wait <= 0.0:
+            self._in_flight += 1
+            self._unanswered += 1
             for quota, weight in weighed:  # rule 2
                 quota.book(weight, now)
         return _permit(wait)
 
     def release(self, method: HTTPMethod, endpoint: str, now: float) -> None:
-        """Weight is spent for good; there is nothing to give back."""
+        """One request that had a permit is over. Weight is spent for good, there is none to give back."""
+        self._in_flight -= 1
+        if self._in_flight:
+            return
+        if not self._unanswered:
+            for quota in self._quotas:
+                quota.settle()
+        self._unanswered = 0
 
     def observe(self, status: int, headers: Mapping[str, str], now: float, sent: float | None = None) -> None:
+        self._unanswered -= 1
         used_up = self._resync(headers, now, sent)
         wait = self._cooldown.asked(status, headers)
         if not wait:
