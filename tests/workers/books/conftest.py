@@ -80,7 +80,14 @@ class Folded:
 class Lab:
     """Everything of one feed, with the publisher's calls for help noted in `requests` and `precision`."""
 
-    def __init__(self, depth: int = 20, slots: int = 4096, instruments: int = 8, **options: Any) -> None:
+    def __init__(
+        self,
+        depth: int = 20,
+        slots: int = 4096,
+        instruments: int = 8,
+        make_sync: Callable[[], Any] = BookSync,
+        **options: Any,
+    ) -> None:
         self.instance = f"lab{os.getpid()}n{next(_count)}"
         self.writer: Writer = open_writer(
             self.instance,
@@ -90,7 +97,7 @@ class Lab:
         )
         self.writer.set_state(State.LIVE, shm.Reason.SYNCED)
         self.decoder = Decoder()
-        self.publisher = Publisher(self.writer, self.decoder, BookSync, listener=self, **options)
+        self.publisher = Publisher(self.writer, self.decoder, make_sync, listener=self, **options)
         self.feed: Feed = shm.attach("lab", self.instance)
         self.cursor = self.feed.cursor(from_oldest=True)
         self.folds: dict[int, Folded] = {}
