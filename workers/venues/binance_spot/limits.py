@@ -40,6 +40,7 @@ WEIGHTS: Mapping[tuple[str, str], int] = {
     ("GET", "/api/v3/uiKlines"): 2,
     ("GET", "/api/v3/avgPrice"): 2,
     ("POST", "/api/v3/order"): 1,
+    ("POST", "/api/v3/order/test"): 1,
     ("POST", "/api/v3/order/cancelReplace"): 1,
     ("PUT", "/api/v3/order/amend/keepPriority"): 4,
     ("POST", "/api/v3/sor/order"): 1,
