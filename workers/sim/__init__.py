@@ -14,8 +14,9 @@ True
 from workers.sim.command import main, serve
 from workers.sim.faults import Fault, Faults
 from workers.sim.hub import Rules
+from workers.sim.keys import SimKey
 from workers.sim.venue import FEEDS, SimError, SimVenue
 
 cli = main
 
-__all__ = ["FEEDS", "Fault", "Faults", "Rules", "SimError", "SimVenue", "cli", "main", "serve"]
+__all__ = ["FEEDS", "Fault", "Faults", "Rules", "SimError", "SimKey", "SimVenue", "cli", "main", "serve"]

@@ -1,4 +1,4 @@
-"""Binance spot's REST face: public endpoints, weights, error bodies."""
+"""Binance spot's REST face: routing, weights, error bodies, and the public endpoints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from workers.sim.binance_spot import partial_depth
+from workers.sim.binance_spot_private import ENDPOINTS, PrivateRest, Signed
 from workers.sim.binance_spot_stats import INTERVALS, rest_klines, rest_ticker
 from workers.sim.book import Depth
 from workers.sim.faults import Faults
 from workers.sim.limits import Budget
 from workers.sim.market import Listing, decimal_text
+from workers.sim.refusal import Refusal, illegal, missing
 from workers.sim.replay import Replay
 from workers.sim.synthetic import Synthetic
 
@@ -33,15 +35,6 @@ class Answer(NamedTuple):
     status: int
     body: bytes
     headers: dict[str, str]
-
-
-class Refusal(Exception):
-    """The venue's error body; HTTP 400 unless said otherwise."""
-
-    def __init__(self, code: int, text: str, status: int = 400) -> None:
-        super().__init__(code, text)
-        self.status = status
-        self.body = msgspec.json.encode({"code": code, "msg": text})
 
 
 class Facts(Protocol):
@@ -147,21 +140,30 @@ class SpotRest:
         facts: the data.
         faults: orders about REST.
         budget: the weight of this IP (loopback: everybody's).
+        private: the signed endpoints.
         wall_ns: the venue's wall clock.
     """
 
-    def __init__(self, facts: Facts, faults: Faults, budget: Budget, wall_ns: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        faults: Faults,
+        budget: Budget,
+        private: PrivateRest,
+        wall_ns: Callable[[], int],
+    ) -> None:
         self._facts, self._faults, self._budget, self._wall_ns = facts, faults, budget, wall_ns
+        self._private = private
         self._known = frozenset(facts.symbols())
         self._info: dict[str, Any] | None = None
         self.counters: dict[str, int] = {}
 
-    def handle(self, method: str, path: str, query: Query) -> Answer:
+    def handle(self, method: str, path: str, query: Query, signed: Signed) -> Answer:
         """One request; never raises for what a client sent."""
         endpoint = path.removeprefix(PREFIX)
         self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
         fault = self._faults.take(("rest",), path=path) if self._faults.active else None
-        verdict = self._budget.spend(self._weight(endpoint, query))
+        verdict = self._budget.spend(self._weight(method, endpoint, query))
         headers = {"X-MBX-USED-WEIGHT": str(verdict.used), "X-MBX-USED-WEIGHT-1M": str(verdict.used)}
         status, wait = verdict.status, verdict.retry_after
         if fault is not None:
@@ -171,13 +173,18 @@ class SpotRest:
                 headers["Retry-After"] = str(wait)
             return Answer(status, _refused(status, self._wall_ns() // 1_000_000 + wait * 1000), headers)
         try:
+            if path.startswith(PREFIX) and (method, endpoint) in ENDPOINTS:
+                return Answer(200, self._private.answer(endpoint, signed, headers), headers)
             if not path.startswith(PREFIX) or method != "GET":
                 return Answer(404 if method == "GET" else 405, b"", headers)
             return Answer(200, self._answer(endpoint, query), headers)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body, headers)
 
-    def _weight(self, endpoint: str, query: Query) -> int:
+    def _weight(self, method: str, endpoint: str, query: Query) -> int:
+        if (method, endpoint) in ENDPOINTS:
+            one = endpoint == "openOrders" and "symbol" in query
+            return 6 if one else ENDPOINTS[method, endpoint]
         if endpoint == "depth":
             text = query.get("limit", "100")
             limit = int(text) if _DIGITS.match(text) else 100
@@ -233,7 +240,7 @@ class SpotRest:
     def _klines(self, query: Query) -> bytes:
         symbol = self._symbol(query)
         if "interval" not in query:
-            raise _missing("interval")
+            raise missing("interval")
         if query["interval"] not in INTERVALS:
             raise Refusal(-1120, "Invalid interval.")
         return self._facts.klines(symbol, query["interval"], _number(query, "limit", 500, MAX_KLINES))
@@ -255,7 +262,7 @@ class SpotRest:
     def _symbol(self, query: Query) -> str:
         chosen = _symbols(query) if "symbol" in query else None
         if not chosen:
-            raise _missing("symbol")
+            raise missing("symbol")
         if chosen[0] not in self._known:
             raise Refusal(-1121, "Invalid symbol.")
         return chosen[0]
@@ -265,14 +272,6 @@ def _top(symbol: str, depth: Depth) -> dict[str, Any]:
     zero = ("0.00000000", "0.00000000")
     bid, ask = (depth.bids or [zero])[0], (depth.asks or [zero])[0]
     return {"symbol": symbol, "bidPrice": bid[0], "bidQty": bid[1], "askPrice": ask[0], "askQty": ask[1]}
-
-
-def _missing(name: str) -> Refusal:
-    return Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
-
-
-def _illegal(name: str, legal: str) -> Refusal:
-    return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")
 
 
 def _symbols(query: Query) -> list[str] | None:
@@ -285,13 +284,13 @@ def _symbols(query: Query) -> list[str] | None:
         try:
             chosen = msgspec.json.decode(query["symbols"], type=list[str])
         except msgspec.MsgspecError:
-            raise _illegal("symbols", r'^\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\]$') from None
+            raise illegal("symbols", r'^\[("[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}){0,1}\]$') from None
     else:
         return None
     if not chosen or not chosen[0]:
-        raise _missing("symbol")
+        raise missing("symbol")
     if not all(_SYMBOL.match(symbol) for symbol in chosen):
-        raise _illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
+        raise illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
     return chosen
 
 
@@ -300,7 +299,7 @@ def _number(query: Query, name: str, default: int, most: int) -> int:
     if text is None:
         return default
     if not _DIGITS.match(text):
-        raise _illegal(name, "^[0-9]{1,20}$")
+        raise illegal(name, "^[0-9]{1,20}$")
     if int(text) < 1:
         raise Refusal(-1130, f"Data sent for parameter '{name}' is not valid.")
     return min(int(text), most)

@@ -14,6 +14,7 @@ import uvloop
 
 from workers.sim.binance_spot import DEFAULT_SYMBOLS
 from workers.sim.capture import CaptureError
+from workers.sim.keys import SimKey, read_keys
 from workers.sim.venue import SimError, SimVenue
 
 
@@ -27,6 +28,13 @@ def _speed(text: str) -> float | None:
     if not speed > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is neither 'max' nor a number above 0")
     return speed
+
+
+def _keys(path: Path) -> list[SimKey]:
+    try:
+        return read_keys(path)
+    except ValueError as error:
+        raise SimError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=1, help="synthetic: same seed, same market")
     parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions/s and symbol")
+    parser.add_argument(
+        "--keys", type=Path, help="TOML file of [[keys]]: key, and secret (HMAC) or public_key (PEM)"
+    )
     return parser
 
 
@@ -74,6 +85,7 @@ async def _run(options: argparse.Namespace) -> None:
             rate=options.rate,
             port=options.port,
             rest_port=options.rest_port,
+            keys=() if options.keys is None else _keys(options.keys),
         )
     )
 

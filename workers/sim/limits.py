@@ -54,3 +54,32 @@ class Budget:
             self._banned_until = now + self.ban
             return Verdict(418, self.used, self.ban)
         return Verdict(429, self.used, max(1, int((window + 1) * 60 - now)))
+
+
+class OrderCount:
+    """New orders of one account: 100 in 10 seconds, 200,000 a day, in fixed windows."""
+
+    WINDOWS = (
+        ("10S", 10, 100, "100 orders per 10 SECOND"),
+        ("1D", 86_400, 200_000, "200000 orders per 1 DAY"),
+    )
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._used: dict[str, tuple[int, int]] = {}
+
+    def take(self) -> str:
+        """Count one order; the limit that it breaks, in the venue's words, or nothing."""
+        now, broken = self._clock(), ""
+        for name, seconds, limit, words in self.WINDOWS:
+            window = int(now // seconds)
+            before, used = self._used.get(name, (window, 0))
+            used = used + 1 if before == window else 1
+            self._used[name] = (window, used)
+            if used > limit:
+                broken = broken or words
+        return broken
+
+    def headers(self) -> dict[str, str]:
+        """``X-MBX-ORDER-COUNT-…``"""
+        return {f"X-MBX-ORDER-COUNT-{name}": str(self._used[name][1]) for name, *_ in self.WINDOWS}

@@ -13,10 +13,12 @@ from aiohttp import web
 
 from workers.sim import capture as captures
 from workers.sim.binance_spot import DEFAULT_SYMBOLS, LISTINGS, SpotWords
-from workers.sim.binance_spot_rest import ReplayFacts, SpotRest, SyntheticFacts
+from workers.sim.binance_spot_private import PrivateRest, Signed
+from workers.sim.binance_spot_rest import Facts, ReplayFacts, SpotRest, SyntheticFacts
 from workers.sim.book import Depth
 from workers.sim.faults import Fault, FaultError, Faults
 from workers.sim.hub import Hub, Rules
+from workers.sim.keys import Keys, SimKey
 from workers.sim.limits import Budget
 from workers.sim.market import Listing
 from workers.sim.replay import Replay
@@ -49,6 +51,7 @@ class SimVenue:
         levels: synthetic: price levels a side.
         rules: what is allowed on a connection.
         budget: REST weight a minute, of the process as a whole.
+        keys: API keys; without any, every signed request is refused.
         port, rest_port: 0 picks a free one.
         clock: monotonic seconds, for rules and budget.
         wall_ns: the venue's wall clock.
@@ -57,7 +60,7 @@ class SimVenue:
     them, ``GET /sim/state`` tells counters, ``GET /sim/book?symbol=`` tells the oracle's book.
 
     Raises:
-        SimError: an unknown feed or symbol.
+        SimError: an unknown feed or symbol, or a key that is none.
         CaptureError: an unreadable capture.
     """
 
@@ -74,6 +77,7 @@ class SimVenue:
         levels: int = 200,
         rules: Rules | None = None,
         budget: int = 6000,
+        keys: Iterable[SimKey] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         rest_port: int = 0,
@@ -94,12 +98,17 @@ class SimVenue:
             listings = [_listing(symbol) for symbol in symbols]
             self.market = Synthetic(listings, seed, rate, levels, self.hub, wall_ns)
             self.hub.source = self.market
-            self.rest = SpotRest(SyntheticFacts(self.market), self.faults, Budget(clock, budget), wall_ns)
+            facts: Facts = SyntheticFacts(self.market)
         else:
             rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture
             self.replay = Replay(rows, words, self.hub, speed, settle)
             self.hub.source = self.replay
-            self.rest = SpotRest(ReplayFacts(self.replay), self.faults, Budget(clock, budget), wall_ns)
+            facts = ReplayFacts(self.replay)
+        try:
+            private = PrivateRest(Keys(keys), frozenset(facts.symbols()), wall_ns, clock)
+        except ValueError as error:
+            raise SimError(str(error)) from None
+        self.rest = SpotRest(facts, self.faults, Budget(clock, budget), private, wall_ns)
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -221,7 +230,12 @@ class SimVenue:
     # -- HTTP ---------------------------------------------------------------------------------------
 
     async def _get_rest(self, request: web.Request) -> web.Response:
-        answer = self.rest.handle(request.method, request.path, request.query)
+        signed = Signed(
+            request.headers.get("X-MBX-APIKEY", ""),
+            request.raw_path.partition("?")[2],  # as it came: a signature is over these letters
+            await request.read() if request.can_read_body else b"",
+        )
+        answer = self.rest.handle(request.method, request.path, request.query, signed)
         kind = "text/html" if answer.body.startswith(b"<") else "application/json"
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type=kind)
 

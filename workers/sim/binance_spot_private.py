@@ -1,0 +1,110 @@
+"""Binance spot's signed REST endpoints, as far as signing needs them: no order is matched or kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import msgspec
+
+from workers.sim.keys import Keys, Params
+from workers.sim.limits import OrderCount
+from workers.sim.refusal import Refusal, missing
+
+ENDPOINTS = {("GET", "account"): 20, ("GET", "openOrders"): 80, ("POST", "order/test"): 1}
+"""Weights; `openOrders` of one symbol costs 6."""
+BALANCES = {"USDT": "100000.00000000", "BTC": "1.00000000", "ETH": "10.00000000"}
+SIDES = ("BUY", "SELL")
+# Venue docs, "New order": what each type must be given.
+TYPES = {
+    "LIMIT": ("timeInForce", "quantity", "price"),
+    "MARKET": ("quantity",),
+    "LIMIT_MAKER": ("quantity", "price"),
+}
+TIMES_IN_FORCE = ("GTC", "IOC", "FOK")
+
+
+class Signed(NamedTuple):
+    """What a signed request brings beside its endpoint, as it came over the wire."""
+
+    key: str
+    query: str
+    body: bytes
+
+
+class PrivateRest:
+    """Checks the signature, then answers.
+
+    Args:
+        symbols: venue symbols that can be traded.
+        wall_ns: the venue's wall clock. clock: seconds, for order counts.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        symbols: Collection[str],
+        wall_ns: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._keys, self._symbols, self._wall_ns, self._clock = keys, symbols, wall_ns, clock
+        self._counts: dict[str, OrderCount] = {}
+
+    def answer(self, endpoint: str, signed: Signed, headers: dict[str, str]) -> bytes:
+        """One request; adds to the answer's headers. Raises Refusal."""
+        now_ms = self._wall_ns() // 1_000_000
+        params = self._keys.check(signed.key, signed.query, signed.body, now_ms)
+        if endpoint == "account":
+            return _account(now_ms)
+        if endpoint == "openOrders":
+            self._known(params, needed=False)
+            return b"[]"
+        return self._order_test(params, signed.key, headers)
+
+    def _order_test(self, params: Params, key: str, headers: dict[str, str]) -> bytes:
+        """Validated like an order, and counted like one, so that a limiter can be tried against it."""
+        self._known(params, needed=True)
+        _among(params, "side", SIDES, -1117, "Invalid side.")
+        kind = _among(params, "type", TYPES, -1116, "Invalid orderType.")
+        for name in TYPES[kind]:
+            if not params.get(name):
+                raise missing(name)
+        if "timeInForce" in params:
+            _among(params, "timeInForce", TIMES_IN_FORCE, -1115, "Invalid timeInForce.")
+        count = self._counts.setdefault(key, OrderCount(self._clock))
+        refused = count.take()
+        headers |= count.headers()
+        if refused:
+            raise Refusal(-1015, f"Too many new orders; current limit is {refused}.", 429)
+        return b"{}"
+
+    def _known(self, params: Params, *, needed: bool) -> None:
+        symbol = params.get("symbol")
+        if symbol is None and needed:
+            raise missing("symbol")
+        if symbol is not None and symbol not in self._symbols:
+            raise Refusal(-1121, "Invalid symbol.")
+
+
+def _among(params: Params, name: str, allowed: Collection[str], code: int, text: str) -> str:
+    value = params.get(name)
+    if not value:
+        raise missing(name)
+    if value not in allowed:
+        raise Refusal(code, text)
+    return value
+
+
+def _account(now_ms: int) -> bytes:
+    rates = dict.fromkeys(("maker", "taker", "buyer", "seller"), "0.00000000")
+    body: dict[str, Any] = {
+        "makerCommission": 0, "takerCommission": 0, "buyerCommission": 0, "sellerCommission": 0,
+        "commissionRates": rates, "canTrade": True, "canWithdraw": False, "canDeposit": False,
+        "brokered": False, "requireSelfTradePrevention": False, "preventSor": False,
+        "updateTime": now_ms, "accountType": "SPOT",
+        "balances": [
+            {"asset": asset, "free": free, "locked": "0.00000000"} for asset, free in BALANCES.items()
+        ],
+        "permissions": ["SPOT"], "uid": 1,
+    }  # fmt: skip
+    return msgspec.json.encode(body)
