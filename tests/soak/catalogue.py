@@ -61,8 +61,8 @@ class Kind(NamedTuple):
 
 async def _gap(stage: Stage) -> None:
     """A gap in one symbol's depth: its book asks REST for a snapshot."""
-    await stage.sim("gap", symbol="BTCUSDT", count=1)
-    await asyncio.sleep(0.3)
+    await stage.sim("gap", stream="btcusdt@depth@100ms", count=1)
+    await asyncio.sleep(1.0)
 
 
 async def _again(stage: Stage) -> None:
@@ -120,6 +120,7 @@ async def slow(stage: Stage) -> None:
 async def refuse(stage: Stage) -> None:
     stage.ws.order(Refuse(count=3, how=stage.random.choice([How.RST, How.FIN]), lasts=5.0))
     await _again(stage)
+    await asyncio.sleep(1.0)
 
 
 async def port_closed(stage: Stage) -> None:
@@ -132,6 +133,7 @@ async def port_closed(stage: Stage) -> None:
 async def slow_accept(stage: Stage) -> None:
     stage.ws.order(Accept(seconds=1.0, lasts=3.0))
     await _again(stage)
+    await asyncio.sleep(1.0)
 
 
 async def lost_frames(stage: Stage) -> None:
@@ -171,7 +173,6 @@ async def rest_reset(stage: Stage) -> None:
 async def rest_blackhole(stage: Stage) -> None:
     stage.rest.order(Blackhole(lasts=1.0))
     await _gap(stage)
-    await asyncio.sleep(1.0)
 
 
 async def rest_half_answer(stage: Stage) -> None:
@@ -183,7 +184,6 @@ async def rest_refused(stage: Stage) -> None:
     await stage.rest.refuse()
     stage.rest.reset_all()
     await _gap(stage)
-    await asyncio.sleep(1.0)
     stage.rest.listen()
 
 
@@ -245,6 +245,7 @@ async def reset_in_a_frame(stage: Stage) -> None:
 async def reset_in_the_handshake(stage: Stage) -> None:
     await stage.sim("reset_handshake", count=2)
     await stage.sim("reset")
+    await asyncio.sleep(1.0)
 
 
 async def planned_disconnect(stage: Stage) -> None:

@@ -76,7 +76,7 @@ class Soak:
         self.ws = FaultProxy(("127.0.0.1", 1), seed=seed, limit=3600.0)
         self.rest = FaultProxy(("127.0.0.1", 1), seed=seed + 1, limit=3600.0)
         self.samples: list[dict[str, Any]] = []
-        self.at_rest: list[dict[str, Any]] = []
+        self.begun = 0  # how many of the samples are from before the first fault
         self.recoveries: list[tuple[str, float]] = []
         self.broken: list[str] = []
         self._leak = leak
@@ -203,7 +203,6 @@ class Soak:
                 await asyncio.sleep(WARM_UP)
                 watcher.look()
                 await self._faults(seconds, every, iter(kinds) if kinds else draw(self.seed), watcher)
-                self._rest_sample()
                 watcher.finish()
                 self.broken += watcher.broken
             finally:
@@ -211,14 +210,15 @@ class Soak:
 
     async def _faults(self, seconds: float, every: float, kinds: Any, watcher: Watcher) -> None:
         began = due = time.monotonic()
+        self.begun = len(self.samples)
         while due - began < seconds and (kind := next(kinds, None)) is not None:
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            self._rest_sample()
             due = max(due, time.monotonic()) + every
             watcher.during = f"fault {len(self.recoveries) + 1} ({kind.name})"
             await kind.strike(self)
             self.ws.clear()
             self.rest.clear()
+            await self.forgive()
             over = time.monotonic()
             back = await self._until_live(over, kind.bound)
             self.recoveries.append((kind.name, kind.bound if back is None else back))
@@ -239,10 +239,6 @@ class Soak:
                 return None
             await asyncio.sleep(LOOK)
         return time.monotonic() - began
-
-    def _rest_sample(self) -> None:
-        if self.samples:
-            self.at_rest.append(self.samples[-1])
 
     async def _close(self) -> None:
         if self._child is not None and self._child.returncode is None:
@@ -266,7 +262,8 @@ class Soak:
     # -- the judgement --------------------------------------------------------------------------------------
     def judge(self, share: float = 0.01) -> dict[str, Any]:
         """What was found; ``ok`` is the verdict."""
-        findings = [verdict.counts(name, [one[name] for one in self.at_rest]) for name in verdict.COUNTS]
+        samples = self.samples[self.begun :]
+        findings = [verdict.counts(name, [one[name] for one in samples]) for name in verdict.COUNTS]
         findings.append(
             verdict.memory([(one["at"], float(one["anonymous"])) for one in self.samples], share=share)
         )
@@ -290,7 +287,7 @@ class Soak:
             "got": 0 if watcher is None else watcher.got,
             "lost": 0 if watcher is None else watcher.lost,
             "trades": 0 if watcher is None else watcher.trades,
-            "tasks_at_the_end": self.at_rest[-1]["names"] if self.at_rest else {},
+            "tasks_at_the_end": self.samples[-1]["names"],
         }
 
 
@@ -338,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         asyncio.run(soak.run(seconds, options.every, kinds))
     except (Broken, shm.ShmError) as error:
         soak.broken.append(str(error))
-        if not soak.at_rest:
+        if not soak.begun or len(soak.samples) == soak.begun:
             print(f"soak: {error}", file=sys.stderr)
             return 2
     report = soak.judge(options.share)

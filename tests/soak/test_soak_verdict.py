@@ -14,7 +14,7 @@ from tests.soak.verdict import counts, memory, slope
 FAULTS = 60
 
 
-def at_rest(leak: float, seed: int = 1) -> list[float]:
+def held(leak: float, seed: int = 1) -> list[float]:
     """A process with 20 descriptors, up to three more for a while, and a leak per fault."""
     chance = random.Random(seed)
     return [20 + chance.choice([0, 0, 1, 3]) + int(leak * n) for n in range(FAULTS)]
@@ -23,16 +23,16 @@ def at_rest(leak: float, seed: int = 1) -> list[float]:
 @pytest.mark.parametrize("name", ["tasks", "fds", "sockets", "threads"])
 @given(st.integers(0, 1000))
 def test_what_comes_and_goes_is_no_growth_and_a_leak_per_fault_is(name: str, seed: int) -> None:
-    assert not counts(name, at_rest(0.0, seed)).grown
-    assert counts(name, at_rest(1.0, seed)).grown
-    assert counts(name, at_rest(0.2, seed)).grown  # every fifth fault
+    assert not counts(name, held(0.0, seed)).grown
+    assert counts(name, held(1.0, seed)).grown
+    assert counts(name, held(0.2, seed)).grown  # every fifth fault
 
 
 def test_a_short_run_has_few_faults_and_still_shows_a_leak() -> None:
-    assert counts("tasks", [8, 8, 9, 8, 8, 8]).grown is False
+    assert not counts("tasks", [8, 8, 9, 8, 8, 8]).grown
     assert counts("tasks", [8, 9, 10, 11, 12, 13]).grown
     assert counts("fds", [20, 21, 22, 23, 24, 25]).grown
-    assert counts("tasks", [8]).grown is False
+    assert not counts("tasks", [8]).grown
 
 
 def run(slope_per_second: float, warm_up: float = 0.0, noise: float = 100_000.0, seed: int = 1) -> list[Any]:

@@ -1,9 +1,9 @@
 """Has anything grown? Pure: samples in, findings out.
 
-Tasks, descriptors, sockets and threads are counted at rest, just before each fault. What a process needs goes
-up and down; what it leaks raises the floor. So the smallest count of the last third of a run is compared
-with that of the first third. Memory is judged by its slope (Theil-Sen: the median of the slopes of all pairs,
-which a single jump or spike does not move) over what is left of the run after the warm-up.
+What a process needs of tasks, descriptors, sockets and threads goes up and down; what it leaks raises the
+floor. So the smallest count of the last third of a run is compared with that of the first third. Memory is
+judged by its slope (Theil-Sen: the median of the slopes of all pairs, which a single jump or spike does not
+move) over what is left of the run after the warm-up.
 """
 
 from __future__ import annotations
@@ -39,16 +39,12 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return statistics.median(slopes) if slopes else 0.0
 
 
-def counts(name: str, at_rest: Sequence[float], slack: float | None = None) -> Finding:
-    """Of one of `COUNTS`, in the order of time."""
-    third = max(1, len(at_rest) // 3)
-    first, last = min(at_rest[:third]), min(at_rest[-third:])
-    allowed = SLACK.get(name, 0) if slack is None else slack
-    rate = slope(list(enumerate(map(float, at_rest))))
-    # Two readings of one thing: the floor, and a rise by a constant amount with (nearly) every fault.
-    grown = last - first > allowed or rate >= 0.5
-    words = f"floor {first:g} -> {last:g}, {rate:+.2f} a fault, max {max(at_rest):g}"
-    return Finding(name, first, last, grown, words)
+def counts(name: str, values: Sequence[float]) -> Finding:
+    """Of one of `COUNTS`, in the order of time, from the first fault on."""
+    third = max(1, len(values) // 3)
+    first, last = min(values[:third]), min(values[-third:])
+    words = f"floor {first:g} -> {last:g}, max {max(values):g}"
+    return Finding(name, first, last, last - first > SLACK[name], words)
 
 
 def memory(samples: Sequence[tuple[float, float]], share: float = 0.01, warm_up: float = 0.2) -> Finding:
