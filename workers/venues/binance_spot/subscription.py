@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 import msgspec
 
@@ -24,7 +25,7 @@ STREAMS: Mapping[str, str] = {
     PublicWebsocketChannelType.TICKER: "ticker",
 }
 STREAMS_PER_MESSAGE = 100
-REMEMBERED = 64  # wishes whose batches are kept
+REMEMBERED = 64  # wishes that are kept
 
 _HEAD = {
     SubscriptionAction.SUBSCRIBE: b'{"method":"SUBSCRIBE","params":[',
@@ -46,6 +47,14 @@ class _Ack(msgspec.Struct):
     msg: str = ""
 
 
+class _Wish(NamedTuple):
+    """What was asked once, and its batches: the symbols, and the message up to its id."""
+
+    symbols: Sequence[str]
+    channels: tuple[str, ...]
+    batches: Mapping[SubscriptionAction, list[tuple[tuple[str, ...], bytes]]]
+
+
 class BinanceSpotSubscription(SubscriptionStrategy):
     """Args:
     venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); looked at again whenever
@@ -62,8 +71,7 @@ class BinanceSpotSubscription(SubscriptionStrategy):
         self._batch = streams_per_message
         # channels -> symbol -> its streams, quoted and joined
         self._maps: dict[tuple[str, ...], _StreamMap] = {}
-        # What was asked before (a reconnect asks the same again) -> its batches
-        self._batches: dict[tuple[tuple[str, ...], tuple[str, ...]], list[tuple[tuple[str, ...], bytes]]] = {}
+        self._wishes: dict[tuple[object, ...], _Wish] = {}
         self._decoder = msgspec.json.Decoder(_Ack)
 
     def create_subscription_messages(
@@ -74,31 +82,35 @@ class BinanceSpotSubscription(SubscriptionStrategy):
         *,
         first_id: int = 1,
     ) -> list[SubscriptionMessage]:
-        key = (tuple(symbols), tuple(channels))
-        batches = self._batches.get(key)
-        if batches is None:
-            batches = self._batched(*key)
-        head = _HEAD[action]
+        if not symbols or not channels:
+            return []
+        # A reconnect asks for the same again. Hashing hundreds of symbols, or copying them to a tuple, takes
+        # longer than making the messages; comparing them does not, since they are the same objects.
+        mark = (len(symbols), symbols[0], *channels)
+        wish = self._wishes.get(mark)
+        if wish is None or wish.symbols != symbols:
+            wish = self._remember(mark, symbols, tuple(channels))
+        asked = wish.channels
         return [
-            SubscriptionMessage(number, b'%b%b],"id":%d}' % (head, body, number), part, key[1])
-            for number, (part, body) in enumerate(batches, first_id)
+            SubscriptionMessage(number, head + b"%d}" % number, part, asked)
+            for number, (part, head) in enumerate(wish.batches[action], first_id)
         ]
 
-    def _batched(
-        self, symbols: tuple[str, ...], channels: tuple[str, ...]
-    ) -> list[tuple[tuple[str, ...], bytes]]:
-        if not channels:
-            return []
+    def _remember(self, mark: tuple[object, ...], symbols: Sequence[str], channels: tuple[str, ...]) -> _Wish:
         streams = self._maps.get(channels)
         if streams is None:
             streams = self._maps[channels] = _StreamMap(self._venue_symbols, channels)
         size = self._batch // len(channels) or 1
-        parts = [symbols[start : start + size] for start in range(0, len(symbols), size)]
-        batches = [(part, b",".join(map(streams.__getitem__, part))) for part in parts]
-        if len(self._batches) >= REMEMBERED:
-            self._batches.clear()
-        self._batches[symbols, channels] = batches
-        return batches
+        parts = [tuple(symbols[start : start + size]) for start in range(0, len(symbols), size)]
+        bodies = [b",".join(map(streams.__getitem__, part)) for part in parts]
+        batches = {
+            action: [(part, head + body + b'],"id":') for part, body in zip(parts, bodies, strict=True)]
+            for action, head in _HEAD.items()
+        }
+        if len(self._wishes) >= REMEMBERED:
+            self._wishes.clear()
+        wish = self._wishes[mark] = _Wish(symbols[:], channels, batches)
+        return wish
 
     def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
         # Market data of the combined endpoint starts with its stream; an acknowledgement is short.

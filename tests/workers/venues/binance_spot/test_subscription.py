@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.strategies import Acknowledgement, PublicWebsocketChannelType, SubscriptionAction
-from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
+from workers.venues.binance_spot.subscription import REMEMBERED, STREAMS, BinanceSpotSubscription
 
 SYMBOLS = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT", "币/USDT": "币USDT"}
 SUBSCRIBE, UNSUBSCRIBE = SubscriptionAction.SUBSCRIBE, SubscriptionAction.UNSUBSCRIBE
@@ -108,3 +110,43 @@ def test_acknowledgements(data: bytes, expected: Acknowledgement | None) -> None
 @given(st.binary(max_size=200))
 def test_no_input_makes_the_matcher_raise(data: bytes) -> None:
     BinanceSpotSubscription(SYMBOLS).match_acknowledgement(data + b'"id"')
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.sampled_from(sorted(SYMBOLS)), max_size=4),
+            st.lists(st.sampled_from(sorted(STREAMS)), max_size=3, unique=True),
+            st.sampled_from([list, tuple]),
+            st.sampled_from([SUBSCRIBE, UNSUBSCRIBE]),
+        ),
+        min_size=2,
+        max_size=20,
+    )
+)
+def test_what_was_asked_before_changes_no_answer(
+    wishes: list[tuple[list[str], list[str], type, Any]],
+) -> None:
+    remembers = BinanceSpotSubscription(SYMBOLS, streams_per_message=2)
+    for symbols, channels, kind, action in wishes:
+        asked = (action, kind(symbols), kind(channels))
+        fresh = BinanceSpotSubscription(SYMBOLS, streams_per_message=2)
+        assert remembers.create_subscription_messages(*asked) == fresh.create_subscription_messages(*asked)
+
+
+def test_a_list_that_the_caller_changes_is_another_wish() -> None:
+    strategy = BinanceSpotSubscription(SYMBOLS)
+    symbols = ["BTC/USDT", "ETH/USDT"]
+    strategy.create_subscription_messages(SUBSCRIBE, symbols, ["top"])
+    symbols[1] = "币/USDT"  # as long as before, and the same first symbol
+    (message,) = strategy.create_subscription_messages(SUBSCRIBE, symbols, ["top"])
+    assert message.symbols == ("BTC/USDT", "币/USDT")
+    assert "ethusdt" not in message.payload.decode()
+
+
+def test_no_more_wishes_are_kept_than_a_bound() -> None:
+    symbols = {f"S{n}/USDT": f"S{n}USDT" for n in range(3 * REMEMBERED)}
+    strategy = BinanceSpotSubscription(symbols)
+    for symbol in symbols:
+        strategy.create_subscription_messages(SUBSCRIBE, [symbol], ["top"])
+        assert len(strategy._wishes) <= REMEMBERED
