@@ -211,7 +211,7 @@ class BaseClient(ABC):
 
     async def _place(self, call: Call) -> None:
         limits = call.timeout
-        patience = _least(limits.pool, limits.total)
+        patience = least(limits.pool, limits.total)
         started = time.monotonic()
         try:
             async with asyncio.timeout(patience):
@@ -285,7 +285,8 @@ def _limits(timeout: Timeout | float) -> Timeout:
     return timeout if isinstance(timeout, Timeout) else Timeout(total=timeout)
 
 
-def _least(*bounds: float | None) -> float | None:
+def least(*bounds: float | None) -> float | None:
+    """The smallest of those that bound at all."""
     return min((bound for bound in bounds if bound is not None), default=None)
 
 

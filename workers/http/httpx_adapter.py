@@ -15,7 +15,7 @@ import httpcore
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from workers.http import sockets
-from workers.http.base import BaseClient, timed_out, too_large
+from workers.http.base import BaseClient, least, timed_out, too_large
 from workers.http.client import HttpClientOptions, Timeout
 from workers.http.errors import (
     ConnectFailed,
@@ -50,9 +50,11 @@ class HttpxClient(BaseClient):
 
     async def _exchange(self, call: Call) -> Response:
         pool = self._pool or self._make_pool()
+        total, connect = call.timeout.total, call.timeout.connect
         try:
-            async with asyncio.timeout(call.timeout.total):
-                answer = await pool.handle_async_request(self._request(call))
+            # Until the request leaves, `connect` counts too: httpcore applies it to single steps only.
+            async with asyncio.timeout(least(total, connect)) as bound:
+                answer = await pool.handle_async_request(self._request(call, bound))
                 try:
                     body = await self._read(call, answer)
                     await _drop_if_astray(answer)
@@ -72,7 +74,7 @@ class HttpxClient(BaseClient):
             answer.extensions.get("http_version", b"").decode(),
         )
 
-    def _request(self, call: Call) -> httpcore.Request:
+    def _request(self, call: Call, bound: asyncio.Timeout) -> httpcore.Request:
         scheme, host, port = authority(call.origin)
         headers = [("Host", call.origin.partition("//")[2]), *call.headers.items()]
         if call.content is not None or call.method in _WITH_BODY:
@@ -82,9 +84,13 @@ class HttpxClient(BaseClient):
         if proxied and self._proxy_auth is not None:
             headers.append(("Proxy-Authorization", self._proxy_auth))
 
+        total = call.timeout.total
+        until = None if total is None else asyncio.get_running_loop().time() + total
+
         async def trace(event: str, info: dict[str, Any]) -> None:
             if event in _SENDING and info["request"].method != b"CONNECT":
                 call.sent = True
+                bound.reschedule(until)
 
         return httpcore.Request(
             call.method,

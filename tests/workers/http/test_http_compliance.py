@@ -1,0 +1,177 @@
+"""Every adapter passes every row of the suite; without a protection it fails the row of that protection."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import uvloop
+from yarl import URL
+
+from workers import tls
+from workers.http import (
+    HttpClientFactory,
+    HttpClientOptions,
+    HttpError,
+    aiohttp_adapter,
+    base,
+    encoding,
+    httpx_adapter,
+)
+from workers.http import curl_cffi_adapter as curl
+from workers.http.client import HttpClient
+from workers.http.compliance import ROWS, NotOffered, run_row
+from workers.http.places import Places
+
+ADAPTERS = ("aiohttp", "httpx", "curl_cffi")
+NOT_OFFERED = {("aiohttp", "http2"), ("aiohttp", "http2_falls_back")}
+LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"uvloop": uvloop.run, "asyncio": asyncio.run}
+
+
+def _make(name: str) -> Callable[[HttpClientOptions], HttpClient]:
+    return lambda options: HttpClientFactory.create_client(name, options)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("adapter", ADAPTERS)
+@pytest.mark.parametrize("row", ROWS)
+def test_row(row: str, adapter: str, loop: str, tmp_path: Path) -> None:
+    try:
+        LOOPS[loop](run_row(row, _make(adapter), tmp_path))
+    except NotOffered:
+        assert (adapter, row) in NOT_OFFERED
+    else:
+        assert (adapter, row) not in NOT_OFFERED
+
+
+# -- negative controls ----------------------------------------------------------------------------------
+Patch = Callable[[pytest.MonkeyPatch], object]
+
+
+def _session(**changes: Any) -> Patch:
+    """aiohttp's session, made otherwise."""
+
+    def change(patch: pytest.MonkeyPatch) -> None:
+        made = aiohttp.ClientSession
+
+        def make(**options: Any) -> aiohttp.ClientSession:
+            return made(**(options | {key: value() for key, value in changes.items()}))
+
+        patch.setattr(aiohttp, "ClientSession", make)
+
+    return change
+
+
+def _resends(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(
+        aiohttp.ClientSession, "_retry_connection", property(lambda _: True, lambda *_: None), raising=False
+    )
+
+
+def _never_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(base.Call, "sent", property(lambda _: False, lambda *_: None))
+
+
+def _always_sent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(base.Call, "sent", property(lambda _: True, lambda *_: None))
+
+
+def _unpinned(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(tls, "check_pin", lambda *_: None)
+
+
+def _no_places(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Places, "take", lambda *_: True)
+    patch.setattr(Places, "give", lambda *_: None)
+
+
+def _unbounded(patch: pytest.MonkeyPatch) -> None:
+    decode = encoding.decode
+    patch.setattr(encoding, "decode", lambda body, names, _: decode(body, names, 1 << 40))
+
+
+def _unverified(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aiohttp_adapter, "client_context", lambda *_: ssl._create_unverified_context())
+
+
+def _requoted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aiohttp_adapter, "_exact_url", lambda call: URL(call.url))
+
+
+async def _nothing(*_: Any, **__: Any) -> None: ...
+
+
+CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
+    "aiohttp resends": ("aiohttp", _resends, ("reset_after_a_request_on_a_kept_connection",)),
+    "libcurl resends": (
+        "curl_cffi",
+        lambda patch: patch.setattr(curl, "_before_sending", curl.ffi.NULL),
+        ("reset_after_a_request_on_a_kept_connection",),
+    ),
+    "a URL is re-encoded": ("aiohttp", _requoted, ("url_bytes",)),
+    "the environment's proxy": ("aiohttp", _session(trust_env=lambda: True), ("environment_ignored",)),
+    "cookies are kept": ("aiohttp", _session(cookie_jar=lambda: None), ("cookies_not_kept",)),
+    "headers are invented": ("aiohttp", _session(skip_auto_headers=tuple), ("nothing_invented",)),
+    "the library decompresses": ("aiohttp", _session(auto_decompress=lambda: True), ("encodings",)),
+    "never sent": ("aiohttp", _never_sent, ("read_timeout", "cut_answers", "reset_after_the_request")),
+    "always sent": ("aiohttp", _always_sent, ("connect_timeout", "refused", "tls_unknown_authority")),
+    "pins are not checked": ("httpx", _unpinned, ("tls_pin_mismatch", "proxy_does_not_vouch")),
+    "nobody is verified": (
+        "aiohttp",
+        _unverified,
+        ("tls_unknown_authority", "tls_wrong_host", "tls_expired", "tls_another_authority"),
+    ),
+    "bombs go off": ("aiohttp", _unbounded, ("bomb",)),
+    "no places": ("aiohttp", _no_places, ("pool_timeout", "pool_bounds_a_host")),
+    "stray bytes are believed": (
+        "httpx",
+        lambda patch: patch.setattr(httpx_adapter, "_drop_if_astray", _nothing),
+        ("answer_nobody_asked_for",),
+    ),
+    "credentials travel": (
+        "aiohttp",
+        lambda patch: patch.setattr(base, "HARMLESS", {"x-api-key", "authorization", "cookie"}),
+        ("redirect_to_another_host_without_credentials",),
+    ),
+    "headers are not checked": (
+        "curl_cffi",
+        lambda patch: patch.setattr(base, "checked_headers", lambda headers: headers),
+        ("header_injection_refused",),
+    ),
+    "closing ends nothing": (
+        "aiohttp",
+        lambda patch: patch.setattr(base.BaseClient, "close", lambda self, grace=1.0: self._shut()),
+        ("use_after_close", "close_with_requests_in_flight"),
+    ),
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_without_its_protection_an_adapter_fails(
+    control: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    adapter, change, rows = CONTROLS[control]
+    for row in rows:
+        folder = tmp_path / row
+        folder.mkdir()
+        with monkeypatch.context() as patch:
+            change(patch)
+            with pytest.raises((AssertionError, HttpError, TimeoutError)):
+                asyncio.run(run_row(row, _make(adapter), folder, within=2.0))
+
+
+def test_an_aiohttp_whose_resending_cannot_be_switched_off_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ask() -> None:
+        async with HttpClientFactory.create_client("aiohttp") as client:
+            await client.get("http://127.0.0.1:1/")
+
+    monkeypatch.setattr(aiohttp, "ClientSession", lambda **_: object())
+    with pytest.raises(RuntimeError, match="own resending"):
+        asyncio.run(ask())
