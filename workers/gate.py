@@ -160,18 +160,16 @@ class Gate:
         while self._later and self._later[0][0] <= now:
             waiter = heapq.heappop(self._later)[1]
             heapq.heappush(self._lanes[waiter.entrant.priority], waiter)
-        while self._untils and (self._untils[0][0] <= now or self._untils[0][1].future.done()):
-            waiter = heapq.heappop(self._untils)[1]
-            if not waiter.future.done():
-                waiter.future.set_exception(Denied(waiter.wait))
-        due = min(
-            self._later[0][0] if self._later else math.inf, self._untils[0][0] if self._untils else math.inf
-        )
+        due = self._later[0][0] if self._later else math.inf
         held: list[_Waiter] = []
         for lane in self._lanes:
             if all(waiter.passed < PASSED for waiter in held):  # rule 2
                 due = min(due, self._admit_from(lane, held, now))
-        self._set_alarm(due, now)
+        while self._untils and (self._untils[0][0] <= now or self._untils[0][1].future.done()):
+            waiter = heapq.heappop(self._untils)[1]
+            if not waiter.future.done():
+                waiter.future.set_exception(Denied(waiter.wait))
+        self._set_alarm(min(due, self._untils[0][0]) if self._untils else due, now)
 
     def _admit_from(self, lane: list[_Waiter], held: list[_Waiter], now: float) -> float:
         """One priority's waiters, in order; answers when its first has to be asked about again."""
