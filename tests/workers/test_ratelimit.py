@@ -501,7 +501,7 @@ class LimiterMachine(RuleBasedStateMachine):
         window = self.WINDOWS[index]
         counts = [each for each in self.floors[index] if self.now < each[1] + window.per]
         if counts:
-            sent, _, count = max(counts)
+            sent, _, count = max(reversed(counts), key=lambda each: each[0])  # of equals the last
             since = sum(
                 weight for at, weight, _ in self.granted[index] if at > sent and at + window.per > self.now
             )
