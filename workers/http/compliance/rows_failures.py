@@ -13,7 +13,6 @@ from workers.http.compliance.server import (
     black_hole,
     closed_port,
     serve,
-    silent_port,
 )
 from workers.http.compliance.trial import Trial, fails, row, same
 from workers.http.errors import (
@@ -60,9 +59,19 @@ async def connect_timeout(trial: Trial) -> None:
 
 @row
 async def tls_handshake_timeout(trial: Trial) -> None:
-    async with silent_port() as port, trial.client() as client:
-        limits = Timeout(total=5.0, connect=SOON)
-        await fails(ConnectTimedOut, client.get(f"https://127.0.0.1:{port}/", timeout=limits), sent=False)
+    async def hang(wire: Wire) -> None:
+        await wire.hang()
+
+    async with serve(ok, greet=hang) as server, trial.client() as client:
+        url = f"https://127.0.0.1:{server.port}/"
+        for limits in (Timeout(total=5.0, connect=SOON), Timeout(total=SOON)):
+            await fails(ConnectTimedOut, client.get(url, timeout=limits), sent=False)
+        task = asyncio.ensure_future(client.get(url))
+        await server.until(lambda s: s.connections == 3)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await server.until(lambda s: s.open == 0)  # nothing is left behind
 
 
 @row
