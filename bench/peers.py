@@ -13,7 +13,11 @@ import tempfile
 import venv
 from pathlib import Path
 
-PEERS = {"iceoryx2": "iceoryx2", "cryptofeed": "cryptofeed<3"}  # cryptofeed 2.x: XFree86 licence
+PEERS = {
+    "iceoryx2": "iceoryx2",
+    "cryptofeed": "cryptofeed<3",
+    "ccxt": "ccxt",
+}  # cryptofeed 2.x: XFree86 licence
 
 
 def home() -> Path:

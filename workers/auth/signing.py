@@ -1,7 +1,7 @@
 """Signers: bytes in, the signature as text out. Made once of a secret, used by any thread or task.
 
-Time of one signature of a 120-byte message on one core: HMAC below 1 us, Ed25519 tens of us, RSA-2048 about
-a millisecond, in which the caller's loop stands still: prefer Ed25519 where a venue has it.
+One signature takes below 1 us by HMAC, about 25 us by Ed25519 and 250 us by RSA-2048 (`bench/sign.py`), in
+which the caller's loop stands still: where a venue has both of the latter, Ed25519 is the one to take.
 """
 
 from __future__ import annotations
