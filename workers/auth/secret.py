@@ -187,9 +187,11 @@ class File:
 def source(text: str, environ: Mapping[str, str]) -> Source:
     """What the text of a configuration names: ``file:PATH``, ``env:NAME``, or the secret itself.
 
-    Raises SecretError: an empty text, path or name.
+    Raises SecretError: an empty text, path or name; a path with another word before it.
     """
     kind, colon, rest = text.partition(":")
+    if rest.startswith("/") and kind.isalpha() and kind != "file":
+        raise SecretError(f"{kind}:/... is no source of secrets; write file:/path or env:NAME")
     if colon and kind in ("file", "env") and not rest:
         raise SecretError(f"{kind}: names nothing; write {kind}:{'/path' if kind == 'file' else 'NAME'}")
     if not text:

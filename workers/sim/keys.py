@@ -10,15 +10,11 @@ import base64
 import binascii
 import hmac
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from workers.sim.refusal import Refusal, illegal, missing
 
@@ -83,47 +79,51 @@ class Keys:
         if not signature:
             raise missing("signature")
         unsigned = _without_signature(query).encode("utf-8", "surrogateescape")
-        if not verifier.verify(unsigned + _without_signature(text).encode("latin-1"), signature):
+        if not verifier(unsigned + _without_signature(text).encode("latin-1"), signature):
             raise Refusal(-1022, "Signature for this request is not valid.")
         return params
 
-    def __len__(self) -> int:
-        return len(self._keys)
+
+Verifier = Callable[[bytes, str], bool]
 
 
-class _Hmac:
-    def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
-
-    def verify(self, message: bytes, signature: str) -> bool:
-        expected = hmac.new(self._secret, message, "sha256").hexdigest()
-        return hmac.compare_digest(expected.encode(), signature.encode())  # lower case, as documented
+def _verifier(key: SimKey) -> Verifier:
+    return _hmac(key.secret.encode()) if key.secret else _public_key(key.public_key)
 
 
-class _PublicKey:
-    def __init__(self, pem: str) -> None:
-        try:
-            key = load_pem_public_key(pem.encode())
-        except ValueError as error:
-            raise ValueError(f"a public_key is no PEM: {error}") from None
-        if not isinstance(key, ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
-            raise ValueError(f"a public_key is Ed25519 or RSA, not {type(key).__name__}")
-        self._key = key
+def _hmac(secret: bytes) -> Verifier:
+    def verify(message: bytes, signature: str) -> bool:
+        expected = hmac.new(secret, message, "sha256").hexdigest()  # lower case, as documented
+        return hmac.compare_digest(expected.encode(), signature.encode())
 
-    def verify(self, message: bytes, signature: str) -> bool:
+    return verify
+
+
+def _public_key(pem: str) -> Verifier:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(pem.encode())
+    except ValueError as error:
+        raise ValueError(f"a public_key is no PEM: {error}") from None
+    if not isinstance(key, ed25519.Ed25519PublicKey | rsa.RSAPublicKey):
+        raise ValueError(f"a public_key is Ed25519 or RSA, not {type(key).__name__}")
+
+    def verify(message: bytes, signature: str) -> bool:
         try:
             raw = base64.b64decode(signature, validate=True)
-            if isinstance(self._key, ed25519.Ed25519PublicKey):
-                self._key.verify(raw, message)
+            if isinstance(key, ed25519.Ed25519PublicKey):
+                key.verify(raw, message)
             else:
-                self._key.verify(raw, message, padding.PKCS1v15(), SHA256())
+                key.verify(raw, message, padding.PKCS1v15(), SHA256())
         except (binascii.Error, InvalidSignature):
             return False
         return True
 
-
-def _verifier(key: SimKey) -> _Hmac | _PublicKey:
-    return _Hmac(key.secret) if key.secret else _PublicKey(key.public_key)
+    return verify
 
 
 def _without_signature(text: str) -> str:

@@ -196,9 +196,11 @@ def test_literals_and_variables() -> None:
         ("", "write file:/path or env:NAME"),
         ("file:", "file: names nothing"),
         ("env:", "env: names nothing"),
+        ("flie:/run/secrets/x", r"flie:/... is no source of secrets; write file:/path"),
+        ("env:/run/secrets/x", r"env:/... is no source"),
     ],
 )
-def test_a_source_that_names_nothing(text: str, said: str) -> None:
+def test_a_source_that_is_none(text: str, said: str) -> None:
     with pytest.raises(SecretError, match=said):
         source(text, {})
 
