@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
+from workers.auth.encoding import encode_query
 from workers.endpoints import Endpoints
 from workers.errors import RestError
 from workers.http.client import Timeout
@@ -184,15 +184,6 @@ class Call:
         return (
             f"Call({self.order}, {self.method} {self.endpoint}, attempt={self.attempt}, {self.priority.name})"
         )
-
-
-def encode_query(params: Sequence[tuple[str, str]]) -> str:
-    """As `urlencode(params, quote_via=quote)`; most names and values need no look at each letter."""
-    return "&".join([f"{_encode(name)}={_encode(value)}" for name, value in params])
-
-
-def _encode(text: str) -> str:
-    return text if text.isalnum() and text.isascii() else quote(text, safe="")
 
 
 def secrets_of(signed: AuthenticationData, params: Sequence[tuple[str, str]]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from rest_kit import (
     virtual,
 )
 
-from workers.call import encode_query
+from workers.auth.encoding import encode_query
 from workers.circuit import CircuitBreaker, Circuits
 from workers.errors import (
     Action,
