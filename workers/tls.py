@@ -30,7 +30,11 @@ class TlsOptions(msgspec.Struct, frozen=True):
 class PinMismatch(ssl.SSLCertVerificationError):
     """The server's key is none of the pinned ones; `seen` is its pin."""
 
-    seen: str = ""
+    def __init__(self, seen: str, pins: tuple[str, ...]) -> None:
+        self.seen = seen
+        self.reason = "PIN_MISMATCH"
+        self.verify_message = f"the server's key has the pin {seen}, expected {' or '.join(pins)}"
+        super().__init__(1, self.verify_message)
 
 
 @lru_cache(maxsize=64)
@@ -82,9 +86,7 @@ def check_pin(certificate: bytes | None, pins: tuple[str, ...]) -> None:
     """Raises `PinMismatch` unless the certificate's key is one of the pinned ones."""
     seen = "none" if certificate is None else spki_pin(certificate)
     if seen not in pins:
-        error = PinMismatch(1, f"the server's key has the pin {seen}, expected {' or '.join(pins)}")
-        error.seen = seen
-        raise error
+        raise PinMismatch(seen, pins)
 
 
 def _pinned(pins: tuple[str, ...]) -> ssl.SSLContext:

@@ -20,6 +20,7 @@ from picows import (
 
 from workers.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
 from workers.strategies import ConnectionContext, Transport
+from workers.tls import client_context
 from workers.wire import WireListener
 
 READ_BUFFER = 131_072  # bytes: large enough that a burst is one socket read, small enough for the L2 cache
@@ -31,10 +32,14 @@ async def open_connection(
 ) -> Transport:
     """Resolve, connect, TLS, WebSocket handshake: all within `context.connect_timeout`.
 
+    `ssl_context` is used as it is for wss URLs; without it one is made of `context.tls`.
+
     Raises `ConnectTimeout`, `HandshakeRefused` (with the HTTP status) or `ConnectionFailed`. However it
     ends, no socket is left behind: picows alone would keep the socket of a cancelled handshake.
     """
     opened: list[socket.socket] = []
+    if ssl_context is None and context.url[:4].lower() == "wss:":
+        ssl_context = client_context(context.tls)
 
     async def dial(url: WSParsedURL) -> socket.socket:
         opened.append(await _dial(url.host, url.port))
@@ -49,6 +54,8 @@ async def open_connection(
                 made,
                 context.url,
                 ssl_context=ssl_context,
+                # aiofastnet does the handshake below Python's ssl module, where no pin is checked.
+                use_aiofastnet=False if context.tls.pins else None,
                 disconnect_on_exception=False,  # a fault of ours is counted, no reason to leave
                 websocket_handshake_timeout=context.connect_timeout + 1.0,
                 enable_auto_ping=False,
@@ -89,7 +96,8 @@ def _translate(context: ConnectionContext, error: BaseException) -> Exception | 
     if isinstance(error, WSInvalidURL):
         return ConnectionFailed(f"{url}: not a WebSocket URL; ws:// or wss:// and a host are needed")
     if isinstance(error, ssl.SSLError):
-        return ConnectionFailed(f"{url}: TLS failed: {error.reason or error}")
+        said = getattr(error, "verify_message", "") or error.reason or error.strerror or error
+        return ConnectionFailed(f"{url}: TLS failed: {said}")
     if isinstance(error, OSError | WSError):
         return ConnectionFailed(f"{url}: cannot connect: {error}")
     return None

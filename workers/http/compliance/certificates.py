@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -46,7 +46,11 @@ class Authority:
         Path(self.file).write_bytes(self._certificate.public_bytes(Encoding.PEM))
 
     def issue(
-        self, label: str, *hosts: str, expired: bool = False, key: ec.EllipticCurvePrivateKey | None = None
+        self,
+        label: str,
+        *hosts: str,
+        expired: bool = False,
+        key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
     ) -> Certificate:
         """A certificate for `hosts` (127.0.0.1 and localhost unless told)."""
         key = ec.generate_private_key(ec.SECP256R1()) if key is None else key
