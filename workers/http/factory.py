@@ -74,6 +74,7 @@ class HttpClientFactory:
             library = (error.name or module).partition(".")[0]
             if library in ("workers", module.partition(".")[0]):
                 raise  # a fault of the adapter itself
-            hint = "tickring[http]" if name in ("httpx", "curl_cffi") else library
+            ours = name in ("httpx", "curl_cffi")
+            hint, library = ("tickring[http]", name) if ours else (library, library)
             raise AdapterMissing(f"{library} is not installed: pip install '{hint}'") from error
         return cast(Adapter, found)

@@ -30,15 +30,8 @@ class Places:
         return len(self._waiting)
 
     def take(self, origin: str) -> bool:
-        """A place at once, or False: then `wait` for one. Whoever waits already is not overtaken by one who
-        could only get the same place."""
-        if self._waiting and (
-            self.in_use + 1 >= self._total or any(origin == other for other, _ in self._waiting)
-        ):
-            return False
-        return self._take(origin)
-
-    def _take(self, origin: str) -> bool:
+        """A place at once, or False: then `wait` for one. Nobody is overtaken: a place that somebody who
+        waits could use was given to him when it became free."""
         taken = self._taken.get(origin, 0)
         if self.in_use >= self._total or taken >= self._per_host:
             return False
@@ -76,7 +69,7 @@ class Places:
             if self.in_use >= self._total:
                 return
             origin, turn = entry
-            if not turn.done() and self._take(origin):
+            if not turn.done() and self.take(origin):
                 self._waiting.remove(entry)
                 turn.set_result(None)
 
