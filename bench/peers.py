@@ -17,6 +17,7 @@ PEERS = {
     "iceoryx2": "iceoryx2",
     "cryptofeed": "cryptofeed<3",
     "ccxt": "ccxt",
+    "circuitbreaker": "circuitbreaker purgatory aiobreaker pybreaker",
 }  # cryptofeed 2.x: XFree86 licence
 
 
@@ -43,7 +44,7 @@ def main() -> int:
             continue
         place = home() / peer
         venv.create(place, with_pip=True, clear=True)
-        command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", wanted]
+        command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *wanted.split()]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         ready = done.returncode == 0 and python_of(peer) is not None
         print(f"{peer}: {'installed' if ready else 'not installed: ' + done.stderr.strip()[-300:]}")
