@@ -16,6 +16,8 @@ NAMES = (
     "reader_api",
     "restart",
     "rest",
+    "breaker",
+    "resilience",
     "memory",
 )
 
