@@ -123,6 +123,25 @@ def test_drift_is_followed(drift: float, trips: list[float]) -> None:
     assert abs(world.error_ms()) <= max(recent) / 2 + 70
 
 
+def test_an_old_answer_proves_nothing_any_more() -> None:
+    world = World()
+    world.exchange(0, 0)
+    world.now += 700.0
+    world.ahead += 70.0  # 100 ppm
+    world.exchange(10, 10)
+    assert abs(world.error_ms()) <= 10.6, "the older answer was the narrower one"
+
+
+def test_the_tolerance_is_that_of_the_answer_believed_now() -> None:
+    """Although the correction is one that would be slewed."""
+    world = World()
+    world.exchange(8000, 0)
+    assert world.clock.now_ms() - world.venue_ms() == pytest.approx(1000, abs=1)
+    world.exchange(1960, 20)
+    told = int(world.venue_ms() - 20)
+    assert world.clock.now_ms() <= told + 1000
+
+
 def test_learning_after_the_venue_refused_our_time() -> None:
     world = World()
     world.exchange(5, 5)
