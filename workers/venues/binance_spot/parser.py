@@ -12,7 +12,8 @@ import msgspec
 
 from shm.layout import Flag
 from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, Levels, MessageKind, Scale
+from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
+from workers.decode.numbers import Numbers
 from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.binance_spot import schema
 
@@ -133,37 +134,6 @@ def _venue_symbol(symbol: str | None, stream: str | None) -> str:
 # -- the normal form --------------------------------------------------------------------------------------
 
 
-class _Numbers:
-    """Turns texts into mantissas and remembers the worst verdict."""
-
-    def __init__(self, scale: Scale) -> None:
-        self.scale = scale
-        self.worst = Verdict.EXACT
-
-    def _take(self, text: str, exponent: int) -> int:
-        verdict, mantissa = to_mantissa(text, exponent)
-        self.worst = max(self.worst, verdict)
-        return mantissa
-
-    def price(self, text: str) -> int:
-        return self._take(text, self.scale.price_exp)
-
-    def size(self, text: str) -> int:
-        return self._take(text, self.scale.size_exp)
-
-    def level(self, level: schema.Level) -> tuple[int, int]:
-        before, self.worst = self.worst, Verdict.EXACT
-        price = self.price(level[0])
-        # A price of zero stands for "no price" in shared memory; the venue has no such level.
-        self.worst = max(
-            before, Verdict.MALFORMED if price == 0 and self.worst is Verdict.EXACT else self.worst
-        )
-        return price, self.size(level[1])
-
-    def levels(self, levels: list[schema.Level]) -> Levels:
-        return tuple(self.level(level) for level in levels)
-
-
 def to_ns(time: int) -> int | None:
     """The venue's time in ns: milliseconds, or microseconds with ``timeUnit=MICROSECOND`` (16 digits); None
     when it is neither."""
@@ -186,17 +156,11 @@ def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
     scale = scales.get(event.symbol)
     if scale is None:
         return Decoded(DecodeCode.UNKNOWN_SYMBOL)
-    numbers = _Numbers(scale)
-    decoded = _normal(event, numbers)
-    if decoded is None or numbers.worst is Verdict.MALFORMED:
-        return Decoded(DecodeCode.MALFORMED)
-    if numbers.worst is Verdict.EXACT:
-        return decoded
-    code = DecodeCode.OVERFLOW if numbers.worst is Verdict.OVERFLOW else DecodeCode.INEXACT
-    return Decoded(code, decoded.kind, scale.instrument)
+    numbers = Numbers(scale)
+    return numbers.judged(_normal(event, numbers))
 
 
-def _normal(event: Event, numbers: _Numbers) -> Decoded | None:
+def _normal(event: Event, numbers: Numbers) -> Decoded | None:
     """None: malformed. Verdicts about numbers are in `numbers`."""
     if isinstance(event, schema.BookTicker):
         return _top(event, numbers)
@@ -219,7 +183,7 @@ def _normal(event: Event, numbers: _Numbers) -> Decoded | None:
     return _trade(event, numbers, time)
 
 
-def _top(event: schema.BookTicker, numbers: _Numbers) -> Decoded | None:
+def _top(event: schema.BookTicker, numbers: Numbers) -> Decoded | None:
     words = (
         numbers.price(event.bid),
         numbers.size(event.bid_size),
@@ -242,7 +206,7 @@ def _top(event: schema.BookTicker, numbers: _Numbers) -> Decoded | None:
     )
 
 
-def _trade(event: schema.Trade | schema.AggTrade, numbers: _Numbers, time: int) -> Decoded | None:
+def _trade(event: schema.Trade | schema.AggTrade, numbers: Numbers, time: int) -> Decoded | None:
     if isinstance(event, schema.AggTrade):
         trade_id, first_id = event.aggregate_id, event.first_trade_id
         count = event.last_trade_id - first_id + 1
@@ -263,7 +227,7 @@ def _trade(event: schema.Trade | schema.AggTrade, numbers: _Numbers, time: int) 
     )
 
 
-def _ticker(event: schema.Ticker, numbers: _Numbers, time: int) -> Decoded | None:
+def _ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
     opened = to_ns(event.open_time)
     if opened is None:
         return None
@@ -276,7 +240,7 @@ def _ticker(event: schema.Ticker, numbers: _Numbers, time: int) -> Decoded | Non
     )
 
 
-def _quote_volume(text: str, numbers: _Numbers) -> tuple[int, int]:
+def _quote_volume(text: str, numbers: Numbers) -> tuple[int, int]:
     """At price_exp + size_exp, where every product of a price and a size is exact; else absent."""
     exponent = numbers.scale.price_exp + numbers.scale.size_exp
     verdict, mantissa = to_mantissa(text, min(exponent, MAX_EXPONENT))

@@ -9,6 +9,7 @@ import msgspec
 
 from shm.instruments import Instrument
 from workers.config import VenueConfig
+from workers.listing import level_numbers, widen
 from workers.service import make_context, make_retry
 from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
 from workers.sync import Snapshot
@@ -76,9 +77,8 @@ async def _snapshot(rest: RestManager, venue_symbol: str, levels: int, priority:
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
     if isinstance(evidence, Snapshot):
-        depth = schema.RestDepth(evidence.last_update_id, list(evidence.bids), list(evidence.asks))
-        return instruments.widen(old, depth, fresh)
-    return instruments.widen(old, BinanceSpotParser({}).parse(evidence).data, fresh)
+        return widen(old, level_numbers(evidence.bids, evidence.asks), fresh)
+    return widen(old, instruments.numbers(BinanceSpotParser({}).parse(evidence).data), fresh)
 
 
 VENUE = Venue(

@@ -13,17 +13,17 @@ import pytest
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import INT64_MAX, Verdict, to_mantissa
-from workers.venues.binance_spot import schema
-from workers.venues.binance_spot.instruments import (
+from workers.listing import (
     HEADROOM,
     InstrumentError,
     PrecisionError,
     UnknownInstrument,
-    instrument,
-    instruments,
+    level_numbers,
     needed,
     widen,
 )
+from workers.venues.binance_spot import schema
+from workers.venues.binance_spot.instruments import instrument, instruments, numbers
 
 FULL = Path(__file__).resolve().parents[5] / "shared/captures/binance_spot/session.jsonl.gz"
 
@@ -180,37 +180,40 @@ def top(bid: str = "1.00", bid_size: str = "1.0") -> schema.BookTicker:
 
 def test_needed() -> None:
     level = [("0.1250", "1.50")]
-    assert needed(top("1.12500000", "0.50000000")) == (3, 1)
-    assert needed(schema.RestDepth(last_id=1, bids=level, asks=[("1", "0.00000001")])) == (3, 8)
-    assert needed(schema.DepthUpdate(1, "BTCUSDT", 1, 2, level, [])) == (3, 1)
-    assert needed(schema.Trade(1, "BTCUSDT", 1, "1.5", "2.25", 1, True)) == (1, 2)
-    assert needed(schema.Response()) == (0, 0)
+    assert needed(numbers(top("1.12500000", "0.50000000"))) == (3, 1)
+    assert needed(level_numbers(level, [("1", "0.00000001")])) == (3, 8)
+    assert needed(numbers(schema.DepthUpdate(1, "BTCUSDT", 1, 2, level, []))) == (3, 1)
+    assert needed(numbers(schema.Trade(1, "BTCUSDT", 1, "1.5", "2.25", 1, True))) == (1, 2)
+    assert needed(numbers(schema.Response())) == (0, 0)
 
 
 def test_widen_takes_what_the_number_needs() -> None:
     old = msgspec.structs.replace(instrument(entry()), index=3, status=InstrumentStatus.SUPERSEDED)
-    new = widen(old, top("57211.12500000"))
+    new = widen(old, numbers(top("57211.12500000")))
     assert (new.price_exp, new.size_exp, new.tick, new.lot) == (3, 5, 10, 1)
     assert (new.index, new.status, new.symbol) == (0, InstrumentStatus.ACTIVE, "BTC/USDT")
-    assert widen(old, top(bid_size="0.00000001")).size_exp == 8
+    assert widen(old, numbers(top(bid_size="0.00000001"))).size_exp == 8
 
 
 def test_widen_follows_a_fresh_listing_and_never_narrows() -> None:
     old = instrument(entry())
     finer = instrument(entry(price=("0.00010000", "1000000.0", "0.00010000")))
-    assert (widen(old, top("1.125"), finer).price_exp, widen(old, top("1.125"), finer).tick) == (4, 1)
+    assert (
+        widen(old, numbers(top("1.125")), finer).price_exp,
+        widen(old, numbers(top("1.125")), finer).tick,
+    ) == (4, 1)
     coarser = instrument(entry(price=("1.0", "1000000.0", "1.0")))
-    new = widen(old, top("1.125"), coarser)
+    new = widen(old, numbers(top("1.125")), coarser)
     assert (new.price_exp, new.tick) == (3, 1000)
 
 
 def test_widen_refuses_what_cannot_be() -> None:
     old = instrument(entry())
     with pytest.raises(PrecisionError, match=r"BTC/USDT: price 9{19}\.01 does not fit"):
-        widen(old, top("9" * 19 + ".01"))
+        widen(old, numbers(top("9" * 19 + ".01")))
     with pytest.raises(PrecisionError, match="at most 18"):
-        widen(old, top("0." + "0" * 18 + "1"))
+        widen(old, numbers(top("0." + "0" * 18 + "1")))
     with pytest.raises(ValueError, match="everything fits"):
-        widen(old, top())
+        widen(old, numbers(top()))
     with pytest.raises(ValueError, match="not a decimal"):
-        widen(old, top("1e5"))
+        widen(old, numbers(top("1e5")))

@@ -1,0 +1,60 @@
+"""A message's numbers, text by text, for reference decoders: mantissas, and the worst that happened to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from workers.decode.decimals import Verdict, to_mantissa
+from workers.decode.normal import DecodeCode, Decoded, Levels, Scale
+
+
+class Numbers:
+    """Turns the texts of one message into mantissas at an instrument's scale.
+
+    Attributes:
+        worst: EXACT as long as every number fitted; else the worst verdict so far, and the mantissas mean
+            nothing.
+    """
+
+    __slots__ = ("scale", "worst")
+
+    def __init__(self, scale: Scale) -> None:
+        self.scale = scale
+        self.worst = Verdict.EXACT
+
+    def price(self, text: str) -> int:
+        """A price at the instrument's `price_exp`."""
+        return self._take(text, self.scale.price_exp)
+
+    def size(self, text: str) -> int:
+        """A size at the instrument's `size_exp`."""
+        return self._take(text, self.scale.size_exp)
+
+    def level(self, level: tuple[str, str]) -> tuple[int, int]:
+        """One level of a book, (price, size). A price of zero is malformed: in shared memory it stands for "no
+        price", and no venue has such a level."""
+        before, self.worst = self.worst, Verdict.EXACT
+        price = self.price(level[0])
+        if price == 0 and self.worst is Verdict.EXACT:
+            self.worst = Verdict.MALFORMED
+        self.worst = max(before, self.worst)
+        return price, self.size(level[1])
+
+    def levels(self, levels: Iterable[tuple[str, str]]) -> Levels:
+        """One side of a book, in the order sent."""
+        return tuple(map(self.level, levels))
+
+    def judged(self, decoded: Decoded | None) -> Decoded:
+        """`decoded` if every number fitted; else what is known of it: malformed, or that it does not fit.
+        None is malformed."""
+        if decoded is None or self.worst is Verdict.MALFORMED:
+            return Decoded(DecodeCode.MALFORMED)
+        if self.worst is Verdict.EXACT:
+            return decoded
+        code = DecodeCode.OVERFLOW if self.worst is Verdict.OVERFLOW else DecodeCode.INEXACT
+        return Decoded(code, decoded.kind, self.scale.instrument)
+
+    def _take(self, text: str, exponent: int) -> int:
+        verdict, mantissa = to_mantissa(text, exponent)
+        self.worst = max(self.worst, verdict)
+        return mantissa
