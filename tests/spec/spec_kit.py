@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import aiohttp.connector
+import msgspec
 
 from workers.http.compliance.server import Handler, Received, Server, Wire, serve
 from workers.ratelimit import BucketLimiter
@@ -47,8 +48,8 @@ class _Skipping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
 
 
 class SkippingLoop(asyncio.SelectorEventLoop):
-    """When nothing is ready, the clock jumps to the next timer: both ends of every socket are in this loop, so
-    what is not there after `GRACE` will not come. Names resolve to loopback; `resolved` counts the questions.
+    """When nothing is ready, the clock jumps to the next timer: both ends of every socket are in this loop,
+    so what is not there after `GRACE` will not come. Names resolve to loopback; `resolved` has the questions.
     """
 
     def __init__(self) -> None:
@@ -240,7 +241,18 @@ async def failure(request: Awaitable[Any]) -> Any:
     raise AssertionError(f"succeeded with {value!r}")
 
 
-# -- tables ---------------------------------------------------------------------------------------------------
+# -- tables -------------------------------------------------------------------------------------------------
+def parameters(function: Any) -> list[str]:
+    """The names of what a function takes, without self."""
+    return [name for name in inspect.signature(function).parameters if name != "self"]
+
+
+def fields(struct: type[msgspec.Struct]) -> dict[str, Any]:
+    """Field -> default; a required one has NODEFAULT."""
+    return {each.name: each.default for each in msgspec.structs.fields(struct)}
+
+
+META = "test_the_"  # tests about the table itself
 _ROW = re.compile(r"^(?P<words>[^|]*)\| (?P<proof>\S.*)$")
 _TEST = re.compile(r"\btest_\w+")
 _BENCH = re.compile(r"\bbench/\w+\.py")
@@ -268,9 +280,7 @@ def check_table(module: ModuleType, section: str) -> None:
     rows = table(module)
     assert rows, "no table"
     wanted = f"test_{section}_"
-    tests = {
-        name for name in vars(module) if name.startswith("test_") and name != "test_the_table_is_complete"
-    }
+    tests = {name for name in vars(module) if name.startswith("test_") and not name.startswith(META)}
     listed: set[str] = set()
     for row, proofs in rows.items():
         named = set(_TEST.findall(" ".join(proofs)))
@@ -311,8 +321,10 @@ __all__ = [
     "check_table",
     "ends",
     "failure",
+    "fields",
     "hangs",
     "manager",
+    "parameters",
     "real",
     "resets",
     "says",

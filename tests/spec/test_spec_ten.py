@@ -1,4 +1,4 @@
-"""SPEC 6, "Tests": the ten that everything REST must pass, each once, over real sockets and a whole RestManager.
+"""SPEC 6, "Tests": the ten that everything REST must pass, each once, over real sockets.
 
 row                              | test
 ---------------------------------+--------------------------------------
