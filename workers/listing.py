@@ -1,4 +1,4 @@
-"""What a venue lists -> instrument slots: which exponents, tick and lot, and when a slot needs a successor. Pure.
+"""What a venue lists -> instrument slots: exponents, tick and lot, and when a slot needs a successor. Pure.
 
 Exponents are what a slot can never change, so they are chosen here once: as many decimals as tick or lot
 need, and room for 2^8 times the largest price or size that the venue allows. A number that comes and does not

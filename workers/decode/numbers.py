@@ -1,4 +1,4 @@
-"""A message's numbers, text by text, for reference decoders: mantissas, and the worst that happened to one."""
+"""A message's numbers for reference decoders: text by text into mantissas, and the worst that happened."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Numbers:
         return self._take(text, self.scale.size_exp)
 
     def level(self, level: tuple[str, str]) -> tuple[int, int]:
-        """One level of a book, (price, size). A price of zero is malformed: in shared memory it stands for "no
-        price", and no venue has such a level."""
+        """One level of a book, (price, size). A price of zero is malformed: in shared memory it stands for
+        "no price", and no venue has such a level."""
         before, self.worst = self.worst, Verdict.EXACT
         price = self.price(level[0])
         if price == 0 and self.worst is Verdict.EXACT:
