@@ -116,14 +116,27 @@ class TokenBucket:
         self._tokens = float(burst)
         self._at: float | None = None
 
+    @classmethod
+    def within(cls, limit: int, per: float, burst: int) -> TokenBucket:
+        """One that lets at most `limit` through in *any* window of `per` seconds, `burst` included."""
+        burst = max(1, min(burst, limit // 2))
+        return cls(max(1, limit - burst) / per, burst)
+
     def delay(self, now: float) -> float:
         """Seconds until there is a token; 0.0 = now."""
         self._refill(now)
-        return max(0.0, (1.0 - self._tokens) / self.rate)
+        wait = (1.0 - self._tokens) / self.rate
+        return wait if wait > 1e-6 else 0.0  # what the sums of floats leave is no time to wait for
 
     def take(self, now: float) -> None:
         self._refill(now)
         self._tokens -= 1.0
+
+    def reserve(self, now: float) -> float:
+        """Take the next token and answer the seconds until it is there: those that wait go one by one."""
+        wait = self.delay(now)
+        self.take(now)
+        return wait
 
     def _refill(self, now: float) -> None:
         if self._at is not None:

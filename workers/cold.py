@@ -26,15 +26,16 @@ _LOST = (ConnectionState.RECONNECTING, ConnectionState.ERROR)
 
 
 class ColdPath:
-    """Handles what `WebSocketManager` hands over, for one group of instruments.
+    """Handles what a `WebSocketManager` hands over, of all its shards.
 
     Args:
         venue: its reference decoder gives the normal form.
         scales: venue symbol -> slot and exponents; shared, it grows.
-        on_state: called with every change of the connection's state, and with every attempt that failed: what
+        on_state: called with every change of a connection's state, and with every attempt that failed: what
             was subscribed by then has delivered, and delivers no more.
-        on_rejected: called with (symbol, channel) of every subscription that the venue refused.
-        say: one line for the operator: a connection lost or given up, a subscription refused.
+        on_rejected, on_overdue: called with the event that names subscriptions which the venue refused, or
+            which have not delivered in time.
+        say: one line for the operator: a connection lost or given up or not replaced, a subscription refused.
     """
 
     def __init__(
@@ -43,8 +44,9 @@ class ColdPath:
         publisher: Publisher,
         venue: Venue,
         scales: Mapping[str, Scale],
-        on_state: Callable[[ConnectionState], None],
-        on_rejected: Callable[[str, str], None],
+        on_state: Callable[[ConnectionEvent], None],
+        on_rejected: Callable[[ConnectionEvent], None],
+        on_overdue: Callable[[ConnectionEvent], None],
         say: Callable[[str], None],
     ) -> None:
         self._writer = writer
@@ -53,15 +55,18 @@ class ColdPath:
         self._scales = scales
         self._on_state = on_state
         self._on_rejected = on_rejected
+        self._on_overdue = on_overdue
         self._say = say
-        self._connected_before = False
-        self._lost_at = 0  # ns of CLOCK_MONOTONIC
-        self._state = ConnectionState.DISCONNECTED
+        self._states: dict[int, ConnectionState] = {}  # by shard
+        self._connected_before: set[int] = set()
+        self._lost_at: dict[str, int] = {}  # symbol -> ns of CLOCK_MONOTONIC
 
     def message(self, parsed: ParsedMessage) -> None:
         """A message that neither the native decoder nor the manager took."""
         if parsed.message_type in DATA_TYPES:
-            if parsed.timestamp <= self._lost_at:  # it was in the queue when its connection went: no news
+            if parsed.timestamp <= self._lost_at.get(
+                parsed.symbol or "", 0
+            ):  # it was in the queue when its connection went: no news
                 self._writer.count_up(_COLD_DROPPED)
                 return
             decoded = self._venue.normalise(parsed.data, self._scales)
@@ -79,32 +84,45 @@ class ColdPath:
         self._writer.log(Code.MALFORMED, raw[:32].decode("utf-8", "replace"))
 
     def connection(self, event: ConnectionEvent) -> None:
-        """What the connection says of itself."""
+        """What a connection says of itself."""
+        if event.alert:
+            self._writer.log(Code.CIRCUIT_OPEN, event.reason)
+            self._say(event.reason)
+        if event.rejected or event.overdue:
+            self._told(event)
+            return  # whatever state the connection is in: no change of it
+        before = self._states.get(event.shard, ConnectionState.DISCONNECTED)
+        lost = event.state in _LOST
+        if lost:
+            self._lost_at.update(dict.fromkeys(event.symbols, _ring.now()))
+        if lost or event.state is not before:
+            self._on_state(event)
+        if event.state is before:
+            if event.error is not None and not lost:
+                self._say(event.reason)  # a planned replacement that failed; the old connection goes on
+            return
+        self._states[event.shard] = event.state
+        if event.state is ConnectionState.CONNECTED:
+            self._writer.count_up(_CONNECTS)
+            if event.shard in self._connected_before:
+                self._writer.count_up(_RECONNECTS)
+            self._connected_before.add(event.shard)
+            self._writer.log(Code.CONNECTED, event.connection)
+        elif event.state is ConnectionState.CLOSED:  # for good: its number is never used again
+            del self._states[event.shard]
+            self._connected_before.discard(event.shard)
+        elif lost:
+            if not event.alert:
+                self._say(event.reason)
+            code = event.error.code if isinstance(event.error, Disconnected) else 0
+            self._writer.log(Code.DISCONNECTED, code or 0)
+
+    def _told(self, event: ConnectionEvent) -> None:
         for symbol, channel in event.rejected:
             self._writer.count_up(_REJECTS)
             self._writer.log(Code.REJECTED, f"{symbol} {channel}")
-            self._on_rejected(symbol, channel)
-        if event.rejected or event.alert:
-            self._say(event.reason)
-        if event.alert:
-            self._writer.log(Code.CIRCUIT_OPEN, event.reason)
         if event.rejected:
-            return  # told in whatever state the connection is in: no change of it
-        lost = event.state in _LOST
-        if lost:
-            self._lost_at = _ring.now()
-        if lost or event.state is not self._state:
-            self._on_state(event.state)
-        if event.state is self._state:
-            return
-        self._state = event.state
-        if event.state is ConnectionState.CONNECTED:
-            self._writer.count_up(_CONNECTS)
-            if self._connected_before:
-                self._writer.count_up(_RECONNECTS)
-            self._connected_before = True
-            self._writer.log(Code.CONNECTED, event.connection)
-        elif lost:
             self._say(event.reason)
-            code = event.error.code if isinstance(event.error, Disconnected) else 0
-            self._writer.log(Code.DISCONNECTED, code or 0)
+            self._on_rejected(event)
+        if event.overdue:
+            self._on_overdue(event)

@@ -168,11 +168,12 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a connection handler is told, synchronously and in order.
 
     Attributes:
-        state: the state now (unchanged when `rejected` or `alert` is the news).
+        state: the state now (unchanged when `rejected`, `overdue` or `alert` is the news).
         reason: one line for people.
         error: what caused it, if something did.
         alert: somebody should look: the manager gave up its normal pace of attempts.
         rejected: subscriptions (symbol, channel) that the venue refused.
+        overdue: subscriptions that have not delivered their first event in time.
         connection: ordinal of the connection, from 1; 0 before the first.
         shard: which of the manager's connections side by side this is about, from 0.
         symbols: canonical symbols that this shard carries.
@@ -183,6 +184,7 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     error: BaseException | None = None
     alert: bool = False
     rejected: tuple[tuple[str, str], ...] = ()
+    overdue: tuple[tuple[str, str], ...] = ()
     connection: int = 0
     shard: int = 0
     symbols: tuple[str, ...] = ()

@@ -1,78 +1,63 @@
-"""What should be subscribed, what is, and what was asked: bookkeeping without I/O or clock.
+"""What one connection is to carry and what it does: bookkeeping without I/O or clock.
 
-The wish is a set; after every connect, and after every change, the difference between wish and fact is
-turned into messages (`plan`), and acknowledgements settle them by id.
+The wish is a set that outlives the connection and may be shared by two (a connection and its replacement);
+the facts are each connection's own. After every connect, and after every change, the difference between wish
+and fact is turned into messages (`plan`), and acknowledgements settle them by id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
 from workers.strategies import Acknowledgement, SubscriptionAction, SubscriptionMessage, SubscriptionStrategy
 
 Topic = tuple[str, str]  # (canonical symbol, channel)
 Group = tuple[tuple[str, ...], tuple[str, ...]]  # symbols x channels
+Question = tuple[SubscriptionAction, SubscriptionMessage]
 
 
 class Subscriptions:
-    def __init__(self, max_streams: int) -> None:
-        self.max_streams = max_streams
-        self.desired: dict[Topic, None] = {}  # in the order wished
+    """The facts of one connection.
+
+    Attributes:
+        desired: the wish, in the order wished; others change it.
+        active: acknowledged. rejected: refused, with the venue's words.
+        asked: when each topic was last asked for, as `sent` was told.
+    """
+
+    def __init__(self, desired: Mapping[Topic, None]) -> None:
+        self.desired = desired
         self.active: set[Topic] = set()
         self.rejected: dict[Topic, Acknowledgement] = {}
-        self.acks = 0
-        self.rejects = 0
-        self._waiting: dict[int, tuple[SubscriptionAction, SubscriptionMessage]] = {}
+        self.asked: dict[Topic, float] = {}
+        self._waiting: dict[int, Question] = {}
         self._divided: list[Group] = []  # parts of refused batches, to find out which topic it was
+        self._again: set[Topic] = set()  # to be unsubscribed, although they are wished
         self._next_id = 1
 
-    # -- the wish ---------------------------------------------------------------------------------------
-    def want(self, symbols: Iterable[str], channels: Sequence[str]) -> list[Topic]:
-        """Wish symbols x channels; ValueError when that is more than one connection may carry."""
-        topics = [(str(symbol), str(channel)) for symbol, channel in product(symbols, channels)]
-        count = len(self.desired.keys() | set(topics))
-        if count > self.max_streams:
-            raise ValueError(
-                f"{count} subscriptions on one connection, the venue allows {self.max_streams}: "
-                "take fewer symbols or channels, or more connections"
-            )
+    def again(self, topics: Iterable[Topic]) -> None:
+        """Unsubscribe these and subscribe them anew; what was refused is asked once more."""
         for topic in topics:
-            self.desired[topic] = None
-            self.rejected.pop(topic, None)
-        return topics
+            if self.rejected.pop(topic, None) is None and topic in self.active:
+                self._again.add(topic)
 
-    def unwant(self, symbols: Iterable[str], channels: Sequence[str] | None = None) -> None:
-        """Wish no more; without channels: all of each symbol's."""
-        gone = {str(symbol) for symbol in symbols}
-        wanted = None if channels is None else {str(channel) for channel in channels}
-        for topic in [t for t in self.desired if t[0] in gone and (wanted is None or t[1] in wanted)]:
-            del self.desired[topic]
-            self.rejected.pop(topic, None)
-
-    # -- wish against fact ------------------------------------------------------------------------------
-    def lost(self) -> None:
-        """The connection is gone: nothing is subscribed, nothing is refused, no answer will come."""
-        self.active.clear()
-        self.rejected.clear()
-        self._waiting.clear()
-        self._divided.clear()
-
-    def plan(self, strategy: SubscriptionStrategy) -> list[tuple[SubscriptionAction, SubscriptionMessage]]:
+    def plan(self, strategy: SubscriptionStrategy) -> list[Question]:
         """The messages that bring fact to wish; `sent` must be told of each."""
-        groups: list[tuple[SubscriptionAction, Group]] = []
-        surplus = self.active - self.desired.keys()
-        groups += [(SubscriptionAction.UNSUBSCRIBE, group) for group in _grouped(surplus)]
+        for topic in [topic for topic in self.rejected if topic not in self.desired]:
+            del self.rejected[topic]
+        surplus = (self.active - self.desired.keys()) | (self._again & self.active)
+        self._again.clear()
         divided = [group for group in self._divided if any(t in self.desired for t in product(*group))]
         self._divided = []
-        groups += [(SubscriptionAction.SUBSCRIBE, group) for group in divided]
         covered = {topic for group in divided for topic in product(*group)}
         missing = [
             topic
             for topic in self.desired
             if topic not in self.active and topic not in self.rejected and topic not in covered
         ]
-        groups += [(SubscriptionAction.SUBSCRIBE, group) for group in _grouped(missing)]
+        groups = [(SubscriptionAction.UNSUBSCRIBE, group) for group in _grouped(surplus)]
+        groups += [(SubscriptionAction.SUBSCRIBE, group) for group in (*divided, *_grouped(missing))]
         messages = []
         for action, (symbols, channels) in groups:
             for message in strategy.create_subscription_messages(
@@ -82,8 +67,11 @@ class Subscriptions:
                 messages.append((action, message))
         return messages
 
-    def sent(self, action: SubscriptionAction, message: SubscriptionMessage) -> None:
-        self._waiting[message.id] = (action, message)
+    def sent(self, question: Question, now: float) -> None:
+        action, message = question
+        self._waiting[message.id] = question
+        if action is SubscriptionAction.SUBSCRIBE:
+            self.asked.update(dict.fromkeys(product(message.symbols, message.channels), now))
 
     @property
     def waiting(self) -> int:
@@ -96,6 +84,7 @@ class Subscriptions:
         return (
             not self._waiting
             and not self._divided
+            and not self._again
             and all(t in self.active or t in self.rejected for t in self.desired)
             and not self.active - self.desired.keys()
         )
@@ -110,10 +99,6 @@ class Subscriptions:
             return None
         action, message = pending
         topics = tuple(product(message.symbols, message.channels))
-        if ack.ok:
-            self.acks += 1
-        else:
-            self.rejects += 1
         if action is SubscriptionAction.UNSUBSCRIBE:
             self.active.difference_update(topics)
             return ()

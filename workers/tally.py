@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from workers.strategies import PerformanceMetrics
-from workers.subscriptions import Subscriptions
 from workers.wire import WireListener, percentile
 
 WIRE = (
@@ -15,7 +14,6 @@ WIRE = (
     "consumed",
     "sink_errors",
     "callback_errors",
-    "dropped",
     "oversized",
     "pings",
     "busy_ns",
@@ -26,7 +24,7 @@ MS = 1e-6  # ns -> ms
 
 
 class Tally:
-    """`connections` counts those dialled, `established` those that got as far as being subscribed."""
+    """`connections` counts those dialled, `reconnections` those that were subscribed after a loss."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -39,22 +37,25 @@ class Tally:
         self._handled_ns = 0
         self._handled_slow = 0
         self.connections = 0
-        self.established = 0
-        self.data_of_connection = 0
+        self.reconnections = 0
+        self.renewals = 0
+        self.renewals_failed = 0
         self.error_count = 0
         self.parse_errors = 0
         self.handler_errors = 0
+        self.dropped = 0
         self.orderbook_updates = 0
         self.pings_sent = 0
+        self.acks = 0
+        self.rejects = 0
         self.resubscribes = 0
+        self.first_event_misses = 0
         self.last_ping_rtt_ns = 0
 
-    def opened(self) -> None:
+    def opened(self) -> int:
+        """One more connection is dialled; its ordinal, from 1."""
         self.connections += 1
-        self.data_of_connection = 0
-
-    def connected(self) -> None:
-        self.established += 1
+        return self.connections
 
     def absorb(self, listener: WireListener) -> None:
         """Take over the counts of a connection that is over."""
@@ -68,17 +69,19 @@ class Tally:
         """One message went through `message_handler`."""
         self._handled += 1
         self._handled_ns += took_ns
+        self._max_ns = max(self._max_ns, took_ns)
         self._handled_slow += took_ns > SLOW_NS
 
-    def metrics(
-        self, listener: WireListener | None, subscriptions: Subscriptions, pending: int
-    ) -> PerformanceMetrics:
+    def metrics(self, live: Iterable[WireListener], pending: int, shards: int) -> PerformanceMetrics:
+        """Past and present together: `live` are the connections whose counts were not absorbed yet."""
         wire, times = Counter(self._past), Counter(self._times)
-        longest = self._max_ns
-        if listener is not None:
+        longest, close_code = self._max_ns, self._close_code
+        for listener in live:
             wire.update({name: getattr(listener, name) for name in WIRE})
             times.update(listener.histogram())
             longest = max(longest, listener.max_batch_ns)
+            if listener.is_closed:
+                close_code = listener.close_code
         messages = wire["messages"]
         slow = wire["slow_messages"] + self._handled_slow
         elapsed = self._clock() - self._started
@@ -92,7 +95,7 @@ class Tally:
             sub_1ms_messages=max(0, messages - slow),
             orderbook_updates=self.orderbook_updates,
             latency_violations=slow,
-            reconnection_count=max(0, self.established - 1),
+            reconnection_count=self.reconnections,
             error_count=self.error_count
             + self.parse_errors
             + self.handler_errors
@@ -101,19 +104,21 @@ class Tally:
             bytes_received=wire["bytes"],
             connection_count=self.connections,
             consumed=wire["consumed"],
-            dropped=wire["dropped"],
+            dropped=self.dropped,
             oversized=wire["oversized"],
             sink_errors=wire["sink_errors"],
             handler_errors=self.handler_errors,
             parse_errors=self.parse_errors,
-            acks=subscriptions.acks,
-            rejects=subscriptions.rejects,
+            acks=self.acks,
+            rejects=self.rejects,
             pings_sent=self.pings_sent,
             pings_received=wire["pings"],
             last_ping_rtt_ns=self.last_ping_rtt_ns,
             pending=pending,
-            last_close_code=listener.close_code
-            if listener is not None and listener.is_closed
-            else self._close_code,
+            last_close_code=close_code,
             resubscribes=self.resubscribes,
+            first_event_misses=self.first_event_misses,
+            renewals=self.renewals,
+            renewals_failed=self.renewals_failed,
+            shards=shards,
         )

@@ -37,10 +37,10 @@ from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.listing import successor
 from workers.publish import Publisher
-from workers.readiness import Group, Readiness
+from workers.readiness import Readiness
 from workers.request import Pulse
 from workers.service import make_circuits
-from workers.strategies import ConnectionState, HTTPMethod, Priority, WebSocketManagerConfig
+from workers.strategies import HTTPMethod, Priority, WebSocketManagerConfig
 from workers.sync import Snapshot
 from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
@@ -84,7 +84,7 @@ class Worker:
         self._head = 0
         self._venue_symbols: dict[str, str] = {}
         self._scales: dict[str, Scale] = {}
-        self._groups: list[Group] = []
+        self._manager: WebSocketManager | None = None
         self._rest: RestManager | None = None
         self._rest_ready = asyncio.Lock()
         self._pulse = Pulse()
@@ -93,7 +93,7 @@ class Worker:
         self._told = False
 
     def __repr__(self) -> str:
-        return f"<Worker {self.config.instance}/{self.config.feed} {len(self._groups)} connections>"
+        return f"<Worker {self.config.instance}/{self.config.feed} {self._manager!r}>"
 
     def stop(self, unlink: bool = True) -> None:
         """The order to leave; `unlink` removes the segment."""
@@ -139,7 +139,7 @@ class Worker:
             respec=self._respec,
             on_silent=self._silent,
         )
-        self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys, self._groups)
+        self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
 
     async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
         """Runs the services until the order to leave; what one raises is raised here."""
@@ -160,7 +160,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await self.keeper.close()
-        await asyncio.gather(*(group.manager.close() for group in self._groups if group.manager))
+        if self._manager is not None:
+            await self._manager.close()
         if self._rest is not None:
             await self._rest.close()
 
@@ -196,17 +197,17 @@ class Worker:
             await asyncio.sleep(DRAIN)
             if _ring.now() - since > DRAIN_LIMIT * 1e9:
                 return
-            if not any(group.manager.unread for group in self._groups if group.manager):
+            if self._manager is None or not self._manager.unread:
                 return
 
     def _look_after(self) -> None:
         if self._beats % REVIEW == 0:
+            if self._manager is not None:
+                self.readiness.mirror(self._manager.get_performance_metrics())
             self.readiness.review()
             self._review_rest()
         if self._beats % TICK == 0:
             self.keeper.tick()
-            for symbol, group in self.readiness.overdue_first_events():
-                self._renew(symbol, group)
         head = self.writer.head
         process.collect_when_idle(idle=head == self._head, beats=self._beats)
         self._head = head
@@ -220,7 +221,7 @@ class Worker:
         self._serving = True
         # The first tick comes before an HTTP library and a look at the garbage; a book's first event asks for
         # the library by itself.
-        await asyncio.wait(self._connect(), timeout=self.keys.connect_timeout)
+        await asyncio.wait({self._spawn(self._connect())}, timeout=self.keys.connect_timeout)
         await self._rest_manager()
         process.settle_garbage()
         if not fresh:
@@ -290,43 +291,35 @@ class Worker:
             except ShmError as error:
                 self._say(f"{slot.symbol} is listed otherwise now, and keeps its old slot: {error}")
 
-    def _connect(self) -> list[asyncio.Future[None]]:
-        """One manager for as many symbols as the venue allows on a connection; answers what connects them."""
-        connecting = []
+    async def _connect(self) -> None:
+        """One manager for all symbols; it spreads them over as many connections as the venue wants."""
         keys = self.keys
-        share = max(1, keys.max_streams // max(1, len(keys.channels)))
-        for start in range(0, len(keys.symbols), share):
-            group = Group(list(keys.symbols[start : start + share]))
-            self._groups.append(group)
-
-            def on_state(state: ConnectionState, group: Group = group) -> None:
-                self.readiness.connection(group, state)
-
-            def on_rejected(symbol: str, channel: str, group: Group = group) -> None:
-                self.readiness.rejected(group, symbol, channel)
-
-            cold = ColdPath(
-                self.writer, self.publisher, self.venue, self._scales, on_state, on_rejected, self._say
-            )
-            group.manager = WebSocketManager(
-                WebSocketManagerConfig(
-                    reconnect_delay=keys.reconnect_delay,
-                    message_timeout=max(keys.stale_after, keys.first_event_after),
-                    first_event_after=keys.first_event_after,
-                ),
-                self.venue.websocket(keys, self._venue_symbols),
-                cold.message,
-                cold.connection,
-                sink=self.publisher,
-                on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
-            )
-            connecting.append(self._spawn(self._initialize(group)))
-        return connecting
-
-    async def _initialize(self, group: Group) -> None:
-        assert group.manager is not None
+        readiness = self.readiness
+        cold = ColdPath(
+            self.writer,
+            self.publisher,
+            self.venue,
+            self._scales,
+            readiness.connection,
+            readiness.rejected,
+            readiness.overdue,
+            self._say,
+        )
+        self._manager = WebSocketManager(
+            WebSocketManagerConfig(
+                reconnect_delay=keys.reconnect_delay,
+                message_timeout=max(keys.stale_after, keys.first_event_after),
+                first_event_after=keys.first_event_after,
+            ),
+            self.venue.websocket(keys, self._venue_symbols),
+            cold.message,
+            cold.connection,
+            sink=self.publisher,
+            delivered=readiness.delivered,
+            on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
+        )
         try:
-            await group.manager.initialize(group.symbols, self.keys.channels)
+            await self._manager.initialize(keys.symbols, keys.channels)
         except WebSocketError as error:
             # The manager goes on trying; the feed says DOWN, and this line says why.
             self._say(f"not connected yet: {error}")
@@ -367,21 +360,8 @@ class Worker:
 
     def _silent(self, index: int) -> None:
         """REST knows of changes that the stream does not bring: subscribe again, then connect afresh."""
-        symbol = self.writer.instruments()[index].symbol
-        for group in self._groups:
-            if symbol in group.symbols:
-                self._renew(symbol, group)
-
-    def _renew(self, symbol: str, group: Group) -> None:
-        if group.manager is None or not group.manager.is_connected():
-            return
-        times = self.readiness.renewals(symbol, group)
-        # A fresh connection costs all others theirs: at the 2nd, 4th, 8th, ... time only; what is quiet by
-        # nature, or halted, would otherwise take them down for ever.
-        if times > 1 and times & (times - 1) == 0:
-            group.manager.reconnect(f"{symbol} stays silent after a new subscription")
-        else:
-            self._spawn(group.manager.resubscribe([symbol]))
+        if self._manager is not None:
+            self._manager.refresh([self.writer.instruments()[index].symbol])
 
     # -- REST ------------------------------------------------------------------------------------------
     async def _rest_manager(self) -> RestManager:

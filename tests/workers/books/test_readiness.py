@@ -15,9 +15,10 @@ from workers.books import BookKeeper
 from workers.cold import ColdPath
 from workers.config import VenueConfig
 from workers.decode.normal import Scale
-from workers.readiness import Group, Readiness
+from workers.errors import WebSocketError
+from workers.readiness import Readiness
 from workers.request import Priority
-from workers.strategies import ConnectionEvent, ConnectionState, MessageType
+from workers.strategies import ConnectionEvent, ConnectionState, MessageType, PerformanceMetrics
 from workers.sync import Snapshot
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.venue import VENUE
@@ -27,34 +28,29 @@ BOOK = Snapshot(10, [("1.00", "1.00")], [("1.01", "3.00")])
 
 
 class Desk:
-    """Two connections, one instrument each, as the worker joins them; the test is the network."""
+    """Two shards, one instrument each, as the worker joins them; the test is the network."""
 
     def __init__(self, lab: Any) -> None:
         self.lab = lab
         self.said: list[str] = []
         self.fetched: list[str] = []
         self.widened = asyncio.Event()
-        self.groups: list[Group] = []
         self.scales: dict[str, Scale] = {}
         self.keeper = BookKeeper(lab.writer, lab.publisher, self.fetch, respec=self.respec)
         keys = VenueConfig(ws_url="ws://x", rest_url="http://x", symbols=[A, B], channels=["top", "book"])
-        self.readiness = Readiness(lab.writer, lab.publisher, self.keeper, keys, self.groups)
-        self.cold: list[ColdPath] = []
+        self.readiness = Readiness(lab.writer, lab.publisher, self.keeper, keys)
         for symbol in (A, B):
             slot = lab.slot(symbol.replace("/", ""))
             self.scales[slot.venue_symbol] = Scale(slot.index, slot.price_exp, slot.size_exp)
             self.keeper.carry(slot)
-            self.groups.append(Group([symbol]))
-            self.cold.append(self.path(self.groups[-1]))
-
-    def path(self, group: Group) -> ColdPath:
-        return ColdPath(
-            self.lab.writer,
-            self.lab.publisher,
+        self.cold = ColdPath(
+            lab.writer,
+            lab.publisher,
             VENUE,
             self.scales,
-            lambda state: self.readiness.connection(group, state),
-            lambda symbol, channel: self.readiness.rejected(group, symbol, channel),
+            self.readiness.connection,
+            self.readiness.rejected,
+            self.readiness.overdue,
             self.said.append,
         )
 
@@ -67,7 +63,7 @@ class Desk:
         return msgspec.structs.replace(old, price_exp=old.price_exp + 1)
 
     async def event(self, number: int, state: ConnectionState, **facts: Any) -> None:
-        self.cold[number].connection(ConnectionEvent(state=state, **facts))
+        self.cold.connection(ConnectionEvent(state=state, shard=number, symbols=((A, B)[number],), **facts))
         for _ in range(50):
             await asyncio.sleep(0)
 
@@ -119,9 +115,12 @@ def test_one_connection_takes_only_its_own_instruments_down(run: Any) -> None:
             await desk.event(number, ConnectionState.CONNECTED)
             desk.top(number)
         desk.readiness.review()
-        await desk.event(1, ConnectionState.ERROR, reason="lost")
         assert desk.feed() is State.LIVE
+        await desk.event(1, ConnectionState.ERROR, reason="lost")
+        desk.readiness.review()
+        assert desk.feed() is State.RESYNC  # not all that was asked for is there, and the feed says so
         assert desk.states(A) == (State.LIVE, State.LIVE)
+        assert desk.lab.feed.top(A).state is State.LIVE  # readable without leave to be stale
         assert desk.states(B) == (State.DOWN, State.DOWN)
         await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
         assert desk.feed() is State.DOWN
@@ -153,7 +152,6 @@ def test_a_refusal_of_a_renewed_subscription_ends_what_was_live(run: Any) -> Non
         assert desk.states(A) == (State.LIVE, State.LIVE)
         await desk.event(0, ConnectionState.CONNECTED, rejected=((A, "top"),), reason="refused")
         assert desk.states(A)[0] is State.DOWN
-        assert list(desk.readiness.overdue_first_events()) == []
 
     run(scenario)
 
@@ -200,21 +198,69 @@ def test_a_message_that_waited_while_its_connection_went_is_not_published(run: A
         queued = parser.parse(frame, _ring.now())
         assert queued.message_type is MessageType.BOOK_TICKER
         await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
-        desk.cold[0].message(queued)
+        desk.cold.message(queued)
         assert desk.states(A)[0] is State.DOWN
         assert desk.lab.counter("cold_dropped") == 1
-        desk.cold[0].message(parser.parse(frame, _ring.now()))
+        desk.cold.message(parser.parse(frame, _ring.now()))
         assert desk.states(A)[0] is State.LIVE
 
     run(scenario)
 
 
-def test_how_often_a_subscription_was_renewed_outlives_the_connection(run: Any) -> None:
+def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
-        assert desk.readiness.renewals(A, desk.groups[0]) == 1
-        await desk.event(0, ConnectionState.RECONNECTING, reason="stays silent")
+        assert desk.readiness.delivered(A, "top") == 0
+        before = _ring.now()
+        desk.top(0)
+        assert desk.readiness.delivered(A, "top") >= before
+        assert {desk.readiness.delivered(A, channel) for channel in ("book", "trades", "ticker")} == {-1}
+        assert desk.readiness.delivered("NO/SUCH", "top") == -1
+
+    run(scenario)
+
+
+def test_a_first_event_that_is_overdue_is_logged_and_changes_no_state(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
-        assert desk.readiness.renewals(A, desk.groups[0]) == 2
+        desk.top(0)
+        await desk.event(0, ConnectionState.CONNECTED, overdue=((A, "top"),), reason="no first event in time")
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+        assert "no first event" in desk.lab.feed.events()[-1].text
+
+    run(scenario)
+
+
+def test_a_replacement_that_fails_is_told_and_changes_no_state(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        desk.top(0)
+        await desk.event(0, ConnectionState.CONNECTED, reason="not replaced", error=WebSocketError("refused"))
+        await desk.event(0, ConnectionState.CONNECTED, reason="replaced without a gap")
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+        assert desk.said == ["not replaced"]
+        assert desk.lab.counter("connects") == 1
+
+    run(scenario)
+
+
+def test_a_shard_that_closed_for_good_is_missed_by_nobody(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        for number in (0, 1):
+            await desk.event(number, ConnectionState.CONNECTED)
+            desk.top(number)
+        await desk.event(1, ConnectionState.CLOSED)
+        desk.readiness.review()
+        assert desk.feed() is State.LIVE
+        assert desk.states(B) == (State.DOWN, State.DOWN)
+
+    run(scenario)
+
+
+def test_the_managers_counts_stand_in_the_segment(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        for renewals in (1, 3):
+            desk.readiness.mirror(PerformanceMetrics(renewals=renewals, renewals_failed=2, resubscribes=1))
+        assert [desk.lab.counter(n) for n in ("renewals", "renewals_failed", "resubscribes")] == [3, 2, 1]
 
     run(scenario)

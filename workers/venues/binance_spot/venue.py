@@ -13,6 +13,7 @@ from workers.listing import level_numbers, widen
 from workers.service import make_context, make_retry
 from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
 from workers.sync import Snapshot
+from workers.tls import TlsOptions
 from workers.venue import Venue
 from workers.venues.binance_spot import instruments, schema
 from workers.venues.binance_spot._decode import Decoder
@@ -39,6 +40,8 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
             ping_timeout=config.ping_timeout,
             connect_timeout=config.connect_timeout,
             max_frame=config.max_frame,
+            max_age=config.max_connection_age,
+            tls=TlsOptions(config.tls_ca_file, tuple(config.tls_pins)),
             max_streams=config.max_streams,
             reconnect_delay=config.reconnect_delay,
             max_reconnect_delay=config.max_reconnect_delay,

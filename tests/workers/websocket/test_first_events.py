@@ -1,0 +1,165 @@
+"""A subscription must be acknowledged *and* deliver a first event within a bound."""
+
+from __future__ import annotations
+
+from ws_bench import Bench, event, virtual
+
+from workers.firstevents import FirstEvents
+from workers.strategies import WebSocketManagerConfig
+
+BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"
+TOP = ("BTC/USDT", "top")
+
+
+def methods(bench: Bench) -> list[str]:
+    return [
+        "SUBSCRIBE" if b'"SUBSCRIBE"' in message else "UNSUBSCRIBE"
+        for _, message in bench.venue.sent
+        if message.startswith(b'{"method"')
+    ]
+
+
+@virtual
+async def test_a_topic_without_its_first_event_is_subscribed_again_then_moved_to_a_fresh_connection(
+    bench: Bench,
+) -> None:
+    """FIELD 2.2: siblings are fine and lose nothing. The bound is 20 s, then twice what was waited more."""
+    bench.sink = None
+    bench.venue.mute = {ETH}
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    await bench.run(19.0)
+    assert methods(bench) == ["SUBSCRIBE"]
+    await bench.run(2.0)
+    assert methods(bench) == ["SUBSCRIBE", "UNSUBSCRIBE", "SUBSCRIBE"]
+    assert [each.overdue for each in bench.events if each.overdue] == [(("ETH/USDT", "top"),)]
+    assert len(bench.venue.transports) == 1
+    await bench.run(42.0)  # 20 + 40
+    assert len(bench.venue.transports) == 2
+    assert len(bench.venue.live) == 1
+    metrics = manager.get_performance_metrics()
+    assert (metrics.first_event_misses, metrics.resubscribes, metrics.renewals) == (2, 1, 1)
+    assert not bench.losses
+    sent = [data for data in bench.handled if b"btc" in data]
+    assert len(sent) == len(set(sent)) + 1  # the first event of each connection is number 0
+
+
+@virtual
+async def test_what_delivers_after_all_is_left_alone(bench: Bench) -> None:
+    bench.sink = None
+    bench.venue.mute = {ETH}
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    await bench.run(15.0)
+    bench.venue.mute = set()
+    await bench.run(200.0)
+    assert manager.get_performance_metrics().first_event_misses == 0
+    assert methods(bench) == ["SUBSCRIBE"]
+
+
+@virtual
+async def test_a_fresh_connection_comes_at_the_2nd_4th_and_8th_time_only(bench: Bench) -> None:
+    bench.sink = None
+    bench.venue.mute = {ETH}
+    bench.config = WebSocketManagerConfig(first_event_after=0.1, message_timeout=1000.0)
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    fresh: list[int] = []
+    for _ in range(150):
+        before = manager.get_performance_metrics()
+        await bench.run(0.04, step=0.02)
+        after = manager.get_performance_metrics()
+        if after.renewals > before.renewals:
+            fresh.append(after.first_event_misses)
+    assert fresh[:3] == [2, 4, 8]
+    assert not bench.losses
+
+
+@virtual
+async def test_proof_from_outside_counts_when_there_is_a_sink(bench: Bench) -> None:
+    proofs: dict[str, int] = {}
+    bench.options["delivered"] = lambda symbol, channel: proofs.get(symbol, -1) if channel == "top" else -1
+    proofs |= {"BTC/USDT": 0, "ETH/USDT": int(bench.clock.now * 1e9) - 1}  # of an earlier connection
+    manager = await bench.start("BTC/USDT", "ETH/USDT", "S1/USDT", channels=("top", "trades"))
+    await bench.run(10.0)
+    proofs["ETH/USDT"] = int(bench.clock.now * 1e9)
+    await bench.run(12.0)
+    assert [each.overdue for each in bench.events if each.overdue] == [(TOP,)]
+    assert manager.get_performance_metrics().resubscribes == 1
+
+
+@virtual
+async def test_with_a_sink_and_no_proof_first_events_are_not_watched(bench: Bench) -> None:
+    bench.venue.mute = {ETH}
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    await bench.run(300.0)
+    assert manager.get_performance_metrics().first_event_misses == 0
+
+
+@virtual
+async def test_trades_owe_no_first_event(bench: Bench) -> None:
+    """Nobody trades a quiet symbol for hours: that is no fault of the subscription."""
+    bench.sink = None
+    bench.venue.mute = {"ethusdt@trade"}
+    manager = await bench.start("BTC/USDT", "ETH/USDT", channels=("top", "trades"))
+    await bench.run(300.0)
+    assert manager.get_performance_metrics().first_event_misses == 0
+
+
+@virtual
+async def test_a_refresh_from_outside_climbs_the_same_ladder(bench: Bench) -> None:
+    bench.sink = None
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    manager.refresh(["ETH/USDT"])
+    await bench.run(1.0)
+    assert methods(bench) == ["SUBSCRIBE", "UNSUBSCRIBE", "SUBSCRIBE"]
+    manager.refresh(["ETH/USDT"])
+    await bench.run(1.0)
+    assert manager.get_performance_metrics().renewals == 1
+    bench.venue.now.drop()  # how often is remembered beyond the connection
+    await bench.run(2.0)
+    manager.refresh(["ETH/USDT"])
+    await bench.run(1.0)
+    assert manager.get_performance_metrics().resubscribes == 2
+    assert manager.get_performance_metrics().renewals == 1
+
+
+@virtual
+async def test_a_symbol_subscribed_later_owes_from_then_on(bench: Bench) -> None:
+    bench.sink = None
+    bench.venue.mute = {ETH}
+    manager = await bench.start()
+    await bench.run(100.0)
+    await manager.subscribe(["ETH/USDT"])
+    await bench.run(18.0)
+    assert manager.get_performance_metrics().first_event_misses == 0
+    await bench.run(4.0)
+    assert manager.get_performance_metrics().first_event_misses == 1
+
+
+@virtual
+async def test_an_event_of_the_old_connection_is_no_proof_of_the_new_one(bench: Bench) -> None:
+    bench.sink = None
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    await bench.run(50.0)
+    bench.venue.mute = {ETH}
+    bench.venue.now.drop()
+    await bench.run(22.0)
+    assert manager.get_performance_metrics().first_event_misses == 1
+
+
+def test_patience_triples() -> None:
+    waiting = FirstEvents(10.0, lambda symbol, channel: 0)
+    waiting.follow([TOP], {TOP: 0.0}, [TOP], 0.0)
+    assert [now for now in range(1, 300) if waiting.overdue(float(now))] == [10, 30, 90, 270]
+
+
+def test_what_is_wished_no_more_is_forgotten() -> None:
+    waiting = FirstEvents(10.0, lambda symbol, channel: 0)
+    waiting.follow([TOP], {}, [TOP], 0.0)
+    waiting.remedied("BTC/USDT")
+    waiting.follow([], {}, [], 5.0)
+    waiting.forget_unwished([])
+    assert not waiting.overdue(1000.0)
+    assert not waiting.remedied("BTC/USDT")  # the first time again
+
+
+def test_event_is_the_same_on_every_connection() -> None:
+    assert event(BTC, 1) == event(BTC, 1) != event(BTC, 2)

@@ -1,0 +1,81 @@
+"""Topics over shards: within the venue's limit, a symbol together, nothing ever moves."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from workers.placement import Placement
+
+CHANNELS = ("top", "book", "trades")
+SYMBOLS = st.lists(st.integers(0, 12).map(lambda n: f"S{n}/USDT"), min_size=1, max_size=5)
+
+
+def counts(placement: Placement) -> list[int]:
+    return [len(topics) for topics in placement.shards.values()]
+
+
+def test_symbols_fill_a_shard_then_the_next() -> None:
+    placement = Placement(lambda: 5)
+    placement.add(["A/U", "B/U", "C/U", "D/U", "E/U"], ["top", "book"])
+    assert counts(placement) == [4, 4, 2]  # 5 streams: two symbols of two, none is cut
+
+
+def test_a_new_channel_goes_where_its_symbol_is_and_a_new_symbol_where_there_is_room() -> None:
+    placement = Placement(lambda: 4)
+    placement.add(["A/U", "B/U"], ["top", "book"])
+    placement.add(["C/U"], ["top"])
+    placement.remove(["B/U"], ["book"])
+    assert placement.add(["A/U"], ["ticker"]) == [(0, ("A/U", "ticker"))]
+    assert placement.add(["D/U"], ["top", "book"]) == [(1, ("D/U", "top")), (1, ("D/U", "book"))]
+    assert placement.add(["A/U"], ["top"]) == [(0, ("A/U", "top"))]  # it is there: no news
+
+
+def test_a_symbol_with_more_channels_than_a_connection_carries_is_cut() -> None:
+    placement = Placement(lambda: 2)
+    placement.add(["A/U"], ["top", "book", "trades", "ticker", "agg_trades"])
+    assert counts(placement) == [2, 2, 1]
+
+
+def test_a_number_is_never_used_again() -> None:
+    placement = Placement(lambda: 1)
+    placement.add(["A/U", "B/U"], ["top"])
+    assert placement.remove(["B/U"]) == {1}
+    placement.close(1)
+    assert placement.add(["C/U"], ["top"]) == [(2, ("C/U", "top"))]
+
+
+class Stable(RuleBasedStateMachine):
+    """Whatever is wished: every topic once, no shard over its room, and what is placed stays there."""
+
+    ROOM = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.placement = Placement(lambda: self.ROOM)
+        self.homes: dict[tuple[str, str], int] = {}
+
+    @rule(symbols=SYMBOLS, channels=st.lists(st.sampled_from(CHANNELS), min_size=1, unique=True))
+    def wish(self, symbols: list[str], channels: list[str]) -> None:
+        placed = self.placement.add(symbols, channels)
+        assert {topic for _, topic in placed} == {(s, c) for s in symbols for c in channels}
+        for number, topic in placed:
+            assert self.homes.setdefault(topic, number) == number
+
+    @rule(symbols=SYMBOLS, channels=st.none() | st.lists(st.sampled_from(CHANNELS), min_size=1))
+    def wish_no_more(self, symbols: list[str], channels: list[str] | None) -> None:
+        touched = self.placement.remove(symbols, channels)
+        gone = {t for t in self.homes if t[0] in symbols and (channels is None or t[1] in channels)}
+        assert touched == {self.homes.pop(topic) for topic in gone}
+        for number in touched:
+            if not self.placement.shards[number]:
+                self.placement.close(number)
+
+    @invariant()
+    def every_topic_has_one_home_and_no_shard_too_many(self) -> None:
+        assert {t: n for n, topics in self.placement.shards.items() for t in topics} == self.homes
+        assert sum(counts(self.placement)) == len(self.homes)
+        assert all(0 < count <= self.ROOM for count in counts(self.placement))
+
+
+TestStable = Stable.TestCase
