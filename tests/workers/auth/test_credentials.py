@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -326,6 +328,32 @@ def test_a_rotated_secret_that_makes_no_signer_keeps_the_old_pair() -> None:
         strategy.sign_request(HTTPMethod.POST, "/0/private/Balance", [], None, 8).headers["API-Key"] == "k2"
     )
     assert strategy._key.problem == ""
+
+
+def test_threads_that_sign_during_rotations_never_mix_pairs() -> None:
+    turning = Turning()
+    strategy = binance_spot.auth(turning)
+    good = {f"k{n}": HmacSigner(Secret(f"s{n}")).sign(b"recvWindow=5000&timestamp=7") for n in range(1, 200)}
+    turning.pair = Credentials.of("k1", "s1")
+
+    def rotate() -> None:
+        for number in range(1, 200):
+            turning.pair = Credentials.of(f"k{number}", f"s{number}")
+            time.sleep(0)
+
+    def sign() -> list[tuple[str, str]]:
+        made = []
+        for _ in range(1500):
+            signed = strategy.sign_request(HTTPMethod.GET, "/api/v3/account", [], None, 7)
+            assert signed.query is not None
+            made.append((signed.headers["X-MBX-APIKEY"], signed.query.rpartition("=")[2]))
+        return made
+
+    with ThreadPoolExecutor(5) as pool:
+        turns = pool.submit(rotate)
+        for signing in [pool.submit(sign) for _ in range(4)]:
+            assert all(good[key] == signature for key, signature in signing.result())
+        turns.result()
 
 
 def test_it_is_made_once_a_rotation() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from workers.auth.credentials import Credentials
+from workers.auth.credentials import Credentials, RotatingCredentials, origin
 from workers.errors import AuthenticationError, BadRequest, ClockSkew
 from workers.request import RequestContext
 from workers.rest import RestManager
@@ -365,3 +366,62 @@ def test_the_command_line_says_what_is_wrong_with_keys(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "wanted are [[keys]]" in done.stderr
+
+
+def test_the_command_line_gives_the_venue_its_keys(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.write_text('[[keys]]\nkey = "hmac"\nsecret = "a secret"\n')
+    command = [sys.executable, "-m", "workers.sim", "binance_spot", "--rate", "1", "--keys", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            url = json.loads(process.stdout.readline())["rest_url"]
+
+            async def run() -> None:
+                context = RequestContext(base_url=url)
+                strategies = RestStrategySet(
+                    BinanceSpotRequests(context),
+                    limits(),
+                    ExponentialRetry(),
+                    binance_spot.auth(GOOD["hmac"]),
+                )
+                async with RestManager(strategies) as rest:
+                    assert (await rest.get("/api/v3/account"))["canTrade"] is True
+
+            asyncio.run(run())
+        finally:
+            process.terminate()
+            assert process.wait(10) == 0
+
+
+def test_a_key_rotated_on_the_disk_is_used_without_a_restart(tmp_path: Path) -> None:
+    files = {"key": "hmac", "secret": "a secret"}
+
+    def write(**texts: str) -> None:
+        for name, text in texts.items():
+            fresh = tmp_path / f"{name}.new"
+            fresh.write_text(text)
+            fresh.chmod(0o600)
+            fresh.rename(tmp_path / name)
+
+    async def run() -> None:
+        write(**files)
+        now = [0.0]
+        source = RotatingCredentials(
+            origin(f"file:{tmp_path / 'key'}", f"file:{tmp_path / 'secret'}", "", {}), clock=lambda: now[0]
+        )
+        async with still() as venue, manager(venue, binance_spot.auth(source)) as rest:
+            await rest.get("/api/v3/account")
+            write(key="ed25519")
+            for _ in range(3):  # half a rotation: still the old pair, which is still good
+                now[0] += 1.0
+                await rest.get("/api/v3/account")
+            assert "replace" in source.problem
+            write(secret=ED_PRIVATE)
+            for _ in range(3):
+                now[0] += 1.0
+                await rest.get("/api/v3/account")
+            assert (source.rotations, source.problem) == (1, "")
+            assert source.current().key == GOOD["ed25519"].key
+
+    asyncio.run(run())
