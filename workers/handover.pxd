@@ -36,7 +36,7 @@ cdef class Handover(Watcher):
     cdef readonly Py_ssize_t max_messages
     cdef readonly Py_ssize_t max_bytes
     cdef int64_t patience
-    cdef bint since                 # the new connection is subscribed
+    cdef int64_t since              # when the new connection was subscribed; 0: not yet
     cdef bint over
     cdef int64_t forget_at          # when a repetition of what the old connection delivered can come no more
     cdef Message message

@@ -13,8 +13,7 @@ it is new, in one turn of the loop. What a reader lives by:
    and swapped in as one update of differences; tops without ids go on after the published one. Both wait
    until the published state is found, without doubt, among those of the new connection (`States`).
 4. Nothing is missing in between: `ready` when every stream of the new connection has reached back to what is
-   published. A stream on which the old connection delivers nothing (for `patience`, when the new one does) is
-   not waited for.
+   published. Quiet streams are not waited for longer than something can be on its way (`patience`).
 5. Until then, and after it, no frame costs more than without a handover: watched instruments leave the plain
    way at the same test as blocked ones.
 """
@@ -97,7 +96,7 @@ cdef class Handover(Watcher):
         topics: (slot, channel) of the old connection; channels as in `workers.config.CHANNELS`.
         normalise: a cold message in normal form (`workers.decode.normal.Decoded`); needed for `keep`.
         max_messages, max_bytes: bounds of what is held; over them `failed` says so.
-        patience: seconds that a stream is waited for which the new connection delivers and the old one does not.
+        patience: seconds, longer than any message is on its way.
         clock: CLOCK_MONOTONIC ns.
     """
 
@@ -344,7 +343,8 @@ cdef class Handover(Watcher):
             track = self._track(m)
             if track is None:
                 return
-            track.active = track.active or self.since
+            if self.since:
+                track.delivered_at = recv
             if isinstance(track, Trades):
                 self._note()
                 track.deliver(_trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL,
@@ -382,17 +382,18 @@ cdef class Handover(Watcher):
     # -- what the manager asks ---------------------------------------------------------------------------------
     def subscribed(self):
         """The new connection has all acknowledgements from now on."""
-        self.since = True
+        self.since = self.clock()
 
     def ready(self):
         """Whether nothing that the old connection delivered since `subscribed` is missing on the new one."""
         cdef int64_t now = self.clock()
         if self.failed or self.over or not self.since:
             return False
+        if len(self.tracks) < len(self.topics) and now < self.since + self.patience:
+            return False  # streams that have never been seen: something may be on its way
         for place, track in self.tracks.items():
             if not self._covered(place, track, now):
                 return False
-        # Streams that nobody has delivered anything of: quiet.
         return True
 
     cdef bint _covered(self, Py_ssize_t place, object track, int64_t now) except -1:
@@ -415,9 +416,7 @@ cdef class Handover(Watcher):
                 return reached
         else:
             reached = track.reached()
-        if reached or not track.held_at:
-            return reached or not track.active
-        return not track.active and now - track.held_at >= self.patience
+        return reached or track.quiet(self.since, self.patience, now)
 
     cdef Py_ssize_t _match(self, Py_ssize_t place, object track, object state) except? ERROR:
         cdef int stream = place % STREAMS

@@ -30,13 +30,26 @@ class Track:
     """One stream of one instrument.
 
     Attributes:
-        active: the old connection has delivered since the new one was subscribed.
-        held_at: when the new connection first delivered, ns of CLOCK_MONOTONIC; 0: not yet.
+        delivered_at: when the old connection last delivered, of what came after the new one was subscribed;
+            ns of CLOCK_MONOTONIC; 0: nothing has.
+        held_at: when the new connection first delivered; 0: not yet.
     """
 
     def __init__(self) -> None:
-        self.active = False
+        self.delivered_at = 0
         self.held_at = 0
+
+    def quiet(self, since: int, patience: int, now: int) -> bool:
+        """Whether this stream need not be waited for, though the new connection has not `reached` back.
+
+        What was sent before the new one was subscribed, `since`, comes within `patience` on the old one and
+        never on the new one. After that, who delivers nothing has nothing to deliver: both, or an old
+        connection that is deaf while the new one is not.
+        """
+        settled = since + patience
+        if self.held_at:
+            return not self.delivered_at and now >= max(settled, self.held_at + patience)
+        return now >= settled + (patience if self.delivered_at else 0) and self.delivered_at <= settled
 
     def _held(self, received: int) -> None:
         self.held_at = self.held_at or received
