@@ -18,6 +18,8 @@ NAMES = (
     "rest",
     "breaker",
     "resilience",
+    "sign",
+    "subscription",
     "memory",
 )
 
