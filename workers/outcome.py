@@ -31,8 +31,8 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
+from workers.headers import retry_after
 from workers.http import errors as http
-from workers.ratelimit import retry_after
 from workers.request import Failure, ReplayClass
 from workers.strategies import ExceptionHandlerStrategy
 

@@ -26,23 +26,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.errors import BadRequest
-from workers.headers import header, retry_after
-from workers.quota import SLOTS, Quota, Weigh, Window, one
+from workers.headers import retry_after
+from workers.quota import Quota, Weigh, Window, one
 from workers.request import Priority, RateLimitContext
 from workers.strategies import RateLimitStrategy
 from workers.vocabulary import HTTPMethod
 
-__all__ = [
-    "SHARES",
-    "SLOTS",
-    "BucketLimiter",
-    "Weigh",
-    "Window",
-    "WindowLimiter",
-    "header",
-    "one",
-    "retry_after",
-]
+__all__ = ["SHARES", "BucketLimiter", "Weigh", "Window", "WindowLimiter", "one"]
 
 # A wait is never shorter: no timer is finer, and a loop that sleeps what it is told always gets on.
 SHORTEST_WAIT = 0.001

@@ -16,12 +16,18 @@ from typing import Any, ClassVar
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from workers.errors import BadRequest
 from workers.headers import header, retry_after
-from workers.quota import ANSWER_SOON, Ledger, Quota
-from workers.ratelimit import SHARES, SHORTEST_WAIT, SLOTS, BucketLimiter, Window, WindowLimiter
+from workers.quota import ANSWER_SOON, SLOTS, Ledger, Quota
+from workers.ratelimit import SHARES, SHORTEST_WAIT, BucketLimiter, Window, WindowLimiter
 from workers.strategies import HTTPMethod, Priority, RateLimitContext
 
 GET, POST, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.DELETE
@@ -591,6 +597,16 @@ class LimiterMachine(RuleBasedStateMachine):
         self.limits.observe(status, {"Retry-After": str(seconds)}, self.now)
         assert self.limits.acquire(DELETE, "/x", None, self.now, CANCEL) >= seconds - 1e-9
         self.cooled = True
+
+    @invariant()
+    def the_ledgers_hold_what_was_granted(self) -> None:
+        """Nothing more (rule 2: not what was refused), nothing less, and not much longer (rule 7)."""
+        for index, window in enumerate(self.WINDOWS):
+            ledger = self.limits._quotas[index].ledger
+            ledger.expire(self.now)
+            longest = window.per * (1 + 1 / SLOTS)
+            at_most = sum(weight for at, weight, _ in self.granted[index] if at + longest >= self.now)
+            assert self.spent(index) <= ledger.spent <= at_most
 
 
 TestLimiterMachine = LimiterMachine.TestCase
