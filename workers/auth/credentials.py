@@ -3,7 +3,8 @@
 A key and the secret of another key sign nothing, and a venue counts refused signatures. So a rotated pair is
 taken as a whole or not at all:
 
-1. A change is taken only when the files have rested for one interval: no half-written content.
+1. A change is taken only when the files have rested for one interval, by their times or by two looks: no
+   half-written content.
 2. With key and secret in two files, only when both differ from what is in use: a new key comes with a new
    secret, so one new and one old is a rotation that is under way.
 3. What is read while it is written, is empty, or makes no signer is not taken; the old pair stays in use, and
@@ -21,10 +22,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from workers.auth.secret import File, Secret, SecretError, Source, source
+from workers.auth.secret import File, Secret, SecretError, Source, Stamp, source
 
 LOOK_EVERY = 1.0
-"""Seconds between looks at the files; a rotation is in use after two of them."""
+"""Seconds between looks at the files; a rotation is in use after two of them, at the latest."""
 
 T = TypeVar("T")
 
@@ -56,9 +57,7 @@ class CredentialSource(Protocol):
 class Origin(Protocol):
     """Where credentials are read from. Both raise SecretError."""
 
-    def stamp(self) -> object:
-        """Differs when the content may have changed; cheap."""
-        ...
+    def stamp(self) -> Stamp: ...
 
     def read(self) -> Credentials: ...
 
@@ -75,9 +74,10 @@ class CredentialParts:
         self._secret = secret
         self._passphrase = passphrase
 
-    def stamp(self) -> object:
-        rest = None if self._passphrase is None else self._passphrase.stamp()
-        return self._key.stamp(), self._secret.stamp(), rest
+    def stamp(self) -> Stamp:
+        parts = (self._key, self._secret, self._passphrase)
+        stamps = [part.stamp() for part in parts if part is not None]
+        return Stamp(tuple(stamp.mark for stamp in stamps), max(stamp.written for stamp in stamps))
 
     def read(self) -> Credentials:
         passphrase = Secret("") if self._passphrase is None else self._passphrase.read()
@@ -100,7 +100,7 @@ class CredentialFile:
     def __init__(self, path: str) -> None:
         self._file = File(path)
 
-    def stamp(self) -> object:
+    def stamp(self) -> Stamp:
         return self._file.stamp()
 
     def read(self) -> Credentials:
@@ -143,7 +143,7 @@ class RotatingCredentials:
     """The credentials of an origin, which is looked at again at a bounded rate, whenever they are asked for.
 
     Args:
-        clock: monotonic seconds.
+        clock: monotonic seconds. wall: seconds since 1970, as in the times of files.
         every: seconds between looks.
         notify: told in one line when a rotation was taken or a problem came up, once each.
 
@@ -155,11 +155,13 @@ class RotatingCredentials:
         origin: Origin,
         *,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
         every: float = LOOK_EVERY,
         notify: Callable[[str], object] | None = None,
     ) -> None:
         self._origin = origin
         self._clock = clock
+        self._wall = wall
         self._every = every
         self._notify = notify
         self._taken = self._seen = origin.stamp()
@@ -183,8 +185,9 @@ class RotatingCredentials:
             if stamp == self._taken:
                 self.problem = ""
                 return
-            if stamp != self._seen:  # rule 1: it may still be being written
-                self._seen = stamp
+            rested = stamp == self._seen or self._wall() - stamp.written >= self._every
+            self._seen = stamp
+            if not rested:  # rule 1: it may still be being written
                 return
             fresh = self._origin.read()
             if self._origin.stamp() != stamp:

@@ -23,7 +23,7 @@ import hmac
 import os
 import stat
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn, Protocol, Self
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, Self
 
 from workers.errors import Action, WorkerError
 
@@ -92,11 +92,18 @@ def redact(value: Any) -> str:
 
 
 # -- where from --------------------------------------------------------------------------------------------
+class Stamp(NamedTuple):
+    """Differs when the content may have changed. `written`: seconds since 1970, 0 when it does not change."""
+
+    mark: object
+    written: float = 0.0
+
+
 class Source(Protocol):
     """Where a secret comes from."""
 
-    def stamp(self) -> object:
-        """Differs when the content may have changed; cheap. Raises SecretError when there is nothing."""
+    def stamp(self) -> Stamp:
+        """Cheap. Raises SecretError when there is nothing."""
         ...
 
     def read(self) -> Secret:
@@ -110,8 +117,8 @@ class Literal:
     def __init__(self, text: str) -> None:
         self._secret = Secret(text)
 
-    def stamp(self) -> object:
-        return 0
+    def stamp(self) -> Stamp:
+        return Stamp(None)
 
     def read(self) -> Secret:
         return self._secret
@@ -127,8 +134,8 @@ class Environment:
         self._name = name
         self._environ = environ
 
-    def stamp(self) -> object:
-        return self.read()
+    def stamp(self) -> Stamp:
+        return Stamp(self.read())
 
     def read(self) -> Secret:
         text = self._environ.get(self._name, "").strip()
@@ -146,7 +153,7 @@ class File:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    def stamp(self) -> object:
+    def stamp(self) -> Stamp:
         try:
             return _stamp(os.stat(self._path))
         except OSError as error:
@@ -203,16 +210,10 @@ def source(text: str, environ: Mapping[str, str]) -> Source:
     return Literal(text)
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
+def _stamp(status: os.stat_result) -> Stamp:
     # ctime besides mtime: a copy that keeps times, or a chmod, is a change too.
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_mode,
-    )
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return Stamp((status.st_dev, status.st_ino, status.st_size, status.st_mode, *times), status.st_mtime)
 
 
 def _text(data: bytes) -> Secret | None:

@@ -57,9 +57,12 @@ class Rig:
         write(self.key, "k0")
         write(self.secret, "s0")
         self.clock = Clock()
+        self.wall = 0.0  # files are newer than that: the second look decides
         self.said: list[str] = []
         parts = origin(f"file:{self.key}", f"file:{self.secret}", "", {})
-        self.credentials = RotatingCredentials(parts, clock=self.clock, notify=self.said.append)
+        self.credentials = RotatingCredentials(
+            parts, clock=self.clock, wall=lambda: self.wall, notify=self.said.append
+        )
 
     def look(self, times: int = 1) -> Credentials:
         for _ in range(times):
@@ -86,6 +89,17 @@ def test_a_rotated_pair_is_in_use_after_two_looks(rig: Rig) -> None:
     assert rig.look() == Credentials.of("k1", "s1")
     assert rig.said == [f"file:{rig.key}, file:{rig.secret}: rotated credentials are in use"]
     assert rig.credentials.rotations == 1
+
+
+def test_a_pair_rotated_long_ago_is_in_use_at_the_first_look(rig: Rig) -> None:
+    """Else a key that signs once an hour would sign with the old secret once more."""
+    write(rig.key, "k1")
+    write(rig.secret, "s1")
+    rig.wall = rig.secret.stat().st_mtime + 0.9
+    assert rig.look() == Credentials.of("k0", "s0"), "still fresh"
+    write(rig.secret, "s1")
+    rig.wall = rig.secret.stat().st_mtime + 1.0
+    assert rig.look() == Credentials.of("k1", "s1")
 
 
 def test_looks_have_a_bounded_rate(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
