@@ -112,7 +112,6 @@ class CircuitBreaker:
                 raise self._refusal(self._until - now, "open")
             self._state = _HALF_OPEN
             self._passed = 0
-            self._probing = False
         elif self._probing and now < self._probe_until:
             raise self._refusal(
                 min(PROBE_PATIENCE, self._probe_until - now), "half open and its one probe is out"
@@ -164,7 +163,6 @@ class CircuitBreaker:
     def _open(self, now: float) -> None:
         self._state = _OPEN
         self._generation += 1  # rule 6
-        self._probing = False
         self._until = now + self._opening
         self._opening = min(self._max_open, self._opening * self._growth)
         self.opens += 1

@@ -121,6 +121,13 @@ def test_rules_4_and_5_open_times_double_up_to_the_cap_and_start_again_after_clo
     assert passes(breaker, now + 30.0)
 
 
+def test_rule_5_open_times_need_not_grow() -> None:
+    breaker = opened(CircuitBreaker(open_for=30.0, growth=1.0, max_open=30.0))
+    for now in (30.0, 60.0, 90.0):
+        assert not passes(breaker, now - 0.1)
+        breaker.failed(breaker.enter(now), now)
+
+
 @pytest.mark.parametrize("outcome", ["succeeded", "failed", "cancelled"])
 def test_rule_6_what_began_before_the_opening_is_no_probe(outcome: str) -> None:
     breaker = CircuitBreaker(successes=1)
@@ -155,7 +162,9 @@ def test_rule_7_cancelled_is_not_failed_and_gives_the_place_back() -> None:
 def test_rule_8_a_probe_that_never_reports_holds_its_place_for_the_lease_only() -> None:
     breaker = opened(CircuitBreaker(lease=120.0))
     lost = breaker.enter(30.0)
-    assert not passes(breaker, 149.9)
+    with pytest.raises(CircuitOpen) as caught:
+        breaker.enter(149.75)
+    assert caught.value.retry_after == 0.25
     second = breaker.enter(150.0)
     breaker.failed(lost, 151.0)  # too late to count
     assert breaker.state(151.0) is HALF_OPEN
