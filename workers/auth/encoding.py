@@ -18,11 +18,12 @@ encode_json = msgspec.json.Encoder().encode
 def encode_query(params: Sequence[tuple[str, str]]) -> str:
     """``a=1&b=%20``: everything but RFC 3986's unreserved characters in percent form, UTF-8, in order.
 
-    A blank is %20 and never "+", which some venues read as a plus sign.
+    A blank is %20 and never "+", which some venues read as a plus sign. UnicodeEncodeError for half a
+    surrogate pair.
     """
     text = "&".join(map("=".join, params))
     # Without the unreserved bytes only our own separators are left, unless something must be encoded.
-    if text.encode("utf-8", "replace").translate(None, _UNRESERVED) == (b"=&" * len(params))[:-1]:
+    if text.encode().translate(None, _UNRESERVED) == (b"=&" * len(params))[:-1]:
         return text
     return urlencode(params, quote_via=quote)
 

@@ -62,16 +62,12 @@ class HmacSigner:
         self._encode = _ENCODERS[output]
         self._name = f"HMAC-{digest}, {output}"
 
-    def digest(self, message: bytes) -> bytes:
+    def sign(self, message: bytes) -> str:
         inner = self._inner.copy()
         inner.update(message)
         outer = self._outer.copy()
         outer.update(inner.digest())
-        digest: bytes = outer.digest()
-        return digest
-
-    def sign(self, message: bytes) -> str:
-        return self._encode(self.digest(message))
+        return self._encode(outer.digest())
 
     def __repr__(self) -> str:
         return f"HmacSigner({self._name})"

@@ -114,7 +114,6 @@ def test_hmac_as_the_standard_library(key: bytes, data: bytes, digest: str) -> N
         key="base64",
         output="base64",
     )
-    assert url.digest(data) == expected
     assert url.sign(data) == base64.urlsafe_b64encode(expected).decode()
     assert plain.sign(data) == base64.b64encode(expected).decode()
     assert plain.sign(data) == base64.b64encode(expected).decode(), (
@@ -141,7 +140,7 @@ def test_hmac_from_many_threads() -> None:
 def test_a_key_and_its_texts_are_of_one_pair() -> None:
     key = hmac_key(Credentials.of("k", "s", "p"), "sha512", output="base64").current()
     assert (key.key, key.passphrase) == ("k", "p")
-    assert key.signer.digest(b"x") == hmac.digest(b"s", b"x", "sha512")
+    assert key.signer.sign(b"x") == base64.b64encode(hmac.digest(b"s", b"x", "sha512")).decode()
 
 
 # -- Ed25519 --------------------------------------------------------------------------------------------
