@@ -17,7 +17,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -46,6 +46,7 @@ from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
 
 if TYPE_CHECKING:
+    from workers.handover import Handover
     from workers.rest import RestManager
 
 BEAT = 0.05  # seconds between heartbeats
@@ -315,6 +316,7 @@ class Worker:
             cold.message,
             cold.connection,
             sink=self.publisher,
+            handover=self._handover,
             delivered=readiness.delivered,
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )
@@ -323,6 +325,17 @@ class Worker:
         except WebSocketError as error:
             # The manager goes on trying; the feed says DOWN, and this line says why.
             self._say(f"not connected yet: {error}")
+
+    def _handover(self, topics: Sequence[tuple[str, str]]) -> Handover:
+        """What lets one connection replace another without a trace in the segment."""
+        from workers.handover import Handover  # nothing that a first tick needs
+
+        slots = [(self.keeper.index_of(symbol), channel) for symbol, channel in topics]
+        return Handover(
+            self.publisher,
+            [(index, channel) for index, channel in slots if index is not None],
+            normalise=lambda message: self.venue.normalise(message.data, self._scales),
+        )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(work)

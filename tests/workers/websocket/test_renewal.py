@@ -514,9 +514,7 @@ def message(number: int) -> ParsedMessage:
     st.lists(st.booleans(), min_size=60, max_size=60),  # whose turn it is
     st.integers(0, 10),  # where the new connection begins
 )
-def test_hold_delivers_each_message_once_in_order(
-    events: list[int], turns: list[bool], begins: int
-) -> None:
+def test_hold_delivers_each_message_once_in_order(events: list[int], turns: list[bool], begins: int) -> None:
     """Old and new bring the same events each at its own pace; the switch may come whenever it is ready."""
     now = 0.0
     delivered: list[bytes] = []
