@@ -98,6 +98,9 @@ cdef class Handover(Watcher):
         max_messages, max_bytes: bounds of what is held; over them `failed` says so.
         patience: seconds, longer than any message is on its way.
         clock: CLOCK_MONOTONIC ns.
+
+    Raises:
+        IndexError: a slot that the publisher does not carry. ValueError: no such channel.
     """
 
     def __init__(self, Publisher publisher not None, topics, *, normalise=None, Py_ssize_t max_messages=200_000,
@@ -119,6 +122,8 @@ cdef class Handover(Watcher):
         self.sink.handover = self
         for index, channel in topics:
             publisher._check(index)
+            if channel.upper() not in Stream.__members__:
+                raise ValueError(f"no channel {channel!r}: {', '.join(Stream.__members__).lower()}")
             self.topics.add(<Py_ssize_t>index * STREAMS + Stream[channel.upper()])
         for place in sorted(self.topics):
             self._begin(place // STREAMS, place % STREAMS)
@@ -158,11 +163,9 @@ cdef class Handover(Watcher):
             seq -= 1
             if tr_ring_read(writer.ring.slots, writer.ring.mask, writer.ring.head, seq, &record) != TR_GOT:
                 break
-            if record.ts_recv < since:
-                break
             kind = <int>(record.meta >> 32 & 0xFF)
-            if kind != K_TRADE and kind != K_TICKER:
-                continue
+            if (kind != K_TRADE and kind != K_TICKER) or record.ts_recv < since:
+                continue  # (receive times are not in order where a handover was)
             at = <Py_ssize_t><uint32_t>record.meta * STREAMS
             if kind == K_TICKER:
                 at += TICKER
@@ -229,13 +232,13 @@ cdef class Handover(Watcher):
         cdef Publisher publisher = self.publisher
         if self.over:
             return publisher.on_frame(data, size, recv)
+        publisher.pending_messages += 1
+        publisher.pending_bytes += size
         if publisher.decoder is None:
             return 0
         code = publisher.decoder.decode(data, size, &self.message)
         if code == D_NOT_MINE:
             return 0
-        publisher.pending_messages += 1
-        publisher.pending_bytes += size
         if code == D_UNKNOWN_SYMBOL:
             publisher.writer.c_count(C_UNKNOWN, 1)
             return 1
@@ -300,12 +303,13 @@ cdef class Handover(Watcher):
         if isinstance(track, Times):
             track.hold(m.ts_event, recv)
             return NOT_NEEDED if track.repeats(m.ts_event) else NO_STATE
-        self._note()
         if stream != BOOK:
+            self._note()
             return track.hold(self._state(m), m.ts_event, recv)
         shadow = self.shadows[m.instrument]
         whole = not shadow.fault
         if shadow.apply(m, recv):
+            self._note()
             track.hold(shadow.fingerprint(), m.ts_event, recv)
         elif whole:
             self._fail(f"the shadow book of instrument {m.instrument} is void: {shadow.fault}")
@@ -377,7 +381,7 @@ cdef class Handover(Watcher):
     def _fail(self, str reason):
         if not self.failed:
             self.failed = reason
-        self.abandon()
+        self._drop()
 
     # -- what the manager asks ---------------------------------------------------------------------------------
     def subscribed(self):
@@ -451,6 +455,7 @@ cdef class Handover(Watcher):
         self.tracks = late
         for index in self.watched - {place // STREAMS for place in late}:
             self._leave(index)
+        self.shadows = {}
         self._drop()
         publisher.flush()
         return publisher
@@ -460,7 +465,9 @@ cdef class Handover(Watcher):
         if not self.over:
             for index in list(self.watched):
                 self._leave(index)
-            self.tracks.clear()
+            self.failed = self.failed or "it was abandoned"
+            self.tracks = {}
+            self.shadows = {}
             self._drop()
 
     def _join(self):
@@ -545,7 +552,6 @@ cdef class Handover(Watcher):
     def _drop(self):
         self.kept = []
         self.kept_bytes = 0
-        self.shadows = {}
 
     def __repr__(self):
         how = self.failed or ("over" if self.over else "subscribed" if self.since else "under way")

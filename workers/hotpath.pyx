@@ -411,7 +411,7 @@ cdef class HotPath(Windows):
         return 0
 
     cdef void _precision(self, uint32_t index, int verdict, const char* data, Py_ssize_t size) noexcept:
-        """Decision 7."""
+        """Decision 8."""
         cdef Slot* slot
         self.writer.c_count(C_PRECISION, 1)
         if index >= self.capacity or not self.slots[index].known or self.slots[index].aside & BLOCKED:

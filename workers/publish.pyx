@@ -18,7 +18,9 @@ Decisions that a reader of the feed lives by:
 6. Head and wake (`c_commit`) once a socket read, and within one after every eighth of the ring: a spinning
    reader sees records by their own sequence at once, so that the head only matters to sleepers, for
    whom one wake a read is cheapest, and the protocol's bound of half a ring an update stays far.
-7. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
+7. A snapshot in the stream replaces the book: of a LIVE one as one update of differences (decision 1), else
+   by decision 3. A wrong checksum is found before anything is published, and is treated by decision 4.
+8. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
    is told, which gives the symbol a new slot.
 """
 
