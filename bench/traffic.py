@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.harness import ROOT
 from shm.instruments import Instrument
+from workers.listing import level_numbers, needed, widen
 from workers.venues.binance_spot import instruments, schema
 
 _PLACES = (
@@ -80,9 +81,10 @@ def carried(traffic: Traffic) -> list[Instrument]:
     for one in traffic.instruments:
         snapshot = traffic.snapshots.get(one.venue_symbol)
         if snapshot is not None:
-            price_exp, size_exp = instruments.needed(snapshot)
+            numbers = level_numbers(snapshot.bids, snapshot.asks)
+            price_exp, size_exp = needed(numbers)
             fits = price_exp <= one.price_exp and size_exp <= one.size_exp
-            found.append(one if fits else instruments.widen(one, snapshot))
+            found.append(one if fits else widen(one, numbers))
     return found
 
 
