@@ -40,16 +40,10 @@ class Track:
         self.held_at = 0
 
     def quiet(self, since: int, patience: int, now: int) -> bool:
-        """Whether this stream need not be waited for, though the new connection has not `reached` back.
-
-        What was sent before the new one was subscribed, `since`, comes within `patience` on the old one and
-        never on the new one. After that, who delivers nothing has nothing to deliver: both, or an old
-        connection that is deaf while the new one is not.
-        """
-        settled = since + patience
-        if self.held_at:
-            return not self.delivered_at and now >= max(settled, self.held_at + patience)
-        return now >= settled + (patience if self.delivered_at else 0) and self.delivered_at <= settled
+        """Whether this stream need not be waited for, though the new connection has not `reached` back: for
+        `patience`, longer than a message is on its way, the old one has delivered nothing, since the new one
+        was subscribed (`since`) and since it began to deliver."""
+        return not self.delivered_at and now >= max(since, self.held_at) + patience
 
     def _held(self, received: int) -> None:
         self.held_at = self.held_at or received

@@ -105,7 +105,7 @@ class Market:
             if to:
                 self.sides[ask][price] = to
         trades = []
-        for _ in range(self.chance.choice([0, 0, 1, 2])):
+        for _ in range(1 if size else self.chance.choice([0, 0, 1, 2])):
             self.sold += 1
             trades.append(self.sold)
         last = next(tick.top for tick in reversed(self.ticks) if tick.top)
@@ -117,7 +117,7 @@ class Market:
                 self._whole(),
                 top if top != last else None,
                 trades,
-                self.chance.random() < 0.3,
+                bool(size) or self.chance.random() < 0.3,
             )
         )
 
