@@ -154,7 +154,7 @@ class WindowLimiter(RateLimitStrategy):
 
     def release(self, method: HTTPMethod, endpoint: str, now: float) -> None:
         """One request that had a permit is over. Weight is spent for good, there is none to give back."""
-        self._in_flight -= 1
+        self._in_flight = max(0, self._in_flight - 1)
         if self._in_flight:
             return
         if not self._unanswered:
