@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from workers.auth.encoding import encode_query
+from workers.circuit import CircuitBreaker
 from workers.endpoints import Endpoints
 from workers.errors import RestError
 from workers.http.client import Timeout
@@ -67,6 +68,7 @@ class Call:
         "answered_at",
         "attempt",
         "base_url",
+        "breaker",
         "busy_ns",
         "circuit",
         "deadline",
@@ -88,6 +90,7 @@ class Call:
         "sent_at",
         "skewed",
         "status",
+        "ticket",
         "tried",
         "until",
     )
@@ -123,6 +126,8 @@ class Call:
         if patience is None and self.priority is Priority.BACKGROUND:
             patience = 0.0  # what nobody waits for does not wait either
         self.until = self.deadline if patience is None else min(self.deadline, now + patience)
+        self.breaker: CircuitBreaker | None = None  # what the circuit gave it
+        self.ticket = 0
         self.attempt = 0
         self.status = 0  # of the latest attempt
         self.busy_ns = 0  # on the wire, all attempts

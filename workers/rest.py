@@ -27,9 +27,8 @@ import msgspec
 from workers import outcome
 from workers.auth.clock import VenueClock
 from workers.call import Call, Plan
-from workers.circuit import CircuitBreaker, Circuits
+from workers.circuit import Circuits
 from workers.errors import (
-    CircuitOpen,
     ClockSkew,
     OutcomeUnknown,
     ParseError,
@@ -40,12 +39,13 @@ from workers.errors import (
 from workers.gate import Denied, Gate, Shut
 from workers.health import HealthChecks
 from workers.http.client import HttpClient, HttpResponse, Timeout
-from workers.request import Failure, Priority, Pulse, ReplayClass, RequestMetrics
-from workers.rest_metrics import RestTally
+from workers.request import Failure, Priority, Pulse, ReplayClass, RequestMetrics, ServerTime
+from workers.rest_clock import ClockKeeper
+from workers.rest_ledger import Ledger
 from workers.retry import RetryBudget
 from workers.sessions import Sessions, default_clients
 from workers.strategies import RestStrategySet
-from workers.trace import TraceEvent, Tracer, error_seen, limits_seen, params_seen, scrubbed
+from workers.trace import Tracer, error_seen, limits_seen, scrubbed
 from workers.vocabulary import HTTPMethod
 
 Observer = Callable[[HTTPMethod, str, int, int], object]
@@ -83,25 +83,27 @@ class RestManager:
     ) -> None:
         plan = self._plan = Plan(strategy_set)
         self._clients = clients
-        self._circuits = Circuits() if circuits is None else circuits
-        self._budget = RetryBudget() if retry_budget is None else retry_budget
         self._observer = observer
-        self._on_circuit_open = on_circuit_open
-        self._tracer = tracer
         self._clock = clock
         self._sleep = sleep
-        self._venue_clock = VenueClock(clock, wall) if venue_clock is None else venue_clock
+        self._ledger = Ledger(
+            plan.requests.get_performance_targets(),
+            Circuits() if circuits is None else circuits,
+            RetryBudget() if retry_budget is None else retry_budget,
+            clock,
+            on_circuit_open,
+            tracer,
+        )
+        self._tally = self._ledger.tally
+        self._time = ClockKeeper(venue_clock or VenueClock(clock, wall), self._ask_time)
         self._gate = Gate(plan.context.max_concurrent, clock, sleep)
         self._sessions = Sessions(clients or default_clients(plan.context))
         self._health = HealthChecks(plan, self._sessions, clock, sleep)
-        self._tally = RestTally(plan.requests.get_performance_targets())
         self._order = 0
         self._inside = 0
-        self._retried = 0
         self._switches = 0  # of plans that were replaced
-        self._learning: asyncio.Task[bool] | None = None
         self._closed = False
-        self._ended: asyncio.Event | None = None
+        self._ended: asyncio.Event | None = None  # made by `close`: nobody is inside any more
 
     # -- the face ---------------------------------------------------------------------------------------
     async def __aenter__(self) -> Self:
@@ -156,34 +158,29 @@ class RestManager:
         call = Call(
             self._plan, self._order, now, method, endpoint, params, json_data, headers, priority, patience
         )
-        if self._tracer is not None:
-            self._trace(call, "request", priority=call.priority.name, params=params_seen(params))
-        breaker, ticket = self._enter_circuit(call, now)
+        if self._closed:
+            raise RequestCancelled(f"the manager is closed; {outcome.NOT_SENT}", sent=False, **call.facts)
+        ledger = self._ledger
+        ledger.begin(call, now)
         self._inside += 1
         try:
             body = await self._attempts(call)
             value = body if raw else self._decode(call, body, decoder)
         except RestError as error:
-            self._failed(call, error, breaker, ticket)
+            ledger.failed(call, error)
             raise
         except asyncio.CancelledError as error:
-            self._cancelled(call, error, breaker, ticket)
+            ledger.cancelled(call, error)
             raise
-        except BaseException as error:  # of a strategy or a decoder: nobody else's fault
-            breaker.cancelled(ticket, self._clock())
-            self._tally.failed(call.circuit, error, call.busy_ns)
+        except BaseException as error:
+            ledger.broken(call, error)
             raise
         finally:
             self._inside -= 1
-            if call.retrying:
-                self._budget.ended_retry()
+            ledger.end_retry(call)
             if self._ended is not None and not self._inside:
                 self._ended.set()
-        breaker.succeeded(ticket, self._clock())
-        self._budget.finished(True)
-        self._tally.succeeded(call.circuit, call.busy_ns)
-        if self._tracer is not None:
-            self._trace(call, "done", ms=call.busy_ns * 1e-6, bytes=len(body))
+        ledger.succeeded(call, len(body))
         return value
 
     def get_metrics(self) -> RequestMetrics:
@@ -196,7 +193,7 @@ class RestManager:
             waiting=self._gate.waiting,
             in_flight=self._gate.taken,
             failovers=self._failovers,
-            circuits_open=self._circuits.open_count(self._clock()),
+            circuits_open=self._ledger.circuits.open_count(self._clock()),
         )
 
     def get_performance_summary(self) -> dict[str, Any]:
@@ -212,10 +209,10 @@ class RestManager:
             "in_flight": self._gate.taken,
             "endpoint": self._plan.endpoints.current(now),
             "failovers": self._failovers,
-            "circuits": {name: state.value for name, state in self._circuits.states(now).items()},
-            "circuit_opens": self._circuits.opens,
+            "circuits": {name: state.value for name, state in self._ledger.circuits.states(now).items()},
+            "circuit_opens": self._ledger.circuits.opens,
             "limiter": repr(self._plan.limits),
-            "retry_budget": repr(self._budget),
+            "retry_budget": repr(self._ledger.budget),
         }
 
     def reset_metrics(self) -> None:
@@ -224,13 +221,13 @@ class RestManager:
     def pulse(self) -> Pulse:
         """Cheap: for whoever looks several times a second."""
         return Pulse(
-            retries=self._retried,
+            retries=self._ledger.retried,
             failovers=self._failovers,
-            circuit_opens=self._circuits.opens,
+            circuit_opens=self._ledger.circuits.opens,
             waiting=self._gate.waiting,
             in_flight=self._gate.taken,
             open_connections=self._sessions.stats().open,
-            circuits_open=self._circuits.open_count(self._clock()),
+            circuits_open=self._ledger.circuits.open_count(self._clock()),
         )
 
     def load(self) -> None:
@@ -247,7 +244,7 @@ class RestManager:
         self._health.stop()
         self._switches += self._plan.endpoints.switches
         plan = self._plan = Plan(strategy_set)
-        self._tally.targets = plan.requests.get_performance_targets()
+        self._tally.aim(plan.requests.get_performance_targets())
         self._gate.resize(plan.context.max_concurrent)
         self._sessions.renew(self._clients or default_clients(plan.context))
         self._health = HealthChecks(plan, self._sessions, self._clock, self._sleep)
@@ -258,15 +255,14 @@ class RestManager:
         self._closed = True
         self._gate.shut()
         checks = self._health.stop()
-        self._ended = asyncio.Event()
+        if self._ended is None:
+            self._ended = asyncio.Event()
         if self._inside:
             await self._end_within(self._plan.context.read_timeout if grace is None else grace)
         await self._sessions.close()
         if self._inside:
             await self._end_within(END_WITHIN)
-        tasks = [task for task in (checks, self._learning) if task is not None]
-        for task in tasks:
-            task.cancel()
+        tasks = [task for task in (checks, self._time.stop()) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end_within(self, seconds: float) -> None:
@@ -280,22 +276,10 @@ class RestManager:
     def __repr__(self) -> str:
         return (
             f"RestManager({self._plan.endpoints!r}, {self._gate!r}, {self._plan.limits!r}, "
-            f"{self._circuits!r}, closed={self._closed})"
+            f"{self._ledger!r}, closed={self._closed})"
         )
 
     # -- one request ------------------------------------------------------------------------------------
-    def _enter_circuit(self, call: Call, now: float) -> tuple[CircuitBreaker, int]:
-        if self._closed:
-            raise RequestCancelled(f"the manager is closed; {outcome.NOT_SENT}", sent=False, **call.facts)
-        try:
-            return self._circuits.enter(call.circuit, now)
-        except CircuitOpen as error:
-            call.base_url = call.plan.endpoints.current(now)
-            refusal = CircuitOpen(error.message, sent=False, retry_after=error.retry_after, **call.facts)
-            self._tally.failed(call.circuit, refusal, 0)
-            self._trace(call, "circuit", retry_after=error.retry_after)
-            raise refusal from None
-
     async def _attempts(self, call: Call) -> bytes:
         while True:
             call.attempt += 1
@@ -318,7 +302,7 @@ class RestManager:
                 self._give_up(call, call.last)  # it says more than that there was no time for a retry
             call.base_url = call.plan.endpoints.current(self._clock())
             wait = None if isinstance(refusal, Shut) else refusal.wait
-            self._trace(call, "denied", wait=wait)
+            self._ledger.trace(call, "denied", wait=wait)
             raise outcome.not_let_in(wait, self._gate.slots, call.facts) from None
 
     async def _attempt(self, call: Call) -> bytes:
@@ -328,18 +312,20 @@ class RestManager:
         call.base_url = plan.endpoints.current(now)
         if left <= 0.0:
             raise RequestCancelled(f"no time left; {outcome.NOT_SENT}", sent=False, **call.facts)
-        url, headers, data = call.dress(self._venue_clock.now_ms())
+        url, headers, data = call.dress(self._time.clock.now_ms())
         if plan.failover:
             self._health.start()
-        if self._tracer is not None:
-            self._trace(call, "send", base_url=call.base_url, headers=sorted(headers), bytes=len(data or b""))
+        if self._ledger.tracing:
+            self._ledger.trace(
+                call, "send", base_url=call.base_url, headers=sorted(headers), bytes=len(data or b"")
+            )
         answer = await self._send(call, url, headers, data, plan.bounds_within(left))
         plan.limits.observe(call.status, answer.headers, call.answered_at, call.sent_at)
         if 200 <= call.status < 300:
             if plan.failover:
                 plan.endpoints.succeeded(call.base_url, call.answered_at)
-            if self._tracer is not None:
-                self._trace(
+            if self._ledger.tracing:
+                self._ledger.trace(
                     call,
                     "answer",
                     status=call.status,
@@ -383,8 +369,8 @@ class RestManager:
         said = scrubbed(str(error) or type(error).__name__, call.secrets)
         verdict = outcome.no_answer(error, call.judged_as, call.facts, said)
         self._note_failure(call, verdict)
-        if self._tracer is not None:
-            self._trace(call, "no answer", **error_seen(verdict))
+        if self._ledger.tracing:
+            self._ledger.trace(call, "no answer", **error_seen(verdict))
         return verdict
 
     def _refused(self, call: Call, answer: HttpResponse) -> RestError:
@@ -404,8 +390,8 @@ class RestManager:
             asked = call.plan.retry.handle_rate_limit(answer.headers)
             verdict.retry_after = max(verdict.retry_after, asked)
         self._note_failure(call, verdict)
-        if self._tracer is not None:
-            self._trace(call, "refused", limits=limits_seen(answer.headers), **error_seen(verdict))
+        if self._ledger.tracing:
+            self._ledger.trace(call, "refused", limits=limits_seen(answer.headers), **error_seen(verdict))
         return verdict
 
     def _note_failure(self, call: Call, error: RestError) -> None:
@@ -414,15 +400,13 @@ class RestManager:
         if not call.plan.failover or isinstance(error, RateLimited) or not outcome.harmed(error):
             return
         call.tried += (call.base_url,)
-        if endpoints.failed(call.base_url, call.answered_at) and self._tracer is not None:
-            self._trace(call, "failover", to=endpoints.current(call.answered_at))
+        if endpoints.failed(call.base_url, call.answered_at) and self._ledger.tracing:
+            self._ledger.trace(call, "failover", to=endpoints.current(call.answered_at))
 
     async def _allow_retry(self, call: Call, error: RestError | None) -> None:
         """Returns when there is to be another attempt, after `call.delay` seconds; raises otherwise."""
         assert error is not None
-        if call.retrying:
-            call.retrying = False
-            self._budget.ended_retry()
+        self._ledger.end_retry(call)
         if isinstance(error, ClockSkew):
             await self._correct_clock(call, error)
             return
@@ -432,18 +416,10 @@ class RestManager:
         now = self._clock()
         elsewhere = call.plan.failover and call.plan.endpoints.current(now) not in call.tried
         call.delay = 0.0 if elsewhere else retry.calculate_delay(call.attempt, error)
-        if now + call.delay >= call.deadline or not self._budget.may_retry():
+        if now + call.delay >= call.deadline or not self._ledger.budget.may_retry():
             self._give_up(call, error)
         call.doubtful = call.doubtful or outcome.doubtful(error)
-        self._begin_retry(call)
-
-    def _begin_retry(self, call: Call) -> None:
-        call.retrying = True
-        self._budget.began_retry()
-        self._tally.retries += 1
-        self._retried += 1
-        if self._tracer is not None:
-            self._trace(call, "retry", delay=call.delay)
+        self._ledger.begin_retry(call)
 
     def _give_up(self, call: Call, error: RestError) -> NoReturn:
         if call.refuses_repeats and (call.doubtful or outcome.doubtful(error)):
@@ -469,104 +445,30 @@ class RestManager:
                 **call.facts,
             ) from error
 
-    # -- its end ----------------------------------------------------------------------------------------
-    def _failed(self, call: Call, error: RestError, breaker: CircuitBreaker, ticket: int) -> None:
-        now = self._clock()
-        harmed = outcome.harmed(error)
-        if harmed is None:
-            breaker.cancelled(ticket, now)
-        else:
-            self._budget.finished(not harmed)
-            if harmed:
-                self._fail_circuit(call, breaker, ticket, now)
-            else:
-                breaker.succeeded(ticket, now)
-        if outcome.denied(error):
-            self._tally.denied += 1
-        else:
-            self._tally.failed(call.circuit, error, call.busy_ns)
-        if self._tracer is not None:
-            self._trace(call, "failed", **error_seen(error))
-
-    def _fail_circuit(self, call: Call, breaker: CircuitBreaker, ticket: int, now: float) -> None:
-        opens = breaker.opens
-        breaker.failed(ticket, now)
-        if breaker.opens == opens:
-            return
-        try:
-            breaker.enter(now)
-        except CircuitOpen as refusal:
-            self._trace(call, "circuit", opened_for=refusal.retry_after)
-            if self._on_circuit_open is not None:
-                self._on_circuit_open(call.circuit, refusal.retry_after)
-
-    def _cancelled(
-        self, call: Call, error: asyncio.CancelledError, breaker: CircuitBreaker, ticket: int
-    ) -> None:
-        breaker.cancelled(ticket, self._clock())
-        self._tally.cancelled += 1
-        if call.busy_ns and call.replay is not ReplayClass.SAFE:
-            self._tally.cancelled_unknown += 1
-            error.add_note(
-                f"{call.method} {call.endpoint} was cancelled on the wire: it may have been carried out, "
-                "ask the venue"
-            )
-        if self._tracer is not None:
-            self._trace(call, "cancelled", on_the_wire=bool(call.busy_ns))
-
     # -- the venue's clock ------------------------------------------------------------------------------
     async def _correct_clock(self, call: Call, error: ClockSkew) -> None:
-        """Learn the venue's time, once for all who were refused for it; then one further attempt, which NEVER
-        does not get: its caller does, with a clock that is right."""
+        """One further attempt with the venue's time, which NEVER does not get: its caller does, with a clock
+        that is right."""
         if call.skewed:
             self._give_up(call, error)
         call.skewed = True
-        learning = self._learning
-        if learning is None:
-            learning = self._learning = asyncio.ensure_future(self._learn(call.plan))
-            learning.add_done_callback(self._learnt)
-        await asyncio.wait([learning], timeout=call.deadline - self._clock())
-        learnt = learning.done() and not learning.cancelled() and learning.result()
+        learnt = await self._time.learn(call.plan, call.deadline - self._clock())
         if not learnt or call.replay is ReplayClass.NEVER:
             self._give_up(call, error)
         call.delay = 0.0
-        self._begin_retry(call)
+        if self._ledger.tracing:
+            self._ledger.trace(call, "clock", offset_ms=self._time.clock.offset_ms)
+        self._ledger.begin_retry(call)
 
-    def _learnt(self, task: asyncio.Task[bool]) -> None:
-        self._learning = None
-
-    async def _learn(self, plan: Plan) -> bool:
-        """Ask for the venue's time; False: it cannot be had."""
-        asked = None if plan.auth is None else plan.auth.server_time()
-        if asked is None:
-            return False
-        self._venue_clock.distrust()
+    async def _ask_time(self, plan: Plan, asked: ServerTime) -> tuple[Call, bytes]:
         self._order += 1
         call = Call(plan, self._order, self._clock(), HTTPMethod.GET, asked.endpoint, priority=Priority.NEW)
         try:
-            server_ms = asked.read(await self._attempts(call))
-        except Exception:  # the refusal that led here says more
-            return False
-        self._venue_clock.learn(call.sent_at, server_ms, call.answered_at)
-        self._trace(call, "clock", offset_ms=self._venue_clock.offset_ms)
-        return True
+            return call, await self._attempts(call)
+        finally:
+            self._ledger.end_retry(call)
 
     # -- endpoints --------------------------------------------------------------------------------------
     @property
     def _failovers(self) -> int:
         return self._switches + self._plan.endpoints.switches
-
-    # -- tracing ----------------------------------------------------------------------------------------
-    def _trace(self, call: Call, step: str, **facts: Any) -> None:
-        if self._tracer is not None:
-            self._tracer(
-                TraceEvent(
-                    step=step,
-                    request=call.order,
-                    at=self._clock(),
-                    method=call.method.value,
-                    endpoint=call.endpoint,
-                    attempt=call.attempt,
-                    facts=facts,
-                )
-            )

@@ -109,8 +109,13 @@ class RestTally:
     """
 
     def __init__(self, targets: PerformanceTargets) -> None:
-        self.targets = targets
+        self.aim(targets)
         self.reset()
+
+    def aim(self, targets: PerformanceTargets) -> None:
+        """What counts as a violation from now on."""
+        self.targets = targets
+        self._target_ns = int(targets.max_latency_ms * 1e6)
 
     def reset(self) -> None:
         self.successful = 0
@@ -122,7 +127,6 @@ class RestTally:
         self.retries = 0
         self.rate_limit_hits = 0
         self.kinds: Counter[str] = Counter()
-        self._target_ns = int(self.targets.max_latency_ms * 1e6)
         self._endpoints: dict[str, Latencies] = {}
 
     def succeeded(self, name: str, busy_ns: int) -> None:

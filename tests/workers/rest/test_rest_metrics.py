@@ -253,5 +253,5 @@ def test_suspicious_names_are_masked() -> None:
 async def test_without_a_tracer_nothing_is_made_for_it() -> None:
     """Negative control of the cost: no event is built."""
     async with Desk() as desk:
-        desk.rest._trace = None  # type: ignore[assignment,method-assign]  # calling it would raise
+        desk.rest._ledger.trace = None  # type: ignore[assignment,method-assign]  # calling it would raise
         await desk.rest.get("/x")
