@@ -1,6 +1,6 @@
-"""How a service is configured to be used (`ServiceConfig`) -> the parts of its manager.
+"""How a venue or service is configured to be used -> the values that its strategies are made with.
 
-The same keys for every venue and service; a venue adds what only it knows (health endpoint, headers, limits).
+The same keys for every venue and service; a venue adds what only it knows (paths, health endpoint, limits).
 """
 
 from __future__ import annotations
@@ -8,12 +8,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from workers.circuit import CircuitBreaker, Circuits
-from workers.config import ServiceConfig
+from workers.config import ServiceConfig, VenueConfig
+from workers.connection import ConnectionContext, ReconnectionPolicy
 from workers.request import RequestContext
 from workers.retry import ExponentialRetry
 from workers.tls import TlsOptions
 
 LEASE = 4.0  # deadlines after which a probe that never reported is given up
+
+
+def make_connection(
+    keys: VenueConfig, path: str = "", *, ping_message: bytes | None = None
+) -> ConnectionContext:
+    """Where and how to connect. `path`: after `ws_url`. `ping_message`: an application-level ping; None: the
+    protocol's own PING frame."""
+    return ConnectionContext(
+        url=keys.ws_url.rstrip("/") + path,
+        ping_interval=keys.ping_interval,
+        ping_timeout=keys.ping_timeout,
+        reconnect_delay=keys.reconnect_delay,
+        ping_message=ping_message,
+        connect_timeout=keys.connect_timeout,
+        max_frame=keys.max_frame,
+        max_age=keys.max_connection_age,
+        tls=TlsOptions(keys.tls_ca_file, tuple(keys.tls_pins)),
+    )
+
+
+def make_policy(keys: VenueConfig) -> ReconnectionPolicy:
+    return ReconnectionPolicy(
+        initial_delay=keys.reconnect_delay, max_delay=max(keys.reconnect_delay, keys.max_reconnect_delay)
+    )
 
 
 def make_context(

@@ -97,7 +97,9 @@ def test_websocket_set_names_everything_that_is_wrong_at_once() -> None:
 
 def test_websocket_set_takes_structural_strategies() -> None:
     parser = Parser()
-    chosen = WebSocketStrategySet(BinanceSpotConnection("ws://x"), BinanceSpotSubscription({}), parser)
+    chosen = WebSocketStrategySet(
+        BinanceSpotConnection(ConnectionContext(url="ws://x")), BinanceSpotSubscription({}), parser
+    )
     assert chosen.message_parser is parser
 
 

@@ -17,6 +17,7 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
 from workers.errors import ConnectionFailed
 from workers.strategies import (
+    ConnectionContext,
     ConnectionEvent,
     ConnectionState,
     MessageType,
@@ -24,7 +25,7 @@ from workers.strategies import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
-from workers.venues.binance_spot.connection import BinanceSpotConnection
+from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.websocket import WebSocketManager
 from workers.wire import CallbackSink
@@ -92,7 +93,9 @@ class Bench:
         self.manager = WebSocketManager(
             WebSocketManagerConfig(),
             WebSocketStrategySet(
-                BinanceSpotConnection(f"ws://127.0.0.1:{venue.port}", reconnect_delay=0.02),
+                BinanceSpotConnection(
+                    ConnectionContext(url=f"ws://127.0.0.1:{venue.port}{PATH}", reconnect_delay=0.02)
+                ),
                 BinanceSpotSubscription(SYMBOLS),
                 Parser(),
             ),

@@ -10,14 +10,13 @@ import msgspec
 from shm.instruments import Instrument
 from workers.config import VenueConfig
 from workers.listing import level_numbers, widen
-from workers.service import make_context, make_retry
+from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
 from workers.sync import Snapshot
-from workers.tls import TlsOptions
 from workers.venue import Venue
 from workers.venues.binance_spot import instruments, schema
 from workers.venues.binance_spot._decode import Decoder
-from workers.venues.binance_spot.connection import BinanceSpotConnection
+from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
 from workers.venues.binance_spot.limits import depth_weight, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
@@ -35,16 +34,7 @@ _depth = msgspec.json.Decoder(schema.RestDepth)
 def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
     return WebSocketStrategySet(
         BinanceSpotConnection(
-            config.ws_url,
-            ping_interval=config.ping_interval,
-            ping_timeout=config.ping_timeout,
-            connect_timeout=config.connect_timeout,
-            max_frame=config.max_frame,
-            max_age=config.max_connection_age,
-            tls=TlsOptions(config.tls_ca_file, tuple(config.tls_pins)),
-            max_streams=config.max_streams,
-            reconnect_delay=config.reconnect_delay,
-            max_reconnect_delay=config.max_reconnect_delay,
+            make_connection(config, PATH), make_policy(config), max_streams=config.max_streams
         ),
         BinanceSpotSubscription(symbols),
         BinanceSpotParser({venue: canonical for canonical, venue in symbols.items()}),

@@ -5,28 +5,25 @@ from __future__ import annotations
 import pytest
 
 from workers.errors import ConnectionFailed, ConnectTimeout, Disconnected, HandshakeRefused, Silent
-from workers.venues.binance_spot.connection import BinanceSpotConnection
+from workers.strategies import ConnectionContext, ReconnectionPolicy
+from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 
-
-@pytest.mark.parametrize("base", ["wss://stream.binance.com:9443", "wss://stream.binance.com:9443/"])
-def test_the_combined_endpoint_on_the_given_base(base: str) -> None:
-    assert BinanceSpotConnection(base).context.url == "wss://stream.binance.com:9443/stream"
+CONTEXT = ConnectionContext(url="wss://x" + PATH)
 
 
 def test_the_venues_limits() -> None:
-    budget = BinanceSpotConnection("wss://x").budget
+    budget = BinanceSpotConnection(CONTEXT).budget
     assert (budget.messages, budget.per) == (5, 1.0)
     assert budget.max_streams == 1024
     assert (budget.connects, budget.connects_per) == (300, 300.0)
-    assert BinanceSpotConnection("wss://x", max_streams=10).budget.max_streams == 10
-    assert BinanceSpotConnection("wss://x", max_streams=5000).budget.max_streams == 1024
+    assert BinanceSpotConnection(CONTEXT, max_streams=10).budget.max_streams == 10
+    assert BinanceSpotConnection(CONTEXT, max_streams=5000).budget.max_streams == 1024
 
 
 def test_the_policy_is_what_was_asked() -> None:
-    policy = BinanceSpotConnection(
-        "wss://x", reconnect_delay=0.5, max_reconnect_delay=20, max_reconnect_attempts=7
-    ).get_reconnection_policy()
-    assert (policy.initial_delay, policy.max_delay, policy.max_attempts) == (0.5, 20, 7)
+    policy = ReconnectionPolicy(7, 0.5, max_delay=20)
+    assert BinanceSpotConnection(CONTEXT, policy).get_reconnection_policy() is policy
+    assert BinanceSpotConnection(CONTEXT).get_reconnection_policy() == ReconnectionPolicy()
 
 
 @pytest.mark.parametrize(
@@ -45,11 +42,11 @@ def test_the_policy_is_what_was_asked() -> None:
     ],
 )
 def test_which_failures_heal(error: Exception, heals: bool) -> None:
-    assert BinanceSpotConnection("wss://x").should_reconnect(error) is heals
+    assert BinanceSpotConnection(CONTEXT).should_reconnect(error) is heals
 
 
 def test_the_protocols_own_ping_and_no_login() -> None:
-    strategy = BinanceSpotConnection("wss://x")
+    strategy = BinanceSpotConnection(CONTEXT)
     assert strategy.handle_heartbeat() is None
     assert strategy.authenticate() is None
     assert not strategy.context.auth_required

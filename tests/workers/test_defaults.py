@@ -1,0 +1,55 @@
+"""The plain strategies, and the values that a configuration makes for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from workers.config import VenueConfig
+from workers.defaults import PlainConnection, PlainRequests
+from workers.service import make_connection, make_context, make_policy
+from workers.strategies import (
+    ConnectionContext,
+    HTTPMethod,
+    MessageBudget,
+    ReconnectionPolicy,
+    RequestContext,
+)
+from workers.tls import TlsOptions
+
+KEYS: dict[str, Any] = {"ws_url": "wss://host:9443", "rest_url": "https://host", "symbols": ["BTC/USDT"]}
+
+
+@pytest.mark.parametrize("base", ["wss://host:9443", "wss://host:9443/"])
+def test_a_configuration_says_where_and_how_to_connect(base: str) -> None:
+    keys = VenueConfig(
+        **KEYS | {"ws_url": base},
+        ping_interval=3.0,
+        max_connection_age=7.0,
+        tls_ca_file="ca.pem",
+        reconnect_delay=0.1,
+        max_reconnect_delay=0.05,
+    )
+    context = make_connection(keys, "/stream")
+    assert context.url == "wss://host:9443/stream"
+    assert (context.ping_interval, context.max_age, context.tls) == (3.0, 7.0, TlsOptions("ca.pem"))
+    # A largest delay below the first one would be none.
+    assert make_policy(keys) == ReconnectionPolicy(initial_delay=0.1, max_delay=0.1)
+    assert make_context(keys).base_url == "https://host"
+
+
+def test_a_plain_connection_has_the_defaults_of_its_context() -> None:
+    plain = PlainConnection(ConnectionContext(url="ws://x", max_reconnect_attempts=3, reconnect_delay=2.0))
+    assert plain.budget == MessageBudget()
+    assert plain.get_reconnection_policy() == ReconnectionPolicy(3, 2.0)
+    assert repr(plain) == "PlainConnection(ws://x)"
+
+
+def test_plain_requests_leave_out_what_is_none() -> None:
+    requests = PlainRequests(RequestContext(base_url="http://x"))
+    prepared = requests.prepare_request(
+        HTTPMethod.GET, "/a", {"n": 5, "b": True, "c": None, "d": "x y"}, None
+    )
+    assert prepared.path == "/a"
+    assert prepared.params == (("n", "5"), ("b", "true"), ("d", "x y"))

@@ -1,0 +1,78 @@
+"""Strategies that do the plain thing: a venue takes one as it is, or inherits it and states what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.strategies import (
+    ConnectionContext,
+    ConnectionStrategy,
+    HTTPMethod,
+    MessageBudget,
+    PreparedRequest,
+    ReconnectionPolicy,
+    RequestContext,
+    RequestStrategy,
+)
+
+
+class PlainConnection(ConnectionStrategy):
+    """One endpoint, the protocol's own PING, every failure worth another attempt.
+
+    Args:
+        context: where and how to connect.
+        budget: the venue's limits of messages, streams and connection attempts.
+        policy: when to try again; None: as the context says.
+    """
+
+    def __init__(
+        self,
+        context: ConnectionContext,
+        budget: MessageBudget | None = None,
+        policy: ReconnectionPolicy | None = None,
+    ) -> None:
+        self._context = context
+        self._budget = budget or MessageBudget()
+        self._policy = policy
+
+    @property
+    def context(self) -> ConnectionContext:
+        return self._context
+
+    @property
+    def budget(self) -> MessageBudget:
+        return self._budget
+
+    def get_reconnection_policy(self) -> ReconnectionPolicy | None:
+        return self._policy or super().get_reconnection_policy()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._context.url})"
+
+
+class PlainRequests(RequestStrategy):
+    """The endpoint is the path; parameters go into the query as text, those that are None are left out."""
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+
+    def create_request_context(self) -> RequestContext:
+        return self._context
+
+    def prepare_request(
+        self,
+        method: HTTPMethod,
+        endpoint: str,
+        params: Mapping[str, Any] | None,
+        headers: Mapping[str, str] | None,
+    ) -> PreparedRequest:
+        texts = tuple((name, self.text(value)) for name, value in (params or {}).items() if value is not None)
+        return PreparedRequest(path=endpoint, params=texts, headers=headers or {})
+
+    def text(self, value: object) -> str:
+        """How the venue writes a parameter's value; the default: booleans as lower-case words."""
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._context.base_url})"
