@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterable
 from typing_extensions import disjoint_base
 
 from workers.decode.normal import Decoded
-from workers.hotpath import Watcher
 from workers.publish import Publisher
 from workers.strategies import ParsedMessage
 from workers.wire import FrameSink
+from workers.witness import Witness
 
-LAG: int
 FORGET: int
 
 @disjoint_base
@@ -18,8 +17,7 @@ class Holder(FrameSink):
     def frame(self, data: bytes, recv_ns: int) -> int: ...
 
 @disjoint_base
-class Handover(Watcher):
-    failed: str
+class Handover(Witness):
     def __init__(
         self,
         publisher: Publisher,
@@ -32,11 +30,7 @@ class Handover(Watcher):
         clock: Callable[[], int] = ...,
     ) -> None: ...
     @property
-    def publisher(self) -> Publisher: ...
-    @property
     def sink(self) -> Holder: ...
-    @property
-    def max_messages(self) -> int: ...
     @property
     def max_bytes(self) -> int: ...
     def keep(self, message: ParsedMessage) -> None: ...
