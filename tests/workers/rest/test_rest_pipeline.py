@@ -110,6 +110,27 @@ async def test_defaults_of_the_context_are_sent() -> None:
     assert (seen.timeout.total, seen.timeout.connect, seen.timeout.read) == (10.0, 2.0, 3.0)
 
 
+@told
+async def test_a_request_that_need_not_wait_costs_no_task_and_no_timer_of_ours() -> None:
+    made: list[str] = []
+    async with Desk() as desk:
+        await desk.rest.get("/x")
+        loop = desk.loop
+        for name in ("create_task", "call_at", "call_later"):
+            original = getattr(loop, name)
+
+            def counting(*a: Any, name: str = name, original: Any = original, **options: Any) -> Any:
+                made.append(name)
+                return original(*a, **options)
+
+            setattr(loop, name, counting)
+        desk.venue.then = Answer(after=0.0)
+        await desk.rest.get("/x")
+        for name in ("create_task", "call_at", "call_later"):
+            delattr(loop, name)
+    assert made == ["call_later", "call_at"]  # the scripted client's own, for the answer
+
+
 # -- retries --------------------------------------------------------------------------------------------
 @told
 async def test_retry_on_timeout_connection_error_and_5xx_after_1_2_4_seconds() -> None:

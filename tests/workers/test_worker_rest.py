@@ -1,0 +1,124 @@
+"""What a worker does with its REST manager: counts, gauges, the log, what it says."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+
+from shm import counters
+from shm.events import Code
+from workers.config import VenueConfig, WorkerConfig
+from workers.http import AdapterMissing, HttpClientFactory
+from workers.request import Pulse
+from workers.venues.binance_spot.venue import VENUE
+from workers.worker import Worker
+
+
+class Noted:
+    """A writer that remembers."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.events: list[tuple[Any, ...]] = []
+
+    def count_up(self, counter: int, n: int = 1) -> None:
+        name = counters.FEED[counter]
+        assert name not in counters.GAUGES
+        self.counts[name] = self.counts.get(name, 0) + n
+
+    def set_count(self, counter: int, value: int) -> None:
+        name = counters.FEED[counter]
+        assert name in counters.GAUGES
+        self.counts[name] = value
+
+    def log(self, *event: Any) -> None:
+        self.events.append(event)
+
+
+def worker(**keys: Any) -> Worker:
+    keys.setdefault("symbols", ["BTC/USDT"])
+    config = VenueConfig(ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1", **keys)
+    each = Worker(WorkerConfig(instance=f"rest{os.getpid()}", feed="binance_spot", venue=config), VENUE)
+    each.writer = Noted()  # type: ignore[assignment]
+    return each
+
+
+def test_gauges_are_stored_and_counters_go_up_by_what_is_new() -> None:
+    pulses = [
+        Pulse(
+            retries=3,
+            failovers=1,
+            circuit_opens=1,
+            waiting=4,
+            in_flight=2,
+            open_connections=5,
+            circuits_open=1,
+        ),
+        Pulse(retries=5, failovers=1, circuit_opens=1, waiting=0, in_flight=1, open_connections=5),
+    ]
+
+    class Rest:
+        def pulse(self) -> Pulse:
+            return pulses.pop(0)
+
+    each = worker()
+    each._review_rest()  # no manager yet
+    assert each.writer.counts == {}  # type: ignore[attr-defined]
+    each._rest = Rest()  # type: ignore[assignment]
+    each.writer.counts["rest_retries"] = 100  # type: ignore[attr-defined]  # of the worker before this one
+    each._review_rest()
+    each._review_rest()
+    assert each.writer.counts == {  # type: ignore[attr-defined]
+        "rest_retries": 105,
+        "rest_failovers": 1,
+        "circuit_opens": 1,
+        "rest_waiting": 0,
+        "rest_in_flight": 1,
+        "rest_connections": 5,
+        "circuits_open": 0,
+    }
+
+
+def test_a_circuit_that_opens_is_logged_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    each = worker()
+    each._circuit_opened("GET /api/v3/depth", 30.0)
+    [(code, text)] = each.writer.events  # type: ignore[attr-defined]
+    assert (code, text) == (Code.REST_CIRCUIT, "30 s: GET /api/v3/depth")
+    assert len(text) <= 32  # what an event holds
+    assert "GET /api/v3/depth" in capsys.readouterr().err
+
+
+def test_the_manager_is_what_the_keys_say() -> None:
+    async def main() -> None:
+        each = worker(rest_circuit_failures=9, rest_concurrency=3, rest_alternates=["http://127.0.0.2:1"])
+        rest = await each._rest_manager()
+        assert rest is await each._rest_manager()
+        assert "0/3 slots" in repr(rest)
+        assert rest.get_metrics().sessions == 1  # loaded, in a thread, before a request needs it
+        await rest.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("client", ["missing", "nonsense"])
+def test_a_client_that_is_not_there_is_one_clear_line(client: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(options: Any) -> Any:
+        raise AdapterMissing("missing is not installed: pip install 'tickring[http]'")
+
+    monkeypatch.setattr(HttpClientFactory, "_adapters", {**HttpClientFactory._adapters, "missing": lacking})
+    with pytest.raises(
+        ValueError, match="pip install 'tickring" if client == "missing" else "no HTTP client"
+    ):
+        asyncio.run(worker(rest_client=client)._rest_manager())
+
+
+def test_how_long_many_snapshots_take_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    each = worker(symbols=[f"A{n}/USDT" for n in range(500)], max_instruments=600)
+    each._warn_of_few_permits()
+    assert "500 book snapshots of weight 50 take more than 8 minutes" in capsys.readouterr().err
+    worker()._warn_of_few_permits()
+    worker(symbols=[f"A{n}/USDT" for n in range(500)], channels=["top"])._warn_of_few_permits()
+    assert capsys.readouterr().err == ""
