@@ -179,6 +179,18 @@ def test_rule_4_a_smaller_count_of_a_later_request_is_the_next_window() -> None:
     assert fill(limits, 4.0, CANCEL) == 100
 
 
+def test_rule_4_what_late_answers_told_is_kept_until_a_second_later_request_says_otherwise() -> None:
+    limits = limiter(1000)
+    limits.observe(200, {"X-Used": "990"}, 2.0, 1.0)
+    for used, sent in ((700, 0.6), (500, 0.5)):  # of the next window, perhaps, and sent before
+        limits.observe(200, {"X-Used": str(used)}, 2.5, sent)
+    limits.observe(200, {"X-Used": "5"}, 4.0, 3.0)
+    assert ask(limits, 301, 4.0) > 0
+    assert ask(limits, 300, 4.0) == 0
+    limits.observe(200, {"X-Used": "8"}, 6.0, 5.0)
+    assert ask(limits, 700, 6.0) == 0
+
+
 def test_rule_4_requests_may_overtake_one_another_within_the_margin() -> None:
     window = Window(name="weight", per=60.0, limit=100, weigh=weigh, used_header="X-Used", margin=0.5)
     limits = WindowLimiter([window])
@@ -256,9 +268,9 @@ def test_rule_5_who_has_no_orders_left_can_still_cancel() -> None:
         Window(name="orders", per=86_400.0, limit=10, weigh=orders, used_header="X-Orders"),
     ]
     limits = WindowLimiter(windows)
-    limits.observe(429, {"X-Used": "50", "X-Orders": "10", "Retry-After": "7200"}, 0.0)
-    assert limits.acquire(POST, "/order", None, 0.0, NEW) == 86_400.0
-    assert limits.acquire(DELETE, "/order", None, 0.0, CANCEL) == 0
+    limits.observe(429, {"X-Used": "50", "X-Orders": "10", "Retry-After": "90000"}, 100.0)
+    assert limits.acquire(POST, "/order", None, 200.0, NEW) == 89_900.0
+    assert limits.acquire(DELETE, "/order", None, 200.0, CANCEL) == 0
     limits = WindowLimiter(windows)  # it does not say which: everything stops
     limits.observe(429, {"X-Used": "50", "Retry-After": "7200"}, 0.0)
     assert limits.acquire(DELETE, "/order", None, 0.0, CANCEL) == 7200.0
