@@ -54,9 +54,9 @@ async def open_connection(
                 made,
                 context.url,
                 ssl_context=ssl_context,
-                # aiofastnet reads through `add_reader`. libuv reports a reset once and polls no more: when data
-                # came with it, that one read gets the data, and the end is not seen before our next ping. It
-                # also does the TLS handshake below Python's ssl module, where no pin is checked.
+                # aiofastnet reads through `add_reader`. libuv reports a reset once and polls no more: when
+                # data came with it, that one read gets the data, and the end is not seen before our next
+                # ping. It also does the TLS handshake below Python's ssl module, where no pin is checked.
                 use_aiofastnet=False,
                 disconnect_on_exception=False,  # a fault of ours is counted, no reason to leave
                 websocket_handshake_timeout=context.connect_timeout + 1.0,
