@@ -86,6 +86,7 @@ class Readiness:
             self._keeper.subscribed(
                 self._indexes(symbol for symbol in group.symbols if (symbol, "book") not in group.rejected)
             )
+            self.review()  # now: while the feed is DOWN, none of the cells that come back is readable
         elif event.state not in (ConnectionState.CONNECTING, ConnectionState.CLOSING):
             group.connected_at = 0
             group.rejected.clear()
