@@ -169,6 +169,27 @@ def test_a_detached_listener_takes_nothing() -> None:
     assert listener.messages == 0
 
 
+def test_another_sink_takes_over_from_the_next_frame_on() -> None:
+    ends: list[str] = []
+    old: list[bytes] = []
+    new: list[tuple[bytes, int]] = []
+
+    def take(data: bytes, ns: int) -> bool:
+        old.append(data)
+        if data == b"2":  # in the middle of a read
+            listener.switch_sink(taking(new, lambda: ends.append("new")))
+        return True
+
+    listener = WireListener(CallbackSink(take, lambda: ends.append("old")))
+    for data in (b"1", b"2", b"3"):
+        listener.on_ws_frame(None, frame(data))
+    assert (old, [data for data, _ in new]) == ([b"1", b"2"], [b"3"])
+    assert ends == ["old", "old", "new", "new"]  # each is told of the end of its part
+    listener.switch_sink(None)
+    listener.on_ws_frame(None, frame(b"4"))
+    assert [data for data, _ in listener.drain(5)] == [b"4"]
+
+
 class Pinged:
     def __init__(self) -> None:
         self.sent: list[bytes] = []

@@ -7,10 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from picows.picows import WSMsgType, _make_test_ws_frame
 
 from shm import Kind, Reason, Scope, State
+from workers.decode.normal import Scale
 from workers.handover import FORGET, Handover
+from workers.strategies import ParsedMessage
 from workers.sync import Outcome
+from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
+from workers.wire import WireListener
 
 CHANNELS = ("top", "book", "trades", "agg_trades", "ticker")
 
@@ -294,6 +299,46 @@ def test_two_handovers_of_one_symbol(lab: Any) -> None:
     other.complete()
     lab.check(two.index)
     assert (lab.feed.book("AAA/BBB").update_id, two.trades()) == (13, [1])
+
+
+def test_over_the_wires(two: Two) -> None:
+    """Two listeners, one publisher, and messages that only the reference decoder knows."""
+
+    def message(data: bytes) -> Any:
+        return _make_test_ws_frame(WSMsgType.TEXT, data, True, True)
+
+    def cold(data: bytes) -> ParsedMessage:
+        parsed = BinanceSpotParser({"AAABBB": "AAA/BBB"}).parse(data.replace(b'"s"', b' "s"'), two.lab.now)
+        assert parsed.raw_data is not None
+        return parsed
+
+    scales = {"AAABBB": Scale(two.index, 2, 2)}
+    two.options = {"normalise": lambda parsed: normalise(parsed.data, scales)}
+    old = WireListener(two.lab.publisher)
+    old.on_ws_frame(None, message(trade(1)))
+    two.begin()
+    new = WireListener(two.handover.sink)
+    two.handover.subscribed()
+    for data in (trade(2), depth(11, 12), top(50)):
+        old.on_ws_frame(None, message(data))
+    new.on_ws_frame(None, message(trade(2)))
+    two.handover.keep(cold(depth(11, 13, [(99, 5)])))
+    two.handover.keep(cold(trade(3)))
+    new.on_ws_frame(None, message(top(50)))
+    new.on_ws_frame(None, message(depth(14, 15, [(98, 5)])))
+    two.handover.keep(cold(trade(3).replace(b'"1.00"', b'"x"')))  # malformed: counted, not kept
+    old.detach()
+    two.complete()
+    new.switch_sink(two.sink)
+    old.on_ws_frame(None, message(trade(9)))
+    new.on_ws_frame(None, message(trade(4)))
+    new.on_ws_frame(None, message(depth(16, 16)))
+    assert two.trades() == [1, 2, 3, 4]
+    two.lab.check(two.index)
+    book = two.lab.feed.book("AAA/BBB")
+    assert (book.update_id, book.exact[0].tolist()) == (16, [[100, 1], [99, 5], [98, 5]])
+    assert two.lab.counter("malformed") == 1
+    assert (new.consumed, new.pending) == (5, 0)
 
 
 # -- what can go wrong ---------------------------------------------------------------------------------------
