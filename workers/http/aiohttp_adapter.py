@@ -15,6 +15,7 @@ from weakref import WeakSet
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from multidict import istr
 from yarl import URL
 
 from workers.http import sockets
@@ -34,6 +35,10 @@ from workers.http.errors import (
 from workers.http.message import Call, Response
 from workers.tls import client_context
 
+# aiohttp invents a Content-Type for these; all its other own headers are in `Call.headers` already.
+_TYPED = frozenset(("POST", "PUT", "PATCH", "DELETE"))
+_NO_TYPE = frozenset((istr("Content-Type"),))
+_VERSIONS: dict[aiohttp.HttpVersion | None, str] = {aiohttp.HttpVersion11: "HTTP/1.1"}
 _LARGE = 1_048_576  # bytes
 _EXACT = 1e9  # seconds: aiohttp rounds longer timeouts up to whole ones
 _flight: ContextVar[tuple[Call, AiohttpClient]] = ContextVar("flight")
@@ -69,55 +74,57 @@ class AiohttpClient(BaseClient):
         session = self._session or self._make_session()
         _flight.set((call, self))
         try:
-            async with session.request(
+            answer = await session.request(
                 call.method,
                 _exact_url(call),
                 data=_payload(call.content),
                 allow_redirects=False,
                 timeout=_client_timeout(call.timeout),
                 **self._dress(call),
-            ) as answer:
-                body = await self._read(call, answer)
-                version = answer.version
-                return Response(
-                    answer.status,
-                    answer.headers,
-                    body,
-                    call.url,
-                    "" if version is None else f"HTTP/{version.major}.{version.minor}",
-                )
+            )
+            body = await self._read(call, answer)  # with it, the connection is free again
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._translate(call, error) from error
+        return Response(
+            answer.status, answer.headers, body, call.url, _VERSIONS.get(answer.version, "HTTP/1.0")
+        )
 
     def _dress(self, call: Call) -> dict[str, Any]:
-        if self._proxy_auth is None:
-            return {"headers": call.headers}
-        proxy_auth = {"Proxy-Authorization": self._proxy_auth}
-        if call.origin.lower().startswith("https:"):  # said in CONNECT; the server must not see it
-            return {"headers": call.headers, "proxy_headers": proxy_auth}
-        return {"headers": call.headers | proxy_auth}
+        dressed: dict[str, Any] = {"headers": call.headers}
+        if call.method in _TYPED and not call.typed:
+            dressed["skip_auto_headers"] = _NO_TYPE
+        if self._proxy_auth is not None:
+            proxy_auth = {"Proxy-Authorization": self._proxy_auth}
+            if call.origin[:6].lower() == "https:":  # said in CONNECT; the server must not see it
+                dressed["proxy_headers"] = proxy_auth
+            else:
+                dressed["headers"] = call.headers | proxy_auth
+        return dressed
 
     async def _read(self, call: Call, answer: aiohttp.ClientResponse) -> bytes:
+        """The body, and no more than allowed. Whatever happens, the connection is released or closed."""
         bound = self.options.max_body
-        length = answer.content_length
-        if length is not None and length <= bound:
-            return await answer.read()
-        if length is None and answer.content.is_eof():
-            return await answer.read()
-        size = 0
-        parts: list[bytes] = []
-        if length is None:
-            async for part in answer.content.iter_any():
-                parts.append(part)
-                size += len(part)
-                if size > bound:
-                    break
-            else:
-                return b"".join(parts)
-        if call.method == "HEAD":
-            return b""  # the length is that of the body that GET would get
-        answer.close()
-        raise too_large(call, bound)
+        content = answer.content
+        try:
+            if content.is_eof() and content.total_bytes <= bound:  # all of it is here
+                return await answer.read()
+            length = answer.content_length
+            if length is not None and (length <= bound or call.method == "HEAD"):
+                return await answer.read()
+            size = 0
+            parts: list[bytes] = []
+            if length is None:
+                async for part in content.iter_any():
+                    parts.append(part)
+                    size += len(part)
+                    if size > bound:
+                        break
+                else:
+                    return b"".join(parts)
+            raise too_large(call, bound)
+        except BaseException:
+            answer.close()
+            raise
 
     def _make_session(self) -> aiohttp.ClientSession:
         options = self.options
@@ -133,7 +140,6 @@ class AiohttpClient(BaseClient):
             connector=connector,
             request_class=_Request,
             cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             auto_decompress=False,
             trust_env=False,
             proxy=self._proxy,

@@ -34,8 +34,8 @@ from workers.http.message import (
     Call,
     Response,
     basic,
-    checked_headers,
     checked_method,
+    merged_headers,
     split,
     with_params,
 )
@@ -46,6 +46,7 @@ WITHOUT_BODY = frozenset((204, 304))
 # What another origin may be told; whatever else the caller gave may be a credential.
 HARMLESS = frozenset(("accept", "accept-encoding", "accept-language", "user-agent"))
 OF_THE_BODY = frozenset(("content-type", "content-length", "content-encoding", "transfer-encoding"))
+_NONE: Mapping[str, str] = {}
 INLINE = 262_144  # bytes of a compressed body that are decompressed in the loop; more is a thread's work
 SHUT_WITHIN = 1.0  # seconds for the library to close its connections
 
@@ -60,6 +61,8 @@ class BaseClient(ABC):
         self._timeout = _limits(options.timeout)
         self._places = Places(options.pool, options.pool_per_host)
         self._defaults = {"Accept": "*/*", "Accept-Encoding": encoding.accepted(), "User-Agent": "tickring"}
+        if options.auth is not None:
+            self._defaults["Authorization"] = basic(options.auth)
         self._flights: dict[asyncio.Task[Any], Call] = {}
         self._idle: asyncio.Event | None = None
         self._closing = False
@@ -122,15 +125,17 @@ class BaseClient(ABC):
         """The answer, whatever its status. Raises an `HttpError`."""
         if self._closing:
             raise ClientClosed(f"the {self.name} client is closed; nothing was sent", sent=False)
-        merged = self._headers(headers)
+        merged, names = merged_headers(headers or _NONE, self._defaults)
+        typed = "content-type" in names
         if json is not None:
             content = msgspec.json.encode(json)
-            if not any(name.lower() == "content-type" for name in merged):
+            if not typed:
                 merged["Content-Type"] = "application/json"
+                typed = True
         if params:
             url = with_params(url, params)
         limits = self._timeout if timeout is None else _limits(timeout)
-        call = Call(checked_method(method), url, merged, content, limits)
+        call = Call(checked_method(method), url, merged, content, limits, typed)
         task = asyncio.current_task()
         assert task is not None
         cancelled = task.cancelling()
@@ -183,18 +188,6 @@ class BaseClient(ABC):
         return f"{type(self).__name__}({state}, requests={self._requests}, {self._places!r})"
 
     # -- one request ------------------------------------------------------------------------------------
-    def _headers(self, headers: Mapping[str, str] | None) -> dict[str, str]:
-        """The caller's over ours."""
-        if not headers:
-            merged = dict(self._defaults)
-        else:
-            given = {name.lower() for name in checked_headers(headers)}
-            merged = {name: value for name, value in self._defaults.items() if name.lower() not in given}
-            merged.update(headers)
-        if self.options.auth is not None and "Authorization" not in merged:
-            merged["Authorization"] = basic(self.options.auth)
-        return merged
-
     async def _hop(self, call: Call) -> Response:
         """One request on the wire, at its place in the pool."""
         origin = call.origin
@@ -258,6 +251,7 @@ def _redirect(call: Call, status: int, location: str) -> None:
         call.method = "GET"
         call.content = None
         call.headers = {n: value for n, value in call.headers.items() if n.lower() not in OF_THE_BODY}
+        call.typed = False
     if origin.lower() != call.origin.lower():
         if call.origin.lower().startswith("https:") and not origin.lower().startswith("https:"):
             raise RedirectRefused(f"{call!r}: HTTP {status} from TLS to {origin}")

@@ -313,7 +313,7 @@ async def _unless_silent(done: asyncio.Future[None], curl: Curl, flight: _Flight
 def _header_lines(call: Call) -> list[bytes]:
     lines = [f"{name}: {value}" if value else f"{name};" for name, value in call.headers.items()]
     lines.append("Expect:")  # no waiting for a 100 before a larger body
-    if not any(name.lower() == "content-type" for name in call.headers):
+    if not call.typed:
         lines.append("Content-Type:")  # libcurl would say it is a form
     return [line.encode() for line in lines]
 

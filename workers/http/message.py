@@ -20,7 +20,6 @@ _URL = re.compile(
     re.IGNORECASE | re.ASCII,  # else "s" and "k" match a long s and a Kelvin sign
 )
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNFIT = re.compile(r"[\x00\r\n]")
 
 
 class Call:
@@ -29,6 +28,7 @@ class Call:
     Attributes:
         origin: scheme, host and port as in the URL. target: the rest of it, as it goes on the wire.
         sent: set by the adapter just before it hands over the first byte to a connected socket.
+        typed: whether `headers` say the Content-Type.
         hops: redirects followed; each is a request of its own, with a `sent` of its own.
     """
 
@@ -42,11 +42,18 @@ class Call:
         "sent",
         "target",
         "timeout",
+        "typed",
         "url",
     )
 
     def __init__(
-        self, method: str, url: str, headers: dict[str, str], content: bytes | None, timeout: Timeout
+        self,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        content: bytes | None,
+        timeout: Timeout,
+        typed: bool = False,
     ) -> None:
         self.method = method
         self.url = url
@@ -54,6 +61,7 @@ class Call:
         self.headers = headers
         self.content = content
         self.timeout = timeout
+        self.typed = typed
         self.sent = False
         self.hops = 0
         self.aborted = False
@@ -135,15 +143,34 @@ def with_params(url: str, params: Mapping[str, Any]) -> str:
     return url + ("&" if "?" in url else "?") + urlencode(params, doseq=True, quote_via=quote)
 
 
-def checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Raises `InvalidRequest` for a header that would end a line too early: a smuggled request."""
+def merged_headers(
+    headers: Mapping[str, str], defaults: Mapping[str, str]
+) -> tuple[dict[str, str], set[str]]:
+    """`headers` over `defaults`, and the names in lower case.
+
+    Raises `InvalidRequest` for a header that would end a line too early: a smuggled request.
+    """
+    names = set()
     for name, value in headers.items():
-        if _UNFIT.search(value) or not _TOKEN.fullmatch(name):
-            raise InvalidRequest(f"header {name!r}: a name is a token, a value has no line end in it")
-    return headers
+        if "\n" in value or "\r" in value or "\0" in value:
+            raise InvalidRequest(f"header {name!r}: a value has no line end in it")
+        names.add(_lower(name))
+    merged = {name: value for name, value in defaults.items() if _lower(name) not in names}
+    merged.update(headers)
+    return merged, names
 
 
+@lru_cache(maxsize=1024)
+def _lower(name: str) -> str:
+    """Raises `InvalidRequest` when it is no header's name."""
+    if not _TOKEN.fullmatch(name):
+        raise InvalidRequest(f"header {name!r}: a name is a token")
+    return name.lower()
+
+
+@lru_cache(maxsize=64)
 def checked_method(method: str) -> str:
+    """Raises `InvalidRequest` when it is no method."""
     if not _TOKEN.fullmatch(method):
         raise InvalidRequest(f"{method!r} is not an HTTP method")
     return method

@@ -73,6 +73,10 @@ def _resends(patch: pytest.MonkeyPatch) -> None:
     )
 
 
+def _typed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aiohttp_adapter, "_TYPED", frozenset())
+
+
 def _never_sent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(base.Call, "sent", property(lambda _: False, lambda *_: None))
 
@@ -116,7 +120,7 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
     "a URL is re-encoded": ("aiohttp", _requoted, ("url_bytes",)),
     "the environment's proxy": ("aiohttp", _session(trust_env=lambda: True), ("environment_ignored",)),
     "cookies are kept": ("aiohttp", _session(cookie_jar=lambda: None), ("cookies_not_kept",)),
-    "headers are invented": ("aiohttp", _session(skip_auto_headers=tuple), ("nothing_invented",)),
+    "headers are invented": ("aiohttp", _typed, ("nothing_invented",)),
     "the library decompresses": ("aiohttp", _session(auto_decompress=lambda: True), ("encodings",)),
     "never sent": ("aiohttp", _never_sent, ("read_timeout", "cut_answers", "reset_after_the_request")),
     "always sent": ("aiohttp", _always_sent, ("connect_timeout", "refused", "tls_unknown_authority")),
@@ -140,7 +144,7 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
     ),
     "headers are not checked": (
         "curl_cffi",
-        lambda patch: patch.setattr(base, "checked_headers", lambda headers: headers),
+        lambda patch: patch.setattr(base, "merged_headers", lambda given, own: ({**own, **given}, set())),
         ("header_injection_refused",),
     ),
     "closing ends nothing": (
