@@ -15,6 +15,8 @@ takes note there and does the work in tasks:
    published, and the book rebuilt: RESYNC(AUDIT).
 5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
    SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot.
+6. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
+   backoff of rule 2. Without `fetch` there are no proofs and no audits: what is quiet is STALE.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
 Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
+Resubscribe = Callable[[Instrument], Awaitable[None]]
 
 
 class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +99,8 @@ class BookKeeper:
     Args:
         writer, publisher: of the feed; the keeper becomes the publisher's listener.
         fetch: (instrument, levels, priority) -> snapshot; raises `WorkerError` (or anything) on failure.
+            None: the venue has no such request.
+        resubscribe: makes the subscription of an instrument's book anew (rule 6).
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
         on_silent: told (index) when REST knows updates that the stream does not bring.
@@ -106,9 +111,10 @@ class BookKeeper:
         self,
         writer: Writer,
         publisher: Publisher,
-        fetch: Fetch,
+        fetch: Fetch | None,
         config: KeeperConfig | None = None,
         *,
+        resubscribe: Resubscribe | None = None,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
         on_silent: Callable[[int], None] = lambda index: None,
@@ -125,6 +131,7 @@ class BookKeeper:
         self._writer = writer
         self._publisher = publisher
         self._fetch = fetch
+        self._resubscribe = resubscribe
         self._register = register
         self._respec = respec
         self._on_silent = on_silent
@@ -147,7 +154,7 @@ class BookKeeper:
     # -- what the publisher says, in the socket callback -----------------------------------------------------
     def request_snapshot(self, index: int) -> None:
         """The book of `index` needs a snapshot."""
-        self._start(index, self._synchronise(index), over=True)
+        self._start(index, self._rebuild(index), over=True)
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
         """A number does not fit the exponents of `index`; `frame` is the message."""
@@ -203,13 +210,16 @@ class BookKeeper:
         config = self.config
         for index in self._instruments:
             if index not in self._tasks and self._publisher.waiting(index):
-                self._start(index, self._synchronise(index))  # its task died of a fault of ours
+                self._start(index, self._rebuild(index))  # its task died of a fault of ours
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             for index, scope in self._publisher.overdue(now, stale):
                 age = (now - self._publisher.proof(index, scope)) // 1_000_000
                 self._publisher.mark_stale(index, scope)
                 self._writer.log(Code.STALE, age, instrument=index)
+        if self._fetch is None:
+            return
+        if config.stale_after > 0:
             # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
             for index in sorted(self._instruments, key=lambda index: self._checked.get(index, 0)):
                 if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
@@ -259,8 +269,27 @@ class BookKeeper:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
+    def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
+        return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
+
+    async def _renew_stream(self, index: int) -> None:
+        """Rule 6: until the stream has brought its snapshot."""
+        if self._resubscribe is None:
+            return
+        for attempt in range(1_000_000_000):
+            await self._resubscribe(self._instruments[index])
+            await self._sleep(self._backoff(attempt))
+            if self._publisher.synced(index):
+                self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
+                return
+            self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
+
     async def _get(self, index: int, limit: int, background: bool = False) -> Snapshot | None:
         """One snapshot, in its turn (rule 1); None: background work has no permit now."""
+        if self._fetch is None:
+            raise WorkerError(
+                "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
+            )
         self._turn += 1
         known = self._instruments[index].symbol in self._known
         rank = Priority.BACKGROUND if background else Priority.QUERY if known else Priority.SNAPSHOT
@@ -429,6 +458,8 @@ class BookKeeper:
         self.carry(new, top=top, book=book)
         if new.symbol in self._lost:  # a snapshot alone, without a stream, is no book that is kept
             self._publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
+        elif book and self._publisher.streamed(new.index):
+            self._start(new.index, self._rebuild(new.index))
         elif book:
             self._publisher.need_snapshot(new.index)
 

@@ -117,13 +117,15 @@ class Readiness:
     def delivered(self, symbol: str, channel: str) -> int:
         """ns of CLOCK_MONOTONIC of the last proof of delivery, 0: none yet, -1: it owes no first event.
 
-        Only a top comes soon whatever happens: books of quiet symbols are proved by the keeper, trades and
-        tickers have no cell.
+        Tops come soon whatever happens, and books whose snapshot is in the stream. Other books of quiet
+        symbols are proved by the keeper; trades and tickers have no cell.
         """
         index = self._keeper.index_of(symbol)
-        if channel != "top" or index is None:
-            return -1
-        return self._publisher.proof(index, Scope.TOP)
+        if index is not None and channel == "top":
+            return self._publisher.proof(index, Scope.TOP)
+        if index is not None and channel == "book" and self._publisher.streamed(index):
+            return self._publisher.proof(index, Scope.BOOK)
+        return -1
 
     def _indexes(self, symbols: Iterable[str]) -> list[int]:
         return [index for symbol in symbols if (index := self._keeper.index_of(symbol)) is not None]

@@ -37,26 +37,26 @@ class Venue:
         channels: the channels it can publish, of `workers.config.CHANNELS`.
         websocket: (config, symbols) -> strategies; `symbols` maps canonical to venue symbols and grows.
         rest: config -> strategies.
-        decoder: makes the native decoder (`add_symbol`, `remove_symbol`).
         make_sync: makes the state machine of one instrument's book.
         instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
-        snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot.
-        snapshot_weight: levels -> what a snapshot costs of the venue's request weight.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
+        decoder: makes the native decoder (`add_symbol`, `remove_symbol`); None: the reference decoder alone.
+        snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
+        snapshot_weight: levels -> what a snapshot costs of the venue's request weight.
     """
 
     name: str
     channels: frozenset[str]
     websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
     rest: Callable[[VenueConfig], RestStrategySet]
-    decoder: Callable[[], Any]  # a NativeDecoder that knows symbols, which its stub alone can say
     make_sync: Callable[[], BookSync]
     instruments: Callable[[RestManager, Sequence[str]], Awaitable[list[Instrument]]]
-    snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]]
-    snapshot_weight: Callable[[int], int]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
     widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
+    decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
+    snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
+    snapshot_weight: Callable[[int], int] = lambda levels: 1
 
 
 def names() -> list[str]:

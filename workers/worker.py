@@ -124,18 +124,19 @@ class Worker:
 
     def _compose(self) -> None:
         keys = self.keys
-        self.decoder = self.venue.decoder()
+        self.decoder = self.venue.decoder() if self.venue.decoder is not None else None
         self.publisher = Publisher(self.writer, self.decoder, self.venue.make_sync)
         self.keeper = BookKeeper(
             self.writer,
             self.publisher,
-            self._snapshot,
+            None if self.venue.snapshot is None else self._snapshot,
             KeeperConfig(
                 limit=keys.snapshot_limit,
                 proof_limit=max(100, keys.depth),
                 stale_after=keys.stale_after,
                 audit_interval=keys.audit_interval,
             ),
+            resubscribe=self._resubscribe,
             register=self._register,
             respec=self._respec,
             on_silent=self._silent,
@@ -358,10 +359,16 @@ class Worker:
         self._venue_symbols[instrument.symbol] = venue_symbol
         scale = Scale(instrument.index, instrument.price_exp, instrument.size_exp)
         self._scales[venue_symbol] = scale
-        self.decoder.remove_symbol(venue_symbol)
-        self.decoder.add_symbol(venue_symbol, *scale)
+        if self.decoder is not None:
+            self.decoder.remove_symbol(venue_symbol)
+            self.decoder.add_symbol(venue_symbol, *scale)
+
+    async def _resubscribe(self, instrument: Instrument) -> None:
+        if self._manager is not None:
+            await self._manager.resubscribe([instrument.symbol], ["book"])
 
     async def _snapshot(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
+        assert self.venue.snapshot is not None  # else the keeper does not ask
         rest = await self._rest_manager()
         return await self.venue.snapshot(rest, instrument.venue_symbol, levels, priority)
 
@@ -404,7 +411,7 @@ class Worker:
     def _warn_of_few_permits(self) -> None:
         """Snapshots of many symbols take their time: say how long, instead of looking broken."""
         keys = self.keys
-        if "book" not in keys.channels:
+        if "book" not in keys.channels or self.venue.snapshot is None:
             return
         weight = self.venue.snapshot_weight(keys.snapshot_limit)
         minutes = weight * len(keys.symbols) / keys.weight_per_minute
