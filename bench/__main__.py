@@ -15,6 +15,7 @@ NAMES = (
     "wire_to_reader",
     "reader_api",
     "restart",
+    "reconnect",
     "rest",
     "breaker",
     "resilience",

@@ -1,10 +1,10 @@
 """The simulated venue as a benchmark's sender: a process of its own that does what its input says.
 
-``python -m bench.venue --core C [--symbols N] [--rate R] [--levels L]`` prints the venue's addresses and then
-answers one JSON object a line: ``{"do":"state"}``, ``{"do":"prepare","n":N}`` (distinct bookTicker frames
-with rising update ids), ``{"do":"blast"}`` (send what was prepared, many frames a write),
+``python -m bench.venue --core C [--symbols N] [--rate R] [--levels L] [--fast S]`` prints the venue's
+addresses and then answers one JSON object a line: ``{"do":"state"}``, ``{"do":"prepare","n":N}`` (distinct
+bookTicker frames with rising update ids), ``{"do":"blast"}`` (send what was prepared, many frames a write),
 ``{"do":"trickle","n":N,"gap":NS}`` (one at a time, stamped: the ask size's mantissa is the sender's
-CLOCK_MONOTONIC in ns).
+CLOCK_MONOTONIC in ns), ``{"do":"reset"}`` (RST on every connection; answers when).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 import uvloop
 
 from bench.harness import ROOT
+from workers.sim import synthetic
 from workers.sim.binance_spot import DEFAULT_SYMBOLS, LISTINGS
 from workers.sim.market import Listing
 from workers.sim.venue import SimVenue
@@ -72,6 +73,10 @@ class Sender:
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
                     await self.venue.blast([self.stamped()], 1)
                 return {"sent": order["n"]}
+            case "reset":
+                at = time.monotonic_ns()
+                self.venue.faults.reset()
+                return {"at": at}
         return self.venue.state()
 
     def stamped(self) -> bytes:
@@ -108,8 +113,10 @@ def main() -> None:
     parser.add_argument("--symbols", type=int, default=0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--levels", type=int, default=200)
+    parser.add_argument("--fast", type=float, default=synthetic.FAST, help="seconds between depth updates")
     options = parser.parse_args()
     os.sched_setaffinity(0, {options.core})
+    synthetic.FAST = options.fast
     uvloop.run(_serve(options))
 
 

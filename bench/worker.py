@@ -23,6 +23,8 @@ FEED = "binance_spot"
 class Worker:
     """`start()` spawns it (again), `process` is it."""
 
+    module = "workers.worker"
+
     def __init__(self, instance: str, urls: Mapping[str, str], core: int | None, **keys: Any) -> None:
         quiet = {"stale_after": 3600.0, "first_event_after": 3600.0}
         self.config = WorkerConfig(
@@ -39,7 +41,7 @@ class Worker:
         """Spawns a worker with this configuration."""
         self._hang_up()
         self._pipe, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "workers.worker", "--fd", str(theirs.fileno())]
+        command = [sys.executable, "-m", self.module, "--fd", str(theirs.fileno())]
         self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], cwd=ROOT)
         theirs.close()
         self._pipe.sendall(msgspec.json.encode(self.config) + b"\n")
