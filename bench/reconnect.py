@@ -28,7 +28,7 @@ attached all the time, get (a) a LIVE top, (b) a LIVE book of the first symbol, 
 data? The clock starts in the venue, just before it sets SO_LINGER and aborts; the reader looks every 0.2 ms
 for the worker's count of connections to rise (all old cells are down by then), then for both cells. A top
 waits for the symbol's next change, some 15 ms at this rate. A book needs a new subscription and a REST
-snapshot; depth updates come every 100 ms, as the venue sends them, or every 10 ms, to see whether it waits for
+snapshot; depth updates come every 100 ms, as the venue sends them, or every 10 ms, to see if it waits for
 one. The worker is bench.unbounded_worker: the venue's allowances of 300 connects in 5 minutes and of REST
 weight are lifted, and after valid data the first reconnect has no backoff; else all would be waiting. Between
 two resets are 30 to 130 ms of running, at random. (c) From cold: WebSocketManager.initialize() until every
