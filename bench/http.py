@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from workers.http.compliance.certificates import Authority
 from workers.tls import TlsOptions, client_context
 
 METHOD = """
-The server is a process of its own on the other core: a uvloop protocol that answers any request with 200 and
-60 bytes of JSON. The client is on one core, on uvloop. Adapter and bare library take turns in rounds of 50
+The server is a process of its own on the other core that answers any request with 200 and 60 bytes of JSON; for
+the costs it spins (the wake-up of an idle virtual core would be charged to the client's send), for the pool it
+is a uvloop protocol. The client is on one core, on uvloop. Adapter and bare library take turns in rounds of 50
 requests, one at a time on one kept connection, a signed-like URL of 130 bytes that differs each time and two
 headers; both make a URL object and a timeout a request, as a signed request with a deadline must. CPU is the
 client process's own, user and system, garbage collector off within a round; the share over bare is the median
@@ -69,6 +70,51 @@ def _serve(core: int, certificate: str, key: str, ports: Any) -> None:
         await asyncio.gather(plain.serve_forever(), secure.serve_forever())
 
     uvloop.run(run())
+
+
+def _spin(core: int, ports: Any) -> None:
+    """Answers without ever sleeping: the wake-up of an idle virtual core would be charged to the client's
+    `send`, and the more so the longer the client lets it sleep."""
+    os.sched_setaffinity(0, {core})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    ports.send(listener.getsockname()[1])
+    clients: list[socket.socket] = []
+    turn = 0
+    while (turn := turn + 1) % 100_000 or os.getppid() == parent:
+        if turn % 100 == 0:
+            with suppress(BlockingIOError):
+                clients.append(listener.accept()[0])
+                clients[-1].setblocking(False)
+                clients[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for client in tuple(clients):
+            try:
+                data = client.recv(65_536)
+            except BlockingIOError:
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                clients.remove(client)
+                client.close()
+            elif heads := data.count(b"\r\n\r\n"):
+                client.sendall(ANSWER * heads)
+
+
+@contextmanager
+def spinning(core: int) -> Iterator[str]:
+    """The URL of a server that spins on its core; for one client at a time."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_spin, args=(core, theirs), daemon=True)
+    process.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}"
+    finally:
+        process.terminate()
+        process.join()
 
 
 @contextmanager
@@ -263,7 +309,6 @@ async def _reuse(base: str, budget: Budget) -> list[Result]:
 
 async def _measure(plain: str, secure: str, authority: str, budget: Budget) -> list[Result]:
     return [
-        *await _adapters(plain, budget),
         await _pool(secure, authority, budget),
         await _pool(plain, authority, budget),
         *await _reuse(plain, budget),
@@ -272,8 +317,11 @@ async def _measure(plain: str, secure: str, authority: str, budget: Budget) -> l
 
 def measure(budget: Budget) -> list[Result]:
     here, there = cores()
-    with server(there) as (plain, secure, authority), pinned(here):
-        return uvloop.run(_measure(plain, secure, authority, budget))
+    with pinned(here):
+        with spinning(there) as base:
+            rows = uvloop.run(_adapters(base, budget))
+        with server(there) as (plain, secure, authority):
+            return rows + uvloop.run(_measure(plain, secure, authority, budget))
 
 
 if __name__ == "__main__":
