@@ -183,6 +183,7 @@ def test_a_lost_book_goes_on_with_the_shadow(two: Two) -> None:
 
 def test_a_lost_book_without_a_shadow_asks_for_a_snapshot(two: Two) -> None:
     two.lab.publisher.lost(two.index, State.DOWN, Reason.DISCONNECTED)
+    assert not two.handover.ready()  # its snapshot is on its way
     two.handover.complete()
     assert two.lab.requests == [two.index]
 
