@@ -33,7 +33,7 @@ from workers.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_OVERFLOW
 from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
 from workers.entry cimport Entry
-from workers.window cimport BLOCKED, Slot
+from workers.window cimport BLOCKED, WATCHED, Slot
 
 from shm import layout
 from workers.sync import Outcome, Refetch
@@ -342,6 +342,11 @@ cdef class Publisher(Entry):
     def indexes(self):
         """The instruments carried."""
         return [i for i in range(self.capacity) if self.slots[i].known]
+
+    @property
+    def watched(self):
+        """The instruments that a handover watches: each message of theirs costs a little more."""
+        return [i for i in self.indexes if self.slots[i].aside & WATCHED]
 
     def __repr__(self):
         indexes = self.indexes

@@ -239,7 +239,9 @@ def test_after_a_while_nothing_is_watched_any_more(two: Two) -> None:
     two.new(trade(1))
     two.complete()
     two.lab.now += FORGET + 1
+    assert two.lab.publisher.watched == [two.index]
     two.old(trade(2), trade(1))  # a venue that repeats ids by itself, long after
+    assert two.lab.publisher.watched == []
     assert two.trades() == [1, 2, 1]
 
 
@@ -364,6 +366,7 @@ def test_an_abandoned_handover_changes_nothing(two: Two) -> None:
     two.handover.subscribed()
     two.new(top(60), trade(5), depth(11, 20))
     two.handover.abandon()
+    assert two.lab.publisher.watched == []
     two.old(top(50), trade(5), depth(11, 12))
     two.lab.check(two.index)
     assert two.lab.feed.top("AAA/BBB").update_id == 50

@@ -105,8 +105,10 @@ def test_what_lies_below_the_window_comes_from_the_shadow(make_lab: Callable[...
 def test_nothing_is_published_where_both_are_the_same(two: Two) -> None:
     two.new(two.snapshot())
     assert two.handover.ready()
+    assert two.lab.publisher.watched == [two.index]
     two.handover.complete()
     assert two.kinds() == []
+    assert two.lab.publisher.watched == []  # no frame costs more than before
     assert two.lab.publisher.book(two.index).last_id == 0
 
 
@@ -119,6 +121,13 @@ def test_not_ready_without_a_snapshot_or_behind(two: Two) -> None:
     two.new(two.snapshot())
     assert not two.handover.ready()  # the new one is an event behind
     two.new(two.event(((98, 6),)))
+    assert two.handover.ready()
+
+
+def test_a_second_snapshot_replaces_the_first(two: Two) -> None:
+    two.new(two.snapshot(((100, 1), (99, 2), (98, 5))))
+    assert not two.handover.ready()
+    two.new(two.snapshot())
     assert two.handover.ready()
 
 
