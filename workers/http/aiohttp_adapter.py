@@ -7,10 +7,10 @@ to be dead, follow redirects, keep cookies, decompress without a bound, add a Co
 from __future__ import annotations
 
 import ssl
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from io import BytesIO
 from typing import Any
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -47,12 +47,12 @@ _flight: ContextVar[tuple[Call, AiohttpClient]] = ContextVar("flight")
 class _Request(aiohttp.ClientRequest):
     """Tells when the request goes on a connection: until then the server cannot have seen it."""
 
-    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         call, client = _flight.get()
-        if conn.protocol is not None:
+        if conn.protocol not in client.sockets:
             client.connected(conn.protocol)
         call.sent = True
-        return await super().send(conn)
+        return super().send(conn)
 
 
 class AiohttpClient(BaseClient):
@@ -67,7 +67,7 @@ class AiohttpClient(BaseClient):
             raise ValueError(f"aiohttp takes no extras; {', '.join(options.extras)} given")
         self._proxy, self._proxy_auth = sockets.proxy_of(options.proxy)
         self._session: aiohttp.ClientSession | None = None
-        self._sockets: WeakSet[ResponseHandler] = WeakSet()
+        self.sockets: set[ResponseHandler | None] = set()
         self._opened = 0
 
     async def _exchange(self, call: Call) -> Response:
@@ -82,7 +82,11 @@ class AiohttpClient(BaseClient):
                 timeout=_client_timeout(call.timeout),
                 **self._dress(call),
             )
-            body = await self._read(call, answer)  # with it, the connection is free again
+            content = answer.content
+            if content.is_eof() and content.total_bytes <= self.options.max_body:  # all of it is here
+                body = await answer.read()
+            else:
+                body = await self._read(call, answer)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise self._translate(call, error) from error
         return Response(
@@ -98,7 +102,7 @@ class AiohttpClient(BaseClient):
             if call.origin[:6].lower() == "https:":  # said in CONNECT; the server must not see it
                 dressed["proxy_headers"] = proxy_auth
             else:
-                dressed["headers"] = call.headers | proxy_auth
+                dressed["headers"] = {**call.headers, **proxy_auth}
         return dressed
 
     async def _read(self, call: Call, answer: aiohttp.ClientResponse) -> bytes:
@@ -106,8 +110,6 @@ class AiohttpClient(BaseClient):
         bound = self.options.max_body
         content = answer.content
         try:
-            if content.is_eof() and content.total_bytes <= bound:  # all of it is here
-                return await answer.read()
             length = answer.content_length
             if length is not None and (length <= bound or call.method == "HEAD"):
                 return await answer.read()
@@ -138,6 +140,7 @@ class AiohttpClient(BaseClient):
         )
         session = aiohttp.ClientSession(
             connector=connector,
+            headers=self.defaults,
             request_class=_Request,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -154,14 +157,15 @@ class AiohttpClient(BaseClient):
         self._session = session
         return session
 
-    def connected(self, protocol: ResponseHandler) -> None:
-        """A request goes on this connection."""
-        if protocol not in self._sockets:
-            self._sockets.add(protocol)
-            self._opened += 1
+    def connected(self, protocol: ResponseHandler | None) -> None:
+        """A request goes on a connection that we have not seen before."""
+        self.sockets = {known for known in self.sockets if known is not None and known.is_connected()}
+        self.sockets.add(protocol)
+        self._opened += 1
 
     def _connections(self) -> tuple[int, int]:
-        return self._opened, len([protocol for protocol in self._sockets if protocol.is_connected()])
+        now = sum(1 for known in self.sockets if known is not None and known.is_connected())
+        return self._opened, now
 
     async def _shut(self) -> None:
         if self._session is not None:

@@ -34,8 +34,9 @@ from workers.http.message import (
     Call,
     Response,
     basic,
+    checked_headers,
     checked_method,
-    merged_headers,
+    over,
     split,
     with_params,
 )
@@ -60,9 +61,8 @@ class BaseClient(ABC):
         self.options = options = HttpClientOptions() if options is None else options
         self._timeout = _limits(options.timeout)
         self._places = Places(options.pool, options.pool_per_host)
-        self._defaults = {"Accept": "*/*", "Accept-Encoding": encoding.accepted(), "User-Agent": "tickring"}
-        if options.auth is not None:
-            self._defaults["Authorization"] = basic(options.auth)
+        self.defaults = {"Accept": "*/*", "Accept-Encoding": encoding.accepted(), "User-Agent": "tickring"}
+        self._auth = None if options.auth is None else {"Authorization": basic(options.auth)}
         self._flights: dict[asyncio.Task[Any], Call] = {}
         self._idle: asyncio.Event | None = None
         self._closing = False
@@ -74,8 +74,9 @@ class BaseClient(ABC):
     async def _exchange(self, call: Call) -> Response:
         """Send `call` once and read the answer, its body as it came and no larger than `max_body`.
 
-        Sets `call.sent` before the first byte can leave. Whatever fails is raised as `HttpError`. Cancelled,
-        it leaves no connection behind that could not be used again.
+        Sends `defaults` beside the headers of the call. Sets `call.sent` before the first byte can leave.
+        Whatever fails is raised as `HttpError`. Cancelled, it leaves no connection behind that could not be
+        used again.
         """
 
     @abstractmethod
@@ -125,26 +126,45 @@ class BaseClient(ABC):
         """The answer, whatever its status. Raises an `HttpError`."""
         if self._closing:
             raise ClientClosed(f"the {self.name} client is closed; nothing was sent", sent=False)
-        merged, names = merged_headers(headers or _NONE, self._defaults)
-        typed = "content-type" in names
+        headers = _NONE if headers is None else headers
+        typed = checked_headers(headers)
         if json is not None:
             content = msgspec.json.encode(json)
             if not typed:
-                merged["Content-Type"] = "application/json"
+                headers = {**headers, "Content-Type": "application/json"}
                 typed = True
+        if self._auth is not None:
+            headers = over(self._auth, headers)
         if params:
             url = with_params(url, params)
         limits = self._timeout if timeout is None else _limits(timeout)
-        call = Call(checked_method(method), url, merged, content, limits, typed)
+        call = Call(checked_method(method), url, headers, content, limits, typed)
         task = asyncio.current_task()
         assert task is not None
         cancelled = task.cancelling()
         self._flights[task] = call
         self._requests += 1
+        follow = follow_redirects is not False and self.options.max_redirects > 0
+        started = time.monotonic() if follow else 0.0
         try:
-            if follow_redirects is False or self.options.max_redirects <= 0:
-                return await self._hop(call)
-            return await self._follow(call)
+            while True:
+                origin = call.origin
+                if not self._places.take(origin):
+                    await self._place(call)
+                try:
+                    answer = await self._exchange(call)
+                finally:
+                    self._places.give(origin)
+                encodings = answer.headers.get("content-encoding")
+                if encodings is not None and answer.content:
+                    answer.content = await self._decoded(call, answer.content, encodings)
+                if not follow or answer.status_code not in REDIRECTS or "location" not in answer.headers:
+                    return answer
+                self._redirect(call, answer)
+                call.timeout = _less(limits, time.monotonic() - started)
+        except HttpError as error:
+            error.sent = error.sent or call.hops > 0  # a first server has seen it
+            raise
         except asyncio.CancelledError as error:
             if call.aborted and task.uncancel() <= cancelled:
                 sent = call.sent or call.hops > 0
@@ -188,20 +208,6 @@ class BaseClient(ABC):
         return f"{type(self).__name__}({state}, requests={self._requests}, {self._places!r})"
 
     # -- one request ------------------------------------------------------------------------------------
-    async def _hop(self, call: Call) -> Response:
-        """One request on the wire, at its place in the pool."""
-        origin = call.origin
-        if not self._places.take(origin):
-            await self._place(call)
-        try:
-            answer = await self._exchange(call)
-        finally:
-            self._places.give(origin)
-        encodings = answer.headers.get("content-encoding")
-        if encodings is not None and answer.content:
-            answer.content = await self._decoded(call, answer.content, encodings)
-        return answer
-
     async def _place(self, call: Call) -> None:
         limits = call.timeout
         patience = least(limits.pool, limits.total)
@@ -224,43 +230,30 @@ class BaseClient(ABC):
         except BodyUnreadable as error:
             raise BodyUnreadable(f"{call!r}: {error}") from error
 
-    async def _follow(self, call: Call) -> Response:
-        limits = call.timeout
-        started = time.monotonic()
-        for _ in range(self.options.max_redirects + 1):
-            try:
-                answer = await self._hop(call)
-            except HttpError as error:
-                error.sent = error.sent or call.hops > 0  # a first server has seen it
-                raise
-            if answer.status_code not in REDIRECTS or (location := answer.headers.get("location")) is None:
-                return answer
-            _redirect(call, answer.status_code, location)
-            call.timeout = _less(limits, time.monotonic() - started)
-        raise TooManyRedirects(f"{call!r}: more than {self.options.max_redirects} redirects")
-
-
-def _redirect(call: Call, status: int, location: str) -> None:
-    """Point `call` to where it is sent on (RFC 9110 15.4)."""
-    try:
-        url = urljoin(call.url, location).partition("#")[0]
-        origin, target = split(url)
-    except (InvalidUrl, ValueError) as error:
-        raise RedirectRefused(f"{call!r}: HTTP {status} to a place that is no URL for us") from error
-    if (status == 303 and call.method != "HEAD") or (status in (301, 302) and call.method == "POST"):
-        call.method = "GET"
-        call.content = None
-        call.headers = {n: value for n, value in call.headers.items() if n.lower() not in OF_THE_BODY}
-        call.typed = False
-    if origin.lower() != call.origin.lower():
-        if call.origin.lower().startswith("https:") and not origin.lower().startswith("https:"):
-            raise RedirectRefused(f"{call!r}: HTTP {status} from TLS to {origin}")
-        if call.content is not None:
-            raise RedirectRefused(f"{call!r}: HTTP {status} would carry the body to {origin}")
-        call.headers = {n: value for n, value in call.headers.items() if n.lower() in HARMLESS}
-    call.url, call.origin, call.target = url, origin, target
-    call.hops += 1
-    call.sent = False
+    def _redirect(self, call: Call, answer: Response) -> None:
+        """Point `call` to where it is sent on (RFC 9110 15.4)."""
+        status = answer.status_code
+        if call.hops >= self.options.max_redirects:
+            raise TooManyRedirects(f"{call!r}: more than {self.options.max_redirects} redirects")
+        try:
+            url = urljoin(call.url, answer.headers["location"]).partition("#")[0]
+            origin, target = split(url)
+        except (InvalidUrl, ValueError) as error:
+            raise RedirectRefused(f"{call!r}: HTTP {status} to a place that is no URL for us") from error
+        if (status == 303 and call.method != "HEAD") or (status in (301, 302) and call.method == "POST"):
+            call.method = "GET"
+            call.content = None
+            call.typed = False
+            call.headers = {n: value for n, value in call.headers.items() if n.lower() not in OF_THE_BODY}
+        if origin.lower() != call.origin.lower():
+            if call.origin[:6].lower() == "https:" != origin[:6].lower():
+                raise RedirectRefused(f"{call!r}: HTTP {status} from TLS to {origin}")
+            if call.content is not None:
+                raise RedirectRefused(f"{call!r}: HTTP {status} would carry the body to {origin}")
+            call.headers = {n: value for n, value in call.headers.items() if n.lower() in HARMLESS}
+        call.url, call.origin, call.target = url, origin, target
+        call.hops += 1
+        call.sent = False
 
 
 def timed_out(call: Call, error: BaseException | None = None) -> ConnectTimedOut | ReadTimedOut:

@@ -31,7 +31,7 @@ from workers.http.errors import (
     ReadTimedOut,
     TlsFailed,
 )
-from workers.http.message import Call, Response
+from workers.http.message import Call, Response, over
 
 _ABORT = 0xFFFFFFFF  # CURL_WRITEFUNC_ERROR
 _TLS_1_2 = 6  # CURL_SSLVERSION_TLSv1_2
@@ -149,7 +149,7 @@ class CurlClient(BaseClient):
         curl.setopt(CurlOpt.URL, (call.origin + call.wire_target).encode())
         if self._proxy is None or not plain:
             curl.setopt(CurlOpt.REQUEST_TARGET, call.wire_target.encode())
-        curl.setopt(CurlOpt.HTTPHEADER, _header_lines(call))
+        curl.setopt(CurlOpt.HTTPHEADER, _header_lines(call, over(self.defaults, call.headers)))
         if call.content is not None or call.method in ("POST", "PUT", "PATCH"):
             body = call.content or b""
             curl.setopt(CurlOpt.POSTFIELDS, body)
@@ -310,8 +310,8 @@ async def _unless_silent(done: asyncio.Future[None], curl: Curl, flight: _Flight
             flight.heard = time.monotonic()
 
 
-def _header_lines(call: Call) -> list[bytes]:
-    lines = [f"{name}: {value}" if value else f"{name};" for name, value in call.headers.items()]
+def _header_lines(call: Call, headers: dict[str, str]) -> list[bytes]:
+    lines = [f"{name}: {value}" if value else f"{name};" for name, value in headers.items()]
     lines.append("Expect:")  # no waiting for a 100 before a larger body
     if not call.typed:
         lines.append("Content-Type:")  # libcurl would say it is a form

@@ -28,7 +28,7 @@ from workers.http.errors import (
     ReadTimedOut,
     TlsFailed,
 )
-from workers.http.message import Call, Response, authority
+from workers.http.message import Call, Response, authority, over
 from workers.tls import client_context
 
 _SENDING = frozenset(("http11.send_request_headers.started", "http2.send_request_headers.started"))
@@ -76,7 +76,7 @@ class HttpxClient(BaseClient):
 
     def _request(self, call: Call, bound: asyncio.Timeout) -> httpcore.Request:
         scheme, host, port = authority(call.origin)
-        headers = [("Host", call.origin.partition("//")[2]), *call.headers.items()]
+        headers = [("Host", call.origin.partition("//")[2]), *over(self.defaults, call.headers).items()]
         if call.content is not None or call.method in _WITH_BODY:
             headers.append(("Content-Length", str(len(call.content or b""))))
         tunnelled = self._proxy is not None and scheme == "https"

@@ -14,11 +14,7 @@ import msgspec
 from workers.http.client import Timeout
 from workers.http.errors import InvalidRequest, InvalidUrl
 
-_URL = re.compile(
-    r"(?P<origin>(?P<scheme>https?)://(?P<authority>[^/?#\x00-\x20\x7f-\U0010ffff]+))"
-    r"(?P<target>[^#\x00-\x20\x7f-\U0010ffff]*)",
-    re.IGNORECASE | re.ASCII,  # else "s" and "k" match a long s and a Kelvin sign
-)
+_ORIGIN = re.compile(r"https?://[^/?#@]+", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -26,6 +22,7 @@ class Call:
     """One request on its way: what is sent, how long it may take, how far it got.
 
     Attributes:
+        headers: the caller's; the adapter sends `BaseClient.defaults` beside them.
         origin: scheme, host and port as in the URL. target: the rest of it, as it goes on the wire.
         sent: set by the adapter just before it hands over the first byte to a connected socket.
         typed: whether `headers` say the Content-Type.
@@ -50,7 +47,7 @@ class Call:
         self,
         method: str,
         url: str,
-        headers: dict[str, str],
+        headers: Mapping[str, str],
         content: bytes | None,
         timeout: Timeout,
         typed: bool = False,
@@ -108,22 +105,32 @@ class Response:
 
 def split(url: str) -> tuple[str, str]:
     """(origin, target). Raises `InvalidUrl` for what cannot go on the wire as it is."""
-    match = _URL.fullmatch(url)
-    if match is None:
-        shown = url.partition("?")[0]
-        raise InvalidUrl(
-            f"{shown!r}: not an absolute http(s) URL in printable ASCII without spaces or a fragment; "
-            "percent-encode it before it is signed"
-        )
-    if "@" in match["authority"]:
-        raise InvalidUrl("credentials do not belong into a URL; use HttpClientOptions.auth")
-    authority(match["origin"])
-    return match["origin"], match["target"]
+    if not (url.isascii() and url.isprintable()) or " " in url or "#" in url:
+        raise _invalid(url)
+    end = url.find("/", 8)  # behind https://
+    if end < 0 and (end := url.find("?")) < 0:
+        end = len(url)
+    origin = url[:end]
+    if "?" in origin:  # http://host?a=/
+        origin = origin[: origin.index("?")]
+    authority(origin)
+    return origin, url[len(origin) :]
+
+
+def _invalid(url: str) -> InvalidUrl:
+    if "@" in url.partition("?")[0]:
+        return InvalidUrl("credentials do not belong into a URL; use HttpClientOptions.auth")
+    return InvalidUrl(
+        f"{url.partition('?')[0]!r}: not an absolute http(s) URL in printable ASCII without spaces or a "
+        "fragment; percent-encode it before it is signed"
+    )
 
 
 @lru_cache(maxsize=256)
 def authority(origin: str) -> tuple[str, str, int | None]:
     """(scheme, host, port if it is given); an IPv6 address without its brackets. Raises `InvalidUrl`."""
+    if _ORIGIN.fullmatch(origin) is None:
+        raise _invalid(origin)
     scheme, _, rest = origin.partition("://")
     scheme = scheme.lower()
     try:
@@ -143,21 +150,24 @@ def with_params(url: str, params: Mapping[str, Any]) -> str:
     return url + ("&" if "?" in url else "?") + urlencode(params, doseq=True, quote_via=quote)
 
 
-def merged_headers(
-    headers: Mapping[str, str], defaults: Mapping[str, str]
-) -> tuple[dict[str, str], set[str]]:
-    """`headers` over `defaults`, and the names in lower case.
+def checked_headers(headers: Mapping[str, str]) -> bool:
+    """Whether one of them is Content-Type.
 
     Raises `InvalidRequest` for a header that would end a line too early: a smuggled request.
     """
-    names = set()
+    typed = False
     for name, value in headers.items():
         if "\n" in value or "\r" in value or "\0" in value:
             raise InvalidRequest(f"header {name!r}: a value has no line end in it")
-        names.add(_lower(name))
-    merged = {name: value for name, value in defaults.items() if _lower(name) not in names}
-    merged.update(headers)
-    return merged, names
+        if _lower(name) == "content-type":
+            typed = True
+    return typed
+
+
+def over(defaults: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, str]:
+    """`headers` and those of `defaults` that are not among them, whatever the case."""
+    names = {_lower(name) for name in headers}
+    return {name: value for name, value in defaults.items() if _lower(name) not in names} | dict(headers)
 
 
 @lru_cache(maxsize=1024)

@@ -144,7 +144,7 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
     ),
     "headers are not checked": (
         "curl_cffi",
-        lambda patch: patch.setattr(base, "merged_headers", lambda given, own: ({**own, **given}, set())),
+        lambda patch: patch.setattr(base, "checked_headers", lambda headers: False),
         ("header_injection_refused",),
     ),
     "closing ends nothing": (
