@@ -169,6 +169,7 @@ class Link:
     async def reconcile(self) -> None:
         """Until everything wished is subscribed or refused, and nothing else is. Raises `WebSocketError`."""
         async with self._reconciling:
+            self.topics.forget_unwished()
             while not self.topics.settled:
                 for question in self.topics.plan(self._subscription):
                     await self.send(question[1].payload, question)

@@ -88,8 +88,9 @@ class Shard:
 
         loop = asyncio.get_running_loop()
         self.connected: asyncio.Future[None] = loop.create_future()  # once; or why it has given up
-        self.connected.add_done_callback(_retrieve)
         self.tried: asyncio.Future[None] = loop.create_future()  # the first attempt is over
+        for future in (self.connected, self.tried):
+            future.add_done_callback(_retrieve)
         self._loop_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

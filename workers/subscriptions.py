@@ -32,7 +32,7 @@ class Subscriptions:
         self.rejected: dict[Topic, Acknowledgement] = {}
         self.asked: dict[Topic, float] = {}
         self._waiting: dict[int, Question] = {}
-        self._divided: list[Group] = []  # parts of refused batches, to find out which topic it was
+        self._divided: list[tuple[SubscriptionAction, Group]] = []  # parts of refused batches
         self._again: set[Topic] = set()  # to be unsubscribed, although they are wished
         self._next_id = 1
 
@@ -42,22 +42,21 @@ class Subscriptions:
             if self.rejected.pop(topic, None) is None and topic in self.active:
                 self._again.add(topic)
 
+    def forget_unwished(self) -> None:
+        """A refusal of what nobody wishes any more is no news."""
+        for topic in self.rejected.keys() - self.desired.keys():
+            del self.rejected[topic]
+
     def plan(self, strategy: SubscriptionStrategy) -> list[Question]:
         """The messages that bring fact to wish; `sent` must be told of each."""
-        for topic in [topic for topic in self.rejected if topic not in self.desired]:
-            del self.rejected[topic]
         surplus = (self.active - self.desired.keys()) | (self._again & self.active)
         self._again.clear()
-        divided = [group for group in self._divided if any(t in self.desired for t in product(*group))]
-        self._divided = []
-        covered = {topic for group in divided for topic in product(*group)}
-        missing = [
-            topic
-            for topic in self.desired
-            if topic not in self.active and topic not in self.rejected and topic not in covered
-        ]
-        groups = [(SubscriptionAction.UNSUBSCRIBE, group) for group in _grouped(surplus)]
-        groups += [(SubscriptionAction.SUBSCRIBE, group) for group in (*divided, *_grouped(missing))]
+        groups, self._divided = self._divided, []
+        covered = {topic for _, group in groups for topic in product(*group)}
+        settled = self.active | self.rejected.keys() | covered
+        missing = [topic for topic in self.desired if topic not in settled]
+        groups += [(SubscriptionAction.UNSUBSCRIBE, group) for group in _grouped(surplus - covered)]
+        groups += [(SubscriptionAction.SUBSCRIBE, group) for group in _grouped(missing)]
         messages = []
         for action, (symbols, channels) in groups:
             for message in strategy.create_subscription_messages(
@@ -99,14 +98,14 @@ class Subscriptions:
             return None
         action, message = pending
         topics = tuple(product(message.symbols, message.channels))
+        if not ack.ok and len(topics) > 1:
+            self._divided += [(action, half) for half in _halves(message.symbols, message.channels)]
+            return ()
         if action is SubscriptionAction.UNSUBSCRIBE:
-            self.active.difference_update(topics)
+            self.active.difference_update(topics)  # refused or not: there is no more to be done about it
             return ()
         if ack.ok:
             self.active.update(topics)
-            return ()
-        if len(topics) > 1:
-            self._divided += _halves(message.symbols, message.channels)
             return ()
         self.rejected[topics[0]] = ack
         return topics

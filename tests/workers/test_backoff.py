@@ -176,6 +176,18 @@ def test_token_bucket_bursts_then_spreads_evenly() -> None:
     assert bucket.delay(now + 1.0) == pytest.approx(0.0)
 
 
+@given(st.integers(1, 30), st.integers(1, 10), st.lists(st.floats(0, 20), max_size=80))
+def test_a_bucket_within_a_limit_keeps_it_in_any_window(limit: int, burst: int, gaps: list[float]) -> None:
+    """Callers that reserve are let through one by one, however they come."""
+    bucket, now, times = TokenBucket.within(limit, 60.0, burst), 0.0, []
+    for gap in gaps:
+        now += gap
+        times.append(now + bucket.reserve(now))
+    assert times == sorted(times)
+    for index, start in enumerate(times):
+        assert sum(start <= t < start + 60.0 - 1e-4 for t in times[index:]) <= limit
+
+
 @pytest.mark.parametrize(("limit", "per"), [(0, 1.0), (1, 0.0)])
 def test_bad_windows_are_refused(limit: int, per: float) -> None:
     with pytest.raises(ValueError, match="needs"):

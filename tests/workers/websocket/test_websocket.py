@@ -127,6 +127,25 @@ async def test_when_all_is_refused_initialize_says_so(bench: Bench) -> None:
 
 
 @virtual
+async def test_a_refused_unsubscription_does_not_cost_the_others_theirs(bench: Bench) -> None:
+    """A batch that is refused whole leaves all of it subscribed at the venue: it is divided."""
+    manager = await bench.start(*list(SYMBOLS)[:4])
+    bench.venue.refuse = {"s2usdt@bookTicker"}
+    await manager.unsubscribe(list(SYMBOLS)[1:4])
+    assert bench.venue.subscribed == ["s0usdt@bookTicker"]
+    assert manager.active == {("S0/USDT", "top")}
+
+
+@virtual
+async def test_a_refusal_of_what_nobody_wishes_any_more_is_forgotten(bench: Bench) -> None:
+    bench.venue.refuse = {"s1usdt@bookTicker"}
+    manager = await bench.start("S0/USDT", "S1/USDT")
+    assert list(manager.rejected) == [("S1/USDT", "top")]
+    await manager.unsubscribe(["S1/USDT"])
+    assert not manager.rejected
+
+
+@virtual
 async def test_hot_subscribe_raises_for_what_the_venue_refuses(bench: Bench) -> None:
     manager = await bench.start()
     bench.venue.refuse = {"ethusdt@bookTicker"}

@@ -219,6 +219,8 @@ class Venue(ConnectionStrategy):
         loop = asyncio.get_running_loop()
         if self.refuse & set(names):
             reply: dict[str, Any] = {"error": {"code": 2, "msg": "bad stream"}, "id": request["id"]}
+            if request["method"] == "UNSUBSCRIBE" and len(names) == 1 and names[0] in transport.subscribed:
+                transport.subscribed.remove(names[0])  # it knows nothing of it, and sends nothing of it
             loop.call_soon(transport.push, msgspec.json.encode(reply))
             return
         if request["method"] == "SUBSCRIBE":

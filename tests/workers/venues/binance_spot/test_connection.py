@@ -50,3 +50,28 @@ def test_the_protocols_own_ping_and_no_login() -> None:
     assert strategy.handle_heartbeat() is None
     assert strategy.authenticate() is None
     assert not strategy.context.auth_required
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}',
+        b'{"e":"serverShutdown","E":1770123456789}',
+    ],
+)
+def test_the_shutdown_notice_announces_the_end_in_either_form(message: bytes) -> None:
+    assert BinanceSpotConnection(CONTEXT).announced_end(message) == 0.0
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'{"result":null,"id":1}',
+        b'{"error":{"code":2,"msg":"serverShutdown?"},"id":1}',
+        b"serverShutdown",
+        b"\xff serverShutdown",
+        b"",
+    ],
+)
+def test_nothing_else_announces_an_end(message: bytes) -> None:
+    assert BinanceSpotConnection(CONTEXT).announced_end(message) is None
