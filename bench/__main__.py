@@ -17,6 +17,7 @@ NAMES = (
     "restart",
     "reconnect",
     "rest",
+    "http",
     "breaker",
     "resilience",
     "sign",

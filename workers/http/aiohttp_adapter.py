@@ -83,8 +83,8 @@ class AiohttpClient(BaseClient):
                 **self._dress(call),
             )
             content = answer.content
-            if content.is_eof() and content.total_bytes <= self.options.max_body:  # all of it is here
-                body = await answer.read()
+            if content.is_eof() and content.total_bytes <= self.options.max_body:
+                body = content.read_nowait()  # all of it is here, and the connection released
             else:
                 body = await self._read(call, answer)
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -106,7 +106,7 @@ class AiohttpClient(BaseClient):
         return dressed
 
     async def _read(self, call: Call, answer: aiohttp.ClientResponse) -> bytes:
-        """The body, and no more than allowed. Whatever happens, the connection is released or closed."""
+        """What is still to come of the body, no more than allowed. The connection is released, or closed."""
         bound = self.options.max_body
         content = answer.content
         try:

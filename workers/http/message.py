@@ -15,6 +15,7 @@ from workers.http.client import Timeout
 from workers.http.errors import InvalidRequest, InvalidUrl
 
 _ORIGIN = re.compile(r"https?://[^/?#@]+", re.IGNORECASE)
+_UNFIT = re.compile(r"[\x00\r\n]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -157,7 +158,7 @@ def checked_headers(headers: Mapping[str, str]) -> bool:
     """
     typed = False
     for name, value in headers.items():
-        if "\n" in value or "\r" in value or "\0" in value:
+        if not value.isprintable() and _UNFIT.search(value):
             raise InvalidRequest(f"header {name!r}: a value has no line end in it")
         if _lower(name) == "content-type":
             typed = True
