@@ -90,6 +90,7 @@ def server(core: int, folder: str) -> Iterator[tuple[str, str, str]]:
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(core, folder, theirs), daemon=True)
     process.start()
+    theirs.close()  # so that a server that dies at once is an EOFError and not a wait for ever
     try:
         yield ours.recv()
     finally:
