@@ -142,7 +142,7 @@ class Duplicate(FrameEvent, frozen=True, kw_only=True):
 
 
 class Reorder(FrameEvent, frozen=True, kw_only=True):
-    """A frame arrives after the next one."""
+    """A frame arrives after the next one that contains `text`."""
 
 
 class Half(FrameEvent, frozen=True, kw_only=True):

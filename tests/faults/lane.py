@@ -72,7 +72,7 @@ class Lane:
         self._splitter = Splitter()
         self._frame = bytearray()  # held back, not whole yet
         self._holding = False
-        self._later: list[bytes] = []  # frames that wait for the next one
+        self._later: list[tuple[bytes, bytes]] = []  # frames that wait for the next one with this text
         self._progress: dict[int, int] = {}  # order -> bytes or frames seen under it
         self._due = 0.0
         self.dead = False
@@ -106,7 +106,7 @@ class Lane:
         """The sender has ended: what was held back goes, then the end."""
         if self.dead:
             return []
-        rest = bytes(self._frame) + b"".join(self._later)
+        rest = bytes(self._frame) + b"".join(raw for raw, _ in self._later)
         steps = self._bytes(rest, now) if rest else []
         return steps if self.dead else [*steps, self._end(How.FIN, now)]
 
@@ -136,9 +136,10 @@ class Lane:
 
     def _bend(self, raw: bytes, now: float) -> list[bytes | How]:
         frame = decode(raw)
-        later, self._later = self._later, []
         if not frame.whole_message:
-            return [raw, *later]
+            return [raw]
+        later = [held for held, text in self._later if text in frame.payload]
+        self._later = [pair for pair in self._later if pair[1] not in frame.payload]
         out: list[bytes | How] = [raw]
         for one, fault in self._orders.matching(FrameEvent, self._connection, self.direction, now):
             if fault.text and fault.text.encode() not in frame.payload:
@@ -155,7 +156,7 @@ class Lane:
                 case Duplicate():
                     out = [raw, raw]
                 case Reorder():
-                    self._later = [raw]
+                    self._later.append((raw, fault.text.encode()))
                     out = []
                 case Half():
                     return [raw[: max(1, len(raw) // 2)], fault.how]

@@ -75,7 +75,6 @@ class FaultProxy:
         self.carried = {Direction.UP: 0, Direction.DOWN: 0}
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._accepting: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
         return f"<FaultProxy :{self.port} -> {self.target} open={len(self.links)} {self.orders!r}>"
@@ -93,7 +92,7 @@ class FaultProxy:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.refuse()
+        self.refuse()
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -127,16 +126,14 @@ class FaultProxy:
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._listener = listener
-        self._accepting = self._spawn(self._accept(listener))
+        asyncio.get_running_loop().add_reader(listener.fileno(), self._accept, listener)
 
-    async def refuse(self) -> None:
+    def refuse(self) -> None:
         """Close the port: the kernel refuses connections, until `listen`. Open ones stay."""
         listener, self._listener = self._listener, None
-        if listener is None or self._accepting is None:
-            return
-        self._accepting.cancel()
-        await asyncio.gather(self._accepting, return_exceptions=True)
-        listener.close()
+        if listener is not None:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+            listener.close()
 
     def reset_all(self) -> int:
         """RST on every open connection; how many."""
@@ -156,19 +153,19 @@ class FaultProxy:
         await asyncio.sleep(self.limit)
         self.overdue = True
         self.clear()
-        await self.refuse()
+        self.refuse()
         self.reset_all()
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            client, _ = await loop.sock_accept(listener)
-            client.setblocking(False)
-            self.accepted += 1
-            if len(self.links) >= self.max_connections:
-                reset(client)
-            else:
-                self._spawn(self._serve(client, self.accepted))
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(BlockingIOError, ConnectionError):
+            while True:
+                client, _ = listener.accept()
+                client.setblocking(False)
+                self.accepted += 1
+                if len(self.links) >= self.max_connections:
+                    reset(client)
+                else:
+                    self._spawn(self._serve(client, self.accepted))
 
     async def _serve(self, client: socket.socket, ordinal: int) -> None:
         loop = asyncio.get_running_loop()

@@ -119,6 +119,7 @@ EVENTS = {
     "drop": (Drop(after=1, count=2), [MESSAGES[0], *MESSAGES[3:]]),
     "duplicate": (Duplicate(text='"n":3'), [*MESSAGES[:4], *MESSAGES[3:]]),
     "reorder": (Reorder(after=1), [MESSAGES[0], MESSAGES[2], MESSAGES[1], *MESSAGES[3:]]),
+    "reorder of a kind": (Reorder(text='"n":1'), [MESSAGES[0], *MESSAGES[2:], MESSAGES[1]]),
     "reorder the last": (Reorder(text='"n":4'), MESSAGES),
     "every one twice": (Duplicate(count=9), [m for m in MESSAGES for _ in (0, 1)]),
 }

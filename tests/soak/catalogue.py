@@ -124,7 +124,7 @@ async def refuse(stage: Stage) -> None:
 
 
 async def port_closed(stage: Stage) -> None:
-    await stage.ws.refuse()
+    stage.ws.refuse()
     stage.ws.reset_all()
     await asyncio.sleep(1.5)
     stage.ws.listen()
@@ -181,7 +181,7 @@ async def rest_half_answer(stage: Stage) -> None:
 
 
 async def rest_refused(stage: Stage) -> None:
-    await stage.rest.refuse()
+    stage.rest.refuse()
     stage.rest.reset_all()
     await _gap(stage)
     stage.rest.listen()
