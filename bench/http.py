@@ -31,10 +31,10 @@ The server is a process of its own on the other core that answers any request wi
 For the costs it spins, as the wake-up of an idle virtual core would be charged to the client's send; for the
 pool it is a uvloop protocol. The client is on one core, on uvloop. Adapter and bare library take turns in
 rounds of 50 requests, one at a time on one kept connection, a signed-like URL of 130 bytes that differs each
-time and two headers; both make a URL object and a timeout a request, as a signed request with a deadline must.
-CPU is the client process's own, user and system, garbage collector off within a round; the share over bare is
-the median of the rounds' ratios, and beside it that of the best tenth of rounds, where other work disturbs
-least. Pool: 100 requests at once over TLS (and without) on a pool that has its connections, against a
+time and two headers; both make a URL object and a timeout a request, as a signed request with a deadline
+must. CPU is the client process's own, user and system, garbage collector off within a round; the share over
+bare is the median of the rounds' ratios, and beside it that of the best tenth of rounds, where other work
+disturbs least. Pool: 100 requests at once over TLS (and without) on a pool that has its connections, against a
 connection each.
 """
 BODY = b'{"lastUpdateId":1027024,"bids":[["4.00","431.0"]],"asks":[]}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import logging
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import workers.http
 from workers.http import AdapterMissing, HttpClientFactory, HttpClientOptions
 from workers.http.base import BaseClient
 from workers.http.message import Call, Response
@@ -64,6 +66,10 @@ def test_importing_the_package_loads_no_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_front_page_is_true() -> None:
+    assert doctest.testmod(workers.http) == doctest.TestResults(failed=0, attempted=3)
 
 
 def test_each_loads_only_its_own() -> None:
