@@ -1,8 +1,9 @@
 """Make-before-break for connections whose messages all go to the message handler.
 
-The new connection's messages are held. At the switch those are delivered that the old one did not deliver: no
-gap, no duplicate. Both carry the same events, but nothing names them (the managers know no ids), so that
-"the same" means the same bytes, and as many of them.
+The new connection's messages are held. At the switch those are delivered that the old one did not deliver,
+and for `FORGET` after it what the old one has delivered and the new one is late with is passed over: no gap,
+no duplicate. Both carry the same events, but nothing names them (the managers know no ids): "the same" means
+the same bytes, and as many of them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Protocol
 from workers.strategies import ParsedMessage
 from workers.wire import FrameSink
 
+FORGET = 10.0  # seconds after the switch: a repetition of what the old connection delivered can come no more
 SETTLE = 0.5  # seconds: when the old connection is quiet, that the new one is given to show it is no later
 
 
@@ -56,17 +58,24 @@ class Hold:
         deliver: takes (bytes, receive time) of the new connection, at the switch.
         bound: messages held that the old connection has not delivered; beyond it the replacement has failed.
         clock: seconds.
+        forgotten: called when `keep` is of no use any more.
     """
 
     sink = None
 
     def __init__(
-        self, deliver: Callable[[bytes, int], object], bound: int, clock: Callable[[], float]
+        self,
+        deliver: Callable[[bytes, int], object],
+        bound: int,
+        clock: Callable[[], float],
+        forgotten: Callable[[], object] = lambda: None,
     ) -> None:
         self.failed = ""
         self._deliver = deliver
         self._bound = bound
         self._clock = clock
+        self._forgotten = forgotten
+        self._forget_at: float | None = None  # set by `complete`
         self._held: deque[_Message] = deque()  # of the new connection, in order
         self._ahead: dict[bytes, deque[_Message]] = {}  # those of them that the old one has not delivered
         self._behind: Counter[bytes] = Counter()  # delivered by the old one, not seen on the new one
@@ -96,6 +105,12 @@ class Hold:
                 _take(self._missing, data)
             self._met = True
             return
+        if self._forget_at is not None:
+            self._deliver(data, message.timestamp)
+            if self._clock() >= self._forget_at:
+                self.abandon()
+                self._forgotten()
+            return
         kept = _Message(data, message.timestamp)
         self._ahead.setdefault(data, deque()).append(kept)
         self._held.append(kept)
@@ -119,7 +134,10 @@ class Hold:
         for message in self._held:
             if not message.delivered:
                 self._deliver(message.data, message.received)
-        self.abandon()
+        self._held.clear()
+        self._ahead.clear()
+        self._missing = None
+        self._forget_at = self._clock() + FORGET
 
     def abandon(self) -> None:
         self._held.clear()

@@ -55,6 +55,7 @@ class Renewal:
         self._handover: Handover | None = None
         self._topics: tuple[Topic, ...] = ()
         self._covered = False
+        self._switched = False
         self._deadline = float("inf")
         self.new: Link | None = None
 
@@ -107,14 +108,19 @@ class Renewal:
             carried = self._old.topics.active
             self._handover = self._make([topic for topic in self._topics if topic in carried])
         else:
-            hold = Hold(self._deliver, self._common.config.max_pending_messages, self._clock)
+            bound = self._common.config.max_pending_messages
+            hold = Hold(self._deliver, bound, self._clock, self._forgotten)
             self._old.tap = hold.delivered
             self._handover = hold
         return self._handover
 
     def _deliver(self, data: bytes, received: int) -> None:
         assert self.new is not None
-        self.new.deliver(data, received, held=True)
+        self.new.deliver(data, received, held=not self._switched)
+
+    def _forgotten(self) -> None:
+        assert self.new is not None
+        self.new.held = None
 
     async def _overlap(self, new: Link, handover: Handover) -> None:
         """Step 2."""
@@ -149,9 +155,10 @@ class Renewal:
         """Step 3: one turn of the loop."""
         self._old.part()
         self._old.tap = None
-        new.held = None
         if (sink := handover.complete()) is not None:
             new.listener.switch_sink(sink)
+            new.held = None
+        self._switched = True
 
     def __repr__(self) -> str:
         return f"Renewal({self._old!r} -> {self.new!r}, covered={self._covered})"

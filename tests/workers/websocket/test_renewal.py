@@ -17,7 +17,7 @@ from picows.picows import WSMsgType
 from ws_bench import SYMBOLS, Bench, Parser, Venue, event, virtual
 
 from workers.errors import ConnectionFailed, HandshakeRefused
-from workers.hold import SETTLE, Hold
+from workers.hold import FORGET, SETTLE, Hold
 from workers.strategies import (
     ConnectionContext,
     ConnectionState,
@@ -65,6 +65,9 @@ class FakeHandover:
 
     def complete(self) -> Any:
         self.calls.append("complete")
+        before = list(self.bench.published)
+        self.bench.venue.transports[-2:][0].push(event(BTC, -1))
+        assert self.bench.published == before, "the old connection is not detached"
         self.at_complete = [data for data in self.kept if data not in self.bench.published]
         self.bench.published += self.at_complete
         return self.bench.sink
@@ -513,8 +516,11 @@ def message(number: int) -> ParsedMessage:
     st.integers(0, 30).map(lambda count: list(range(count))),  # what the venue sends
     st.lists(st.booleans(), min_size=60, max_size=60),  # whose turn it is
     st.integers(0, 10),  # where the new connection begins
+    st.integers(0, 6),  # how many events later the ping comes back
 )
-def test_hold_delivers_each_message_once_in_order(events: list[int], turns: list[bool], begins: int) -> None:
+def test_hold_delivers_each_message_once(
+    events: list[int], turns: list[bool], begins: int, later: int
+) -> None:
     """Old and new bring the same events each at its own pace; the switch may come whenever it is ready."""
     now = 0.0
     delivered: list[bytes] = []
@@ -529,19 +535,43 @@ def test_hold_delivers_each_message_once_in_order(events: list[int], turns: list
         elif not turn and new < len(events):
             hold.keep(message(events[new]))
             new += 1
-        if not told and old >= begins:  # the ping came back: the old one is where the new one began, or later
+        if not told and old >= min(
+            begins + later, len(events)
+        ):  # the ping came back: the old one is where the new one began, or later
             hold.subscribed()
             told = True
-        if told and hold.ready() and new >= old:
+        if told and hold.ready():
             break
     if not told or not hold.ready():
         return
-    now = 10.0
-    assert hold.ready()
     hold.complete()
-    position = max(old, new)
-    assert sorted(delivered) == sorted(b"%d" % each for each in events[:position])
+    for number in events[new:]:  # the new one goes on, late with some of what the old one delivered
+        hold.keep(message(number))
+    assert sorted(delivered) == sorted(b"%d" % each for each in events)
     assert not hold.failed
+
+
+def test_hold_is_not_ready_while_something_is_missing_on_the_new_connection() -> None:
+    now = 0.0
+    hold = Hold(lambda data, received: None, 10, lambda: now)
+    assert not hold.ready()
+    hold.subscribed()
+    hold.delivered(b"1")
+    now = 10 * SETTLE
+    assert not hold.ready()
+    hold.keep(message(1))
+    assert hold.ready()
+
+
+def test_hold_lets_go_of_the_new_connection_in_time() -> None:
+    now, let_go = 0.0, []
+    hold = Hold(lambda data, received: None, 10, lambda: now, lambda: let_go.append(now))
+    hold.complete()
+    hold.keep(message(1))
+    assert not let_go
+    now = FORGET
+    hold.keep(message(2))
+    assert let_go == [FORGET]
 
 
 def test_hold_is_bounded_on_either_side() -> None:
