@@ -136,7 +136,11 @@ async def _dial(host: str, port: int) -> socket.socket:
 
 
 def _hang_up(opened: list[socket.socket]) -> None:
-    # Not close(): a transport may own the descriptor by now. Shut down, it sees the end and cleans up.
+    # asyncio's transports own what they were given: shut down, they see the end and close it. uvloop's count
+    # themselves as users: closed here, the descriptor goes with the last of them, or now if there is none.
+    owned_elsewhere = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
     for sock in opened:
         with suppress(OSError):
             sock.shutdown(socket.SHUT_RDWR)
+        if not owned_elsewhere:
+            sock.close()

@@ -305,8 +305,6 @@ def test_dying_before_data_backs_off() -> None:
     run(main())
 
 
-# A socket that dies between connecting and the handshake is left to the garbage collector, which says so.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", ["reset", "closed port"])
 def test_refused_connections_make_no_storm(how: str) -> None:
     async def main() -> None:
