@@ -34,8 +34,8 @@ rounds of 50 requests, one at a time on one kept connection, a signed-like URL o
 time and two headers; both make a URL object and a timeout a request, as a signed request with a deadline
 must. CPU is the client process's own, user and system, garbage collector off within a round; the share over
 bare is the median of the rounds' ratios, and beside it that of the best tenth of rounds, where other work
-disturbs least. Pool: 100 requests at once over TLS (and without) on a pool that has its connections, against a
-connection each.
+disturbs least. Pool: 100 requests at once over TLS (and without) on a pool that has its connections, against
+a connection each.
 """
 BODY = b'{"lastUpdateId":1027024,"bids":[["4.00","431.0"]],"asks":[]}'
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (

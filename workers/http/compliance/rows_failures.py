@@ -118,14 +118,14 @@ async def read_timeout_spares_the_slow(trial: Trial) -> None:
     """`read` is about silence: a body that keeps coming may take longer in all."""
 
     async def drip(request: Received, wire: Wire) -> None:
-        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n")
-        for _ in range(8):
+        wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n")
+        for _ in range(16):
             await asyncio.sleep(SOON / 2)
             wire.write(b".")
 
     async with serve(drip) as server, trial.client() as client:
-        limits = Timeout(total=5.0, read=3 * SOON)
-        same((await client.get(server.url, timeout=limits)).content, b"........")
+        limits = Timeout(total=5.0, read=6 * SOON)  # of 8 in all
+        same((await client.get(server.url, timeout=limits)).content, b"." * 16)
 
 
 @row
