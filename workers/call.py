@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ class Plan:
 
     __slots__ = (
         "auth",
+        "base_url",
         "bounds",
         "context",
         "endpoints",
@@ -44,6 +45,7 @@ class Plan:
         self.auth = strategies.auth_strategy
         self.context = context
         self.failover = bool(context.alternates)
+        self.base_url = context.base_url.rstrip("/")  # the only one, when there are no alternates
         self.endpoints = Endpoints(
             [url.rstrip("/") for url in (context.base_url, *context.alternates)],
             stable_for=context.stable_for,
@@ -64,36 +66,21 @@ class Plan:
 class Call:
     """One request. It stands in the gate's queue as an `Entrant`."""
 
-    __slots__ = (
-        "answered_at",
-        "attempt",
-        "base_url",
-        "breaker",
-        "busy_ns",
-        "circuit",
-        "deadline",
-        "delay",
-        "doubtful",
-        "endpoint",
-        "headers",
-        "json_data",
-        "last",
-        "method",
-        "order",
-        "params",
-        "plan",
-        "priority",
-        "refuses_repeats",
-        "replay",
-        "retrying",
-        "secrets",
-        "sent_at",
-        "skewed",
-        "status",
-        "ticket",
-        "tried",
-        "until",
-    )
+    # What most requests never change is a default of the class: it costs them nothing.
+    attempt = 0
+    status = 0  # of the latest attempt
+    busy_ns = 0  # on the wire, all attempts
+    base_url = ""
+    delay = 0.0  # before the next attempt
+    last: RestError | None = None  # what the latest attempt failed with
+    doubtful = False  # an attempt may have been carried out, and we went on
+    refuses_repeats = False  # the venue refuses repetitions, of a BY_CLIENT_ID
+    retrying = False  # counted by the retry budget
+    skewed = False  # the venue's time was learnt for it
+    tried: tuple[str, ...] = ()  # base URLs that failed it
+    secrets: tuple[str, ...] = ()  # what signing added to the latest attempt
+    breaker: CircuitBreaker | None = None  # what the circuit gave it
+    ticket = 0
 
     def __init__(
         self,
@@ -117,29 +104,15 @@ class Call:
         self.json_data = json_data
         self.headers = headers
         self.replay = requests.replay_class(method, endpoint)
-        self.refuses_repeats = self.replay is ReplayClass.BY_CLIENT_ID and requests.refuses_repeats(
-            method, endpoint
-        )
+        if self.replay is ReplayClass.BY_CLIENT_ID:
+            self.refuses_repeats = requests.refuses_repeats(method, endpoint)
         self.priority = requests.priority(method, endpoint) if priority is None else priority
         self.circuit = requests.circuit(method, endpoint)
         self.deadline = now + plan.context.timeout
         if patience is None and self.priority is Priority.BACKGROUND:
             patience = 0.0  # what nobody waits for does not wait either
         self.until = self.deadline if patience is None else min(self.deadline, now + patience)
-        self.breaker: CircuitBreaker | None = None  # what the circuit gave it
-        self.ticket = 0
-        self.attempt = 0
-        self.status = 0  # of the latest attempt
-        self.busy_ns = 0  # on the wire, all attempts
-        self.base_url = ""
-        self.delay = 0.0  # before the next attempt
         self.sent_at = self.answered_at = now
-        self.last: RestError | None = None  # what the latest attempt failed with
-        self.doubtful = False  # an attempt may have been carried out, and we went on
-        self.retrying = False  # counted by the retry budget
-        self.skewed = False  # the venue's time was learnt for it
-        self.tried: tuple[str, ...] = ()  # base URLs that failed it
-        self.secrets: tuple[str, ...] = ()  # what signing added to the latest attempt
 
     def ask(self, now: float) -> float:
         return self.plan.limits.acquire(self.method, self.endpoint, self.params, now, self.priority)
@@ -162,7 +135,7 @@ class Call:
             "attempt": self.attempt,
         }
 
-    def dress(self, now_ms: int) -> tuple[str, dict[str, str], bytes | None]:
+    def dress(self, now_ms: Callable[[], int]) -> tuple[str, dict[str, str], bytes | None]:
         """URL, headers and body as they go on the wire: prepared, then signed where required."""
         plan = self.plan
         prepared = plan.requests.prepare_request(self.method, self.endpoint, self.params, self.headers)
@@ -171,7 +144,7 @@ class Call:
         data = None if self.json_data is None else msgspec.json.encode(self.json_data)
         query: str | None = None
         if plan.auth is not None and plan.auth.requires_auth(self.endpoint):
-            signed = plan.auth.sign_request(self.method, self.endpoint, params, self.json_data, now_ms)
+            signed = plan.auth.sign_request(self.method, self.endpoint, params, self.json_data, now_ms())
             self.secrets = secrets_of(signed, params)
             headers.update(signed.headers)
             params = params if signed.params is None else signed.params

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
@@ -114,21 +114,26 @@ class RestManager:
     ) -> None:
         await self.close()
 
-    async def get(self, endpoint: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        return await self.request(HTTPMethod.GET, endpoint, params, **options)
+    # Not coroutines of their own: one frame less for each request to pass through.
+    def get(
+        self, endpoint: str, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> Coroutine[Any, Any, Any]:
+        return self.request(HTTPMethod.GET, endpoint, params, **options)
 
-    async def post(
+    def post(
         self, endpoint: str, params: Mapping[str, Any] | None = None, json_data: Any = None, **options: Any
-    ) -> Any:
-        return await self.request(HTTPMethod.POST, endpoint, params, json_data, **options)
+    ) -> Coroutine[Any, Any, Any]:
+        return self.request(HTTPMethod.POST, endpoint, params, json_data, **options)
 
-    async def put(
+    def put(
         self, endpoint: str, params: Mapping[str, Any] | None = None, json_data: Any = None, **options: Any
-    ) -> Any:
-        return await self.request(HTTPMethod.PUT, endpoint, params, json_data, **options)
+    ) -> Coroutine[Any, Any, Any]:
+        return self.request(HTTPMethod.PUT, endpoint, params, json_data, **options)
 
-    async def delete(self, endpoint: str, params: Mapping[str, Any] | None = None, **options: Any) -> Any:
-        return await self.request(HTTPMethod.DELETE, endpoint, params, **options)
+    def delete(
+        self, endpoint: str, params: Mapping[str, Any] | None = None, **options: Any
+    ) -> Coroutine[Any, Any, Any]:
+        return self.request(HTTPMethod.DELETE, endpoint, params, **options)
 
     async def request(
         self,
@@ -309,10 +314,10 @@ class RestManager:
         plan = call.plan
         now = call.sent_at = self._clock()
         left = call.deadline - now
-        call.base_url = plan.endpoints.current(now)
+        call.base_url = plan.endpoints.current(now) if plan.failover else plan.base_url
         if left <= 0.0:
             raise RequestCancelled(f"no time left; {outcome.NOT_SENT}", sent=False, **call.facts)
-        url, headers, data = call.dress(self._time.clock.now_ms())
+        url, headers, data = call.dress(self._time.clock.now_ms)
         if plan.failover:
             self._health.start()
         if self._ledger.tracing:
