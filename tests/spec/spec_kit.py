@@ -289,9 +289,9 @@ def check_table(module: ModuleType, section: str) -> None:
         listed |= named
         for bench in _BENCH.findall(" ".join(proofs)):
             assert (ROOT / bench).is_file(), f"{row!r}: {bench} is not there"
-    assert listed - tests == set(), "listed, and not there"
-    assert tests - listed == set(), "there, and not listed"
-    assert not [name for name in tests if not name.startswith(wanted)], f"not named {wanted}..."
+    assert not (missing := listed - tests), f"in the table, and not there: {missing}"
+    assert not (unlisted := tests - listed), f"there, and not in the table: {unlisted}"
+    assert not (others := {name for name in tests if not name.startswith(wanted)}), f"no {wanted}: {others}"
 
 
 def check_names(module: ModuleType, section: str, spec: str) -> None:
@@ -301,7 +301,8 @@ def check_names(module: ModuleType, section: str, spec: str) -> None:
     code = " ".join(re.findall(r"`([^`]+)`", body[0].replace("\n", " ")))
     names = set(re.findall(r"[A-Za-z_]\w+", code)) - {"await"}
     source = inspect.getsource(module)
-    assert not [name for name in sorted(names) if not re.search(rf"\b{name}", source)], "not in the module"
+    absent = [name for name in sorted(names) if not re.search(rf"\b{name}", source)]
+    assert not absent, f"in the section, and not in the module: {absent}"
 
 
 __all__ = [

@@ -36,7 +36,7 @@ from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.vocabulary import ParsedMessage
 from workers.websocket import WebSocketManager
-from workers.wire import CallbackSink
+from workers.wire import CallbackSink, FrameSink
 
 SYMBOLS = {f"S{n}/USDT": f"S{n}USDT" for n in range(500)} | {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
 CANONICAL = {venue: canonical for canonical, venue in SYMBOLS.items()}
@@ -179,7 +179,7 @@ class Bench:
         self.messages: list[ParsedMessage] = []
         self.published: list[bytes] = []
         self.on_message: Callable[[ParsedMessage], Any] = self.messages.append
-        self.sink: CallbackSink | None = CallbackSink(self._take)
+        self.sink: FrameSink | None = CallbackSink(self._take)
         self.config = WebSocketManagerConfig()
         self.context: dict[str, Any] = {}
         self.policy: ReconnectionPolicy | None = None

@@ -33,9 +33,10 @@ metrics: latency                           | test_4_metrics_latency
 metrics: circuit state                     | test_4_metrics_circuit_state
 metrics: pool use, waiting requests        | test_4_metrics_pool_use_and_waiting_requests
 98.7 % success under 50 % failures         | test_4_success_under_50_percent_injected_failures
+                                           | bench/resilience.py
 the breaker counts whole requests          | test_4_breaker_counts_whole_requests_not_attempts
 the budget binds on total failure only     | test_4_retry_budget_binds_only_when_requests_fail_totally
-pooled >= 9.4 x faster than unpooled       | test_4_pooled_requests_open_no_connections
+pooled >= 9.4 x faster than unpooled       | test_4_pooled_requests_open_no_connections; bench/rest.py
 """
 
 from __future__ import annotations

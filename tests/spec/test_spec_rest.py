@@ -26,7 +26,7 @@ AuthStrategy: sign_request, requires_auth  | test_2_sign_request_gets_method_end
 AuthenticationData(headers, params, data)  | test_2_authentication_data_headers_params_data_are_what_is_sent
 HMAC-SHA256, HMAC-SHA512, RSA, Ed25519     | test_2_signatures_by_known_answers
                                            | test_2_signatures_are_verified_by_the_other_side
-< 200 us per signature                     | test_2_a_signer_is_keyed_once_not_per_signature
+< 200 us per signature                     | test_2_a_signer_is_keyed_once_not_per_signature; bench/sign.py
 RateLimitStrategy: acquire/release         | test_2_no_request_without_a_permit
 rate limits: burst capacity                | test_2_burst_capacity_then_requests_per_second
 rate limits: per endpoint and global       | test_2_endpoint_limits_and_a_global_limit
@@ -54,8 +54,9 @@ msgspec for JSON                           | test_2_msgspec_for_json
 session re-created after failure           | test_2_session_is_made_anew_after_failures
 > 95 % reuse                               | test_2_more_than_95_percent_of_requests_reuse_a_connection
 < 50 ms end to end                         | test_2_sub_50ms_requests_and_latency_violations_of_the_target
+                                           | bench/rest.py
 < 1 ms coordination overhead               | test_2_a_request_that_may_go_leaves_at_once; bench/rest.py
->= 100 requests/s, 1,000/s load test       | test_2_a_thousand_requests_at_once
+>= 100 requests/s, 1,000/s load test       | test_2_a_thousand_requests_at_once; bench/rest.py
 """
 
 from __future__ import annotations
