@@ -37,6 +37,7 @@ cdef class HotPath(Windows):
     cdef uint64_t pending_bytes
     cdef uint32_t pending_messages
     cdef int64_t pending_recv
+    cdef readonly uint64_t book_updates  # of the books that are carried here
     cdef readonly uint64_t errors
     cdef readonly object last_error
 

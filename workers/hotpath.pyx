@@ -205,6 +205,7 @@ cdef class HotPath(Windows):
         cdef Book book = <Book>self.books[m.instrument]
         if not slot.has_book:
             return
+        self.book_updates += 1
         if m.flags & F_SNAPSHOT:
             self._replace(slot, m, recv)
         elif (

@@ -72,8 +72,11 @@ class Tally:
         self._max_ns = max(self._max_ns, took_ns)
         self._handled_slow += took_ns > SLOW_NS
 
-    def metrics(self, live: Iterable[WireListener], pending: int, shards: int) -> PerformanceMetrics:
-        """Past and present together: `live` are the connections whose counts were not absorbed yet."""
+    def metrics(
+        self, live: Iterable[WireListener], pending: int, shards: int, books: int = 0
+    ) -> PerformanceMetrics:
+        """Past and present together: `live` are the connections whose counts were not absorbed yet; `books`:
+        updates of books that the sink took."""
         wire, times = Counter(self._past), Counter(self._times)
         longest, close_code = self._max_ns, self._close_code
         for listener in live:
@@ -93,7 +96,7 @@ class Tally:
             p95_processing_time_ms=min(longest, percentile(times, 0.95)) * MS,
             p99_processing_time_ms=min(longest, percentile(times, 0.99)) * MS,
             sub_1ms_messages=max(0, messages - slow),
-            orderbook_updates=self.orderbook_updates,
+            orderbook_updates=self.orderbook_updates + books,
             latency_violations=slow,
             reconnection_count=self.reconnections,
             error_count=self.error_count

@@ -54,7 +54,8 @@ class WebSocketManager:
         strategies: the venue, validated.
         message_handler: gets every message that neither the sink nor the manager itself took.
         connection_handler: gets every `ConnectionEvent`, synchronously and in order.
-        sink: takes market data in the socket callback; None: all messages go to `message_handler`.
+        sink: takes market data in the socket callback; None: all messages go to `message_handler`. Its
+            `book_updates`, if it has such a count, goes into the metrics.
         handover: makes what lets a connection replace another without a gap in what the sink publishes.
             Without it, and with a sink, a planned replacement is a plain reconnect.
         delivered: (symbol, channel) -> ns of `clock` of the last proof of delivery, 0: none yet, -1: this
@@ -231,7 +232,8 @@ class WebSocketManager:
 
     def get_performance_metrics(self) -> PerformanceMetrics:
         live = [link.listener for shard in self._shards.values() for link in shard.links if not link.parted]
-        return self._tally.metrics(live, len(self._dispatcher), len(self._shards))
+        books = getattr(self._sink, "book_updates", 0)
+        return self._tally.metrics(live, len(self._dispatcher), len(self._shards), books)
 
     @property
     def unread(self) -> int:

@@ -795,7 +795,6 @@ async def test_1_orderbook_updates(bench: Bench) -> None:
     assert bench.manager.get_performance_metrics().orderbook_updates == 2
 
 
-@pytest.mark.xfail(strict=True, reason="book updates that the sink takes are not counted yet")
 @websocket
 async def test_1_orderbook_updates_that_go_straight_to_shared_memory(bench: Bench, instance: str) -> None:
     with publishing(instance) as publisher:
