@@ -17,8 +17,8 @@ from bench.harness import ROOT, Budget, Result, absent, cores, in_turn, main, pi
 from bench.peers import python_of
 from bench.segment import segment
 from bench.traffic import Traffic, carried, chain, load
-from workers.publish import Publisher
-from workers.sync import Outcome, Snapshot
+from workers.books.publish import Publisher
+from workers.books.sync import Outcome, Snapshot
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.sync import BookSync
 

@@ -19,7 +19,7 @@ from typing import Any
 from bench import harness
 from bench.harness import Budget, Result
 from bench.peers import python_of
-from workers.circuit import CircuitBreaker, Circuits
+from workers.rest.circuit import CircuitBreaker, Circuits
 
 METHOD = """
 Question: what does a closed circuit add to a request, and does a half-open one let exactly one probe out?

@@ -50,7 +50,7 @@ def driver() -> ModuleType:
     source, product = ROOT / "bench/drive.pyx", BUILD / f"bench_drive{suffix}"
     code = BUILD / "bench_drive.c"
     BUILD.mkdir(parents=True, exist_ok=True)
-    faces = [ROOT / "workers/wire.pxd", source]
+    faces = [ROOT / "workers/websocket/wire.pxd", source]
     with open(BUILD / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _stale(product, faces):

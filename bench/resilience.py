@@ -11,14 +11,14 @@ from typing import Any
 
 from bench import harness
 from bench.harness import Budget, Result
-from workers.circuit import CircuitBreaker, Circuits
 from workers.errors import CircuitOpen, RestError
 from workers.http.client import ClientStats
 from workers.http.errors import ConnectionLost, ConnectTimedOut, ReadTimedOut
-from workers.ratelimit import Window, WindowLimiter
 from workers.request import PreparedRequest, RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry, RetryBudget
+from workers.rest.circuit import CircuitBreaker, Circuits
+from workers.rest.ratelimit import Window, WindowLimiter
+from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.strategies import RequestStrategy, RestStrategySet
 from workers.vocabulary import HTTPMethod
 

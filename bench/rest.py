@@ -21,14 +21,14 @@ import uvloop
 from yarl import URL
 
 from bench.harness import Budget, Result, cores, main, pinned, result, spread
-from workers.circuit import Circuits
 from workers.errors import RestError
 from workers.http import HttpClientFactory, HttpClientOptions, Timeout
 from workers.http.compliance.certificates import Authority
-from workers.ratelimit import Window, WindowLimiter
 from workers.request import RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry
+from workers.rest.circuit import Circuits
+from workers.rest.ratelimit import Window, WindowLimiter
+from workers.rest.retry import ExponentialRetry
 from workers.sim.venue import SimVenue
 from workers.strategies import RestStrategySet
 from workers.tls import TlsOptions

@@ -21,7 +21,14 @@ from engine.supervisor import KILLED
 
 SHM = Path("/dev/shm")
 CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-NATIVE = ("shm._ring", "shm._cells", "shm._cursor", "workers.wire", "workers.book", "workers.publish")
+NATIVE = (
+    "shm._ring",
+    "shm._cells",
+    "shm._cursor",
+    "workers.websocket.wire",
+    "workers.books.book",
+    "workers.books.publish",
+)
 LIBRARIES = ("aiohttp", "msgspec", "numpy", "picows", "posix_ipc", "prometheus_client", "rich", "uvloop")
 REACH = 5.0  # s
 

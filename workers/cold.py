@@ -13,7 +13,7 @@ from workers.strategies import DATA_TYPES, ConnectionEvent, ConnectionState, Mes
 
 if TYPE_CHECKING:
     from shm.writer import Writer
-    from workers.publish import Publisher
+    from workers.books.publish import Publisher
     from workers.venue import Venue
 
 _MALFORMED = counters.FEED.index("malformed")

@@ -13,9 +13,9 @@ from workers.strategies import ConnectionState
 
 if TYPE_CHECKING:
     from shm.writer import Writer
-    from workers.books import BookKeeper
+    from workers.books.keeper import BookKeeper
+    from workers.books.publish import Publisher
     from workers.config import VenueConfig
-    from workers.publish import Publisher
     from workers.strategies import ConnectionEvent, PerformanceMetrics
 
 # Counters that the connections keep and the segment shows: place there -> field of PerformanceMetrics.

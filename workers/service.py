@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.circuit import CircuitBreaker, Circuits
 from workers.config import ServiceConfig, VenueConfig
 from workers.connection import ConnectionContext, ReconnectionPolicy
 from workers.request import RequestContext
-from workers.retry import ExponentialRetry
+from workers.rest.circuit import CircuitBreaker, Circuits
+from workers.rest.retry import ExponentialRetry
 from workers.tls import TlsOptions
 
 LEASE = 4.0  # deadlines after which a probe that never reported is given up

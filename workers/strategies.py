@@ -50,7 +50,7 @@ from workers.vocabulary import (
 
 if TYPE_CHECKING:
     from workers.errors import RestError
-    from workers.wire import WireListener
+    from workers.websocket.wire import WireListener
 
 __all__ = [
     "DATA_TYPES",
@@ -119,7 +119,7 @@ class ConnectionStrategy(Protocol):
 
         Raises `workers.errors.ConnectionFailed` or one of its kinds.
         """
-        from workers.wire_connect import open_connection
+        from workers.websocket.connect import open_connection
 
         return await open_connection(self.context, listener)
 

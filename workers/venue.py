@@ -17,11 +17,11 @@ from workers.errors import WorkerError
 
 if TYPE_CHECKING:
     from shm.instruments import Instrument
+    from workers.books.sync import BookSync, Snapshot
     from workers.config import VenueConfig
     from workers.decode.normal import Decoded, Scale
     from workers.rest import RestManager
     from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
-    from workers.sync import BookSync, Snapshot
 
 
 class UnknownVenue(WorkerError):

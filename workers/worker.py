@@ -30,23 +30,23 @@ from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentStatus, Reason, State
 from shm.segment import open_writer
 from workers import process
-from workers.books import BookKeeper, KeeperConfig
+from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.publish import Publisher
+from workers.books.sync import Snapshot
 from workers.cold import ColdPath
 from workers.config import WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.listing import successor
-from workers.publish import Publisher
 from workers.readiness import Readiness
 from workers.request import Pulse
 from workers.service import make_circuits
 from workers.strategies import HTTPMethod, Priority, WebSocketManagerConfig
-from workers.sync import Snapshot
 from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
 
 if TYPE_CHECKING:
-    from workers.handover import Handover
+    from workers.books.handover import Handover
     from workers.rest import RestManager
 
 BEAT = 0.05  # seconds between heartbeats
@@ -329,7 +329,7 @@ class Worker:
 
     def _handover(self, topics: Sequence[tuple[str, str]]) -> Handover:
         """What lets one connection replace another without a trace in the segment."""
-        from workers.handover import Handover  # nothing that a first tick needs
+        from workers.books.handover import Handover  # nothing that a first tick needs
 
         slots = [(self.keeper.index_of(symbol), channel) for symbol, channel in topics]
         return Handover(

@@ -39,7 +39,7 @@ from workers.http import HttpClientFactory, HttpClientOptions, HttpError, Invali
 from workers.http.multi import Selection
 from workers.request import PreparedRequest, ReplayClass, RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry, RetryBudget
+from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.strategies import HTTPMethod, RateLimitStrategy, RequestStrategy, RestStrategySet
 
 ADAPTERS = ("aiohttp", "httpx", "curl_cffi")

@@ -19,10 +19,10 @@ import aiohttp.connector
 import msgspec
 
 from workers.http.compliance.server import Handler, Received, Server, Wire, serve
-from workers.ratelimit import BucketLimiter
 from workers.request import PerformanceTargets, PreparedRequest, RateLimitContext, ReplayClass, RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry
+from workers.rest.ratelimit import BucketLimiter
+from workers.rest.retry import ExponentialRetry
 from workers.strategies import RequestStrategy, RestStrategySet
 from workers.vocabulary import HTTPMethod
 

@@ -36,7 +36,7 @@ from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.vocabulary import ParsedMessage
 from workers.websocket import WebSocketManager
-from workers.wire import CallbackSink, FrameSink
+from workers.websocket.wire import CallbackSink, FrameSink
 
 SYMBOLS = {f"S{n}/USDT": f"S{n}USDT" for n in range(500)} | {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
 CANONICAL = {venue: canonical for canonical, venue in SYMBOLS.items()}

@@ -84,7 +84,7 @@ from workers.http.compliance.certificates import Authority
 from workers.http.compliance.server import closed_port, proxy
 from workers.http.message import Response
 from workers.request import ReplayClass
-from workers.retry import ExponentialRetry
+from workers.rest.retry import ExponentialRetry
 from workers.tls import TlsOptions
 
 ADAPTERS = ("aiohttp", "httpx", "curl_cffi")

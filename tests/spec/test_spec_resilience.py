@@ -70,7 +70,6 @@ from spec_kit import (
 )
 
 from engine.settings import load
-from workers.circuit import CircuitBreaker, Circuits, CircuitState
 from workers.config import ServiceConfig
 from workers.errors import (
     Action,
@@ -87,7 +86,8 @@ from workers.http import HttpClientFactory, HttpClientOptions
 from workers.http.compliance.server import black_hole, closed_port
 from workers.request import ReplayClass, RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry, RetryBudget
+from workers.rest.circuit import CircuitBreaker, Circuits, CircuitState
+from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.service import make_circuits, make_context, make_retry
 from workers.strategies import RestStrategySet
 

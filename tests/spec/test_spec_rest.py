@@ -119,7 +119,6 @@ from workers.errors import (
 from workers.http import HttpClientFactory, HttpClientOptions
 from workers.http.compliance.certificates import Authority
 from workers.http.compliance.server import black_hole
-from workers.ratelimit import BucketLimiter
 from workers.request import (
     AuthenticationData,
     PerformanceTargets,
@@ -130,7 +129,9 @@ from workers.request import (
     RequestMetrics,
 )
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry
+from workers.rest.ratelimit import BucketLimiter
+from workers.rest.retry import ExponentialRetry
+from workers.rest.trace import TraceEvent
 from workers.strategies import (
     AuthStrategy,
     ExceptionHandlerStrategy,
@@ -142,7 +143,6 @@ from workers.strategies import (
     RetryStrategy,
 )
 from workers.tls import TlsOptions
-from workers.trace import TraceEvent
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.binance_spot.errors import BinanceSpotErrors
 from workers.venues.gateio import auth as gateio

@@ -93,6 +93,7 @@ import shm
 from shm import Geometry, State
 from shm.instruments import Instrument
 from shm.segment import open_writer
+from workers.books.publish import Publisher
 from workers.connection import (
     Answer,
     ConnectionContext,
@@ -117,7 +118,6 @@ from workers.http import HttpClientFactory
 from workers.http.compliance import run_row
 from workers.http.compliance.rows_wire import _sockets_to
 from workers.http.compliance.server import black_hole
-from workers.publish import Publisher
 from workers.strategies import ConnectionStrategy, MessageParser, SubscriptionStrategy, WebSocketStrategySet
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import BinanceSpotConnection
@@ -133,7 +133,7 @@ from workers.vocabulary import (
     Symbol,
 )
 from workers.websocket import WebSocketManager
-from workers.wire import WireListener
+from workers.websocket.wire import WireListener
 
 TOP, BOOK = "btcusdt@bookTicker", "btcusdt@depth@100ms"
 BOTH = {"btcusdt@bookTicker", "ethusdt@bookTicker"}
@@ -937,7 +937,7 @@ def test_1_hot_path_asks_no_python(instance: str, monkeypatch: pytest.MonkeyPatc
     frames = [_make_test_ws_frame(WSMsgType.TEXT, text, True, True) for text in texts]
     with publishing(instance) as publisher:
         listener = WireListener(publisher, control=lambda data, received: False)
-        monkeypatch.setattr("workers.dispatch.Dispatcher.put", None)
+        monkeypatch.setattr("workers.websocket.dispatch.Dispatcher.put", None)
         monkeypatch.setattr(BinanceSpotParser, "parse", None)
         for frame in frames[:100]:
             listener.on_ws_frame(None, frame)

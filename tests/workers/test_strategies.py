@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.ratelimit import Window, WindowLimiter
-from workers.retry import ExponentialRetry
+from workers.rest.ratelimit import Window, WindowLimiter
+from workers.rest.retry import ExponentialRetry
 from workers.strategies import (
     ConnectionContext,
     ConnectionState,

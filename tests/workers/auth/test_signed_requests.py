@@ -21,7 +21,7 @@ import pytest
 from workers.auth.credentials import Credentials
 from workers.request import PreparedRequest, RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry
+from workers.rest.retry import ExponentialRetry
 from workers.services.polymarket import auth as polymarket
 from workers.strategies import AuthStrategy, HTTPMethod, RequestStrategy, RestStrategySet
 from workers.venues.binance_spot import auth as binance_spot

@@ -16,8 +16,8 @@ from shm.instruments import Instrument
 from shm.reader import Feed
 from shm.segment import open_writer
 from shm.writer import Writer
-from workers.publish import Publisher
-from workers.sync import Outcome, Snapshot
+from workers.books.publish import Publisher
+from workers.books.sync import Outcome, Snapshot
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.sync import BookSync
 

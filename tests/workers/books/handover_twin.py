@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from shm import Flag, Kind, Scope, State
+from workers.books.handover import Handover
+from workers.books.sync import Outcome, Snapshot, StreamSync
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
-from workers.handover import Handover
 from workers.strategies import MessageType, ParsedMessage
-from workers.sync import Outcome, Snapshot, StreamSync
 from workers.venues.binance_spot.sync import BookSync
 
 Side = dict[int, int]

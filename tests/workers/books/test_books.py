@@ -11,11 +11,11 @@ import pytest
 
 from shm import InstrumentStatus, Reason, Scope, State
 from shm.instruments import Instrument
-from workers.books import BookKeeper, KeeperConfig
+from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.sync import Snapshot
 from workers.errors import Action, RateLimited, WorkerError
 from workers.listing import successor
 from workers.request import Priority
-from workers.sync import Snapshot
 
 SECOND = 1_000_000_000
 

@@ -10,12 +10,12 @@ import pytest
 from picows.picows import WSMsgType, _make_test_ws_frame
 
 from shm import Kind, Reason, Scope, State
+from workers.books.handover import FORGET, Handover
+from workers.books.sync import Outcome
 from workers.decode.normal import Scale
-from workers.handover import FORGET, Handover
 from workers.strategies import ParsedMessage
-from workers.sync import Outcome
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
-from workers.wire import WireListener
+from workers.websocket.wire import WireListener
 
 CHANNELS = ("top", "book", "trades", "agg_trades", "ticker")
 

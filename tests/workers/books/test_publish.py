@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from shm import Flag, Kind, Reason, Scope, Stale, State
+from workers.books.sync import Outcome, Snapshot
 from workers.decode.normal import DecodeCode, Decoded, MessageKind
-from workers.sync import Outcome, Snapshot
 
 LEVEL_KINDS = (Kind.LEVEL, Kind.CLEAR)
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from shm import Flag, Kind, Scope, State
+from workers.books.sync import Outcome, Snapshot
 from workers.decode.decimals import to_mantissa
 from workers.sim.capture import read
-from workers.sync import Outcome, Snapshot
 
 SHARED = Path(os.environ.get("TICKRING_SHARED") or Path(__file__).parents[3].parent / "shared")
 CAPTURE = SHARED / "captures" / "binance_spot"

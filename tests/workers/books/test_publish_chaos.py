@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shm import State
-from workers.sync import Snapshot
+from workers.books.sync import Snapshot
 from workers.venues.binance_spot.sync import BookSync
 
 

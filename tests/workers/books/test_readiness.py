@@ -11,7 +11,8 @@ import pytest
 
 from shm import Reason, Scope, State, _ring
 from shm.instruments import Instrument
-from workers.books import BookKeeper
+from workers.books.keeper import BookKeeper
+from workers.books.sync import Snapshot
 from workers.cold import ColdPath
 from workers.config import VenueConfig
 from workers.decode.normal import Scale
@@ -19,7 +20,6 @@ from workers.errors import WebSocketError
 from workers.readiness import Readiness
 from workers.request import Priority
 from workers.strategies import ConnectionEvent, ConnectionState, MessageType, PerformanceMetrics
-from workers.sync import Snapshot
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.venue import VENUE
 

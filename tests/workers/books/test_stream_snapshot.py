@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from shm import Flag, Kind, Reason, State
-from workers.book import Book
+from workers.books.book import Book
+from workers.books.sync import Outcome, Refetch, Replay, Step, StreamSync
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
-from workers.sync import Outcome, Refetch, Replay, Step, StreamSync
 from workers.venues.binance_spot.sync import BookSync
 
 SNAPSHOT = MessageFlag.SNAPSHOT
@@ -302,7 +302,7 @@ def test_a_check_that_raises_is_a_wrong_one(make: Callable[..., Stream]) -> None
 
 # -- the state machine ---------------------------------------------------------------------------------------
 def step(sync: StreamSync, first: int, last: int) -> Step:
-    from workers.sync import Diff
+    from workers.books.sync import Diff
 
     return sync.on_diff(Diff(first, last, 0, 0, (), ()))
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.circuit import Circuits
 from workers.http.client import ClientStats, Timeout
 from workers.http.errors import ClientClosed, ConnectTimedOut, HttpError, ReadTimedOut
 from workers.request import (
@@ -25,7 +24,8 @@ from workers.request import (
     ServerTime,
 )
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry, RetryBudget
+from workers.rest.circuit import Circuits
+from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.strategies import RateLimitStrategy, RequestStrategy, RestStrategySet
 from workers.vocabulary import HTTPMethod
 

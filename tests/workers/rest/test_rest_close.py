@@ -10,7 +10,7 @@ from rest_kit import GET, POST, Answer, Desk, Fail, Hang, Limits, Requests, told
 
 from workers.errors import OutcomeUnknown, RequestCancelled, RestError
 from workers.http.errors import ConnectFailed, ConnectionLost, ReadTimedOut
-from workers.sessions import RENEW_AFTER
+from workers.rest.sessions import RENEW_AFTER
 
 
 async def outcome_of(task: asyncio.Future[Any]) -> BaseException | None:

@@ -36,8 +36,6 @@ from rest_kit import (
     VirtualLoop,
 )
 
-from workers import outcome
-from workers.circuit import CircuitBreaker, Circuits
 from workers.errors import ClockSkew, OutcomeUnknown, RestError
 from workers.http.errors import (
     BodyUnreadable,
@@ -48,8 +46,9 @@ from workers.http.errors import (
     ProtocolViolation,
 )
 from workers.request import Failure, Priority, ReplayClass, ServerTime
-from workers.rest import RestManager
-from workers.retry import ExponentialRetry
+from workers.rest import RestManager, outcome
+from workers.rest.circuit import CircuitBreaker, Circuits
+from workers.rest.retry import ExponentialRetry
 from workers.strategies import RestStrategySet
 from workers.vocabulary import HTTPMethod
 

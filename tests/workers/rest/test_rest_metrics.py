@@ -16,8 +16,8 @@ from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Hang, Requests, told
 from workers.errors import RestError
 from workers.http.errors import ConnectFailed
 from workers.request import AuthenticationData, PerformanceTargets, RequestMetrics
-from workers.rest_metrics import ENDPOINTS, OTHERS, Latencies, RestTally, bucket, middle
-from workers.trace import TraceEvent, params_seen, scrubbed
+from workers.rest.metrics import ENDPOINTS, OTHERS, Latencies, RestTally, bucket, middle
+from workers.rest.trace import TraceEvent, params_seen, scrubbed
 from workers.vocabulary import HTTPMethod
 
 

@@ -28,7 +28,6 @@ from rest_kit import (
 )
 
 from workers.auth.encoding import encode_query
-from workers.circuit import CircuitBreaker, Circuits
 from workers.errors import (
     Action,
     AuthenticationError,
@@ -44,7 +43,8 @@ from workers.errors import (
 )
 from workers.http.errors import ConnectFailed, ConnectionLost, InvalidUrl, PoolTimedOut
 from workers.request import Failure, ServerTime
-from workers.retry import ExponentialRetry, RetryBudget
+from workers.rest.circuit import CircuitBreaker, Circuits
+from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.strategies import RestStrategySet
 
 

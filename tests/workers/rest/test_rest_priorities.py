@@ -9,9 +9,9 @@ import pytest
 from rest_kit import DELETE, GET, POST, Answer, Desk, Limits, Requests, told
 
 from workers.errors import RateLimited
-from workers.gate import PASSED, Denied, Gate, Shut
-from workers.ratelimit import Window, WindowLimiter
 from workers.request import Priority
+from workers.rest.gate import PASSED, Denied, Gate, Shut
+from workers.rest.ratelimit import Window, WindowLimiter
 
 
 @told

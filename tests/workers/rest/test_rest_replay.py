@@ -28,8 +28,6 @@ from rest_kit import (
     virtual,
 )
 
-from workers import outcome
-from workers.circuit import CircuitBreaker, Circuits
 from workers.errors import (
     Action,
     BadRequest,
@@ -56,8 +54,9 @@ from workers.http.errors import (
     TooManyRedirects,
 )
 from workers.request import Failure, ReplayClass
-from workers.rest import RestManager
-from workers.retry import ExponentialRetry, RetryBudget
+from workers.rest import RestManager, outcome
+from workers.rest.circuit import CircuitBreaker, Circuits
+from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.strategies import RestStrategySet
 from workers.vocabulary import HTTPMethod
 

@@ -23,7 +23,7 @@ from workers.auth.credentials import Credentials, RotatingCredentials, origin
 from workers.errors import AuthenticationError, BadRequest, ClockSkew
 from workers.request import RequestContext
 from workers.rest import RestManager
-from workers.retry import ExponentialRetry
+from workers.rest.retry import ExponentialRetry
 from workers.sim import SimError, SimKey, SimVenue
 from workers.sim.keys import Keys, read_keys
 from workers.sim.limits import OrderCount

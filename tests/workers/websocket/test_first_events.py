@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ws_bench import Bench, event, virtual
 
-from workers.firstevents import FirstEvents
 from workers.strategies import WebSocketManagerConfig
+from workers.websocket.first_events import FirstEvents
 
 BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"
 TOP = ("BTC/USDT", "top")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from workers.placement import Placement
+from workers.websocket.placement import Placement
 
 CHANNELS = ("top", "book", "trades")
 SYMBOLS = st.lists(st.integers(0, 12).map(lambda n: f"S{n}/USDT"), min_size=1, max_size=5)

@@ -23,7 +23,7 @@ from workers.strategies import (
     WebSocketStrategySet,
 )
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
-from workers.wire import CallbackSink
+from workers.websocket.wire import CallbackSink
 
 
 @virtual

@@ -1,6 +1,6 @@
 """The reconnect loops against a venue that does anything, in virtual time, with an oracle of their rules.
 
-The oracle knows the rules of `workers/backoff.py` and SPEC 1 in its own words: what it sees is what the venue
+The oracle knows the rules of backoff.py and SPEC 1 in its own words: what it sees is what the venue
 sees (attempts, sockets, streams) and what the handlers are told.
 """
 
@@ -18,7 +18,6 @@ from picows.picows import WSMsgType, _make_test_ws_frame
 from ws_bench import Bench, FakeTransport, Venue, event
 
 from workers.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused, WebSocketError
-from workers.shard import Shard
 from workers.strategies import (
     Answer,
     ConnectionContext,
@@ -29,8 +28,9 @@ from workers.strategies import (
     ReconnectionPolicy,
     WebSocketManagerConfig,
 )
-from workers.subscriptions import Topic
-from workers.wire import CallbackSink, WireListener
+from workers.websocket.shard import Shard
+from workers.websocket.subscriptions import Topic
+from workers.websocket.wire import CallbackSink, WireListener
 
 POOL = [f"S{n}/USDT" for n in range(5)]
 STREAMS = {symbol: f"{symbol[:2].lower()}usdt@bookTicker" for symbol in POOL}

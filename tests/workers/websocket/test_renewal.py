@@ -17,7 +17,6 @@ from picows.picows import WSMsgType
 from ws_bench import SYMBOLS, Bench, Parser, Venue, event, virtual
 
 from workers.errors import ConnectionFailed, HandshakeRefused
-from workers.hold import FORGET, SETTLE, Hold
 from workers.strategies import (
     ConnectionContext,
     ConnectionState,
@@ -27,9 +26,10 @@ from workers.strategies import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
-from workers.subscriptions import Topic
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
-from workers.wire import CallbackSink
+from workers.websocket.hold import FORGET, SETTLE, Hold
+from workers.websocket.subscriptions import Topic
+from workers.websocket.wire import CallbackSink
 
 BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"
 

@@ -24,7 +24,7 @@ from workers.strategies import (
 )
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.websocket import WebSocketManager
-from workers.wire import CallbackSink, WireListener
+from workers.websocket.wire import CallbackSink, WireListener
 
 SYMBOLS = {f"S{n}/USDT": f"S{n}USDT" for n in range(500)} | {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
 CANONICAL = {venue.lower(): canonical for canonical, venue in SYMBOLS.items()}

@@ -1,7 +1,7 @@
 """Binance spot: REST weights, order counts and the limiter made of them.
 
 Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of
-each window to queries, new orders and cancels (`workers.ratelimit.SHARES`).
+each window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from workers.ratelimit import SHARES, Window, WindowLimiter
+from workers.rest.ratelimit import SHARES, Window, WindowLimiter
 from workers.strategies import HTTPMethod, Priority
 
 # Venue docs, changelog: 6000 weight a minute and address; this worker's share of it is configured.

@@ -29,10 +29,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from workers.sync import Diff, Gap, Refetch, Replay, Step
+from workers.books.sync import Diff, Gap, Refetch, Replay, Step
 
 if TYPE_CHECKING:
-    from workers.book import Book
+    from workers.books.book import Book
 
 # Events: half a minute of @depth@100ms, longer than a snapshot is under way. What waits longer, for the
 # weight budget, needs no more: a snapshot is as new as its request. 500 symbols at once may wait so.

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from shm.instruments import Instrument
+from workers.books.sync import Snapshot
 from workers.config import VenueConfig
 from workers.listing import level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
-from workers.sync import Snapshot
 from workers.venue import Venue
 from workers.venues.binance_spot import instruments, schema
 from workers.venues.binance_spot._decode import Decoder

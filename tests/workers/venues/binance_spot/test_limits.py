@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from workers.quota import SLOTS
-from workers.ratelimit import WindowLimiter
+from workers.rest.quota import SLOTS
+from workers.rest.ratelimit import WindowLimiter
 from workers.strategies import HTTPMethod, Priority
 from workers.venues.binance_spot.limits import MARGIN, ORDERS_10S, depth_weight, limits
 

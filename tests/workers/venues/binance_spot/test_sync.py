@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workers.sync import Diff, Gap, Refetch, Replay, Step
+from workers.books.sync import Diff, Gap, Refetch, Replay, Step
 from workers.venues.binance_spot.sync import BookSync
 
 

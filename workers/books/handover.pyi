@@ -1,0 +1,40 @@
+"""Make before break (native); see handover.pyx."""
+
+from collections.abc import Callable, Iterable
+
+from typing_extensions import disjoint_base
+
+from workers.books.publish import Publisher
+from workers.books.witness import Witness
+from workers.decode.normal import Decoded
+from workers.strategies import ParsedMessage
+from workers.websocket.wire import FrameSink
+
+FORGET: int
+
+@disjoint_base
+class Holder(FrameSink):
+    def frame(self, data: bytes, recv_ns: int) -> int: ...
+
+@disjoint_base
+class Handover(Witness):
+    def __init__(
+        self,
+        publisher: Publisher,
+        topics: Iterable[tuple[int, str]],
+        *,
+        normalise: Callable[[ParsedMessage], Decoded] | None = None,
+        max_messages: int = 200_000,
+        max_bytes: int = 67_108_864,
+        patience: float = 1.0,
+        clock: Callable[[], int] = ...,
+    ) -> None: ...
+    @property
+    def sink(self) -> Holder: ...
+    @property
+    def max_bytes(self) -> int: ...
+    def keep(self, message: ParsedMessage) -> None: ...
+    def subscribed(self) -> None: ...
+    def ready(self) -> bool: ...
+    def complete(self) -> FrameSink: ...
+    def abandon(self) -> None: ...

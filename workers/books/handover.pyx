@@ -1,0 +1,280 @@
+"""Make before break: a second connection takes the place of the first, and the readers do not notice.
+
+The old connection publishes as ever. What the new one delivers is held here, and `complete` publishes what of
+it is new, in one turn of the loop. What a reader lives by:
+
+1. Nothing goes back. With update ids: nothing older than what is published (`Ids`); a book's first newer
+   event may overlap what there is (`BookSync.rejoin`), and after it the venue's chain holds again: a hole is
+   RESYNC as ever. By event time: nothing as old as what is published (`Times`).
+2. A trade is published once: whatever the old connection delivered is known by its key (`Trades`), also what
+   it delivered shortly before, which stands in the ring. What the new connection is late with is still known
+   for `FORGET` after `complete`.
+3. Books without ids are built anew beside the published one (`Shadow`), from the new connection's snapshot,
+   and swapped in as one update of differences; tops without ids go on after the published one. Both wait
+   until the published state is found, without doubt, among those of the new connection (`States`).
+4. Nothing is missing in between: `ready` when every stream of the new connection has reached back to what is
+   published. Quiet streams are not waited for longer than something can be on its way (`patience`).
+5. Until then, and after it, no frame costs more than without a handover: watched instruments leave the plain
+   way at the same test as blocked ones.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free
+
+from shm._ring cimport tr_level
+from workers.books.book cimport Book
+from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
+from workers.books.publish cimport Publisher
+from workers.books.shadow cimport Shadow
+from workers.books.window cimport BLOCKED, Slot
+from workers.books.witness cimport BOOK, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
+
+from shm import _ring, counters, layout
+from workers.decode.normal import DecodeCode
+from workers.books.overlap import States, Times, Trades
+
+
+# How long after `complete` the new connection may be late with what the old one has delivered, ns.
+FORGET = 10_000_000_000
+
+cdef uint8_t R_GAP = layout.Reason.GAP
+cdef int D_MALFORMED = DecodeCode.MALFORMED
+cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
+cdef uint32_t C_MALFORMED = counters.FEED.index("malformed")
+cdef uint32_t C_GAPS = counters.FEED.index("gaps")
+
+
+cdef class Holder(FrameSink):
+    """The new connection's sink until `complete`."""
+
+    cdef int on_frame(self, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
+        return self.handover.frame(data, size, recv_ns)
+
+    cdef void on_batch_end(self) noexcept:
+        self.handover.publisher.flush()
+
+    def frame(self, bytes data, int64_t recv_ns):
+        """One frame as the wire gives it, as `Publisher.frame`."""
+        return self.on_frame(<const char*>data, len(data), recv_ns)
+
+
+cdef class Handover(Witness):
+    """One planned replacement of one connection by another. Made before the new one is dialled.
+
+    Args:
+        publisher: of the feed; goes on publishing what the old connection delivers.
+        topics: (slot, channel) of the old connection; channels as in `workers.config.CHANNELS`.
+        normalise: a cold message in normal form (`workers.decode.normal.Decoded`); needed for `keep`.
+        max_messages, max_bytes: bounds of what is held; over them `failed` says so.
+        patience: seconds, longer than any message is on its way.
+        clock: CLOCK_MONOTONIC ns.
+
+    Raises:
+        IndexError: a slot that the publisher does not carry. ValueError: no such channel.
+    """
+
+    def __init__(self, Publisher publisher not None, topics, *, normalise=None, Py_ssize_t max_messages=200_000,
+                 Py_ssize_t max_bytes=67_108_864, double patience=1.0, clock=_ring.now):
+        self.normalise = normalise
+        self.max_bytes = max_bytes
+        self.kept = []
+        self.sink = Holder()
+        self.sink.handover = self
+        self.watch()
+
+    # -- what the connections deliver --------------------------------------------------------------------------
+    cdef int frame(self, const char* data, Py_ssize_t size, int64_t recv) noexcept:
+        """A frame of the new connection; as `FrameSink.on_frame`."""
+        cdef int code
+        cdef Py_ssize_t at = NO_STATE
+        cdef Publisher publisher = self.publisher
+        if self.over:
+            return publisher.on_frame(data, size, recv)
+        publisher.pending_messages += 1
+        publisher.pending_bytes += size
+        if publisher.decoder is None:
+            return 0
+        code = publisher.decoder.decode(data, size, &self.message)
+        if code == D_NOT_MINE:
+            return 0
+        if code == D_UNKNOWN_SYMBOL:
+            publisher.writer.c_count(C_UNKNOWN, 1)
+            return 1
+        if self.failed:
+            self._drop()
+            return 1
+        try:
+            if code == D_OK:
+                at = self.hold(&self.message, recv)
+            if at != NOT_NEEDED:
+                self._keep(PyBytes_FromStringAndSize(data, size), size, recv, at)
+        except Exception as error:
+            self.fail(f"a fault of ours: {error!r}")
+        return 1
+
+    def keep(self, message):
+        """A cold market-data message (`ParsedMessage`) of the new connection, in order."""
+        cdef tr_level* levels
+        cdef Py_ssize_t at = NO_STATE
+        if self.normalise is None:
+            raise ValueError("keep needs `normalise`, which gives a cold message its normal form")
+        if self.failed:
+            return
+        decoded = self.normalise(message)
+        if self.over:
+            self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
+        elif decoded.code == D_MALFORMED:
+            self.publisher.writer.c_count(C_MALFORMED, 1)
+        elif decoded.code == D_UNKNOWN_SYMBOL:
+            self.publisher.writer.c_count(C_UNKNOWN, 1)
+        elif decoded.code != D_NOT_MINE:
+            if decoded.code == D_OK:
+                levels = self.publisher.fill(decoded, &self.message)
+                try:
+                    at = self.hold(&self.message, message.timestamp)
+                finally:
+                    free(levels)
+            if at != NOT_NEEDED:
+                self._keep(message, len(message.raw_data), message.timestamp, at)
+
+    cdef int _keep(self, object message, Py_ssize_t size, int64_t recv, Py_ssize_t at) except -1:
+        self.kept.append((message, recv, at))
+        self.kept_bytes += size
+        if len(self.kept) > self.max_messages:
+            self.fail(f"more than {self.max_messages} messages were held")
+        elif self.kept_bytes > self.max_bytes:
+            self.fail(f"more than {self.max_bytes} bytes were held")
+        return 0
+
+    # -- what the manager asks ---------------------------------------------------------------------------------
+    def subscribed(self):
+        """The new connection has all acknowledgements from now on."""
+        self.since = self.clock()
+
+    def ready(self):
+        """Whether nothing that the old connection delivered since `subscribed` is missing on the new one."""
+        cdef int64_t now = self.clock()
+        if self.failed or self.over or not self.since:
+            return False
+        if len(self.tracks) < len(self.topics) and now < self.since + self.patience:
+            return False  # streams that have never been seen: something may be on its way
+        for place, track in self.tracks.items():
+            if not self.covered(place, track, now):
+                return False
+        return True
+
+    def complete(self):
+        """Publish what the new connection has of news, in one turn of the loop; answers its sink from now on.
+
+        The old connection's listener is detached before, and what it has left in the cold queue handled. Not
+        `ready`: what is missing is a gap as any other (books go RESYNC), and nothing goes back all the same.
+
+        Raises:
+            RuntimeError: it has failed or is over.
+        """
+        cdef uint32_t index
+        cdef Publisher publisher = self.publisher
+        if self.failed or self.over:
+            raise RuntimeError(f"this handover cannot be completed: {self.failed or 'it is over'}")
+        self._join()
+        self.over = True
+        self.forget_at = self.clock() + <int64_t>FORGET
+        for message, recv, at in self.kept:
+            try:
+                self._replay(message, recv, at)
+            except Exception as error:  # of this message alone; a book notices what is missing
+                publisher.errors += 1
+                publisher.last_error = error
+        for index, shadow in self.shadows.items():
+            self._swap(index, shadow)
+        late = {place: track for place, track in self.tracks.items() if isinstance(track, (Trades, Times))}
+        self.tracks = late
+        for index in self.watched - {place // STREAMS for place in late}:
+            self.leave(index)
+        self.shadows = {}
+        self._drop()
+        publisher.flush()
+        return publisher
+
+    def abandon(self):
+        """Forget what is held; the old connection goes on as if nothing had been."""
+        if not self.over:
+            for index in list(self.watched):
+                self.leave(index)
+            self.failed = self.failed or "it was abandoned"
+            self.tracks = {}
+            self.shadows = {}
+            self._drop()
+
+    def _join(self):
+        """Where the new connection goes on, stream by stream."""
+        cdef uint32_t index
+        cdef int stream
+        cdef Slot* slot
+        for place in self.topics:
+            index, stream = place // STREAMS, place % STREAMS
+            slot = &self.publisher.slots[index]
+            if not slot.known:
+                continue
+            track = self.tracks.get(place)
+            if stream == BOOK and slot.has_book and slot.step:
+                book = <Book>self.publisher.books[index]
+                sync = self.publisher.syncs[index]
+                if slot.synced:
+                    sync.advance(book.last_id)
+                sync.rejoin(book.last_id)
+            elif isinstance(track, States):
+                state = track.published if stream == TICKER else self.published_state(index, stream)
+                self.matches[place] = NO_STATE if state is None else self.match(place, track, state)
+
+    def _replay(self, message, int64_t recv, Py_ssize_t at):
+        """One message that was kept; at the exponents that its instrument has now."""
+        cdef int code
+        cdef tr_level* levels
+        if isinstance(message, bytes):
+            code = self.publisher.decoder.decode(<const char*><bytes>message, len(message), &self.message)
+            if code == D_OK:
+                self._again(recv, at)
+            elif code == D_INEXACT or code == D_OVERFLOW:
+                self.publisher._precision(self.message.instrument, code, <const char*><bytes>message,
+                                          len(message))
+            return
+        decoded = self.normalise(message)
+        if decoded.code != D_OK:
+            self.publisher.publish_message(decoded, recv, message.raw_data)
+            return
+        levels = self.publisher.fill(decoded, &self.message)
+        try:
+            self._again(recv, at)
+        finally:
+            free(levels)
+
+    cdef int _again(self, int64_t recv, Py_ssize_t at) except -1:
+        if self.news(&self.message, at):
+            self.publisher.take(&self.message, recv)
+        return 0
+
+    cdef int _swap(self, uint32_t index, Shadow shadow) except -1:
+        """Rule 3: the shadow is the book from now on, or there is none."""
+        cdef Publisher publisher = self.publisher
+        cdef Slot* slot = &publisher.slots[index]
+        if not slot.known or slot.aside & BLOCKED:
+            return 0
+        if slot.synced and (shadow.fault or self.matches[index * STREAMS + BOOK] < 0):
+            publisher.writer.c_count(C_GAPS, 1)
+            publisher._void(index, R_GAP)
+        elif shadow.fault:
+            publisher._request(index)
+        else:
+            same = slot.synced and shadow.fingerprint() == self.published_state(index, BOOK)
+            publisher.swap(index, shadow.book, shadow.ts_event, shadow.ts_recv, same)
+        return 0
+
+    def _drop(self):
+        self.kept = []
+        self.kept_bytes = 0
+
+    def __repr__(self):
+        how = self.failed or ("over" if self.over else "subscribed" if self.since else "under way")
+        return f"<Handover {len(self.topics)} streams, {len(self.kept)} messages held, {how}>"

@@ -1,0 +1,40 @@
+"""The way of a message inside the socket callback (native); see publish.pyx."""
+
+from collections.abc import Callable
+from typing import Self
+
+from typing_extensions import disjoint_base
+
+from shm._ring import Writer
+from workers.books.sync import BookSync, Listener
+from workers.books.window import Windows
+from workers.decode.native import NativeDecoder
+
+@disjoint_base
+class Watcher: ...
+
+@disjoint_base
+class HotPath(Windows):
+    listener: Listener | None
+    wall_offset: int
+    def __new__(
+        cls,
+        writer: Writer,
+        decoder: NativeDecoder | None = None,
+        make_sync: Callable[[], BookSync] | None = None,
+        *,
+        listener: Listener | None = None,
+        max_levels: int = 65_536,
+    ) -> Self: ...
+    @property
+    def decoder(self) -> NativeDecoder | None: ...
+    @property
+    def max_levels(self) -> int: ...
+    @property
+    def commit_every(self) -> int: ...
+    @property
+    def book_updates(self) -> int: ...
+    @property
+    def errors(self) -> int: ...
+    @property
+    def last_error(self) -> Exception | None: ...

@@ -1,0 +1,433 @@
+"""The way of a message inside the socket callback: decoder -> book -> ring and cells, and when it must leave
+the plain way: the venue's state machine, a snapshot in the stream, a void book, a number that does not fit.
+
+The decisions that this carries out are numbered in publish.pyx.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+
+from shm._ring cimport Writer, tr_now
+from workers.books.book cimport Book
+from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
+from workers.decode.message cimport F_CHECKED, F_SNAPSHOT, M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
+from workers.decode.native cimport NativeDecoder
+from workers.books.window cimport BLOCKED, WATCHED, Slot, Windows
+
+from shm import counters, layout
+from shm.events import Code, pack
+from workers.books.sync import Diff, Outcome, Refetch, Step
+
+
+cdef uint8_t FIRST = layout.Flag.FIRST
+cdef uint8_t LAST = layout.Flag.LAST
+cdef uint8_t NO_BID = layout.Flag.NO_BID
+cdef uint8_t NO_ASK = layout.Flag.NO_ASK
+cdef uint8_t ABSENT = layout.Flag.ABSENT
+cdef uint8_t RESYNC = layout.State.RESYNC
+cdef uint8_t STALE = layout.State.STALE
+cdef uint8_t LIVE = layout.State.LIVE
+cdef int SCOPE_TOP = layout.Scope.TOP
+cdef int SCOPE_BOOK = layout.Scope.BOOK
+cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
+cdef uint8_t R_SYNCED = layout.Reason.SYNCED
+cdef uint8_t R_GAP = layout.Reason.GAP
+cdef uint8_t R_CROSSED = layout.Reason.CROSSED
+cdef uint8_t R_CHECKSUM = layout.Reason.CHECKSUM
+cdef uint8_t R_PRECISION = layout.Reason.PRECISION
+cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
+cdef uint8_t R_FRESH = layout.Reason.FRESH
+cdef uint8_t R_OUT_OF_WINDOW = layout.Reason.OUT_OF_WINDOW
+cdef uint8_t K_TICKER = layout.Kind.TICKER
+cdef uint32_t C_MESSAGES = counters.FEED.index("messages")
+cdef uint32_t C_BYTES = counters.FEED.index("bytes")
+cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
+cdef uint32_t C_PRECISION = counters.FEED.index("precision")
+cdef uint32_t C_RESYNCS = counters.FEED.index("resyncs")
+cdef uint32_t C_GAPS = counters.FEED.index("gaps")
+cdef uint32_t C_OUTDATED = counters.FEED.index("outdated")
+cdef uint32_t C_PARSE_ERRORS = counters.FEED.index("parse_errors")
+cdef uint32_t I_MESSAGES = counters.INSTRUMENT.index("messages")
+cdef uint32_t I_GAPS = counters.INSTRUMENT.index("gaps")
+cdef uint32_t I_RESYNCS = counters.INSTRUMENT.index("resyncs")
+cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
+cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
+cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
+
+
+cdef class Watcher:
+    cdef bint repeats(self, Message* m, int64_t recv) noexcept:
+        return False
+
+    cdef void published(self, Message* m, int64_t recv) noexcept:
+        pass
+
+
+cdef class HotPath(Windows):
+    """Messages in, records and cells out; `Publisher` is this with the cold path's face."""
+
+    def __cinit__(self, Writer writer not None, NativeDecoder decoder=None, make_sync=None, *, listener=None,
+                  max_levels=65_536):
+        self.decoder = decoder
+        self.make_sync = make_sync
+        self.listener = listener
+        self.max_levels = max_levels
+        self.books = [None] * self.capacity
+        self.syncs = [None] * self.capacity
+        self.scales = [None] * self.capacity
+        self.collected = [None] * self.capacity
+        self.watchers = [None] * self.capacity
+        # What is pending and one more update stay within half of the ring between two heads (W5, R5).
+        self.commit_every = min(
+            writer.geometry.slots // 8, writer.geometry.slots // 2 - writer.geometry.largest_update
+        )
+        self.committed = writer.ring.next
+        self.last_error = None
+
+    # -- the hot path -------------------------------------------------------------------------------------
+    cdef int on_frame(self, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
+        cdef int code
+        self.pending_messages += 1
+        self.pending_bytes += size
+        if self.decoder is None:
+            return 0
+        code = self.decoder.decode(data, size, &self.message)
+        if code == D_OK:
+            return self.take(&self.message, recv_ns)
+        if code == D_INEXACT or code == D_OVERFLOW:
+            self._precision(self.message.instrument, code, data, size)
+            return 1
+        if code == D_UNKNOWN_SYMBOL:
+            self.writer.c_count(C_UNKNOWN, 1)
+            return 1
+        return 0
+
+    cdef void on_batch_end(self) noexcept:
+        self.flush()
+
+    cdef int take(self, Message* m, int64_t recv) noexcept:
+        """Publish one message; 1: taken, -1: it names an instrument that this publisher does not carry."""
+        cdef Slot* slot
+        cdef Writer writer = self.writer
+        if m.instrument >= self.capacity or not self.slots[m.instrument].known:
+            writer.c_count(C_UNKNOWN, 1)
+            return -1
+        slot = &self.slots[m.instrument]
+        if slot.aside:
+            return self._aside(slot, m, recv)
+        self._publish(slot, m, recv)
+        return 1
+
+    cdef void _publish(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        cdef Writer writer = self.writer
+        writer.c_count_instrument(m.instrument, I_MESSAGES, 1)
+        if m.ts_event and self.wall_offset:
+            writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event, 1)
+        if m.kind == M_TOP:
+            self._top(slot, m, recv)
+        elif m.kind == M_DEPTH:
+            self._depth(slot, m, recv)
+        elif m.kind == M_TRADE:
+            writer.c_trade(m.instrument, m.words[0], m.words[1], m.update_id, <int64_t>m.first_id,
+                           <uint8_t>m.flags, m.ts_event, recv)
+            writer.c_count_instrument(m.instrument, I_TRADES, 1)
+        elif m.kind == M_TICKER:
+            writer.c_record(K_TICKER, FIRST, 0, m.instrument, m.ts_event, recv, m.words[0], m.words[1],
+                            m.words[2], m.words[3])
+            writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags & ABSENT), 1, m.instrument, m.ts_event, recv,
+                            m.words[4], m.words[5], m.words[6], m.words[7])
+        self.pending += 1
+        self.pending_recv = recv
+        if writer.ring.next - self.committed > self.commit_every:
+            self.flush()
+
+    cdef int _aside(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """An instrument that is blocked or watched; what `take` answers."""
+        if slot.aside & BLOCKED:
+            self.writer.c_count(C_PRECISION, 1)
+            return 1
+        watchers = self.watchers[m.instrument]
+        for watcher in watchers:
+            if (<Watcher>watcher).repeats(m, recv):
+                return 1
+        self._publish(slot, m, recv)
+        for watcher in watchers:
+            (<Watcher>watcher).published(m, recv)
+        return 1
+
+    cdef void flush(self) noexcept:
+        """Publish what there is: counters, head, wake; one clock read for the messages of this batch."""
+        cdef Writer writer = self.writer
+        cdef int64_t took
+        if self.pending_messages:
+            writer.c_count(C_MESSAGES, self.pending_messages)
+            writer.c_count(C_BYTES, self.pending_bytes)
+            self.pending_messages = 0
+            self.pending_bytes = 0
+        if writer.ring.next != self.committed:
+            writer.c_commit()
+            self.committed = writer.ring.next
+        if self.pending:
+            took = tr_now() - self.pending_recv
+            writer.c_observe(H_PUBLISH, took, self.pending)
+            self.pending = 0
+
+    cdef void _top(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        cdef int i
+        cdef bint same
+        cdef uint8_t before
+        if m.update_id:
+            if m.update_id < slot.top_id:
+                self.writer.c_count(C_OUTDATED, 1)
+                return
+            if m.update_id == slot.top_id and slot.top_state == LIVE:
+                same = True
+                for i in range(4):
+                    same = same and slot.top[i] == m.words[i]
+                if same:
+                    slot.top_proof = recv
+                    return
+        if m.words[0] >= m.words[2] and not m.flags & (NO_BID | NO_ASK):
+            self._state(m.instrument, SCOPE_TOP, RESYNC, R_CROSSED)
+            return
+        before = slot.top_state
+        slot.top_id = m.update_id
+        slot.top_proof = recv
+        slot.top_state = LIVE
+        for i in range(4):
+            slot.top[i] = m.words[i]
+        self.writer.c_top(m.instrument, m.words[0], m.words[1], m.words[2], m.words[3],
+                          <uint8_t>(m.flags & (NO_BID | NO_ASK)), m.update_id, m.ts_event, recv)
+        if before != LIVE:
+            self.writer.c_status(m.instrument, SCOPE_TOP, LIVE, R_FRESH if before == STALE else R_SYNCED, 0)
+
+    cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        cdef Book book = <Book>self.books[m.instrument]
+        if not slot.has_book:
+            return
+        self.book_updates += 1
+        if m.flags & F_SNAPSHOT:
+            self._replace(slot, m, recv)
+        elif (
+            slot.synced
+            and m.first_id == book.last_id + slot.step
+            and m.update_id >= m.first_id
+            and not slot.collecting
+        ):
+            self._apply(slot, book, m, recv)
+        else:
+            self._slow(slot, m, recv)
+
+    cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept:
+        """Apply the next event of the chain and publish the window, or find the book void."""
+        cdef uint8_t reason
+        if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
+            reason = R_OUT_OF_WINDOW
+        else:
+            book.last_id = m.update_id
+            if book.c_crossed():
+                reason = R_CROSSED
+            elif m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
+                reason = R_CHECKSUM
+            elif self._window(slot, book, m.instrument, m.ts_event, recv):
+                slot.book_proof = recv
+                return
+            else:
+                reason = R_OUT_OF_WINDOW
+        try:
+            self._void(m.instrument, reason)
+        except Exception as error:
+            self._failed(m.instrument, error)
+
+    # -- the slow path: everything that is not the plain next event -----------------------------------------
+    cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """One event through the venue's state machine, levels copied."""
+        cdef uint32_t i
+        cdef Book book
+        try:
+            book = <Book?>self.books[m.instrument]
+            sync = self.syncs[m.instrument]
+            diff = Diff(
+                m.first_id, m.update_id, m.ts_event, recv,
+                tuple([(m.bids[i].price, m.bids[i].size) for i in range(m.n_bids)]),
+                tuple([(m.asks[i].price, m.asks[i].size) for i in range(m.n_asks)]),
+            )
+            if slot.collecting:
+                self.collected[m.instrument].append(diff)
+            if slot.synced:
+                sync.advance(book.last_id)
+            gaps = sync.gaps
+            step = sync.on_diff(diff)
+            if sync.gaps != gaps:
+                self.writer.c_count(C_GAPS, 1)
+                self.writer.c_count_instrument(m.instrument, I_GAPS, 1)
+                if sync.gap is not None:
+                    self.writer.log_event(Code.GAP, Code.GAP.severity, m.instrument, recv + self.wall_offset,
+                                          sync.gap.expected, sync.gap.got)
+            if step == Step.APPLY:
+                self._apply(slot, book, m, recv)
+            elif step == Step.GAP:
+                self._void(m.instrument, R_GAP)
+            elif step == Step.BUFFER:
+                if slot.book_state != RESYNC:
+                    self._state(m.instrument, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
+                self._request(m.instrument)
+        except Exception as error:
+            self._failed(m.instrument, error)
+
+    cdef bint _sound(self, uint32_t index, Book book, Message* m) noexcept:
+        """Whether the venue's checksum is that of the book."""
+        try:
+            return bool(self.syncs[index].agrees(book, m.words[0]))
+        except Exception as error:
+            self.errors += 1
+            self.last_error = error
+            return False
+
+    cdef void _replace(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """A snapshot in the stream: the book from now on, unless it is older than what there is.
+
+        A LIVE book stays LIVE: what the snapshot says otherwise is one update of differences.
+        """
+        cdef Book book
+        try:
+            book = <Book?>self.books[m.instrument]
+            sync = self.syncs[m.instrument]
+            if slot.synced:
+                sync.advance(book.last_id)
+            answer = sync.on_snapshot(m.update_id)
+            if isinstance(answer, Refetch):
+                self.writer.c_count(C_OUTDATED, 1)
+                return
+            if slot.collecting:  # an audit's events no longer lead to this book
+                slot.collecting = False
+                self.collected[m.instrument] = None
+            book.c_clear()
+            if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
+                self._void(m.instrument, R_OUT_OF_WINDOW)
+                return
+            if m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
+                self._void(m.instrument, R_CHECKSUM)
+                return
+            outcome = self._begin(m.instrument, answer.diffs, m.ts_event, recv)
+            if outcome != Outcome.SYNCED:
+                self._void(m.instrument, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)
+        except Exception as error:
+            self._failed(m.instrument, error)
+
+    cdef object _begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv):
+        """The book as loaded, and `diffs` on it, is the venue's book: publish it. Answers an `Outcome`; only
+        after SYNCED is the book to be kept."""
+        cdef Slot* slot = &self.slots[index]
+        cdef Book book = <Book?>self.books[index]
+        cdef int64_t price = 0, size = 0
+        cdef int side
+        for diff in diffs:
+            for side, levels in enumerate((diff.bids, diff.asks)):
+                for price, size in levels:
+                    if book.c_set(side, price, size) != 0:
+                        return Outcome.TOO_LARGE
+            ts_event = diff.ts_event
+            recv = diff.ts_recv
+        if book.c_crossed():
+            return Outcome.CROSSED
+        book.last_id = self.syncs[index].last_id
+        if slot.synced:
+            book.touched[0] = book.touched[1] = INT64_MAX  # all of it may have changed
+            if not self._window(slot, book, index, ts_event, recv):
+                return Outcome.TOO_SHALLOW
+        else:
+            for side in range(2):
+                slot.n[side] = book.c_window(side, self.depth, slot.window[side])
+            if self._beyond(book, slot.window, slot.n):
+                return Outcome.TOO_SHALLOW
+            slot.synced = True
+            self._whole(slot, book, index, ts_event, recv)
+        slot.requested = False
+        slot.book_proof = recv
+        return Outcome.SYNCED
+
+    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *:
+        """`book`, made elsewhere, is this instrument's from now on: one update of differences when LIVE, and
+        none where the published window is the `same`."""
+        cdef Slot* slot = &self.slots[index]
+        slot.collecting = False
+        self.collected[index] = None
+        self.books[index] = book
+        if same:
+            return
+        if not slot.synced:
+            self.syncs[index].on_snapshot(book.last_id)
+        outcome = self._begin(index, [], ts_event, recv)
+        if outcome != Outcome.SYNCED:
+            self._void(index, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)
+
+    cdef void watch(self, uint32_t index, Watcher watcher) except *:
+        """Tell `watcher` of every message of this instrument."""
+        self.watchers[index] = (*(self.watchers[index] or ()), watcher)
+        self.slots[index].aside |= WATCHED
+
+    cdef void unwatch(self, uint32_t index, Watcher watcher) except *:
+        """Tell it no more."""
+        left = tuple([each for each in self.watchers[index] or () if each is not watcher])
+        self.watchers[index] = left or None
+        if not left:
+            self.slots[index].aside &= ~<int>WATCHED
+
+    cdef void _failed(self, uint32_t index, object error) noexcept:
+        """A fault of ours: counted, kept, and nothing of this book is LIVE until it is rebuilt."""
+        self.errors += 1
+        self.last_error = error
+        self.writer.c_count(C_PARSE_ERRORS, 1)
+        self.slots[index].synced = False
+        self._state(index, SCOPE_BOOK, RESYNC, R_MALFORMED)
+        try:
+            if self.syncs[index] is not None:
+                self.syncs[index].reset()
+            self.writer.log_event(Code.ERROR, Code.ERROR.severity, index, 0, *pack([repr(error)]))
+        except Exception as another:
+            self.last_error = another
+
+    cdef int _void(self, uint32_t index, uint8_t reason) except -1:
+        """The book is void: RESYNC, a fresh start of the state machine, a snapshot asked for."""
+        cdef Slot* slot = &self.slots[index]
+        cdef Book book = <Book?>self.books[index]
+        slot.synced = False
+        slot.collecting = False
+        self.collected[index] = None
+        book.c_clear()
+        self._state(index, SCOPE_BOOK, RESYNC, reason)
+        self.writer.c_count(C_RESYNCS, 1)
+        self.writer.c_count_instrument(index, I_RESYNCS, 1)
+        self.writer.log_event(Code.RESYNC, Code.RESYNC.severity, index, tr_now() + self.wall_offset, reason)
+        sync = self.syncs[index]
+        if sync.synced:  # after a gap it has started over by itself, with the event buffered
+            sync.reset()
+        return self._request(index)
+
+    cdef int _request(self, uint32_t index) except -1:
+        if not self.slots[index].requested and self.listener is not None:
+            self.slots[index].requested = True
+            self.listener.request_snapshot(index)
+        return 0
+
+    cdef void _precision(self, uint32_t index, int verdict, const char* data, Py_ssize_t size) noexcept:
+        """Decision 8."""
+        cdef Slot* slot
+        self.writer.c_count(C_PRECISION, 1)
+        if index >= self.capacity or not self.slots[index].known or self.slots[index].aside & BLOCKED:
+            return
+        slot = &self.slots[index]
+        slot.aside |= BLOCKED
+        slot.synced = False
+        if slot.has_top:
+            self._state(index, SCOPE_TOP, RESYNC, R_PRECISION)
+        if slot.has_book:
+            self._state(index, SCOPE_BOOK, RESYNC, R_PRECISION)
+        try:
+            if slot.has_book:
+                self.syncs[index].reset()
+            if self.listener is not None and data != NULL:
+                self.listener.on_precision(index, verdict, PyBytes_FromStringAndSize(data, size))
+        except Exception as error:
+            self._failed(index, error)

@@ -1,0 +1,469 @@
+"""The cold path of the books: snapshots, proofs and audits, new slots. One keeper a feed, on its event loop.
+
+The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`); the keeper only
+takes note there and does the work in tasks:
+
+1. One snapshot in flight a symbol, at most `concurrency` in all, in turn: first books that were in step
+   before, then new ones in the order in which they are carried, then proofs and audits. When our limits (the
+   REST manager's, which has them for all) have no permit now, a snapshot keeps its turn and waits; a proof or
+   an audit is left out. That is no failure.
+2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
+   `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
+3. A cell without proof of delivery for `stale_after` is STALE. A book that has been quiet for half of that is
+   checked against a small REST snapshot: agreement is proof, for the top too when it is the book's best.
+4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
+   published, and the book rebuilt: RESYNC(AUDIT).
+5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
+   SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot.
+6. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
+   backoff of rule 2. Without `fetch` there are no proofs and no audits: what is quiet is STALE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from typing import Any
+
+import msgspec
+
+from shm import counters
+from shm._ring import now as monotonic_ns
+from shm.events import Code
+from shm.instruments import Instrument
+from shm.layout import Reason, Scope, State
+from shm.writer import Writer
+from workers.books.audit import Agreement, compare
+from workers.books.publish import Publisher
+from workers.books.sync import Outcome, Snapshot
+from workers.decode.normal import DecodeCode
+from workers.errors import Action, RestError, WorkerError
+from workers.request import Priority
+from workers.rest.gate import Gate
+
+_SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
+    counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
+)
+_I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
+
+Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
+Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
+Resubscribe = Callable[[Instrument], Awaitable[None]]
+
+
+class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Times in seconds.
+
+    Attributes:
+        limit: levels a side of a snapshot. proof_limit: of a proof's, which only has to reach the window.
+        concurrency: requests in flight.
+        max_attempts: failures in a row until only `max_delay` is tried.
+        first_delay, max_delay: backoff.
+        stale_after: 0 is never. audit_interval: 0 is off.
+        settle: how long the stream may lag behind a REST snapshot.
+    """
+
+    limit: int = 1000
+    proof_limit: int = 100
+    concurrency: int = 4
+    max_attempts: int = 8
+    first_delay: float = 0.25
+    max_delay: float = 30.0
+    stale_after: float = 30.0
+    audit_interval: float = 0.0
+    settle: float = 3.0
+
+
+class _Turn:
+    """A place in the keeper's own queue (rule 1); permits are the REST manager's matter."""
+
+    __slots__ = ("order", "priority")
+
+    def __init__(self, priority: Priority, order: int) -> None:
+        self.priority = priority
+        self.order = order
+
+    def ask(self, now: float) -> float:
+        return 0.0
+
+    def give_back(self, now: float) -> None:
+        pass
+
+
+class BookKeeper:
+    """See the module. `carry` every instrument, call `subscribed` once the venue has acknowledged, `tick`
+    about once a second, `lost` when a connection has gone, `close` at the end.
+
+    Args:
+        writer, publisher: of the feed; the keeper becomes the publisher's listener.
+        fetch: (instrument, levels, priority) -> snapshot; raises `WorkerError` (or anything) on failure.
+            None: the venue has no such request.
+        resubscribe: makes the subscription of an instrument's book anew (rule 6).
+        register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
+        respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
+        on_silent: told (index) when REST knows updates that the stream does not bring.
+        clock: CLOCK_MONOTONIC ns; sleep, chance: injected for tests.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        publisher: Publisher,
+        fetch: Fetch | None,
+        config: KeeperConfig | None = None,
+        *,
+        resubscribe: Resubscribe | None = None,
+        register: Callable[[Instrument], None] = lambda instrument: None,
+        respec: Respec | None = None,
+        on_silent: Callable[[int], None] = lambda index: None,
+        clock: Callable[[], int] = monotonic_ns,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.config = config or KeeperConfig()
+        if self.config.limit < publisher.depth or self.config.proof_limit < 1:
+            raise ValueError(
+                f"snapshot_limit = {self.config.limit} cannot fill a window of depth = {publisher.depth}: "
+                "raise snapshot_limit or lower depth"
+            )
+        self._writer = writer
+        self._publisher = publisher
+        self._fetch = fetch
+        self._resubscribe = resubscribe
+        self._register = register
+        self._respec = respec
+        self._on_silent = on_silent
+        self._clock = clock
+        self._sleep = sleep
+        self._chance = chance
+        self._turns = Gate(self.config.concurrency, lambda: clock() * 1e-9, sleep)
+        self._turn = 0
+        self._instruments: dict[int, Instrument] = {}
+        self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
+        self._replacing: set[int] = set()
+        self._lost: set[str] = set()  # symbols without a stream
+        self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
+        self._audited: dict[int, int] = {}
+        self.failures = 0
+        publisher.listener = self
+
+    # -- what the publisher says, in the socket callback -----------------------------------------------------
+    def request_snapshot(self, index: int) -> None:
+        """The book of `index` needs a snapshot."""
+        self._start(index, self._rebuild(index), over=True)
+
+    def on_precision(self, index: int, code: int, frame: bytes) -> None:
+        """A number does not fit the exponents of `index`; `frame` is the message."""
+        self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
+        if self._respec is not None:
+            self._replacing.add(
+                index
+            )  # now: a connection lost before the task's first turn must not cancel it
+        self._start(index, self._replace(index, frame), over=True)
+
+    # -- what the worker says --------------------------------------------------------------------------------
+    def carry(self, instrument: Instrument, *, top: bool = True, book: bool = True) -> None:
+        """Carry an instrument that has a slot in the segment."""
+        self._instruments[instrument.index] = instrument
+        self._channels[instrument.index] = (top, book)
+        self._publisher.add_instrument(
+            instrument.index, instrument.price_exp, instrument.size_exp, top=top, book=book
+        )
+        self._register(instrument)
+
+    def index_of(self, symbol: str) -> int | None:
+        """The slot that carries a canonical symbol now."""
+        return next((i for i, each in self._instruments.items() if each.symbol == symbol), None)
+
+    def subscribed(self, indexes: Iterable[int] | None = None) -> None:
+        """The venue delivers these (None: all): a quiet book's snapshot does not wait for its first event."""
+        for index in list(self._instruments if indexes is None else indexes):
+            self._lost.discard(self._instruments[index].symbol)
+            self._publisher.need_snapshot(index)
+
+    def lost(
+        self,
+        indexes: Iterable[int] | None = None,
+        state: State = State.DOWN,
+        reason: Reason = Reason.DISCONNECTED,
+    ) -> None:
+        """The connection of these (None: all) has gone."""
+        for index in list(self._instruments if indexes is None else indexes):
+            if index not in self._replacing:  # a new slot is needed, connected or not
+                self._cancel(index)
+            self._lost.add(self._instruments[index].symbol)
+            self._publisher.lost(index, state, reason)
+
+    def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
+        """Carry an instrument no more; its cells go DOWN."""
+        self._cancel(index)
+        self._publisher.lost(index, State.DOWN, reason)
+        self._forget(index)
+
+    def tick(self) -> None:
+        """Rules 3 and 4; about once a second."""
+        now = self._clock()
+        config = self.config
+        for index in self._instruments:
+            if index not in self._tasks and self._publisher.waiting(index):
+                self._start(index, self._rebuild(index))  # its task died of a fault of ours
+        if config.stale_after > 0:
+            stale = int(config.stale_after * 1e9)
+            for index, scope in self._publisher.overdue(now, stale):
+                age = (now - self._publisher.proof(index, scope)) // 1_000_000
+                self._publisher.mark_stale(index, scope)
+                self._writer.log(Code.STALE, age, instrument=index)
+        if self._fetch is None:
+            return
+        if config.stale_after > 0:
+            # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
+            for index in sorted(self._instruments, key=lambda index: self._checked.get(index, 0)):
+                if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
+                    self._checked[index] = now
+                    self._start(index, self._audit(index, config.proof_limit))
+        if config.audit_interval > 0:
+            interval = int(config.audit_interval * 1e9)
+            for place, index in enumerate(self._instruments):
+                # The first audits are spread over one interval.
+                first = now - interval + interval * (place + 1) // len(self._instruments)
+                if now - self._audited.setdefault(index, first) >= interval:
+                    self._audited[index] = now
+                    self._start(index, self._audit(index, config.limit))
+
+    async def close(self) -> None:
+        """Cancel what is in flight."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __repr__(self) -> str:
+        return f"<BookKeeper {len(self._instruments)} instruments, {len(self._tasks)} in flight>"
+
+    # -- tasks -----------------------------------------------------------------------------------------------
+    def _start(self, index: int, work: Coroutine[Any, Any, None], over: bool = False) -> None:
+        """One task an instrument; `over`: it takes the place of the one that runs."""
+        if index in self._tasks:
+            if not over:
+                work.close()
+                return
+            self._cancel(index)
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks[index] = task
+        task.add_done_callback(lambda done: self._done(index, done))
+
+    def _done(self, index: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(index) is task:
+            del self._tasks[index]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # A fault of ours; the instrument keeps its state, which is not LIVE when it mattered.
+            self.failures += 1
+            self._writer.log(Code.ERROR, repr(error), instrument=index)
+
+    def _cancel(self, index: int) -> None:
+        task = self._tasks.pop(index, None)
+        if task is not None and task is not asyncio.current_task():
+            task.cancel()
+
+    def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
+        return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
+
+    async def _renew_stream(self, index: int) -> None:
+        """Rule 6: until the stream has brought its snapshot."""
+        if self._resubscribe is None:
+            return
+        for attempt in range(1_000_000_000):
+            await self._resubscribe(self._instruments[index])
+            await self._sleep(self._backoff(attempt))
+            if self._publisher.synced(index):
+                self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
+                return
+            self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
+
+    async def _get(self, index: int, limit: int, background: bool = False) -> Snapshot | None:
+        """One snapshot, in its turn (rule 1); None: background work has no permit now."""
+        if self._fetch is None:
+            raise WorkerError(
+                "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
+            )
+        self._turn += 1
+        known = self._instruments[index].symbol in self._known
+        rank = Priority.BACKGROUND if background else Priority.QUERY if known else Priority.SNAPSHOT
+        await self._turns.enter(_Turn(rank, self._turn), math.inf)
+        try:
+            while True:
+                priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
+                try:
+                    return await self._fetch(self._instruments[index], limit, priority)
+                except RestError as error:
+                    if error.sent or not error.retry_after:
+                        raise
+                    if background:
+                        return None
+                    await self._sleep(error.retry_after)
+        finally:
+            self._turns.leave()
+
+    async def _synchronise(self, index: int) -> None:
+        """Rules 1 and 2: until the book is in step."""
+        for attempt in range(1_000_000_000):
+            delay = 0.0
+            try:
+                snapshot = await self._get(index, self.config.limit)
+            except Exception as error:
+                self._writer.count_up(_REST_ERRORS)
+                delay = getattr(error, "retry_after", 0.0) or 0.0
+                if isinstance(error, WorkerError) and error.action is Action.HALT:
+                    delay = max(delay, self.config.max_delay)
+            else:
+                assert snapshot is not None
+                self._writer.count_up(_SNAPSHOTS)
+                outcome = self._publisher.apply_snapshot(
+                    index, snapshot, limit=self.config.limit, recv_ns=self._clock()
+                )
+                if outcome is Outcome.PRECISION:
+                    self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
+                    await self._replace(index, snapshot)
+                    return
+                if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
+                    self._known.add(self._instruments[index].symbol)
+                    self._audited[index] = self._clock()
+                    self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
+                    return
+            self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
+            await self._sleep(max(delay, self._backoff(attempt)))
+
+    def _backoff(self, attempt: int) -> float:
+        config = self.config
+        if attempt + 1 >= config.max_attempts:
+            return config.max_delay
+        return min(config.first_delay * 2.0**attempt, config.max_delay) * (0.5 + 0.5 * self._chance())
+
+    # -- proofs and audits -----------------------------------------------------------------------------------
+    def _quiet(self, index: int, now: int, limit: int) -> bool:
+        """Whether a synced book, or the top beside it, has had no proof for `limit` ns."""
+        publisher = self._publisher
+        return publisher.synced(index) and any(
+            publisher.state(index, scope) >= State.STALE and now - publisher.proof(index, scope) > limit
+            for scope in (Scope.TOP, Scope.BOOK)
+        )
+
+    async def _audit(self, index: int, limit: int) -> None:
+        since = self._publisher.collect(index)
+        if since is None:
+            return
+        try:
+            try:
+                snapshot = await self._get(index, limit, background=True)
+            except Exception:
+                self._writer.count_up(_REST_ERRORS)
+                return
+            if snapshot is not None:
+                await self._judge(index, since, snapshot, limit)
+        finally:
+            self._publisher.stop_collecting(index)
+
+    async def _judge(self, index: int, since: int, snapshot: Snapshot, limit: int) -> None:
+        publisher = self._publisher
+        deadline = self._clock() + int(self.config.settle * 1e9)
+        while True:
+            diffs = publisher.collected_diffs(index)
+            if diffs is None:
+                return  # rebuilt meanwhile: nothing to compare
+            book = publisher.book(index)
+            finding = compare(book, since, diffs, snapshot, limit, self._scale(index))
+            if finding.agreement is not Agreement.AHEAD or self._clock() >= deadline:
+                break
+            await self._sleep(0.1)
+        if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
+            return
+        self._writer.count_up(_AUDITS)
+        if finding.agreement is Agreement.AGREES:
+            self._agrees(index)
+        elif finding.agreement is Agreement.INEXACT:
+            publisher.refuse(index, DecodeCode.INEXACT)
+            await self._replace(index, snapshot)
+        elif finding.agreement is Agreement.AHEAD:
+            # The venue has changed the book and the stream has not said so: it does not deliver.
+            publisher.mark_stale(index, Scope.BOOK)
+            self._on_silent(index)
+        else:
+            self._writer.count_up(_AUDIT_ERRORS)
+            self._writer.count_instrument(index, _I_AUDIT_ERRORS)
+            self._writer.log(Code.AUDIT_FAILED, book.last_id, finding.differences, instrument=index)
+            publisher.void(index, Reason.AUDIT)
+
+    def _agrees(self, index: int) -> None:
+        """Rule 3: proof for the book, and for the top when it shows the book's best."""
+        publisher = self._publisher
+        now = self._clock()
+        stale = publisher.state(index, Scope.BOOK) == State.STALE
+        publisher.proven(index, Scope.BOOK, now)
+        bid, ask = publisher.book(index).best(False), publisher.book(index).best(True)
+        if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
+            publisher.proven(index, Scope.TOP, now)
+        elif publisher.state(index, Scope.TOP) == State.STALE:
+            self._on_silent(index)  # the book goes on, the top's stream does not
+        if stale:
+            self._writer.log(Code.FRESH, instrument=index)
+
+    # -- a new slot ------------------------------------------------------------------------------------------
+    def _scale(self, index: int) -> tuple[int, int]:
+        instrument = self._instruments[index]
+        return instrument.price_exp, instrument.size_exp
+
+    async def _replace(self, index: int, evidence: bytes | Snapshot) -> None:
+        """Rule 5. Without a cure (no `respec`, no exponents, no slot left) the instrument stays RESYNC."""
+        if self._respec is None:
+            return
+        self._replacing.add(index)
+        try:
+            await self._move(index, self._respec, evidence)
+        finally:
+            self._replacing.discard(index)
+
+    async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
+        old = self._instruments[index]
+        for attempt in range(1_000_000_000):
+            try:
+                spec = await respec(old, evidence)
+                break
+            except Exception as error:
+                self._writer.log(Code.ERROR, str(error), instrument=index)
+                if isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT:
+                    return
+            await self._sleep(self._backoff(attempt))
+        self._succeed(index, spec)
+
+    def renew(self, index: int, spec: Instrument) -> None:
+        """The venue lists the symbol of `index` otherwise now: `spec` is its new slot.
+
+        Raises:
+            ShmError: no slot is left; the old one stays.
+        """
+        if index not in self._replacing:  # else it is given a new slot already
+            self._cancel(index)
+            self._succeed(index, spec)
+
+    def _succeed(self, index: int, spec: Instrument) -> None:
+        top, book = self._channels[index]
+        new = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
+        self._writer.supersede_instrument(index)
+        self._writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
+        self._forget(index)
+        self.carry(new, top=top, book=book)
+        if new.symbol in self._lost:  # a snapshot alone, without a stream, is no book that is kept
+            self._publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
+        elif book and self._publisher.streamed(new.index):
+            self._start(new.index, self._rebuild(new.index))
+        elif book:
+            self._publisher.need_snapshot(new.index)
+
+    def _forget(self, index: int) -> None:
+        self._publisher.drop_instrument(index)
+        for table in (self._instruments, self._channels, self._checked, self._audited):
+            table.pop(index, None)

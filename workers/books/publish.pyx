@@ -1,0 +1,354 @@
+"""From a frame to shared memory, inside the socket callback: native decoder -> book -> ring and cells.
+
+Decisions that a reader of the feed lives by:
+
+1. One venue message is one update. Levels are applied in the order sent; what is published is the *window*,
+   the best `depth` levels a side: every difference to the window published before is one LEVEL record (size 0
+   = left the window, whatever pushed it out), removals before settings, FIRST on the first and LAST on the
+   last. Folding them over any cell gives the next cell exactly (I11).
+2. The cell's update id and times follow the venue with every update. One that leaves the window as it is
+   repeats the best level as a single FIRST|LAST record (an empty window: CLEAR), so that a fold has the
+   cell's update id and times too, and a follower of the ring sees that the book still lives.
+3. A book that becomes LIVE is CLEAR + all LEVELs + STATUS as one update, then its cell; STATUS comes last, so
+   that no follower takes old content for LIVE.
+4. Crossed (best bid >= best ask), gap, over the bound, or a window that reaches beyond what a truncated
+   snapshot knew: that instrument alone goes RESYNC and nothing of it is published.
+5. A top never goes back: an older update id is dropped and counted (`outdated`); a repetition of the very
+   same top is only proof of delivery.
+6. Head and wake (`c_commit`) once a socket read, and within one after every eighth of the ring: a spinning
+   reader sees records by their own sequence at once, so that the head only matters to sleepers, for
+   whom one wake a read is cheapest, and the protocol's bound of half a ring an update stays far.
+7. A snapshot in the stream replaces the book: of a LIVE one as one update of differences (decision 1), else
+   by decision 3. A wrong checksum is found before anything is published, and is treated by decision 4.
+8. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
+   is told, which gives the symbol a new slot.
+"""
+
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport malloc
+
+from shm._ring cimport tr_level, tr_now
+from workers.books.book cimport Book
+from workers.decode.message cimport D_INEXACT, D_OVERFLOW
+from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
+from workers.books.entry cimport Entry
+from workers.books.window cimport BLOCKED, WATCHED, Slot
+
+from shm import layout
+from workers.books.sync import Outcome, Refetch
+
+
+cdef uint8_t DOWN = layout.State.DOWN
+cdef uint8_t RESYNC = layout.State.RESYNC
+cdef uint8_t STALE = layout.State.STALE
+cdef uint8_t LIVE = layout.State.LIVE
+cdef int SCOPE_TOP = layout.Scope.TOP
+cdef int SCOPE_BOOK = layout.Scope.BOOK
+cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
+cdef uint8_t R_SILENT = layout.Reason.SILENT
+cdef uint8_t R_FRESH = layout.Reason.FRESH
+cdef uint8_t R_CONNECTING = layout.Reason.CONNECTING
+
+
+cdef int _decimal(object text, unsigned exponent, int64_t* out) except -1:
+    """A snapshot's decimal text at an exponent; the verdict of scan.h."""
+    cdef Py_ssize_t size
+    cdef const char* data = PyUnicode_AsUTF8AndSize(text, &size)
+    return tr_decimal_text(data, size, exponent, out)
+
+
+cdef class Publisher(Entry):
+    """The only one who turns decoded messages into records and cells. One feed, one thread.
+
+    Args:
+        writer: the segment's writer; its geometry gives depth and capacity.
+        decoder: the venue's native decoder, or None for a venue in plain Python.
+        make_sync: makes one instrument's `workers.books.sync.BookSync`; None: no books.
+        listener: told `request_snapshot(index)` and `on_precision(index, code, frame)`, in the socket
+            callback: it must only take note. May be set later.
+        max_levels: bound of each side of a book; over it the book goes RESYNC.
+    """
+
+    # -- instruments and states: the cold path's face -------------------------------------------------------
+    cdef tuple _check(self, uint32_t index):
+        if index >= self.capacity or not self.slots[index].known:
+            raise IndexError(f"instrument {index} is not carried by this publisher")
+        return self.scales[index]
+
+    def add_instrument(self, uint32_t index, unsigned price_exp, unsigned size_exp, *, top=True, book=True):
+        """Carry a slot of the segment; its cells go RESYNC until they have data.
+
+        Raises:
+            IndexError: the segment has no such slot. ValueError: `book` without a `make_sync`.
+        """
+        cdef Slot* slot
+        cdef int side
+        if index >= self.writer.count:
+            raise IndexError(f"instrument {index}: the segment has {self.writer.count}")
+        if book and self.make_sync is None:
+            raise ValueError("a book needs make_sync, the venue's state machine")
+        slot = &self.slots[index]
+        if slot.known:
+            raise ValueError(f"instrument {index} is carried already")
+        for side in range(2):
+            if slot.window[side] == NULL:
+                slot.window[side] = <tr_level*>malloc(self.depth * sizeof(tr_level))
+                if slot.window[side] == NULL:
+                    raise MemoryError
+            slot.n[side] = 0
+        slot.has_top = top
+        slot.has_book = book
+        self.books[index] = Book(self.max_levels)
+        self.syncs[index] = self.make_sync() if book else None
+        self.scales[index] = (price_exp, size_exp)
+        slot.step = 1 if not book or self.syncs[index].numbered else 0
+        slot.known = True
+        if top:
+            self._state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
+        if book:
+            self._state(index, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
+        self.flush()
+
+    def drop_instrument(self, uint32_t index):
+        """Carry it no more (it was superseded or unsubscribed); its cells are the caller's to end."""
+        cdef Slot* slot
+        self._check(index)
+        slot = &self.slots[index]
+        slot.known = slot.synced = slot.requested = slot.collecting = False
+        slot.aside = 0
+        slot.top_id = 0
+        slot.top_state = slot.book_state = DOWN
+        self.books[index] = self.syncs[index] = self.scales[index] = None
+        self.collected[index] = self.watchers[index] = None
+
+    def lost(self, uint32_t index, uint8_t state, uint8_t reason):
+        """The stream of this instrument has ended (disconnected, unsubscribed): nothing of it is LIVE.
+
+        Update ids of the top are kept: a new connection never takes it back to an older one.
+        """
+        cdef Slot* slot
+        self._check(index)
+        slot = &self.slots[index]
+        if slot.has_top and slot.top_state != state:
+            self._state(index, SCOPE_TOP, state, reason)
+        if slot.has_book:
+            slot.synced = slot.requested = slot.collecting = False
+            self.collected[index] = None
+            (<Book>self.books[index]).c_clear()
+            self.syncs[index].reset()
+            if slot.book_state != state:
+                self._state(index, SCOPE_BOOK, state, reason)
+        self.flush()
+
+    def void(self, uint32_t index, uint8_t reason):
+        """Rebuild this book: RESYNC and a snapshot (an audit disagreed, a checksum failed)."""
+        self._check(index)
+        if self.slots[index].has_book:
+            self._void(index, reason)
+            self.flush()
+
+    def refuse(self, uint32_t index, int code):
+        """A number of this instrument does not fit (found by an audit): blocked until it has a new slot."""
+        self._check(index)
+        self._precision(index, code, NULL, 0)
+        self.flush()
+
+    def need_snapshot(self, uint32_t index):
+        """Ask for a snapshot unless the book is in step, or one has been asked for, or comes by itself."""
+        cdef Slot* slot
+        self._check(index)
+        slot = &self.slots[index]
+        if slot.has_book and not slot.synced and not slot.aside & BLOCKED and not self.syncs[index].streamed:
+            self._request(index)
+
+    def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t recv_ns=0):
+        """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a `workers.books.sync.Outcome`.
+
+        `limit` is how many levels a side were asked for: a side that has as many was cut there. Except after
+        SYNCED and NOT_NEEDED the caller fetches again; after PRECISION the symbol needs a new slot first.
+        """
+        cdef Slot* slot
+        cdef Book book
+        cdef int side, verdict
+        cdef int64_t price = 0, size = 0, worst
+        cdef unsigned price_exp, size_exp
+        if index >= self.capacity or not self.slots[index].known:
+            return Outcome.NOT_NEEDED
+        slot = &self.slots[index]
+        if slot.synced or slot.aside & BLOCKED or not slot.has_book:
+            return Outcome.NOT_NEEDED
+        price_exp, size_exp = self.scales[index]
+        book = <Book?>self.books[index]
+        sync = self.syncs[index]
+        book.c_clear()
+        for side, levels in enumerate((snapshot.bids, snapshot.asks)):
+            worst = INT64_MIN
+            for price_text, size_text in levels:
+                verdict = max(_decimal(price_text, price_exp, &price), _decimal(size_text, size_exp, &size))
+                if verdict == TR_MALFORMED:
+                    book.c_clear()
+                    return Outcome.MALFORMED
+                if verdict != TR_EXACT:
+                    book.c_clear()
+                    # The caller holds the snapshot that shows what is needed: nobody else has to be told.
+                    self._precision(index, D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW, NULL, 0)
+                    self.flush()
+                    return Outcome.PRECISION
+                if book.c_set(side, price, size) != 0:
+                    book.c_clear()
+                    return Outcome.TOO_LARGE
+                if side:
+                    price = -price
+                if worst == INT64_MIN or price < worst:
+                    worst = price
+            if limit and len(levels) >= limit:
+                book.horizon[side] = worst
+        answer = sync.on_snapshot(snapshot.last_update_id)
+        if isinstance(answer, Refetch):
+            book.c_clear()
+            return Outcome.REFETCH
+        outcome = self._begin(index, answer.diffs, 0, recv_ns or tr_now())
+        if outcome is not Outcome.SYNCED:
+            book.c_clear()
+            sync.reset()
+            return outcome
+        slot.book_proof = tr_now()
+        self.flush()
+        return Outcome.SYNCED
+
+    # -- freshness ------------------------------------------------------------------------------------------
+    def overdue(self, int64_t now, int64_t after):
+        """(index, scope) of the LIVE cells whose last proof of delivery is more than `after` ns old.
+
+        A top that has been without proof for as long and is not LIVE forgets its update id: should the venue
+        have started its ids anew, every new one would be taken for an old one for ever.
+        """
+        cdef uint32_t i
+        cdef Slot* slot
+        found = []
+        for i in range(self.capacity):
+            slot = &self.slots[i]
+            if slot.known:
+                if now - slot.top_proof > after:
+                    if slot.top_state == LIVE:
+                        found.append((i, SCOPE_TOP))
+                    else:
+                        slot.top_id = 0
+                if slot.book_state == LIVE and now - slot.book_proof > after:
+                    found.append((i, SCOPE_BOOK))
+        return found
+
+    def mark_stale(self, uint32_t index, int scope):
+        """No proof of delivery: a LIVE cell goes STALE."""
+        self._check(index)
+        if scope == SCOPE_TOP and self.slots[index].top_state == LIVE:
+            self._state(index, SCOPE_TOP, STALE, R_SILENT)
+        elif scope == SCOPE_BOOK and self.slots[index].book_state == LIVE:
+            self._state(index, SCOPE_BOOK, STALE, R_SILENT)
+        self.flush()
+
+    def proven(self, uint32_t index, int scope, int64_t now):
+        """An independent check agrees with the cell: proof of delivery; STALE goes back to LIVE."""
+        cdef Slot* slot
+        self._check(index)
+        slot = &self.slots[index]
+        if scope == SCOPE_TOP and slot.top_state >= STALE:
+            slot.top_proof = now
+            if slot.top_state == STALE:
+                self._state(index, SCOPE_TOP, LIVE, R_FRESH)
+        elif scope == SCOPE_BOOK and slot.book_state >= STALE:
+            slot.book_proof = now
+            if slot.book_state == STALE:
+                self._state(index, SCOPE_BOOK, LIVE, R_FRESH)
+        self.flush()
+
+    def freeze(self):
+        """The process stood still: every LIVE cell is STALE, for its prices are from before. How many."""
+        cdef uint32_t i
+        cdef int n = 0
+        for i in range(self.capacity):
+            if self.slots[i].known:
+                if self.slots[i].top_state == LIVE:
+                    self._state(i, SCOPE_TOP, STALE, R_SILENT)
+                    n += 1
+                if self.slots[i].book_state == LIVE:
+                    self._state(i, SCOPE_BOOK, STALE, R_SILENT)
+                    n += 1
+                if self.writer.ring.next - self.committed > self.commit_every:
+                    self.flush()
+        self.flush()
+        return n
+
+    # -- audits ---------------------------------------------------------------------------------------------
+    def collect(self, uint32_t index):
+        """Keep copies of this book's events from now on; answers its update id, or None: not in step."""
+        self._check(index)
+        if not self.slots[index].synced:
+            return None
+        self.slots[index].collecting = True
+        self.collected[index] = []
+        return (<Book>self.books[index]).last_id
+
+    def collected_diffs(self, uint32_t index):
+        """The events since `collect`, oldest first, or None: the book was rebuilt since."""
+        self._check(index)
+        return self.collected[index]
+
+    def stop_collecting(self, uint32_t index):
+        """Keep no copies any more."""
+        if index < self.capacity and self.slots[index].known:
+            self.slots[index].collecting = False
+            self.collected[index] = None
+
+    # -- looking --------------------------------------------------------------------------------------------
+    def book(self, uint32_t index):
+        """The instrument's `Book`: look, do not change."""
+        self._check(index)
+        return self.books[index]
+
+    def state(self, uint32_t index, int scope):
+        """State of the top or book cell, as an int of `shm.layout.State`."""
+        self._check(index)
+        return self.slots[index].top_state if scope == SCOPE_TOP else self.slots[index].book_state
+
+    def proof(self, uint32_t index, int scope):
+        """CLOCK_MONOTONIC ns of the last proof of delivery; 0: none yet."""
+        self._check(index)
+        return self.slots[index].top_proof if scope == SCOPE_TOP else self.slots[index].book_proof
+
+    def synced(self, uint32_t index):
+        """Whether the book is in step with the venue's stream."""
+        self._check(index)
+        return bool(self.slots[index].synced)
+
+    def waiting(self, uint32_t index):
+        """Whether a snapshot has been asked for and the book is not in step yet."""
+        self._check(index)
+        return bool(self.slots[index].requested and not self.slots[index].synced
+                    and not self.slots[index].aside & BLOCKED)
+
+    def streamed(self, uint32_t index):
+        """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""
+        self._check(index)
+        return self.syncs[index] is not None and self.syncs[index].streamed
+
+    def published_top(self, uint32_t index):
+        """(bid, bid size, ask, ask size) as published last."""
+        self._check(index)
+        return tuple([self.slots[index].top[i] for i in range(4)])
+
+    @property
+    def indexes(self):
+        """The instruments carried."""
+        return [i for i in range(self.capacity) if self.slots[i].known]
+
+    @property
+    def watched(self):
+        """The instruments that a handover watches: each message of theirs costs a little more."""
+        return [i for i in self.indexes if self.slots[i].aside & WATCHED]
+
+    def __repr__(self):
+        indexes = self.indexes
+        live = sum([self.slots[i].book_state == LIVE for i in indexes])
+        return f"<Publisher {len(indexes)} instruments, {live} books LIVE, {self.errors} errors>"

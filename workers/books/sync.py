@@ -1,0 +1,203 @@
+"""What every venue's book synchronisation speaks: events in, decisions out.
+
+A venue's `sync.py` holds the state machine with its numbered rules; the publisher asks it about every event
+that is not the plain next one, and the book keeper about every snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+from workers.decode.normal import Levels
+
+if TYPE_CHECKING:
+    from workers.books.book import Book
+
+
+class Diff(NamedTuple):
+    """One depth event, its levels as mantissas in the order sent. `ts_event` and `ts_recv` in ns."""
+
+    first_id: int
+    last_id: int
+    ts_event: int
+    ts_recv: int
+    bids: Levels
+    asks: Levels
+
+
+class Step(IntEnum):
+    """What to do with an event."""
+
+    APPLY = 0
+    IGNORE = 1  # it is older than the book
+    BUFFER = 2  # a snapshot is needed; the event is kept until then, where that can help
+    GAP = 3  # the book is void; a snapshot is needed, as with BUFFER
+
+
+class Gap(NamedTuple):
+    """A hole in the chain: the update id that should have come, and the one that came."""
+
+    expected: int
+    got: int
+
+
+class Replay(NamedTuple):
+    """The snapshot is good: load it, apply these, go LIVE."""
+
+    diffs: list[Diff]
+
+
+class Refetch(NamedTuple):
+    """The snapshot cannot be used; get another one. `reason` is one line for the log."""
+
+    reason: str
+
+
+class Snapshot(NamedTuple):
+    """A full-depth answer of the venue: decimal texts, best first or not."""
+
+    last_update_id: int
+    bids: Sequence[tuple[str, str]]
+    asks: Sequence[tuple[str, str]]
+
+
+class Outcome(IntEnum):
+    """What became of a snapshot that was given to the publisher."""
+
+    SYNCED = 0
+    REFETCH = 1  # older than the stream: get a newer one
+    PRECISION = 2  # a number does not fit the instrument's exponents: the symbol needs a new slot
+    MALFORMED = 3
+    CROSSED = 4  # snapshot and stream together make best bid >= best ask
+    TOO_LARGE = 5  # more levels than the book's bound
+    TOO_SHALLOW = 6  # it does not reach as deep as the published window
+    NOT_NEEDED = 7  # the book is in step, or the instrument is gone
+
+
+class BookSync(Protocol):
+    """One instrument's state machine.
+
+    `synced`: the book is the venue's at `last_id`. `gaps`: holes seen so far, `gap` the last of them.
+    `numbered`: events have update ids, each one's first the one after the last. `streamed`: a snapshot comes
+    in the stream, with every new subscription; otherwise it has to be fetched.
+    """
+
+    @property
+    def numbered(self) -> bool: ...
+    @property
+    def streamed(self) -> bool: ...
+
+    synced: bool
+    last_id: int
+    gaps: int
+    gap: Gap | None
+
+    def on_diff(self, diff: Diff) -> Step:
+        """Decide over one event; on GAP the state is already waiting, with the event buffered."""
+        ...
+
+    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+        """Decide over a snapshot; after Replay its events count as applied."""
+        ...
+
+    def advance(self, last_id: int) -> None:
+        """The native path applied events up to `last_id`, each one the plain next."""
+        ...
+
+    def rejoin(self, last_id: int) -> None:
+        """Another connection goes on where one has ended, at `last_id`: the first newer event may overlap it,
+        as after a snapshot."""
+        ...
+
+    def agrees(self, book: Book, checksum: int) -> bool:
+        """Whether the venue's checksum, which came with the event, is that of the book after it."""
+        ...
+
+    def reset(self) -> None:
+        """The book is void: start anew and wait for a snapshot."""
+        ...
+
+
+@dataclass
+class StreamSync:
+    """The state machine of venues whose stream itself brings the snapshot: it first, then every event.
+
+    With ids, each event's first must be the one after the last. Without, an event that is missing cannot be
+    seen: the venue's checksum, a crossed book and audits are what is left to see it by.
+
+    Attributes:
+        numbered: events have update ids.
+        check: (book, the venue's checksum) -> whether they agree; None: the venue has none.
+    """
+
+    streamed: ClassVar[bool] = True
+    numbered: bool = False
+    check: Callable[[Book, int], bool] | None = None
+    synced: bool = False
+    last_id: int = 0
+    gaps: int = 0
+    gap: Gap | None = None
+    seam: bool = False  # the next newer event may overlap: the connection has been replaced
+
+    def on_diff(self, diff: Diff) -> Step:
+        """Decide over one event; without a snapshot none can be used."""
+        if not self.synced:
+            return Step.BUFFER
+        if not self.numbered:
+            return Step.APPLY
+        sane = diff.first_id <= diff.last_id
+        if sane and diff.last_id <= self.last_id:
+            return Step.IGNORE
+        expected = self.last_id + 1
+        if sane and (diff.first_id == expected or (self.seam and diff.first_id < expected)):
+            self.last_id = diff.last_id
+            self.seam = False
+            return Step.APPLY
+        self.gaps += 1
+        self.gap = Gap(expected, diff.first_id)
+        self.reset()
+        return Step.GAP
+
+    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+        """The book from now on, unless it is older than the one there is."""
+        if self.numbered and self.synced and last_update_id < self.last_id:
+            return Refetch(f"snapshot at {last_update_id}, the book is at {self.last_id}")
+        self.synced = True
+        self.seam = False
+        self.last_id = last_update_id
+        return Replay([])
+
+    def advance(self, last_id: int) -> None:
+        """The native path applied events up to `last_id`."""
+        if last_id != self.last_id:
+            self.last_id = last_id
+            self.seam = False
+
+    def rejoin(self, last_id: int) -> None:
+        """Another connection goes on at `last_id`."""
+        self.seam = self.synced
+
+    def agrees(self, book: Book, checksum: int) -> bool:
+        """Whether the venue's checksum is that of the book."""
+        return self.check is None or self.check(book, checksum)
+
+    def reset(self) -> None:
+        """The book is void until the next snapshot."""
+        self.synced = False
+        self.seam = False
+
+
+class Listener(Protocol):
+    """Who a publisher turns to, from inside the socket callback: it takes note and does the work later."""
+
+    def request_snapshot(self, index: int) -> None:
+        """The book of this slot needs a snapshot: one to be fetched, or where snapshots come in the stream
+        (`Publisher.streamed`) a new subscription."""
+        ...
+
+    def on_precision(self, index: int, code: int, frame: bytes) -> None:
+        """A number of `frame` does not fit this slot's exponents; `code` is a `DecodeCode`."""
+        ...

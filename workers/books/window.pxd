@@ -1,0 +1,52 @@
+"""The C face of the published windows."""
+
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from shm._ring cimport Writer, tr_level
+from workers.books.book cimport Book
+from workers.websocket.wire cimport FrameSink
+
+
+cdef enum Aside:
+    BLOCKED = 1             # a number did not fit: nothing is published until the symbol has a new slot
+    WATCHED = 2             # somebody wants to know what is published (`workers.books.hotpath.Watcher`)
+
+
+cdef struct Slot:
+    uint8_t known           # the publisher carries this instrument
+    uint8_t aside           # Aside bits: the plain way is not for this instrument; 0: it is
+    uint8_t has_top
+    uint8_t has_book
+    uint8_t top_state       # shm.layout.State of the top cell
+    uint8_t book_state
+    uint8_t synced          # the book is the venue's book at its last_id
+    uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
+    uint8_t requested       # a snapshot has been asked for
+    uint8_t collecting      # an audit wants copies of the events
+    int64_t top_proof       # receive time of the last proof of delivery
+    int64_t book_proof
+    uint64_t top_id
+    int64_t top[4]
+    uint32_t n[2]           # levels in the published window, bids and asks
+    tr_level* window[2]
+
+
+cdef struct Change:
+    int64_t price
+    int64_t size
+    uint8_t flags
+
+
+cdef class Windows(FrameSink):
+    cdef readonly Writer writer
+    cdef readonly uint32_t depth
+    cdef uint32_t capacity
+    cdef Slot* slots
+    cdef tr_level* scratch[2]
+    cdef Change* removed
+    cdef Change* changed
+
+    cdef bint _beyond(self, Book book, tr_level** windows, uint32_t* n) noexcept
+    cdef int _window(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
+    cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
+    cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept

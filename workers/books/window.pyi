@@ -1,0 +1,13 @@
+"""The published windows of a feed (native); see publish.pyx."""
+
+from typing_extensions import disjoint_base
+
+from shm._ring import Writer
+from workers.websocket.wire import FrameSink
+
+@disjoint_base
+class Windows(FrameSink):
+    @property
+    def writer(self) -> Writer: ...
+    @property
+    def depth(self) -> int: ...

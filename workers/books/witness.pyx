@@ -1,0 +1,315 @@
+"""What two connections have delivered, while one is to take over from the other; see `workers/books/handover.pyx`.
+
+A witness watches the instruments of the old connection (`published`), is told what the new one delivers (`hold`)
+and keeps a track of every stream (`workers/books/overlap.py`), which says what is news and what is covered. A place
+is an instrument and a stream of it: index * STREAMS + stream.
+"""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from shm._ring cimport Writer
+from shm.atomics cimport BOOK_EVENT, TOP_EVENT, TR_GOT, TR_TOP_CELL, tr_at, tr_peek, tr_record, tr_ring_read
+from workers.books.book cimport Book
+from workers.decode.message cimport F_SNAPSHOT, M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
+from workers.books.publish cimport Publisher
+from workers.books.shadow cimport Fingerprint, Shadow
+from workers.books.window cimport BLOCKED, Slot
+
+from shm import _ring, counters, layout
+from workers.books.overlap import Ids, States, Stream, Times, Trades
+
+
+# By how much one of a venue's servers may be behind another, ns.
+LAG = 10_000_000_000
+
+cdef int SELL = layout.Flag.SELL
+cdef int STALE = layout.State.STALE
+cdef int K_TRADE = layout.Kind.TRADE
+cdef int K_TICKER = layout.Kind.TICKER
+cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
+
+
+cdef inline int _stream(Message* m) noexcept:
+    if m.kind == M_DEPTH:
+        return BOOK
+    if m.kind == M_TRADE:
+        return AGG_TRADES if m.words[2] else TRADES
+    return TICKER if m.kind == M_TICKER else TOP
+
+
+cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
+    # An event time can be that of the message, which differs between connections: only for want of an id.
+    if id:
+        return (id, first)
+    return (price, size, sell, ts)
+
+
+cdef class Witness(Watcher):
+    """See the module. `failed` says why it knows too little to go on; "": it does not.
+
+    Args:
+        topics: (slot, channel) of the old connection.
+        max_messages: what it remembers at most. patience: see `workers/books/handover.pyx`. clock: ns.
+    """
+
+    def __cinit__(self, Publisher publisher not None, topics, *, Py_ssize_t max_messages=200_000,
+                  double patience=1.0, clock=_ring.now, **_):
+        self.publisher = publisher
+        self.clock = clock
+        self.max_messages = max_messages
+        self.patience = <int64_t>(patience * 1e9)
+        self.failed = ""
+        self.topics = set()
+        self.tracks = {}
+        self.shadows = {}
+        self.watched = set()
+        self.matches = {}
+        for index, channel in topics:
+            publisher._check(index)
+            if channel.upper() not in Stream.__members__:
+                raise ValueError(f"no channel {channel!r}: {', '.join(Stream.__members__).lower()}")
+            self.topics.add(<Py_ssize_t>index * STREAMS + Stream[channel.upper()])
+
+    def watch(self):
+        """From now on."""
+        for place in sorted(self.topics):
+            self._begin(place // STREAMS, place % STREAMS)
+        self._remember(self.topics)
+
+    def _begin(self, uint32_t index, int stream):
+        """Watch one stream of an instrument."""
+        cdef Slot* slot = &self.publisher.slots[index]
+        if index not in self.watched:
+            self.watched.add(index)
+            self.publisher.watch(index, self)
+        track = None
+        if stream == BOOK and slot.has_book and not slot.step:
+            self.shadows[index] = Shadow(self.publisher.syncs[index], self.publisher.depth,
+                                         self.publisher.max_levels)
+            track = States()
+        elif stream == TOP and slot.top_state >= STALE and not slot.top_id:
+            track = States()
+        elif stream == TRADES or stream == AGG_TRADES:
+            track = Trades()
+        if track is not None:
+            self.tracks[index * STREAMS + stream] = track
+        if isinstance(track, States):
+            state = self.published_state(index, stream)
+            if state is not None:
+                track.deliver(state, self.published_time(index, stream))
+
+    def _remember(self, places):
+        """What the ring has of the last `LAG` of these streams: the new connection may be that late."""
+        cdef Writer writer = self.publisher.writer
+        cdef tr_record record
+        cdef uint64_t seq = writer.ring.next
+        cdef int64_t since = self.clock() - <int64_t>LAG
+        cdef int kind
+        cdef Py_ssize_t at
+        while seq > 1:
+            seq -= 1
+            if tr_ring_read(writer.ring.slots, writer.ring.mask, writer.ring.head, seq, &record) != TR_GOT:
+                break
+            kind = <int>(record.meta >> 32 & 0xFF)
+            if (kind != K_TRADE and kind != K_TICKER) or record.ts_recv < since:
+                continue  # (receive times are not in order where a handover was)
+            at = <Py_ssize_t><uint32_t>record.meta * STREAMS
+            if kind == K_TICKER:
+                at += TICKER
+                if at in places and record.ts_event:
+                    self.tracks.setdefault(at, Times()).deliver(record.ts_event)
+                continue
+            # The first id of an aggregated trade; else the id, or none.
+            at += TRADES if record.words[3] == 0 or record.words[3] == record.words[2] else AGG_TRADES
+            if at in places:
+                self.noted += 1
+                self.tracks[at].deliver(_trade_key(record.words[2], record.words[3], record.words[0],
+                                                   record.words[1], <int>(record.meta >> 40) & SELL,
+                                                   record.ts_event))
+
+    # -- what is published --------------------------------------------------------------------------------------
+    cdef uint64_t published_id(self, uint32_t index, int stream) noexcept:
+        """0: nothing that could go back."""
+        cdef Slot* slot = &self.publisher.slots[index]
+        if stream == TOP:
+            return slot.top_id
+        return (<Book>self.publisher.books[index]).last_id if slot.synced else 0
+
+    cdef object published_state(self, uint32_t index, int stream):
+        """None: nothing that could go back."""
+        cdef Slot* slot = &self.publisher.slots[index]
+        if stream == TOP:
+            if slot.top_state < STALE:
+                return None
+            return (slot.top[0], slot.top[1], slot.top[2], slot.top[3])
+        if not slot.synced:
+            return None
+        return Fingerprint.of(slot.window[0], slot.n[0], slot.window[1], slot.n[1])
+
+    cdef int64_t published_time(self, uint32_t index, int stream) noexcept:
+        cdef Writer writer = self.publisher.writer
+        if stream == TOP:
+            return <int64_t>tr_peek(tr_at(writer.tops, <size_t>index * TR_TOP_CELL) + TOP_EVENT)
+        return <int64_t>tr_peek(tr_at(writer.books, index * writer.book_stride) + BOOK_EVENT)
+
+    cdef object _track(self, Message* m):
+        """The track of a message, made when its stream is first seen; None: no stream of this connection."""
+        cdef int stream = _stream(m)
+        cdef Py_ssize_t place = m.instrument * STREAMS + stream
+        track = self.tracks.get(place)
+        if stream == TOP and m.update_id and isinstance(track, States):
+            track = None  # its id had been forgotten
+        if track is None and place in self.topics:
+            if stream == TOP and m.update_id:
+                track = Ids(0)
+            elif stream == BOOK:
+                track = Ids(1)
+            elif stream == TICKER and m.ts_event:
+                track = Times()
+            else:
+                track = States()
+            self.tracks[place] = track
+        return track
+
+    # -- what the connections deliver --------------------------------------------------------------------------
+    cdef Py_ssize_t hold(self, Message* m, int64_t recv) except? ERROR:
+        """The new connection has delivered `m`: its place among the states, NO_STATE, or NOT_NEEDED."""
+        cdef int stream = _stream(m)
+        cdef Py_ssize_t place = m.instrument * STREAMS + stream
+        cdef Shadow shadow
+        if m.instrument >= self.publisher.capacity or not self.publisher.slots[m.instrument].known:
+            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            return NOT_NEEDED
+        if place not in self.topics:  # a symbol that has a new slot since
+            self.topics.add(place)
+            self._begin(m.instrument, stream)
+            self._remember((place,))
+        track = self._track(m)
+        if isinstance(track, Ids):
+            track.hold(0 if m.flags & F_SNAPSHOT else m.first_id if stream == BOOK else m.update_id, recv)
+            old = track.repeats(m.update_id, self.published_id(m.instrument, stream))
+            return NOT_NEEDED if old else NO_STATE
+        if isinstance(track, Trades):
+            key = _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
+            track.hold(key, recv)
+            self._note()
+            return NOT_NEEDED if track.repeats(key) else NO_STATE
+        if isinstance(track, Times):
+            track.hold(m.ts_event, recv)
+            return NOT_NEEDED if track.repeats(m.ts_event) else NO_STATE
+        if stream != BOOK:
+            self._note()
+            return track.hold(self._state(m), m.ts_event, recv)
+        shadow = self.shadows[m.instrument]
+        whole = not shadow.fault
+        if shadow.apply(m, recv):
+            self._note()
+            track.hold(shadow.fingerprint(), m.ts_event, recv)
+        elif whole:
+            self.fail(f"the shadow book of instrument {m.instrument} is void: {shadow.fault}")
+        return NOT_NEEDED
+
+    cdef object _state(self, Message* m):
+        """What a top or ticker says."""
+        if m.kind == M_TOP:
+            return (m.words[0], m.words[1], m.words[2], m.words[3])
+        return tuple([m.words[i] for i in range(8)])
+
+    cdef bint repeats(self, Message* m, int64_t recv) noexcept:
+        """Over: the new connection is late with what the old one has delivered."""
+        if not self.over:
+            return False
+        try:
+            if recv > self.forget_at:
+                self.leave(m.instrument)
+                return False
+            track = self.tracks.get(<Py_ssize_t>m.instrument * STREAMS + _stream(m))
+            if isinstance(track, Trades):
+                return track.repeats(_trade_key(m.update_id, m.first_id, m.words[0], m.words[1],
+                                                m.flags & SELL, m.ts_event))
+            return isinstance(track, Times) and track.repeats(m.ts_event)
+        except Exception as error:
+            self.fail(f"a fault of ours: {error!r}")
+            return False
+
+    cdef void published(self, Message* m, int64_t recv) noexcept:
+        """The old connection has delivered `m`."""
+        cdef int stream = _stream(m)
+        if self.over or self.failed:
+            return
+        try:
+            track = self._track(m)
+            if track is None:
+                return
+            if self.since:
+                track.delivered_at = recv
+            if isinstance(track, Trades):
+                self._note()
+                track.deliver(_trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL,
+                                         m.ts_event))
+            elif isinstance(track, Times):
+                track.deliver(m.ts_event)
+            elif isinstance(track, States):
+                state = self._state(m) if stream == TICKER else self.published_state(m.instrument, stream)
+                if state is not None:
+                    self._note()
+                    track.deliver(state, m.ts_event)
+        except Exception as error:
+            self.fail(f"a fault of ours: {error!r}")
+
+    cdef int _note(self) except -1:
+        self.noted += 1
+        if self.noted > self.max_messages:
+            self.fail(f"more than {self.max_messages} trades and states had to be remembered")
+        return 0
+
+    # -- what follows from it ----------------------------------------------------------------------------------
+    cdef bint covered(self, Py_ssize_t place, object track, int64_t now) except -1:
+        """Rule 4, for one stream."""
+        cdef uint32_t index = <uint32_t>(place // STREAMS)
+        cdef int stream = place % STREAMS
+        cdef Slot* slot = &self.publisher.slots[index]
+        cdef uint64_t published
+        if not slot.known or slot.aside & BLOCKED:
+            return True
+        if isinstance(track, Ids):
+            published = self.published_id(index, stream)
+            reached = not published or track.reached(published)
+        elif isinstance(track, States):
+            if stream == BOOK and self.shadows[index].fault:
+                return False
+            state = track.published if stream == TICKER else self.published_state(index, stream)
+            reached = state is None or self.match(place, track, state) >= 0
+            if stream == BOOK:
+                return reached
+        else:
+            reached = track.reached()
+        return reached or track.quiet(self.since, self.patience, now)
+
+    cdef Py_ssize_t match(self, Py_ssize_t place, object track, object state) except? ERROR:
+        cdef int stream = place % STREAMS
+        time = 0 if stream == TICKER else self.published_time(<uint32_t>(place // STREAMS), stream)
+        return track.match(state, time)
+
+    cdef bint news(self, Message* m, Py_ssize_t at) except -1:
+        """Whether a message that was held goes on from what is published; of trades and of what has event times
+        `repeats` will tell."""
+        cdef int stream = _stream(m)
+        cdef Py_ssize_t place = m.instrument * STREAMS + stream
+        track = self.tracks.get(place)
+        if isinstance(track, Ids):
+            return not track.repeats(m.update_id, self.published_id(m.instrument, stream))
+        if isinstance(track, States):
+            if at <= <Py_ssize_t>self.matches.get(place, NO_STATE):
+                return False
+            # Not found among the new connection's, or none of its states is: event times are left.
+            return stream != TOP or not m.ts_event or m.ts_event >= self.published_time(m.instrument, TOP)
+        return True
+
+    cdef void fail(self, str reason):
+        self.failed = self.failed or reason
+
+    def leave(self, uint32_t index):
+        """Watch this instrument no more."""
+        self.watched.discard(index)
+        self.publisher.unwatch(index, self)

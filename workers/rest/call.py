@@ -1,0 +1,173 @@
+"""One request on its way through a manager, and what all requests of a strategy set have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from workers.auth.encoding import encode_query
+from workers.errors import RestError
+from workers.http.client import Timeout
+from workers.request import AuthenticationData, Priority, ReplayClass
+from workers.rest.circuit import CircuitBreaker
+from workers.rest.endpoints import Endpoints
+from workers.strategies import RestStrategySet
+from workers.vocabulary import HTTPMethod
+
+CONNECT_WITH_ALTERNATES = 0.8  # seconds: two dead endpoints and a healthy one are found in less than 2
+JSON = "application/json"
+
+
+class Plan:
+    """A strategy set and its context, taken apart once. A request keeps the plan that it began with."""
+
+    __slots__ = (
+        "auth",
+        "base_url",
+        "bounds",
+        "context",
+        "endpoints",
+        "failover",
+        "limits",
+        "requests",
+        "retry",
+        "strategies",
+    )
+
+    def __init__(self, strategies: RestStrategySet) -> None:
+        context = strategies.request_strategy.create_request_context()
+        self.strategies = strategies
+        self.requests = strategies.request_strategy
+        self.limits = strategies.rate_limit_strategy
+        self.retry = strategies.retry_strategy
+        self.auth = strategies.auth_strategy
+        self.context = context
+        self.failover = bool(context.alternates)
+        self.base_url = context.base_url.rstrip("/")  # the only one, when there are no alternates
+        self.endpoints = Endpoints(
+            [url.rstrip("/") for url in (context.base_url, *context.alternates)],
+            stable_for=context.stable_for,
+            check_every=context.health_interval,
+        )
+        connect = context.connection_timeout
+        if self.failover:
+            connect = min(connect, CONNECT_WITH_ALTERNATES)
+        self.bounds = Timeout(context.timeout, connect, context.read_timeout)
+
+    def bounds_within(self, left: float) -> Timeout:
+        """The timeouts of an attempt that has `left` seconds."""
+        bounds = self.bounds
+        # The same object as long as it makes no difference: clients convert it, and need not do so each time.
+        return bounds if left >= self.context.timeout else Timeout(left, bounds.connect, bounds.read)
+
+
+class Call:
+    """One request. It stands in the gate's queue as an `Entrant`."""
+
+    # What most requests never change is a default of the class: it costs them nothing.
+    attempt = 0
+    status = 0  # of the latest attempt
+    busy_ns = 0  # on the wire, all attempts
+    base_url = ""
+    delay = 0.0  # before the next attempt
+    last: RestError | None = None  # what the latest attempt failed with
+    doubtful = False  # an attempt may have been carried out, and we went on
+    refuses_repeats = False  # the venue refuses repetitions, of a BY_CLIENT_ID
+    retrying = False  # counted by the retry budget
+    skewed = False  # the venue's time was learnt for it
+    tried: tuple[str, ...] = ()  # base URLs that failed it
+    secrets: tuple[str, ...] = ()  # what signing added to the latest attempt
+    breaker: CircuitBreaker | None = None  # what the circuit gave it
+    ticket = 0
+
+    def __init__(
+        self,
+        plan: Plan,
+        order: int,
+        now: float,
+        method: HTTPMethod,
+        endpoint: str,
+        params: Mapping[str, Any] | None = None,
+        json_data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        priority: Priority | None = None,
+        patience: float | None = None,
+    ) -> None:
+        requests = plan.requests
+        self.plan = plan
+        self.order = order
+        self.method = method
+        self.endpoint = endpoint
+        self.params = params
+        self.json_data = json_data
+        self.headers = headers
+        self.replay = requests.replay_class(method, endpoint)
+        if self.replay is ReplayClass.BY_CLIENT_ID:
+            self.refuses_repeats = requests.refuses_repeats(method, endpoint)
+        self.priority = requests.priority(method, endpoint) if priority is None else priority
+        self.circuit = requests.circuit(method, endpoint)
+        self.deadline = now + plan.context.timeout
+        if patience is None and self.priority is Priority.BACKGROUND:
+            patience = 0.0  # what nobody waits for does not wait either
+        self.until = self.deadline if patience is None else min(self.deadline, now + patience)
+        self.sent_at = self.answered_at = now
+
+    def ask(self, now: float) -> float:
+        return self.plan.limits.acquire(self.method, self.endpoint, self.params, now, self.priority)
+
+    def give_back(self, now: float) -> None:
+        self.plan.limits.release(self.method, self.endpoint, now)
+
+    @property
+    def judged_as(self) -> ReplayClass:
+        """The replay class by which failures are judged."""
+        return ReplayClass.SAFE if self.refuses_repeats else self.replay
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every error says of the request."""
+        return {
+            "method": self.method.value,
+            "endpoint": self.endpoint,
+            "base_url": self.base_url,
+            "attempt": self.attempt,
+        }
+
+    def dress(self, now_ms: Callable[[], int]) -> tuple[str, dict[str, str], bytes | None]:
+        """URL, headers and body as they go on the wire: prepared, then signed where required."""
+        plan = self.plan
+        prepared = plan.requests.prepare_request(self.method, self.endpoint, self.params, self.headers)
+        params: Sequence[tuple[str, str]] = prepared.params
+        headers = {**plan.context.default_headers, **prepared.headers}
+        data = None if self.json_data is None else msgspec.json.encode(self.json_data)
+        query: str | None = None
+        if plan.auth is not None and plan.auth.requires_auth(self.endpoint):
+            signed = plan.auth.sign_request(self.method, self.endpoint, params, self.json_data, now_ms())
+            self.secrets = secrets_of(signed, params)
+            headers.update(signed.headers)
+            params = params if signed.params is None else signed.params
+            data = data if signed.data is None else signed.data
+            query = signed.query
+        if data is not None and "Content-Type" not in headers:
+            headers["Content-Type"] = JSON
+        # What was signed is what is sent; else encoded here, once.
+        if query is None:
+            query = encode_query(params) if params else ""
+        url = self.base_url + prepared.path
+        return (url + "?" + query if query else url), headers, data
+
+    def __repr__(self) -> str:
+        return (
+            f"Call({self.order}, {self.method} {self.endpoint}, attempt={self.attempt}, {self.priority.name})"
+        )
+
+
+def secrets_of(signed: AuthenticationData, params: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """What signing added: none of it may be seen in an error or a trace."""
+    known = {value for _, value in params}
+    added = [value for _, value in signed.params or () if value not in known]
+    if signed.query is not None:
+        added += [value for part in signed.query.split("&") if (value := part.partition("=")[2]) not in known]
+    return (*signed.headers.values(), *added)

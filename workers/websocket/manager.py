@@ -1,0 +1,317 @@
+"""WebSocketManager: all connections to one endpoint of a venue, from the wish to the wire and back.
+
+What is wished is spread over shards within the venue's limit of streams (`placement`); each shard
+is a reconnect loop of its own (`shard`), so that a connection's failure never touches another's.
+What they share is the venue's connect budget and the bounded queue of messages for `message_handler`. Market
+data goes from the socket callback straight into the sink and never meets either.
+
+The managers own the only loops, sockets and clocks; what a venue wants is asked of its strategies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from workers.errors import NotConnected, Silent, SubscriptionRejected
+from workers.strategies import (
+    ConnectionState,
+    PerformanceMetrics,
+    SubscriptionAction,
+    WebSocketManagerConfig,
+    WebSocketStrategySet,
+)
+from workers.websocket.backoff import Backoff, TokenBucket
+from workers.websocket.dispatch import ConnectionHandler, Dispatcher, MessageHandler
+from workers.websocket.hold import Handover
+from workers.websocket.link import Common
+from workers.websocket.placement import Placement
+from workers.websocket.shard import Shard
+from workers.websocket.subscriptions import Topic
+from workers.websocket.tally import Tally
+from workers.websocket.wire import FrameSink
+
+# The state of a manager is that of its worst shard, in this order.
+WORST_FIRST = (
+    ConnectionState.ERROR,
+    ConnectionState.RECONNECTING,
+    ConnectionState.CONNECTING,
+    ConnectionState.DISCONNECTED,
+    ConnectionState.CONNECTED,
+)
+
+
+class WebSocketManager:
+    """See the module's words. Handlers may be plain functions (called in place) or coroutine functions.
+
+    Args:
+        config: bounds and timeouts.
+        strategies: the venue, validated.
+        message_handler: gets every message that neither the sink nor the manager itself took.
+        connection_handler: gets every `ConnectionEvent`, synchronously and in order.
+        sink: takes market data in the socket callback; None: all messages go to `message_handler`. Its
+            `book_updates`, if it has such a count, goes into the metrics.
+        handover: makes what lets a connection replace another without a gap in what the sink publishes.
+            Without it, and with a sink, a planned replacement is a plain reconnect.
+        delivered: (symbol, channel) -> ns of `clock` of the last proof of delivery, 0: none yet, -1: this
+            channel owes no first event. None: without a sink, the manager's own record of what was handled;
+            with a sink, first events are not watched.
+        on_rtt: gets the round trip of each of our pings, in ns.
+        clock, sleep, chance: monotonic seconds, its sleep, and a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        config: WebSocketManagerConfig,
+        strategies: WebSocketStrategySet,
+        message_handler: MessageHandler,
+        connection_handler: ConnectionHandler,
+        *,
+        sink: FrameSink | None = None,
+        handover: Callable[[Sequence[Topic]], Handover] | None = None,
+        delivered: Callable[[str, str], int] | None = None,
+        on_rtt: Callable[[int], object] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._strategies = strategies
+        self._sink = sink
+        self._handover = handover
+        self._delivered = delivered
+        self._tally = Tally(clock)
+        self._dispatcher = Dispatcher(config, message_handler, connection_handler, self._tally)
+        budget = strategies.connection_strategy.budget
+        self._common = Common(
+            config=config,
+            dispatcher=self._dispatcher,
+            tally=self._tally,
+            connects=TokenBucket.within(budget.connects, budget.connects_per, budget.connect_burst),
+            clock=clock,
+            sleep=sleep,
+            chance=chance,
+            on_rtt=on_rtt,
+        )
+        self._placement = Placement(lambda: self._strategies.connection_strategy.budget.max_streams)
+        self._shards: dict[int, Shard] = {}
+        self._channels: tuple[str, ...] = ()
+        self._processor: asyncio.Task[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
+        self._check(strategies)
+
+    # -- the face ---------------------------------------------------------------------------------------
+    async def initialize(self, symbols: Iterable[object], default_channels: Sequence[str]) -> None:
+        """Connect and subscribe to every symbol x channel; returns when all is acknowledged on all shards.
+
+        Raises the last `WebSocketError` once a shard has given up its normal pace (state ERROR), and
+        `SubscriptionRejected` when the venue refused every subscription. Either way it goes on trying
+        until `close`; single refusals are told to the connection handler and stand in `rejected`. KeyError:
+        the venue does not know a symbol or channel; nothing was begun.
+        """
+        if self._processor is not None or self._closing is not None:
+            raise RuntimeError("this manager is initialised already; subscribe() adds symbols")
+        names = _names(symbols)
+        self._known(names, default_channels)
+        self._channels = tuple(default_channels)
+        self._processor = asyncio.create_task(self._dispatcher.run())
+        self._placement.add(names, self._channels)
+        if not self._placement.shards:
+            self._placement.open()  # nothing to subscribe: there is a connection all the same
+        await asyncio.gather(*(asyncio.shield(shard.connected) for shard in self._start_shards()))
+        refused = self._refused()
+        if refused and not self.active:
+            raise SubscriptionRejected("the venue refused every subscription", tuple(refused))
+
+    async def subscribe(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
+        """Add symbols (with the default channels unless told), on connections with room, else on a new one,
+        whose first attempt is waited for. Where there is no connection now the wish is kept and carried out
+        with the next one. Raises `SubscriptionRejected` naming what the venue refused, and KeyError for a
+        symbol or channel that it does not know."""
+        names, wanted = _names(symbols), channels or self._channels
+        self._known(names, wanted)
+        placed = self._placement.add(names, wanted)
+        started = self._start_shards()
+        for number, topic in placed:
+            if (link := self._shards[number].link) is not None and topic in link.topics.rejected:
+                link.topics.again([topic])  # asked for once more
+        await asyncio.gather(
+            *(shard.tried for shard in started),
+            *(self._shards[number].reconcile() for number in dict.fromkeys(n for n, _ in placed)),
+        )
+        known = self._refused()
+        if refused := tuple(topic for _, topic in placed if topic in known):
+            described = ", ".join(f"{symbol} {channel}" for symbol, channel in refused)
+            raise SubscriptionRejected(f"the venue refused {described}", refused)
+
+    async def unsubscribe(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
+        """Remove symbols (all their channels unless told). A shard left empty closes, except the last."""
+        touched = self._placement.remove(_names(symbols), channels)
+        empty = [number for number in touched if not self._placement.shards[number]]
+        if len(empty) == len(self._shards):
+            empty = empty[1:]
+        going = [self._shards.pop(number) for number in empty]
+        for number in empty:
+            self._placement.close(number)
+        await asyncio.gather(
+            *(shard.close() for shard in going),
+            *(self._shards[number].reconcile() for number in touched - set(empty)),
+        )
+
+    async def resubscribe(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
+        """Unsubscribe and subscribe again."""
+        await asyncio.gather(
+            *(shard.resubscribe(topics) for shard, topics in self._carriers(symbols, channels))
+        )
+
+    def refresh(self, symbols: Iterable[object]) -> None:
+        """These do not deliver: subscribe again; the 2nd, 4th, 8th... time a fresh connection instead,
+        without a gap for the others. Nothing to be done for what is not connected."""
+        for shard, topics in self._carriers(symbols, None):
+            if shard.is_connected():
+                shard.refresh(topics)
+
+    def renew(self, reason: str) -> None:
+        """Replace every connection by a fresh one without a gap."""
+        for shard in self._shards.values():
+            shard.renew(reason)
+
+    def reconnect(self, reason: str) -> None:
+        """Give every connection up and make fresh ones, with the usual backoff."""
+        for shard in self._shards.values():
+            shard.reconnect(Silent(reason))
+
+    def replace_strategy(self, strategies: WebSocketStrategySet) -> None:
+        """Use another validated set from the next connection on; `renew` makes that now, without a gap.
+
+        The connect budget stays as it is: it is the address's, not the strategy's.
+        """
+        self._check(strategies)
+        self._strategies = strategies
+
+    async def send_message(self, message: object) -> None:
+        """Send bytes or text as they are, anything else as JSON, on the first shard that is connected; waits
+        for the message budget. Raises `NotConnected`.
+        """
+        if isinstance(message, str):
+            message = message.encode()
+        data = message if isinstance(message, bytes) else msgspec.json.encode(message)
+        for shard in self._shards.values():
+            if shard.is_connected() and shard.link is not None:
+                await shard.link.send(data)
+                return
+        raise NotConnected("not connected: nothing was sent")
+
+    def is_connected(self) -> bool:
+        """All shards are connected and subscribed, and their sockets are there."""
+        return bool(self._shards) and all(shard.is_connected() for shard in self._shards.values())
+
+    @property
+    def state(self) -> ConnectionState:
+        """CLOSING and CLOSED are the manager's own; else that of its worst shard: ERROR, RECONNECTING,
+        CONNECTING, then CONNECTED."""
+        if self._closing is not None:
+            return ConnectionState.CLOSED if self._closing.done() else ConnectionState.CLOSING
+        states = {shard.state for shard in self._shards.values()}
+        return next((state for state in WORST_FIRST if state in states), ConnectionState.DISCONNECTED)
+
+    @property
+    def active(self) -> frozenset[Topic]:
+        """Acknowledged (symbol, channel) of the present connections."""
+        links = [shard.link for shard in self._shards.values() if shard.link is not None]
+        return frozenset().union(*(link.topics.active for link in links))
+
+    @property
+    def rejected(self) -> dict[Topic, str]:
+        """(symbol, channel) -> the venue's words, for what it refused on the present connections."""
+        return self._refused()
+
+    def get_performance_metrics(self) -> PerformanceMetrics:
+        live = [link.listener for shard in self._shards.values() for link in shard.links if not link.parted]
+        books = getattr(self._sink, "book_updates", 0)
+        return self._tally.metrics(live, len(self._dispatcher), len(self._shards), books)
+
+    @property
+    def unread(self) -> int:
+        """Bytes that have arrived and were not read yet; 0 without a connection."""
+        return sum(link.unread for shard in self._shards.values() for link in shard.links)
+
+    async def close(self) -> None:
+        """Close all connections and end all tasks; idempotent. Whoever calls again waits for the same end."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.gather(*(shard.close() for shard in self._shards.values()))
+            if self._processor is not None:
+                self._processor.cancel()
+                await asyncio.gather(self._processor, return_exceptions=True)
+            await self._dispatcher.close()
+        finally:
+            self._closing.set_result(None)
+
+    # -- helpers ----------------------------------------------------------------------------------------
+    def _start_shards(self) -> list[Shard]:
+        """Start the shards that the placement has opened."""
+        started = []
+        for number, desired in self._placement.shards.items():
+            if number not in self._shards:
+                self._shards[number] = shard = Shard(
+                    number,
+                    self._common,
+                    lambda: self._strategies,
+                    desired,
+                    sink=self._sink,
+                    handover=self._handover,
+                    delivered=self._delivered,
+                )
+                shard.start()
+                started.append(shard)
+        return started
+
+    def _carriers(
+        self, symbols: Iterable[object], channels: Sequence[str] | None
+    ) -> list[tuple[Shard, list[Topic]]]:
+        """The shards that carry these, with the topics of theirs that are meant."""
+        names = set(_names(symbols))
+        carriers = []
+        for shard in self._shards.values():
+            topics = [t for t in shard.desired if t[0] in names and (not channels or t[1] in channels)]
+            if topics:
+                carriers.append((shard, topics))
+        return carriers
+
+    def _refused(self) -> dict[Topic, str]:
+        return {
+            topic: f"{ack.code}: {ack.message}"
+            for shard in self._shards.values()
+            if shard.link is not None
+            for topic, ack in shard.link.topics.rejected.items()
+        }
+
+    def _known(self, symbols: Sequence[str], channels: Sequence[str]) -> None:
+        """KeyError for what the venue does not know: wished, it would fail every connection of its shard."""
+        if self._closing is not None:
+            raise NotConnected("this manager is closed")
+        if symbols and channels:
+            self._strategies.subscription_strategy.create_subscription_messages(
+                SubscriptionAction.SUBSCRIBE, symbols, tuple(channels)
+            )
+
+    @staticmethod
+    def _check(strategies: WebSocketStrategySet) -> None:
+        """ValueError for a policy that would be a storm: here, not when the first connection is lost."""
+        if (policy := strategies.connection_strategy.get_reconnection_policy()) is not None:
+            Backoff(policy)
+
+    def __repr__(self) -> str:
+        return f"WebSocketManager(state={self.state.value}, shards={list(self._shards.values())})"
+
+
+def _names(symbols: Iterable[object]) -> list[str]:
+    return list(dict.fromkeys(map(str, symbols)))

@@ -1,0 +1,86 @@
+"""Which connection carries which topic: pure, and stable. A topic never moves while it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
+
+from workers.websocket.subscriptions import Topic
+
+
+class Placement:
+    """Topics over shards, each with room for `room()` of them (a venue's streams a connection).
+
+    1. A symbol's channels stay together where they fit: on the shard that has the symbol already, else on the
+       first with room for all of them, else on a new one.
+    2. A symbol with more channels than a connection may carry is cut.
+    3. Shards are numbered in the order of their making; a number is never used again.
+
+    Attributes:
+        shards: number -> its topics, in the order wished. The managers' wish itself: shared, not copied.
+    """
+
+    def __init__(self, room: Callable[[], int]) -> None:
+        self.shards: dict[int, dict[Topic, None]] = {}
+        self._room = room
+        self._next = 0
+
+    def open(self) -> int:
+        """A new shard, empty."""
+        number = self._next
+        self._next += 1
+        self.shards[number] = {}
+        return number
+
+    def add(self, symbols: Iterable[object], channels: Sequence[str]) -> list[tuple[int, Topic]]:
+        """Place symbols x channels; answers the shard of each, whether it is new there or not."""
+        wanted: dict[str, list[Topic]] = {}
+        for symbol, channel in product(dict.fromkeys(map(str, symbols)), dict.fromkeys(map(str, channels))):
+            wanted.setdefault(symbol, []).append((symbol, channel))
+        placed: list[tuple[int, Topic]] = []
+        for symbol, topics in wanted.items():
+            new = []
+            for topic in topics:
+                home = self.home(topic)
+                if home is None:
+                    new.append(topic)
+                else:
+                    placed.append((home, topic))
+            while new:
+                number = self._shard_for(symbol, len(new))
+                part = new[: max(1, self._room() - len(self.shards[number]))]
+                new = new[len(part) :]
+                self.shards[number].update(dict.fromkeys(part))
+                placed += [(number, topic) for topic in part]
+        return placed
+
+    def remove(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> set[int]:
+        """Take symbols away (all their channels unless told); answers the shards that had some."""
+        gone = set(map(str, symbols))
+        which = None if channels is None else set(map(str, channels))
+        touched = set()
+        for number, topics in self.shards.items():
+            for topic in [t for t in topics if t[0] in gone and (which is None or t[1] in which)]:
+                del topics[topic]
+                touched.add(number)
+        return touched
+
+    def close(self, number: int) -> None:
+        del self.shards[number]
+
+    def home(self, topic: Topic) -> int | None:
+        """The shard that carries a topic."""
+        return next((number for number, topics in self.shards.items() if topic in topics), None)
+
+    def _shard_for(self, symbol: str, count: int) -> int:
+        """Rule 1: the shard for `count` more topics of one symbol; at least one of them fits there."""
+        room = self._room()
+        homes = [n for n, topics in self.shards.items() if any(t[0] == symbol for t in topics)]
+        others = [n for n in self.shards if n not in homes]
+        for number in (*homes, *others):
+            if len(self.shards[number]) + min(count, room) <= room:
+                return number
+        return self.open()
+
+    def __repr__(self) -> str:
+        return f"Placement({ {number: len(topics) for number, topics in self.shards.items()} })"

@@ -1,0 +1,420 @@
+"""One reconnect loop: a set of topics, and the connection that carries them.
+
+The wish is reconciled with every connection. A connection is replaced before its end where that can be known
+(make-before-break, `renewal`), and made anew after its end by the rules of `backoff`.
+There is one connection at a time, two only during a replacement; one that has been given up is hung up in the
+background and delivers nothing any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any
+
+from workers.errors import ErrorClass, HandshakeRefused, NotConnected, WebSocketError
+from workers.strategies import (
+    ConnectionEvent,
+    ConnectionState,
+    ReconnectionPolicy,
+    WebSocketStrategySet,
+)
+from workers.websocket.backoff import Backoff
+from workers.websocket.bell import Bell
+from workers.websocket.first_events import OWES_NONE, TYPES, FirstEvents
+from workers.websocket.hold import Handover
+from workers.websocket.link import Common, Link
+from workers.websocket.renewal import Renewal
+from workers.websocket.subscriptions import Topic
+from workers.websocket.wire import FrameSink
+
+AGE_SPREAD = 0.1  # of `max_age`: connections that were made together do not end together
+
+
+class Planned(WebSocketError):
+    """A connection was given up by plan, and by us: the next one follows at once."""
+
+    kind = ErrorClass.ABNORMAL
+
+
+class Shard:
+    """See the module's words.
+
+    Args:
+        number: which of the manager's shards.
+        common: what they share.
+        strategies: answers the venue as it is to be used by the next connection.
+        desired: the wish; the manager changes it and calls `reconcile`.
+        sink: takes market data in the socket callback; None: everything goes to the message handler.
+        handover: for replacements with a sink; without one, a planned replacement is a plain reconnect.
+        delivered: see `FirstEvents`; None: own record of the messages handled, when there is no sink.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        common: Common,
+        strategies: Callable[[], WebSocketStrategySet],
+        desired: dict[Topic, None],
+        *,
+        sink: FrameSink | None = None,
+        handover: Callable[[Sequence[Topic]], Handover] | None = None,
+        delivered: Callable[[str, str], int] | None = None,
+    ) -> None:
+        self.number = number
+        self.desired = desired
+        self.state = ConnectionState.DISCONNECTED
+        self.link: Link | None = None
+        self._common = common
+        self._config = common.config
+        self._clock = common.clock
+        self._strategies = strategies
+        self._sink = sink
+        self._handover = handover
+        self._gapless = sink is None or handover is not None
+        self._bell = Bell(common.sleep)
+        self._backoff = Backoff(self._policy(), common.chance)
+        self._renewal_backoff = Backoff(self._policy(), common.chance)
+
+        self._records = sink is None and delivered is None
+        self._first_events = FirstEvents(self._config.first_event_after, delivered or self._handled)
+        self._connected_before = False
+        self._ordinal = 0
+        self._renew_at = 0.0
+        self._wanted = ""  # why the connection is to be replaced; "": it is not
+        self._renewal: Renewal | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._renewal_after = 0.0
+
+        loop = asyncio.get_running_loop()
+        self.connected: asyncio.Future[None] = loop.create_future()  # once; or why it has given up
+        self.tried: asyncio.Future[None] = loop.create_future()  # the first attempt is over
+        for future in (self.connected, self.tried):
+            future.add_done_callback(_retrieve)
+        self._loop_task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- the face ---------------------------------------------------------------------------------------
+    def start(self) -> None:
+        self._report(ConnectionState.CONNECTING, "connecting")
+        self._loop_task = asyncio.create_task(self._run())
+
+    def is_connected(self) -> bool:
+        """Connected and subscribed, and the socket is there."""
+        return (
+            self.state is ConnectionState.CONNECTED
+            and self.link is not None
+            and not self.link.listener.is_closed
+        )
+
+    @property
+    def links(self) -> list[Link]:
+        """The connection, and during a replacement the new one."""
+        new = self._renewal.new if self._renewal is not None else None
+        return [link for link in (self.link, new) if link is not None]
+
+    async def reconcile(self) -> None:
+        """The wish has changed: bring all connections there are to it. If that fails, the loop sees to it."""
+        self._first_events.forget_unwished(self.desired)
+        if self.is_connected():
+            await asyncio.gather(*(self._reconcile(link) for link in self.links))
+
+    async def resubscribe(self, topics: Iterable[Topic]) -> None:
+        """Unsubscribe and subscribe again."""
+        if self.is_connected() and self.link is not None:
+            self._common.tally.resubscribes += 1
+            self.link.topics.again(topics)
+            await self._reconcile(self.link)
+
+    def refresh(self, topics: Iterable[Topic]) -> None:
+        """These do not deliver: subscribe again, and if that did not help, connect afresh."""
+        by_symbol: dict[str, list[Topic]] = {}
+        for topic in topics:
+            by_symbol.setdefault(topic[0], []).append(topic)
+        again: list[Topic] = []
+        for symbol, mine in by_symbol.items():
+            if self._first_events.remedied(symbol):
+                self.renew(f"{symbol} stays silent after a new subscription")
+            else:
+                again += mine
+        if again:
+            self._spawn(self.resubscribe(again))
+
+    def renew(self, reason: str) -> None:
+        """Replace the connection without a gap."""
+        if self.is_connected() and not self._wanted:
+            self._wanted = reason
+            self._renewal_after = 0.0
+            self._bell.ring()
+
+    def reconnect(self, error: WebSocketError) -> None:
+        """Give the connection up, and make a fresh one with the usual backoff."""
+        for link in self.links:
+            link.give_up(error)
+
+    async def close(self) -> None:
+        """End everything; no task and no socket is left."""
+        if self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED):
+            return
+        self._report(ConnectionState.CLOSING, "closing")
+        links = self.links
+        for link in links:
+            link.part()
+        tasks = [task for task in (self._loop_task, self._renewing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for link in links:
+            self._spawn(link.hang_up())
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        for future in (self.connected, self.tried):
+            if not future.done():
+                future.set_exception(NotConnected("the manager was closed before it had connected"))
+        self._report(ConnectionState.CLOSED, "closed")
+
+    # -- the one loop -----------------------------------------------------------------------------------
+    async def _run(self) -> None:
+        while True:
+            error = await self._attempt()
+            delay = self._lost(error)
+            if not self.tried.done():
+                self.tried.set_result(None)
+            if delay > 0:
+                await self._common.sleep(delay)
+
+    async def _attempt(self) -> WebSocketError:
+        """One connection, and those that replace it by plan, to their end; answers why it ended."""
+        try:
+            if wait := self._common.connects.reserve(self._clock()):
+                await self._common.sleep(wait)
+            self.link = self._dial(self._sink)
+            self._ordinal = self.link.ordinal
+            await self.link.open()
+            self._connected(self.link)
+            return await self._keep()
+        except WebSocketError as error:
+            return error
+        except Exception as error:  # a strategy's or a library's bug: no reason to end the loop
+            return _wrapped(error)
+
+    def _dial(self, sink: FrameSink | None) -> Link:
+        link = Link(
+            self._common,
+            self._strategies(),
+            self.desired,
+            self._bell,
+            sink,
+            lambda topics, words: self._refused(link, topics, words),
+        )
+        if self._records:
+            link.events = {}
+        return link
+
+    async def _keep(self) -> WebSocketError:
+        """Look after the connection until it ends; planned replacements happen on the way."""
+        shortest = min(self._config.message_timeout, self._config.first_event_after)
+        while True:
+            link = self.link
+            assert link is not None
+            if link.data:
+                self._backoff.proved()
+            if link.fault() is None:
+                link.tend()
+                self._look_for_first_events(link)
+                self._plan(link)
+            fault = link.fault()
+            if fault is not None and (self._renewal is None or not self._renewal.inherits()):
+                return fault
+            await self._bell.wait(min(1.0, max(0.005, min(shortest, link.shortest) / 5)))
+
+    def _connected(self, link: Link) -> None:
+        """A connection that was made after there had been none."""
+        if self._connected_before:
+            self._common.tally.reconnections += 1
+        self._connected_before = True
+        self._begins(link)
+        self._wanted = ""
+        self._report(ConnectionState.CONNECTED, "connected and subscribed")
+        for future in (self.connected, self.tried):
+            if not future.done():
+                future.set_result(None)
+
+    def _begins(self, link: Link) -> None:
+        self.link, self._ordinal = link, link.ordinal
+        self._first_events.restart()
+        self._renewal_after = 0.0
+        age = link.max_age * (1.0 - AGE_SPREAD * self._common.chance())
+        self._renew_at = self._clock() + age if age > 0 else float("inf")
+
+    def _lost(self, error: WebSocketError) -> float:
+        """A connection has ended, or could not be made: told, and the seconds until the next attempt."""
+        for link in self.links:
+            if link is self.link and link.data:
+                self._backoff.proved()
+            self._part(link)
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self.link = self._renewal = self._renewing = None
+        self._common.tally.error_count += 1
+        gave_up_before = self._backoff.exhausted
+        delay = self._delay(self._backoff, error)
+        if self._backoff.exhausted:
+            failures = self._backoff.failures
+            self._report(
+                ConnectionState.ERROR,
+                f"{error}; {failures} failures in a row, next attempt in {delay:.1f} s",
+                error,
+                alert=not gave_up_before,
+            )
+            if not self.connected.done():
+                self.connected.set_exception(error)
+        else:
+            self._report(ConnectionState.RECONNECTING, f"{error}; next attempt in {delay:.2f} s", error)
+        return delay
+
+    # -- planned replacements ---------------------------------------------------------------------------
+    def _plan(self, link: Link) -> None:
+        """Start a replacement when one is due."""
+        if self._renewal is not None:
+            return
+        if not self._wanted and link.ending is not None:
+            self._wanted = "the venue has announced the end of this connection"
+        elif not self._wanted and self._clock() >= self._renew_at:
+            self._wanted = "this connection has reached its age"
+        if not self._wanted or self._clock() < self._renewal_after:
+            return
+        if not self._gapless:
+            link.give_up(Planned(self._wanted))
+            return
+        self._renewal = Renewal(self._common, self._bell, link, self._dial, self._handover)
+        self._renewing = self._spawn(self._replace(self._renewal, self._wanted))
+
+    async def _replace(self, renewal: Renewal, reason: str) -> None:
+        try:
+            link = await renewal.run()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._not_replaced(renewal, error if isinstance(error, WebSocketError) else _wrapped(error))
+        else:
+            old, self._renewal, self._renewing, self._wanted = self.link, None, None, ""
+            self._renewal_backoff.proved()
+            self._common.tally.renewals += 1
+            self._begins(link)
+            if old is not None:
+                self._part(old)
+            self._report(ConnectionState.CONNECTED, f"replaced without a gap: {reason}")
+        self._bell.ring()
+
+    def _not_replaced(self, renewal: Renewal, error: WebSocketError) -> None:
+        """The old connection goes on; it is tried again."""
+        self._renewal = self._renewing = None
+        if renewal.new is not None:
+            self._part(renewal.new)
+        self._common.tally.renewals_failed += 1
+        delay = self._delay(self._renewal_backoff, error)
+        self._renewal_after = self._clock() + delay
+        self._report(self.state, f"not replaced: {error}; next attempt in {delay:.1f} s", error)
+
+    # -- first events -----------------------------------------------------------------------------------
+    def _look_for_first_events(self, link: Link) -> None:
+        now = self._clock()
+        self._first_events.follow(link.topics.active, link.topics.asked, self.desired, now)
+        late = self._first_events.overdue(now)
+        if not late:
+            return
+        self._common.tally.first_event_misses += len(late)
+        names = ", ".join(f"{symbol} {channel}" for symbol, channel in late[:5])
+        more = f" and {len(late) - 5} more" if len(late) > 5 else ""
+        self._report(self.state, f"no first event in time: {names}{more}", overdue=tuple(late))
+        self.refresh(late)
+
+    def _handled(self, symbol: str, channel: str) -> int:
+        """Our own record of the messages handled, as `delivered`."""
+        kind = TYPES.get(channel)
+        if not self._records or kind is None or self.link is None or self.link.events is None:
+            return OWES_NONE
+        return int(self.link.events.get((symbol, kind), 0.0) * 1e9)
+
+    # -- helpers ----------------------------------------------------------------------------------------
+    async def _reconcile(self, link: Link) -> None:
+        try:
+            await link.reconcile()
+        except WebSocketError as error:
+            link.give_up(error)
+
+    def _refused(self, link: Link, topics: tuple[Topic, ...], words: str) -> None:
+        if link is self.link:  # a replacement that carries less is none, and says so itself
+            names = ", ".join(f"{symbol} {channel}" for symbol, channel in topics)
+            self._report(self.state, f"the venue refused {names}: {words}", rejected=topics)
+
+    def _part(self, link: Link) -> None:
+        link.part()
+        self._spawn(link.hang_up())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        _retrieve(task)
+
+    def _delay(self, backoff: Backoff, error: WebSocketError) -> float:
+        """Seconds until the next attempt, by the policy of the strategies as they are now."""
+        try:
+            backoff.policy = self._policy()
+            hopeless = not self._strategies().connection_strategy.should_reconnect(error)
+        except Exception:  # a strategy's bug: the rules as they were, and no reason to end the loop
+            hopeless = False
+        retry_after = error.retry_after if isinstance(error, HandshakeRefused) else 0.0
+        return backoff.failed(error.kind, retry_after=retry_after, hopeless=hopeless)
+
+    def _policy(self) -> ReconnectionPolicy:
+        policy = self._strategies().connection_strategy.get_reconnection_policy()
+        if policy is None:
+            return ReconnectionPolicy(self._config.max_reconnect_attempts, self._config.reconnect_delay)
+        return policy
+
+    def _report(
+        self,
+        state: ConnectionState,
+        reason: str,
+        error: BaseException | None = None,
+        *,
+        alert: bool = False,
+        rejected: tuple[Topic, ...] = (),
+        overdue: tuple[Topic, ...] = (),
+    ) -> None:
+        self.state = state
+        self._common.dispatcher.report(
+            ConnectionEvent(
+                state=state,
+                reason=reason,
+                error=error,
+                alert=alert,
+                rejected=rejected,
+                overdue=overdue,
+                connection=self._ordinal,
+                shard=self.number,
+                symbols=tuple(dict.fromkeys(symbol for symbol, _ in self.desired)),
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"Shard({self.number}, {self.state.value}, {self.link!r}, {self._backoff!r})"
+
+
+def _wrapped(error: Exception) -> WebSocketError:
+    wrapped = WebSocketError(f"{type(error).__name__}: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _retrieve(future: asyncio.Future[None]) -> None:
+    """Nobody may be waiting any more: that an exception was never looked at is no news."""
+    if not future.cancelled():
+        future.exception()
