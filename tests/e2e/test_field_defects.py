@@ -432,7 +432,6 @@ def test_a_corrupt_frame_costs_the_connection_at_most(instance: str) -> None:
     run(main())
 
 
-@pytest.mark.xfail(strict=True, reason="the old snapshot is LIVE until the first update shows the gap")
 def test_an_old_snapshot_is_never_live(instance: str) -> None:
     """After a reconnect REST is behind what the stream had said before: the book does not go back to it."""
 

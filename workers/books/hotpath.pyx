@@ -53,6 +53,8 @@ cdef uint32_t I_RESYNCS = counters.INSTRUMENT.index("resyncs")
 cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
 cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
 cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
+cdef int OLDER = 8  # decision 9
+REASONS = {Outcome.CROSSED: R_CROSSED, Outcome.REFETCH: R_SNAPSHOT}
 
 
 cdef class Watcher:
@@ -311,7 +313,7 @@ cdef class HotPath(Windows):
                 return
             outcome = self._begin(m.instrument, answer.diffs, m.ts_event, recv)
             if outcome != Outcome.SYNCED:
-                self._void(m.instrument, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)
+                self._void(m.instrument, REASONS.get(outcome, R_OUT_OF_WINDOW))
         except Exception as error:
             self._failed(m.instrument, error)
 
@@ -332,6 +334,10 @@ cdef class HotPath(Windows):
         if book.c_crossed():
             return Outcome.CROSSED
         book.last_id = self.syncs[index].last_id
+        if not slot.synced and book.last_id < slot.book_id:  # decision 9
+            slot.older += 1
+            if slot.older < OLDER:
+                return Outcome.REFETCH
         if slot.synced:
             book.touched[0] = book.touched[1] = INT64_MAX  # all of it may have changed
             if not self._window(slot, book, index, ts_event, recv):
@@ -344,6 +350,7 @@ cdef class HotPath(Windows):
             slot.synced = True
             self._whole(slot, book, index, ts_event, recv)
         slot.requested = False
+        slot.older = 0
         slot.book_proof = recv
         return Outcome.SYNCED
 
@@ -360,7 +367,7 @@ cdef class HotPath(Windows):
             self.syncs[index].on_snapshot(book.last_id)
         outcome = self._begin(index, [], ts_event, recv)
         if outcome != Outcome.SYNCED:
-            self._void(index, R_CROSSED if outcome == Outcome.CROSSED else R_OUT_OF_WINDOW)
+            self._void(index, REASONS.get(outcome, R_OUT_OF_WINDOW))
 
     cdef void watch(self, uint32_t index, Watcher watcher) except *:
         """Tell `watcher` of every message of this instrument."""
@@ -412,7 +419,7 @@ cdef class HotPath(Windows):
         return 0
 
     cdef void _precision(self, uint32_t index, int verdict, const char* data, Py_ssize_t size) noexcept:
-        """Decision 8."""
+        """Decision 8: a number that does not fit."""
         cdef Slot* slot
         self.writer.c_count(C_PRECISION, 1)
         if index >= self.capacity or not self.slots[index].known or self.slots[index].aside & BLOCKED:

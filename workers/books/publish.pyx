@@ -22,6 +22,8 @@ Decisions that a reader of the feed lives by:
    by decision 3. A wrong checksum is found before anything is published, and is treated by decision 4.
 8. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
    is told, which gives the symbol a new slot.
+9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
+   reconnect) is fetched again. The eighth such in a row is taken: the venue has started its ids anew.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -117,7 +119,7 @@ cdef class Publisher(Entry):
         slot = &self.slots[index]
         slot.known = slot.synced = slot.requested = slot.collecting = False
         slot.aside = 0
-        slot.top_id = 0
+        slot.top_id = slot.book_id = slot.older = 0
         slot.top_state = slot.book_state = DOWN
         self.books[index] = self.syncs[index] = self.scales[index] = None
         self.collected[index] = self.watchers[index] = None
@@ -282,9 +284,10 @@ cdef class Publisher(Entry):
 
     # -- audits ---------------------------------------------------------------------------------------------
     def collect(self, uint32_t index):
-        """Keep copies of this book's events from now on; answers its update id, or None: not in step."""
+        """Keep copies of this book's events from now on; answers its update id, or None: it is not in step, or
+        has no update ids that a snapshot could be lined up by."""
         self._check(index)
-        if not self.slots[index].synced:
+        if not self.slots[index].synced or not self.syncs[index].numbered:
             return None
         self.slots[index].collecting = True
         self.collected[index] = []

@@ -23,9 +23,11 @@ cdef struct Slot:
     uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
     uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events
+    uint8_t older           # snapshots in a row that were older than what has been published
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof
     uint64_t top_id
+    uint64_t book_id        # update id of the book as published last
     int64_t top[4]
     uint32_t n[2]           # levels in the published window, bids and asks
     tr_level* window[2]

@@ -144,6 +144,7 @@ cdef class Windows(FrameSink):
         if slot.book_state != LIVE:
             writer.c_status(index, SCOPE_BOOK, LIVE, R_FRESH, 0)
             slot.book_state = LIVE
+        slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
         return 1
@@ -167,6 +168,7 @@ cdef class Windows(FrameSink):
                 writer.c_level(index, level.price, level.size, book.last_id, flags, ts_event, recv)
         writer.c_status(index, SCOPE_BOOK, LIVE, R_SYNCED, 0)
         slot.book_state = LIVE
+        slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
 

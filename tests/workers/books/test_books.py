@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from shm import InstrumentStatus, Reason, Scope, State
+from shm import InstrumentStatus, Reason, Scope, State, _ring
 from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper, KeeperConfig
-from workers.books.sync import Snapshot
+from workers.books.sync import Snapshot, StreamSync
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.errors import Action, RateLimited, WorkerError
 from workers.listing import successor
 from workers.request import Priority
@@ -476,7 +477,7 @@ def audit(
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         desk.rest.gate.clear()
-        desk.rest.answers["AAABBB"] = [answer]
+        desk.rest.answers["AAABBB"] = [answer, book(60)]
         desk.now += 10 * SECOND
         desk.keeper.tick()
         await desk.settle()
@@ -676,3 +677,84 @@ def test_a_new_slot_survives_a_lost_connection(run: Any) -> None:
         assert desk.keeper.index_of("AAA/BBB") == index + 1
 
     run(scenario, respec=respec)
+
+
+# -- rule 6: snapshots in the stream ----------------------------------------------------------------------
+def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookKeeper, list[str]], Any]) -> None:
+    """A keeper without REST over a book whose snapshots come in the stream; `asked` are the symbols whose
+    subscription was made anew."""
+
+    async def main() -> None:
+        lab = make_lab(instruments=4, depth=2, make_sync=StreamSync)
+        asked: list[str] = []
+
+        async def resubscribe(instrument: Instrument) -> None:
+            asked.append(instrument.symbol)
+
+        async def sleep(seconds: float) -> None:
+            await asyncio.sleep(0)
+
+        keeper = BookKeeper(lab.writer, lab.publisher, None, resubscribe=resubscribe, sleep=sleep)
+        slot = lab.slot("AAABBB")
+        keeper.carry(slot)
+        lab.publisher.publish_message(stream_snapshot(slot.index), 1)
+        await scenario(lab, keeper, asked)
+        assert keeper.failures == 0
+        await keeper.close()
+
+    asyncio.run(main())
+
+
+def stream_snapshot(index: int) -> Decoded:
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.DEPTH,
+        index,
+        flags=int(MessageFlag.SNAPSHOT),
+        bids=((100, 1),),
+        asks=((101, 1),),
+    )
+
+
+def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: Callable[..., Any]) -> None:
+    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+        assert lab.state(0) is State.LIVE
+        lab.publisher.void(0, Reason.CHECKSUM)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert lab.state(0) is State.RESYNC
+        assert len(asked) > 3
+        lab.publisher.publish_message(stream_snapshot(0), 2)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        before = len(asked)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert (lab.state(0), len(asked)) == (State.LIVE, before)
+
+    streamed(make_lab, scenario)
+
+
+def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None:
+    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+        lab.publisher.void(0, Reason.CHECKSUM)
+        await asyncio.sleep(0)
+        keeper.lost()
+        before = len(asked)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(asked) == before
+
+    streamed(make_lab, scenario)
+
+
+def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..., Any]) -> None:
+    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+        keeper._clock = lambda: _ring.now() + 60 * SECOND
+        keeper.tick()
+        assert lab.state(0) is State.STALE
+        await asyncio.sleep(0)
+        assert lab.counter("rest_errors") == 0
+        assert lab.publisher.collect(0) is None  # no update ids: a snapshot could not be lined up
+
+    streamed(make_lab, scenario)

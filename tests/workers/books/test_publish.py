@@ -496,3 +496,38 @@ def test_an_instrument_is_added_once_and_dropped(lab: Any) -> None:
     lab.now += 1
     assert lab.publisher.depth_update(index, 1, 1, [], [], 0, lab.now)  # no such channel: nothing happens
     assert lab.requests == []
+
+
+# -- decision 9: never behind what was published ----------------------------------------------------------
+def test_an_older_snapshot_after_a_reconnect_is_fetched_again(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index, 10)
+    lab.depth(index, 11, 12, [(100, 7)])
+    lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    lab.poll()
+    assert lab.snapshot(index, 11, [(100, 1)], [(101, 3)]) is Outcome.REFETCH
+    assert lab.state(index) is not State.LIVE
+    assert lab.poll() == []
+    assert lab.snapshot(index, 12, [(100, 7)], [(101, 3)]) is Outcome.SYNCED
+    lab.check(index)
+
+
+def test_an_older_snapshot_that_the_stream_leads_on_is_good(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index, 10)
+    lab.depth(index, 11, 12, [(100, 7)])
+    lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    lab.depth(index, 12, 13, [(100, 9)])
+    assert lab.snapshot(index, 11, [(100, 1)], [(101, 3)]) is Outcome.SYNCED
+    assert lab.feed.book("AAA/BBB").update_id == 13
+    lab.check(index)
+
+
+def test_ids_that_have_started_anew_are_believed_at_the_eighth_time(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index, 1_000)
+    lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    outcomes = [lab.snapshot(index, n, [(100, 1)], [(101, 3)]) for n in range(1, 9)]
+    assert outcomes == [Outcome.REFETCH] * 7 + [Outcome.SYNCED]
+    lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    assert lab.snapshot(index, 7, [(100, 1)], [(101, 3)]) is Outcome.REFETCH  # and it counts from there
