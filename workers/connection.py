@@ -98,10 +98,14 @@ class Answer(Enum):
 
 
 class Dialogue(msgspec.Struct, frozen=True):
-    """Frames to send and the matcher that recognises the answer."""
+    """Frames to send and the matcher that recognises the answer. `repr` hides the frames: a login is among
+    them."""
 
     frames: tuple[bytes, ...]
     matcher: Callable[[bytes], Answer]
+
+    def __repr__(self) -> str:
+        return f"Dialogue({len(self.frames)} frames, {sum(map(len, self.frames))} bytes)"
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):

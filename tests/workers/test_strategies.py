@@ -7,8 +7,10 @@ import pytest
 from workers.rest.ratelimit import Window, WindowLimiter
 from workers.rest.retry import ExponentialRetry
 from workers.strategies import (
+    Answer,
     ConnectionContext,
     ConnectionState,
+    Dialogue,
     HTTPMethod,
     MessageType,
     PerformanceTargets,
@@ -117,3 +119,8 @@ def test_rest_set_requires_three_and_checks_the_optional_ones_too() -> None:
 def test_whatever_is_not_a_read_is_never_repeated_by_default(method: HTTPMethod) -> None:
     expected = ReplayClass.SAFE if method in ("GET", "HEAD") else ReplayClass.NEVER
     assert BinanceSpotRequests(RequestContext(base_url="http://x")).replay_class(method, "/any") is expected
+
+
+def test_a_dialogue_does_not_show_its_login() -> None:
+    text = repr(Dialogue((b'{"op":"login","sign":"S3CRET"}',), lambda data: Answer.NOT_MINE))
+    assert text == "Dialogue(1 frames, 30 bytes)"

@@ -31,9 +31,9 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
+from workers.headers import retry_after
 from workers.http import errors as http
 from workers.request import Failure, ReplayClass
-from workers.rest.headers import retry_after
 from workers.strategies import ExceptionHandlerStrategy
 
 NOT_SENT = "nothing was sent"

@@ -26,8 +26,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from workers.errors import BadRequest
+from workers.headers import retry_after
 from workers.request import Priority, RateLimitContext
-from workers.rest.headers import retry_after
 from workers.rest.quota import Quota, Weigh, Window, one
 from workers.strategies import RateLimitStrategy
 from workers.vocabulary import HTTPMethod

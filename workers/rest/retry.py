@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Mapping
 
 from workers.errors import Action, RestError
-from workers.rest.headers import retry_after
+from workers.headers import retry_after
 from workers.strategies import RetryStrategy
 
 

@@ -19,6 +19,7 @@ from picows import (
 )
 
 from workers.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
+from workers.headers import retry_after
 from workers.strategies import ConnectionContext, Transport
 from workers.tls import client_context
 from workers.websocket.wire import WireListener
@@ -93,7 +94,7 @@ def _translate(context: ConnectionContext, error: BaseException) -> Exception | 
         return HandshakeRefused(
             f"{url}: the server refused the handshake with HTTP {status}",
             status,
-            _seconds(response.headers.get("Retry-After")),
+            retry_after(dict(response.headers)),
         )
     if isinstance(error, WSInvalidURL):
         return ConnectionFailed(f"{url}: not a WebSocket URL; ws:// or wss:// and a host are needed")
@@ -103,13 +104,6 @@ def _translate(context: ConnectionContext, error: BaseException) -> Exception | 
     if isinstance(error, OSError | WSError):
         return ConnectionFailed(f"{url}: cannot connect: {error}")
     return None
-
-
-def _seconds(text: str | None) -> float:
-    try:
-        return max(0.0, float(text or 0))
-    except ValueError:
-        return 0.0
 
 
 async def _dial(host: str, port: int) -> socket.socket:

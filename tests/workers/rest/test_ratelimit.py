@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from workers.errors import BadRequest
-from workers.rest.headers import header, retry_after
+from workers.headers import header, retry_after
 from workers.rest.quota import ANSWER_SOON, SLOTS, Ledger, Quota
 from workers.rest.ratelimit import SHARES, SHORTEST_WAIT, BucketLimiter, Window, WindowLimiter
 from workers.strategies import HTTPMethod, Priority, RateLimitContext

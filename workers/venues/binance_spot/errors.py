@@ -16,7 +16,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.rest.headers import retry_after
+from workers.headers import retry_after
 from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
 
 # Venue docs, "Error codes". What is in none of these tables is a refusal: repeating cannot help.
