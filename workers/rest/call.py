@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
-from workers.auth.encoding import encode_query
+from workers.auth.encoding import encode_json, encode_query
 from workers.errors import RestError
 from workers.http.client import Timeout
 from workers.request import AuthenticationData, Priority, ReplayClass
@@ -18,12 +16,31 @@ from workers.vocabulary import HTTPMethod
 
 CONNECT_WITH_ALTERNATES = 0.8  # seconds: two dead endpoints and a healthy one are found in less than 2
 JSON = "application/json"
+ROUTES = 256  # remembered at a time: paths with ids in them must not fill the memory
+NO_TIMER_IS_FINER = 0.001  # seconds
+
+
+class Route:
+    """What a venue's strategy says of every request with this method and endpoint; asked once."""
+
+    __slots__ = ("circuit", "priority", "refuses_repeats", "replay", "signed")
+
+    def __init__(self, strategies: RestStrategySet, method: HTTPMethod, endpoint: str) -> None:
+        requests, auth = strategies.request_strategy, strategies.auth_strategy
+        self.replay = requests.replay_class(method, endpoint)
+        self.refuses_repeats = self.replay is ReplayClass.BY_CLIENT_ID and requests.refuses_repeats(
+            method, endpoint
+        )
+        self.priority = requests.priority(method, endpoint)
+        self.circuit = requests.circuit(method, endpoint)
+        self.signed = auth is not None and auth.requires_auth(endpoint)
 
 
 class Plan:
     """A strategy set and its context, taken apart once. A request keeps the plan that it began with."""
 
     __slots__ = (
+        "_routes",
         "auth",
         "base_url",
         "bounds",
@@ -34,6 +51,7 @@ class Plan:
         "requests",
         "retry",
         "strategies",
+        "timeout",
     )
 
     def __init__(self, strategies: RestStrategySet) -> None:
@@ -44,6 +62,8 @@ class Plan:
         self.retry = strategies.retry_strategy
         self.auth = strategies.auth_strategy
         self.context = context
+        self.timeout = context.timeout
+        self._routes: dict[tuple[HTTPMethod, str], Route] = {}
         self.failover = bool(context.alternates)
         self.base_url = context.base_url.rstrip("/")  # the only one, when there are no alternates
         self.endpoints = Endpoints(
@@ -56,11 +76,22 @@ class Plan:
             connect = min(connect, CONNECT_WITH_ALTERNATES)
         self.bounds = Timeout(context.timeout, connect, context.read_timeout)
 
+    def route(self, method: HTTPMethod, endpoint: str) -> Route:
+        route = self._routes.get((method, endpoint))
+        if route is None:
+            route = Route(self.strategies, method, endpoint)
+            if len(self._routes) >= ROUTES:
+                self._routes.clear()
+            self._routes[method, endpoint] = route
+        return route
+
     def bounds_within(self, left: float) -> Timeout:
         """The timeouts of an attempt that has `left` seconds."""
         bounds = self.bounds
         # The same object as long as it makes no difference: clients convert it, and need not do so each time.
-        return bounds if left >= self.context.timeout else Timeout(left, bounds.connect, bounds.read)
+        if left >= self.timeout - NO_TIMER_IS_FINER:
+            return bounds
+        return Timeout(left, bounds.connect, bounds.read)
 
 
 class Call:
@@ -74,7 +105,6 @@ class Call:
     delay = 0.0  # before the next attempt
     last: RestError | None = None  # what the latest attempt failed with
     doubtful = False  # an attempt may have been carried out, and we went on
-    refuses_repeats = False  # the venue refuses repetitions, of a BY_CLIENT_ID
     retrying = False  # counted by the retry budget
     skewed = False  # the venue's time was learnt for it
     tried: tuple[str, ...] = ()  # base URLs that failed it
@@ -95,23 +125,21 @@ class Call:
         priority: Priority | None = None,
         patience: float | None = None,
     ) -> None:
-        requests = plan.requests
+        route = plan.route(method, endpoint)
         self.plan = plan
+        self.route = route
         self.order = order
         self.method = method
         self.endpoint = endpoint
         self.params = params
         self.json_data = json_data
         self.headers = headers
-        self.replay = requests.replay_class(method, endpoint)
-        if self.replay is ReplayClass.BY_CLIENT_ID:
-            self.refuses_repeats = requests.refuses_repeats(method, endpoint)
-        self.priority = requests.priority(method, endpoint) if priority is None else priority
-        self.circuit = requests.circuit(method, endpoint)
-        self.deadline = now + plan.context.timeout
-        if patience is None and self.priority is Priority.BACKGROUND:
-            patience = 0.0  # what nobody waits for does not wait either
-        self.until = self.deadline if patience is None else min(self.deadline, now + patience)
+        self.priority = route.priority if priority is None else priority
+        self.deadline = self.until = deadline = now + plan.timeout
+        if patience is not None:
+            self.until = min(deadline, now + patience)
+        elif self.priority is Priority.BACKGROUND:
+            self.until = now  # what nobody waits for does not wait either
         self.sent_at = self.answered_at = now
 
     def ask(self, now: float) -> float:
@@ -123,7 +151,7 @@ class Call:
     @property
     def judged_as(self) -> ReplayClass:
         """The replay class by which failures are judged."""
-        return ReplayClass.SAFE if self.refuses_repeats else self.replay
+        return ReplayClass.SAFE if self.route.refuses_repeats else self.route.replay
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -141,9 +169,10 @@ class Call:
         prepared = plan.requests.prepare_request(self.method, self.endpoint, self.params, self.headers)
         params: Sequence[tuple[str, str]] = prepared.params
         headers = {**plan.context.default_headers, **prepared.headers}
-        data = None if self.json_data is None else msgspec.json.encode(self.json_data)
+        data = None if self.json_data is None else encode_json(self.json_data)
         query: str | None = None
-        if plan.auth is not None and plan.auth.requires_auth(self.endpoint):
+        if self.route.signed:
+            assert plan.auth is not None
             signed = plan.auth.sign_request(self.method, self.endpoint, params, self.json_data, now_ms())
             self.secrets = secrets_of(signed, params)
             headers.update(signed.headers)

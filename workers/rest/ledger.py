@@ -47,11 +47,11 @@ class Ledger:
         if self.tracing:
             self.trace(call, "request", priority=call.priority.name, params=params_seen(call.params))
         try:
-            call.breaker, call.ticket = self.circuits.enter(call.circuit, now)
+            call.breaker, call.ticket = self.circuits.enter(call.route.circuit, now)
         except CircuitOpen as error:
             call.base_url = call.plan.endpoints.current(now)
             refusal = CircuitOpen(error.message, sent=False, retry_after=error.retry_after, **call.facts)
-            self.tally.failed(call.circuit, refusal, 0)
+            self.tally.failed(call.route.circuit, refusal, 0)
             self.trace(call, "circuit", retry_after=error.retry_after)
             raise refusal from None
 
@@ -70,9 +70,9 @@ class Ledger:
 
     def succeeded(self, call: Call, size: int) -> None:
         assert call.breaker is not None
-        call.breaker.succeeded(call.ticket, self._clock())
+        call.breaker.succeeded(call.ticket, call.answered_at)
         self.budget.finished(True)
-        self.tally.succeeded(call.circuit, call.busy_ns)
+        self.tally.succeeded(call.route.circuit, call.busy_ns)
         if self.tracing:
             self.trace(call, "done", ms=call.busy_ns * 1e-6, bytes=size)
 
@@ -90,7 +90,7 @@ class Ledger:
         if outcome.denied(error):
             self.tally.denied += 1
         else:
-            self.tally.failed(call.circuit, error, call.busy_ns)
+            self.tally.failed(call.route.circuit, error, call.busy_ns)
         if self.tracing:
             self.trace(call, "failed", **error_seen(error))
 
@@ -106,14 +106,14 @@ class Ledger:
         except CircuitOpen as refusal:
             self.trace(call, "circuit", opened_for=refusal.retry_after)
             if self._on_circuit_open is not None:
-                self._on_circuit_open(call.circuit, refusal.retry_after)
+                self._on_circuit_open(call.route.circuit, refusal.retry_after)
 
     def cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
         """By its caller: neither good nor bad for the service, and perhaps done at the venue."""
         assert call.breaker is not None
         call.breaker.cancelled(call.ticket, self._clock())
         self.tally.cancelled += 1
-        if call.busy_ns and call.replay is not ReplayClass.SAFE:
+        if call.busy_ns and call.route.replay is not ReplayClass.SAFE:
             self.tally.cancelled_unknown += 1
             error.add_note(
                 f"{call.method} {call.endpoint} was cancelled on the wire: it may have been carried out, "
@@ -126,7 +126,7 @@ class Ledger:
         """A fault of a strategy of ours."""
         assert call.breaker is not None
         call.breaker.cancelled(call.ticket, self._clock())
-        self.tally.failed(call.circuit, error, call.busy_ns)
+        self.tally.failed(call.route.circuit, error, call.busy_ns)
 
     def trace(self, call: Call, step: str, **facts: Any) -> None:
         if self._tracer is not None:

@@ -49,6 +49,7 @@ from workers.strategies import RestStrategySet
 from workers.vocabulary import HTTPMethod
 
 Observer = Callable[[HTTPMethod, str, int, int], object]
+decode_json = msgspec.json.Decoder().decode
 END_WITHIN = 1.0  # seconds for requests to end once their client is closed
 
 
@@ -182,7 +183,8 @@ class RestManager:
             raise
         finally:
             self._inside -= 1
-            ledger.end_retry(call)
+            if call.retrying:
+                ledger.end_retry(call)
             if self._ended is not None and not self._inside:
                 self._ended.set()
         ledger.succeeded(call, len(body))
@@ -291,7 +293,9 @@ class RestManager:
             if call.delay > 0.0 or not self._gate.enter_now(call):
                 await self._wait(call)
             try:
-                return await self._attempt(call)
+                url, headers, data, bounds = self._make_ready(call)
+                answer = await self._send(call, url, headers, data, bounds)
+                return self._judge(call, answer)
             except RestError as error:
                 call.last = error
             finally:
@@ -310,7 +314,8 @@ class RestManager:
             self._ledger.trace(call, "denied", wait=wait)
             raise outcome.not_let_in(wait, self._gate.slots, call.facts) from None
 
-    async def _attempt(self, call: Call) -> bytes:
+    def _make_ready(self, call: Call) -> tuple[str, Mapping[str, str], bytes | None, Timeout]:
+        """Where and what to send, and how long it may take."""
         plan = call.plan
         now = call.sent_at = self._clock()
         left = call.deadline - now
@@ -324,7 +329,11 @@ class RestManager:
             self._ledger.trace(
                 call, "send", base_url=call.base_url, headers=sorted(headers), bytes=len(data or b"")
             )
-        answer = await self._send(call, url, headers, data, plan.bounds_within(left))
+        return url, headers, data, plan.bounds_within(left)
+
+    def _judge(self, call: Call, answer: HttpResponse) -> bytes:
+        """The body of an answer; raises what a refusal means."""
+        plan = call.plan
         plan.limits.observe(call.status, answer.headers, call.answered_at, call.sent_at)
         if 200 <= call.status < 300:
             if plan.failover:
@@ -427,7 +436,7 @@ class RestManager:
         self._ledger.begin_retry(call)
 
     def _give_up(self, call: Call, error: RestError) -> NoReturn:
-        if call.refuses_repeats and (call.doubtful or outcome.doubtful(error)):
+        if call.route.refuses_repeats and (call.doubtful or outcome.doubtful(error)):
             raise OutcomeUnknown(
                 f"one of {call.attempt} attempts may have been carried out; the last: {error.message}; "
                 "ask the venue what became of it",
@@ -439,10 +448,10 @@ class RestManager:
 
     def _decode(self, call: Call, body: bytes, decoder: Callable[[bytes], Any] | None) -> Any:
         try:
-            return msgspec.json.decode(body) if decoder is None else decoder(body)
+            return decode_json(body) if decoder is None else decoder(body)
         except Exception as error:  # whatever a decoder raises, the request itself was answered
             said = f"the answer cannot be decoded: {error}"
-            if call.replay is ReplayClass.SAFE:
+            if call.route.replay is ReplayClass.SAFE:
                 raise ParseError(said, status=call.status, **call.facts) from error
             raise OutcomeUnknown(
                 f"{said}; the venue did answer {call.status}: ask it what became of the request",
@@ -458,7 +467,7 @@ class RestManager:
             self._give_up(call, error)
         call.skewed = True
         learnt = await self._time.learn(call.plan, call.deadline - self._clock())
-        if not learnt or call.replay is ReplayClass.NEVER:
+        if not learnt or call.route.replay is ReplayClass.NEVER:
             self._give_up(call, error)
         call.delay = 0.0
         if self._ledger.tracing:

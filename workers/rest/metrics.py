@@ -131,7 +131,8 @@ class RestTally:
 
     def succeeded(self, name: str, busy_ns: int) -> None:
         self.successful += 1
-        self._latencies(name).add(busy_ns, self._target_ns)
+        found = self._endpoints.get(name)
+        (self._latencies(name) if found is None else found).add(busy_ns, self._target_ns)
 
     def failed(self, name: str, error: BaseException, busy_ns: int) -> None:
         self.failed_requests += 1
