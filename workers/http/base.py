@@ -61,7 +61,7 @@ class BaseClient(ABC):
         self.options = options = HttpClientOptions() if options is None else options
         self._timeout = _limits(options.timeout)
         self._places = Places(options.pool, options.pool_per_host)
-        self.defaults = {"Accept": "*/*", "Accept-Encoding": encoding.accepted(), "User-Agent": "tickring"}
+        self.defaults = default_headers()
         self._auth = None if options.auth is None else {"Authorization": basic(options.auth)}
         self._flights: dict[asyncio.Task[Any], Call] = {}
         self._idle: asyncio.Event | None = None
@@ -254,6 +254,11 @@ class BaseClient(ABC):
         call.url, call.origin, call.target = url, origin, target
         call.hops += 1
         call.sent = False
+
+
+def default_headers() -> dict[str, str]:
+    """What every request says unless its caller says otherwise."""
+    return {"Accept": "*/*", "Accept-Encoding": encoding.accepted(), "User-Agent": "tickring"}
 
 
 def timed_out(call: Call, error: BaseException | None = None) -> ConnectTimedOut | ReadTimedOut:

@@ -131,6 +131,7 @@ async def nothing_invented(trial: Trial) -> None:
         for request in (first, second, third):
             for name in ("content-type", "expect", "cookie", "authorization", "transfer-encoding", "origin"):
                 same(request.all(name), [], name)
+            same((request.all("user-agent"), request.all("accept")), (["tickring"], ["*/*"]))
         same(first.one("content-length"), "3")
         same(second.one("content-length"), "0")
         same(third.all("content-length"), [])
