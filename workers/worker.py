@@ -27,7 +27,7 @@ from shm import _ring, counters
 from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
-from shm.layout import Geometry, InstrumentStatus, Reason, State
+from shm.layout import Geometry, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
 from workers import process
 from workers.books.keeper import BookKeeper, KeeperConfig
@@ -378,7 +378,7 @@ class Worker:
             [fresh] = await self.venue.instruments(await self._rest_manager(), [old.symbol])
         return self.venue.widen(old, evidence, fresh)
 
-    def _silent(self, index: int) -> None:
+    def _silent(self, index: int, scope: Scope) -> None:
         """REST knows of changes that the stream does not bring: subscribe again, then connect afresh."""
         if self._manager is not None:
             self._manager.refresh([self.writer.instruments()[index].symbol])

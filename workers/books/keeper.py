@@ -103,7 +103,7 @@ class BookKeeper:
         resubscribe: makes the subscription of an instrument's book anew (rule 6).
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
-        on_silent: told (index) when REST knows updates that the stream does not bring.
+        on_silent: told (index, scope) when the stream does not deliver what there is for the top or the book.
         clock: CLOCK_MONOTONIC ns; sleep, chance: injected for tests.
     """
 
@@ -117,7 +117,7 @@ class BookKeeper:
         resubscribe: Resubscribe | None = None,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
-        on_silent: Callable[[int], None] = lambda index: None,
+        on_silent: Callable[[int, Scope], None] = lambda index, scope: None,
         clock: Callable[[], int] = monotonic_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
@@ -390,7 +390,7 @@ class BookKeeper:
         elif finding.agreement is Agreement.AHEAD:
             # The venue has changed the book and the stream has not said so: it does not deliver.
             publisher.mark_stale(index, Scope.BOOK)
-            self._on_silent(index)
+            self._on_silent(index, Scope.BOOK)
         else:
             self._writer.count_up(_AUDIT_ERRORS)
             self._writer.count_instrument(index, _I_AUDIT_ERRORS)
@@ -407,7 +407,7 @@ class BookKeeper:
         if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
             publisher.proven(index, Scope.TOP, now)
         elif publisher.state(index, Scope.TOP) == State.STALE:
-            self._on_silent(index)  # the book goes on, the top's stream does not
+            self._on_silent(index, Scope.TOP)  # the book goes on, the top's stream does not
         if stale:
             self._writer.log(Code.FRESH, instrument=index)
 

@@ -63,7 +63,7 @@ class Desk:
         self.now = 1_000 * SECOND
         self.naps: list[float] = []
         self.napped = asyncio.Event()
-        self.silent: list[int] = []
+        self.silent: list[tuple[int, Scope]] = []
         self.registered: list[Instrument] = []
         respec = options.pop("respec", None)
         self.keeper = BookKeeper(
@@ -73,7 +73,7 @@ class Desk:
             KeeperConfig(**options),
             register=self.register,
             respec=respec,
-            on_silent=self.silent.append,
+            on_silent=lambda index, scope: self.silent.append((index, scope)),
             clock=lambda: self.now,
             sleep=self.sleep,
             chance=lambda: 1.0,
@@ -402,7 +402,7 @@ def test_agreement_is_no_proof_for_a_top_that_differs(run: Any) -> None:
             await desk.settle()
         assert desk.lab.state(index, Scope.TOP) is State.STALE
         assert desk.lab.state(index) is State.LIVE
-        assert set(desk.silent) == {index}  # the book has moved and the top has not: ask for it anew
+        assert set(desk.silent) == {(index, Scope.TOP)}  # the book moved, the top did not
 
     run(scenario)
 
@@ -458,7 +458,7 @@ def test_a_stream_that_lags_behind_rest_is_silent(run: Any) -> None:
         desk.now += 16 * SECOND
         desk.keeper.tick()
         await desk.settle()
-        assert desk.silent == [index]
+        assert desk.silent == [(index, Scope.BOOK)]
         assert desk.lab.state(index) is State.STALE
 
     run(scenario)
