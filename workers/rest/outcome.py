@@ -10,7 +10,7 @@
     OutcomeUnknown, because a refusal may be of the repetition.
 
 "No usable answer" is a timeout, a broken connection, a 5xx, a body that cannot be read or decoded, and for
-what is not SAFE also a 408 and a redirect (303 means "done, look there"). 307 and 308 say: not done.
+what is not SAFE also a 101, a 408 and a redirect (303 means "done, look there"). 307 and 308 say: not done.
 """
 
 from __future__ import annotations
@@ -55,10 +55,13 @@ def facts_of(failure: Failure) -> dict[str, Any]:
 
 def unsure_of_write(failure: Failure) -> bool:
     """Whether an answer with this status leaves open whether a request that changes something was done."""
-    if failure.replay is ReplayClass.SAFE:
-        return False
-    status = failure.status
-    return status >= 500 or status == 408 or (300 <= status < 400 and status not in NOT_DONE_REDIRECTS)
+    return failure.replay is not ReplayClass.SAFE and _leaves_open(failure.status)
+
+
+def _leaves_open(status: int) -> bool:
+    if 300 <= status < 400:
+        return status not in NOT_DONE_REDIRECTS
+    return status < 200 or status >= 500 or status == 408  # 101 ends a request, and does not answer it
 
 
 def default_error(failure: Failure) -> RestError:
@@ -82,8 +85,9 @@ def default_error(failure: Failure) -> RestError:
 
 
 def judge(failure: Failure, handler: ExceptionHandlerStrategy | None) -> RestError:
-    """The venue's verdict, or the default one, held to the table: a word for "server error" does not make it
-    known what became of a write, and a handler that fails does not either."""
+    """The venue's verdict, or the default one, held to the table: no word of a handler ("server error", "too
+    many requests", "refused") makes it known what became of a write when the status does not, and a handler
+    that fails does not either."""
     error: RestError
     try:
         error = default_error(failure) if handler is None else handler.to_error(failure)
@@ -93,10 +97,10 @@ def judge(failure: Failure, handler: ExceptionHandlerStrategy | None) -> RestErr
     for name, fact in facts_of(failure).items():  # a handler says what it knows better, we say the rest
         if not getattr(error, name):
             setattr(error, name, fact)
-    if isinstance(error, ServerError | RestTimeout | RestConnectionError) and unsure_of_write(failure):
+    if not isinstance(error, OutcomeUnknown) and unsure_of_write(failure):
         unknown = OutcomeUnknown(
             f"the venue does not say what became of it: {error.message}",
-            **facts_of(failure) | {"code": error.code},
+            **facts_of(failure) | {"code": error.code, "retry_after": error.retry_after},
         )
         unknown.__cause__ = error
         return unknown
@@ -162,6 +166,8 @@ def harmed(error: RestError) -> bool | None:
 def doubtful(error: RestError) -> bool:
     """Whether the venue may have carried out this attempt although it failed."""
     if isinstance(error, OutcomeUnknown | ParseError):
+        return True
+    if error.status and _leaves_open(error.status):
         return True
     return error.sent and not isinstance(error, RateLimited) and harmed(error) is not False
 

@@ -58,6 +58,7 @@ from workers.rest import RestManager, outcome
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.strategies import RestStrategySet
+from workers.venues.binance_spot.errors import BinanceSpotErrors
 from workers.vocabulary import HTTPMethod
 
 SENT_BUT = [
@@ -74,7 +75,9 @@ SENT_BUT = [
     Answer(502),
     Answer(503),
     Answer(504, headers={"Retry-After": "1"}),
+    Answer(101),
     Answer(408),
+    Answer(300),
     Answer(302),
     Answer(303),
     Answer(200, b"<html>"),
@@ -160,19 +163,22 @@ def test_never_that_was_refused_is_known(step: Any) -> None:
     virtual(main())
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 503, 504, 520, 599])
+@pytest.mark.parametrize("word", [ServerError, RateLimited, BadRequest])
+@pytest.mark.parametrize("status", [101, 300, 302, 303, 408, 500, 502, 503, 504, 520, 599])
 @pytest.mark.parametrize("replay", [ReplayClass.NEVER, ReplayClass.BY_CLIENT_ID])
-def test_a_handlers_server_error_does_not_make_a_write_known(status: int, replay: ReplayClass) -> None:
+def test_a_handlers_word_does_not_make_a_write_known(
+    status: int, replay: ReplayClass, word: type[RestError]
+) -> None:
     class Careless:
         def to_error(self, failure: Failure) -> RestError:
-            return ServerError("busy", status=failure.status, code=-1)
+            return word("busy", status=failure.status, code=-1, retry_after=7.0)
 
     async def main() -> None:
         async with reckless(Answer(status), replay=replay, handler=Careless()) as desk:
             error = await desk.fail(POST, "/order")
             assert type(error) is OutcomeUnknown
-            assert error.code == -1
-            assert isinstance(error.__cause__, ServerError)
+            assert (error.code, error.retry_after) == (-1, 7.0)
+            assert type(error.__cause__) is word
             assert len(desk.venue.seen) == 1
 
     virtual(main())
@@ -258,6 +264,39 @@ async def test_by_client_id_is_repeated_where_the_venue_refuses_repetitions() ->
         assert len(desk.venue.seen) == 3
 
 
+@pytest.mark.parametrize("code", [-1003, -1015])
+@pytest.mark.parametrize("replay", [ReplayClass.NEVER, ReplayClass.BY_CLIENT_ID])
+def test_a_busy_gateway_with_a_code_for_limits_leaves_an_order_open(replay: ReplayClass, code: int) -> None:
+    async def main() -> None:
+        answer = Answer(503, b'{"code":%d,"msg":"Too many requests"}' % code)
+        async with reckless(answer, replay=replay, handler=BinanceSpotErrors()) as desk:
+            error = await desk.fail(POST, "/order")
+            assert (type(error), error.code) == (OutcomeUnknown, code)
+            assert len(desk.venue.seen) == 1
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("status", [101, 302, 408, 503])
+def test_where_repetitions_are_refused_an_open_answer_stays_open(status: int) -> None:
+    """The repetition is refused as a duplicate, or there is none: the first may have been carried out."""
+
+    class Careless:
+        def to_error(self, failure: Failure) -> RestError:
+            kind = RateLimited if failure.status == status else BadRequest
+            return kind("so it says", status=failure.status)
+
+    async def main() -> None:
+        steps = Answer(status), Answer(400)
+        async with reckless(
+            *steps, replay=ReplayClass.BY_CLIENT_ID, repeats=True, handler=Careless()
+        ) as desk:
+            assert type(await desk.fail(POST, "/order")) is OutcomeUnknown
+            assert len(desk.venue.seen) == 2
+
+    virtual(main())
+
+
 @pytest.mark.parametrize("last", [Answer(400), Answer(307), Fail(BodyUnreadable), Answer(200, b"<")], ids=str)
 def test_after_a_doubtful_attempt_only_a_success_is_known(last: Any) -> None:
     """The 400 may be the venue's "duplicate": the order is there."""
@@ -328,7 +367,7 @@ def test_control_without_coercion_a_careless_handler_would_be_believed(
 ) -> None:
     monkeypatch.setattr(outcome, "unsure_of_write", lambda failure: False)
     with pytest.raises(AssertionError):
-        test_a_handlers_server_error_does_not_make_a_write_known(503, ReplayClass.NEVER)
+        test_a_handlers_word_does_not_make_a_write_known(503, ReplayClass.NEVER, ServerError)
 
 
 # -- with real sockets ----------------------------------------------------------------------------------
