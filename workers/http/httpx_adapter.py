@@ -45,11 +45,15 @@ class HttpxClient(BaseClient):
         self._proxy, self._proxy_auth = sockets.proxy_of(self.options.proxy)
         self._backend = _Backend(self.options.dns_cache)
         self._pool: httpcore.AsyncConnectionPool | None = None
+        self._overflow: httpcore.AsyncConnectionPool | None = None  # keeps no connection
         self._sweeper: asyncio.TimerHandle | None = None
         self._closers: set[asyncio.Task[None]] = set()
 
     async def _exchange(self, call: Call) -> Response:
-        pool = self._pool or self._make_pool()
+        if call.overflow:
+            pool = self._overflow = self._overflow or self._make_pool(keep=False)
+        else:
+            pool = self._pool = self._pool or self._make_pool()
         total, connect = call.timeout.total, call.timeout.connect
         try:
             # Until the request leaves, `connect` counts too: httpcore applies it to single steps only.
@@ -64,7 +68,7 @@ class HttpxClient(BaseClient):
             raise timed_out(call) from error
         except (*_FAULTS, OSError, ValueError) as error:
             raise self._translate(call, error) from error
-        if self._sweeper is None:
+        if self._sweeper is None and not call.overflow:
             self._sweep_later()
         return Response(
             answer.status,
@@ -89,6 +93,8 @@ class HttpxClient(BaseClient):
 
         async def trace(event: str, info: dict[str, Any]) -> None:
             if event in _SENDING and info["request"].method != b"CONNECT":
+                if call.sent:  # after a GOAWAY httpcore would, on another connection
+                    raise ConnectionLost(f"{call!r}: the stream was refused; not sent again", sent=True)
                 call.sent = True
                 bound.reschedule(until)
 
@@ -111,7 +117,7 @@ class HttpxClient(BaseClient):
                 raise too_large(call, bound)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _make_pool(self) -> httpcore.AsyncConnectionPool:
+    def _make_pool(self, keep: bool = True) -> httpcore.AsyncConnectionPool:
         options = self.options
         # httpcore sets ALPN on the context that it is given: this one is nobody else's.
         alpn = ("http/1.1", "h2") if options.http2 else ("http/1.1",)
@@ -119,6 +125,7 @@ class HttpxClient(BaseClient):
         shared: dict[str, Any] = {
             "ssl_context": context,
             "max_connections": None,  # `Places` limits
+            "max_keepalive_connections": None if keep else 0,
             "keepalive_expiry": options.keepalive,
             "http2": options.http2,
             "retries": 0,
@@ -126,22 +133,21 @@ class HttpxClient(BaseClient):
             "socket_options": sockets.OPTIONS,
         }
         if self._proxy is None:
-            self._pool = httpcore.AsyncConnectionPool(**shared)
-        else:
-            headers = [] if self._proxy_auth is None else [("Proxy-Authorization", self._proxy_auth)]
-            self._pool = httpcore.AsyncHTTPProxy(self._proxy, proxy_headers=headers, **shared)
-        return self._pool
+            return httpcore.AsyncConnectionPool(**shared)
+        headers = [] if self._proxy_auth is None else [("Proxy-Authorization", self._proxy_auth)]
+        return httpcore.AsyncHTTPProxy(self._proxy, proxy_headers=headers, **shared)
 
     def _connections(self) -> tuple[int, int]:
-        pool = self._pool
-        now = 0 if pool is None else sum(not connection.is_closed() for connection in pool.connections)
+        pools = [pool for pool in (self._pool, self._overflow) if pool is not None]
+        now = sum(not connection.is_closed() for pool in pools for connection in pool.connections)
         return self._backend.opened, now
 
     async def _shut(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._pool is not None:
-            await self._pool.aclose()
+        for pool in (self._pool, self._overflow):
+            if pool is not None:
+                await pool.aclose()
 
     # httpcore closes an expired connection only when the next request comes.
     def _sweep_later(self) -> None:

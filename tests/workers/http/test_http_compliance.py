@@ -29,7 +29,7 @@ from workers.http.compliance import ROWS, NotOffered, run_row
 from workers.http.places import Places
 
 ADAPTERS = ("aiohttp", "httpx", "curl_cffi")
-NOT_OFFERED = {("aiohttp", "http2"), ("aiohttp", "http2_falls_back")}
+NOT_OFFERED = {("aiohttp", "http2"), ("aiohttp", "http2_falls_back"), ("aiohttp", "http2_refusals")}
 LOOPS: dict[str, Callable[[Coroutine[Any, Any, None]], None]] = {"uvloop": uvloop.run, "asyncio": asyncio.run}
 
 
@@ -136,6 +136,11 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
         "httpx",
         lambda patch: patch.setattr(httpx_adapter, "_drop_if_astray", _nothing),
         ("answer_nobody_asked_for",),
+    ),
+    "httpcore resends": (
+        "httpx",
+        lambda patch: patch.setattr(httpx_adapter, "_SENDING", frozenset()),
+        ("http2_refusals",),
     ),
     "credentials travel": (
         "aiohttp",

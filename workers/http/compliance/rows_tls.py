@@ -12,6 +12,8 @@ from workers.http.compliance.trial import NotOffered, Trial, fails, row, same
 from workers.http.errors import ConnectFailed, HttpError, TlsFailed
 from workers.tls import TlsOptions
 
+_REFUSED_STREAM = 7  # RFC 9113, 7
+
 
 @row
 async def tls_trusted(trial: Trial) -> None:
@@ -163,14 +165,34 @@ async def http2_falls_back(trial: Trial) -> None:
         same(_protocol(server), "HTTP/1.1")
 
 
+@row
+async def http2_refusals(trial: Trial) -> None:
+    """RFC 9113 lets a client send again what a GOAWAY or REFUSED_STREAM says was not processed. Ours does not:
+    the caller decides, and counts."""
+    for how in ("/goaway", "/refused"):
+        client = trial.optional_client(http2=True, tls=TlsOptions(trial.authority.file))
+        try:
+            wire = _Http2()
+        except ImportError as error:
+            raise NotOffered("h2 is not installed") from error
+        context = trial.certificate.server_context(alpn=("h2",))
+        async with serve(ok, tls=context, greet=wire.serve) as server, client:
+            await client.get(server.url)
+            await fails(HttpError, client.post(server.url + how, content=b"order"), sent=True, ours=True)
+            same(wire.seen.count(how), 1, how)
+            same((await client.get(server.url)).status_code, 200)
+
+
 def _protocol(server: Server) -> str:
     return "HTTP/1.1" if server.requests else "?"
 
 
 class _Http2:
-    """The least of an HTTP/2 server: answers every request with what it was told."""
+    """The least of an HTTP/2 server: answers every request with what it was told. The first for `/goaway`
+    or `/refused` it has not processed, it says."""
 
     def __init__(self) -> None:
+        self.seen: list[str] = []
         self._connection = import_module("h2.connection")
         self._config = import_module("h2.config")
         self._events = import_module("h2.events")
@@ -196,8 +218,16 @@ class _Http2:
             bodies[event.stream_id] = bodies.get(event.stream_id, b"") + event.data
         elif isinstance(event, self._events.StreamEnded):
             head = heads[event.stream_id]
+            path = head[":path"]
+            self.seen.append(path)
+            if self.seen.count(path) == 1 and path == "/goaway":
+                state.close_connection(last_stream_id=event.stream_id - 2)
+                return
+            if self.seen.count(path) == 1 and path == "/refused":
+                state.reset_stream(event.stream_id, _REFUSED_STREAM)
+                return
             body = b"%b %b %b" % (
-                head[":path"].encode(),
+                path.encode(),
                 bodies.get(event.stream_id, b""),
                 head.get("x-key", "").encode(),
             )
