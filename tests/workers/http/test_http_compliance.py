@@ -137,6 +137,11 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
         lambda patch: patch.setattr(httpx_adapter, "_drop_if_astray", _nothing),
         ("answer_nobody_asked_for",),
     ),
+    "an idle connection speaks": (
+        "aiohttp",
+        lambda patch: patch.setattr(aiohttp_adapter, "_Connector", aiohttp.TCPConnector),
+        ("answer_while_idle",),
+    ),
     "httpcore resends": (
         "httpx",
         lambda patch: patch.setattr(httpx_adapter, "_SENDING", frozenset()),

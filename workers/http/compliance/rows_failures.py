@@ -308,6 +308,28 @@ async def answer_nobody_asked_for(trial: Trial) -> None:
             same((await client.get(server.url)).content, b'{"ok":true}')
 
 
+@row
+async def answer_while_idle(trial: Trial) -> None:
+    """The same, some time after the answer: a kept connection that speaks is not used again. `seen`: whether
+    the client had the time to read it."""
+    for seen in (True, False):
+        wires: list[Wire] = []
+
+        async def keep(request: Received, wire: Wire, wires: list[Wire] = wires) -> None:
+            await ok(request, wire)
+            wires.append(wire)
+
+        async with serve(keep) as server, trial.client() as client:
+            await client.get(server.url)
+            await asyncio.sleep(0.01)
+            wires[0].answer(200, b"stray")
+            if seen:
+                await asyncio.sleep(0.01)
+            same((await client.post(server.url, content=b"order")).content, b'{"ok":true}')
+            same((await client.get(server.url)).content, b'{"ok":true}')
+            same(server.connections, 2)
+
+
 # -- the caller's will ----------------------------------------------------------------------------------
 @row
 async def cancelled(trial: Trial) -> None:

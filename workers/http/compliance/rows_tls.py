@@ -167,7 +167,7 @@ async def http2_falls_back(trial: Trial) -> None:
 
 @row
 async def http2_refusals(trial: Trial) -> None:
-    """RFC 9113 lets a client send again what a GOAWAY or REFUSED_STREAM says was not processed. Ours does not:
+    """RFC 9113 lets a client send again what GOAWAY or REFUSED_STREAM say was not processed. Ours does not:
     the caller decides, and counts."""
     for how in ("/goaway", "/refused"):
         client = trial.optional_client(http2=True, tls=TlsOptions(trial.authority.file))
