@@ -25,6 +25,7 @@ connect timeout <= 0.8 s with an alternate | test_4_connect_timeout_of_800_ms_wi
 health checks every 60 s                   | test_4_health_checks_every_60_s_and_back_to_the_primary
 idle connections closed after 300 s        | test_4_idle_connections_are_closed_within_300_s
 10 connections per host + overflow         | test_4_10_connections_per_host_and_overflow
+                                           | test_4_the_pool_is_per_service
 per-service configuration                  | test_4_configuration_per_service
 overridable by environment variables       | test_4_environment_overrides_the_configuration
 metrics: totals, success rate              | test_4_metrics_totals_and_success_rate
@@ -432,7 +433,27 @@ async def test_4_10_connections_per_host_and_overflow() -> None:
         assert server.connections == 10
         await asyncio.gather(*(rest.get("/x") for _ in range(35)))
         assert script.most == 35, "a burst beyond 10 has not to wait"
-        assert server.connections == 35
+        assert server.connections == 35, "the ten that were there and 25 more"
+        await server.until(lambda server: server.open == 10)
+        assert rest.get_metrics().open_connections == 10, "those beyond the pool are closed after use"
+        for _ in range(100):
+            await asyncio.gather(*(rest.get("/x") for _ in range(10)))
+        assert server.connections == rest.get_metrics().connections == 35
+        assert rest.get_performance_summary()["connection_reuse"] > 0.95
+
+
+@virtual
+@pytest.mark.parametrize("client", ["aiohttp", "httpx"])
+async def test_4_the_pool_is_per_service(client: str) -> None:
+    async with service(then=says(after=1.0), pool=3, max_concurrent=20, client=client) as (
+        rest,
+        script,
+        server,
+    ):
+        await asyncio.gather(*(rest.get("/x") for _ in range(20)))
+        assert (script.most, server.connections) == (20, 20)
+        await server.until(lambda server: server.open == 3)
+        assert rest.get_metrics().open_connections == 3
 
 
 def manager_of(config: ServiceConfig) -> RestManager:

@@ -97,13 +97,17 @@ class AiohttpClient(BaseClient):
             raise ValueError(f"aiohttp takes no extras; {', '.join(options.extras)} given")
         self._proxy, self._proxy_auth = sockets.proxy_of(options.proxy)
         self._session: aiohttp.ClientSession | None = None
+        self._overflow: aiohttp.ClientSession | None = None  # keeps no connection
         self.sockets: set[ResponseHandler | None] = set()
         self._opened = 0
         self._bounds = Timeout()  # of the latest request: most have the same
         self._timeouts = _client_timeout(self._bounds)
 
     async def _exchange(self, call: Call) -> Response:
-        session = self._session or self._make_session()
+        if call.overflow:
+            session = self._overflow or self._make_session(keep=False)
+        else:
+            session = self._session or self._make_session()
         _flight.set((call, self))
         if call.timeout != self._bounds:
             self._bounds = call.timeout
@@ -165,13 +169,14 @@ class AiohttpClient(BaseClient):
             answer.close()
             raise
 
-    def _make_session(self) -> aiohttp.ClientSession:
+    def _make_session(self, keep: bool = True) -> aiohttp.ClientSession:
         options = self.options
         connector = _Connector(
             limit=0,  # `Places` limits
             ttl_dns_cache=int(options.dns_cache),
             use_dns_cache=options.dns_cache > 0,
-            keepalive_timeout=options.keepalive,
+            keepalive_timeout=options.keepalive if keep else None,
+            force_close=not keep,
             ssl=options.ssl_context or client_context(options.tls, options.cert, options.verify_ssl),
             socket_factory=sockets.make,
         )
@@ -191,7 +196,10 @@ class AiohttpClient(BaseClient):
         if not hasattr(session, "_retry_connection"):
             raise RuntimeError(f"aiohttp {aiohttp.__version__}: how to switch its own resending off?")
         session._retry_connection = False
-        self._session = session
+        if keep:
+            self._session = session
+        else:
+            self._overflow = session
         return session
 
     def connected(self, protocol: ResponseHandler | None) -> None:
@@ -205,8 +213,9 @@ class AiohttpClient(BaseClient):
         return self._opened, now
 
     async def _shut(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._overflow):
+            if session is not None:
+                await session.close()
 
     def _translate(self, call: Call, error: Exception) -> HttpError:
         told = f"{call!r}: {error or type(error).__name__}"

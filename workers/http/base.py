@@ -61,6 +61,8 @@ class BaseClient(ABC):
         self.options = options = HttpClientOptions() if options is None else options
         self._timeout = _limits(options.timeout)
         self._places = Places(options.pool, options.pool_per_host)
+        keep = None if options.http2 else options.keep_per_host
+        self._keep = options.pool_per_host if keep is None else keep
         self.defaults = default_headers()
         self._auth = None if options.auth is None else {"Authorization": basic(options.auth)}
         self._flights: dict[asyncio.Task[Any], Call] = {}
@@ -74,9 +76,9 @@ class BaseClient(ABC):
     async def _exchange(self, call: Call) -> Response:
         """Send `call` once and read the answer, its body as it came and no larger than `max_body`.
 
-        Sends `defaults` beside the headers of the call. Sets `call.sent` before the first byte can leave.
-        Whatever fails is raised as `HttpError`. Cancelled, it leaves no connection behind that could not be
-        used again.
+        Sends `defaults` beside the headers of the call. An `overflow` goes on a connection of its own, which
+        is closed after it. Sets `call.sent` before the first byte can leave. Whatever fails is raised as
+        `HttpError`. Cancelled, it leaves no connection behind that could not be used again.
         """
 
     @abstractmethod
@@ -149,8 +151,8 @@ class BaseClient(ABC):
         try:
             while True:
                 origin = call.origin
-                if not self._places.take(origin):
-                    await self._place(call)
+                place = self._places.take(origin) or await self._place(call)
+                call.overflow = place > self._keep
                 try:
                     answer = await self._exchange(call)
                 finally:
@@ -208,19 +210,20 @@ class BaseClient(ABC):
         return f"{type(self).__name__}({state}, requests={self._requests}, {self._places!r})"
 
     # -- one request ------------------------------------------------------------------------------------
-    async def _place(self, call: Call) -> None:
+    async def _place(self, call: Call) -> int:
         limits = call.timeout
         patience = least(limits.pool, limits.total)
         started = time.monotonic()
         try:
             async with asyncio.timeout(patience):
-                await self._places.wait(call.origin)
+                place = await self._places.wait(call.origin)
         except TimeoutError as error:
             raise PoolTimedOut(
                 f"{call.origin}: no place in the pool within {patience:g} s ({self._places!r}); "
                 "nothing was sent"
             ) from error
         call.timeout = _less(limits, time.monotonic() - started)
+        return place
 
     async def _decoded(self, call: Call, body: bytes, encodings: str) -> bytes:
         try:

@@ -52,6 +52,8 @@ class HttpClientOptions(msgspec.Struct, frozen=True, kw_only=True):
         proxy: URL of an HTTP proxy (`http://user:password@host:port`).
         auth: (user, password) for basic authentication, only ever shown to the host that is asked first.
         pool: requests in flight at once, and so connections in use. pool_per_host: the same for one host.
+        keep_per_host: connections that are kept for one host; requests beyond them get one of their own,
+            which is closed after the answer. None: all are kept. (HTTP/2 shares connections and needs none.)
         keepalive: seconds after which an idle connection is closed.
         dns_cache: seconds for which an address is remembered.
         max_body: bytes of an answer's body, on the wire and decompressed.
@@ -69,6 +71,7 @@ class HttpClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     auth: tuple[str, str] | None = None
     pool: int = 100
     pool_per_host: int = 10
+    keep_per_host: int | None = None
     keepalive: float = 60.0
     dns_cache: float = 300.0
     max_body: int = 128 * 1024 * 1024

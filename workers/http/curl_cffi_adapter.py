@@ -158,6 +158,9 @@ class CurlClient(BaseClient):
             curl.setopt(CurlOpt.NOBODY, 1)
         else:
             curl.setopt(CurlOpt.CUSTOMREQUEST, call.method.encode())
+        if call.overflow:
+            curl.setopt(CurlOpt.FRESH_CONNECT, 1)  # not one of those that are kept
+            curl.setopt(CurlOpt.FORBID_REUSE, 1)
         limits = call.timeout
         if limits.total is not None:
             curl.setopt(CurlOpt.TIMEOUT_MS, _ms(limits.total))

@@ -27,6 +27,7 @@ class Call:
         origin: scheme, host and port as in the URL. target: the rest of it, as it goes on the wire.
         sent: set by the adapter just before it hands over the first byte to a connected socket.
         typed: whether `headers` say the Content-Type.
+        overflow: whether it has to have a connection of its own, closed after the answer.
         hops: redirects followed; each is a request of its own, with a `sent` of its own.
     """
 
@@ -37,6 +38,7 @@ class Call:
         "hops",
         "method",
         "origin",
+        "overflow",
         "sent",
         "target",
         "timeout",
@@ -61,6 +63,7 @@ class Call:
         self.timeout = timeout
         self.typed = typed
         self.sent = False
+        self.overflow = False
         self.hops = 0
         self.aborted = False
 

@@ -1,6 +1,9 @@
 """The places of a pool: how many requests may be in flight, in all and for one host; first come, first
 served.
 
+Of the places of a host the first so many have a kept connection; who takes one beyond them gets a connection
+of his own, for once (`BaseClient`).
+
 It stands in front of every library's own pool, so that waiting, its timeout and its figures are the same
 for all.
 """
@@ -22,30 +25,30 @@ class Places:
         self._total = total
         self._per_host = per_host
         self._taken: dict[str, int] = {}
-        self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._waiting: deque[tuple[str, asyncio.Future[int]]] = deque()
         self.in_use = 0
 
     @property
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def take(self, origin: str) -> bool:
-        """A place at once, or False: then `wait` for one. Nobody is overtaken: a place that somebody who
-        waits could use was given to him when it became free."""
+    def take(self, origin: str) -> int:
+        """A place at once: which one of its host's (from 1 on), or 0: then `wait` for one. Nobody is
+        overtaken: a place that somebody who waits could use was given to him when it became free."""
         taken = self._taken.get(origin, 0)
         if self.in_use >= self._total or taken >= self._per_host:
-            return False
-        self._taken[origin] = taken + 1
+            return 0
+        self._taken[origin] = taken = taken + 1
         self.in_use += 1
-        return True
+        return taken
 
-    async def wait(self, origin: str) -> None:
-        """Return with a place; cancelled, leave without one."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def wait(self, origin: str) -> int:
+        """Return with a place, as `take` does; cancelled, leave without one."""
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         entry = (origin, turn)
         self._waiting.append(entry)
         try:
-            await turn
+            return await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.give(origin)  # it was ours already
@@ -69,9 +72,9 @@ class Places:
             if self.in_use >= self._total:
                 return
             origin, turn = entry
-            if not turn.done() and self.take(origin):
+            if not turn.done() and (place := self.take(origin)):
                 self._waiting.remove(entry)
-                turn.set_result(None)
+                turn.set_result(place)
 
     def __repr__(self) -> str:
         return f"Places({self.in_use} of {self._total} in use, {len(self._waiting)} waiting)"

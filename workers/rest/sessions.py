@@ -33,7 +33,8 @@ def default_clients(context: RequestContext) -> Callable[[], HttpClient]:
             max_redirects=0,
             # Whoever has to wait waits in the gate, where the more urgent goes first, not in a pool.
             pool=max(POOL, context.max_concurrent),
-            pool_per_host=max(context.pool, context.max_concurrent),
+            pool_per_host=context.max_concurrent,
+            keep_per_host=context.pool,
             keepalive=context.keepalive_timeout,
             dns_cache=DNS_CACHE,
         )

@@ -416,6 +416,34 @@ async def pool_bounds_a_host(trial: Trial) -> None:
         assert server.connections <= 3, f"{server.connections} connections"
 
 
+@row
+async def overflow_is_not_kept(trial: Trial) -> None:
+    """A burst waits for nothing and leaves what is kept; what fits in it never opens a connection."""
+    there = 0
+    all_there = asyncio.Event()
+
+    async def send(request: Received, wire: Wire) -> None:
+        nonlocal there
+        if request.target == "/burst":
+            there += 1
+            if there == 35:
+                all_there.set()
+            await all_there.wait()
+        wire.answer(200)
+
+    async def some() -> None:
+        for _ in range(30):
+            await client.get(server.url)
+
+    async with serve(send) as server, trial.client(pool_per_host=50, keep_per_host=10) as client:
+        await asyncio.gather(*(client.get(server.url + "/burst") for _ in range(35)))
+        same((server.connections, client.stats().opened), (35, 35))
+        await server.until(lambda server: (server.open, client.stats().open) == (10, 10))
+        await asyncio.gather(*(some() for _ in range(10)))
+        same((server.connections, server.open), (35, 10), "after a steady load")
+        same((client.stats().open, client.stats().in_use), (10, 0))
+
+
 async def still_works(client: HttpClient, url: str) -> None:
     """After a failure: no place is lost, and the next request gets its own answer."""
     same(client.stats().in_use, 0, "in_use")
