@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+LONGEST = 259_200.0  # seconds, 3 days: the longest ban known of a venue; more would only be a slip
+
 
 def header(headers: Mapping[str, str], name: str) -> str | None:
     """A header by name, whatever its case."""
@@ -15,7 +17,7 @@ def header(headers: Mapping[str, str], name: str) -> str | None:
 
 
 def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float:
-    """`Retry-After` in seconds from the answer on; 0.0 when it is absent or makes no sense.
+    """`Retry-After` in seconds from the answer on, `LONGEST` at most; 0.0 when it is absent or nonsense.
 
     A date (RFC 9110, 10.2.3) is read against the answer's own `Date`, which needs no clock of ours to be
     right; without one against `wall`, seconds since 1970, if given.
@@ -29,7 +31,7 @@ def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float:
         until, said = _http_date(value), _http_date(header(headers, "Date"))
         since = wall if said is None else said
         seconds = 0.0 if until is None or since is None else until - since
-    return seconds if 0.0 < seconds < float("inf") else 0.0
+    return min(seconds, LONGEST) if 0.0 < seconds < float("inf") else 0.0
 
 
 def _http_date(text: str | None) -> float | None:
@@ -40,5 +42,5 @@ def _http_date(text: str | None) -> float | None:
 
     try:
         return parsedate_to_datetime(text).timestamp()
-    except ValueError:
+    except Exception:  # a stranger's text: whatever it does to the parser, it is no date
         return None

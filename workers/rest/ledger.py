@@ -14,7 +14,7 @@ from workers.rest.call import Call
 from workers.rest.circuit import Circuits
 from workers.rest.metrics import RestTally
 from workers.rest.retry import RetryBudget
-from workers.rest.trace import TraceEvent, Tracer, error_seen, params_seen
+from workers.rest.trace import TraceEvent, Tracer, error_seen, params_seen, tell
 
 
 class Ledger:
@@ -106,7 +106,7 @@ class Ledger:
         except CircuitOpen as refusal:
             self.trace(call, "circuit", opened_for=refusal.retry_after)
             if self._on_circuit_open is not None:
-                self._on_circuit_open(call.route.circuit, refusal.retry_after)
+                tell(self._on_circuit_open, call.route.circuit, refusal.retry_after)
 
     def cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
         """By its caller: neither good nor bad for the service, and perhaps done at the venue."""
@@ -130,7 +130,8 @@ class Ledger:
 
     def trace(self, call: Call, step: str, **facts: Any) -> None:
         if self._tracer is not None:
-            self._tracer(
+            tell(
+                self._tracer,
                 TraceEvent(
                     step=step,
                     request=call.order,
@@ -139,7 +140,7 @@ class Ledger:
                     endpoint=call.endpoint,
                     attempt=call.attempt,
                     facts=facts,
-                )
+                ),
             )
 
     def __repr__(self) -> str:

@@ -44,7 +44,7 @@ from workers.rest.health import HealthChecks
 from workers.rest.ledger import Ledger
 from workers.rest.retry import RetryBudget
 from workers.rest.sessions import Sessions, default_clients
-from workers.rest.trace import Tracer, error_seen, limits_seen, scrubbed
+from workers.rest.trace import Tracer, error_seen, limits_seen, scrubbed, tell
 from workers.strategies import RestStrategySet
 from workers.vocabulary import HTTPMethod
 
@@ -180,6 +180,13 @@ class RestManager:
             raise
         except BaseException as error:
             ledger.broken(call, error)
+            if isinstance(error, Exception) and call.busy_ns and call.route.replay is not ReplayClass.SAFE:
+                raise OutcomeUnknown(
+                    f"{type(error).__name__} on our side, after an attempt went out: ask the venue what "
+                    "became of the request",
+                    status=call.status,
+                    **call.facts,
+                ) from error
             raise
         finally:
             self._inside -= 1
@@ -321,6 +328,8 @@ class RestManager:
         left = call.deadline - now
         call.base_url = plan.endpoints.current(now) if plan.failover else plan.base_url
         if left <= 0.0:
+            if call.last is not None:
+                raise call.last  # it says more
             raise RequestCancelled(f"no time left; {outcome.NOT_SENT}", sent=False, **call.facts)
         url, headers, data = call.dress(self._time.clock.now_ms)
         if plan.failover:
@@ -377,7 +386,7 @@ class RestManager:
             call.answered_at = self._clock()
             sessions.give_back(session, failure)
             if self._observer is not None:
-                self._observer(call.method, call.endpoint, call.status, took)
+                tell(self._observer, call.method, call.endpoint, call.status, took)
 
     def _unanswered(self, call: Call, error: Exception) -> RestError:
         said = scrubbed(str(error) or type(error).__name__, call.secrets)

@@ -36,6 +36,7 @@ __all__ = ["SHARES", "BucketLimiter", "Weigh", "Window", "WindowLimiter", "one"]
 
 # A wait is never shorter: no timer is finer, and a loop that sleeps what it is told always gets on.
 SHORTEST_WAIT = 0.001
+DIGITS = 18  # of a venue's count; what has more is none
 
 # Rule 6: cancelling may use all, and there is always something left for it.
 SHARES: Mapping[Priority, float] = {
@@ -193,7 +194,7 @@ class WindowLimiter(RateLimitStrategy):
         if self._counted:
             for name, value in headers.items():
                 quota = self._counted.get(name.lower())
-                if quota is not None and value.isdecimal():
+                if quota is not None and value.isdecimal() and len(value) <= DIGITS:
                     used = int(value)
                     quota.resync(used, sent, now)
                     if used >= quota.window.limit:

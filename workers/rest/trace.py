@@ -7,6 +7,7 @@ masked), names of headers, sizes, status, the venue's code, and every decision. 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ import msgspec
 
 from workers.errors import RestError
 
+log = logging.getLogger(__name__)
 MASK = "***"
 _SECRET = re.compile(r"key|secret|sign|token|pass|auth|otp|nonce|credential|cookie|session", re.IGNORECASE)
 _LIMIT = re.compile(r"^retry-after$|limit|used|remaining|weight|count", re.IGNORECASE)
@@ -68,6 +70,15 @@ def error_seen(error: RestError) -> dict[str, Any]:
         "sent": error.sent,
         "base_url": error.base_url,
     }
+
+
+def tell(listener: Callable[..., object], *facts: Any) -> None:
+    """Calls somebody else's listener. What it raises is logged and goes no further: a request must not fail
+    because of who watches it."""
+    try:
+        listener(*facts)
+    except Exception:
+        log.exception("a listener of the REST manager failed; requests go on")
 
 
 def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
