@@ -157,7 +157,13 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description="An exchange of one page.")
     parser.add_argument("--port", type=int, default=9700)
     exchange = ToyExchange()
-    port = await exchange.start(parser.parse_args().port)
+    wanted = parser.parse_args().port
+    try:
+        port = await exchange.start(wanted)
+    except OSError as error:
+        raise SystemExit(
+            f"port {wanted} cannot be had: {error.strerror}; choose another with --port"
+        ) from error
     print(f"ws://127.0.0.1:{port} and http://127.0.0.1:{port}", flush=True)
     try:
         await asyncio.Event().wait()

@@ -18,16 +18,17 @@ LEASE = 4.0  # deadlines after which a probe that never reported is given up
 
 
 def make_connection(
-    keys: VenueConfig, path: str = "", *, ping_message: bytes | None = None
+    keys: VenueConfig, path: str = "", *, ping_message: bytes | None = None, auth_required: bool = False
 ) -> ConnectionContext:
     """Where and how to connect. `path`: after `ws_url`. `ping_message`: an application-level ping; None: the
-    protocol's own PING frame."""
+    protocol's own PING frame. `auth_required`: the strategy's `authenticate` comes before all else."""
     return ConnectionContext(
         url=keys.ws_url.rstrip("/") + path,
         ping_interval=keys.ping_interval,
         ping_timeout=keys.ping_timeout,
         reconnect_delay=keys.reconnect_delay,
         ping_message=ping_message,
+        auth_required=auth_required,
         connect_timeout=keys.connect_timeout,
         max_frame=keys.max_frame,
         max_age=keys.max_connection_age,

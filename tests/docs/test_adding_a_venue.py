@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -196,4 +197,27 @@ def test_the_files_named_are_there() -> None:
 
 
 def test_without_the_page_there_is_no_such_venue() -> None:
-    assert "toyex" not in names()
+    assert "toyex" not in names() or (ROOT / "workers/venues/toyex").is_dir()
+
+
+def test_the_files_of_the_page_pass_the_checks(tmp_path: Path) -> None:
+    """As `make check` would judge them in the tree."""
+    for place in (".", "workers", "workers/venues"):  # a tree with the page's files in it
+        (tmp_path / place).mkdir(exist_ok=True)
+        for entry in (ROOT / place).iterdir():
+            if entry.name not in (".git", ".venv", ".mypy_cache", "workers", "venues", "toyex"):
+                (tmp_path / place / entry.name).symlink_to(entry)
+    for path, text in files().items():
+        if path.startswith("workers/venues/toyex/"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_text(text)
+    tools = Path(sys.executable).parent
+    for command in (
+        ["ruff", "check", "workers/venues/toyex"],
+        ["ruff", "format", "--check", "workers/venues/toyex"],
+        ["mypy", "--strict", "-p", "workers.venues.toyex"],
+    ):
+        done = subprocess.run(
+            [tools / command[0], *command[1:]], capture_output=True, text=True, cwd=tmp_path, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
