@@ -65,6 +65,14 @@ def test_every_file_linked_is_there() -> None:
         assert (ROOT / path).exists(), path
 
 
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = ["", "shm/", "workers/", *(f"workers/{room}/" for room in ("websocket", "rest", "books", "auth"))]
+    rooms += ["workers/decode/", "workers/venues/binance_spot/"]
+    for name in re.findall(r"`([\w/]+\.(?:py|pyx|h|md))`", text) + re.findall(r"\]\(([\w/.-]+)\)", text):
+        assert any((ROOT / room / name).exists() for room in rooms), name
+
+
 def test_the_python_example(demo: str) -> None:
     [example] = blocks("python")
     done = subprocess.run(
