@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from multidict import istr
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from workers.http import sockets
@@ -44,6 +44,7 @@ _LARGE = 1_048_576  # bytes
 _EXACT = 1e9  # seconds: aiohttp rounds longer timeouts up to whole ones
 _ACCEPTED = {istr(name): value for name, value in default_headers().items()}
 _AGENT = {"User-Agent": _ACCEPTED.pop(istr("User-Agent"))}  # aiohttp would say its own
+_UNTOLD = aiohttp.RequestInfo(URL(), "", CIMultiDictProxy(CIMultiDict()), URL())
 _flight: ContextVar[tuple[Call, AiohttpClient]] = ContextVar("flight")
 
 
@@ -218,7 +219,7 @@ class AiohttpClient(BaseClient):
                 await session.close()
 
     def _translate(self, call: Call, error: Exception) -> HttpError:
-        told = f"{call!r}: {error or type(error).__name__}"
+        told = f"{call!r}: {_stripped(error) or type(error).__name__}"
         kind: type[HttpError]
         match error:
             case aiohttp.ConnectionTimeoutError():
@@ -245,6 +246,21 @@ class AiohttpClient(BaseClient):
             case _:
                 kind = ConnectionLost
         return kind(told, sent=call.sent)
+
+
+def _stripped(error: Exception) -> str:
+    """What aiohttp says, without what it was given: a URL with a signature, headers with keys. `error` stays
+    the cause of ours, so they are taken out of it as well."""
+    if isinstance(error, aiohttp.ClientResponseError):
+        error.request_info, error.history, error.headers = _UNTOLD, (), None
+        error.args = (error.status, error.message)
+        return f"{error.status} {error.message}"
+    if isinstance(error, aiohttp.InvalidURL):
+        said = error.description or "not a URL"
+        error.args = (said,)
+        error._url = ""
+        return said
+    return str(error)
 
 
 def _exact_url(call: Call) -> URL:

@@ -12,6 +12,7 @@ Rules for every client (`tests/workers/http` holds each adapter to them):
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from types import TracebackType
@@ -20,6 +21,8 @@ from typing import Any, Protocol, Self
 import msgspec
 
 from workers.tls import TlsOptions
+
+_PASSWORD = re.compile(r"(//[^@/]*?:).*@")
 
 
 class Timeout(msgspec.Struct, frozen=True):
@@ -76,6 +79,15 @@ class HttpClientOptions(msgspec.Struct, frozen=True, kw_only=True):
     dns_cache: float = 300.0
     max_body: int = 128 * 1024 * 1024
     extras: Mapping[str, Any] = {}
+
+    def __repr__(self) -> str:
+        """Without passwords."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__}
+        if self.auth is not None:
+            shown["auth"] = (self.auth[0], "***")
+        if self.proxy is not None:
+            shown["proxy"] = _PASSWORD.sub(r"\1***@", self.proxy)
+        return f"HttpClientOptions({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 
 class ClientStats(msgspec.Struct, frozen=True):

@@ -124,6 +124,7 @@ class CurlClient(BaseClient):
             (CurlOpt.DNS_CACHE_TIMEOUT, int(options.dns_cache)),
             (CurlOpt.MAXAGE_CONN, max(1, int(options.keepalive))),
             (CurlOpt.SSLVERSION, _TLS_1_2),
+            (CurlOpt.NOPROXY, b""),  # nor does no_proxy have a say
             (CurlOpt.PROXY, (self._proxy or "").encode()),  # empty: none, whatever the environment says
         ]
         if self._proxy_auth is not None:

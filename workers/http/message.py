@@ -15,7 +15,7 @@ from workers.http.client import Timeout
 from workers.http.errors import InvalidRequest, InvalidUrl
 
 _ORIGIN = re.compile(r"https?://[^/?#@]+", re.IGNORECASE)
-_UNFIT = re.compile(r"[\x00\r\n]")
+_UNFIT = re.compile(r"[\x00\r\n\ud800-\udfff]")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
@@ -157,12 +157,13 @@ def with_params(url: str, params: Mapping[str, Any]) -> str:
 def checked_headers(headers: Mapping[str, str]) -> bool:
     """Whether one of them is Content-Type.
 
-    Raises `InvalidRequest` for a header that would end a line too early: a smuggled request.
+    Raises `InvalidRequest` for a header that would end a line too early (a smuggled request), or that has no
+    bytes to be sent as (half of a surrogate pair).
     """
     typed = False
     for name, value in headers.items():
         if not value.isprintable() and _UNFIT.search(value):
-            raise InvalidRequest(f"header {name!r}: a value has no line end in it")
+            raise InvalidRequest(f"header {name!r}: a value has no line end and no half character in it")
         if _lower(name) == "content-type":
             typed = True
     return typed

@@ -107,6 +107,15 @@ def _requoted(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aiohttp_adapter, "_exact_url", lambda call: URL(call.url))
 
 
+def _no_noproxy(patch: pytest.MonkeyPatch) -> None:
+    fixed = curl.CurlClient._options_of_all
+    patch.setattr(
+        curl.CurlClient,
+        "_options_of_all",
+        lambda self: [each for each in fixed(self) if each[0] is not curl.CurlOpt.NOPROXY],
+    )
+
+
 async def _nothing(*_: Any, **__: Any) -> None: ...
 
 
@@ -119,6 +128,12 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
     ),
     "a URL is re-encoded": ("aiohttp", _requoted, ("url_bytes",)),
     "the environment's proxy": ("aiohttp", _session(trust_env=lambda: True), ("environment_ignored",)),
+    "the library's words": (
+        "aiohttp",
+        lambda patch: patch.setattr(aiohttp_adapter, "_stripped", str),
+        ("errors_hide_the_query",),
+    ),
+    "the environment's no_proxy": ("curl_cffi", _no_noproxy, ("environment_ignored",)),
     "cookies are kept": ("aiohttp", _session(cookie_jar=lambda: None), ("cookies_not_kept",)),
     "headers are invented": ("aiohttp", _typed, ("nothing_invented",)),
     "the library decompresses": ("aiohttp", _session(auto_decompress=lambda: True), ("encodings",)),

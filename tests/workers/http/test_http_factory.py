@@ -90,6 +90,15 @@ def test_a_client_by_name(name: str) -> None:
     assert "7" in repr(client)
 
 
+@pytest.mark.parametrize("proxy", ["http://user:hush@proxy:1", "http://user:h@u/sh@proxy:1"])
+def test_options_show_no_password(proxy: str) -> None:
+    shown = repr(HttpClientOptions(proxy=proxy, auth=("me", "hush"), pool=7))
+    assert "hush" not in shown
+    assert "u/sh" not in shown
+    assert "proxy='http://user:***@proxy:1', auth=('me', '***'), pool=7" in shown
+    assert "proxy='http://proxy:1'" in repr(HttpClientOptions(proxy="http://proxy:1"))
+
+
 def test_the_default_is_aiohttp() -> None:
     client = HttpClientFactory.create_client()
     assert isinstance(client, BaseClient)

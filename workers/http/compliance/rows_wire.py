@@ -8,7 +8,7 @@ import socket
 from unittest.mock import patch
 
 from workers.http.client import HttpClient, Timeout
-from workers.http.compliance.server import Received, Server, Wire, closed_port, serve
+from workers.http.compliance.server import Received, Server, Wire, closed_port, proxy, serve
 from workers.http.compliance.trial import Trial, fails, row, same
 from workers.http.errors import InvalidRequest, InvalidUrl
 
@@ -92,7 +92,8 @@ async def url_refused(trial: Trial) -> None:
 @row
 async def header_injection_refused(trial: Trial) -> None:
     async with serve(ok) as server, trial.client() as client:
-        for bad in ({"X": "a\r\nY: b"}, {"X": "a\nb"}, {"X\r\n": "a"}, {"X Y": "a"}, {"": "a"}):
+        ends = {"X": "a\r\nY: b"}, {"X": "a\nb"}, {"X\r\n": "a"}, {"X": "a\0"}
+        for bad in (*ends, {"X Y": "a"}, {"": "a"}, {"X": "\ud800key"}):
             await fails(InvalidRequest, client.get(server.url, headers=bad), sent=False, ours=True)
         bad_method = client.request("GET /x HTTP/1.1\r\nX:", server.url)
         await fails(InvalidRequest, bad_method, sent=False, ours=True)
@@ -322,6 +323,9 @@ async def environment_ignored(trial: Trial) -> None:
     with patch.dict(os.environ, dict.fromkeys(names, dead)):
         async with serve(ok) as server, trial.client() as client:
             same((await client.get(server.url)).status_code, 200)
+    with patch.dict(os.environ, {"NO_PROXY": "*", "no_proxy": "*"}):
+        async with serve(ok) as server, serve(proxy()) as between, trial.client(proxy=between.url) as client:
+            same((await client.get(server.url + "/x")).content, f"proxied {server.url}/x".encode())
 
 
 @row
