@@ -72,8 +72,10 @@ def up(config: Path | None, instance: str | None) -> None:
     from engine.logging import configure
     from engine.memory import SharedMemory
     from engine.service import Engine, run
+    from engine.venues import check as check_venues
 
     settings = _settings(config, instance)
+    check_venues(settings)
     configure(settings.engine.log_level, settings.engine.log_format)
     run(Engine(settings, SharedMemory(settings.engine.instance)))
 
@@ -175,9 +177,12 @@ def config() -> None:
 @config_option
 @json_option
 def check(config: Path | None, as_json: bool) -> None:
-    """Validate: every problem is a line with file, key, value and what is allowed."""
+    """Validate: every problem is a line with file, key, value and what is allowed. Loads the venues' code."""
+    from engine.venues import check as check_venues
+
     try:
         settings = _settings(config, None)
+        check_venues(settings)
     except errors.SettingsError as error:
         if as_json:
             click.echo(json.dumps({"ok": False, "problems": error.problems, "venues": []}))

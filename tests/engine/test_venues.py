@@ -1,0 +1,69 @@
+"""`config check` and `up` load the venues' code before a worker would fail at it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import workers.venues
+from engine.errors import SettingsError
+from engine.settings import EngineSettings, Settings
+from engine.venues import check
+from workers.config import VenueConfig
+
+
+def settings(name: str, channels: list[str]) -> Settings:
+    venue = VenueConfig(ws_url="ws://x", rest_url="http://x", symbols=["BTC/USDT"], channels=channels)
+    return Settings(engine=EngineSettings(), venues={name: venue})
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Iterator[Callable[[str], None]]:
+    """Makes a venue `broken` whose venue.py has this text."""
+
+    def make(text: str) -> None:
+        (tmp_path / "broken").mkdir()
+        (tmp_path / "broken/__init__.py").touch()
+        (tmp_path / "broken/venue.py").write_text(text)
+        importlib.invalidate_caches()
+
+    workers.venues.__path__.append(str(tmp_path))
+    yield make
+    workers.venues.__path__.remove(str(tmp_path))
+    for name in [name for name in sys.modules if name.startswith("workers.venues.broken")]:
+        del sys.modules[name]
+
+
+def problems(name: str, channels: list[str]) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        check(settings(name, channels))
+    return caught.value.problems
+
+
+def test_a_venue_that_can_be_run_passes() -> None:
+    check(settings("binance_spot", ["top", "book", "trades", "agg_trades", "ticker"]))
+
+
+def test_a_channel_that_the_venue_has_not() -> None:
+    [problem] = problems("binance_spot", ["top", "liquidations"])
+    assert problem.startswith("venues.binance_spot.channels: 'liquidations' is no channel of this venue")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from workers.nowhere import X\n", "venue.py:1: ModuleNotFoundError: No module named"),
+        ("\nVENUES = 1\n", "has no attribute 'VENUE'"),
+        ("def f(:\n", "SyntaxError"),
+    ],
+)
+def test_code_that_does_not_load_is_one_line(broken: Callable[[str], None], text: str, said: str) -> None:
+    broken(text)
+    [problem] = problems("broken", ["top"])
+    assert problem.startswith("venues.broken: ")
+    assert said in problem
+    assert "\n" not in problem
