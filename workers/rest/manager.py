@@ -44,7 +44,7 @@ from workers.rest.health import HealthChecks
 from workers.rest.ledger import Ledger
 from workers.rest.retry import RetryBudget
 from workers.rest.sessions import Sessions, default_clients
-from workers.rest.trace import Tracer, error_seen, limits_seen, scrubbed, tell
+from workers.rest.trace import Tracer, error_seen, limits_seen, scrub, scrubbed, tell
 from workers.strategies import RestStrategySet
 from workers.vocabulary import HTTPMethod
 
@@ -389,6 +389,7 @@ class RestManager:
                 tell(self._observer, call.method, call.endpoint, call.status, took)
 
     def _unanswered(self, call: Call, error: Exception) -> RestError:
+        scrub(error, call.secrets)
         said = scrubbed(str(error) or type(error).__name__, call.secrets)
         verdict = outcome.no_answer(error, call.judged_as, call.facts, said)
         self._note_failure(call, verdict)
@@ -408,6 +409,7 @@ class RestManager:
             base_url=call.base_url,
         )
         verdict = outcome.judge(failure, call.plan.strategies.exception_handler_strategy)
+        scrub(verdict, call.secrets)
         if isinstance(verdict, RateLimited):
             self._tally.rate_limit_hits += 1
             asked = call.plan.retry.handle_rate_limit(answer.headers)
@@ -459,7 +461,8 @@ class RestManager:
         try:
             return decode_json(body) if decoder is None else decoder(body)
         except Exception as error:  # whatever a decoder raises, the request itself was answered
-            said = f"the answer cannot be decoded: {error}"
+            scrub(error, call.secrets)
+            said = scrubbed(f"the answer cannot be decoded: {error}", call.secrets)
             if call.route.replay is ReplayClass.SAFE:
                 raise ParseError(said, status=call.status, **call.facts) from error
             raise OutcomeUnknown(

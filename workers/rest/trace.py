@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -82,8 +83,21 @@ def tell(listener: Callable[..., object], *facts: Any) -> None:
 
 
 def scrubbed(text: str, secrets: tuple[str, ...]) -> str:
-    """`text` without what signing added."""
+    """`text` without what signing added, as it is and as it stands in a URL; nor the first part of it where
+    the text was cut off."""
     for secret in secrets:
-        if len(secret) >= 4:
-            text = text.replace(secret, MASK)
+        for form in {secret, quote(secret, safe="", errors="replace")}:
+            if len(form) >= 4:
+                text = text.replace(form, MASK)
+                rest = next((n for n in range(len(form) - 1, 3, -1) if text.endswith(form[:n])), 0)
+                text = text[: len(text) - rest] + MASK if rest else text
     return text
+
+
+def scrub(error: BaseException | None, secrets: tuple[str, ...]) -> None:
+    """The same for what an error and its causes say: servers like to repeat what they were sent."""
+    while error is not None and secrets:
+        error.args = tuple(scrubbed(each, secrets) if isinstance(each, str) else each for each in error.args)
+        if isinstance(error, RestError):
+            error.message = scrubbed(error.message, secrets)
+        error = error.__cause__

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Hang, Requests, told
+from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Hang, Requests, told, virtual
 
 from workers.errors import RestError
 from workers.http.errors import ConnectFailed
@@ -247,6 +247,50 @@ def test_suspicious_names_are_masked() -> None:
     assert seen == {"symbol": "A", "listenKey": "***", "apiKey": "***", "otp": "***", "Signature": "***"}
     assert params_seen(None) == {}
     assert scrubbed("a=SIGNED&b=1", ("SIGNED", "1")) == "a=***&b=1"
+
+
+def test_what_is_scrubbed() -> None:
+    assert scrubbed("of a/b+c= and a%2Fb%2Bc%3D", ("a/b+c=",)) == "of *** and ***"
+    assert scrubbed("?signature=SIGN", ("SIGNATURE",)) == "?signature=***"  # cut off by who quoted it
+    assert scrubbed("\ud800 key", ("\ud800 key",)) == "***"
+    assert scrubbed("untouched", ()) == "untouched"
+
+
+def _told_by(error: BaseException | None) -> str:
+    words = ""
+    while error is not None:
+        words += f"{error} {error!r} {error.args!r}"
+        error = error.__cause__
+    return words
+
+
+@pytest.mark.parametrize("status", [400, 403, 429, 503, 302])
+@pytest.mark.parametrize("method", [GET, POST])
+@pytest.mark.parametrize("before", [0, 150, 190])
+def test_what_a_server_echoes_is_no_secret_in_an_error(status: int, method: HTTPMethod, before: int) -> None:
+    """Proxies and gateways repeat the request in their page of 4xx; an error goes into logs."""
+
+    async def main() -> None:
+        page = b"x" * before + b" the-signature of the-api-key"
+        async with Desk(Answer(status, page), auth=Auth(), attempts=1) as desk:
+            words = _told_by(await desk.fail(method, "/private/a"))
+            for part in ("the-sig", "the-api"):
+                assert part not in words
+
+    virtual(main())
+
+
+@told
+async def test_what_a_decoder_quotes_is_no_secret_in_an_error() -> None:
+    def decode(body: bytes) -> Any:
+        raise ValueError(f"what is {body.decode()}?")
+
+    async with Desk(auth=Auth()) as desk:
+        desk.venue.then = Answer(200, b"the-signature")
+        for method in (GET, POST):
+            error = await desk.fail(method, "/private/a", decoder=decode)
+            assert "what is ***?" in str(error)
+            assert "the-signature" not in _told_by(error)
 
 
 @told
