@@ -79,7 +79,7 @@ def default_error(failure: Failure) -> RestError:
         return AuthenticationError(f"credentials refused: {said}", **facts)
     if 300 <= status < 400:
         return BadRequest(
-            f"redirected, and redirects are not followed: correct the endpoint ({said})", **facts
+            f"redirected, and redirects are not followed, so correct the endpoint: {said}", **facts
         )
     return BadRequest(f"refused: {said}", **facts)
 
