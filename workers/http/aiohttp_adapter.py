@@ -68,22 +68,26 @@ class _Connector(aiohttp.TCPConnector):
     answer to the next request. (Should a later aiohttp call `_get` something else, the suite's
     `answer_while_idle` notices.)"""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._polls: dict[Any, select.poll] = {}  # protocol -> a look at its socket
+
     async def _get(self, key: Any, traces: Any) -> Connection | None:
         while (kept := await super()._get(key, traces)) is not None:
-            if not _astray(kept.protocol):
+            protocol: Any = kept.protocol
+            poll = self._polls.get(protocol) or self._poll_of(protocol)
+            if not protocol.should_close and not poll.poll(0):  # what came was read; or was not yet
                 return kept
             kept.close()
         return None
 
-
-def _astray(protocol: Any) -> bool:
-    if protocol.should_close:  # what came was read
-        return True
-    poll = (
-        select.poll()
-    )  # 0.8 us with its look at the socket; a descriptor above 1023 is too much for select()
-    poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    def _poll_of(self, protocol: Any) -> select.poll:
+        """Made with the first reuse of a connection, as it takes longer than a look. (A descriptor above 1023
+        is too much for select().)"""
+        self._polls = {known: poll for known, poll in self._polls.items() if known.is_connected()}
+        poll = self._polls[protocol] = select.poll()
+        poll.register(protocol.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return poll
 
 
 class AiohttpClient(BaseClient):
