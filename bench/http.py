@@ -34,13 +34,13 @@ For the costs it spins, as the wake-up of an idle virtual core would be charged 
 pool it is a uvloop protocol. The client is on one core, on uvloop. Adapter and bare library take turns in
 rounds of 50 requests, one at a time on one kept connection, a signed-like URL of 130 bytes that differs each
 time and two headers; both make a URL object and a timeout a request, as a signed request with a deadline
-must. CPU is the client process's own, user and system, garbage collector off within a round; "CPU of bare" is
-the median of the rounds' ratios, beside it the median difference of a round and the ratio of the best tenths of
-rounds, where other work disturbs least; who begins a round changes with each. Pool: 100 requests at once on a
-pool that has its connections, against a connection each (aiohttp adapter, the same options). A connection
-over TLS is a full TLS 1.3 handshake, X25519, no resumption, verified up to an authority of ours, which signs
-the server's key itself (a venue's chain has one certificate more): P-256, as behind Cloudflare, and RSA-2048,
-as behind CloudFront, whose signature keeps the one core of the server busy. On bare loopback it is processor
+must. CPU is the client process's own, user and system, garbage collector off within a round; "CPU of bare"
+is the median of the rounds' ratios, beside it the median difference of a round and the ratio of the best
+tenths of rounds, where other work disturbs least; who begins a round changes with each. Pool: 100 requests
+at once on a pool that has its connections, against a connection each (aiohttp adapter, the same options). A
+connection over TLS is a full TLS 1.3 handshake, no resumption, verified up to an authority of ours, which
+signs the server's key itself (a venue's chain has one certificate more). Keys of both kinds are common:
+P-256, and RSA-2048, whose signature keeps the one core of the server busy. On bare loopback it is processor
 time alone that makes the difference. With a round trip of 5 ms, what comes from the server is held back that
 long, and so are the first bytes of a connection, which stand for TCP's handshake: a new connection waits
 three times, a kept one once.
