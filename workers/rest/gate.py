@@ -119,6 +119,8 @@ class Gate:
             if waiter.future.done() and not waiter.future.cancelled() and not waiter.future.exception():
                 entrant.give_back(self._clock())  # cancelled in the turn between the grant and the start
                 self._leave()
+            else:
+                self._admit()  # those behind it need not wait for what it waited for
             raise
         finally:
             self.waiting -= 1

@@ -189,6 +189,23 @@ async def test_of_the_same_priority_nobody_passes() -> None:
 
 
 @told
+async def test_who_is_cancelled_holds_nobody_back() -> None:
+    """Neither those behind it in its lane nor those that have passed it often enough."""
+    for priority in (Priority.NEW, Priority.QUERY):
+        door = gate(slots=10**6)
+        first = enter(door, Entrant(0, Priority.NEW, wait=50.0))
+        await asyncio.sleep(0.0)
+        others = [enter(door, Entrant(n, priority)) for n in range(1, PASSED + 6)]
+        await asyncio.sleep(1.0)
+        assert not all(task.done() for task in others)
+        first.cancel()
+        await asyncio.sleep(0.0)
+        await asyncio.sleep(0.0)
+        assert all(task.done() for task in others)
+        assert door.waiting == 0
+
+
+@told
 async def test_a_retry_keeps_its_place() -> None:
     door = gate()
     assert door.enter_now(Entrant(0))
