@@ -6,7 +6,8 @@ Rules, each with a test of its number:
 2. One failed attempt is enough, and the next attempt goes elsewhere without delay. What fails late, on a URL
    that is not in use any more, moves nothing.
 3. URLs that are known to be bad are passed over; when all are bad they are tried in rotation, for ever.
-4. The URLs not in use are checked every `check_every` seconds, and at once when they went out of use.
+4. The URLs not in use are checked every `check_every` seconds, and at once when they went out of use. What
+   a check says of a URL that came into use meanwhile counts for nothing.
 5. The primary is used again once its checks have passed for `stable_for` seconds, without one that failed.
 6. At most `max_flaps` returns to the primary in any `per` seconds; after that the alternate stays in use.
 
@@ -93,10 +94,11 @@ class Endpoints:
     def checked(self, url: str, healthy: bool, now: float) -> None:
         """The health check of `url` is over."""
         each = self._by_url[url]
+        if each is self._endpoints[self._active]:
+            return  # it began before the URL came into use: by now the requests themselves say how it does
         if not healthy:
             each.passed_since = None
             each.bad = True
-            self.failed(url, now)
             return
         each.bad = False
         if each.passed_since is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from workers.rest.call import Plan
 from workers.rest.sessions import Sessions
 from workers.vocabulary import HTTPMethod
 
+log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at what is due
 WITHIN = 2.0  # seconds for one check
 
@@ -37,6 +39,7 @@ class HealthChecks:
         """Within a running event loop; more than once is as good as once."""
         if self._task is None and self._plan.failover and self._plan.context.health_endpoint:
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._ended)
 
     def stop(self) -> asyncio.Task[None] | None:
         """Ends the task, which is returned to be waited for."""
@@ -44,6 +47,13 @@ class HealthChecks:
         if task is not None:
             task.cancel()
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """By a fault of ours, unless it was stopped: the next request begins anew."""
+        if task is self._task:
+            self._task = None
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error("the health checks ended, and begin again with the next request", exc_info=fault)
 
     async def _run(self) -> None:
         endpoints = self._plan.endpoints
@@ -60,19 +70,22 @@ class HealthChecks:
         sent = self._clock()
         if limits.acquire(HTTPMethod.GET, endpoint, None, sent, Priority.BACKGROUND):
             return None
-        session = self._sessions.borrow()
         try:
-            answer = await session.client.request(
-                "GET",
-                url + endpoint,
-                headers=plan.context.default_headers,
-                timeout=Timeout(WITHIN, plan.bounds.connect, WITHIN),
-                follow_redirects=False,
-            )
-        except Exception:
-            return False
+            session = self._sessions.borrow()
+            try:
+                answer = await session.client.request(
+                    "GET",
+                    url + endpoint,
+                    headers=plan.context.default_headers,
+                    timeout=Timeout(WITHIN, plan.bounds.connect, WITHIN),
+                    follow_redirects=False,
+                )
+            except Exception:
+                return False
+            finally:
+                self._sessions.give_back(session)
+            # Before the permit goes back: until then the limiter takes it for one without an answer.
+            limits.observe(answer.status_code, answer.headers, self._clock(), sent)
+            return 200 <= answer.status_code < 300
         finally:
-            self._sessions.give_back(session)
             limits.release(HTTPMethod.GET, endpoint, self._clock())
-        limits.observe(answer.status_code, answer.headers, self._clock(), sent)
-        return 200 <= answer.status_code < 300

@@ -89,6 +89,19 @@ def test_rule_4_checks_every_minute_of_all_but_the_one_in_use_each_once() -> Non
     assert endpoints.due(121.0) == [A]
 
 
+@pytest.mark.parametrize("healthy", [False, True])
+def test_rule_4_a_check_from_before_it_was_used_counts_for_nothing(healthy: bool) -> None:
+    endpoints = Endpoints([A, B])
+    assert endpoints.due(0.0) == [B]  # it hangs for two seconds...
+    assert endpoints.failed(A, 0.5)  # ...while B comes into use...
+    endpoints.succeeded(B, 1.0)  # ...and answers
+    endpoints.checked(B, healthy, 2.0)
+    assert endpoints.current(2.1) == B
+    assert endpoints.switches == 1
+    assert endpoints.failed(B, 3.0)
+    assert endpoints.current(3.0) == A
+
+
 def test_rule_5_back_to_the_primary_after_a_minute_of_passed_checks() -> None:
     endpoints = Endpoints([A, B])
     endpoints.failed(A, 0.0)

@@ -164,6 +164,41 @@ async def test_checks_end_with_the_manager_and_with_the_strategy() -> None:
 
 
 @told
+async def test_a_check_that_cannot_be_made_costs_no_permit_and_no_later_check() -> None:
+    async with Desk(requests=Requests(**CHECKED)) as desk:
+        borrow = desk.rest._sessions.borrow
+
+        def fail() -> Any:
+            desk.rest._sessions.borrow = borrow  # type: ignore[method-assign]
+            raise OSError("too many open files")
+
+        await desk.rest.get("/x")  # the check of the second is on its way
+        desk.rest._sessions.borrow = fail  # type: ignore[method-assign]
+        await asyncio.sleep(100.0)
+        assert desk.limits.released == len(desk.limits.granted)  # type: ignore[attr-defined]
+        assert "http://third/ping" not in {seen.url for seen in desk.venue.seen}
+        await desk.rest.get("/x")
+        await asyncio.sleep(100.0)
+        assert "http://third/ping" in {seen.url for seen in desk.venue.seen}
+
+
+@told
+async def test_a_check_is_observed_before_its_permit_goes_back() -> None:
+    """A limiter counts what is answered among what is in flight."""
+    limits, order = Limits(), []
+    observe, release = limits.observe, limits.release
+
+    def note(what: str, then: Any) -> Any:
+        return lambda *facts: (order.append(what), then(*facts))
+
+    limits.observe, limits.release = note("observe", observe), note("release", release)  # type: ignore
+    async with Desk(requests=Requests(**CHECKED), limits=limits) as desk:
+        await desk.rest.get("/x")
+        await asyncio.sleep(1.5)
+        assert order == ["observe", "release"] * 3
+
+
+@told
 async def test_a_limited_request_stays_where_it_is() -> None:
     async with Desk(Answer(418), requests=Requests(**THREE), attempts=1) as desk:
         error = await desk.fail(GET, "/x")
