@@ -23,7 +23,7 @@ class Machine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.places = Places(TOTAL, PER_HOST)
         self.held: list[str] = []
-        self.waiting: list[tuple[str, asyncio.Task[None]]] = []
+        self.waiting: list[tuple[str, asyncio.Task[int]]] = []
 
     def teardown(self) -> None:
         for _, task in self.waiting:
@@ -41,7 +41,8 @@ class Machine(RuleBasedStateMachine):
 
     @rule(host=st.sampled_from(HOSTS))
     def come(self, host: str) -> None:
-        if self.places.take(host):
+        if place := self.places.take(host):
+            assert place == self.held.count(host) + 1, "which one of its host's"
             assert host not in [other for other, _ in self.waiting], "overtaken"
             self.held.append(host)
         else:
@@ -114,9 +115,10 @@ def test_waiters_of_one_host_are_served_in_order() -> None:
         assert places.take("a")
         served: list[int] = []
 
-        async def wait(n: int) -> None:
-            await places.wait("a")
+        async def wait(n: int) -> int:
+            place = await places.wait("a")
             served.append(n)
+            return place
 
         tasks = [asyncio.create_task(wait(n)) for n in range(5)]
         await asyncio.sleep(0)
@@ -125,6 +127,7 @@ def test_waiters_of_one_host_are_served_in_order() -> None:
             places.give("a")
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+        assert [await task for task in tasks] == [1] * 5, "the only place of the host"
         assert served == [0, 1, 2, 3, 4]
 
     asyncio.run(main())
