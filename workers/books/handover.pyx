@@ -32,7 +32,7 @@ from workers.books.witness cimport BOOK, NOT_NEEDED, NO_STATE, STREAMS, TICKER, 
 
 from shm import _ring, counters, layout
 from workers.decode.normal import DecodeCode
-from workers.books.overlap import States, Times, Trades
+from workers.books.overlap import Ids, States, Times, Trades
 
 
 # How long after `complete` the new connection may be late with what the old one has delivered, ns.
@@ -126,6 +126,8 @@ cdef class Handover(Witness):
             self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
         elif decoded.code == D_MALFORMED:
             self.publisher.writer.c_count(C_MALFORMED, 1)
+            if self.shadows:
+                self.fail("the new connection's message cannot be read, and books without update ids need each one")
         elif decoded.code == D_UNKNOWN_SYMBOL:
             self.publisher.writer.c_count(C_UNKNOWN, 1)
         elif decoded.code != D_NOT_MINE:
@@ -219,6 +221,9 @@ cdef class Handover(Witness):
                 continue
             track = self.tracks.get(place)
             if stream == BOOK and slot.has_book and slot.step:
+                if slot.synced and isinstance(track, Ids) and track.behind():
+                    self.publisher.writer.c_count(C_GAPS, 1)
+                    self.publisher._void(index, R_GAP)  # perhaps a server that counts anew
                 book = <Book>self.publisher.books[index]
                 sync = self.publisher.syncs[index]
                 if slot.synced:

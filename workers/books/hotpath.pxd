@@ -12,11 +12,13 @@ from workers.books.window cimport Slot, Windows
 cdef class Watcher:
     """Sees every message of the instruments that it watches (`HotPath.watch`); the base sees nothing.
 
-    `repeats`, before publishing: it is not to be published. `published`: after it has been.
+    `repeats`, before publishing: it is not to be published. `published`: after it has been. `fail`: it cannot
+    have seen all of them.
     """
 
     cdef bint repeats(self, Message* m, int64_t recv) noexcept
     cdef void published(self, Message* m, int64_t recv) noexcept
+    cdef void fail(self, str reason)
 
 
 cdef class HotPath(Windows):
@@ -57,6 +59,7 @@ cdef class HotPath(Windows):
     cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *
     cdef void watch(self, uint32_t index, Watcher watcher) except *
     cdef void unwatch(self, uint32_t index, Watcher watcher) except *
+    cdef void fail_watchers(self, uint32_t index, str reason)
     cdef void _failed(self, uint32_t index, object error) noexcept
     cdef int _void(self, uint32_t index, uint8_t reason) except -1
     cdef int _request(self, uint32_t index) except -1

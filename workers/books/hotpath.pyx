@@ -64,6 +64,9 @@ cdef class Watcher:
     cdef void published(self, Message* m, int64_t recv) noexcept:
         pass
 
+    cdef void fail(self, str reason):
+        pass
+
 
 cdef class HotPath(Windows):
     """Messages in, records and cells out; `Publisher` is this with the cold path's face."""
@@ -151,6 +154,7 @@ cdef class HotPath(Windows):
         watchers = self.watchers[m.instrument]
         for watcher in watchers:
             if (<Watcher>watcher).repeats(m, recv):
+                self.writer.c_count(C_OUTDATED, 1)
                 return 1
         self._publish(slot, m, recv)
         for watcher in watchers:
@@ -380,6 +384,11 @@ cdef class HotPath(Windows):
         self.watchers[index] = left or None
         if not left:
             self.slots[index].aside &= ~<int>WATCHED
+
+    cdef void fail_watchers(self, uint32_t index, str reason):
+        """Whoever watches this instrument misses something of it."""
+        for watcher in self.watchers[index] or ():
+            (<Watcher>watcher).fail(reason)
 
     cdef void _failed(self, uint32_t index, object error) noexcept:
         """A fault of ours: counted, kept, and nothing of this book is LIVE until it is rebuilt."""

@@ -9,14 +9,20 @@ takes note there and does the work in tasks:
    an audit is left out. That is no failure.
 2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
+   A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
+   all followed by an event that voids the book is not asked in a tight loop. So does a lost connection.
 3. A cell without proof of delivery for `stale_after` is STALE. A book that has been quiet for half of that is
    checked against a small REST snapshot: agreement is proof, for the top too when it is the book's best.
+   What can have no such proof and stays STALE for another `stale_after` is `on_silent`; that is said again
+   after twice as long each time. A snapshot that is older than a book which has been quiet for so long, or
+   whose events are older too, says that the venue counts its update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
    published, and the book rebuilt: RESYNC(AUDIT).
 5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
    SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot.
 6. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
-   backoff of rule 2. Without `fetch` there are no proofs and no audits: what is quiet is STALE.
+   backoff of rule 2. Without `fetch`, or without update ids, there are no proofs and no audits: what is
+   quiet is STALE.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -37,7 +43,7 @@ from shm.layout import Reason, Scope, State
 from shm.writer import Writer
 from workers.books.audit import Agreement, compare
 from workers.books.publish import Publisher
-from workers.books.sync import Outcome, Snapshot
+from workers.books.sync import Diff, Outcome, Snapshot
 from workers.decode.normal import DecodeCode
 from workers.errors import Action, RestError, WorkerError
 from workers.request import Priority
@@ -46,6 +52,8 @@ from workers.rest.gate import Gate
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
 )
+STEADY = 10_000_000_000  # rule 2, ns
+_MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
 Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
@@ -148,12 +156,21 @@ class BookKeeper:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._audited: dict[int, int] = {}
+        self._attempts: dict[int, int] = {}  # index -> in a row (rule 2)
+        self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
+        self._told: dict[
+            tuple[int, int], tuple[int, int]
+        ] = {}  # (index, scope) -> `on_silent`: times, when (ns)
         self.failures = 0
         publisher.listener = self
 
     # -- what the publisher says, in the socket callback -----------------------------------------------------
     def request_snapshot(self, index: int) -> None:
         """The book of `index` needs a snapshot."""
+        now = self._clock()
+        if now - self._broken.get(index, 0) >= STEADY:
+            self._attempts.pop(index, None)
+        self._broken[index] = now
         self._start(index, self._rebuild(index), over=True)
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
@@ -195,6 +212,7 @@ class BookKeeper:
         for index in list(self._instruments if indexes is None else indexes):
             if index not in self._replacing:  # a new slot is needed, connected or not
                 self._cancel(index)
+            self._attempts.pop(index, None)
             self._lost.add(self._instruments[index].symbol)
             self._publisher.lost(index, state, reason)
 
@@ -209,14 +227,17 @@ class BookKeeper:
         now = self._clock()
         config = self.config
         for index in self._instruments:
-            if index not in self._tasks and self._publisher.waiting(index):
-                self._start(index, self._rebuild(index))  # its task died of a fault of ours
+            if self._publisher.waiting(index):
+                self._broken[index] = now
+                if index not in self._tasks:
+                    self._start(index, self._rebuild(index))  # its task died of a fault of ours
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             for index, scope in self._publisher.overdue(now, stale):
                 age = (now - self._publisher.proof(index, scope)) // 1_000_000
                 self._publisher.mark_stale(index, scope)
                 self._writer.log(Code.STALE, age, instrument=index)
+            self._rouse(now, stale)
         if self._fetch is None:
             return
         if config.stale_after > 0:
@@ -276,13 +297,17 @@ class BookKeeper:
         """Rule 6: until the stream has brought its snapshot."""
         if self._resubscribe is None:
             return
-        for attempt in range(1_000_000_000):
-            await self._resubscribe(self._instruments[index])
-            await self._sleep(self._backoff(attempt))
+        asked = False
+        while True:
+            attempt = await self._next_attempt(index)
             if self._publisher.synced(index):
                 self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
                 return
-            self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
+            if asked:
+                self._writer.log(Code.SNAPSHOT_FAILED, attempt, instrument=index)
+            self._attempts[index] = attempt + 1
+            asked = True
+            await self._resubscribe(self._instruments[index])
 
     async def _get(self, index: int, limit: int, background: bool = False) -> Snapshot | None:
         """One snapshot, in its turn (rule 1); None: background work has no permit now."""
@@ -310,7 +335,10 @@ class BookKeeper:
 
     async def _synchronise(self, index: int) -> None:
         """Rules 1 and 2: until the book is in step."""
-        for attempt in range(1_000_000_000):
+        delay = 0.0
+        while True:
+            attempt = await self._next_attempt(index, delay)
+            self._attempts[index] = attempt + 1
             delay = 0.0
             try:
                 snapshot = await self._get(index, self.config.limit)
@@ -335,7 +363,15 @@ class BookKeeper:
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
                     return
             self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
-            await self._sleep(max(delay, self._backoff(attempt)))
+
+    async def _next_attempt(self, index: int, delay: float = 0.0) -> int:
+        """Rule 2: waits as the attempts before it demand, `delay` at least; answers how many they were."""
+        attempt = self._attempts.get(index, 0)
+        if attempt:
+            await self._sleep(max(delay, self._backoff(attempt - 1)))
+        if not self._publisher.synced(index):
+            self._broken[index] = self._clock()
+        return attempt
 
     def _backoff(self, attempt: int) -> float:
         config = self.config
@@ -351,6 +387,29 @@ class BookKeeper:
             publisher.state(index, scope) >= State.STALE and now - publisher.proof(index, scope) > limit
             for scope in (Scope.TOP, Scope.BOOK)
         )
+
+    def _provable(self, index: int) -> bool:
+        """Whether a snapshot can prove that what is quiet is right."""
+        return self._fetch is not None and self._publisher.numbered(index)
+
+    def _rouse(self, now: int, stale: int) -> None:
+        """Rule 3: what stays STALE and cannot be proven."""
+        for (index, scope), (_, told) in list(self._told.items()):
+            # A new subscription's snapshot alone keeps it LIVE for `stale`: it has been delivering since.
+            if now - told > 2 * stale and self._publisher.state(index, scope) == State.LIVE:
+                del self._told[index, scope]
+        for index, scope in self._publisher.silent(now, 2 * stale):
+            if not self._provable(index):
+                self._silent(index, Scope(scope))
+
+    def _silent(self, index: int, scope: Scope) -> None:
+        """The stream does not deliver."""
+        now = self._clock()
+        times, told = self._told.get((index, scope), (0, 0))
+        patience = int(self.config.stale_after * 1e9) << min(times, _MOST_PATIENCE) >> 1
+        if not times or now - told >= patience:
+            self._told[index, scope] = times + 1, now
+            self._on_silent(index, scope)
 
     async def _audit(self, index: int, limit: int) -> None:
         since = self._publisher.collect(index)
@@ -379,6 +438,8 @@ class BookKeeper:
             if finding.agreement is not Agreement.AHEAD or self._clock() >= deadline:
                 break
             await self._sleep(0.1)
+        if finding.agreement is Agreement.TOO_OLD and self._outlived(index, since, diffs):
+            publisher.void(index, Reason.AUDIT)
         if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
             return
         self._writer.count_up(_AUDITS)
@@ -390,12 +451,19 @@ class BookKeeper:
         elif finding.agreement is Agreement.AHEAD:
             # The venue has changed the book and the stream has not said so: it does not deliver.
             publisher.mark_stale(index, Scope.BOOK)
-            self._on_silent(index, Scope.BOOK)
+            self._silent(index, Scope.BOOK)
         else:
             self._writer.count_up(_AUDIT_ERRORS)
             self._writer.count_instrument(index, _I_AUDIT_ERRORS)
             self._writer.log(Code.AUDIT_FAILED, book.last_id, finding.differences, instrument=index)
             publisher.void(index, Reason.AUDIT)
+
+    def _outlived(self, index: int, since: int, diffs: Sequence[Diff]) -> bool:
+        """Rule 3: whether the venue counts anew, when a snapshot is older than the book at `since`."""
+        stale = int(self.config.stale_after * 1e9)
+        quiet = self._clock() - self._publisher.proof(index, Scope.BOOK)
+        old = bool(diffs) and all(diff.last_id <= since for diff in diffs)
+        return stale > 0 and quiet > (stale // 2 if old else 2 * stale)
 
     def _agrees(self, index: int) -> None:
         """Rule 3: proof for the book, and for the top when it shows the book's best."""
@@ -407,7 +475,7 @@ class BookKeeper:
         if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
             publisher.proven(index, Scope.TOP, now)
         elif publisher.state(index, Scope.TOP) == State.STALE:
-            self._on_silent(index, Scope.TOP)  # the book goes on, the top's stream does not
+            self._silent(index, Scope.TOP)  # the book goes on, the top's stream does not
         if stale:
             self._writer.log(Code.FRESH, instrument=index)
 
@@ -467,3 +535,7 @@ class BookKeeper:
         self._publisher.drop_instrument(index)
         for table in (self._instruments, self._channels, self._checked, self._audited):
             table.pop(index, None)
+        for counts in (self._attempts, self._broken):
+            counts.pop(index, None)
+        for scope in Scope:
+            self._told.pop((index, scope), None)

@@ -61,12 +61,21 @@ class Ids(Track):
         super().__init__()
         self._ahead = ahead
         self.first = -1
+        self._last = -1
+        self._goal = 0
 
-    def hold(self, first_id: int, received: int) -> None:
-        """The new connection delivered a message that begins with `first_id`."""
+    def hold(self, first_id: int, last_id: int, published: int, received: int) -> None:
+        """The new connection delivered a message of `first_id` to `last_id`."""
         if self.first < 0:
             self.first = first_id
+            self._goal = published
+        self._last = max(self._last, last_id)
         self._held(received)
+
+    def behind(self) -> bool:
+        """Whether the new connection delivers, and not yet what was published when it began to. A server that
+        counts its ids anew would be so for long, and all that it says be taken for repetitions."""
+        return self.first >= 0 and self._last < self._goal
 
     def reached(self, published: int) -> bool:
         """Whether what the new connection has begins at or before what is published."""
@@ -79,7 +88,9 @@ class Ids(Track):
 
 
 class Trades(Track):
-    """Trades, each with a key of its own that says nothing of order: an id, a hashed id, or its content."""
+    """Trades, each with a key of its own that says nothing of order: an id, a hashed id, or its content and
+    time. Where there is neither id nor time the key is None: nothing says that such a trade repeats another.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,13 +100,14 @@ class Trades(Track):
 
     def deliver(self, key: Hashable) -> None:
         """The old connection delivered this trade."""
-        self._delivered[key] = self._delivered.get(key, 0) + 1
-        self._joined = self._joined or key in self._seen
+        if key is not None:
+            self._delivered[key] = self._delivered.get(key, 0) + 1
+            self._joined = self._joined or key in self._seen
 
     def hold(self, key: Hashable, received: int) -> None:
         """The new connection delivered this trade."""
         self._seen.add(key)
-        self._joined = self._joined or key in self._delivered
+        self._joined = self._joined or key is None or key in self._delivered
         self._held(received)
 
     def reached(self) -> bool:

@@ -50,6 +50,7 @@ cdef int SCOPE_BOOK = layout.Scope.BOOK
 cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
 cdef uint8_t R_SILENT = layout.Reason.SILENT
 cdef uint8_t R_FRESH = layout.Reason.FRESH
+cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
 cdef uint8_t R_CONNECTING = layout.Reason.CONNECTING
 
 
@@ -113,9 +114,13 @@ cdef class Publisher(Entry):
         self.flush()
 
     def drop_instrument(self, uint32_t index):
-        """Carry it no more (it was superseded or unsubscribed); its cells are the caller's to end."""
+        """Carry it no more (it was superseded or unsubscribed); its cells are the caller's to end.
+
+        A handover under way that watches it fails: nobody knows what of the new slot has been delivered.
+        """
         cdef Slot* slot
         self._check(index)
+        self.fail_watchers(index, f"instrument {index} is carried no more")
         slot = &self.slots[index]
         slot.known = slot.synced = slot.requested = slot.collecting = False
         slot.aside = 0
@@ -149,6 +154,30 @@ cdef class Publisher(Entry):
         if self.slots[index].has_book:
             self._void(index, reason)
             self.flush()
+
+    def void_unnumbered(self, indexes=None):
+        """A message for some of these (None: all) was lost between socket and publisher. A book without update
+        ids cannot notice, so each of them that is in step is void: RESYNC(MALFORMED). How many.
+
+        A handover under way that builds one of them anew fails: the message may have been its.
+        """
+        cdef uint32_t index
+        cdef Slot* slot
+        cdef int n = 0
+        for index in range(self.capacity) if indexes is None else indexes:
+            if index >= self.capacity:
+                continue
+            slot = &self.slots[index]
+            if not slot.known or not slot.has_book or slot.step:
+                continue
+            self.fail_watchers(index, f"a message for instrument {index}, which has no update ids, was lost")
+            if slot.synced:
+                self._void(index, R_MALFORMED)
+                n += 1
+            if self.writer.ring.next - self.committed > self.commit_every:
+                self.flush()
+        self.flush()
+        return n
 
     def refuse(self, uint32_t index, int code):
         """A number of this instrument does not fit (found by an audit): blocked until it has a new slot."""
@@ -241,6 +270,20 @@ cdef class Publisher(Entry):
                     found.append((i, SCOPE_BOOK))
         return found
 
+    def silent(self, int64_t now, int64_t after):
+        """(index, scope) of the STALE cells whose last proof of delivery is more than `after` ns old."""
+        cdef uint32_t i
+        cdef Slot* slot
+        found = []
+        for i in range(self.capacity):
+            slot = &self.slots[i]
+            if slot.known:
+                if slot.top_state == STALE and now - slot.top_proof > after:
+                    found.append((i, SCOPE_TOP))
+                if slot.book_state == STALE and now - slot.book_proof > after:
+                    found.append((i, SCOPE_BOOK))
+        return found
+
     def mark_stale(self, uint32_t index, int scope):
         """No proof of delivery: a LIVE cell goes STALE."""
         self._check(index)
@@ -330,6 +373,11 @@ cdef class Publisher(Entry):
         self._check(index)
         return bool(self.slots[index].requested and not self.slots[index].synced
                     and not self.slots[index].aside & BLOCKED)
+
+    def numbered(self, uint32_t index):
+        """Whether this instrument has a book here, and its events have update ids."""
+        self._check(index)
+        return self.syncs[index] is not None and self.syncs[index].numbered
 
     def streamed(self, uint32_t index):
         """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""

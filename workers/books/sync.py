@@ -141,6 +141,7 @@ class StreamSync:
     gaps: int = 0
     gap: Gap | None = None
     seam: bool = False  # the next newer event may overlap: the connection has been replaced
+    refused: bool = False  # a snapshot, since then
 
     def on_diff(self, diff: Diff) -> Step:
         """Decide over one event; without a snapshot none can be used."""
@@ -162,8 +163,11 @@ class StreamSync:
         return Step.GAP
 
     def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
-        """The book from now on, unless it is older than the one there is."""
-        if self.numbered and self.synced and last_update_id < self.last_id:
+        """The book from now on: the venue's word, also when its ids begin anew. Only the first one of a
+        connection that has taken over may be older than what its predecessor has brought."""
+        late = self.numbered and self.synced and self.seam and last_update_id < self.last_id
+        if late and not self.refused:
+            self.refused = True
             return Refetch(f"snapshot at {last_update_id}, the book is at {self.last_id}")
         self.synced = True
         self.seam = False
@@ -179,6 +183,7 @@ class StreamSync:
     def rejoin(self, last_id: int) -> None:
         """Another connection goes on at `last_id`."""
         self.seam = self.synced
+        self.refused = False
 
     def agrees(self, book: Book, checksum: int) -> bool:
         """Whether the venue's checksum is that of the book."""

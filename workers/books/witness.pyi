@@ -9,6 +9,8 @@ from workers.books.hotpath import Watcher
 from workers.books.publish import Publisher
 
 LAG: int
+HELD: int
+MEMORY: int
 
 @disjoint_base
 class Witness(Watcher):

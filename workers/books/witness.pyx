@@ -21,6 +21,10 @@ from workers.books.overlap import Ids, States, Stream, Times, Trades
 
 # By how much one of a venue's servers may be behind another, ns.
 LAG = 10_000_000_000
+# How long a handover may have held what it published in the end, ns; so far receive times may be out of order.
+HELD = 60_000_000_000
+# Trades and tickers of the ring that are looked at, at most: so many in one turn of the loop take some 50 ms.
+MEMORY = 50_000
 
 cdef int SELL = layout.Flag.SELL
 cdef int STALE = layout.State.STALE
@@ -39,9 +43,10 @@ cdef inline int _stream(Message* m) noexcept:
 
 cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
     # An event time can be that of the message, which differs between connections: only for want of an id.
+    # None: nothing tells this trade from another one of its price and size.
     if id:
         return (id, first)
-    return (price, size, sell, ts)
+    return (price, size, sell, ts) if ts else None
 
 
 cdef class Witness(Watcher):
@@ -99,28 +104,44 @@ cdef class Witness(Watcher):
                 track.deliver(state, self.published_time(index, stream))
 
     def _remember(self, places):
-        """What the ring has of the last `LAG` of these streams: the new connection may be that late."""
+        """What the ring has of the last `LAG` of these streams, `MEMORY` at most: the new connection may be that
+        late. Newest first."""
         cdef Writer writer = self.publisher.writer
         cdef tr_record record
         cdef uint64_t seq = writer.ring.next
         cdef int64_t since = self.clock() - <int64_t>LAG
-        cdef int kind
+        cdef int kind, left = MEMORY
         cdef Py_ssize_t at
-        while seq > 1:
+        doubtful = set()
+        while seq > 1 and left:
             seq -= 1
             if tr_ring_read(writer.ring.slots, writer.ring.mask, writer.ring.head, seq, &record) != TR_GOT:
                 break
             kind = <int>(record.meta >> 32 & 0xFF)
-            if (kind != K_TRADE and kind != K_TICKER) or record.ts_recv < since:
-                continue  # (receive times are not in order where a handover was)
+            if record.ts_recv < since:
+                if record.ts_recv and record.ts_recv < since - <int64_t>HELD:
+                    break
+                continue  # receive times are not in order where a handover was
+            if kind != K_TRADE and kind != K_TICKER:
+                continue
+            left -= 1
             at = <Py_ssize_t><uint32_t>record.meta * STREAMS
             if kind == K_TICKER:
                 at += TICKER
                 if at in places and record.ts_event:
                     self.tracks.setdefault(at, Times()).deliver(record.ts_event)
                 continue
-            # The first id of an aggregated trade; else the id, or none.
-            at += TRADES if record.words[3] == 0 or record.words[3] == record.words[2] else AGG_TRADES
+            # The first id of an aggregated trade; else the id, or none. Where they are the same, only a trade of
+            # this kind can be meant, or the second of two such is the aggregated one.
+            if record.words[3] != 0 and record.words[3] != record.words[2]:
+                at += AGG_TRADES
+            elif record.words[3] == 0 or at + AGG_TRADES not in places:
+                at += TRADES
+            elif at + TRADES not in places or (at, record.words[2]) in doubtful:
+                at += AGG_TRADES
+            else:
+                doubtful.add((at, record.words[2]))
+                at += TRADES
             if at in places:
                 self.noted += 1
                 self.tracks[at].deliver(_trade_key(record.words[2], record.words[3], record.words[0],
@@ -186,9 +207,10 @@ cdef class Witness(Watcher):
             self._remember((place,))
         track = self._track(m)
         if isinstance(track, Ids):
-            track.hold(0 if m.flags & F_SNAPSHOT else m.first_id if stream == BOOK else m.update_id, recv)
-            old = track.repeats(m.update_id, self.published_id(m.instrument, stream))
-            return NOT_NEEDED if old else NO_STATE
+            published = self.published_id(m.instrument, stream)
+            first = 0 if m.flags & F_SNAPSHOT else m.first_id if stream == BOOK else m.update_id
+            track.hold(first, m.update_id, published, recv)
+            return NOT_NEEDED if track.repeats(m.update_id, published) else NO_STATE
         if isinstance(track, Trades):
             key = _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
             track.hold(key, recv)
@@ -274,6 +296,8 @@ cdef class Witness(Watcher):
             return True
         if isinstance(track, Ids):
             published = self.published_id(index, stream)
+            if published and track.behind():
+                return False
             reached = not published or track.reached(published)
         elif isinstance(track, States):
             if stream == BOOK and self.shadows[index].fault:
@@ -307,7 +331,9 @@ cdef class Witness(Watcher):
         return True
 
     cdef void fail(self, str reason):
-        self.failed = self.failed or reason
+        """Once it is over there is nothing to fail any more."""
+        if not self.over:
+            self.failed = self.failed or reason
 
     def leave(self, uint32_t index):
         """Watch this instrument no more."""

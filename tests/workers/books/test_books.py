@@ -758,3 +758,196 @@ def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..
         assert lab.publisher.collect(0) is None  # no update ids: a snapshot could not be lined up
 
     streamed(make_lab, scenario)
+
+
+def test_a_quiet_streamed_stream_is_asked_for_again_ever_more_seldom(make_lab: Callable[..., Any]) -> None:
+    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+        told: list[tuple[int, Scope]] = []
+        seconds: list[int] = []
+        keeper._on_silent = lambda index, scope: told.append((index, scope))
+        start = lab.publisher.proof(0, Scope.BOOK)
+        for second in range(1, 301):
+            keeper._clock = lambda second=second: start + second * SECOND
+            keeper.tick()
+            seconds += [second] * (len(told) - len(seconds))
+        assert seconds == [61, 91, 151, 271]
+        assert set(told) == {(0, Scope.BOOK)}
+        # The new subscription's snapshot is no sign that it delivers; an event later is.
+        for second in range(301, 400):
+            keeper._clock = lambda second=second: start + second * SECOND
+            if second % 10 == 0:
+                lab.publisher.publish_message(stream_snapshot(0), start + second * SECOND)
+            keeper.tick()
+        assert (lab.state(0), len(told), keeper._told) == (State.LIVE, 4, {})
+
+    streamed(make_lab, scenario)
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+def test_what_rest_cannot_prove_is_asked_of_the_stream(make_lab: Callable[..., Any], numbered: bool) -> None:
+    """With `fetch`: a book without ids is not audited, cannot be proven, and is not left STALE for ever."""
+
+    async def main() -> None:
+        lab = make_lab(make_sync=lambda: StreamSync(numbered=numbered))
+        desk = Desk(lab, audit_interval=5.0)
+        index = desk.carry(top=False)
+        bids, asks = [("1.00", "0.01")], [("1.01", "0.01")]
+        desk.rest.answers["AAABBB"] = [Snapshot(10 * numbered, bids, asks)]
+        frame = stream_snapshot(index)._replace(update_id=10 * numbered)
+        lab.publisher.publish_message(frame, desk.now)
+        for _ in range(65):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert (len(desk.rest.requests) > 3) is numbered
+        assert (lab.counter("audits") > 3) is numbered
+        assert (lab.counter("audit_errors"), lab.counter("resyncs")) == (0, 0)
+        assert desk.silent == ([] if numbered else [(index, Scope.BOOK)])
+        assert lab.state(index) is (State.LIVE if numbered else State.STALE)
+        assert desk.keeper.failures == 0
+        await desk.keeper.close()
+
+    asyncio.run(main())
+
+
+# -- ids that begin anew -------------------------------------------------------------------------------------
+def test_a_book_whose_venue_counts_anew_is_rebuilt(run: Any) -> None:
+    """Its events are older than it, and so is REST: nothing would ever change it."""
+
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk, 5000)
+        for second in range(1, 17):
+            assert desk.lab.publisher.book(index).last_id == 5000
+            desk.now += SECOND
+            desk.rest.answers["AAABBB"] = [book(second, bid="0.50")]
+            desk.rest.gate.clear()
+            desk.keeper.tick()
+            await desk.settle()
+            desk.depth(index, second, second, [(49, second)])
+            desk.rest.gate.set()
+            await desk.settle()
+        # After half of `stale_after`; the eighth of the older snapshots was taken.
+        cell = desk.lab.feed.book("AAA/BBB")
+        assert (cell.update_id, cell.exact[0].tolist()) == (16, [[50, 100]])
+        assert desk.lab.counter("audit_errors") == 0
+        assert desk.lab.counter("snapshots") == 1 + 8
+
+    run(scenario)
+
+
+def test_a_rest_replica_that_lags_does_not_void_a_lively_book(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk, 5000)
+        desk.rest.answers["AAABBB"] = [book(100)]
+        for second in range(1, 61):
+            desk.now += SECOND
+            if second % 5 == 0:
+                desk.depth(index, 5000 + second // 5, 5000 + second // 5, [(98, second)])
+            desk.keeper.tick()
+            await desk.settle()
+        assert desk.rest.requests  # for the top, which is quiet
+        assert desk.lab.counter("resyncs") == 0
+
+    run(scenario)
+
+
+def test_a_stale_book_that_rest_is_behind_of_is_rebuilt_in_the_end(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk, 5000)
+        desk.rest.answers["AAABBB"] = [book(100)]
+        for second in range(1, 80):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+            if second < 60:
+                assert desk.lab.counter("resyncs") == 0
+        assert desk.lab.counter("resyncs") == 1
+        assert desk.lab.publisher.book(index).last_id == 100
+
+    run(scenario)
+
+
+# -- rule 2: from one void to the next -----------------------------------------------------------------------
+def test_a_book_that_is_void_again_at_once_is_asked_for_ever_more_seldom(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.naps.clear()
+        start = desk.now
+        last_id = 10
+        for _ in range(9):  # the first time at once
+            last_id += 100
+            desk.rest.answers["AAABBB"] = [book(last_id + 100)]
+            desk.depth(index, last_id, last_id)  # a hole
+            last_id += 100
+            await desk.settle()
+            assert desk.lab.state(index) is State.LIVE  # each snapshot is good
+        assert desk.naps == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
+        assert desk.now - start == int(sum(desk.naps) * SECOND)
+        desk.now += 11 * SECOND  # in step for so long
+        desk.naps.clear()
+        desk.rest.answers["AAABBB"] = [book(last_id + 200)]
+        desk.depth(index, last_id + 100, last_id + 100)
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.naps == []
+
+    run(scenario)
+
+
+def test_a_lost_connection_ends_the_patience(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        for last_id in (100, 300, 500):
+            desk.rest.answers["AAABBB"] = [book(last_id + 100)]
+            desk.depth(index, last_id, last_id)
+            await desk.settle()
+        desk.keeper.lost()
+        desk.naps.clear()
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.naps == []
+
+    run(scenario)
+
+
+def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seldom(
+    make_lab: Callable[..., Any],
+) -> None:
+    async def main() -> None:
+        lab = make_lab(instruments=4, depth=2, make_sync=StreamSync)
+        clock = [100 * SECOND]
+        asked: list[float] = []
+
+        async def resubscribe(instrument: Instrument) -> None:
+            asked.append(clock[0] / SECOND - 100)
+            asyncio.get_running_loop().call_soon(deliver)
+
+        def deliver() -> None:
+            lab.publisher.publish_message(stream_snapshot(0), clock[0])
+            lab.publisher.void(0, Reason.CROSSED)  # by the first event after it
+
+        async def sleep(seconds: float) -> None:
+            await asyncio.sleep(0)
+            clock[0] += int(seconds * SECOND)
+
+        keeper = BookKeeper(
+            lab.writer,
+            lab.publisher,
+            None,
+            resubscribe=resubscribe,
+            sleep=sleep,
+            clock=lambda: clock[0],
+            chance=lambda: 1.0,
+        )
+        keeper.carry(lab.slot("AAABBB"))
+        lab.publisher.publish_message(stream_snapshot(0), 1)
+        lab.publisher.void(0, Reason.CROSSED)
+        for _ in range(100):
+            if clock[0] < 160 * SECOND:
+                await asyncio.sleep(0)
+        assert asked[:7] == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75]
+        assert len(asked) <= 10
+        await keeper.close()
+
+    asyncio.run(main())

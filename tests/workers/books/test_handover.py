@@ -10,6 +10,7 @@ import pytest
 from picows.picows import WSMsgType, _make_test_ws_frame
 
 from shm import Kind, Reason, Scope, State
+from workers.books import witness
 from workers.books.handover import FORGET, Handover
 from workers.books.sync import Outcome
 from workers.decode.normal import Scale
@@ -130,7 +131,8 @@ def test_what_both_deliver_is_published_once_and_nobody_notices(two: Two) -> Non
     two.new(depth(17, 17, [(96, 2)]), top(54), trade(4))
     two.lab.check(two.index)
     assert two.lab.state(two.index) is State.LIVE
-    assert two.lab.counter("gaps") == two.lab.counter("resyncs") == two.lab.counter("outdated") == 0
+    assert two.lab.counter("gaps") == two.lab.counter("resyncs") == 0
+    assert two.lab.counter("outdated") == 1  # trade 2, held before the old connection delivered it
 
 
 # -- rule 1: nothing goes back -------------------------------------------------------------------------------
@@ -179,6 +181,35 @@ def test_a_hole_is_resync_and_counted(two: Two) -> None:
     assert two.lab.snapshot(two.index, 14, [(100, 1)], [(101, 1)]) is Outcome.SYNCED
 
 
+@pytest.mark.parametrize("quiet", [False, True], ids=["the old one goes on", "the old one is quiet"])
+@pytest.mark.parametrize("make", [top, lambda n: depth(n, n)], ids=["top", "book"])
+def test_a_server_whose_ids_begin_anew_never_takes_over(
+    two: Two, make: Callable[[int], bytes], quiet: bool
+) -> None:
+    """All that it says would be taken for repetitions, and what is published stay LIVE."""
+    two.old(top(4999), depth(11, 4999), top(5000), depth(5000, 5000))
+    two.begin()
+    two.handover.subscribed()
+    two.new(make(1))
+    for last_id in range(2, 30):
+        if not quiet:
+            two.old(make(4999 + last_id))
+        two.new(make(last_id))
+        assert not two.settled()
+    assert not two.handover.failed  # the time that a replacement may take will end it
+
+
+def test_a_book_that_is_taken_over_behind_is_void(two: Two) -> None:
+    two.old(depth(11, 5000))
+    two.begin()
+    two.handover.subscribed()
+    two.new(depth(1, 1, [(50, 5)]))
+    two.complete()  # not ready
+    cell = two.lab.feed.book("AAA/BBB", allow_stale=True)
+    assert (cell.state, cell.reason) == (State.RESYNC, Reason.GAP)
+    assert two.lab.requests == [two.index]
+
+
 def test_a_book_that_waits_for_its_snapshot_goes_on_waiting(two: Two) -> None:
     """The buffers of both connections make one chain."""
     two.lab.depth(two.index, 20, 21)  # a gap
@@ -219,11 +250,89 @@ def test_event_times_of_messages_do_not_make_two_of_one_trade(two: Two) -> None:
     assert two.trades() == [1]
 
 
-def test_a_trade_and_an_aggregated_one_may_have_the_same_id(two: Two) -> None:
-    def aggregated(trade_id: int) -> bytes:
-        ids = {"a": trade_id, "p": "1.00", "q": "1.00", "f": 70, "l": 71}
-        return frame(e="aggTrade", E=5, s="AAABBB", **ids, T=5, m=False, M=True)
+def aggregated(trade_id: int, first: int = 70, last: int = 71) -> bytes:
+    ids = {"a": trade_id, "p": "1.00", "q": "1.00", "f": first, "l": last}
+    return frame(e="aggTrade", E=5, s="AAABBB", **ids, T=5, m=False, M=True)
 
+
+@pytest.mark.parametrize("channels", [("agg_trades",), CHANNELS])
+def test_an_aggregated_trade_whose_id_is_its_first_is_remembered(lab: Any, channels: tuple[str, ...]) -> None:
+    """In the ring it looks like a plain one."""
+    two = Two(lab, channels)
+    plain = trade(7), trade(8)
+    two.old(*(plain if len(channels) > 1 else ()), aggregated(7, 7, 7), aggregated(8, 8, 8))
+    two.begin()
+    two.handover.subscribed()
+    two.new(aggregated(7, 7, 7), *(plain if len(channels) > 1 else ()), aggregated(8, 8, 8))
+    assert two.settled()
+    two.complete()
+    assert two.trades() == ([7, 8, 7, 8] if len(channels) > 1 else [7, 8])
+
+
+def test_a_plain_trade_in_the_ring_swallows_no_aggregated_one(two: Two) -> None:
+    two.old(trade(7))
+    two.begin()
+    two.handover.subscribed()
+    two.new(trade(7), aggregated(7, 7, 7))
+    two.complete()
+    assert two.trades() == [7, 7]
+
+
+def test_the_newest_of_the_ring_are_remembered_and_no_more(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witness, "MEMORY", 2)
+    two.old(trade(1), trade(2), trade(3))
+    two.begin()
+    two.handover.subscribed()
+    two.new(trade(1), trade(2), trade(3), trade(4))
+    two.complete()
+    assert two.trades() == [1, 2, 3, 1, 4]
+
+
+def test_what_was_held_long_does_not_hide_what_is_newer(two: Two) -> None:
+    """Behind an older record in the ring, put there by a handover."""
+    two.lab.now += 10**12
+    two.old(trade(1))
+    two.lab.publisher.trade(two.index, 100, 100, 9, 5, two.lab.now - witness.LAG - 1)
+    two.begin()
+    two.handover.subscribed()
+    two.new(trade(1))
+    two.complete()
+    assert two.trades() == [1, 9]
+
+
+def test_trades_with_neither_id_nor_time_are_never_taken_for_repetitions(lab: Any) -> None:
+    two = Two(lab, ("trades",))
+
+    def sell() -> None:
+        assert lab.publisher.trade(two.index, 100, 5, 0, 0, lab.now)
+        lab.publisher.batch_end()
+
+    sell()
+    two.begin()
+    two.handover.subscribed()
+    sell()
+    assert two.settled() is False  # the new one delivers nothing
+    two.new(frame(e="trade", E=0, s="AAABBB", t=0, p="1.00", q="0.05", T=0, m=False, M=True))
+    assert two.settled()
+    two.complete()
+    sell()
+    sell()
+    assert two.trades() == [0] * 5
+    assert lab.counter("outdated") == 0
+
+
+def test_what_is_taken_for_a_repetition_is_counted(two: Two) -> None:
+    two.begin()
+    two.handover.subscribed()
+    two.old(trade(1))
+    two.complete()
+    two.new(trade(1), trade(2))
+    two.lab.publisher.batch_end()
+    assert two.trades() == [1, 2]
+    assert two.lab.counter("outdated") == 1
+
+
+def test_a_trade_and_an_aggregated_one_may_have_the_same_id(two: Two) -> None:
     two.begin()
     two.handover.subscribed()
     two.old(trade(7), aggregated(8))
@@ -399,19 +508,35 @@ def test_a_number_that_does_not_fit_blocks_at_the_end_only(two: Two) -> None:
 
 
 def test_a_symbol_that_gets_a_new_slot_meanwhile(two: Two) -> None:
+    """What the new slot has published, and what had been on the old one, nobody can tell apart: once more."""
     two.begin()
     two.handover.subscribed()
-    two.new(trade(1), top(50))
+    two.old(trade(1), top(50), top(70, 200, 201))
+    two.new(trade(1), top(50), top(60, 150, 151))
     two.lab.publisher.drop_instrument(two.index)
     two.lab.decoder.remove_symbol("AAABBB")
     index = two.lab.add()
-    two.old(trade(2), top(51))
-    two.new(trade(2), trade(3), top(51), top(52, 98))
-    assert two.settled()
-    two.complete()
-    assert two.trades() == [2, 1, 3]
+    two.old(trade(2), top(71))
+    two.new(trade(2), top(71))
+    assert two.handover.failed == "instrument 0 is carried no more"
+    assert not two.settled()
+    with pytest.raises(RuntimeError, match="carried no more"):
+        two.complete()
+    two.handover.abandon()
+    assert two.trades() == [1, 2]
+    assert two.lab.publisher.watched == []
     assert two.lab.feed.instrument("AAA/BBB").index == index
-    assert two.lab.feed.top("AAA/BBB").update_id == 52
+    assert two.lab.feed.top("AAA/BBB").update_id == 71
+
+
+def test_a_symbol_that_is_dropped_after_the_switch(two: Two) -> None:
+    two.begin()
+    two.handover.subscribed()
+    two.old(trade(1))
+    two.new(trade(1))
+    two.complete()
+    two.lab.publisher.drop_instrument(two.index)
+    assert two.handover.failed == ""
 
 
 def test_strangers_and_control_messages(two: Two) -> None:

@@ -102,6 +102,31 @@ def test_what_lies_below_the_window_comes_from_the_shadow(make_lab: Callable[...
     assert two.bids() == [[50, 9]]
 
 
+def test_a_lost_message_ends_it(two: Two) -> None:
+    """It may have been the new connection's, and a shadow without it is no book."""
+    two.new(two.snapshot())
+    assert two.handover.ready()
+    assert two.lab.publisher.void_unnumbered([two.index]) == 1
+    assert not two.handover.ready()
+    assert "was lost" in two.handover.failed
+
+
+def test_a_message_that_cannot_be_read_ends_it(two: Two) -> None:
+    two.new(two.snapshot(), Decoded(DecodeCode.MALFORMED))
+    assert "cannot be read" in two.handover.failed
+    assert not two.handover.ready()
+    assert two.lab.counter("malformed") == 1
+
+
+def test_messages_are_lost_after_it(two: Two) -> None:
+    two.new(two.snapshot())
+    two.handover.complete()
+    assert two.lab.publisher.void_unnumbered() == 1
+    two.old(two.snapshot(((90, 1),)))
+    assert two.bids() == [[90, 1]]
+    assert two.handover.failed == ""
+
+
 def test_nothing_is_published_where_both_are_the_same(two: Two) -> None:
     two.new(two.snapshot())
     assert two.handover.ready()

@@ -10,6 +10,7 @@ import pytest
 
 from shm import Flag, Kind, Reason, State
 from workers.books.book import Book
+from workers.books.handover import Handover
 from workers.books.sync import Outcome, Refetch, Replay, Step, StreamSync
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.venues.binance_spot.sync import BookSync
@@ -176,11 +177,31 @@ def test_a_quiet_book_comes_back_with_its_snapshot(make: Callable[..., Stream]) 
     stream.lab.check(stream.index)
 
 
-def test_an_older_snapshot_is_dropped(make: Callable[..., Stream]) -> None:
+def test_ids_that_begin_anew_are_the_venues_word(make: Callable[..., Stream]) -> None:
+    """A venue restarts, and says so on the live connection with a snapshot whose id is 1."""
+    stream = make(True)
+    stream.snapshot(last=1000)
+    stream.send([(99, 3)], (), 1001, 1001)
+    stream.snapshot([(50, 1)], [(51, 1)], 1)
+    stream.send([(50, 2)], (), 2, 2)
+    stream.lab.check(stream.index)
+    assert stream.levels() == ([[50, 2]], [[51, 1]])
+    assert stream.lab.feed.book("AAA/BBB").update_id == 2
+    assert stream.lab.counter("outdated") == stream.lab.counter("gaps") == 0
+
+
+def test_an_older_snapshot_of_a_connection_that_has_taken_over_is_dropped(
+    make: Callable[..., Stream],
+) -> None:
     stream = make(True)
     stream.snapshot(last=10)
     stream.send([(98, 1)], (), 11, 12)
     stream.shape()
+    handover = Handover(stream.lab.publisher, [(stream.index, "book")], clock=lambda: stream.lab.now)
+    handover.subscribed()
+    stream.lab.now += 2_000_000_000
+    assert handover.ready()  # all is quiet
+    handover.complete()
     stream.snapshot([(1, 1)], [(2, 1)], 11)
     assert stream.shape() == []
     stream.send([(98, 2)], (), 13, 13)  # and the chain goes on
@@ -260,6 +281,34 @@ def test_a_snapshot_within_the_buffered_stream(make_lab: Callable[..., Any]) -> 
     )
 
 
+# -- a message was lost --------------------------------------------------------------------------------------
+def test_a_lost_message_voids_a_book_without_ids(make: Callable[..., Stream]) -> None:
+    stream = make()
+    stream.snapshot()
+    assert stream.lab.publisher.void_unnumbered([stream.index, 7, 1_000]) == 1
+    assert stream.cell() == (State.RESYNC, Reason.MALFORMED)
+    assert stream.lab.requests == [stream.index]
+    assert stream.lab.counter("resyncs") == 1
+    assert stream.lab.publisher.void_unnumbered() == 0  # it is void already
+    stream.send([(100, 0)])  # what follows the lost message does not bring it back
+    assert stream.cell()[0] is State.RESYNC
+    stream.snapshot()
+    stream.lab.check(stream.index)
+    assert stream.cell()[0] is State.LIVE
+    assert stream.lab.publisher.void_unnumbered([]) == 0
+    assert stream.cell()[0] is State.LIVE
+    assert stream.lab.publisher.void_unnumbered() == 1
+
+
+def test_a_lost_message_of_a_book_with_ids_shows_by_itself(make: Callable[..., Stream]) -> None:
+    stream = make(True)
+    stream.snapshot(last=10)
+    assert stream.lab.publisher.void_unnumbered() == 0
+    assert stream.cell()[0] is State.LIVE
+    stream.send([(98, 2)], (), 12, 12)
+    assert stream.cell() == (State.RESYNC, Reason.GAP)
+
+
 # -- checksums -----------------------------------------------------------------------------------------------
 def test_a_right_checksum(make: Callable[..., Stream]) -> None:
     stream = make(check=lambda book, said: checksum(book) == said)
@@ -314,7 +363,7 @@ def test_the_chain_of_a_numbered_stream() -> None:
     assert step(sync, 9, 10) is Step.IGNORE
     assert step(sync, 11, 12) is Step.APPLY
     sync.advance(20)
-    assert isinstance(sync.on_snapshot(19), Refetch)
+    assert sync.on_snapshot(20) == Replay([])
     assert step(sync, 20, 22) is Step.GAP  # an overlap
     assert (sync.gaps, sync.gap, sync.synced) == (1, (21, 20), False)
     sync.on_snapshot(30)
@@ -326,6 +375,7 @@ def test_another_connection_may_overlap_once() -> None:
     sync.on_snapshot(10)
     sync.rejoin(10)
     assert step(sync, 8, 10) is Step.IGNORE
+    assert isinstance(sync.on_snapshot(9), Refetch)  # it may be late, once
     assert step(sync, 9, 12) is Step.APPLY
     assert step(sync, 12, 13) is Step.GAP
     sync.rejoin(13)  # void: there is nothing to go on from
@@ -337,6 +387,15 @@ def test_another_connection_may_overlap_once() -> None:
     sync.rejoin(30)
     sync.advance(31)  # the plain next one came by the native path
     assert step(sync, 31, 33) is Step.GAP
+
+
+def test_only_the_first_snapshot_of_another_connection_may_be_late() -> None:
+    sync = StreamSync(numbered=True)
+    sync.on_snapshot(10)
+    sync.rejoin(10)
+    assert isinstance(sync.on_snapshot(1), Refetch)
+    assert sync.on_snapshot(2) == Replay([])  # asked for anew: the venue counts from 1
+    assert step(sync, 3, 3) is Step.APPLY
 
 
 def test_without_ids_everything_applies_after_a_snapshot() -> None:
