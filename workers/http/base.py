@@ -48,7 +48,8 @@ WITHOUT_BODY = frozenset((204, 304))
 HARMLESS = frozenset(("accept", "accept-encoding", "accept-language", "user-agent"))
 OF_THE_BODY = frozenset(("content-type", "content-length", "content-encoding", "transfer-encoding"))
 _NONE: Mapping[str, str] = {}
-INLINE = 262_144  # bytes of a compressed body that are decompressed in the loop; more is a thread's work
+# A compressed body of so many bytes, and decompressed of so many (5 ms), is the loop's work; more a thread's.
+INLINE, INLINE_UNPACKED = 131_072, 1_048_576
 SHUT_WITHIN = 1.0  # seconds for the library to close its connections
 
 
@@ -147,7 +148,7 @@ class BaseClient(ABC):
         self._flights[task] = call
         self._requests += 1
         follow = follow_redirects is not False and self.options.max_redirects > 0
-        started = time.monotonic() if follow else 0.0
+        started = time.monotonic()
         try:
             while True:
                 origin = call.origin
@@ -159,7 +160,8 @@ class BaseClient(ABC):
                     self._places.give(origin)
                 encodings = answer.headers.get("content-encoding")
                 if encodings is not None and answer.content:
-                    answer.content = await self._decoded(call, answer.content, encodings)
+                    left = _less(limits, time.monotonic() - started).total
+                    answer.content = await self._decoded(call, answer.content, encodings, left)
                 if not follow or answer.status_code not in REDIRECTS or "location" not in answer.headers:
                     return answer
                 self._redirect(call, answer)
@@ -181,13 +183,14 @@ class BaseClient(ABC):
         """Refuse new requests, let those in flight finish for `grace` seconds, then fail them."""
         self._closing = True
         if self._flights:
-            self._idle = asyncio.Event()
+            self._idle = self._idle or asyncio.Event()  # whoever closes it too waits for the same
             with suppress(TimeoutError):
                 async with asyncio.timeout(grace):
                     await self._idle.wait()
             for task, call in self._flights.items():
-                call.aborted = True
-                task.cancel()
+                if not call.aborted:
+                    call.aborted = True
+                    task.cancel()
             with suppress(TimeoutError):
                 async with asyncio.timeout(SHUT_WITHIN):
                     await self._idle.wait()
@@ -225,13 +228,21 @@ class BaseClient(ABC):
         call.timeout = _less(limits, time.monotonic() - started)
         return place
 
-    async def _decoded(self, call: Call, body: bytes, encodings: str) -> bytes:
+    async def _decoded(self, call: Call, body: bytes, encodings: str, left: float | None) -> bytes:
+        bound = self.options.max_body
         try:
             if len(body) <= INLINE:
-                return encoding.decode(body, encodings, self.options.max_body)
-            return await asyncio.to_thread(encoding.decode, body, encodings, self.options.max_body)
+                try:
+                    return encoding.decode(body, encodings, min(bound, INLINE_UNPACKED))
+                except encoding.TooLarge:
+                    if bound <= INLINE_UNPACKED:
+                        raise
+            async with asyncio.timeout(left):
+                return await asyncio.to_thread(encoding.decode, body, encodings, bound)
         except BodyUnreadable as error:
             raise BodyUnreadable(f"{call!r}: {error}") from error
+        except TimeoutError as error:
+            raise ReadTimedOut(f"{call!r}: the answer is not decompressed in time") from error
 
     def _redirect(self, call: Call, answer: Response) -> None:
         """Point `call` to where it is sent on (RFC 9110 15.4)."""

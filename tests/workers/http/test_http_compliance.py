@@ -99,6 +99,11 @@ def _unbounded(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(encoding, "decode", lambda body, names, _: decode(body, names, 1 << 40))
 
 
+def _trapped(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(encoding, "MEMBERS", 10**9)
+    patch.setattr(encoding, "LAYERS", 10**9)
+
+
 def _unverified(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(aiohttp_adapter, "client_context", lambda *_: ssl._create_unverified_context())
 
@@ -146,6 +151,7 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
         ("tls_unknown_authority", "tls_wrong_host", "tls_expired", "tls_another_authority"),
     ),
     "bombs go off": ("aiohttp", _unbounded, ("bomb",)),
+    "traps are walked into": ("aiohttp", _trapped, ("traps",)),
     "no places": ("aiohttp", _no_places, ("pool_timeout", "pool_bounds_a_host")),
     "stray bytes are believed": (
         "httpx",

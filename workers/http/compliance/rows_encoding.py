@@ -107,6 +107,20 @@ async def bomb(trial: Trial) -> None:
 
 
 @row
+async def traps(trial: Trial) -> None:
+    """Few bytes that make a lot of work: thousands of empty members, thousands of encodings."""
+    bodies = {"/members": _gzip(b"") * 100_000 + _gzip(b"{}"), "/layers": b"{}"}
+
+    async def send(request: Received, wire: Wire) -> None:
+        names = {"/members": "gzip", "/layers": ", ".join(["gzip"] * 1000)}
+        wire.answer(200, bodies[request.target], ("Content-Encoding", names[request.target]))
+
+    async with serve(send) as server, trial.client() as client:
+        for path in bodies:
+            await fails(BodyUnreadable, client.get(server.url + path), sent=True)
+
+
+@row
 async def body_larger_than_allowed(trial: Trial) -> None:
     async def send(request: Received, wire: Wire) -> None:
         if request.target == "/chunked":

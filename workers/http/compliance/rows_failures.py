@@ -411,6 +411,23 @@ async def close_with_requests_in_flight(trial: Trial) -> None:
 
 
 @row
+async def closed_by_two(trial: Trial) -> None:
+    """The less patient decides, and the request still ends as one that was closed."""
+
+    async def hang(request: Received, wire: Wire) -> None:
+        await wire.hang()
+
+    async with serve(hang) as server:
+        client = trial.client(timeout=30.0)
+        task = asyncio.ensure_future(client.get(server.url))
+        await server.until(lambda s: len(s.requests) == 1)
+        closers = [asyncio.ensure_future(client.close(grace)) for grace in (20.0, 0.0, 0.0)]
+        async with asyncio.timeout(3.0):
+            await fails(ClientClosed, task, sent=True)
+            await asyncio.gather(*closers)
+
+
+@row
 async def close_lets_finish(trial: Trial) -> None:
     async def slow(request: Received, wire: Wire) -> None:
         await asyncio.sleep(SOON)
