@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from shm import _ring, counters
@@ -35,6 +35,8 @@ class ColdPath:
             was subscribed by then has delivered, and delivers no more.
         on_rejected, on_overdue: called with the event that names subscriptions which the venue refused, or
             which have not delivered in time.
+        on_accepted: called with the event that names what the venue has taken after a refusal.
+        on_missed: called with (symbol, channel) of what a message that could not be read may have been about.
         say: one line for the operator: a connection lost or given up or not replaced, a subscription refused.
     """
 
@@ -48,6 +50,9 @@ class ColdPath:
         on_rejected: Callable[[ConnectionEvent], None],
         on_overdue: Callable[[ConnectionEvent], None],
         say: Callable[[str], None],
+        *,
+        on_accepted: Callable[[ConnectionEvent], None] = lambda event: None,
+        on_missed: Callable[[Sequence[tuple[str, str]]], None] = lambda topics: None,
     ) -> None:
         self._writer = writer
         self._publisher = publisher
@@ -57,6 +62,8 @@ class ColdPath:
         self._on_rejected = on_rejected
         self._on_overdue = on_overdue
         self._say = say
+        self._on_accepted = on_accepted
+        self._on_missed = on_missed
         self._states: dict[int, ConnectionState] = {}  # by shard
         self._connected_before: set[int] = set()
         self._lost_at: dict[str, int] = {}  # symbol -> ns of CLOCK_MONOTONIC
@@ -72,6 +79,8 @@ class ColdPath:
             decoded = self._venue.normalise(parsed.data, self._scales)
             if decoded.code is DecodeCode.MALFORMED:
                 self._malformed(parsed.raw_data)
+                if parsed.message_type is MessageType.ORDERBOOK and parsed.symbol is not None:
+                    self._on_missed([(parsed.symbol, "book")])
             elif not self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data):
                 self._writer.count_up(_UNKNOWN)
         elif parsed.message_type is MessageType.ERROR:
@@ -88,7 +97,7 @@ class ColdPath:
         if event.alert:
             self._writer.log(Code.CIRCUIT_OPEN, event.reason)
             self._say(event.reason)
-        if event.rejected or event.overdue:
+        if event.rejected or event.accepted or event.overdue:
             self._told(event)
             return  # whatever state the connection is in: no change of it
         before = self._states.get(event.shard, ConnectionState.DISCONNECTED)
@@ -124,5 +133,8 @@ class ColdPath:
         if event.rejected:
             self._say(event.reason)
             self._on_rejected(event)
+        if event.accepted:
+            self._say(event.reason)
+            self._on_accepted(event)
         if event.overdue:
             self._on_overdue(event)

@@ -172,11 +172,13 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     """What a connection handler is told, synchronously and in order.
 
     Attributes:
-        state: the state now (unchanged when `rejected`, `overdue` or `alert` is the news).
+        state: the state now (unchanged when `rejected`, `accepted`, `overdue` or `alert` is the news).
         reason: one line for people.
         error: what caused it, if something did.
         alert: somebody should look: the manager gave up its normal pace of attempts.
-        rejected: subscriptions (symbol, channel) that the venue refused.
+        rejected: subscriptions (symbol, channel) that the venue refused; told once a connection. They are
+            asked for again.
+        accepted: of those, what it has taken after all.
         overdue: subscriptions that have not delivered their first event in time.
         connection: ordinal of the connection, from 1; 0 before the first.
         shard: which of the manager's connections side by side this is about, from 0.
@@ -188,6 +190,7 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     error: BaseException | None = None
     alert: bool = False
     rejected: tuple[tuple[str, str], ...] = ()
+    accepted: tuple[tuple[str, str], ...] = ()
     overdue: tuple[tuple[str, str], ...] = ()
     connection: int = 0
     shard: int = 0
@@ -221,6 +224,7 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     sink_errors: int = 0
     handler_errors: int = 0
     parse_errors: int = 0
+    callback_errors: int = 0
     acks: int = 0
     rejects: int = 0
     pings_sent: int = 0

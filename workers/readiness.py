@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Counters that the connections keep and the segment shows: place there -> field of PerformanceMetrics.
 _MIRRORED = {
-    counters.FEED.index("parse_errors"): ("parse_errors", "handler_errors", "sink_errors"),
+    counters.FEED.index("parse_errors"): ("parse_errors", "handler_errors", "sink_errors", "callback_errors"),
     counters.FEED.index("oversized"): ("oversized",),
     counters.FEED.index("cold_dropped"): ("dropped",),
     counters.FEED.index("slow"): ("latency_violations",),
@@ -105,6 +105,15 @@ class Readiness:
         for symbol, channel in event.rejected:
             if channel in ("top", "book"):  # no cell depends on the others; they are counted and said
                 self._keeper.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
+
+    def accepted(self, event: ConnectionEvent) -> None:
+        """The venue has taken after all what it had refused: its books may have their snapshots now."""
+        group = self._groups.setdefault(event.shard, Group(event.symbols))
+        group.rejected.difference_update(event.accepted)
+        symbols = dict.fromkeys(symbol for symbol, channel in event.accepted if channel in ("top", "book"))
+        self._keeper.subscribed(
+            self._indexes(symbol for symbol in symbols if (symbol, "book") not in group.rejected)
+        )
 
     def overdue(self, event: ConnectionEvent) -> None:
         """Subscriptions have not delivered in time; the manager sees to it."""

@@ -54,6 +54,7 @@ DRAIN = 0.05  # seconds between two looks whether the backlog is read, after the
 DRAIN_LIMIT = 0.5  # seconds: beyond it the supervisor would take the worker for hung
 REVIEW = 4  # beats between two looks at states
 TICK = 20  # beats between two looks at freshness
+CHANNELS = {Scope.TOP: "top", Scope.BOOK: "book"}
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
 
 _HEARTBEATS = counters.FEED.index("heartbeats")
@@ -306,6 +307,8 @@ class Worker:
             readiness.rejected,
             readiness.overdue,
             self._say,
+            on_accepted=readiness.accepted,
+            on_missed=self._missed,
         )
         self._manager = WebSocketManager(
             WebSocketManagerConfig(
@@ -319,6 +322,7 @@ class Worker:
             sink=self.publisher,
             handover=self._handover,
             delivered=readiness.delivered,
+            on_missed=self._missed,
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )
         try:
@@ -379,9 +383,22 @@ class Worker:
         return self.venue.widen(old, evidence, fresh)
 
     def _silent(self, index: int, scope: Scope) -> None:
-        """REST knows of changes that the stream does not bring: subscribe again, then connect afresh."""
-        if self._manager is not None:
-            self._manager.refresh([self.writer.instruments()[index].symbol])
+        """This one stream of an instrument does not deliver: subscribe it again, then connect afresh. The
+        others of the same instrument go on: a new subscription of theirs would be a hole in them."""
+        if self._manager is None:
+            return
+        if scope is Scope.BOOK:
+            self.publisher.void_unnumbered([index])
+        self._manager.refresh([self.writer.instruments()[index].symbol], [CHANNELS[scope]])
+
+    def _missed(self, topics: Sequence[tuple[str, str]]) -> None:
+        """Data of these may be missing from here on. A book whose updates have ids finds out by itself; one
+        without would be LIVE and wrong: it is rebuilt."""
+        known = (
+            self._venue_symbols.get(symbol) for symbol, channel in topics if channel == CHANNELS[Scope.BOOK]
+        )
+        if indexes := [self._scales[venue_symbol].instrument for venue_symbol in known if venue_symbol]:
+            self.publisher.void_unnumbered(indexes)
 
     # -- REST ------------------------------------------------------------------------------------------
     async def _rest_manager(self) -> RestManager:

@@ -22,6 +22,7 @@ from workers.errors import ErrorClass
 from workers.strategies import ReconnectionPolicy
 
 AUTHENTICATION_ATTEMPTS = 3
+HELD_SLACK = 0.01  # seconds that a timer may be early
 
 
 class Backoff:
@@ -115,6 +116,7 @@ class TokenBucket:
         self.burst = burst
         self._tokens = float(burst)
         self._at: float | None = None
+        self._held_until = float("-inf")
 
     @classmethod
     def within(cls, limit: int, per: float, burst: int) -> TokenBucket:
@@ -137,6 +139,16 @@ class TokenBucket:
         wait = self.delay(now)
         self.take(now)
         return wait
+
+    def hold(self, now: float, seconds: float) -> None:
+        """No token for so many seconds, then one by one; those reserved before are void (see `held`)."""
+        self._refill(now)
+        self._tokens = min(self._tokens, 1.0 - seconds * self.rate)
+        self._held_until = max(self._held_until, now + seconds)
+
+    def held(self, now: float) -> bool:
+        """Whether a token that was reserved before a `hold` must not be used yet: reserve another."""
+        return now < self._held_until - HELD_SLACK
 
     def _refill(self, now: float) -> None:
         if self._at is not None:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from workers.strategies import (
@@ -17,10 +17,15 @@ from workers.strategies import (
     ParsedMessage,
     WebSocketManagerConfig,
 )
+from workers.websocket.cancel import meant_for_us
+from workers.websocket.subscriptions import Topic
 from workers.websocket.tally import Tally
 
 MessageHandler = Callable[[ParsedMessage], Awaitable[None] | None]
 ConnectionHandler = Callable[[ConnectionEvent], Awaitable[None] | None]
+MissedHandler = Callable[[Sequence[Topic]], object]
+
+_MAYBE_DATA = DATA_TYPES | {MessageType.ERROR}  # what cannot be read may have been anything
 
 
 class Source(Protocol):
@@ -28,12 +33,17 @@ class Source(Protocol):
 
     parser: MessageParser
     queued: int  # messages of this connection that wait or are being handled
+    missed: bool  # something of it was dropped since its last message was queued
 
     def proved(self, message: ParsedMessage) -> None:
         """A data message of this connection has been handled without an error."""
 
     def remarked(self, data: bytes) -> None:
         """A message of this connection is no data."""
+
+    def carries(self, symbol: str | None = None, kind: MessageType | None = None) -> tuple[Topic, ...]:
+        """The topics that a message of this symbol and kind (None: any) may have been about."""
+        ...
 
 
 class Dispatcher:
@@ -42,6 +52,11 @@ class Dispatcher:
 
     Each message remembers its connection, so that what an earlier one left in the queue proves nothing of
     the present one.
+
+    Market data that got lost on its way (the queue is full, it cannot be read, its handler raised) is told to
+    `on_missed` with the topics that it may have been about: a book whose updates have no ids cannot notice.
+    What is dropped in a row is told once at once, and once more when all that was queued before it has been
+    handled: a snapshot among that is older than the loss.
     """
 
     def __init__(
@@ -50,14 +65,16 @@ class Dispatcher:
         message_handler: MessageHandler,
         connection_handler: ConnectionHandler,
         tally: Tally,
+        on_missed: MissedHandler | None = None,
     ) -> None:
-        self._queue: deque[tuple[Source, bytes, int]] = deque()
+        self._queue: deque[tuple[Source, bytes | None, int]] = deque()  # None: the place of a loss
         self._pending = asyncio.Event()
         self._bound = config.max_pending_messages
         self._batch = config.batch_size if config.batch_processing_enabled else 1
         self._message_handler = message_handler
         self._connection_handler = connection_handler
         self._tally = tally
+        self._on_missed = on_missed
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def __len__(self) -> int:
@@ -68,11 +85,28 @@ class Dispatcher:
         passed a bound of its own."""
         if len(self._queue) >= self._bound and not held:
             self._tally.dropped += 1
+            if self._on_missed is not None and not source.missed and maybe_data(source.parser, data):
+                source.missed = True
+                self._append(source, None, received)
+                self.missed(source.carries())
             return False
+        source.missed = False
+        self._append(source, data, received)
+        return True
+
+    def _append(self, source: Source, data: bytes | None, received: int) -> None:
         source.queued += 1
         self._queue.append((source, data, received))
         self._pending.set()
-        return True
+
+    def missed(self, topics: Sequence[Topic]) -> None:
+        """Data of these topics may be missing from here on."""
+        if self._on_missed is None or not topics:
+            return
+        try:
+            self._on_missed(topics)
+        except (Exception, asyncio.CancelledError):
+            self._tally.handler_errors += 1
 
     async def run(self) -> None:
         """The processor; lives until cancelled."""
@@ -82,7 +116,10 @@ class Dispatcher:
             while self._queue:
                 for _ in range(min(self._batch, len(self._queue))):
                     source, data, received = self._queue.popleft()
-                    await self._handle(source, data, received)
+                    if data is None:
+                        self.missed(source.carries())
+                    else:
+                        await self._handle(source, data, received)
                     source.queued -= 1
                 await asyncio.sleep(0)
 
@@ -92,15 +129,23 @@ class Dispatcher:
             message = source.parser.parse(data, received)
             if message.message_type not in DATA_TYPES:
                 source.remarked(data)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             self._tally.parse_errors += 1
+            if maybe_data(source.parser, data):
+                self.missed(source.carries())
             return
+        if message.message_type is MessageType.ERROR:
+            self.missed(source.carries(message.symbol))
         try:
             result = self._message_handler(message)
             if inspect.isawaitable(result):
                 await result
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if meant_for_us(error):
+                raise
             self._tally.handler_errors += 1
+            if message.message_type in DATA_TYPES:
+                self.missed(source.carries(message.symbol, message.message_type))
             return
         finally:
             self._tally.handled(time.perf_counter_ns() - started)
@@ -117,7 +162,7 @@ class Dispatcher:
                 task = asyncio.ensure_future(result)
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # its own: nobody has waited here
             self._tally.handler_errors += 1
 
     def _done(self, task: asyncio.Future[Any]) -> None:
@@ -131,3 +176,11 @@ class Dispatcher:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def maybe_data(parser: MessageParser, data: bytes) -> bool:
+    """Whether a message that is lost may have been market data."""
+    try:
+        return parser.classify(data) in _MAYBE_DATA
+    except (Exception, asyncio.CancelledError):
+        return True

@@ -16,6 +16,8 @@ TYPES = {
     PublicWebsocketChannelType.TICKER.value: MessageType.TICKER,
 }
 OWES_NONE = -1
+AT_ONCE = 3  # remedies asked for from outside; then they need patience
+LONGEST = 600.0  # seconds of that patience
 
 
 class FirstEvents:
@@ -36,6 +38,7 @@ class FirstEvents:
         self._known: set[Topic] = set()
         self._owed: dict[Topic, tuple[float, float]] = {}  # topic -> (since when an event counts, due)
         self._times: Counter[str] = Counter()
+        self._not_before: dict[str, float] = {}  # symbol -> when a remedy may be asked for from outside again
 
     def restart(self) -> None:
         """A fresh connection: everybody owes anew."""
@@ -67,6 +70,16 @@ class FirstEvents:
                 late.append(topic)
         return late
 
+    def bears(self, symbol: str, now: float) -> bool:
+        """Whether a remedy may be tried now that somebody outside asks for, who may ask every few seconds:
+        the first `AT_ONCE` times, then after `patience`, twice that, and so on."""
+        if now < self._not_before.get(symbol, now):
+            return False
+        beyond = self._times[symbol] + 1 - AT_ONCE
+        if beyond >= 0:
+            self._not_before[symbol] = now + min(LONGEST, self._patience * 2.0 ** min(beyond, 32))
+        return True
+
     def remedied(self, symbol: str) -> bool:
         """Count one more remedy for a symbol, over all its connections; True: it needs a fresh connection.
 
@@ -81,3 +94,4 @@ class FirstEvents:
         """Whoever is not wished any more starts from nothing when he is wished again."""
         for symbol in self._times.keys() - {symbol for symbol, _ in desired}:
             del self._times[symbol]
+            self._not_before.pop(symbol, None)

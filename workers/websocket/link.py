@@ -39,7 +39,8 @@ from workers.strategies import (
 )
 from workers.websocket.backoff import SlidingWindow, TokenBucket
 from workers.websocket.bell import Bell
-from workers.websocket.dispatch import Dispatcher
+from workers.websocket.dispatch import Dispatcher, maybe_data
+from workers.websocket.first_events import OWES_NONE, TYPES
 from workers.websocket.subscriptions import Question, Subscriptions, Topic
 from workers.websocket.tally import Tally
 from workers.websocket.wire import FrameSink, WireListener
@@ -69,6 +70,8 @@ class Link:
         bell: rung with every news.
         sink: takes market data in the socket callback.
         on_refused: gets (topics, the venue's words) of what was refused, in the socket callback.
+        delivered: (symbol, channel) -> ns of the clock of the last proof of delivery, however it came,
+            0: none, `OWES_NONE`: this topic may be quiet for as long as it likes.
 
     Attributes:
         ordinal: of the manager's connections, from 1.
@@ -76,6 +79,8 @@ class Link:
         held: takes the cold market data of a connection that must not deliver yet; None: it delivers.
         tap: is shown every market-data message that was queued for delivery.
         ending: seconds that the venue gives this connection, once it has announced its end.
+        missed: something of it was dropped since its last message was queued.
+        missed_held: something that was to be held back is lost: what takes over from the old one has a hole.
         events: (symbol, type) -> when the last such message was handled, if somebody keeps that record.
     """
 
@@ -87,12 +92,14 @@ class Link:
         bell: Bell,
         sink: FrameSink | None,
         on_refused: Callable[[tuple[Topic, ...], str], None],
+        delivered: Callable[[str, str], int] = lambda symbol, channel: 0,
     ) -> None:
         self._common = common
         self._config = common.config
         self._clock = common.clock
         self._bell = bell
         self._on_refused = on_refused
+        self._delivered = delivered
         self._strategy = strategies.connection_strategy
         self._subscription = strategies.subscription_strategy
         self._context = self._strategy.context
@@ -105,6 +112,8 @@ class Link:
         self.ending: float | None = None
         self.events: dict[tuple[str | None, MessageType], float] | None = None
         self.queued = 0
+        self.missed = False
+        self.missed_held = False
         self._handled = 0  # data messages of the cold path
         self.listener = WireListener(
             sink,
@@ -216,10 +225,10 @@ class Link:
             transport.disconnect(False)
             raise
         finally:
-            if closed.done():
-                closed.exception()  # picows keeps its own reason there; ours is in the close code
-            else:
+            if not closed.done():
                 closed.cancel()
+            elif not closed.cancelled():
+                closed.exception()  # picows keeps its own reason there; ours is in the close code
 
     # -- watching ---------------------------------------------------------------------------------------
     def check(self) -> None:
@@ -242,12 +251,19 @@ class Link:
         if (count := self.data) != self._data_seen or not self.topics.active:
             self._data_seen, self._data_at = count, now
         limit = self._config.message_timeout if self._data_seen else self._config.first_event_after
-        if now - self._data_at >= limit:
+        if now - self._data_at >= limit and self._owes(now - limit):
             missing = "no data" if self._data_seen else "subscribed, but not one data message"
             return Silent(f"{missing} for {limit:g} s on the whole connection")
         if self.awaiting_pong and now >= self._pong_due:
             return PingTimeout(f"no answer to our ping within {self._context.ping_timeout:g} s")
         return None
+
+    def _owes(self, since: float) -> bool:
+        """Whether a topic owes data and has shown no life since then, elsewhere either (a REST snapshot
+        agrees with a quiet book). Where none does, silence is the market's; pings tell of the peer."""
+        oldest = since * 1e9
+        proofs = (self._delivered(*topic) for topic in self.topics.active)
+        return any(proof != OWES_NONE and proof <= oldest for proof in proofs)
 
     @property
     def data(self) -> int:
@@ -343,25 +359,37 @@ class Link:
     # -- receiving what the sink leaves -----------------------------------------------------------------
     def _cold(self, data: bytes, received: int) -> bool:
         """In the socket callback: an answer that somebody waits for, or a message for the handler."""
-        if not (self._answers(data) or self._acknowledges(data)):
+        if not self._taken(data):
             if self.held is None:
                 self.deliver(data, received)
             else:
                 self._hold(self.held, data, received)
         return True
 
+    def _taken(self, data: bytes) -> bool:
+        try:
+            return self._answers(data) or self._acknowledges(data)
+        except (Exception, asyncio.CancelledError):  # a matcher's bug costs no data
+            self._common.tally.callback_errors += 1
+            return False
+
     def deliver(self, data: bytes, received: int, *, held: bool = False) -> None:
         """Queue a message for `message_handler`."""
         queued = self._common.dispatcher.put(self, data, received, held=held)
-        if queued and self.tap is not None and self.parser.classify(data) in DATA_TYPES:
-            self.tap(data)
+        if queued and self.tap is not None:
+            with suppress(Exception):  # what it cannot classify it cannot parse either: told there
+                if self.parser.classify(data) in DATA_TYPES:
+                    self.tap(data)
 
     def _hold(self, held: Callable[[ParsedMessage], None], data: bytes, received: int) -> None:
         try:
             message = self.parser.parse(data, received)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             self._common.tally.parse_errors += 1
+            self.missed_held = self.missed_held or maybe_data(self.parser, data)
             return
+        if message.message_type is MessageType.ERROR:
+            self.missed_held = True
         if message.message_type in DATA_TYPES:
             held(message)
         else:
@@ -397,7 +425,14 @@ class Link:
         self._bell.ring()
         return True
 
-    # -- what the dispatcher tells ----------------------------------------------------------------------
+    # -- for the dispatcher -----------------------------------------------------------------------------
+    def carries(self, symbol: str | None = None, kind: MessageType | None = None) -> tuple[Topic, ...]:
+        return tuple(
+            topic
+            for topic in self.topics.desired
+            if (symbol is None or topic[0] == symbol) and (kind is None or TYPES.get(topic[1], kind) is kind)
+        )
+
     def proved(self, message: ParsedMessage) -> None:
         self._handled += 1
         if self.events is not None:

@@ -27,7 +27,7 @@ from workers.strategies import (
     WebSocketStrategySet,
 )
 from workers.websocket.backoff import Backoff, TokenBucket
-from workers.websocket.dispatch import ConnectionHandler, Dispatcher, MessageHandler
+from workers.websocket.dispatch import ConnectionHandler, Dispatcher, MessageHandler, MissedHandler
 from workers.websocket.hold import Handover
 from workers.websocket.link import Common
 from workers.websocket.placement import Placement
@@ -61,6 +61,8 @@ class WebSocketManager:
         delivered: (symbol, channel) -> ns of `clock` of the last proof of delivery, 0: none yet, -1: this
             channel owes no first event. None: without a sink, the manager's own record of what was handled;
             with a sink, first events are not watched.
+        on_missed: gets (symbol, channel) of what market data may be missing of from here on: it was dropped,
+            could not be read, its handler raised, or it is being subscribed anew. See `Dispatcher`.
         on_rtt: gets the round trip of each of our pings, in ns.
         clock, sleep, chance: monotonic seconds, its sleep, and a random number in [0, 1).
     """
@@ -75,6 +77,7 @@ class WebSocketManager:
         sink: FrameSink | None = None,
         handover: Callable[[Sequence[Topic]], Handover] | None = None,
         delivered: Callable[[str, str], int] | None = None,
+        on_missed: MissedHandler | None = None,
         on_rtt: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -85,7 +88,7 @@ class WebSocketManager:
         self._handover = handover
         self._delivered = delivered
         self._tally = Tally(clock)
-        self._dispatcher = Dispatcher(config, message_handler, connection_handler, self._tally)
+        self._dispatcher = Dispatcher(config, message_handler, connection_handler, self._tally, on_missed)
         budget = strategies.connection_strategy.budget
         self._common = Common(
             config=config,
@@ -168,10 +171,11 @@ class WebSocketManager:
             *(shard.resubscribe(topics) for shard, topics in self._carriers(symbols, channels))
         )
 
-    def refresh(self, symbols: Iterable[object]) -> None:
+    def refresh(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
         """These do not deliver: subscribe again; the 2nd, 4th, 8th... time a fresh connection instead,
-        without a gap for the others. Nothing to be done for what is not connected."""
-        for shard, topics in self._carriers(symbols, None):
+        without a gap for the others. From the third time on it has patience, twice as long each time.
+        Nothing to be done for what is not connected."""
+        for shard, topics in self._carriers(symbols, channels):
             if shard.is_connected():
                 shard.refresh(topics)
 

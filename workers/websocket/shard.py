@@ -16,18 +16,22 @@ from workers.errors import ErrorClass, HandshakeRefused, NotConnected, WebSocket
 from workers.strategies import (
     ConnectionEvent,
     ConnectionState,
+    PublicWebsocketChannelType,
     ReconnectionPolicy,
     WebSocketStrategySet,
 )
 from workers.websocket.backoff import Backoff
 from workers.websocket.bell import Bell
+from workers.websocket.cancel import meant_for_us
 from workers.websocket.first_events import OWES_NONE, TYPES, FirstEvents
 from workers.websocket.hold import Handover
 from workers.websocket.link import Common, Link
+from workers.websocket.refusals import Refusals
 from workers.websocket.renewal import Renewal
 from workers.websocket.subscriptions import Topic
 from workers.websocket.wire import FrameSink
 
+EXECUTIONS = (PublicWebsocketChannelType.EXECUTION, PublicWebsocketChannelType.AGG_EXECUTION)
 AGE_SPREAD = 0.1  # of `max_age`: connections that were made together do not end together
 
 
@@ -78,6 +82,8 @@ class Shard:
 
         self._records = sink is None and delivered is None
         self._first_events = FirstEvents(self._config.first_event_after, delivered or self._handled)
+        self._proof = delivered or _unproved
+        self._refusals = Refusals()
         self._connected_before = False
         self._ordinal = 0
         self._renew_at = 0.0
@@ -85,6 +91,8 @@ class Shard:
         self._renewal: Renewal | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._renewal_after = 0.0
+        self._begun = 0.0  # when the connection took over
+        self._spaced = False  # replaced, and the new one has not proved to last yet
 
         loop = asyncio.get_running_loop()
         self.connected: asyncio.Future[None] = loop.create_future()  # once; or why it has given up
@@ -116,18 +124,27 @@ class Shard:
     async def reconcile(self) -> None:
         """The wish has changed: bring all connections there are to it. If that fails, the loop sees to it."""
         self._first_events.forget_unwished(self.desired)
+        self._refusals.forget_unwished(self.desired)
         if self.is_connected():
-            await asyncio.gather(*(self._reconcile(link) for link in self.links))
+            await asyncio.gather(*(self._reconciled(link) for link in self.links))
 
     async def resubscribe(self, topics: Iterable[Topic]) -> None:
-        """Unsubscribe and subscribe again."""
+        """Unsubscribe and subscribe again; told as missed, for in between nothing comes."""
         if self.is_connected() and self.link is not None:
+            topics = tuple(topics)
             self._common.tally.resubscribes += 1
+            self._common.dispatcher.missed([topic for topic in topics if topic in self.link.topics.active])
             self.link.topics.again(topics)
-            await self._reconcile(self.link)
+            await self._reconciled(self.link)
 
     def refresh(self, topics: Iterable[Topic]) -> None:
-        """These do not deliver: subscribe again, and if that did not help, connect afresh."""
+        """Somebody says that these do not deliver: subscribe again, and if that did not help, connect afresh;
+        with patience, for who says so may say it again and again."""
+        now = self._clock()
+        bears = {symbol: self._first_events.bears(symbol, now) for symbol in {topic[0] for topic in topics}}
+        self._remedy([topic for topic in topics if bears[topic[0]]])
+
+    def _remedy(self, topics: Iterable[Topic]) -> None:
         by_symbol: dict[str, list[Topic]] = {}
         for topic in topics:
             by_symbol.setdefault(topic[0], []).append(topic)
@@ -186,8 +203,8 @@ class Shard:
     async def _attempt(self) -> WebSocketError:
         """One connection, and those that replace it by plan, to their end; answers why it ended."""
         try:
-            if wait := self._common.connects.reserve(self._clock()):
-                await self._common.sleep(wait)
+            await self._permit()
+            self._refusals.clear()
             self.link = self._dial(self._sink)
             self._ordinal = self.link.ordinal
             await self.link.open()
@@ -195,8 +212,19 @@ class Shard:
             return await self._keep()
         except WebSocketError as error:
             return error
-        except Exception as error:  # a strategy's or a library's bug: no reason to end the loop
-            return _wrapped(error)
+        except (Exception, asyncio.CancelledError) as error:
+            if meant_for_us(error):
+                raise
+            return _wrapped(error)  # a strategy's or a library's bug: no reason to end the loop
+
+    async def _permit(self) -> None:
+        """Within the connect budget, and not while the venue wants to see none of us."""
+        connects = self._common.connects
+        while True:
+            if wait := connects.reserve(self._clock()):
+                await self._common.sleep(wait)
+            if not connects.held(self._clock()):
+                return
 
     def _dial(self, sink: FrameSink | None) -> Link:
         link = Link(
@@ -206,6 +234,7 @@ class Shard:
             self._bell,
             sink,
             lambda topics, words: self._refused(link, topics, words),
+            self._proof,
         )
         if self._records:
             link.events = {}
@@ -219,8 +248,16 @@ class Shard:
             assert link is not None
             if link.data:
                 self._backoff.proved()
+                if (
+                    self._spaced
+                    and link.ending is None
+                    and self._clock() - self._begun >= self._config.overlap
+                ):
+                    self._spaced = False
+                    self._renewal_backoff.proved()
             if link.fault() is None:
                 link.tend()
+                self._ask_refused_again(link)
                 self._look_for_first_events(link)
                 self._plan(link)
             fault = link.fault()
@@ -243,7 +280,7 @@ class Shard:
     def _begins(self, link: Link) -> None:
         self.link, self._ordinal = link, link.ordinal
         self._first_events.restart()
-        self._renewal_after = 0.0
+        self._begun = self._clock()
         age = link.max_age * (1.0 - AGE_SPREAD * self._common.chance())
         self._renew_at = self._clock() + age if age > 0 else float("inf")
 
@@ -285,6 +322,7 @@ class Shard:
         if not self._wanted or self._clock() < self._renewal_after:
             return
         if not self._gapless:
+            self._space_renewals()
             link.give_up(Planned(self._wanted))
             return
         self._renewal = Renewal(self._common, self._bell, link, self._dial, self._handover)
@@ -293,19 +331,27 @@ class Shard:
     async def _replace(self, renewal: Renewal, reason: str) -> None:
         try:
             link = await renewal.run()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if meant_for_us(error):
+                raise
             self._not_replaced(renewal, error if isinstance(error, WebSocketError) else _wrapped(error))
         else:
             old, self._renewal, self._renewing, self._wanted = self.link, None, None, ""
-            self._renewal_backoff.proved()
+            self._space_renewals()
             self._common.tally.renewals += 1
             self._begins(link)
             if old is not None:
                 self._part(old)
             self._report(ConnectionState.CONNECTED, f"replaced without a gap: {reason}")
+            if link.missed_held:
+                self._common.dispatcher.missed(link.carries())
         self._bell.ring()
+
+    def _space_renewals(self) -> None:
+        """The next one is not due at once: where every server announces its end, each new connection does.
+        Only one that has delivered for the time of an overlap, and announced none, ends that."""
+        self._spaced = True
+        self._renewal_after = self._clock() + self._renewal_backoff.failed(WebSocketError.kind)
 
     def _not_replaced(self, renewal: Renewal, error: WebSocketError) -> None:
         """The old connection goes on; it is tried again."""
@@ -317,7 +363,20 @@ class Shard:
         self._renewal_after = self._clock() + delay
         self._report(self.state, f"not replaced: {error}; next attempt in {delay:.1f} s", error)
 
-    # -- first events -----------------------------------------------------------------------------------
+    # -- refusals and first events ----------------------------------------------------------------------
+    def _ask_refused_again(self, link: Link) -> None:
+        if taken := self._refusals.accepted(link.topics.active):
+            self._report(self.state, f"the venue has taken {_listed(taken)} after all", accepted=taken)
+        if due := self._refusals.due(link.topics.rejected, self._clock()):
+            link.topics.again(due)
+            self._spawn(self._reconcile(link))
+
+    def _refused(self, link: Link, topics: tuple[Topic, ...], words: str) -> None:
+        if link is not self.link:
+            return  # a replacement that carries less is none, and says so itself
+        if fresh := self._refusals.refused(topics, self._clock()):
+            self._report(self.state, f"the venue refused {_listed(fresh)}: {words}", rejected=fresh)
+
     def _look_for_first_events(self, link: Link) -> None:
         now = self._clock()
         self._first_events.follow(link.topics.active, link.topics.asked, self.desired, now)
@@ -325,10 +384,8 @@ class Shard:
         if not late:
             return
         self._common.tally.first_event_misses += len(late)
-        names = ", ".join(f"{symbol} {channel}" for symbol, channel in late[:5])
-        more = f" and {len(late) - 5} more" if len(late) > 5 else ""
-        self._report(self.state, f"no first event in time: {names}{more}", overdue=tuple(late))
-        self.refresh(late)
+        self._report(self.state, f"no first event in time: {_listed(late)}", overdue=tuple(late))
+        self._remedy(late)
 
     def _handled(self, symbol: str, channel: str) -> int:
         """Our own record of the messages handled, as `delivered`."""
@@ -344,10 +401,9 @@ class Shard:
         except WebSocketError as error:
             link.give_up(error)
 
-    def _refused(self, link: Link, topics: tuple[Topic, ...], words: str) -> None:
-        if link is self.link:  # a replacement that carries less is none, and says so itself
-            names = ", ".join(f"{symbol} {channel}" for symbol, channel in topics)
-            self._report(self.state, f"the venue refused {names}: {words}", rejected=topics)
+    async def _reconciled(self, link: Link) -> None:
+        """As `_reconcile`; goes on when who asked for it waits no longer: half of a change is none."""
+        await asyncio.shield(self._spawn(self._reconcile(link)))
 
     def _part(self, link: Link) -> None:
         link.part()
@@ -368,10 +424,13 @@ class Shard:
         try:
             backoff.policy = self._policy()
             hopeless = not self._strategies().connection_strategy.should_reconnect(error)
-        except Exception:  # a strategy's bug: the rules as they were, and no reason to end the loop
+        except (Exception, asyncio.CancelledError):  # a strategy's bug: the rules as they were
             hopeless = False
         retry_after = error.retry_after if isinstance(error, HandshakeRefused) else 0.0
-        return backoff.failed(error.kind, retry_after=retry_after, hopeless=hopeless)
+        delay = backoff.failed(error.kind, retry_after=retry_after, hopeless=hopeless)
+        if error.kind is ErrorClass.RATE_LIMITED:  # it is our address that is to wait, not this shard
+            self._common.connects.hold(self._clock(), retry_after or delay)
+        return delay
 
     def _policy(self) -> ReconnectionPolicy:
         policy = self._strategies().connection_strategy.get_reconnection_policy()
@@ -387,6 +446,7 @@ class Shard:
         *,
         alert: bool = False,
         rejected: tuple[Topic, ...] = (),
+        accepted: tuple[Topic, ...] = (),
         overdue: tuple[Topic, ...] = (),
     ) -> None:
         self.state = state
@@ -397,6 +457,7 @@ class Shard:
                 error=error,
                 alert=alert,
                 rejected=rejected,
+                accepted=accepted,
                 overdue=overdue,
                 connection=self._ordinal,
                 shard=self.number,
@@ -408,7 +469,17 @@ class Shard:
         return f"Shard({self.number}, {self.state.value}, {self.link!r}, {self._backoff!r})"
 
 
-def _wrapped(error: Exception) -> WebSocketError:
+def _unproved(symbol: str, channel: str) -> int:
+    """Nobody tells of proofs: what may be quiet is known all the same (see `FirstEvents`)."""
+    return OWES_NONE if channel in EXECUTIONS else 0
+
+
+def _listed(topics: Sequence[Topic]) -> str:
+    names = ", ".join(f"{symbol} {channel}" for symbol, channel in topics[:5])
+    return f"{names} and {len(topics) - 5} more" if len(topics) > 5 else names
+
+
+def _wrapped(error: BaseException) -> WebSocketError:
     wrapped = WebSocketError(f"{type(error).__name__}: {error}")
     wrapped.__cause__ = error
     return wrapped

@@ -53,6 +53,11 @@ class Subscriptions:
         self._again.clear()
         groups, self._divided = self._divided, []
         covered = {topic for _, group in groups for topic in product(*group)}
+        for (
+            _,
+            sent,
+        ) in self._waiting.values():  # whoever sent them may have been cancelled: their answers come
+            covered.update(product(sent.symbols, sent.channels))
         settled = self.active | self.rejected.keys() | covered
         missing = [topic for topic in self.desired if topic not in settled]
         groups += [(SubscriptionAction.UNSUBSCRIBE, group) for group in _grouped(surplus - covered)]
@@ -106,7 +111,11 @@ class Subscriptions:
             return ()
         if ack.ok:
             self.active.update(topics)
+            for topic in topics:
+                self.rejected.pop(topic, None)
             return ()
+        if topics[0] in self.active:
+            return ()  # "already subscribed": it is
         self.rejected[topics[0]] = ack
         return topics
 

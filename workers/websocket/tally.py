@@ -43,6 +43,7 @@ class Tally:
         self.error_count = 0
         self.parse_errors = 0
         self.handler_errors = 0
+        self.callback_errors = 0
         self.dropped = 0
         self.orderbook_updates = 0
         self.pings_sent = 0
@@ -86,6 +87,7 @@ class Tally:
             if listener.is_closed:
                 close_code = listener.close_code
         messages = wire["messages"]
+        callback_errors = self.callback_errors + wire["callback_errors"]
         slow = wire["slow_messages"] + self._handled_slow
         elapsed = self._clock() - self._started
         return PerformanceMetrics(
@@ -103,7 +105,7 @@ class Tally:
             + self.parse_errors
             + self.handler_errors
             + wire["sink_errors"]
-            + wire["callback_errors"],
+            + callback_errors,
             bytes_received=wire["bytes"],
             connection_count=self.connections,
             consumed=wire["consumed"],
@@ -112,6 +114,7 @@ class Tally:
             sink_errors=wire["sink_errors"],
             handler_errors=self.handler_errors,
             parse_errors=self.parse_errors,
+            callback_errors=callback_errors,
             acks=self.acks,
             rejects=self.rejects,
             pings_sent=self.pings_sent,

@@ -163,3 +163,30 @@ def test_what_is_wished_no_more_is_forgotten() -> None:
 
 def test_event_is_the_same_on_every_connection() -> None:
     assert event(BTC, 1) == event(BTC, 1) != event(BTC, 2)
+
+
+@virtual
+async def test_a_refresh_touches_only_the_channels_that_are_silent(bench: Bench) -> None:
+    """The trades of the same symbol are healthy: a new subscription would be a hole in them."""
+    await bench.start("BTC/USDT", channels=("top", "trades"))
+    bench.manager.refresh(["BTC/USDT"], ["top"])
+    await bench.run(1.0)
+    assert [data for _, data in bench.venue.sent if b"trade" in data] == [bench.venue.sent[0][1]]
+    assert methods(bench) == ["SUBSCRIBE", "UNSUBSCRIBE", "SUBSCRIBE"]
+
+
+@virtual
+async def test_who_asks_for_a_refresh_again_and_again_is_given_it_with_growing_patience(bench: Bench) -> None:
+    """A stream that died after its first event: somebody outside says so every few seconds, for an hour."""
+    bench.sink = None
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    counts = []
+    for _ in range(360):
+        manager.refresh(["ETH/USDT"], ["top"])
+        await bench.run(10.0, BTC, step=5.0)
+        metrics = manager.get_performance_metrics()
+        counts.append(metrics.resubscribes + metrics.renewals)
+    assert counts[:3] == [1, 2, 3]
+    assert counts[-1] < 15
+    assert metrics.renewals == 3  # the 2nd, 4th and 8th
+    assert not bench.losses

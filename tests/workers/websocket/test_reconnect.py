@@ -323,3 +323,53 @@ async def test_a_close_frame_ends_the_connection_even_when_the_peer_does_not_han
     assert bench.states[-1] == "reconnecting"
     assert "maintenance" in bench.events[-1].reason
     transport.drop()
+
+
+@virtual
+async def test_a_market_that_stands_still_is_no_fault_of_the_connection(bench: Bench) -> None:
+    """Pings are answered, nobody trades, and a book that owes nothing: it is left alone for hours."""
+    bench.venue.data_on_subscribe = False
+    bench.options["delivered"] = lambda symbol, channel: -1
+    await bench.start("BTC/USDT", channels=("book", "trades"))
+    await bench.clock.advance(7200.0)
+    assert len(bench.venue.attempts) == 1
+    assert not bench.losses
+    bench.venue.pongs = False  # it relies on pings
+    await bench.clock.advance(20.0)
+    assert isinstance(bench.losses[0].error, PingTimeout)
+
+
+@virtual
+async def test_trades_alone_may_be_quiet_also_where_nobody_tells_of_proofs(bench: Bench) -> None:
+    bench.venue.data_on_subscribe = False
+    await bench.start("BTC/USDT", channels=("trades",))
+    await bench.clock.advance(7200.0)
+    assert len(bench.venue.attempts) == 1
+
+
+@virtual
+async def test_a_proof_from_elsewhere_ends_the_suspicion_of_silence(bench: Bench) -> None:
+    """REST agrees with a quiet top every 10 s; 30 s after the last time the connection is silent."""
+    proof = 0
+    bench.options["delivered"] = lambda symbol, channel: proof if channel == "top" else -1
+    bench.venue.mute = {"btcusdt@trade"}
+    await bench.start("BTC/USDT", channels=("top", "trades"))
+    for _ in range(100):
+        proof = int(bench.clock.now * 1e9)
+        await bench.clock.advance(10.0)
+    assert len(bench.venue.attempts) == 1
+    await bench.clock.advance(19.0)
+    assert not bench.losses
+    await bench.clock.advance(3.0)
+    assert isinstance(bench.losses[0].error, Silent)
+
+
+@virtual
+async def test_one_topic_that_owes_is_enough_when_the_whole_connection_is_silent(bench: Bench) -> None:
+    """FIELD 1 a, with trades beside: what owes a first event brings none, on a connection without data."""
+    bench.venue.data_on_subscribe = False
+    bench.options["delivered"] = lambda symbol, channel: 0 if channel == "top" else -1
+    await bench.start("BTC/USDT", channels=("top", "trades"))
+    await bench.clock.advance(21.0)
+    assert isinstance(bench.losses[0].error, Silent)
+    assert "not one data message" in bench.losses[0].reason

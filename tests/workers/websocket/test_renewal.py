@@ -583,3 +583,22 @@ def test_hold_is_bounded_on_either_side() -> None:
     for number in range(129):
         hold.delivered(b"%d" % number)
     assert "did not come" in hold.failed
+
+
+@virtual
+async def test_where_every_server_announces_its_end_replacements_are_spaced(bench: Bench) -> None:
+    """A venue that drains all its servers: a replacement each second would be a storm of our making."""
+    bench.sink = None
+    manager = await bench.start()
+    for _ in range(600):
+        for transport in bench.venue.live:
+            transport.push(b"going")
+        await bench.run(0.1, step=0.1)
+    assert manager.get_performance_metrics().renewals <= 7  # 60 s: 0, 1, 2, 4, 8, 16... and the overlaps
+    assert manager.get_performance_metrics().renewals >= 4
+    await bench.run(60.0)  # it ends, one of them lasts
+    before = manager.get_performance_metrics().renewals
+    bench.venue.now.push(b"going")
+    await bench.run(2.0)
+    assert manager.get_performance_metrics().renewals == before + 1  # and the next is prompt again
+    assert not bench.losses

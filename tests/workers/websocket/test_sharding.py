@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 from ws_bench import SYMBOLS, Bench, virtual
 
-from workers.errors import ConnectionFailed, SubscriptionRejected
+from workers.errors import ConnectionFailed, HandshakeRefused, SubscriptionRejected
 from workers.strategies import ConnectionState, MessageBudget, ReconnectionPolicy
 
 NAMES = [name for name in SYMBOLS if name.startswith("S")]
@@ -175,3 +176,25 @@ async def test_close_ends_every_shard_in_whatever_phase_it_is(bench: Bench) -> N
     assert {event.shard for event in bench.events if event.state is ConnectionState.CLOSED} == {0, 1, 2}
     assert bench.manager.state is ConnectionState.CLOSED
     starting.exception()
+
+
+@virtual
+async def test_a_429_is_meant_for_all_shards(bench: Bench) -> None:
+    """It is our address that is to wait: no other shard dials meanwhile, and then they go one by one."""
+    bench.venue._budget = small(1, 300, 300.0, 5)
+    starting = asyncio.ensure_future(bench.build().initialize(list(SYMBOLS)[:10], ["top"]))
+    await bench.clock.advance(60.0)
+    await starting
+    bench.venue.script = [HandshakeRefused("banned", 429, 120.0)]
+    before, now = len(bench.venue.attempts), bench.clock.now
+    for transport in bench.venue.live:
+        transport.drop()
+    await bench.clock.advance(119.0)
+    first = [at - now for at in bench.venue.attempts[before:]]
+    assert len(first) <= 5  # those that were under way in the same moment
+    await bench.run(60.0)
+    assert bench.manager.is_connected()
+    later = [at - now for at in bench.venue.attempts[before + len(first) :]]
+    assert len(later) == 10 - len(first) + 1
+    assert min(later) >= 120.0
+    assert all(b - a > 0.9 for a, b in pairwise(later))
