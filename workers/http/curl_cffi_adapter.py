@@ -88,6 +88,8 @@ class CurlClient(BaseClient):
                 self._opened += cast(int, curl.getinfo(CurlInfo.NUM_CONNECTS))
                 if not done.done() or done.cancelled():
                     multi.remove_handle(curl)
+                else:
+                    done.exception()  # seen, even when we were cancelled just then: asyncio logs others
             self._put_back(curl)
         return Response(status, flight.headers(), b"".join(flight.body), call.url, version)
 

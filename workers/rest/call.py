@@ -179,7 +179,7 @@ class Call:
             params = params if signed.params is None else signed.params
             data = data if signed.data is None else signed.data
             query = signed.query
-        if data is not None and "Content-Type" not in headers:
+        if data is not None and not any(name.lower() == "content-type" for name in headers):
             headers["Content-Type"] = JSON
         # What was signed is what is sent; else encoded here, once.
         if query is None:

@@ -83,12 +83,13 @@ class Sessions:
 
     def give_back(self, session: Session, error: BaseException | None = None) -> None:
         session.users -= 1
-        if error is None:
-            self._failures = 0
-        elif isinstance(error, _BROKEN):
-            self._failures += 1
-            if self._failures >= RENEW_AFTER and session is self._current:
-                self.renew()
+        if session is self._current:  # how an old one ends says nothing of the new one
+            if error is None:
+                self._failures = 0
+            elif isinstance(error, _BROKEN):
+                self._failures += 1
+                if self._failures >= RENEW_AFTER:
+                    self.renew()
         if session.retired and not session.users:
             self._end(session)
 

@@ -10,6 +10,7 @@ from rest_kit import GET, POST, Answer, Desk, Fail, Hang, Limits, Requests, told
 
 from workers.errors import OutcomeUnknown, RequestCancelled, RestError
 from workers.http.errors import ConnectFailed, ConnectionLost, ReadTimedOut
+from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.sessions import RENEW_AFTER
 
 
@@ -161,6 +162,36 @@ async def test_an_old_client_serves_those_it_serves_and_is_closed_then() -> None
         assert await slow == {}
         await asyncio.sleep(0.0)
         assert desk.rest.get_metrics().open_connections == 1
+
+
+@told
+async def test_how_an_old_client_fails_says_nothing_of_the_new_one() -> None:
+    """A venue restarts: ten requests in flight break, and one renewal is enough."""
+    requests = Requests(max_concurrent=20)
+    async with Desk(
+        attempts=1, requests=requests, circuits=Circuits(lambda name: CircuitBreaker(99))
+    ) as desk:
+        desk.venue.then = Fail(ConnectionLost)
+        await asyncio.gather(*(desk.fail(GET, "/a") for _ in range(10)))
+        for _ in range(RENEW_AFTER):
+            await desk.fail(GET, "/a")
+        assert [seen.client for seen in desk.venue.seen] == [1] * 10 + [2] * RENEW_AFTER
+        await desk.fail(GET, "/a")
+        assert desk.venue.clients == 3
+
+
+@told
+async def test_how_an_old_client_succeeds_does_not_either() -> None:
+    steps = [Answer(after=1.0), *[Fail(ConnectFailed)] * (2 * RENEW_AFTER)]
+    async with Desk(*steps, attempts=1, circuits=Circuits(lambda name: CircuitBreaker(99))) as desk:
+        slow = asyncio.ensure_future(desk.rest.get("/slow"))
+        await asyncio.sleep(0.0)
+        for _ in range(2 * RENEW_AFTER - 1):
+            await desk.fail(GET, "/a")
+        await slow
+        await desk.fail(GET, "/a")
+        await desk.rest.get("/a")
+        assert desk.venue.clients == 3
 
 
 @told

@@ -77,6 +77,14 @@ async def test_json_post() -> None:
 
 
 @told
+async def test_a_content_type_of_the_callers_is_the_only_one() -> None:
+    async with Desk() as desk:
+        await desk.rest.post("/x", json_data={"a": 1}, headers={"content-type": "application/x"})
+    [seen] = desk.venue.seen
+    assert seen.headers == {"content-type": "application/x"}
+
+
+@told
 async def test_raw_bytes_and_a_decoder_of_ones_own() -> None:
     class Depth(msgspec.Struct):
         lastUpdateId: int  # the venue's spelling
