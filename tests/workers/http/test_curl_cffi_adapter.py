@@ -12,6 +12,7 @@ pytest.importorskip("curl_cffi")
 
 from curl_cffi import CurlError
 
+from workers.http.client import HttpClientOptions, Timeout
 from workers.http.curl_cffi_adapter import CurlClient
 
 
@@ -34,10 +35,11 @@ def test_cancelled_in_the_turn_of_its_failure_it_leaves_nothing_to_log() -> None
 
     async def main() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: logged.append(context))
-        async with CurlClient() as client:
+        async with CurlClient(HttpClientOptions(timeout=Timeout(read=5.0))) as client:
             multi = client._multi = Multi()
             request = asyncio.ensure_future(client.get("http://127.0.0.1:1/"))
-            await asyncio.sleep(0)
+            for _ in range(3):
+                await asyncio.sleep(0)
             multi.done.set_exception(CurlError("broken", 56))
             request.cancel()
             with pytest.raises(asyncio.CancelledError):
