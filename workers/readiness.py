@@ -136,6 +136,15 @@ class Readiness:
             return self._publisher.proof(index, Scope.BOOK)
         return -1
 
+    def proven(self, symbol: str, channel: str) -> int:
+        """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
+        has just agreed with says that the market stands still, so that its top owes nothing either."""
+        proof = self.delivered(symbol, channel)
+        index = self._keeper.index_of(symbol)
+        if proof == -1 or index is None or not self._publisher.synced(index):
+            return proof
+        return max(proof, self._publisher.proof(index, Scope.BOOK))
+
     def _indexes(self, symbols: Iterable[str]) -> list[int]:
         return [index for symbol in symbols if (index := self._keeper.index_of(symbol)) is not None]
 

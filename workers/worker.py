@@ -322,6 +322,7 @@ class Worker:
             sink=self.publisher,
             handover=self._handover,
             delivered=readiness.delivered,
+            proven=readiness.proven,
             on_missed=self._missed,
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )

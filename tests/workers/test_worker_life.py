@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from shm import Reason, State
+from shm import Reason, Scope, State
 from workers.config import VenueConfig, WorkerConfig
+from workers.decode.normal import Scale
 from workers.errors import RestError
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker
@@ -73,3 +75,24 @@ def test_a_listing_that_fails_takes_only_a_feed_down_that_is_not_served_yet(
         return None
 
     asyncio.run(main())
+
+
+def test_only_the_books_of_what_is_missed_are_void_and_only_the_silent_stream_is_refreshed() -> None:
+    """The trades of a symbol whose top is silent are healthy: a new subscription would be a hole in them."""
+    each = worker()
+    void: list[list[int]] = []
+    refreshed: list[tuple[list[str], list[str]]] = []
+    instrument = SimpleNamespace(symbol="BTC/USDT")
+    each.publisher = SimpleNamespace(void_unnumbered=void.append)  # type: ignore[assignment]
+    each.writer = SimpleNamespace(instruments=lambda: [None, None, None, instrument])  # type: ignore[assignment]
+    each._manager = SimpleNamespace(refresh=lambda *what: refreshed.append(what))  # type: ignore[assignment]
+    each._venue_symbols = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
+    each._scales = {"BTCUSDT": Scale(3, -2, -5), "ETHUSDT": Scale(4, -2, -5)}
+    each._missed([("BTC/USDT", "book"), ("ETH/USDT", "trades"), ("NO/SUCH", "book")])
+    assert void == [[3]]
+    each._missed([("ETH/USDT", "top")])
+    assert void == [[3]]
+    each._silent(3, Scope.TOP)
+    assert (void, refreshed) == ([[3]], [(["BTC/USDT"], ["top"])])
+    each._silent(3, Scope.BOOK)
+    assert (void, refreshed[1:]) == ([[3], [3]], [(["BTC/USDT"], ["book"])])

@@ -61,6 +61,8 @@ class WebSocketManager:
         delivered: (symbol, channel) -> ns of `clock` of the last proof of delivery, 0: none yet, -1: this
             channel owes no first event. None: without a sink, the manager's own record of what was handled;
             with a sink, first events are not watched.
+        proven: as `delivered`, asked when a whole connection has brought nothing: here a proof from elsewhere
+            counts too (a REST snapshot says that the market stands still). None: `delivered`.
         on_missed: gets (symbol, channel) of what market data may be missing of from here on: it was dropped,
             could not be read, its handler raised, or it is being subscribed anew. See `Dispatcher`.
         on_rtt: gets the round trip of each of our pings, in ns.
@@ -77,6 +79,7 @@ class WebSocketManager:
         sink: FrameSink | None = None,
         handover: Callable[[Sequence[Topic]], Handover] | None = None,
         delivered: Callable[[str, str], int] | None = None,
+        proven: Callable[[str, str], int] | None = None,
         on_missed: MissedHandler | None = None,
         on_rtt: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -87,6 +90,7 @@ class WebSocketManager:
         self._sink = sink
         self._handover = handover
         self._delivered = delivered
+        self._proven = proven
         self._tally = Tally(clock)
         self._dispatcher = Dispatcher(config, message_handler, connection_handler, self._tally, on_missed)
         budget = strategies.connection_strategy.budget
@@ -273,6 +277,7 @@ class WebSocketManager:
                     sink=self._sink,
                     handover=self._handover,
                     delivered=self._delivered,
+                    proven=self._proven,
                 )
                 shard.start()
                 started.append(shard)

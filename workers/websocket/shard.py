@@ -52,6 +52,7 @@ class Shard:
         sink: takes market data in the socket callback; None: everything goes to the message handler.
         handover: for replacements with a sink; without one, a planned replacement is a plain reconnect.
         delivered: see `FirstEvents`; None: own record of the messages handled, when there is no sink.
+        proven: see `WebSocketManager`.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Shard:
         sink: FrameSink | None = None,
         handover: Callable[[Sequence[Topic]], Handover] | None = None,
         delivered: Callable[[str, str], int] | None = None,
+        proven: Callable[[str, str], int] | None = None,
     ) -> None:
         self.number = number
         self.desired = desired
@@ -82,7 +84,7 @@ class Shard:
 
         self._records = sink is None and delivered is None
         self._first_events = FirstEvents(self._config.first_event_after, delivered or self._handled)
-        self._proof = delivered or _unproved
+        self._proof = proven or delivered or _unproved
         self._refusals = Refusals()
         self._connected_before = False
         self._ordinal = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -15,11 +16,17 @@ from workers.books.keeper import BookKeeper
 from workers.books.sync import Snapshot
 from workers.cold import ColdPath
 from workers.config import VenueConfig
-from workers.decode.normal import Scale
+from workers.decode.normal import DecodeCode, Decoded, Scale
 from workers.errors import WebSocketError
 from workers.readiness import Readiness
 from workers.request import Priority
-from workers.strategies import ConnectionEvent, ConnectionState, MessageType, PerformanceMetrics
+from workers.strategies import (
+    ConnectionEvent,
+    ConnectionState,
+    MessageType,
+    ParsedMessage,
+    PerformanceMetrics,
+)
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.venue import VENUE
 
@@ -34,6 +41,7 @@ class Desk:
         self.lab = lab
         self.said: list[str] = []
         self.fetched: list[str] = []
+        self.missed: list[tuple[str, str]] = []
         self.widened = asyncio.Event()
         self.scales: dict[str, Scale] = {}
         self.keeper = BookKeeper(lab.writer, lab.publisher, self.fetch, respec=self.respec)
@@ -52,6 +60,8 @@ class Desk:
             self.readiness.rejected,
             self.readiness.overdue,
             self.said.append,
+            on_accepted=self.readiness.accepted,
+            on_missed=self.missed.extend,
         )
 
     async def fetch(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
@@ -145,6 +155,30 @@ def test_a_refused_book_is_not_built_from_rest(run: Any) -> None:
     run(scenario)
 
 
+def test_a_book_that_is_taken_after_all_has_its_snapshot(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTING, rejected=((A, "book"),), reason="refused")
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.fetched == []
+        await desk.event(0, ConnectionState.CONNECTED, accepted=((A, "book"),), reason="taken")
+        assert desk.states(A)[1] is State.LIVE
+        assert desk.said == ["refused", "taken"]
+
+    run(scenario)
+
+
+def test_a_top_that_is_taken_after_all_does_not_build_a_refused_book(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        both = ((A, "top"), (A, "book"))
+        await desk.event(0, ConnectionState.CONNECTING, rejected=both, reason="refused")
+        await desk.event(0, ConnectionState.CONNECTED)
+        await desk.event(0, ConnectionState.CONNECTED, accepted=((A, "top"),), reason="taken")
+        assert desk.fetched == []
+        assert desk.states(A)[1] is State.DOWN
+
+    run(scenario)
+
+
 def test_a_refusal_of_a_renewed_subscription_ends_what_was_live(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
@@ -220,6 +254,37 @@ def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
     run(scenario)
 
 
+def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any) -> None:
+    """A market that stands still; but only where REST says so, and of no symbol without a book in step."""
+
+    async def scenario(desk: Desk) -> None:
+        assert desk.readiness.proven(A, "top") == 0
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.readiness.proven(A, "top") == desk.lab.publisher.proof(0, Scope.BOOK) > 0
+        now = _ring.now()
+        desk.lab.publisher.proven(0, Scope.BOOK, now)
+        assert desk.readiness.proven(A, "top") == now
+        assert desk.readiness.delivered(A, "top") == 0  # of a first event it is no proof
+        assert desk.readiness.proven(A, "trades") == -1
+        assert desk.readiness.proven(B, "top") == 0
+
+    run(scenario)
+
+
+def test_a_change_that_cannot_be_read_is_missed_by_its_book_alone(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        venue = SimpleNamespace(normalise=lambda data, scales: Decoded(DecodeCode.MALFORMED))
+        desk.cold._venue = venue  # type: ignore[assignment]
+        facts: dict[str, Any] = {"data": None, "timestamp": _ring.now(), "raw_data": b"{", "symbol": A}
+        desk.cold.message(ParsedMessage(message_type=MessageType.TRADES, **facts))
+        assert desk.missed == []
+        desk.cold.message(ParsedMessage(message_type=MessageType.ORDERBOOK, **facts))
+        assert desk.missed == [(A, "book")]
+        assert desk.lab.counter("malformed") == 2
+
+    run(scenario)
+
+
 def test_a_first_event_that_is_overdue_is_logged_and_changes_no_state(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
@@ -261,6 +326,8 @@ def test_the_managers_counts_stand_in_the_segment(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         for renewals in (1, 3):
             desk.readiness.mirror(PerformanceMetrics(renewals=renewals, renewals_failed=2, resubscribes=1))
+        desk.readiness.mirror(PerformanceMetrics(parse_errors=1, callback_errors=2))
+        assert desk.lab.counter("parse_errors") == 3
         assert [desk.lab.counter(n) for n in ("renewals", "renewals_failed", "resubscribes")] == [3, 2, 1]
 
     run(scenario)

@@ -373,3 +373,15 @@ async def test_one_topic_that_owes_is_enough_when_the_whole_connection_is_silent
     await bench.clock.advance(21.0)
     assert isinstance(bench.losses[0].error, Silent)
     assert "not one data message" in bench.losses[0].reason
+
+
+@virtual
+async def test_a_proof_from_elsewhere_is_none_of_a_first_event(bench: Bench) -> None:
+    """`proven` keeps the connection; the top that has brought nothing is asked for again all the same."""
+    bench.venue.data_on_subscribe = False
+    bench.options["delivered"] = lambda symbol, channel: 0
+    bench.options["proven"] = lambda symbol, channel: int(bench.clock.now * 1e9)
+    manager = await bench.start()
+    await bench.clock.advance(31.0)
+    assert not bench.losses
+    assert manager.get_performance_metrics().first_event_misses == 1
