@@ -13,7 +13,10 @@ it is new, in one turn of the loop. What a reader lives by:
    and swapped in as one update of differences; tops without ids go on after the published one. Both wait
    until the published state is found, without doubt, among those of the new connection (`States`).
 4. Nothing is missing in between: `ready` when every stream of the new connection has reached back to what is
-   published. Quiet streams are not waited for longer than something can be on its way (`patience`).
+   published. Quiet streams are not waited for longer than something can be on its way (`patience`), except
+   where the new one delivers nothing but ids below those published: a server that counts anew, of which all
+   would be taken for repetitions. It fails when an instrument is dropped meanwhile (a new slot), or a message
+   of a book without ids is lost.
 5. Until then, and after it, no frame costs more than without a handover: watched instruments leave the plain
    way at the same test as blocked ones.
 """
@@ -127,7 +130,7 @@ cdef class Handover(Witness):
         elif decoded.code == D_MALFORMED:
             self.publisher.writer.c_count(C_MALFORMED, 1)
             if self.shadows:
-                self.fail("the new connection's message cannot be read, and books without update ids need each one")
+                self.fail("a message of the new connection cannot be read, and a book without ids needs each")
         elif decoded.code == D_UNKNOWN_SYMBOL:
             self.publisher.writer.c_count(C_UNKNOWN, 1)
         elif decoded.code != D_NOT_MINE:

@@ -156,8 +156,8 @@ cdef class Publisher(Entry):
             self.flush()
 
     def void_unnumbered(self, indexes=None):
-        """A message for some of these (None: all) was lost between socket and publisher. A book without update
-        ids cannot notice, so each of them that is in step is void: RESYNC(MALFORMED). How many.
+        """A message for some of these (None: all) was lost between socket and publisher. A book without
+        update ids cannot notice: each of them that is in step is void, RESYNC(MALFORMED). How many.
 
         A handover under way that builds one of them anew fails: the message may have been its.
         """
