@@ -6,6 +6,7 @@ to be dead, follow redirects, keep cookies, decompress without a bound, add a Co
 
 from __future__ import annotations
 
+import asyncio
 import select
 import ssl
 from collections.abc import Coroutine
@@ -20,7 +21,7 @@ from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from workers.http import sockets
-from workers.http.base import BaseClient, default_headers, timed_out, too_large
+from workers.http.base import SURPLUS_FOR, BaseClient, default_headers, timed_out, too_large
 from workers.http.client import HttpClientOptions, Timeout
 from workers.http.errors import (
     ConnectFailed,
@@ -65,11 +66,14 @@ class _Request(aiohttp.ClientRequest):
 
 class _Connector(aiohttp.TCPConnector):
     """Does not reuse a connection on which something came while it was idle: aiohttp would take it for the
-    answer to the next request. (Should a later aiohttp call `_get` something else, the suite's
-    `answer_while_idle` notices.)"""
+    answer to the next request. Keeps no more than `keep` idle ones for a host. (Should a later aiohttp call
+    `_get` or `_release` something else, the suite's `answer_while_idle`, `overflow_is_not_kept` notice.)"""
+
+    keep = 10
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        self._trimming = False
         self._polls: dict[Any, select.poll] = {}  # protocol -> a look at its socket
 
     async def _get(self, key: Any, traces: Any) -> Connection | None:
@@ -80,6 +84,18 @@ class _Connector(aiohttp.TCPConnector):
                 return kept
             kept.close()
         return None
+
+    def _release(self, key: Any, protocol: ResponseHandler, *, should_close: bool = False) -> None:
+        super()._release(key, protocol, should_close=should_close)
+        if len(self._conns.get(key, ())) > self.keep and not self._trimming:
+            self._trimming = True
+            asyncio.get_running_loop().call_later(SURPLUS_FOR, self._trim)
+
+    def _trim(self) -> None:
+        self._trimming = False
+        for idle in self._conns.values():
+            while len(idle) > self.keep:
+                idle.popleft()[0].close()
 
     def _poll_of(self, protocol: Any) -> select.poll:
         """Made with the first reuse of a connection, as it takes longer than a look. (A descriptor above 1023
@@ -102,17 +118,13 @@ class AiohttpClient(BaseClient):
             raise ValueError(f"aiohttp takes no extras; {', '.join(options.extras)} given")
         self._proxy, self._proxy_auth = sockets.proxy_of(options.proxy)
         self._session: aiohttp.ClientSession | None = None
-        self._overflow: aiohttp.ClientSession | None = None  # keeps no connection
         self.sockets: set[ResponseHandler | None] = set()
         self._opened = 0
         self._bounds = Timeout()  # of the latest request: most have the same
         self._timeouts = _client_timeout(self._bounds)
 
     async def _exchange(self, call: Call) -> Response:
-        if call.overflow:
-            session = self._overflow or self._make_session(keep=False)
-        else:
-            session = self._session or self._make_session()
+        session = self._session or self._make_session()
         _flight.set((call, self))
         if call.timeout != self._bounds:
             self._bounds = call.timeout
@@ -174,17 +186,17 @@ class AiohttpClient(BaseClient):
             answer.close()
             raise
 
-    def _make_session(self, keep: bool = True) -> aiohttp.ClientSession:
+    def _make_session(self) -> aiohttp.ClientSession:
         options = self.options
         connector = _Connector(
             limit=0,  # `Places` limits
             ttl_dns_cache=int(options.dns_cache),
             use_dns_cache=options.dns_cache > 0,
-            keepalive_timeout=options.keepalive if keep else None,
-            force_close=not keep,
+            keepalive_timeout=options.keepalive,
             ssl=options.ssl_context or client_context(options.tls, options.cert, options.verify_ssl),
             socket_factory=sockets.make,
         )
+        connector.keep = self._keep
         session = aiohttp.ClientSession(
             connector=connector,
             headers=_AGENT,
@@ -201,10 +213,7 @@ class AiohttpClient(BaseClient):
         if not hasattr(session, "_retry_connection"):
             raise RuntimeError(f"aiohttp {aiohttp.__version__}: how to switch its own resending off?")
         session._retry_connection = False
-        if keep:
-            self._session = session
-        else:
-            self._overflow = session
+        self._session = session
         return session
 
     def connected(self, protocol: ResponseHandler | None) -> None:
@@ -218,9 +227,8 @@ class AiohttpClient(BaseClient):
         return self._opened, now
 
     async def _shut(self) -> None:
-        for session in (self._session, self._overflow):
-            if session is not None:
-                await session.close()
+        if self._session is not None:
+            await self._session.close()
 
     def _translate(self, call: Call, error: Exception) -> HttpError:
         told = f"{call!r}: {_stripped(error) or type(error).__name__}"

@@ -50,6 +50,7 @@ OF_THE_BODY = frozenset(("content-type", "content-length", "content-encoding", "
 _NONE: Mapping[str, str] = {}
 # A compressed body of so many bytes, and decompressed of so many (5 ms), is the loop's work; more a thread's.
 INLINE, INLINE_UNPACKED = 131_072, 1_048_576
+SURPLUS_FOR = 0.2  # seconds: at the next wave of a steady load, the connections of the last are still there
 SHUT_WITHIN = 1.0  # seconds for the library to close its connections
 
 
@@ -77,9 +78,10 @@ class BaseClient(ABC):
     async def _exchange(self, call: Call) -> Response:
         """Send `call` once and read the answer, its body as it came and no larger than `max_body`.
 
-        Sends `defaults` beside the headers of the call. An `overflow` goes on a connection of its own, which
-        is closed after it. Sets `call.sent` before the first byte can leave. Whatever fails is raised as
-        `HttpError`. Cancelled, it leaves no connection behind that could not be used again.
+        Sends `defaults` beside the headers of the call. Of idle connections more than `_keep` for a host are
+        closed after `SURPLUS_FOR`; an adapter that cannot may close that of an `overflow` after use. Sets
+        `call.sent` before the first byte can leave. Whatever fails is raised as `HttpError`. Cancelled, it
+        leaves no connection behind that could not be used again.
         """
 
     @abstractmethod

@@ -55,8 +55,8 @@ class HttpClientOptions(msgspec.Struct, frozen=True, kw_only=True):
         proxy: URL of an HTTP proxy (`http://user:password@host:port`).
         auth: (user, password) for basic authentication, only ever shown to the host that is asked first.
         pool: requests in flight at once, and so connections in use. pool_per_host: the same for one host.
-        keep_per_host: connections that are kept for one host; requests beyond them get one of their own,
-            which is closed after the answer. None: all are kept. (HTTP/2 shares connections and needs none.)
+        keep_per_host: idle connections that are kept for one host; what a burst has opened beyond them is
+            closed soon after. None: all are kept. (HTTP/2 shares connections and needs no bound.)
         keepalive: seconds after which an idle connection is closed.
         dns_cache: seconds for which an address is remembered.
         max_body: bytes of an answer's body, on the wire and decompressed.

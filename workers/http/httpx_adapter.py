@@ -15,7 +15,7 @@ import httpcore
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from workers.http import sockets
-from workers.http.base import BaseClient, least, timed_out, too_large
+from workers.http.base import SURPLUS_FOR, BaseClient, least, timed_out, too_large
 from workers.http.client import HttpClientOptions, Timeout
 from workers.http.errors import (
     ConnectFailed,
@@ -45,15 +45,12 @@ class HttpxClient(BaseClient):
         self._proxy, self._proxy_auth = sockets.proxy_of(self.options.proxy)
         self._backend = _Backend(self.options.dns_cache)
         self._pool: httpcore.AsyncConnectionPool | None = None
-        self._overflow: httpcore.AsyncConnectionPool | None = None  # keeps no connection
         self._sweeper: asyncio.TimerHandle | None = None
+        self._trimming: set[str] = set()
         self._closers: set[asyncio.Task[None]] = set()
 
     async def _exchange(self, call: Call) -> Response:
-        if call.overflow:
-            pool = self._overflow = self._overflow or self._make_pool(keep=False)
-        else:
-            pool = self._pool = self._pool or self._make_pool()
+        pool = self._pool = self._pool or self._make_pool()
         total, connect = call.timeout.total, call.timeout.connect
         try:
             # Until the request leaves, `connect` counts too: httpcore applies it to single steps only.
@@ -68,8 +65,11 @@ class HttpxClient(BaseClient):
             raise timed_out(call) from error
         except (*_FAULTS, OSError, ValueError) as error:
             raise self._translate(call, error) from error
-        if self._sweeper is None and not call.overflow:
+        if self._sweeper is None:
             self._sweep_later()
+        if len(pool.connections) > self._keep and call.origin not in self._trimming:
+            self._trimming.add(call.origin)
+            asyncio.get_running_loop().call_later(SURPLUS_FOR, self._trim, pool, call.origin)
         return Response(
             answer.status,
             _headers(answer.headers),
@@ -117,7 +117,7 @@ class HttpxClient(BaseClient):
                 raise too_large(call, bound)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _make_pool(self, keep: bool = True) -> httpcore.AsyncConnectionPool:
+    def _make_pool(self) -> httpcore.AsyncConnectionPool:
         options = self.options
         # httpcore sets ALPN on the context that it is given: this one is nobody else's.
         alpn = ("http/1.1", "h2") if options.http2 else ("http/1.1",)
@@ -125,7 +125,6 @@ class HttpxClient(BaseClient):
         shared: dict[str, Any] = {
             "ssl_context": context,
             "max_connections": None,  # `Places` limits
-            "max_keepalive_connections": None if keep else 0,
             "keepalive_expiry": options.keepalive,
             "http2": options.http2,
             "retries": 0,
@@ -138,16 +137,15 @@ class HttpxClient(BaseClient):
         return httpcore.AsyncHTTPProxy(self._proxy, proxy_headers=headers, **shared)
 
     def _connections(self) -> tuple[int, int]:
-        pools = [pool for pool in (self._pool, self._overflow) if pool is not None]
-        now = sum(not connection.is_closed() for pool in pools for connection in pool.connections)
+        pool = self._pool
+        now = 0 if pool is None else sum(not connection.is_closed() for connection in pool.connections)
         return self._backend.opened, now
 
     async def _shut(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for pool in (self._pool, self._overflow):
-            if pool is not None:
-                await pool.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
 
     # httpcore closes an expired connection only when the next request comes.
     def _sweep_later(self) -> None:
@@ -158,11 +156,23 @@ class HttpxClient(BaseClient):
         assert self._pool is not None
         for connection in self._pool.connections:
             if connection.is_idle() and connection.has_expired():
-                task = asyncio.ensure_future(connection.aclose())
-                self._closers.add(task)
-                task.add_done_callback(self._closers.discard)
+                self._close_soon(connection)
         if self._pool.connections and not self._closing:
             self._sweep_later()
+
+    def _trim(self, pool: httpcore.AsyncConnectionPool, origin: str) -> None:
+        """httpcore's own bound is on the idle ones of all hosts together."""
+        self._trimming.discard(origin)
+        scheme, host, port = authority(origin)
+        place = httpcore.URL(scheme=scheme, host=host, port=port, target="/").origin
+        idle = [each for each in pool.connections if each.is_idle() and each.can_handle_request(place)]
+        for connection in idle[self._keep :]:
+            self._close_soon(connection)
+
+    def _close_soon(self, connection: httpcore.AsyncConnectionInterface) -> None:
+        task = asyncio.ensure_future(connection.aclose())
+        self._closers.add(task)
+        task.add_done_callback(self._closers.discard)
 
     def _translate(self, call: Call, error: BaseException) -> HttpError:
         told = f"{call!r}: {error or type(error).__name__}"

@@ -27,7 +27,7 @@ class Call:
         origin: scheme, host and port as in the URL. target: the rest of it, as it goes on the wire.
         sent: set by the adapter just before it hands over the first byte to a connected socket.
         typed: whether `headers` say the Content-Type.
-        overflow: whether it has to have a connection of its own, closed after the answer.
+        overflow: whether more are in flight to its host than connections are kept.
         hops: redirects followed; each is a request of its own, with a `sent` of its own.
     """
 

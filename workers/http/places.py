@@ -1,9 +1,6 @@
 """The places of a pool: how many requests may be in flight, in all and for one host; first come, first
 served.
 
-Of the places of a host the first so many have a kept connection; who takes one beyond them gets a connection
-of his own, for once (`BaseClient`).
-
 It stands in front of every library's own pool, so that waiting, its timeout and its figures are the same
 for all.
 """
