@@ -298,6 +298,12 @@ class Worker:
         """One manager for all symbols; it spreads them over as many connections as the venue wants."""
         keys = self.keys
         readiness = self.readiness
+        strategies = self.venue.websocket(keys, self._venue_symbols)
+        if (room := strategies.connection_strategy.budget.max_streams) < len(keys.channels):
+            self._say(
+                f"a connection carries {room} streams, a symbol has {len(keys.channels)} channels: "
+                "each symbol is cut over several connections, and loses all its cells with any of them"
+            )
         cold = ColdPath(
             self.writer,
             self.publisher,
@@ -316,7 +322,7 @@ class Worker:
                 message_timeout=max(keys.stale_after, keys.first_event_after),
                 first_event_after=keys.first_event_after,
             ),
-            self.venue.websocket(keys, self._venue_symbols),
+            strategies,
             cold.message,
             cold.connection,
             sink=self.publisher,

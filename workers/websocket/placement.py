@@ -13,7 +13,8 @@ class Placement:
 
     1. A symbol's channels stay together where they fit: on the shard that has the symbol already, else on the
        first with room for all of them, else on a new one.
-    2. A symbol with more channels than a connection may carry is cut.
+    2. Cut is a symbol with more channels than a connection may carry, and one that is given a channel later,
+       when its shard is full. Whoever keeps a symbol's state as a whole loses it with each of its shards.
     3. Shards are numbered in the order of their making; a number is never used again.
 
     Attributes:

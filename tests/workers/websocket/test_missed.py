@@ -81,6 +81,11 @@ async def test_what_is_queued_between_two_losses_does_not_hide_the_second(bench:
     bench.venue.now.push(event(BTC, 4))
     await bench.clock.settle()
     assert order == ["told", event(BTC, 0), event(BTC, 1), "told", event(BTC, 4)]
+    for n in range(5, 9):
+        bench.venue.now.push(event(BTC, n))
+    assert order[5:] == ["told"]  # what was queued since is news: so is the next loss
+    await bench.clock.settle()
+    assert order[6:] == [event(BTC, 5), event(BTC, 6), "told"]
 
 
 @virtual

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -79,3 +80,18 @@ class Stable(RuleBasedStateMachine):
 
 
 TestStable = Stable.TestCase
+
+
+@given(room=st.integers(1, 9), calls=st.lists(st.integers(1, 6), max_size=8))
+def test_the_channels_of_a_symbol_stay_together_when_they_fit_a_connection(
+    room: int, calls: list[int]
+) -> None:
+    """Whoever loses a connection voids its symbols: a cut one would be void with either."""
+    placement = Placement(lambda: room)
+    channels = [f"c{n}" for n in range(9)]
+    for number, count in enumerate(calls):
+        placement.add([f"S{number}/A", f"S{number}/B"], channels[:count])
+    for number, count in enumerate(calls):
+        for symbol in (f"S{number}/A", f"S{number}/B"):
+            homes = {n for n, topics in placement.shards.items() if any(t[0] == symbol for t in topics)}
+            assert len(homes) == 1 or count > room

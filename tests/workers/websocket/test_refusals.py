@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from ws_bench import Bench, virtual
+from ws_bench import SYMBOLS, Bench, FakeTransport, virtual
 
 from workers.strategies import SubscriptionAction
+from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.websocket.refusals import FIRST, LONGEST, Refusals
+from workers.websocket.subscriptions import Subscriptions
 
 ETH = "ethusdt@bookTicker"
 TOP = ("ETH/USDT", "top")
@@ -100,6 +102,32 @@ async def test_a_resubscription_whose_asker_was_cancelled_is_not_sent_twice(benc
     await bench.clock.settle()
     assert ("BTC/USDT", "top") in manager.active
     assert not manager.rejected
+
+
+@virtual
+async def test_a_resubscription_goes_on_without_its_asker(bench: Bench) -> None:
+    """Cancelled behind the UNSUBSCRIBE, it would leave the topic unsubscribed until somebody else asks."""
+    manager = await bench.start("BTC/USDT", "ETH/USDT")
+    answer = bench.venue.answer
+
+    def cancelling(transport: FakeTransport, message: bytes) -> None:
+        if b'"UNSUBSCRIBE"' in message:
+            asking.cancel()
+        answer(transport, message)
+
+    bench.venue.answer = cancelling  # type: ignore[method-assign]
+    asking = asyncio.ensure_future(manager.resubscribe(["BTC/USDT"]))
+    await bench.clock.settle()
+    assert asking.cancelled()
+    assert manager.active == {("BTC/USDT", "top"), TOP}
+
+
+def test_a_question_that_waits_for_its_answer_is_not_planned_again() -> None:
+    strategy = BinanceSpotSubscription(SYMBOLS)
+    topics = Subscriptions({TOP: None})
+    [question] = topics.plan(strategy)
+    topics.sent(question, 0.0)
+    assert topics.plan(strategy) == []
 
 
 @virtual

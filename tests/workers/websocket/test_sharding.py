@@ -198,3 +198,22 @@ async def test_a_429_is_meant_for_all_shards(bench: Bench) -> None:
     assert len(later) == 10 - len(first) + 1
     assert min(later) >= 120.0
     assert all(b - a > 0.9 for a, b in pairwise(later))
+
+
+@virtual
+async def test_a_429_holds_back_who_waits_for_the_connect_budget_too(bench: Bench) -> None:
+    bench.venue._budget = small(1, 300, 300.0, 5)
+    starting = asyncio.ensure_future(bench.build().initialize(list(SYMBOLS)[:10], ["top"]))
+    await bench.clock.advance(60.0)
+    await starting
+    bench.venue.script = [None] * 5 + [HandshakeRefused("banned", 429, 120.0)]
+    before, now = len(bench.venue.attempts), bench.clock.now
+    for transport in bench.venue.live:
+        transport.drop()
+    await bench.run(119.0)
+    assert len(bench.venue.attempts) - before == 6  # four had their turn reserved a few seconds later
+    refused = bench.venue.attempts[-1]
+    await bench.run(60.0)
+    assert bench.manager.is_connected()
+    assert bench.venue.attempts[before + 6] >= refused + 120.0
+    assert now < refused < now + 5.0
