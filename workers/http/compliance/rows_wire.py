@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import stat
 from unittest.mock import patch
 
 from workers.http.client import HttpClient, Timeout
@@ -359,20 +360,25 @@ async def socket_options(trial: Trial) -> None:
 
 
 def _sockets_to(server: Server) -> list[socket.socket]:
+    """Copies of this process's sockets that are connected to `server`."""
     found = []
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            sock = socket.socket(fileno=os.dup(int(name)))
-        except OSError:
-            continue
+    for number in [int(name) for name in os.listdir("/proc/self/fd") if _is_socket(int(name))]:
+        sock = socket.socket(fileno=os.dup(number))
         try:
             if sock.family == socket.AF_INET and sock.getpeername()[1] == server.port:
                 found.append(sock)
                 continue
         except OSError:
-            pass
+            pass  # not connected
         sock.close()
     return found
+
+
+def _is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(number).st_mode)
+    except OSError:  # the listing's own, closed by now
+        return False
 
 
 @row
