@@ -54,6 +54,7 @@ cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
 cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
 cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
 cdef int OLDER = 8  # decision 9
+cdef int BEHIND = 4
 REASONS = {Outcome.CROSSED: R_CROSSED, Outcome.REFETCH: R_SNAPSHOT}
 
 
@@ -275,6 +276,7 @@ cdef class HotPath(Windows):
             elif step == Step.GAP:
                 self._void(m.instrument, R_GAP)
             elif step == Step.BUFFER:
+                slot.stream_id = m.update_id
                 if slot.book_state != RESYNC:
                     self._state(m.instrument, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
                 self._request(m.instrument)
@@ -339,7 +341,7 @@ cdef class HotPath(Windows):
             return Outcome.CROSSED
         book.last_id = self.syncs[index].last_id
         if not slot.synced and book.last_id < slot.book_id:  # decision 9
-            slot.older += 1
+            slot.older += BEHIND if slot.stream_id and slot.stream_id < slot.book_id else 1
             if slot.older < OLDER:
                 return Outcome.REFETCH
         if slot.synced:

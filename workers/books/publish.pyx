@@ -23,7 +23,8 @@ Decisions that a reader of the feed lives by:
 8. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
    is told, which gives the symbol a new slot.
 9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
-   reconnect) is fetched again. The eighth such in a row is taken: the venue has started its ids anew.
+   reconnect) is fetched again. The venue has started its ids anew, and the snapshot is taken, when it is the
+   second such in a row while the stream too is behind what was published, or the eighth in any case.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -124,7 +125,7 @@ cdef class Publisher(Entry):
         slot = &self.slots[index]
         slot.known = slot.synced = slot.requested = slot.collecting = False
         slot.aside = 0
-        slot.top_id = slot.book_id = slot.older = 0
+        slot.top_id = slot.book_id = slot.stream_id = slot.older = 0
         slot.top_state = slot.book_state = DOWN
         self.books[index] = self.syncs[index] = self.scales[index] = None
         self.collected[index] = self.watchers[index] = None
@@ -141,6 +142,7 @@ cdef class Publisher(Entry):
             self._state(index, SCOPE_TOP, state, reason)
         if slot.has_book:
             slot.synced = slot.requested = slot.collecting = False
+            slot.stream_id = 0
             self.collected[index] = None
             (<Book>self.books[index]).c_clear()
             self.syncs[index].reset()

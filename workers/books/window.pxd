@@ -28,6 +28,7 @@ cdef struct Slot:
     int64_t book_proof
     uint64_t top_id
     uint64_t book_id        # update id of the book as published last
+    uint64_t stream_id      # update id of the newest event that waits for a snapshot
     int64_t top[4]
     uint32_t n[2]           # levels in the published window, bids and asks
     tr_level* window[2]

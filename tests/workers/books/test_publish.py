@@ -531,3 +531,14 @@ def test_ids_that_have_started_anew_are_believed_at_the_eighth_time(lab: Any) ->
     assert outcomes == [Outcome.REFETCH] * 7 + [Outcome.SYNCED]
     lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
     assert lab.snapshot(index, 7, [(100, 1)], [(101, 3)]) is Outcome.REFETCH  # and it counts from there
+
+
+def test_ids_that_the_stream_too_has_started_anew_are_believed_at_the_second_time(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index, 1_000)
+    lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    lab.depth(index, 10, 19, [(100, 2)])
+    assert lab.snapshot(index, 19, [(100, 1)], [(101, 3)]) is Outcome.REFETCH
+    lab.depth(index, 20, 29, [(100, 3)])
+    assert lab.snapshot(index, 29, [(100, 1)], [(101, 3)]) is Outcome.SYNCED
+    lab.check(index)
