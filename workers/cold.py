@@ -71,9 +71,8 @@ class ColdPath:
     def message(self, parsed: ParsedMessage) -> None:
         """A message that neither the native decoder nor the manager took."""
         if parsed.message_type in DATA_TYPES:
-            if parsed.timestamp <= self._lost_at.get(
-                parsed.symbol or "", 0
-            ):  # it was in the queue when its connection went: no news
+            # It was in the queue when its connection went: no news.
+            if parsed.timestamp <= self._lost_at.get(parsed.symbol or "", 0):
                 self._writer.count_up(_COLD_DROPPED)
                 return
             decoded = self._venue.normalise(parsed.data, self._scales)

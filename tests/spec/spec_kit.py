@@ -18,12 +18,13 @@ from typing import Any
 import aiohttp.connector
 import msgspec
 
+from workers.defaults import PlainRequests
 from workers.http.compliance.server import Handler, Received, Server, Wire, serve
-from workers.request import PerformanceTargets, PreparedRequest, RateLimitContext, ReplayClass, RequestContext
+from workers.request import PerformanceTargets, RateLimitContext, ReplayClass, RequestContext
 from workers.rest import RestManager
 from workers.rest.ratelimit import BucketLimiter
 from workers.rest.retry import ExponentialRetry
-from workers.strategies import RequestStrategy, RestStrategySet
+from workers.strategies import RestStrategySet
 from workers.vocabulary import HTTPMethod
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
@@ -157,7 +158,7 @@ class Scripted:
 
 
 # -- our side -----------------------------------------------------------------------------------------------
-class Requests(RequestStrategy):
+class Requests(PlainRequests):
     """A service of one context; everything is replayed as `replay` says, when it is given."""
 
     def __init__(
@@ -166,22 +167,9 @@ class Requests(RequestStrategy):
         replay: ReplayClass | None = None,
         targets: PerformanceTargets | None = None,
     ) -> None:
-        self.context = context
+        super().__init__(context)
         self.replay = replay
         self.targets = targets
-
-    def create_request_context(self) -> RequestContext:
-        return self.context
-
-    def prepare_request(
-        self,
-        method: HTTPMethod,
-        endpoint: str,
-        params: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-    ) -> PreparedRequest:
-        texts = tuple((name, str(value)) for name, value in (params or {}).items())
-        return PreparedRequest(path=endpoint, params=texts, headers=headers or {})
 
     def get_performance_targets(self) -> PerformanceTargets:
         return self.targets or super().get_performance_targets()

@@ -158,9 +158,8 @@ class BookKeeper:
         self._audited: dict[int, int] = {}
         self._attempts: dict[int, int] = {}  # index -> in a row (rule 2)
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
-        self._told: dict[
-            tuple[int, int], tuple[int, int]
-        ] = {}  # (index, scope) -> `on_silent`: times, when (ns)
+        # (index, scope) -> `on_silent`: times, when (ns)
+        self._told: dict[tuple[int, int], tuple[int, int]] = {}
         self.failures = 0
         publisher.listener = self
 
@@ -177,9 +176,8 @@ class BookKeeper:
         """A number does not fit the exponents of `index`; `frame` is the message."""
         self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
         if self._respec is not None:
-            self._replacing.add(
-                index
-            )  # now: a connection lost before the task's first turn must not cancel it
+            # Now: a connection lost before the task's first turn must not cancel it.
+            self._replacing.add(index)
         self._start(index, self._replace(index, frame), over=True)
 
     # -- what the worker says --------------------------------------------------------------------------------
@@ -233,27 +231,33 @@ class BookKeeper:
                     self._start(index, self._rebuild(index))  # its task died of a fault of ours
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
-            for index, scope in self._publisher.overdue(now, stale):
-                age = (now - self._publisher.proof(index, scope)) // 1_000_000
-                self._publisher.mark_stale(index, scope)
-                self._writer.log(Code.STALE, age, instrument=index)
-            self._rouse(now, stale)
-        if self._fetch is None:
-            return
-        if config.stale_after > 0:
-            # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
-            for index in sorted(self._instruments, key=lambda index: self._checked.get(index, 0)):
-                if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
-                    self._checked[index] = now
-                    self._start(index, self._audit(index, config.proof_limit))
-        if config.audit_interval > 0:
-            interval = int(config.audit_interval * 1e9)
-            for place, index in enumerate(self._instruments):
-                # The first audits are spread over one interval.
-                first = now - interval + interval * (place + 1) // len(self._instruments)
-                if now - self._audited.setdefault(index, first) >= interval:
-                    self._audited[index] = now
-                    self._start(index, self._audit(index, config.limit))
+            self._look_for_stale(now, stale)
+            if self._fetch is not None:
+                self._prove_quiet(now, stale)
+        if config.audit_interval > 0 and self._fetch is not None:
+            self._audit_due(now, int(config.audit_interval * 1e9))
+
+    def _look_for_stale(self, now: int, stale: int) -> None:
+        for index, scope in self._publisher.overdue(now, stale):
+            age = (now - self._publisher.proof(index, scope)) // 1_000_000
+            self._publisher.mark_stale(index, scope)
+            self._writer.log(Code.STALE, age, instrument=index)
+        self._rouse(now, stale)
+
+    def _prove_quiet(self, now: int, stale: int) -> None:
+        # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
+        for index in sorted(self._instruments, key=lambda index: self._checked.get(index, 0)):
+            if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
+                self._checked[index] = now
+                self._start(index, self._audit(index, self.config.proof_limit))
+
+    def _audit_due(self, now: int, interval: int) -> None:
+        for place, index in enumerate(self._instruments):
+            # The first audits are spread over one interval.
+            first = now - interval + interval * (place + 1) // len(self._instruments)
+            if now - self._audited.setdefault(index, first) >= interval:
+                self._audited[index] = now
+                self._start(index, self._audit(index, self.config.limit))
 
     async def close(self) -> None:
         """Cancel what is in flight."""

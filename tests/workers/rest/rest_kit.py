@@ -12,11 +12,11 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workers.defaults import PlainRequests
 from workers.http.client import ClientStats, Timeout
 from workers.http.errors import ClientClosed, ConnectTimedOut, HttpError, ReadTimedOut
 from workers.request import (
     AuthenticationData,
-    PreparedRequest,
     Priority,
     RateLimitContext,
     ReplayClass,
@@ -238,27 +238,14 @@ class Client:
 
 
 # -- our side -----------------------------------------------------------------------------------------------
-class Requests(RequestStrategy):
+class Requests(PlainRequests):
     """One context; `replay` and `repeats` for every request, when they are given."""
 
     def __init__(self, replay: ReplayClass | None = None, repeats: bool = False, **context: Any) -> None:
         context.setdefault("base_url", "http://primary")
         self.replay = replay
         self.repeats = repeats
-        self.context = RequestContext(**context)
-
-    def create_request_context(self) -> RequestContext:
-        return self.context
-
-    def prepare_request(
-        self,
-        method: HTTPMethod,
-        endpoint: str,
-        params: Mapping[str, Any] | None,
-        headers: Mapping[str, str] | None,
-    ) -> PreparedRequest:
-        texts = tuple((name, str(value)) for name, value in (params or {}).items())
-        return PreparedRequest(path=endpoint, params=texts, headers=headers or {})
+        super().__init__(RequestContext(**context))
 
     def replay_class(self, method: HTTPMethod, endpoint: str) -> ReplayClass:
         return self.replay or super().replay_class(method, endpoint)
