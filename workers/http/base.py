@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urljoin
 
 import msgspec
@@ -41,6 +40,7 @@ from workers.http.message import (
     with_params,
 )
 from workers.http.places import Places
+from workers.http.verbs import Verbs
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 WITHOUT_BODY = frozenset((204, 304))
@@ -54,7 +54,7 @@ SURPLUS_FOR = 0.2  # seconds: at the next wave of a steady load, the connections
 SHUT_WITHIN = 1.0  # seconds for the library to close its connections
 
 
-class BaseClient(ABC):
+class BaseClient(Verbs[Response]):
     """An `HttpClient` but for its library. Made anywhere, bound to the event loop of its first request."""
 
     name = ""
@@ -93,29 +93,6 @@ class BaseClient(ABC):
         """Connections (opened so far, open now)."""
 
     # -- the face ---------------------------------------------------------------------------------------
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def get(self, url: str, **options: Any) -> Response:
-        return await self.request("GET", url, **options)
-
-    async def post(self, url: str, **options: Any) -> Response:
-        return await self.request("POST", url, **options)
-
-    async def put(self, url: str, **options: Any) -> Response:
-        return await self.request("PUT", url, **options)
-
-    async def delete(self, url: str, **options: Any) -> Response:
-        return await self.request("DELETE", url, **options)
-
-    async def head(self, url: str, **options: Any) -> Response:
-        return await self.request("HEAD", url, **options)
-
     async def request(
         self,
         method: str,

@@ -7,8 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -22,6 +21,7 @@ from workers.http.errors import (
     ProtocolViolation,
     ReadTimedOut,
 )
+from workers.http.verbs import Verbs
 from workers.request import ReplayClass
 
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -38,7 +38,7 @@ class Selection(StrEnum):
     RANDOM = "random"
 
 
-class MultiClient:
+class MultiClient(Verbs[HttpResponse]):
     """An `HttpClient` made of several. Only FAILOVER sends a failed request again, through another client;
     with the others the next request, or the retry strategy above, meets the next client.
 
@@ -70,29 +70,6 @@ class MultiClient:
     def failures(self) -> tuple[int, ...]:
         """Failed requests since the start, client by client."""
         return tuple(self._failures)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def get(self, url: str, **options: Any) -> HttpResponse:
-        return await self.request("GET", url, **options)
-
-    async def post(self, url: str, **options: Any) -> HttpResponse:
-        return await self.request("POST", url, **options)
-
-    async def put(self, url: str, **options: Any) -> HttpResponse:
-        return await self.request("PUT", url, **options)
-
-    async def delete(self, url: str, **options: Any) -> HttpResponse:
-        return await self.request("DELETE", url, **options)
-
-    async def head(self, url: str, **options: Any) -> HttpResponse:
-        return await self.request("HEAD", url, **options)
 
     async def request(
         self,
