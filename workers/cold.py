@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shm import _ring, counters
 from shm.events import Code
-from workers.decode.normal import DecodeCode, Scale
+from workers.decode.normal import DecodeCode, Decoded, Scale
 from workers.errors import Disconnected
 from workers.strategies import DATA_TYPES, ConnectionEvent, ConnectionState, MessageType, ParsedMessage
 
@@ -75,16 +75,19 @@ class ColdPath:
             if parsed.timestamp <= self._lost_at.get(parsed.symbol or "", 0):
                 self._writer.count_up(_COLD_DROPPED)
                 return
-            decoded = self._venue.normalise(parsed.data, self._scales)
-            if decoded.code is DecodeCode.MALFORMED:
-                self._malformed(parsed.raw_data)
-                if parsed.message_type is MessageType.ORDERBOOK and parsed.symbol is not None:
-                    self._on_missed([(parsed.symbol, "book")])
-            elif not self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data):
-                self._writer.count_up(_UNKNOWN)
+            for decoded in self._venue.forms(parsed.data, self._scales):
+                self._market_data(parsed, decoded)
         elif parsed.message_type is MessageType.ERROR:
             self._malformed(parsed.raw_data)
         elif parsed.message_type is MessageType.UNKNOWN:
+            self._writer.count_up(_UNKNOWN)
+
+    def _market_data(self, parsed: ParsedMessage, decoded: Decoded) -> None:
+        if decoded.code is DecodeCode.MALFORMED:
+            self._malformed(parsed.raw_data)
+            if parsed.message_type is MessageType.ORDERBOOK and parsed.symbol is not None:
+                self._on_missed([(parsed.symbol, "book")])
+        elif not self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data):
             self._writer.count_up(_UNKNOWN)
 
     def _malformed(self, raw: bytes) -> None:

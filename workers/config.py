@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
-CHANNELS = ("top", "book", "trades", "agg_trades", "ticker")
+CHANNELS = ("top", "book", "trades", "agg_trades", "ticker", "mark", "liquidations")
+DERIVATIVES = ("mark", "liquidations")  # channels that a spot market does not have
 
 
 class ServiceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,6 +73,8 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
             it; 0 is never.
         reconnect_delay, max_reconnect_delay: seconds, first and largest backoff.
         ping_interval, ping_timeout: seconds, our own ping for round trip and silence.
+        options: what only this venue has, such as the path of its streams; each venue says which
+            (`workers.venue.Venue.options`).
     """
 
     enabled: bool = True
@@ -96,6 +99,7 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     max_reconnect_delay: float = 30.0
     ping_interval: float = 10.0
     ping_timeout: float = 10.0
+    options: dict[str, str | int | float | bool] = {}
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

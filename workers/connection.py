@@ -109,12 +109,22 @@ class Dialogue(msgspec.Struct, frozen=True):
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
-    """The venue's answer to one subscription message. `code` and `message` are the venue's, for a refusal."""
+    """The venue's answer to a subscription message, or to a part of one.
 
-    id: int
+    Attributes:
+        id: of the message; None: the venue does not say, and `topics` tell, or it is the oldest that waits.
+        ok: whether it was taken.
+        code, message: the venue's own, for a refusal.
+        topics: (canonical symbol, channel) that the answer is about; empty: all of the message. Those that
+            the message does not ask for are passed over, so that a venue's stream may stand for several
+            channels.
+    """
+
+    id: int | None
     ok: bool
-    code: int | None = None
+    code: int | str | None = None
     message: str = ""
+    topics: tuple[tuple[str, str], ...] = ()
 
 
 class SubscriptionMessage(msgspec.Struct, frozen=True):

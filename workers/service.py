@@ -6,6 +6,9 @@ The same keys for every venue and service; a venue adds what only it knows (path
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
 
 from workers.config import ServiceConfig, VenueConfig
 from workers.connection import ConnectionContext, ReconnectionPolicy
@@ -13,6 +16,14 @@ from workers.request import RequestContext
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry
 from workers.tls import TlsOptions
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A venue's own keys; most have none."""
+
+
+Kind = TypeVar("Kind", bound=Options)
+
 
 LEASE = 4.0  # deadlines after which a probe that never reported is given up
 
@@ -34,6 +45,21 @@ def make_connection(
         max_age=keys.max_connection_age,
         tls=TlsOptions(keys.tls_ca_file, tuple(keys.tls_pins)),
     )
+
+
+def make_options(keys: VenueConfig, kind: type[Kind]) -> Kind:
+    """The venue's own keys (`VenueConfig.options`), validated.
+
+    Raises:
+        ValueError: the text names the key and what is allowed.
+    """
+    if unknown := sorted(set(keys.options) - set(kind.__struct_fields__)):
+        allowed = ", ".join(kind.__struct_fields__) or "none"
+        raise ValueError(f"options.{unknown[0]} is not known; this venue's options: {allowed}")
+    try:
+        return msgspec.convert(keys.options, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"options: {error}") from error
 
 
 def make_policy(keys: VenueConfig) -> ReconnectionPolicy:

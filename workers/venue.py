@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import WorkerError
+from workers.service import Options
 
 if TYPE_CHECKING:
     from shm.instruments import Instrument
     from workers.books.sync import BookSync, Snapshot
     from workers.config import VenueConfig
     from workers.decode.normal import Decoded, Scale
+    from workers.market import Kline, ServerLimit
     from workers.rest import RestManager
     from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
 
@@ -37,26 +39,38 @@ class Venue:
         channels: the channels it can publish, of `workers.config.CHANNELS`.
         websocket: (config, symbols) -> strategies; `symbols` maps canonical to venue symbols and grows.
         rest: config -> strategies.
-        make_sync: makes the state machine of one instrument's book.
+        make_sync: config -> the state machine of one instrument's book.
+        options: the struct of what only this venue is configured by (`VenueConfig.options`).
         instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
         decoder: makes the native decoder (`add_symbol`, `remove_symbol`); None: the reference decoder alone.
         snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
         snapshot_weight: levels -> what a snapshot costs of the venue's request weight.
+        klines: (rest, venue symbol, interval of `workers.market.INTERVALS`, limit) -> candles, oldest first.
+        server_time: rest -> the venue's clock, ms since 1970.
+        server_limits: rest -> its limits, as it tells them or documents them.
     """
 
     name: str
     channels: frozenset[str]
     websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
     rest: Callable[[VenueConfig], RestStrategySet]
-    make_sync: Callable[[], BookSync]
+    make_sync: Callable[[VenueConfig], BookSync]
     instruments: Callable[[RestManager, Sequence[str]], Awaitable[list[Instrument]]]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
     widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
+    options: type[Options] = Options
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
     snapshot_weight: Callable[[int], int] = lambda levels: 1
+    klines: Callable[[RestManager, str, str, int], Awaitable[list[Kline]]] | None = None
+    server_time: Callable[[RestManager], Awaitable[int]] | None = None
+    server_limits: Callable[[RestManager], Awaitable[list[ServerLimit]]] | None = None
+
+    def forms(self, data: Any, scales: Mapping[str, Scale]) -> list[Decoded]:
+        """The normal forms of what one frame said, which are several when `data` is a list of events."""
+        return [self.normalise(event, scales) for event in (data if isinstance(data, list) else [data])]
 
 
 def names() -> list[str]:

@@ -9,21 +9,27 @@ import msgspec
 
 
 class Symbol(msgspec.Struct, frozen=True, order=True):
-    """A pair; `str()` gives the canonical form (``BTC/USDT``), which is what every manager works with."""
+    """A market; `str()` gives the canonical form (``BTC/USDT``, settled in something: ``BTC/USDT:USDT``),
+    which is ccxt's unified one and what every manager works with."""
 
     base: str
     quote: str
+    settle: str = ""
 
     def __str__(self) -> str:
-        return f"{self.base}/{self.quote}"
+        return f"{self.base}/{self.quote}:{self.settle}" if self.settle else f"{self.base}/{self.quote}"
 
     @classmethod
     def parse(cls, text: str) -> Symbol:
-        """``BTC/USDT`` -> Symbol; ValueError names the text and the form wanted."""
-        base, slash, quote = text.partition("/")
-        if not (base and slash and quote):
-            raise ValueError(f"symbol {text!r} is not of the form BASE/QUOTE, like BTC/USDT")
-        return cls(base, quote)
+        """``BTC/USDT`` or ``BTC/USDT:USDT`` -> Symbol; ValueError names the text and the forms wanted."""
+        base, slash, rest = text.partition("/")
+        quote, colon, settle = rest.partition(":")
+        if not (base and slash and quote and bool(colon) == bool(settle)):
+            raise ValueError(
+                f"symbol {text!r} is not of the form BASE/QUOTE, like BTC/USDT, or BASE/QUOTE:SETTLE, "
+                "like BTC/USDT:USDT"
+            )
+        return cls(base, quote, settle)
 
 
 class PublicWebsocketChannelType(StrEnum):
@@ -34,6 +40,8 @@ class PublicWebsocketChannelType(StrEnum):
     BOOK_TICKER = "top"
     TICKER = "ticker"
     AGG_EXECUTION = "agg_trades"
+    MARK_PRICE = "mark"  # mark price, index price and funding
+    LIQUIDATION = "liquidations"
 
 
 class SubscriptionAction(StrEnum):
@@ -60,6 +68,8 @@ class MessageType(IntEnum):
     TRADE = 5
     BALANCE = 6
     ORDER = 7
+    MARK = 8
+    LIQUIDATION = 9
     OTHER = 888
     HEARTBEAT = 999
     ERROR = -1
@@ -76,6 +86,8 @@ DATA_TYPES = frozenset(
         MessageType.TRADE,
         MessageType.BALANCE,
         MessageType.ORDER,
+        MessageType.MARK,
+        MessageType.LIQUIDATION,
     }
 )
 
@@ -87,7 +99,8 @@ class ParsedMessage(msgspec.Struct, frozen=True, kw_only=True):
         message_type: `MessageType`.
         symbol: canonical symbol, or None when the message speaks of none.
         channel: the venue's own channel or stream name, or None.
-        data: the typed payload (a venue schema's struct).
+        data: the typed payload (a venue schema's struct), or a list of them when the frame says several
+            things; `symbol` is then that of the first.
         timestamp: receive time, ns of CLOCK_MONOTONIC.
         raw_data: the bytes as they came.
     """

@@ -27,14 +27,14 @@ from shm import _ring, counters
 from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
-from shm.layout import Geometry, InstrumentStatus, Reason, Scope, State
+from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
 from workers import process
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.books.sync import Snapshot
 from workers.cold import ColdPath
-from workers.config import WorkerConfig
+from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.listing import successor
@@ -126,7 +126,7 @@ class Worker:
     def _compose(self) -> None:
         keys = self.keys
         self.decoder = self.venue.decoder() if self.venue.decoder is not None else None
-        self.publisher = Publisher(self.writer, self.decoder, self.venue.make_sync)
+        self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.make_sync(keys))
         self.keeper = BookKeeper(
             self.writer,
             self.publisher,
@@ -329,6 +329,7 @@ class Worker:
             handover=self._handover,
             delivered=readiness.delivered,
             proven=readiness.proven,
+            has=self._has,
             on_missed=self._missed,
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )
@@ -338,6 +339,12 @@ class Worker:
             # The manager goes on trying; the feed says DOWN, and this line says why.
             self._say(f"not connected yet: {error}")
 
+    def _has(self, symbol: str, channel: str) -> bool:
+        """Whether a symbol has such a channel."""
+        index = self.keeper.index_of(symbol)
+        spot = index is not None and self.writer.instruments()[index].kind is InstrumentKind.SPOT
+        return not (spot and channel in DERIVATIVES)
+
     def _handover(self, topics: Sequence[tuple[str, str]]) -> Handover:
         """What lets one connection replace another without a trace in the segment."""
         from workers.books.handover import Handover  # nothing that a first tick needs
@@ -346,7 +353,7 @@ class Worker:
         return Handover(
             self.publisher,
             [(index, channel) for index, channel in slots if index is not None],
-            normalise=lambda message: self.venue.normalise(message.data, self._scales),
+            normalise=lambda message: self.venue.forms(message.data, self._scales),
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:

@@ -41,7 +41,7 @@ def test_the_shipped_configuration_holds_and_says_every_default() -> None:
     assert venue.symbols == ["BTC/USDT", "ETH/USDT"]
     assert venue == VenueConfig(ws_url=venue.ws_url, rest_url=venue.rest_url, symbols=venue.symbols)
     written = tomllib.loads((ROOT / "config" / "venues" / "binance_spot.toml").read_text())
-    assert written.keys() == set(VenueConfig.__struct_fields__) - {"enabled"}
+    assert written.keys() == set(VenueConfig.__struct_fields__) - {"enabled", "options"}
 
 
 def test_the_venues_own_file_beside_the_given_one_fills_in(tmp_path: Path) -> None:

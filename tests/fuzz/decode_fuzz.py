@@ -58,7 +58,7 @@ def main() -> int:
     parser = BinanceSpotParser({})
 
     def one(data: bytes) -> None:
-        problem = disagreement(decoder.decode_message(data), normalise(parser.parse(data).data, scales))
+        problem = disagreement(decoder.decode_messages(data), [normalise(parser.parse(data).data, scales)])
         if problem:
             raise AssertionError(problem)
 

@@ -48,6 +48,8 @@ def test_message_types_have_the_numbers_of_the_contract() -> None:
         "TRADE": 5,
         "BALANCE": 6,
         "ORDER": 7,
+        "MARK": 8,
+        "LIQUIDATION": 9,
         "OTHER": 888,
         "HEARTBEAT": 999,
         "ERROR": -1,

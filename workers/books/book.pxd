@@ -41,5 +41,6 @@ cdef class Book:
     cdef int c_apply(self, const tr_level* bids, uint32_t n_bids, const tr_level* asks,
                      uint32_t n_asks) noexcept nogil
     cdef void c_clear(self) noexcept nogil
+    cdef void c_truncate(self, uint32_t depth) noexcept nogil
     cdef uint32_t c_window(self, int ask, uint32_t depth, tr_level* out) noexcept nogil
     cdef bint c_crossed(self) noexcept nogil

@@ -246,6 +246,15 @@ cdef class Book:
         self.horizon[0] = self.horizon[1] = INT64_MIN
         self.touched[0] = self.touched[1] = INT64_MIN
 
+    cdef void c_truncate(self, uint32_t depth) noexcept nogil:
+        """Forget the levels of each side beyond the best `depth`."""
+        cdef Side* side
+        cdef int i
+        for i in range(2):
+            side = &self.side[i]
+            while side.levels > depth:
+                _remove(side, 0, 0)
+
     cdef uint32_t c_window(self, int ask, uint32_t depth, tr_level* out) noexcept nogil:
         """The best `depth` levels, best first; how many there are."""
         cdef Side* side = &self.side[ask]
@@ -281,6 +290,10 @@ cdef class Book:
         """Set one level; size 0 removes it. Raises OverflowError when the side has reached its bound."""
         if self.c_set(ask, price, size) != 0:
             raise OverflowError(f"the book holds {self.max_levels} levels a side, its bound; rebuild it")
+
+    def truncate(self, uint32_t depth):
+        """Forget the levels of each side beyond the best `depth`."""
+        self.c_truncate(depth)
 
     def clear(self):
         """Forget all levels and the horizons; `last_id` stays."""

@@ -23,7 +23,7 @@ class Handover(Witness):
         publisher: Publisher,
         topics: Iterable[tuple[int, str]],
         *,
-        normalise: Callable[[ParsedMessage], Decoded] | None = None,
+        normalise: Callable[[ParsedMessage], list[Decoded]] | None = None,
         max_messages: int = 200_000,
         max_bytes: int = 67_108_864,
         patience: float = 1.0,

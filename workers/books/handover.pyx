@@ -31,7 +31,7 @@ from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_U
 from workers.books.publish cimport Publisher
 from workers.books.shadow cimport Shadow
 from workers.books.window cimport BLOCKED, Slot
-from workers.books.witness cimport BOOK, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
+from workers.books.witness cimport BOOK, ERROR, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
 
 from shm import _ring, counters, layout
 from workers.decode.normal import DecodeCode
@@ -68,7 +68,7 @@ cdef class Handover(Witness):
     Args:
         publisher: of the feed; goes on publishing what the old connection delivers.
         topics: (slot, channel) of the old connection; channels as in `workers.config.CHANNELS`.
-        normalise: a cold message in normal form (`workers.decode.normal.Decoded`); needed for `keep`.
+        normalise: a cold message's normal forms (`workers.decode.normal.Decoded`); needed for `keep`.
         max_messages, max_bytes: bounds of what is held; over them `failed` says so.
         patience: seconds, longer than any message is on its way.
         clock: CLOCK_MONOTONIC ns.
@@ -90,7 +90,6 @@ cdef class Handover(Witness):
     cdef int frame(self, const char* data, Py_ssize_t size, int64_t recv) noexcept:
         """A frame of the new connection; as `FrameSink.on_frame`."""
         cdef int code
-        cdef Py_ssize_t at = NO_STATE
         cdef Publisher publisher = self.publisher
         if self.over:
             return publisher.on_frame(data, size, recv)
@@ -101,50 +100,63 @@ cdef class Handover(Witness):
         code = publisher.decoder.decode(data, size, &self.message)
         if code == D_NOT_MINE:
             return 0
-        if code == D_UNKNOWN_SYMBOL:
-            publisher.writer.c_count(C_UNKNOWN, 1)
-            return 1
         if self.failed:
+            publisher.decoder.left = 0
             self._drop()
             return 1
         try:
-            if code == D_OK:
-                at = self.hold(&self.message, recv)
-            if at != NOT_NEEDED:
-                self._keep(PyBytes_FromStringAndSize(data, size), size, recv, at)
+            places = [self._hold(code, recv)]
+            while publisher.decoder.left:
+                places.append(self._hold(publisher.decoder.next(&self.message), recv))
+            if any([at != NOT_NEEDED for at in places]):
+                self._keep(PyBytes_FromStringAndSize(data, size), size, recv, places)
         except Exception as error:
             self.fail(f"a fault of ours: {error!r}")
         return 1
 
     def keep(self, message):
         """A cold market-data message (`ParsedMessage`) of the new connection, in order."""
-        cdef tr_level* levels
-        cdef Py_ssize_t at = NO_STATE
         if self.normalise is None:
-            raise ValueError("keep needs `normalise`, which gives a cold message its normal form")
+            raise ValueError("keep needs `normalise`, which gives a cold message its normal forms")
         if self.failed:
             return
-        decoded = self.normalise(message)
+        forms = self.normalise(message)
         if self.over:
-            self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
-        elif decoded.code == D_MALFORMED:
+            for decoded in forms:
+                self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
+            return
+        places = [self._hold_form(decoded, message.timestamp) for decoded in forms]
+        if any([at != NOT_NEEDED for at in places]):
+            self._keep(message, len(message.raw_data), message.timestamp, places)
+
+    cdef Py_ssize_t _hold(self, int code, int64_t recv) except? ERROR:
+        """One thing that a frame says, in `message`: as `hold` answers."""
+        if code == D_OK:
+            return self.hold(&self.message, recv)
+        if code == D_UNKNOWN_SYMBOL:
+            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            return NOT_NEEDED
+        return NO_STATE
+
+    cdef Py_ssize_t _hold_form(self, object decoded, int64_t recv) except? ERROR:
+        cdef tr_level* levels
+        if decoded.code == D_NOT_MINE:
+            return NOT_NEEDED
+        if decoded.code == D_MALFORMED:
             self.publisher.writer.c_count(C_MALFORMED, 1)
             if self.shadows:
                 self.fail("a message of the new connection cannot be read, and a book without ids needs each")
-        elif decoded.code == D_UNKNOWN_SYMBOL:
-            self.publisher.writer.c_count(C_UNKNOWN, 1)
-        elif decoded.code != D_NOT_MINE:
-            if decoded.code == D_OK:
-                levels = self.publisher.fill(decoded, &self.message)
-                try:
-                    at = self.hold(&self.message, message.timestamp)
-                finally:
-                    free(levels)
-            if at != NOT_NEEDED:
-                self._keep(message, len(message.raw_data), message.timestamp, at)
+            return NOT_NEEDED
+        if decoded.code != D_OK:
+            return self._hold(decoded.code, recv)
+        levels = self.publisher.fill(decoded, &self.message)
+        try:
+            return self.hold(&self.message, recv)
+        finally:
+            free(levels)
 
-    cdef int _keep(self, object message, Py_ssize_t size, int64_t recv, Py_ssize_t at) except -1:
-        self.kept.append((message, recv, at))
+    cdef int _keep(self, object message, Py_ssize_t size, int64_t recv, list places) except -1:
+        self.kept.append((message, recv, places))
         self.kept_bytes += size
         if len(self.kept) > self.max_messages:
             self.fail(f"more than {self.max_messages} messages were held")
@@ -185,9 +197,9 @@ cdef class Handover(Witness):
         self._join()
         self.over = True
         self.forget_at = self.clock() + <int64_t>FORGET
-        for message, recv, at in self.kept:
+        for message, recv, places in self.kept:
             try:
-                self._replay(message, recv, at)
+                self._replay(message, recv, places)
             except Exception as error:  # of this message alone; a book notices what is missing
                 publisher.errors += 1
                 publisher.last_error = error
@@ -236,27 +248,34 @@ cdef class Handover(Witness):
                 state = track.published if stream == TICKER else self.published_state(index, stream)
                 self.matches[place] = NO_STATE if state is None else self.match(place, track, state)
 
-    def _replay(self, message, int64_t recv, Py_ssize_t at):
-        """One message that was kept; at the exponents that its instrument has now."""
+    def _replay(self, message, int64_t recv, list places):
+        """One message that was kept; at the exponents that its instruments have now."""
         cdef int code
         cdef tr_level* levels
         if isinstance(message, bytes):
             code = self.publisher.decoder.decode(<const char*><bytes>message, len(message), &self.message)
-            if code == D_OK:
+            for at in places:
+                if at == NOT_NEEDED:
+                    pass
+                elif code == D_OK:
+                    self._again(recv, at)
+                elif code == D_INEXACT or code == D_OVERFLOW:
+                    self.publisher._precision(self.message.instrument, code, <const char*><bytes>message,
+                                              len(message))
+                if self.publisher.decoder.left:
+                    code = self.publisher.decoder.next(&self.message)
+            return
+        for decoded, at in zip(self.normalise(message), places, strict=True):
+            if at == NOT_NEEDED:
+                continue
+            if decoded.code != D_OK:
+                self.publisher.publish_message(decoded, recv, message.raw_data)
+                continue
+            levels = self.publisher.fill(decoded, &self.message)
+            try:
                 self._again(recv, at)
-            elif code == D_INEXACT or code == D_OVERFLOW:
-                self.publisher._precision(self.message.instrument, code, <const char*><bytes>message,
-                                          len(message))
-            return
-        decoded = self.normalise(message)
-        if decoded.code != D_OK:
-            self.publisher.publish_message(decoded, recv, message.raw_data)
-            return
-        levels = self.publisher.fill(decoded, &self.message)
-        try:
-            self._again(recv, at)
-        finally:
-            free(levels)
+            finally:
+                free(levels)
 
     cdef int _again(self, int64_t recv, Py_ssize_t at) except -1:
         if self.news(&self.message, at):

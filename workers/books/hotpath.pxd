@@ -28,6 +28,7 @@ cdef class HotPath(Windows):
     cdef readonly uint32_t max_levels
     cdef list books
     cdef list syncs
+    cdef list checksums             # by slot: a Checksum, or None
     cdef list scales
     cdef list collected
     cdef list watchers              # by slot: a tuple of Watcher, or None
@@ -43,12 +44,14 @@ cdef class HotPath(Windows):
     cdef readonly uint64_t errors
     cdef readonly object last_error
 
+    cdef int _decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept
     cdef int take(self, Message* m, int64_t recv) noexcept
     @cython.final
     cdef void _publish(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef int _aside(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void flush(self) noexcept
     cdef void _top(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void _mark(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept
     cdef void _precision(self, uint32_t index, int verdict, const char* data, Py_ssize_t size) noexcept

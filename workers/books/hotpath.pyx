@@ -10,8 +10,21 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from shm._ring cimport Writer, tr_now
 from workers.books.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
-from workers.decode.message cimport F_CHECKED, F_SNAPSHOT, M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
+from workers.decode.message cimport (
+    D_NOT_MINE,
+    F_CHECKED,
+    F_MARK,
+    F_SNAPSHOT,
+    M_DEPTH,
+    M_LIQUIDATION,
+    M_MARK,
+    M_TICKER,
+    M_TOP,
+    M_TRADE,
+    Message,
+)
 from workers.decode.native cimport NativeDecoder
+from workers.books.checksum cimport sound
 from workers.books.window cimport BLOCKED, WATCHED, Slot, Windows
 
 from shm import counters, layout
@@ -24,6 +37,7 @@ cdef uint8_t LAST = layout.Flag.LAST
 cdef uint8_t NO_BID = layout.Flag.NO_BID
 cdef uint8_t NO_ASK = layout.Flag.NO_ASK
 cdef uint8_t ABSENT = layout.Flag.ABSENT
+cdef uint8_t SELL = layout.Flag.SELL
 cdef uint8_t RESYNC = layout.State.RESYNC
 cdef uint8_t STALE = layout.State.STALE
 cdef uint8_t LIVE = layout.State.LIVE
@@ -39,6 +53,8 @@ cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
 cdef uint8_t R_FRESH = layout.Reason.FRESH
 cdef uint8_t R_OUT_OF_WINDOW = layout.Reason.OUT_OF_WINDOW
 cdef uint8_t K_TICKER = layout.Kind.TICKER
+cdef uint8_t K_MARK = layout.Kind.MARK
+cdef uint8_t K_LIQUIDATION = layout.Kind.LIQUIDATION
 cdef uint32_t C_MESSAGES = counters.FEED.index("messages")
 cdef uint32_t C_BYTES = counters.FEED.index("bytes")
 cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
@@ -80,6 +96,7 @@ cdef class HotPath(Windows):
         self.max_levels = max_levels
         self.books = [None] * self.capacity
         self.syncs = [None] * self.capacity
+        self.checksums = [None] * self.capacity
         self.scales = [None] * self.capacity
         self.collected = [None] * self.capacity
         self.watchers = [None] * self.capacity
@@ -92,21 +109,28 @@ cdef class HotPath(Windows):
 
     # -- the hot path -------------------------------------------------------------------------------------
     cdef int on_frame(self, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
-        cdef int code
+        cdef int code, taken
         self.pending_messages += 1
         self.pending_bytes += size
         if self.decoder is None:
             return 0
         code = self.decoder.decode(data, size, &self.message)
+        if code == D_NOT_MINE:
+            return 0
+        taken = self._decoded(code, data, size, recv_ns)
+        while self.decoder.left:
+            self._decoded(self.decoder.next(&self.message), data, size, recv_ns)
+        return taken
+
+    cdef int _decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
+        """One thing that a frame says, in `message`."""
         if code == D_OK:
             return self.take(&self.message, recv_ns)
-        if code == D_INEXACT or code == D_OVERFLOW:
-            self._precision(self.message.instrument, code, data, size)
-            return 1
         if code == D_UNKNOWN_SYMBOL:
             self.writer.c_count(C_UNKNOWN, 1)
-            return 1
-        return 0
+        else:
+            self._precision(self.message.instrument, code, data, size)
+        return 1
 
     cdef void on_batch_end(self) noexcept:
         self.flush()
@@ -142,6 +166,11 @@ cdef class HotPath(Windows):
                             m.words[2], m.words[3])
             writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags & ABSENT), 1, m.instrument, m.ts_event, recv,
                             m.words[4], m.words[5], m.words[6], m.words[7])
+        elif m.kind == M_MARK:
+            self._mark(slot, m, recv)
+        elif m.kind == M_LIQUIDATION:
+            writer.c_record(K_LIQUIDATION, <uint8_t>(m.flags & SELL), 0, m.instrument, m.ts_event, recv,
+                            m.words[0], m.words[1], <int64_t>m.update_id, 0)
         self.pending += 1
         self.pending_recv = recv
         if writer.ring.next - self.committed > self.commit_every:
@@ -183,8 +212,11 @@ cdef class HotPath(Windows):
         cdef int i
         cdef bint same
         cdef uint8_t before
+        if not slot.has_top:
+            return
         if m.update_id:
-            if m.update_id < slot.top_id:
+            # Decision 5.
+            if m.update_id < slot.top_id and not m.ts_event > slot.top_event:
                 self.writer.c_count(C_OUTDATED, 1)
                 return
             if m.update_id == slot.top_id and slot.top_state == LIVE:
@@ -199,6 +231,7 @@ cdef class HotPath(Windows):
             return
         before = slot.top_state
         slot.top_id = m.update_id
+        slot.top_event = m.ts_event
         slot.top_proof = recv
         slot.top_state = LIVE
         for i in range(4):
@@ -207,6 +240,15 @@ cdef class HotPath(Windows):
                           <uint8_t>(m.flags & (NO_BID | NO_ASK)), m.update_id, m.ts_event, recv)
         if before != LIVE:
             self.writer.c_status(m.instrument, SCOPE_TOP, LIVE, R_FRESH if before == STALE else R_SYNCED, 0)
+
+    cdef void _mark(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """Venues tell the four facts together or one by one: a record has all of them, as told last."""
+        cdef int i
+        for i in range(4):
+            if m.flags & (F_MARK << i):
+                slot.mark[i] = m.words[i]
+        self.writer.c_record(K_MARK, 0, 0, m.instrument, m.ts_event, recv, slot.mark[0], slot.mark[1],
+                             slot.mark[2], slot.mark[3])
 
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
         cdef Book book = <Book>self.books[m.instrument]
@@ -232,6 +274,8 @@ cdef class HotPath(Windows):
             reason = R_OUT_OF_WINDOW
         else:
             book.last_id = m.update_id
+            if slot.kept:
+                book.c_truncate(slot.kept)
             if book.c_crossed():
                 reason = R_CROSSED
             elif m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
@@ -286,7 +330,7 @@ cdef class HotPath(Windows):
     cdef bint _sound(self, uint32_t index, Book book, Message* m) noexcept:
         """Whether the venue's checksum is that of the book."""
         try:
-            return bool(self.syncs[index].agrees(book, m.words[0]))
+            return sound(self.syncs[index], self.checksums[index], book, m.words[0])
         except Exception as error:
             self.errors += 1
             self.last_error = error
@@ -314,6 +358,9 @@ cdef class HotPath(Windows):
             if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
                 self._void(m.instrument, R_OUT_OF_WINDOW)
                 return
+            if slot.kept:
+                book.c_truncate(slot.kept)
+            slot.step = 1 if sync.numbered else 0  # decision 10
             if m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
                 self._void(m.instrument, R_CHECKSUM)
                 return

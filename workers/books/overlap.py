@@ -24,6 +24,8 @@ class Stream(IntEnum):
     TRADES = 2
     AGG_TRADES = 3
     TICKER = 4
+    MARK = 5
+    LIQUIDATIONS = 6
 
 
 class Track:

@@ -13,8 +13,8 @@ Decisions that a reader of the feed lives by:
    that no follower takes old content for LIVE.
 4. Crossed (best bid >= best ask), gap, over the bound, or a window that reaches beyond what a truncated
    snapshot knew: that instrument alone goes RESYNC and nothing of it is published.
-5. A top never goes back: an older update id is dropped and counted (`outdated`); a repetition of the very
-   same top is only proof of delivery.
+5. A top never goes back: an older update id is dropped and counted (`outdated`), unless its event time says
+   that it is newer and the venue counts anew; a repetition of the very same top is only proof of delivery.
 6. Head and wake (`c_commit`) once a socket read, and within one after every eighth of the ring: a spinning
    reader sees records by their own sequence at once, so that the head only matters to sleepers, for
    whom one wake a read is cheapest, and the protocol's bound of half a ring an update stays far.
@@ -25,6 +25,9 @@ Decisions that a reader of the feed lives by:
 9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
    reconnect) is fetched again. The venue has started its ids anew, and the snapshot is taken, when it is the
    second such in a row while the stream too is behind what was published, or the eighth in any case.
+10. A snapshot in the stream says whether the events after it have update ids (`BookSync.numbered`).
+11. Where a venue tells of its best levels only (`BookSync.depth`), a book is cut to them after every event,
+   before the venue's checksum is compared: what falls out is not told, and would come back as an old price.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -33,6 +36,7 @@ from libc.stdlib cimport malloc
 
 from shm._ring cimport tr_level, tr_now
 from workers.books.book cimport Book
+from workers.books.checksum cimport Checksum
 from workers.decode.message cimport D_INEXACT, D_OVERFLOW
 from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
 from workers.books.entry cimport Entry
@@ -107,6 +111,9 @@ cdef class Publisher(Entry):
         self.syncs[index] = self.make_sync() if book else None
         self.scales[index] = (price_exp, size_exp)
         slot.step = 1 if not book or self.syncs[index].numbered else 0
+        slot.kept = self.syncs[index].depth if book else 0
+        make = self.syncs[index].checksum if book else None
+        self.checksums[index] = None if make is None else <Checksum?>make(price_exp, size_exp)
         slot.known = True
         if top:
             self._state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
@@ -125,9 +132,10 @@ cdef class Publisher(Entry):
         slot = &self.slots[index]
         slot.known = slot.synced = slot.requested = slot.collecting = False
         slot.aside = 0
-        slot.top_id = slot.book_id = slot.stream_id = slot.older = 0
+        slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
         slot.top_state = slot.book_state = DOWN
-        self.books[index] = self.syncs[index] = self.scales[index] = None
+        self.books[index] = self.syncs[index] = self.scales[index] = self.checksums[index] = None
         self.collected[index] = self.watchers[index] = None
 
     def lost(self, uint32_t index, uint8_t state, uint8_t reason):
@@ -196,7 +204,8 @@ cdef class Publisher(Entry):
             self._request(index)
 
     def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t recv_ns=0):
-        """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a `workers.books.sync.Outcome`.
+        """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a
+        `workers.books.sync.Outcome`.
 
         `limit` is how many levels a side were asked for: a side that has as many was cut there. Except after
         SYNCED and NOT_NEEDED the caller fetches again; after PRECISION the symbol needs a new slot first.
@@ -329,8 +338,8 @@ cdef class Publisher(Entry):
 
     # -- audits ---------------------------------------------------------------------------------------------
     def collect(self, uint32_t index):
-        """Keep copies of this book's events from now on; answers its update id, or None: it is not in step, or
-        has no update ids that a snapshot could be lined up by."""
+        """Keep copies of this book's events from now on; answers its update id, or None: it is not in step,
+        or has no update ids that a snapshot could be lined up by."""
         self._check(index)
         if not self.slots[index].synced or not self.syncs[index].numbered:
             return None

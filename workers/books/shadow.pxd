@@ -10,6 +10,8 @@ from workers.decode.message cimport Message
 cdef class Shadow:
     cdef readonly Book book
     cdef object sync
+    cdef object checksum            # a Checksum, or None
+    cdef uint32_t kept
     cdef uint32_t depth
     cdef tr_level* window
     cdef readonly str fault         # why it is no book; "": it is one

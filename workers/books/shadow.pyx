@@ -5,6 +5,7 @@ from libc.stdlib cimport free, malloc
 
 from shm._ring cimport tr_level
 from workers.books.book cimport Book
+from workers.books.checksum cimport sound
 from workers.decode.message cimport F_CHECKED, F_SNAPSHOT, Message
 
 
@@ -35,9 +36,11 @@ cdef class Shadow:
     `ts_event` and `ts_recv` are those of its last event, ns.
     """
 
-    def __cinit__(self, sync, uint32_t depth, uint32_t max_levels):
+    def __cinit__(self, sync, checksum, uint32_t depth, uint32_t max_levels):
         self.book = Book(max_levels)
         self.sync = sync
+        self.checksum = checksum
+        self.kept = sync.depth
         self.depth = depth
         self.fault = "no snapshot has come"
         self.window = <tr_level*>malloc(2 * depth * sizeof(tr_level))
@@ -56,10 +59,12 @@ cdef class Shadow:
             return False
         if self.book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
             self.fault = "too many levels"
-        elif self.book.c_crossed():
-            self.fault = "crossed"
-        elif m.flags & F_CHECKED and not self.sync.agrees(self.book, m.words[0]):
-            self.fault = "the venue's checksum is another"
+        if self.kept:
+            self.book.c_truncate(self.kept)
+        if self.book.c_crossed():
+            self.fault = self.fault or "crossed"
+        elif m.flags & F_CHECKED and not sound(self.sync, self.checksum, self.book, m.words[0]):
+            self.fault = self.fault or "the venue's checksum is another"
         self.book.last_id = m.update_id
         self.ts_event = m.ts_event
         self.ts_recv = recv

@@ -15,6 +15,7 @@ from workers.decode.normal import Levels
 
 if TYPE_CHECKING:
     from workers.books.book import Book
+    from workers.books.checksum import Checksum
 
 
 class Diff(NamedTuple):
@@ -82,13 +83,19 @@ class BookSync(Protocol):
 
     `synced`: the book is the venue's at `last_id`. `gaps`: holes seen so far, `gap` the last of them.
     `numbered`: events have update ids, each one's first the one after the last. `streamed`: a snapshot comes
-    in the stream, with every new subscription; otherwise it has to be fetched.
+    in the stream, with every new subscription; otherwise it has to be fetched. `depth`: levels a side that
+    the venue keeps us told of, beyond which a book is cut after every event; 0: all. `checksum`: (price_exp,
+    size_exp) -> the venue's checksum of a book, native; None: `agrees` is asked.
     """
 
     @property
     def numbered(self) -> bool: ...
     @property
     def streamed(self) -> bool: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def checksum(self) -> Callable[[int, int], Checksum] | None: ...
 
     synced: bool
     last_id: int
@@ -131,11 +138,15 @@ class StreamSync:
     Attributes:
         numbered: events have update ids.
         check: (book, the venue's checksum) -> whether they agree; None: the venue has none.
+        checksum: the same, native: what makes it from an instrument's exponents.
+        depth: levels a side beyond which the book is cut; 0: it is whole.
     """
 
     streamed: ClassVar[bool] = True
     numbered: bool = False
     check: Callable[[Book, int], bool] | None = None
+    checksum: Callable[[int, int], Checksum] | None = None
+    depth: int = 0
     synced: bool = False
     last_id: int = 0
     gaps: int = 0

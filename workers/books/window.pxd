@@ -21,15 +21,18 @@ cdef struct Slot:
     uint8_t book_state
     uint8_t synced          # the book is the venue's book at its last_id
     uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
+    uint32_t kept           # levels a side that the venue keeps us told of: what is beyond is cut; 0: all
     uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events
     uint8_t older           # snapshots in a row that were older than what has been published
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof
     uint64_t top_id
+    int64_t top_event       # the venue's time of the top
     uint64_t book_id        # update id of the book as published last
     uint64_t stream_id      # update id of the newest event that waits for a snapshot
     int64_t top[4]
+    int64_t mark[4]         # mark, index, rate, next funding, each as told last; 0: never
     uint32_t n[2]           # levels in the published window, bids and asks
     tr_level* window[2]
 

@@ -13,6 +13,8 @@ cdef enum:
     TRADES = 2
     AGG_TRADES = 3
     TICKER = 4
+    MARK = 5
+    LIQUIDATIONS = 6
     STREAMS = 8         # places an instrument
 
 cdef enum:

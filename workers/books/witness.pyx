@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from shm._ring cimport Writer
 from shm.atomics cimport BOOK_EVENT, TOP_EVENT, TR_GOT, TR_TOP_CELL, tr_at, tr_peek, tr_record, tr_ring_read
 from workers.books.book cimport Book
-from workers.decode.message cimport F_SNAPSHOT, M_DEPTH, M_TICKER, M_TOP, M_TRADE, Message
+from workers.decode.message cimport F_SNAPSHOT, M_DEPTH, M_LIQUIDATION, M_MARK, M_TICKER, M_TOP, M_TRADE, Message
 from workers.books.publish cimport Publisher
 from workers.books.shadow cimport Fingerprint, Shadow
 from workers.books.window cimport BLOCKED, Slot
@@ -38,7 +38,18 @@ cdef inline int _stream(Message* m) noexcept:
         return BOOK
     if m.kind == M_TRADE:
         return AGG_TRADES if m.words[2] else TRADES
+    if m.kind == M_MARK:
+        return MARK
+    if m.kind == M_LIQUIDATION:
+        return LIQUIDATIONS
     return TICKER if m.kind == M_TICKER else TOP
+
+
+cdef inline object _key(Message* m):
+    # What tells one message of a stream without states from another.
+    if m.kind == M_MARK:
+        return (m.flags, m.words[0], m.words[1], m.words[2], m.words[3], m.ts_event)
+    return _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
 
 
 cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
@@ -89,12 +100,12 @@ cdef class Witness(Watcher):
             self.publisher.watch(index, self)
         track = None
         if stream == BOOK and slot.has_book and not slot.step:
-            self.shadows[index] = Shadow(self.publisher.syncs[index], self.publisher.depth,
-                                         self.publisher.max_levels)
+            self.shadows[index] = Shadow(self.publisher.syncs[index], self.publisher.checksums[index],
+                                         self.publisher.depth, self.publisher.max_levels)
             track = States()
         elif stream == TOP and slot.top_state >= STALE and not slot.top_id:
             track = States()
-        elif stream == TRADES or stream == AGG_TRADES:
+        elif stream in (TRADES, AGG_TRADES, MARK, LIQUIDATIONS):
             track = Trades()
         if track is not None:
             self.tracks[index * STREAMS + stream] = track
@@ -212,7 +223,7 @@ cdef class Witness(Watcher):
             track.hold(first, m.update_id, published, recv)
             return NOT_NEEDED if track.repeats(m.update_id, published) else NO_STATE
         if isinstance(track, Trades):
-            key = _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
+            key = _key(m)
             track.hold(key, recv)
             self._note()
             return NOT_NEEDED if track.repeats(key) else NO_STATE
@@ -247,8 +258,7 @@ cdef class Witness(Watcher):
                 return False
             track = self.tracks.get(<Py_ssize_t>m.instrument * STREAMS + _stream(m))
             if isinstance(track, Trades):
-                return track.repeats(_trade_key(m.update_id, m.first_id, m.words[0], m.words[1],
-                                                m.flags & SELL, m.ts_event))
+                return track.repeats(_key(m))
             return isinstance(track, Times) and track.repeats(m.ts_event)
         except Exception as error:
             self.fail(f"a fault of ours: {error!r}")
@@ -267,8 +277,7 @@ cdef class Witness(Watcher):
                 track.delivered_at = recv
             if isinstance(track, Trades):
                 self._note()
-                track.deliver(_trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL,
-                                         m.ts_event))
+                track.deliver(_key(m))
             elif isinstance(track, Times):
                 track.deliver(m.ts_event)
             elif isinstance(track, States):

@@ -25,12 +25,18 @@ cdef enum MessageKind:
     M_DEPTH = 2     # a diff of the book, or the whole of it (F_SNAPSHOT)
     M_TRADE = 3
     M_TICKER = 4
+    M_MARK = 5          # what a derivative is marked to; any of its four facts (F_MARK to F_NEXT)
+    M_LIQUIDATION = 6
 
 
 # Flags of a message alone: beyond the eight bits that records have.
 cdef enum MessageFlag:
     F_SNAPSHOT = 0x100  # depth: it replaces the book
     F_CHECKED = 0x200   # depth: words[0] is the venue's checksum of the book after this message
+    F_MARK = 0x400      # mark: words[0], the mark price
+    F_INDEX = 0x800     # mark: words[1], the index price
+    F_RATE = 0x1000     # mark: words[2], the funding rate at 1e-12
+    F_NEXT = 0x2000     # mark: words[3], when funding is paid next, ns
 
 
 cdef struct Message:
@@ -38,11 +44,14 @@ cdef struct Message:
     uint32_t instrument     # index of the instrument's slot
     int64_t ts_event        # venue's wall clock, ns; 0 = the message has none
     uint64_t update_id      # top: u; depth: last update id (u); trade: trade id; 0: the venue has none
-    uint64_t first_id       # depth: first update id (U); aggTrade: first trade id; trade: the trade id
+    # depth: the update id that it follows + 1 (U; a venue that names the one before: that + 1); aggregated
+    # trade: first trade id; trade: the trade id
+    uint64_t first_id
     uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, ABSENT) and MessageFlag
     # top: bid, bid size, ask, ask size; trade: price, size, count of trades in an aggregated one (a single
     # trade: 0); ticker: see `TICKER` in shm/README.md, words 0-3 of part 0 (last, open, high, low) then of
-    # part 1 (volume, quote volume at price_exp + size_exp or ABSENT and 0, trades, open time ns)
+    # part 1 (volume, quote volume at price_exp + size_exp or ABSENT and 0, trades, open time ns);
+    # mark: mark price, index price, rate, next funding; liquidation: price, size
     int64_t words[8]
     uint32_t n_bids
     uint32_t n_asks

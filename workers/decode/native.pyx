@@ -8,3 +8,7 @@ cdef class NativeDecoder:
 
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:
         return D_NOT_MINE
+
+    cdef int next(self, Message* out) noexcept nogil:
+        self.left = 0
+        return D_NOT_MINE

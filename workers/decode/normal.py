@@ -5,6 +5,7 @@ Tests compare native and reference by ``==`` on it, and the cold path publishes 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ class MessageKind(IntEnum):
     DEPTH = 2
     TRADE = 3
     TICKER = 4
+    MARK = 5
+    LIQUIDATION = 6
 
 
 class MessageFlag(IntFlag):
@@ -39,6 +42,10 @@ class MessageFlag(IntFlag):
 
     SNAPSHOT = 0x100  # depth: it replaces the book
     CHECKED = 0x200  # depth: words[0] is the venue's checksum of the book after this message
+    MARK = 0x400  # mark: words[0], the mark price
+    INDEX = 0x800  # mark: words[1], the index price
+    RATE = 0x1000  # mark: words[2], the funding rate at 1e-12
+    NEXT = 0x2000  # mark: words[3], when funding is paid next, ns
 
 
 class Scale(NamedTuple):
@@ -67,12 +74,13 @@ class Decoded(NamedTuple):
     asks: Levels = ()
 
 
-def disagreement(native: Decoded, reference: Decoded) -> str | None:
-    """What is FORBIDDEN between the two decoders of a venue, as one line; None: they agree.
+def disagreement(native: Sequence[Decoded], reference: Sequence[Decoded]) -> str | None:
+    """What is FORBIDDEN between the two decoders of a venue, as one line; None: they agree. Both give all
+    that one frame says.
 
-    The native one may leave anything to the reference ("not mine"). What it decodes, calls INEXACT or
+    The native one may leave any frame to the reference ("not mine"). What it decodes, calls INEXACT or
     OVERFLOW, or says to be of an unknown symbol, the reference must see the same.
     """
-    if native.code is DecodeCode.NOT_MINE:
+    if native[0].code is DecodeCode.NOT_MINE:
         return None
-    return None if native == reference else f"native: {native}, reference: {reference}"
+    return None if [*native] == [*reference] else f"native: {native}, reference: {reference}"

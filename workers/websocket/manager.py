@@ -63,6 +63,7 @@ class WebSocketManager:
             with a sink, first events are not watched.
         proven: as `delivered`, asked when a whole connection has brought nothing: here a proof from elsewhere
             counts too (a REST snapshot says that the market stands still). None: `delivered`.
+        has: (symbol, channel) -> whether the symbol has that channel; what it has not is not subscribed.
         on_missed: gets (symbol, channel) of what market data may be missing of from here on: it was dropped,
             could not be read, its handler raised, or it is being subscribed anew. See `Dispatcher`.
         on_rtt: gets the round trip of each of our pings, in ns.
@@ -80,6 +81,7 @@ class WebSocketManager:
         handover: Callable[[Sequence[Topic]], Handover] | None = None,
         delivered: Callable[[str, str], int] | None = None,
         proven: Callable[[str, str], int] | None = None,
+        has: Callable[[str, str], bool] = lambda symbol, channel: True,
         on_missed: MissedHandler | None = None,
         on_rtt: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -104,7 +106,7 @@ class WebSocketManager:
             chance=chance,
             on_rtt=on_rtt,
         )
-        self._placement = Placement(lambda: self._strategies.connection_strategy.budget.max_streams)
+        self._placement = Placement(lambda: self._strategies.connection_strategy.budget.max_streams, has)
         self._shards: dict[int, Shard] = {}
         self._channels: tuple[str, ...] = ()
         self._processor: asyncio.Task[None] | None = None

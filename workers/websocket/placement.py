@@ -16,14 +16,18 @@ class Placement:
     2. Cut is a symbol with more channels than a connection may carry, and one that is given a channel later,
        when its shard is full. Whoever keeps a symbol's state as a whole loses it with each of its shards.
     3. Shards are numbered in the order of their making; a number is never used again.
+    4. A channel that a symbol has not (`has`: a spot market is not marked) is no wish.
 
     Attributes:
         shards: number -> its topics, in the order wished. The managers' wish itself: shared, not copied.
     """
 
-    def __init__(self, room: Callable[[], int]) -> None:
+    def __init__(
+        self, room: Callable[[], int], has: Callable[[str, str], bool] = lambda symbol, channel: True
+    ) -> None:
         self.shards: dict[int, dict[Topic, None]] = {}
         self._room = room
+        self._has = has
         self._next = 0
 
     def open(self) -> int:
@@ -37,7 +41,8 @@ class Placement:
         """Place symbols x channels; answers the shard of each, whether it is new there or not."""
         wanted: dict[str, list[Topic]] = {}
         for symbol, channel in product(dict.fromkeys(map(str, symbols)), dict.fromkeys(map(str, channels))):
-            wanted.setdefault(symbol, []).append((symbol, channel))
+            if self._has(symbol, channel):
+                wanted.setdefault(symbol, []).append((symbol, channel))
         placed: list[tuple[int, Topic]] = []
         for symbol, topics in wanted.items():
             new = []

@@ -2,7 +2,8 @@
 
 The wish is a set that outlives the connection and may be shared by two (a connection and its replacement);
 the facts are each connection's own. After every connect, and after every change, the difference between wish
-and fact is turned into messages (`plan`), and acknowledgements settle them by id.
+and fact is turned into messages (`plan`), and acknowledgements settle them, by id
+or by topic, at once or in parts.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Subscriptions:
         self.rejected: dict[Topic, Acknowledgement] = {}
         self.asked: dict[Topic, float] = {}
         self._waiting: dict[int, Question] = {}
+        self._open: dict[int, dict[Topic, None]] = {}  # of each of those: what is not answered yet
         self._divided: list[tuple[SubscriptionAction, Group]] = []  # parts of refused batches
         self._again: set[Topic] = set()  # to be unsubscribed, although they are wished
         self._next_id = 1
@@ -74,6 +76,7 @@ class Subscriptions:
     def sent(self, question: Question, now: float) -> None:
         action, message = question
         self._waiting[message.id] = question
+        self._open[message.id] = dict.fromkeys(product(message.symbols, message.channels))
         if action is SubscriptionAction.SUBSCRIBE:
             self.asked.update(dict.fromkeys(product(message.symbols, message.channels), now))
 
@@ -94,17 +97,25 @@ class Subscriptions:
         )
 
     def acknowledge(self, ack: Acknowledgement) -> tuple[Topic, ...] | None:
-        """Settle one message. None: not ours (or answered before). Otherwise the topics finally refused.
+        """Settle one message, or the part of it that is meant. None: not ours (or answered before). Otherwise
+        the topics finally refused.
 
-        A refused batch is divided and asked again, so that one bad topic does not cost the others.
+        A batch refused as a whole is divided and asked again, so that one bad topic does not cost the others.
         """
-        pending = self._waiting.pop(ack.id, None)
-        if pending is None:
+        number = self._meant(ack)
+        if number is None:
             return None
-        action, message = pending
-        topics = tuple(product(message.symbols, message.channels))
-        if not ack.ok and len(topics) > 1:
-            self._divided += [(action, half) for half in _halves(message.symbols, message.channels)]
+        (action, message), open_ = self._waiting[number], self._open[number]
+        topics = [topic for topic in open_ if not ack.topics or topic in ack.topics]
+        for topic in topics:
+            del open_[topic]
+        if not open_:
+            del self._waiting[number], self._open[number]
+        if not ack.ok and not ack.topics and len(topics) > 1:
+            if len(topics) == len(message.symbols) * len(message.channels):
+                self._divided += [(action, half) for half in _halves(message.symbols, message.channels)]
+            else:
+                self._divided += [(action, group) for group in _grouped(topics)]
             return ()
         if action is SubscriptionAction.UNSUBSCRIBE:
             self.active.difference_update(topics)  # refused or not: there is no more to be done about it
@@ -114,10 +125,22 @@ class Subscriptions:
             for topic in topics:
                 self.rejected.pop(topic, None)
             return ()
-        if topics[0] in self.active:
-            return ()  # "already subscribed": it is
-        self.rejected[topics[0]] = ack
-        return topics
+        refused = [topic for topic in topics if topic not in self.active]  # "already subscribed": it is
+        self.rejected.update(dict.fromkeys(refused, ack))
+        return tuple(refused)
+
+    def _meant(self, ack: Acknowledgement) -> int | None:
+        """The message that an answer is about."""
+        if ack.id is not None:
+            return ack.id if ack.id in self._waiting else None
+        return next(
+            (
+                number
+                for number, left in self._open.items()
+                if not ack.topics or any(t in left for t in ack.topics)
+            ),
+            None,
+        )
 
     def __repr__(self) -> str:
         return (

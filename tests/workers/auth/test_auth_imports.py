@@ -11,7 +11,7 @@ from workers.auth.credentials import Credentials
 from workers.auth.secret import SecretError
 from workers.services.polymarket import auth as polymarket
 from workers.venues.binance_spot import auth as binance_spot
-from workers.venues.binance_usdm import auth as binance_usdm
+from workers.venues.binance_futures import auth as binance_futures
 from workers.venues.bybit import auth as bybit
 from workers.venues.gateio import auth as gateio
 from workers.venues.kraken import auth as kraken

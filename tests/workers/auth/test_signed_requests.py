@@ -24,9 +24,9 @@ from workers.rest import RestManager
 from workers.rest.retry import ExponentialRetry
 from workers.services.polymarket import auth as polymarket
 from workers.strategies import AuthStrategy, HTTPMethod, RequestStrategy, RestStrategySet
+from workers.venues.binance_futures import auth as binance_futures
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.binance_spot.limits import limits
-from workers.venues.binance_usdm import auth as binance_usdm
 from workers.venues.bybit import auth as bybit
 from workers.venues.gateio import auth as gateio
 from workers.venues.kraken import auth as kraken
@@ -165,7 +165,7 @@ def polymarket_check(got: Received) -> bool:
 
 VENUES: dict[str, tuple[Callable[[], AuthStrategy], str, Check]] = {
     "binance_spot": (lambda: binance_spot.auth(PAIR), "/api/v3/order", signed_query("x-mbx-apikey")),
-    "binance_usdm": (lambda: binance_usdm.auth(PAIR), "/fapi/v1/order", signed_query("x-mbx-apikey")),
+    "binance_futures": (lambda: binance_futures.auth(PAIR), "/fapi/v1/order", signed_query("x-mbx-apikey")),
     "mexc_spot": (lambda: mexc_spot.auth(PAIR), "/api/v3/order", signed_query("x-mexc-apikey")),
     "bybit": (lambda: bybit.auth(PAIR), "/v5/order/create", bybit_check),
     "gateio": (lambda: gateio.auth(PAIR), "/api/v4/spot/orders", gateio_check),

@@ -18,8 +18,8 @@ from workers.auth.credentials import Credentials
 from workers.auth.signing import HmacSigner
 from workers.services.polymarket import auth as polymarket
 from workers.strategies import AuthStrategy, HTTPMethod
+from workers.venues.binance_futures import auth as binance_futures
 from workers.venues.binance_spot import auth as binance_spot
-from workers.venues.binance_usdm import auth as binance_usdm
 from workers.venues.bybit import auth as bybit
 from workers.venues.gateio import auth as gateio
 from workers.venues.kraken import auth as kraken
@@ -54,7 +54,7 @@ def pairs(query: str, *without: str) -> list[tuple[str, str]]:
         (binance_spot.auth, vectors("binance")["rest_ascii"]),
         (binance_spot.auth, vectors("binance")["rest_non_ascii_percent_encoded_before_signing"]),
         (
-            binance_usdm.auth,
+            binance_futures.auth,
             vectors("binance")["usdm_futures_query_or_body"] | {"headers": None},
         ),
         (mexc_spot.auth, vectors("mexc")["spot_v3_query"] | {"method": "POST", "path": "/api/v3/order"}),
@@ -276,7 +276,7 @@ def test_polymarket_level_1_and_orders(name: str) -> None:
 # -- all of them ---------------------------------------------------------------------------------------
 CASES: list[tuple[Any, str, str]] = [
     (binance_spot.auth(Credentials.of("k", "s")), "/api/v3/depth", "/api/v3/order"),
-    (binance_usdm.auth(Credentials.of("k", "s")), "/fapi/v1/depth", "/fapi/v1/order"),
+    (binance_futures.auth(Credentials.of("k", "s")), "/fapi/v1/depth", "/fapi/v1/order"),
     (bybit.auth(Credentials.of("k", "s")), "/v5/market/tickers", "/v5/order/create"),
     (gateio.auth(Credentials.of("k", "s")), "/api/v4/spot/currencies/BTC", "/api/v4/spot/orders"),
     (kraken.auth(Credentials.of("k", "c2VjcmV0")), "/0/public/Depth", "/0/private/Balance"),
@@ -296,7 +296,7 @@ def test_the_public_is_not_signed_and_the_private_is(
 
 TIMES = {
     "binance_spot": b'{"serverTime":1700000000123}',
-    "binance_usdm": b'{"serverTime":1700000000123}',
+    "binance_futures": b'{"serverTime":1700000000123}',
     "bybit": b'{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1700000000"},"time":1700000000123}',
     "gateio": b'{"server_time":1700000000123}',
     "mexc_spot": b'{"serverTime":1700000000123}',
@@ -320,7 +320,7 @@ def test_where_the_venue_tells_its_time(strategy: AuthStrategy, public: str, pri
 
 
 def _venue(endpoint: str, module: str) -> str:
-    return {"/api/v3/time": "binance_spot", "/fapi/v1/time": "binance_usdm"}.get(endpoint, module)
+    return {"/api/v3/time": "binance_spot", "/fapi/v1/time": "binance_futures"}.get(endpoint, module)
 
 
 def _base64(data: bytes) -> str:

@@ -282,7 +282,7 @@ class Play:
         self.handover = self.make(
             self.lab.publisher,
             topics,
-            normalise=lambda parsed: parsed.data,
+            normalise=lambda parsed: [parsed.data],
             clock=lambda: self.lab.now,
             **self.options,
         )

@@ -424,7 +424,7 @@ def test_over_the_wires(two: Two) -> None:
         return parsed
 
     scales = {"AAABBB": Scale(two.index, 2, 2)}
-    two.options = {"normalise": lambda parsed: normalise(parsed.data, scales)}
+    two.options = {"normalise": lambda parsed: [normalise(parsed.data, scales)]}
     old = WireListener(two.lab.publisher)
     old.on_ws_frame(None, message(trade(1)))
     two.begin()

@@ -29,7 +29,7 @@ class Two:
         self.handover = Handover(
             lab.publisher,
             [(self.index, channel) for channel in channels],
-            normalise=lambda parsed: parsed.data,
+            normalise=lambda parsed: [parsed.data],
             clock=lambda: lab.now,
         )
         self.handover.subscribed()

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from shm.layout import Flag
 from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale, disagreement
+from workers.decode.symbols import FLAGS
 from workers.venues.binance_spot import schema
-from workers.venues.binance_spot._decode import FLAGS, Decoder
+from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.instruments import instruments
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 
@@ -75,7 +76,7 @@ def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> Decoded:
 
 def check(data: bytes) -> Decoded:
     native = DECODER.decode_message(data)
-    assert disagreement(native, reference(data)) is None, data
+    assert disagreement([native], [reference(data)]) is None, data
     return native
 
 
@@ -114,7 +115,7 @@ def differences(
         native = decoder.decode_message(frame)
         decoded.append(native)
         assert decoder.decode_message(payload) == native
-        if problem := disagreement(native, twin(parser.parse(frame).data, scales)):  # type: ignore[operator]
+        if problem := disagreement([native], [twin(parser.parse(frame).data, scales)]):  # type: ignore[operator]
             found.append(problem)
     return found, decoded
 

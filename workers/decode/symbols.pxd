@@ -1,0 +1,86 @@
+"""What native decoders share: a table of venue symbols, level buffers that grow, frames that say several
+things."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from shm._ring cimport tr_level
+from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, Message
+from workers.decode.native cimport NativeDecoder
+from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, TR_OVERFLOW, tr_cursor, tr_decimal
+
+
+# shm.layout.Flag; a test holds them equal.
+cdef enum:
+    FLAG_SELL = 8
+    FLAG_NO_BID = 16
+    FLAG_NO_ASK = 32
+    FLAG_HASHED_ID = 64
+    FLAG_ABSENT = 128
+
+
+cdef struct Entry:
+    uint64_t key[3]     # the venue symbol, zero-padded; all zero: a free place
+    uint32_t instrument
+    uint32_t price_exp
+    uint32_t size_exp
+    uint32_t length     # of the symbol, bytes; 0: the stranger
+
+
+cdef struct Buffer:
+    tr_level* levels
+    uint32_t capacity
+
+
+cdef struct Queued:
+    Message message
+    int code
+
+
+cdef inline bint price_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil:
+    # False: malformed. INEXACT and OVERFLOW are kept in `worst`, and the rest is still read.
+    cdef int verdict = tr_decimal(c, entry.price_exp, out)
+    if verdict > worst[0]:
+        worst[0] = verdict
+    return verdict != TR_MALFORMED
+
+
+cdef inline bint size_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil:
+    cdef int verdict = tr_decimal(c, entry.size_exp, out)
+    if verdict > worst[0]:
+        worst[0] = verdict
+    return verdict != TR_MALFORMED
+
+
+cdef inline int code_of(Entry* entry, int worst) noexcept nogil:
+    if entry.length == 0:       # the stranger: its numbers have no meaning
+        return D_UNKNOWN_SYMBOL
+    if worst == TR_EXACT:
+        return D_OK
+    return D_OVERFLOW if worst == TR_OVERFLOW else D_INEXACT
+
+
+cdef class SymbolDecoder(NativeDecoder):
+    """A native decoder that knows venue symbols; a venue's own adds `decode`. What it points to in `Message`
+    is valid until its next call."""
+
+    cdef dict _symbols              # venue symbol -> (instrument, price_exp, size_exp)
+    cdef Entry* _table
+    cdef uint64_t _mask
+    cdef Entry _stranger            # all zero: stands for every symbol that was not added
+    cdef Buffer _bids
+    cdef Buffer _asks
+    cdef Queued* _queue             # what a frame says beyond the first; `left` of them are still to be taken
+    cdef uint32_t _queued
+    cdef uint32_t _room
+    cdef readonly uint32_t max_levels
+    cdef readonly uint64_t too_many_levels
+
+    cdef Entry* _find(self, tr_cursor* c) noexcept nogil
+    cdef Entry* _find_text(self, const char* text, size_t size) noexcept nogil
+    cdef Entry* _look(self, const uint64_t* key, const char* text, size_t size) noexcept nogil
+    cdef bint _grow(self, Buffer* buffer) noexcept nogil
+    cdef Message* _push(self, int code) noexcept nogil
+    cdef void _insert(
+        self, uint64_t* key, uint32_t length, uint32_t instrument, uint32_t price_exp, uint32_t size_exp
+    ) noexcept nogil
+    cdef void _rebuild(self, uint64_t places) except *
