@@ -31,14 +31,20 @@ cdef enum:
     FIRST_PLACES = 64       # of the symbol table, kept at most a quarter full
     MAX_QUEUED = 65_536     # things that one frame says
 
+# What a venue's decoder writes into `Message.flags`, for the test that holds it to `shm.layout.Flag`.
 FLAGS = {
-    "SELL": FLAG_SELL, "NO_BID": FLAG_NO_BID, "NO_ASK": FLAG_NO_ASK, "HASHED_ID": FLAG_HASHED_ID, "ABSENT":
-FLAG_ABSENT }
+    "SELL": FLAG_SELL,
+    "NO_BID": FLAG_NO_BID,
+    "NO_ASK": FLAG_NO_ASK,
+    "HASHED_ID": FLAG_HASHED_ID,
+    "ABSENT": FLAG_ABSENT,
+}
 
 
 cdef inline uint64_t place_of(const uint64_t* key) noexcept nogil:
-    cdef uint64_t mixed = (key[0] ^ (key[1] * <uint64_t>0x9E3779B97F4A7C15) ^ (key[2] *
-    <uint64_t>0xC2B2AE3D27D4EB4F)) mixed *= <uint64_t>0xD6E8FEB86659FD93
+    cdef uint64_t mixed = key[0] ^ (key[1] * <uint64_t>0x9E3779B97F4A7C15)
+    mixed ^= key[2] * <uint64_t>0xC2B2AE3D27D4EB4F
+    mixed *= <uint64_t>0xD6E8FEB86659FD93
     return mixed ^ (mixed >> 32)
 
 
@@ -66,8 +72,8 @@ cdef class SymbolDecoder(NativeDecoder):
         return f"{venue}.Decoder({len(self._symbols)} symbols, too_many_levels={self.too_many_levels})"
 
     # -- symbols --------------------------------------------------------------------------------------
-    def add_symbol(self, str venue_symbol not None, uint32_t instrument, uint32_t price_exp, uint32_t
-    size_exp):
+    def add_symbol(self, str venue_symbol not None, uint32_t instrument, uint32_t price_exp,
+                   uint32_t size_exp):
         """Decode this symbol from now on, to that slot at those exponents; replaces what it had.
 
         A symbol longer than 24 bytes in UTF-8 stays with the reference decoder. ValueError: no such exponent.
@@ -212,8 +218,7 @@ cdef class SymbolDecoder(NativeDecoder):
 
     # -- Python's face --------------------------------------------------------------------------------
     def decode_messages(self, data not None):
-        """All that one frame (bytes or a buffer) says, in the normal form
-        (`workers.decode.normal.Decoded`)."""
+        """All that one frame (bytes or a buffer) says, in normal form (`workers.decode.normal.Decoded`)."""
         cdef Message out
         cdef Py_buffer view
         cdef int code
@@ -274,6 +279,8 @@ cdef class SymbolDecoder(NativeDecoder):
 cdef object _normal(int code, Message* out):
     # The words that the kind does not use are zero in the normal form, whatever lies in them.
     cdef int used = 0
+    cdef uint32_t n_bids = out.n_bids if out.kind == M_DEPTH else 0
+    cdef uint32_t n_asks = out.n_asks if out.kind == M_DEPTH else 0
     if code == D_NOT_MINE or code == D_UNKNOWN_SYMBOL:
         return Decoded(DecodeCode(code))
     if code != D_OK:
@@ -297,6 +304,6 @@ cdef object _normal(int code, Message* out):
         out.first_id,
         out.flags,
         tuple([out.words[i] if i < used else 0 for i in range(8)]),
-        tuple([(out.bids[i].price, out.bids[i].size) for i in range(out.n_bids if out.kind == M_DEPTH else
-        0)]), tuple([(out.asks[i].price, out.asks[i].size) for i in range(out.n_asks if out.kind == M_DEPTH
-    else 0)]), )
+        tuple([(out.bids[i].price, out.bids[i].size) for i in range(n_bids)]),
+        tuple([(out.asks[i].price, out.asks[i].size) for i in range(n_asks)]),
+    )
