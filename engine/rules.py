@@ -74,7 +74,10 @@ def _symbols(value: list[str]) -> str | None:
         return 'expected at least one symbol, such as "BTC/USDT"'
     for symbol in value:
         if not SYMBOL.fullmatch(symbol) or len(symbol.encode()) > SYMBOL_LENGTH:
-            return f'{symbol!r} is not a canonical symbol: expected BASE/QUOTE, such as "BTC/USDT"'
+            return (
+                f'{symbol!r} is not a canonical symbol: expected BASE/QUOTE, such as "BTC/USDT", or '
+                'BASE/QUOTE:SETTLE, such as "BTC/USDT:USDT"'
+            )
     twice = sorted({symbol for symbol in value if value.count(symbol) > 1})
     return f"{', '.join(twice)} named more than once" if twice else None
 

@@ -9,19 +9,18 @@ The venues that run are exactly those with a `[venues.<name>]` table in the give
 
 from __future__ import annotations
 
-import json
 import sys
-import sysconfig
 import tomllib
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
 from engine.errors import SettingsError
+from engine.problems import allowed, nearest, text
 from engine.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
+from workers import shipped
 from workers.config import VenueConfig
 
 PREFIX = "TICKRING_"
@@ -58,21 +57,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def data_directory() -> Path:
-    """The shipped `config/` folder: beside the packages in a checkout, `share/tickring` when installed."""
-    root = Path(__file__).resolve().parent.parent
-    candidates = [
-        root / "config",
-        Path(sysconfig.get_path("data")) / "share" / "tickring",
-        root / "share" / "tickring",  # pip install --target
-        Path(sysconfig.get_path("data", sysconfig.get_preferred_scheme("user"))) / "share" / "tickring",
-    ]
-    for candidate in candidates:
-        if (candidate / "tickring.toml").is_file():
-            return candidate
-    where = ", ".join(str(candidate) for candidate in candidates)
-    raise SettingsError(
-        [f"tickring.toml: the shipped configuration is missing (looked in {where}); reinstall"]
-    )
+    """The shipped `config/` folder."""
+    try:
+        return shipped.directory()
+    except shipped.NotShipped as error:
+        raise SettingsError([str(error)]) from error
 
 
 def default_file() -> Path:
@@ -83,10 +72,10 @@ def default_file() -> Path:
 
 def available_venues() -> list[str]:
     """The venues that a worker exists for: the folders of `workers/venues` with a `venue.py`."""
-    import workers
+    import workers.venues
 
-    root = Path(next(iter(workers.__path__))) / "venues"
-    return sorted(entry.parent.name for entry in root.glob("*/venue.py"))
+    folders = map(Path, workers.venues.__path__)
+    return sorted(entry.parent.name for folder in folders for entry in folder.glob("*/venue.py"))
 
 
 def load(
@@ -125,7 +114,7 @@ class _Loader:
         for name, keys in self._table(document, "venues", source).items():
             if not isinstance(keys, dict):
                 self.problems.append(
-                    f"{source}: venues.{name} = {_text(keys)}: expected a table [venues.{name}]"
+                    f"{source}: venues.{name} = {text(keys)}: expected a table [venues.{name}]"
                 )
             elif (venue := self._venue(name, keys, source)) is not None:
                 tables[f"venues.{name}"] = venue
@@ -163,29 +152,34 @@ class _Loader:
         table = document.get(key, {})
         if isinstance(table, dict):
             return dict(table)
-        self.problems.append(f"{source}: {key} = {_text(table)}: expected a table [{key}]")
+        self.problems.append(f"{source}: {key} = {text(table)}: expected a table [{key}]")
         return {}
 
     def _venue(self, name: str, keys: dict[str, Any], source: str) -> dict[str, Any] | None:
         """The venue's own file under the keys of the given one; None for a venue that there is not."""
         problem = check_name(name)
         if problem is None and name not in (known := available_venues()):
-            problem = f"unknown venue{_nearest(name, known)}"
+            problem = f"unknown venue{nearest(name, known)}"
         if problem is not None:
             self.problems.append(f"{source}: venues.{name}: {problem}")
             return None
         beside = self.file.parent / "venues" / f"{name}.toml"
         own = beside if beside.is_file() else data_directory() / "venues" / f"{name}.toml"
-        merged = self._read(own) if own.is_file() else {}
-        for key in merged:
-            self.origins["venues", name, key] = str(own)
-        for key in keys:
-            self.origins["venues", name, key] = source
-        return merged | keys
+        merged: dict[str, Any] = {"options": {}}
+        layers = ((self._read(own) if own.is_file() else {}, str(own)), (keys, source))
+        for layer, origin in layers:
+            options = layer.get("options")
+            if isinstance(options, dict):  # key by key; anything else is said to be wrong later
+                layer = layer | {"options": merged["options"] | options}
+                self.origins |= {("venues", name, "options", key): origin for key in options}
+            self.origins |= {("venues", name, key): origin for key in layer}
+            merged |= layer
+        return merged
 
     def _override(self, tables: dict[str, dict[str, Any]]) -> None:
-        """`TICKRING_ENGINE__LISTEN`, `TICKRING_VENUES__BINANCE_SPOT__SYMBOLS`; `TICKRING_INSTANCE` alone is
-        short for `TICKRING_ENGINE__INSTANCE`."""
+        """`TICKRING_ENGINE__LISTEN`, `TICKRING_VENUES__BINANCE_SPOT__SYMBOLS`,
+        `TICKRING_VENUES__OKX__OPTIONS__<KEY>`; `TICKRING_INSTANCE` alone is short for
+        `TICKRING_ENGINE__INSTANCE`."""
         if value := self.environ.get(PREFIX + "INSTANCE"):
             tables["engine"]["instance"] = value
             self.origins["engine", "instance"] = PREFIX + "INSTANCE"
@@ -194,29 +188,34 @@ class _Loader:
                 continue
             *section, key = variable.removeprefix(PREFIX).lower().split("__")
             path = ".".join(section)
-            if path not in tables:
-                allowed = ", ".join(sorted(tables))
-                self.problems.append(f"environment: {variable}: no table [{path}] here (allowed: {allowed})")
+            owner = path.removesuffix(".options")
+            if owner not in tables or owner == "engine" != path:
+                there = ", ".join(sorted(tables))
+                self.problems.append(f"environment: {variable}: no table [{path}] here (allowed: {there})")
                 continue
-            hints = _hints(EngineSettings if path == "engine" else VenueConfig)
-            tables[path][key] = parse_override(self.environ[variable], hints.get(key))
+            if owner != path:
+                options = tables[owner]["options"]
+                table, kind = options if isinstance(options, dict) else {}, options_of(section[1])
+            else:
+                table, kind = tables[path], EngineSettings if path == "engine" else VenueConfig
+            table[key] = parse_override(self.environ[variable], hints(kind).get(key))
             self.origins[*section, key] = variable
 
     def _struct(
         self, section: tuple[str, ...], keys: dict[str, Any], kind: type[Struct], rules: Mapping[str, Rule]
     ) -> Struct | None:
-        hints = _hints(kind)
+        known = hints(kind)
         good: dict[str, Any] = {}
         before = len(self.problems)
         for key, value in keys.items():
             source = self.origins.get((*section, key), str(self.file))
-            if key not in hints:
-                self._unknown(source, ".".join((*section, key)), value, list(hints))
+            if key not in known:
+                self._unknown(source, ".".join((*section, key)), value, list(known))
                 continue
             try:
-                good[key] = msgspec.convert(value, hints[key])
+                good[key] = msgspec.convert(value, known[key])
             except msgspec.ValidationError as error:
-                self._bad(source, (*section, key), value, _allowed(hints[key], error))
+                self._bad(source, (*section, key), value, allowed(known[key], error))
                 continue
             problem = rules[key](good[key]) if key in rules else None
             if problem is not None:
@@ -232,12 +231,12 @@ class _Loader:
             source = self.origins.get((*section, key), "default")
             self._bad(source, (*section, key), getattr(venue, key), problem)
 
-    def _unknown(self, source: str, key: str, value: object, allowed: list[str]) -> None:
+    def _unknown(self, source: str, key: str, value: object, known: list[str]) -> None:
         name = key.rpartition(".")[2]
-        self.problems.append(f"{source}: {key} = {_text(value)}: unknown key{_nearest(name, allowed)}")
+        self.problems.append(f"{source}: {key} = {text(value)}: unknown key{nearest(name, known)}")
 
     def _bad(self, source: str, path: tuple[str, ...], value: object, problem: str) -> None:
-        self.problems.append(f"{source}: {'.'.join(path)} = {_text(value)}: {problem}")
+        self.problems.append(f"{source}: {'.'.join(path)} = {text(value)}: {problem}")
 
     def _missing(self, section: tuple[str, ...], key: str) -> None:
         self.problems.append(f"{self.file}: {'.'.join(section)}.{key}: missing, and it has no default")
@@ -257,16 +256,26 @@ def parse_override(text: str, kind: object = None) -> Any:
     return text if kind is str and not isinstance(value, str) else value
 
 
+def options_of(venue: str) -> type[msgspec.Struct]:
+    """What only this venue is configured by (`workers.venue.Venue.options`). Its code is loaded for it; when
+    that fails none are known here, and `engine.venues.check` says why."""
+    from workers.service import Options
+    from workers.venue import load as load_venue
+
+    try:
+        return load_venue(venue).options
+    except Exception:  # a venue's own code may raise anything
+        return Options
+
+
 def show(settings: Settings) -> str:
     """The whole tree as TOML, each value with where it came from: what `tickring config show` prints."""
     lines = []
-    sections: list[tuple[tuple[str, ...], msgspec.Struct]] = [(("engine",), settings.engine)]
-    sections += [(("venues", name), venue) for name, venue in settings.venues.items()]
-    for section, struct in sections:
+    for section, values in _sections(settings):
         lines.append(f"[{'.'.join(section)}]")
         entries = [
-            (f"{field} = {_text(getattr(struct, field))}", settings.origins.get((*section, field), "default"))
-            for field in struct.__struct_fields__
+            (f"{key} = {text(value)}", settings.origins.get((*section, key), "default"))
+            for key, value in values.items()
         ]
         width = min(48, max(len(entry) for entry, _ in entries))
         lines += [f"{entry:<{width}}  # {origin}" for entry, origin in entries]
@@ -274,24 +283,20 @@ def show(settings: Settings) -> str:
     return "\n".join(lines).rstrip()
 
 
-def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    module = sys.modules[kind.__module__]
-    return get_type_hints(kind, vars(module))
+def _sections(settings: Settings) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Each table's path and values; a venue's options, with those that have their defaults, are one of their
+    own, where there are any."""
+    yield ("engine",), msgspec.structs.asdict(settings.engine)
+    for name, venue in settings.venues.items():
+        values = msgspec.structs.asdict(venue)
+        given = values.pop("options")
+        yield ("venues", name), values
+        fields = msgspec.structs.fields(options_of(name))
+        options = {field.name: field.default for field in fields if not field.required} | given
+        if options:
+            yield ("venues", name, "options"), options
 
 
-def _text(value: object) -> str:
-    """A value as TOML writes it (JSON does for every type that settings have)."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 200 else text[:197] + "..."
-
-
-def _allowed(kind: object, error: msgspec.ValidationError) -> str:
-    if get_origin(kind) is Literal:
-        return f"expected one of {', '.join(get_args(kind))}"
-    return str(error)[:1].lower() + str(error)[1:]
-
-
-def _nearest(name: str, allowed: list[str]) -> str:
-    near = get_close_matches(name, allowed, n=1, cutoff=0.6)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    return f"{guess} (allowed: {', '.join(sorted(allowed))})"
+def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The types of a struct's keys."""
+    return get_type_hints(kind, vars(sys.modules[kind.__module__]))

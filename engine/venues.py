@@ -4,34 +4,75 @@ from __future__ import annotations
 
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from engine.errors import SettingsError
-from engine.settings import Settings
+from engine.problems import allowed, nearest, text
+from engine.settings import Settings, hints
+
+if TYPE_CHECKING:
+    from workers.config import VenueConfig
+    from workers.service import Options
 
 
 def check(settings: Settings) -> None:
-    """Loads every enabled venue and compares its channels.
+    """Loads every enabled venue, and compares its channels and options with what it has.
 
     Raises:
         SettingsError: every problem found, a line each.
     """
     from workers.venue import load
 
-    problems = []
+    problems: list[str] = []
     for name, keys in settings.enabled.items():
         try:
-            channels = load(name).channels
+            venue = load(name)
         except Exception as error:  # a venue's own code may raise anything
             problems.append(f"venues.{name}: {_place(error)}: {type(error).__name__}: {error}")
             continue
         problems += [
-            f"venues.{name}.channels: {channel!r} is no channel of this venue (allowed: "
-            f"{', '.join(sorted(channels))})"
+            f"{_source(settings, name, 'channels')}venues.{name}.channels: {channel!r} is no channel of this "
+            f"venue (allowed: {', '.join(sorted(venue.channels))})"
             for channel in keys.channels
-            if channel not in channels
+            if channel not in venue.channels
         ]
+        problems += _options(settings, name, keys, venue.options)
     if problems:
         raise SettingsError(problems)
+
+
+def _options(settings: Settings, name: str, keys: VenueConfig, kind: type[Options]) -> list[str]:
+    """What is wrong with a venue's own keys."""
+    from workers.service import make_options
+
+    known = hints(kind)
+    problems = []
+    for key, value in keys.options.items():
+        problem = None
+        if key not in known:
+            problem = f"unknown key{nearest(key, known)}"
+        else:
+            try:
+                msgspec.convert(value, known[key])
+            except msgspec.ValidationError as error:
+                problem = allowed(known[key], error)
+        if problem is not None:
+            source = _source(settings, name, "options", key)
+            problems.append(f"{source}venues.{name}.options.{key} = {text(value)}: {problem}")
+    if not problems:
+        try:
+            make_options(keys, kind)
+        except ValueError as error:  # a rule between keys
+            problems.append(f"venues.{name}.{error}")
+    return problems
+
+
+def _source(settings: Settings, *path: str) -> str:
+    """The file or variable that says so, as an error line begins."""
+    origin = settings.origins.get(("venues", *path))
+    return f"{origin}: " if origin else ""
 
 
 def _place(error: BaseException) -> str:

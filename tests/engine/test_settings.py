@@ -145,7 +145,7 @@ def test_mistakes_in_the_file_are_one_line(tmp_path: Path, text: str, expected: 
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("depht", "20", "unknown key; did you mean depth? (allowed: audit_interval, "),
+        ("depht", "20", "unknown key; did you mean depth? (allowed: depth, "),
         ("depth", '"20"', "expected `int`, got `str`"),
         ("depth", "0", "depth must be 1 to 5000, not 0"),
         ("ring_slots", "1000", "slots must be a power of two, at least 8, not 1000"),
