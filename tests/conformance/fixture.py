@@ -1,0 +1,299 @@
+"""The form of `fixtures/<feed>.py`: what the conformance suite has to be told of a venue, and no more.
+
+A venue's author writes one module with ``FIXTURE = Fixture(...)`` and none of the tests. Every field is
+needed; where a venue has no such thing the field says ``NotApplicable("why")``, and those words stand in
+`docs/conformance.md`. `problems` says what a fixture lacks, and `test_fixtures.py` fails on it.
+
+What is written here is the *independent* side of each comparison: it must not use the venue's parser,
+normaliser, decoder, schema or sync, nor `workers.sim`'s market. Plain `json`, `Decimal`, `struct` and `zlib`
+are meant.
+
+After a change: ``python -m tests.conformance.table`` runs the suite and writes the table again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from workers.books.sync import Snapshot
+from workers.decode.normal import Decoded, MessageFlag, MessageKind, Scale
+from workers.sim.capture import Row
+from workers.venue import Venue
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("TICKRING_SHARED") or ROOT.parent / "shared") / "captures"
+OWN = ROOT / "tests" / "fixtures"
+
+TextLevel = tuple[str, str]
+"""(price, size) as the venue writes them."""
+TROUBLES = ("gap", "duplicate", "reorder", "crossed", "checksum")
+REFUSALS = ("refused", "blocked")
+Kind = TypeVar("Kind")
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """The venue has no such thing; `why` is what the table says."""
+
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Book:
+    """What an oracle says of a book: the best levels, best first.
+
+    Attributes:
+        symbol: the venue's.
+        after: how many of the recording's incoming frames have been played by then; -1: all of them.
+        update_id: the book's, or 0 when the oracle does not tell.
+    """
+
+    symbol: str
+    bids: Sequence[TextLevel]
+    asks: Sequence[TextLevel]
+    after: int = -1
+    update_id: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """A capture (format "capture v1", `workers.sim.capture`) with what it must decode to.
+
+    Attributes:
+        name: in the test's id.
+        path: ``SHARED / feed / "session.jsonl.gz"``, or in `OWN` for one that we made or wrote.
+        scales: rows -> venue symbol -> (price_exp, size_exp), of every symbol that shall be decoded; read
+            from the capture's own listing where it has one.
+        expected: (row of an incoming frame, scales) -> all that this frame says in normal form; None: not
+            judged (acknowledgements, heartbeats, channels that we do not take). An independent reading: see
+            the module's words.
+        judged: of how many frames `expected` says something; exact, so that nothing is left out unseen.
+        native: of these, how many the native decoder must have taken itself; -1: all.
+        snapshot: row of a REST answer -> (venue symbol, snapshot), or None. Each is applied where it stands.
+        limit: levels a side that those were asked for; 0: the whole book.
+        books: -> the oracle's books, in the order of `Book.after`. May be empty for a capture without any.
+        booked: how many that are; exact.
+        tops: the top's update ids are the book's too: where two are equal, so must be the prices. How many
+            such moments there are; 0: the ids have nothing to do with each other.
+        keys: of `VenueConfig`, that this recording needs (an option such as checksum verification, depth).
+    """
+
+    name: str
+    path: Path
+    scales: Callable[[Sequence[Row]], Mapping[str, tuple[int, int]]]
+    expected: Callable[[Row, Mapping[str, Scale]], list[Decoded] | None]
+    judged: int
+    native: int = -1
+    snapshot: Callable[[Row], tuple[str, Snapshot] | None] = lambda row: None
+    limit: int = 0
+    books: Callable[[], Sequence[Book]] = lambda: ()
+    booked: int = 0
+    tops: int = 0
+    keys: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One frame as it is on the wire today, byte for byte, and all that it says (at `Fixture.scales`)."""
+
+    frame: bytes
+    forms: tuple[Decoded, ...]
+
+
+class Wire(Protocol):
+    """Writes frames of today's shape. Symbols are the venue's; levels are decimal texts with exactly the two
+    decimals of price and three of size that the tests' instruments have; ids rise, times do not matter."""
+
+    def top(self, symbol: str, update_id: int, bid: TextLevel, ask: TextLevel) -> bytes:
+        """A top of book."""
+
+    def begin(
+        self, symbol: str, update_id: int, bids: Sequence[TextLevel], asks: Sequence[TextLevel]
+    ) -> bytes | Snapshot:
+        """A whole book, best first: the stream's snapshot frame, or what REST answers where it comes so."""
+
+    def change(
+        self,
+        symbol: str,
+        previous: int,
+        update_id: int,
+        bids: Sequence[TextLevel],
+        asks: Sequence[TextLevel],
+        after: tuple[Sequence[TextLevel], Sequence[TextLevel]],
+    ) -> bytes:
+        """A change of the book, from the state at update id `previous` to the one at `update_id`, levels in
+        the order given. `after`: the book after it (bids, asks; best first), for a checksum."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A defect of the venue's stream that the simulated venue can be told to make.
+
+    Attributes:
+        order: venue symbol -> the keys of `workers.sim.Fault`, about that symbol's book stream alone.
+        heals: False: the book goes RESYNC and is built anew. True: nothing is wrong with it, and it stays
+            LIVE (an event twice, where ids tell so).
+    """
+
+    order: Callable[[str], Mapping[str, Any]]
+    heals: bool = False
+
+
+@dataclass(frozen=True)
+class Limited:
+    """An answer that says "too many requests".
+
+    Attributes:
+        status, body, headers: as the venue answers.
+        wait: seconds that nothing may be sent after it: what it tells, or what is usual where it does not.
+    """
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+    wait: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fixture:
+    """A venue's facts.
+
+    Attributes:
+        feed: its name in the registry.
+        symbols: three canonical symbols that the simulated venue lists by default or on demand.
+        unknown: a canonical symbol that looks right and is not listed.
+        venue_symbol: canonical -> the venue's spelling, for `symbols` and for made-up names such as
+            ``D057/USDT`` (where spot is USD or a swap, `made_up` says which).
+        made_up: 0..199 -> a made-up canonical symbol.
+        channels: what the workers on the simulated venue subscribe; `top` and `book` at least.
+        keys: of `VenueConfig`, for all workers and strategies of the tests (an option, a smaller depth).
+        recordings: the real captures. own: those in `tests/fixtures`, which are always there.
+        scales: venue symbol -> slot and exponents that `samples` are decoded at.
+        samples: by channel, one at least for each of `Venue.channels`, and ``"snapshot"`` where it is in the
+            stream. Further ones may have any name (other shapes, several things in one frame).
+        frames: further valid frames without normal form, as seeds for mutation: acknowledgements, pongs,
+            errors, announcements.
+        wire: see `Wire`.
+        heartbeats: frames that say that the connection lives and nothing else.
+        troubles: by `TROUBLES`.
+        accept: a client's text message -> the frames that the venue answers, each as (is binary, bytes):
+            acknowledgements of a subscription, a pong; no data.
+        refuse: by `REFUSALS`, as `accept`, but a subscription is turned down: with an error; silently or in
+            an answer that looks like an acceptance.
+        endpoint: a path of the venue's REST, and fine: a good answer's body.
+        limited: by name ("429", "418", "code in a 200"), see `Limited`.
+        renewable: the venue ends connections, and one can be replaced without a gap.
+    """
+
+    feed: str
+    symbols: tuple[str, str, str]
+    unknown: str
+    venue_symbol: Callable[[str], str]
+    made_up: Callable[[int], str] = lambda number: f"D{number:03d}/USDT"
+    channels: tuple[str, ...]
+    keys: Mapping[str, Any]
+    recordings: Sequence[Recording]
+    own: Sequence[Recording]
+    scales: Mapping[str, Scale]
+    samples: Mapping[str, Sample]
+    frames: Sequence[bytes]
+    wire: Wire
+    heartbeats: Sequence[bytes] | NotApplicable
+    troubles: Mapping[str, Trouble | NotApplicable]
+    accept: Callable[[bytes], list[tuple[bool, bytes]]]
+    refuse: Mapping[str, Callable[[bytes], list[tuple[bool, bytes]]] | NotApplicable]
+    endpoint: str
+    fine: bytes
+    limited: Mapping[str, Limited | NotApplicable]
+    renewable: bool | NotApplicable = True
+
+
+class MissingFixture(Exception):
+    """A venue of the registry without its fixture; the text says what to write."""
+
+
+def load(feed: str) -> Fixture:
+    """The fixture of a venue.
+
+    Raises:
+        MissingFixture: there is none.
+    """
+    name = f"tests.conformance.fixtures.{feed}"
+    if importlib.util.find_spec(name) is None:
+        raise MissingFixture(
+            f"the venue {feed!r} has no tests/conformance/fixtures/{feed}.py: "
+            "state its facts there (tests/conformance/fixture.py is the form), or it is not known to conform"
+        )
+    fixture = getattr(importlib.import_module(name), "FIXTURE", None)
+    if not isinstance(fixture, Fixture):
+        raise MissingFixture(f"tests/conformance/fixtures/{feed}.py has no FIXTURE of the form `Fixture`")
+    return fixture
+
+
+def problems(fixture: Fixture, venue: Venue) -> list[str]:
+    """What a fixture lacks for this venue, one line each; empty: nothing."""
+    found = []
+    if fixture.feed != venue.name:
+        found.append(f"feed is {fixture.feed!r}, the venue is {venue.name!r}")
+    if not {"top", "book"} <= set(fixture.channels) <= venue.channels:
+        found.append(f"channels {fixture.channels} are not top, book and others of {sorted(venue.channels)}")
+    needed = set(venue.channels) | ({"snapshot"} if venue.snapshot is None else set())
+    found += [f"samples: none for {name!r}" for name in sorted(needed - set(fixture.samples))]
+    for name, stated, wanted in (
+        ("troubles", fixture.troubles, TROUBLES),
+        ("refuse", fixture.refuse, REFUSALS),
+    ):
+        found += [f"{name}: {one!r} is missing" for one in wanted if one not in stated]
+    if not fixture.own:
+        found.append("own: no recording that is always there")
+    if not fixture.recordings:
+        found.append("recordings: no real capture")
+    if not any(isinstance(each, Limited) for each in fixture.limited.values()):
+        found.append("limited: no answer that says so")
+    if not fixture.frames:
+        found.append("frames: no acknowledgement, pong or error to mutate")
+    for recording in (*fixture.recordings, *fixture.own):
+        if recording.judged < 1:
+            found.append(f"recording {recording.name!r}: no frame is judged")
+    for recording in fixture.own:
+        if not recording.path.is_relative_to(OWN) or not recording.path.exists():
+            found.append(f"own recording {recording.name!r}: {recording.path} is not in tests/fixtures")
+    if not any(recording.booked for recording in (*fixture.recordings, *fixture.own)):
+        found.append("no recording has an oracle's book")
+    return found
+
+
+# -- for the independent readings ---------------------------------------------------------------------------
+def mantissa(text: str, exponent: int) -> int:
+    """A decimal text as an integer at an exponent; ValueError when it does not fit exactly."""
+    scaled = Decimal(text).scaleb(exponent)
+    if scaled != scaled.to_integral_value():
+        raise ValueError(f"{text} has more than {exponent} decimals")
+    return int(scaled)
+
+
+def mantissas(levels: Sequence[Sequence[str]], scale: Scale) -> tuple[tuple[int, int], ...]:
+    """Levels of (price, size, ...) texts, in their order."""
+    return tuple((mantissa(row[0], scale.price_exp), mantissa(row[1], scale.size_exp)) for row in levels)
+
+
+def words(*values: int) -> tuple[int, ...]:
+    """Eight of them, zeros behind."""
+    return (*values, *[0] * (8 - len(values)))
+
+
+def decimals(text: str) -> int:
+    """Decimals that a tick or lot such as ``0.01000000`` needs."""
+    return max(0, -int(Decimal(text).normalize().as_tuple().exponent))
+
+
+SNAPSHOT, CHECKED = int(MessageFlag.SNAPSHOT), int(MessageFlag.CHECKED)
+TOP, DEPTH, TRADE, TICKER = MessageKind.TOP, MessageKind.DEPTH, MessageKind.TRADE, MessageKind.TICKER
+MARK, LIQUIDATION = MessageKind.MARK, MessageKind.LIQUIDATION
