@@ -291,6 +291,16 @@ class ExceptionHandlerStrategy(Protocol):
         """HTTP status and venue code -> the typed error with its advice (`action`)."""
         ...
 
+    def is_refusal(self, body: bytes) -> bool:
+        """Whether an answer with HTTP 2xx refuses all the same; `to_error` then says what it means. For venues
+        that have their error codes in the body alone."""
+        return False
+
+    def refuses(self, status: int, body: bytes) -> bool:
+        """Whether an answer with this 2xx says in its body that the request was refused; `to_error` is then
+        asked what it means. The default: what is 2xx is a success."""
+        return False
+
 
 # -- the sets -------------------------------------------------------------------------------------------
 def _require(owner: str, parts: Mapping[str, tuple[Any, tuple[str, ...]]]) -> None:

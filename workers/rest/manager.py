@@ -343,20 +343,25 @@ class RestManager:
     def _judge(self, call: Call, answer: HttpResponse) -> bytes:
         """The body of an answer; raises what a refusal means."""
         plan = call.plan
-        plan.limits.observe(call.status, answer.headers, call.answered_at, call.sent_at)
-        if 200 <= call.status < 300:
-            if plan.failover:
-                plan.endpoints.succeeded(call.base_url, call.answered_at)
-            if self._ledger.tracing:
-                self._ledger.trace(
-                    call,
-                    "answer",
-                    status=call.status,
-                    bytes=len(answer.content),
-                    limits=limits_seen(answer.headers),
-                )
-            return answer.content
-        raise self._refused(call, answer)
+        refusal: RestError | None = None
+        if outcome.refused(call.status, answer.content, plan.strategies.exception_handler_strategy):
+            refusal = self._refused(call, answer)
+        # "Too many requests" counts for our limits whatever the status that it was said with.
+        too_many = 200 <= call.status < 300 and isinstance(refusal, RateLimited)
+        plan.limits.observe(429 if too_many else call.status, answer.headers, call.answered_at, call.sent_at)
+        if refusal is not None:
+            raise refusal
+        if plan.failover:
+            plan.endpoints.succeeded(call.base_url, call.answered_at)
+        if self._ledger.tracing:
+            self._ledger.trace(
+                call,
+                "answer",
+                status=call.status,
+                bytes=len(answer.content),
+                limits=limits_seen(answer.headers),
+            )
+        return answer.content
 
     async def _send(
         self, call: Call, url: str, headers: Mapping[str, str], data: bytes | None, bounds: Timeout

@@ -84,6 +84,14 @@ def default_error(failure: Failure) -> RestError:
     return BadRequest(f"refused: {said}", **facts)
 
 
+def refused(status: int, body: bytes, handler: ExceptionHandlerStrategy | None) -> bool:
+    """Whether an answer is no success: by its status, or because the venue says so in a 2xx."""
+    if not 200 <= status < 300:
+        return True
+    refuses = getattr(handler, "refuses", None)
+    return refuses is not None and bool(refuses(status, body))
+
+
 def judge(failure: Failure, handler: ExceptionHandlerStrategy | None) -> RestError:
     """The venue's verdict, or the default one, held to the table: no word of a handler ("server error", "too
     many requests", "refused") makes it known what became of a write when the status does not, and a handler
