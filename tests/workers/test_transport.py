@@ -1,0 +1,363 @@
+"""An exchange without the engine: REST and streams of the simulated venue, and what is said of all errors."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import workers.transport
+from shm.instruments import Instrument
+from shm.layout import Flag, InstrumentKind
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.errors import ConnectionFailed
+from workers.listing import PrecisionError, UnknownInstrument
+from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.public import (
+    KINDS,
+    BookUpdate,
+    Interruption,
+    Liquidation,
+    Mark,
+    PublicMessage,
+    Ticker,
+    Top,
+    Trade,
+)
+from workers.shipped import NotShipped, venue_config
+from workers.sim import Fault, SimVenue
+from workers.streaming import BOUND, Stream
+from workers.transport import NotOffered, PublicExchange, TransportFactory
+from workers.venue import UnknownVenue, load
+
+ROOT = Path(__file__).parents[2]
+FEED = "binance_spot"
+SYMBOLS = ["BTC/USDT", "ETH/USDT"]
+Work = Callable[[PublicExchange, SimVenue], Awaitable[Any]]
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    async def bounded() -> Any:
+        async with asyncio.timeout(20):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+def with_exchange(work: Work, **keys: Any) -> Any:
+    async def inside() -> Any:
+        async with SimVenue(FEED, rate=200.0) as sim, exchange_of(sim, **keys) as exchange:
+            return await work(exchange, sim)
+
+    return run(inside())
+
+
+def exchange_of(sim: SimVenue, symbols: list[str] = SYMBOLS, **keys: Any) -> PublicExchange:
+    urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+    return TransportFactory.create_public_exchange(FEED, symbols, **{**urls, **keys})
+
+
+# -- REST -------------------------------------------------------------------------------------------------
+def test_what_the_venue_lists() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> list[Instrument]:
+        assert exchange.symbols == SYMBOLS
+        assert "book" in exchange.channels
+        return await exchange.instruments()
+
+    btc, eth = with_exchange(work)
+    assert (btc.symbol, eth.symbol, btc.kind) == (*SYMBOLS, InstrumentKind.SPOT)
+
+
+def test_a_book_is_exact_and_best_first() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        book = await exchange.order_book("BTC/USDT", limit=5)
+        assert (len(book.bids), len(book.asks)) == (5, 5)
+        assert book.bids == sorted(book.bids, reverse=True)
+        assert book.asks == sorted(book.asks)
+        assert book.bids[0][0] < book.asks[0][0]
+        assert isinstance(book.bids[0][0], Decimal)
+        assert 0 < book.update_id <= sim.book("BTC/USDT").last_id
+
+    with_exchange(work)
+
+
+async def _klines(rest: object, symbol: str, interval: str, limit: int) -> list[Kline]:
+    assert (symbol, interval, limit) == ("BTCUSDT", "1h", 2)
+    return [Kline(0, "1", "2", "0.5", "1.5", "10", "", True)]
+
+
+async def _time(rest: object) -> int:
+    return 12
+
+
+async def _limits(rest: object) -> list[ServerLimit]:
+    return [ServerLimit("weight", 6000, 60.0, True)]
+
+
+def test_candles_time_and_limits_are_the_venues(monkeypatch: pytest.MonkeyPatch) -> None:
+    venue = replace(load(FEED), klines=_klines, server_time=_time, server_limits=_limits)
+    monkeypatch.setattr(workers.transport, "load", lambda name: venue)
+
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        [kline] = await exchange.klines("BTC/USDT", "1h", 2)
+        assert kline.close == "1.5"
+        assert await exchange.server_time() == 12
+        assert await exchange.server_limits() == [ServerLimit("weight", 6000, 60.0, True)]
+        with pytest.raises(UnknownInterval, match="no interval '7m'; there are: 1m, 3m"):
+            await exchange.klines("BTC/USDT", "7m")
+
+    with_exchange(work)
+
+
+def test_what_a_venue_has_not_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    venue = replace(load(FEED), snapshot=None, klines=None, server_time=None, server_limits=None)
+    monkeypatch.setattr(workers.transport, "load", lambda name: venue)
+
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        for asked, said in (
+            (lambda: exchange.order_book("BTC/USDT"), "has no order book by REST; its stream brings it"),
+            (lambda: exchange.klines("BTC/USDT"), "has no candles by REST"),
+            (exchange.server_time, "does not tell its time"),
+            (exchange.server_limits, "does not tell its limits"),
+        ):
+            with pytest.raises(NotOffered, match=f"^{FEED} {said}"):
+                await asked()
+
+    with_exchange(work)
+
+
+# -- what is wrong is said in one line, as early as it can be known -----------------------------------------
+def test_an_unknown_exchange_names_those_that_there_are() -> None:
+    with pytest.raises(UnknownVenue, match=r"no venue 'binance'; there are: .*binance_spot"):
+        TransportFactory.create_public_exchange("binance", ["BTC/USDT"])
+
+
+def test_symbols_and_keys_that_are_none() -> None:
+    with pytest.raises(ValueError, match="symbol 'BTCUSDT' is not of the form BASE/QUOTE"):
+        TransportFactory.create_public_exchange(FEED, ["BTCUSDT"])
+    with pytest.raises(ValueError, match="at least one symbol"):
+        TransportFactory.create_public_exchange(FEED, [])
+    with pytest.raises(NotShipped, match="binance_spot: object contains unknown field `rest_tmeout`"):
+        TransportFactory.create_public_exchange(FEED, ["BTC/USDT"], rest_tmeout=1.0)
+    with pytest.raises(NotShipped, match=r"expected `float`, got `str` - at `\$\.rest_timeout`"):
+        TransportFactory.create_public_exchange(FEED, ["BTC/USDT"], rest_timeout="long")
+
+
+def test_an_unknown_symbol_names_the_nearest() -> None:
+    async def work() -> None:
+        async with SimVenue(FEED) as sim:
+            with pytest.raises(UnknownInstrument, match=r"'BTC/USDD'.*nearest: BTC/USDT"):
+                async with exchange_of(sim, ["BTC/USDD"]):
+                    pass
+
+    run(work())
+
+
+def test_what_the_exchange_was_not_made_for() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        with pytest.raises(NotOffered, match="not made for 'BTC/USD'; nearest: BTC/USDT"):
+            await exchange.order_book("BTC/USD")
+        with pytest.raises(NotOffered, match=r"no channel 'mark'; it has: .*book"):
+            exchange.stream("mark")
+        with pytest.raises(ValueError, match="at least one channel is needed"):
+            exchange.stream([])
+
+    with_exchange(work)
+
+
+def test_it_is_used_inside_its_context() -> None:
+    exchange = TransportFactory.create_public_exchange(FEED, ["BTC/USDT"])
+    with pytest.raises(RuntimeError, match="async with"):
+        exchange.stream("top")
+    assert "closed" in repr(exchange)
+
+
+def test_a_config_of_ones_own() -> None:
+    config = venue_config(FEED, ws_url="ws://h:1", stale_after=9.0)
+    exchange = TransportFactory.create_public_exchange(
+        FEED, ["ETH/USDT"], config=config, rest_url="http://h:2"
+    )
+    assert (exchange.config.ws_url, exchange.config.rest_url) == ("ws://h:1", "http://h:2")
+    assert (exchange.config.stale_after, exchange.symbols) == (9.0, ["ETH/USDT"])
+
+
+# -- streams ----------------------------------------------------------------------------------------------
+def test_a_stream_is_typed_and_ends_with_its_exchange() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> Stream:
+        seen: dict[type, PublicMessage] = {}
+        stream = exchange.stream(["top", "book", "trades", "ticker"])
+        async for message in stream:
+            assert isinstance(message, PublicMessage), message
+            seen[type(message)] = message
+            if len(seen) == 4:
+                break
+        top = seen[Top]
+        assert isinstance(top, Top)
+        assert top.bid is not None
+        assert top.ask is not None
+        assert top.bid < top.ask
+        book = seen[BookUpdate]
+        assert isinstance(book, BookUpdate)
+        assert 0 < book.first_id <= book.update_id
+        assert all(isinstance(price, Decimal) for price, _ in book.bids + book.asks)
+        trade = seen[Trade]
+        assert isinstance(trade, Trade)
+        assert trade.side in ("buy", "sell")
+        assert {message.symbol for message in seen.values()} <= set(SYMBOLS)
+        return stream
+
+    stream = with_exchange(work)
+    assert "closed" in repr(stream)
+
+
+def test_streams_side_by_side_of_some_symbols() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        async with exchange.stream("top", ["ETH/USDT"]) as tops, exchange.stream(["trades"]) as trades:
+            for _ in range(5):
+                top, trade = await anext(tops), await anext(trades)
+                assert isinstance(top, Top)
+                assert top.symbol == "ETH/USDT"
+                assert isinstance(trade, Trade)
+        left = [message async for message in tops]  # what came before it was closed; then it ends
+        assert all(isinstance(message, Top) for message in left)
+
+    with_exchange(work)
+
+
+def test_a_lost_connection_is_told_in_its_place_and_made_again() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("top")
+        await anext(stream)
+        sim.faults.add(Fault(kind="reset"))
+        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert isinstance(told, Interruption)
+        assert set(told.topics) == {(symbol, "top") for symbol in SYMBOLS}
+        assert "next attempt in" in told.reason
+        assert [m async for m in _until(stream, lambda m: isinstance(m, Top))]
+
+    with_exchange(work, reconnect_delay=0.01)
+
+
+async def _until(stream: Stream, last: Callable[[object], bool]) -> Any:
+    async for message in stream:
+        yield message
+        if last(message):
+            return
+
+
+def test_a_program_that_is_too_slow_is_told_what_it_missed() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("top")
+        first = await anext(stream)
+        assert isinstance(first, Top)
+        payload = f'{{"stream":"btcusdt@bookTicker","data":{_top("1")}}}'.encode()
+        for _ in range(4):  # as many as fit, as many as wait undecoded, and more
+            await sim.blast([payload], BOUND)
+        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))]
+        assert len(told) <= 2 * BOUND + 200
+        assert told[-1].topics
+
+    with_exchange(work)
+
+
+async def _last(stream: Stream) -> None:
+    async for _ in stream:
+        pass
+
+
+def _top(bid: str) -> str:
+    return f'{{"u":1,"s":"BTCUSDT","b":"{bid}","B":"1","a":"2","A":"1"}}'
+
+
+def test_a_number_that_needs_more_decimals_gets_them() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("top")
+        await anext(stream)
+        fine = f'{{"stream":"btcusdt@bookTicker","data":{_top("1.0000000001")}}}'.encode()
+        await sim.blast([fine], 1)
+        message = [m async for m in _until(stream, lambda m: isinstance(m, Top) and m.ask == 2)][-1]
+        assert message.bid == Decimal("1.0000000001")
+        await sim.blast([fine.replace(b'"2"', b'"99999999999999999999"')], 1)
+        with pytest.raises(PrecisionError):
+            await _last(stream)
+
+    with_exchange(work)
+
+
+def test_no_connection_is_told_and_then_raised() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("top")
+        told = [await anext(stream) for _ in range(10)]
+        with pytest.raises(ConnectionFailed):
+            await anext(stream)
+        assert all(isinstance(message, Interruption) for message in told)
+
+    with_exchange(work, ws_url="ws://127.0.0.1:1", reconnect_delay=0.001, max_reconnect_delay=0.001)
+
+
+# -- messages ---------------------------------------------------------------------------------------------
+MADE = Instrument(symbol="X/Y:Y", venue_symbol="XY", price_exp=2, size_exp=3)
+
+
+def message(kind: MessageKind, words: tuple[int, ...] = (), flags: int = 0) -> Any:
+    form = Decoded(
+        DecodeCode.OK, kind, 0, 5, 7, 6, flags, (*words, *[0] * (8 - len(words))), ((150, 2000),), ()
+    )
+    return KINDS[kind](form, MADE, 9)
+
+
+def test_every_kind_has_a_message() -> None:
+    assert set(KINDS) == set(MessageKind) - {MessageKind.NONE}
+    for kind in KINDS:
+        made = message(kind, (1, 1, 1, 1, 1, 1, 1, 1))
+        assert (made.symbol, made.time, made.received, made.update_id) == ("X/Y:Y", 5, 9, 7)
+        assert repr(made).startswith(f"<{type(made).__name__} X/Y:Y ")
+
+
+def test_the_numbers_of_each() -> None:
+    top: Top = message(MessageKind.TOP, (100, 2000, 0, 0), int(Flag.NO_ASK))
+    assert (top.bid, top.bid_size, top.ask, top.ask_size) == (1, 2, None, None)
+    book: BookUpdate = message(MessageKind.DEPTH, (77,), int(MessageFlag.SNAPSHOT | MessageFlag.CHECKED))
+    assert (book.snapshot, book.checksum, book.first_id) == (True, 77, 6)
+    assert (book.bids, book.asks) == ([(Decimal("1.50"), Decimal("2.000"))], [])
+    trade: Trade = message(MessageKind.TRADE, (125, 500, 3), int(Flag.SELL))
+    assert (trade.price, trade.size, trade.count, trade.side) == (Decimal("1.25"), Decimal("0.5"), 3, "sell")
+    assert message(MessageKind.TRADE, (125, 500)).count == 1
+    dealt: Liquidation = message(MessageKind.LIQUIDATION, (125, 500))
+    assert (dealt.price, dealt.side) == (Decimal("1.25"), "buy")
+    ticker: Ticker = message(MessageKind.TICKER, (1, 2, 3, 4, 5, 600_000, 7, 8))
+    assert (ticker.last, ticker.low, ticker.volume) == (Decimal("0.01"), Decimal("0.04"), Decimal("0.005"))
+    assert (ticker.quote_volume, ticker.trades, ticker.open_time) == (6, 7, 8)
+    assert message(MessageKind.TICKER, (1,), int(Flag.ABSENT)).quote_volume is None
+    mark: Mark = message(MessageKind.MARK, (100, 0, 100_000_000), int(MessageFlag.MARK | MessageFlag.RATE))
+    assert (mark.mark, mark.index, mark.next_funding) == (1, None, None)
+    assert mark.funding_rate == Decimal("0.0001")
+
+
+# -- the example ------------------------------------------------------------------------------------------
+def test_the_example_runs() -> None:
+    async def work() -> str:
+        async with SimVenue(FEED) as sim:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                str(ROOT / "examples" / "public_exchange.py"),
+                *(FEED, "BTC/USDT", "--messages", "5", "--ws-url", sim.ws_url, "--rest-url", sim.rest_url),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={"PYTHONPATH": str(ROOT)},
+            )
+            out, _ = await process.communicate()
+            assert process.returncode == 0, out.decode()
+            return out.decode()
+
+    lines = run(work()).splitlines()
+    assert lines[0].startswith("BTC/USDT: decimals ")
+    assert sum(line.startswith(("<Top BTC/USDT ", "<Trade BTC/USDT ")) for line in lines) == 5

@@ -1,0 +1,274 @@
+"""What a venue says in public, as values for programs: one vocabulary for all venues, exact decimals.
+
+Each message holds the normal form that the engine publishes (`form`: int64 mantissas at the instrument's
+exponents) and makes decimals of it only where they are asked for.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import ClassVar, NamedTuple
+
+from shm.instruments import Instrument
+from shm.layout import Flag
+from workers.decode.normal import Decoded, Levels, MessageFlag, MessageKind
+
+RATE_EXP = 12  # of a funding rate
+
+Side = list[tuple[Decimal, Decimal]]  # (price, size), best first or as sent
+
+
+class OrderBook(NamedTuple):
+    """A depth snapshot: (price, size) a level, best first. `update_id`: the venue's, 0 where it has none."""
+
+    symbol: str
+    update_id: int
+    bids: Side
+    asks: Side
+
+
+class Interruption(NamedTuple):
+    """Messages of these (symbol, channel) may be missing from here on: a book that is kept from updates
+    begins anew with a snapshot. `reason` is one line for people."""
+
+    topics: tuple[tuple[str, str], ...]
+    reason: str
+
+
+class PublicMessage:
+    """One thing that a venue said of one instrument.
+
+    Attributes:
+        form: the normal form: exact mantissas and flags.
+        instrument: what gives the mantissas their exponents.
+        received: when it came, ns of CLOCK_MONOTONIC.
+    """
+
+    __slots__ = ("form", "instrument", "received")
+    channel: ClassVar[str]
+
+    def __init__(self, form: Decoded, instrument: Instrument, received: int) -> None:
+        self.form = form
+        self.instrument = instrument
+        self.received = received
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.symbol
+
+    @property
+    def time(self) -> int:
+        """The venue's time of the event, ns since 1970; 0: it does not say."""
+        return self.form.ts_event
+
+    @property
+    def update_id(self) -> int:
+        """The venue's id of the update, trade or liquidation; 0: it has none."""
+        return self.form.update_id
+
+    def _price(self, word: int) -> Decimal:
+        return self.instrument.price(self.form.words[word])
+
+    def _size(self, word: int) -> Decimal:
+        return self.instrument.size(self.form.words[word])
+
+    def _told(self, flag: MessageFlag) -> bool:
+        return bool(self.form.flags & flag)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.symbol} {self._facts()}>"
+
+    def _facts(self) -> str:
+        raise NotImplementedError
+
+
+class Top(PublicMessage):
+    """Best bid and ask; None where there is none."""
+
+    __slots__ = ()
+    channel = "top"
+
+    @property
+    def bid(self) -> Decimal | None:
+        return None if self.form.flags & Flag.NO_BID else self._price(0)
+
+    @property
+    def bid_size(self) -> Decimal | None:
+        return None if self.form.flags & Flag.NO_BID else self._size(1)
+
+    @property
+    def ask(self) -> Decimal | None:
+        return None if self.form.flags & Flag.NO_ASK else self._price(2)
+
+    @property
+    def ask_size(self) -> Decimal | None:
+        return None if self.form.flags & Flag.NO_ASK else self._size(3)
+
+    def _facts(self) -> str:
+        return f"{self.bid_size} @ {self.bid} | {self.ask} @ {self.ask_size}"
+
+
+class BookUpdate(PublicMessage):
+    """Changed levels of a book, or the whole of it: sizes are absolute, 0 removes the level.
+
+    With ids, an update follows the one before when its `first_id` is that one's `update_id` + 1. Each venue's
+    own rules are in its `sync.py`.
+    """
+
+    __slots__ = ()
+    channel = "book"
+
+    @property
+    def snapshot(self) -> bool:
+        """Whether it replaces the book."""
+        return self._told(MessageFlag.SNAPSHOT)
+
+    @property
+    def first_id(self) -> int:
+        """The id that this update follows, + 1; 0: the venue has none."""
+        return self.form.first_id
+
+    @property
+    def checksum(self) -> int | None:
+        """The venue's checksum of the book after this update."""
+        return self.form.words[0] if self._told(MessageFlag.CHECKED) else None
+
+    @property
+    def bids(self) -> Side:
+        return self._side(self.form.bids)
+
+    @property
+    def asks(self) -> Side:
+        return self._side(self.form.asks)
+
+    def _side(self, levels: Levels) -> Side:
+        made = self.instrument
+        return [(made.price(price), made.size(size)) for price, size in levels]
+
+    def _facts(self) -> str:
+        kind = "snapshot" if self.snapshot else "update"
+        return f"{kind} {self.update_id}: {len(self.form.bids)} bids, {len(self.form.asks)} asks"
+
+
+class _Dealt(PublicMessage):
+    __slots__ = ()
+
+    @property
+    def price(self) -> Decimal:
+        return self._price(0)
+
+    @property
+    def size(self) -> Decimal:
+        return self._size(1)
+
+    @property
+    def side(self) -> str:
+        """Of the taker: ``"buy"`` or ``"sell"``."""
+        return "sell" if self.form.flags & Flag.SELL else "buy"
+
+    def _facts(self) -> str:
+        return f"{self.side} {self.size} @ {self.price}"
+
+
+class Trade(_Dealt):
+    """A trade, or several of one order at one price (``agg_trades``)."""
+
+    __slots__ = ()
+    channel = "trades"
+
+    @property
+    def count(self) -> int:
+        """How many trades it is."""
+        return self.form.words[2] or 1
+
+
+class Liquidation(_Dealt):
+    """A position that the venue closes; `side` is that of its order."""
+
+    __slots__ = ()
+    channel = "liquidations"
+
+
+class Ticker(PublicMessage):
+    """The statistics of the last 24 hours; 0 where the venue does not say."""
+
+    __slots__ = ()
+    channel = "ticker"
+
+    @property
+    def last(self) -> Decimal:
+        return self._price(0)
+
+    @property
+    def open(self) -> Decimal:
+        return self._price(1)
+
+    @property
+    def high(self) -> Decimal:
+        return self._price(2)
+
+    @property
+    def low(self) -> Decimal:
+        return self._price(3)
+
+    @property
+    def volume(self) -> Decimal:
+        return self._size(4)
+
+    @property
+    def quote_volume(self) -> Decimal | None:
+        """None: the venue does not say, or more digits than 64 bits hold."""
+        if self.form.flags & Flag.ABSENT:
+            return None
+        made = self.instrument
+        return Decimal(self.form.words[5]).scaleb(-made.price_exp - made.size_exp)
+
+    @property
+    def trades(self) -> int:
+        return self.form.words[6]
+
+    @property
+    def open_time(self) -> int:
+        """When the 24 hours began, ns since 1970."""
+        return self.form.words[7]
+
+    def _facts(self) -> str:
+        return f"last {self.last} volume {self.volume}"
+
+
+class Mark(PublicMessage):
+    """What a derivative is marked to; None for what this message does not tell."""
+
+    __slots__ = ()
+    channel = "mark"
+
+    @property
+    def mark(self) -> Decimal | None:
+        return self._price(0) if self._told(MessageFlag.MARK) else None
+
+    @property
+    def index(self) -> Decimal | None:
+        return self._price(1) if self._told(MessageFlag.INDEX) else None
+
+    @property
+    def funding_rate(self) -> Decimal | None:
+        """Of a funding interval: 0.0001 is 0.01 %."""
+        return Decimal(self.form.words[2]).scaleb(-RATE_EXP) if self._told(MessageFlag.RATE) else None
+
+    @property
+    def next_funding(self) -> int | None:
+        """When funding is paid next, ns since 1970."""
+        return self.form.words[3] if self._told(MessageFlag.NEXT) else None
+
+    def _facts(self) -> str:
+        return f"mark {self.mark} index {self.index} funding {self.funding_rate}"
+
+
+KINDS: dict[MessageKind, type[PublicMessage]] = {
+    MessageKind.TOP: Top,
+    MessageKind.DEPTH: BookUpdate,
+    MessageKind.TRADE: Trade,
+    MessageKind.TICKER: Ticker,
+    MessageKind.MARK: Mark,
+    MessageKind.LIQUIDATION: Liquidation,
+}

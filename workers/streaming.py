@@ -1,0 +1,198 @@
+"""The messages of a venue as an asynchronous iterator, by the reference decoder: for programs that want a
+venue without the engine. Some ten thousand messages a second; the engine (`workers.worker`) is for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from shm.instruments import Instrument
+from shm.layout import InstrumentKind
+from workers.config import DERIVATIVES, VenueConfig
+from workers.decode.normal import DecodeCode, Decoded, Scale
+from workers.errors import WorkerError
+from workers.public import KINDS, Interruption, PublicMessage
+from workers.strategies import (
+    DATA_TYPES,
+    ConnectionEvent,
+    ConnectionState,
+    ParsedMessage,
+    WebSocketManagerConfig,
+)
+from workers.venue import Venue
+from workers.websocket import WebSocketManager
+
+BOUND = 1000  # messages that wait for the program; as many more wait undecoded, what is beyond is dropped
+LIVELY = frozenset({"top", "book", "ticker", "mark"})  # one of these is silent only when something is wrong
+PATIENT = 86_400.0  # seconds: trades and liquidations may be rare
+
+
+class Stream:
+    """``async for message in stream``: `PublicMessage`s, and an `Interruption` where some may be missing.
+
+    It connects when it is first asked for a message, reconnects by itself, and ends when it is closed: by
+    `aclose`, by ``async with``, or with the exchange that made it.
+
+    Raises, where the next message would be:
+        WebSocketError: no connection after ten attempts, or the venue refused every subscription.
+        WorkerError: a number that no int64 holds.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        config: VenueConfig,
+        instruments: Mapping[str, Instrument],
+        channels: Sequence[str],
+        ended: Callable[[Stream], object] = lambda stream: None,
+    ) -> None:
+        self._venue = venue
+        self._channels = tuple(channels)
+        self._instruments = [*instruments.values()]  # by the index that the scales name
+        self._scales: dict[str, Scale] = {}
+        for index, made in enumerate(self._instruments):
+            self._scales[made.venue_symbol] = Scale(index, made.price_exp, made.size_exp)
+        self._symbols = {made.symbol: index for index, made in enumerate(self._instruments)}
+        self._ended = ended
+        self._waiting: deque[PublicMessage | Interruption] = deque()
+        self._arrived = asyncio.Event()
+        self._room = asyncio.Event()
+        self._error: Exception | None = None
+        self._closed = False
+        self._delivered: dict[tuple[str, str], int] = {}
+        self._streamed = venue.make_sync(config).streamed
+        self._connecting: asyncio.Task[None] | None = None
+        patience = PATIENT if not LIVELY & {*channels} else config.first_event_after
+        self._manager = WebSocketManager(
+            WebSocketManagerConfig(
+                reconnect_delay=config.reconnect_delay,
+                message_timeout=max(config.stale_after, patience),
+                first_event_after=patience,
+            ),
+            venue.websocket(config, {made.symbol: made.venue_symbol for made in self._instruments}),
+            self._on_message,
+            self._on_connection,
+            delivered=self._proof,
+            has=self._has,
+            on_missed=self._on_missed,
+        )
+
+    def __repr__(self) -> str:
+        symbols = ", ".join(made.symbol for made in self._instruments)
+        return (
+            f"<Stream {self._venue.name} {symbols} {', '.join(self._channels)} {self._manager.state.value}>"
+        )
+
+    # -- the face ---------------------------------------------------------------------------------------
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> PublicMessage | Interruption:
+        if self._connecting is None and not self._closed:
+            self._connecting = asyncio.create_task(self._connect())
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error
+            if self._closed:
+                raise StopAsyncIteration
+            self._arrived.clear()
+            await self._arrived.wait()
+        message = self._waiting.popleft()
+        self._room.set()
+        return message
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections; what waits can still be taken, then the iteration ends. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._room.set()
+        await self._manager.close()
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        self._arrived.set()
+        self._ended(self)
+
+    # -- what the manager asks and tells ------------------------------------------------------------------
+    async def _connect(self) -> None:
+        try:
+            await self._manager.initialize([*self._symbols], self._channels)
+        except WorkerError as error:
+            if not self._closed:
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        self._arrived.set()
+
+    def _has(self, symbol: str, channel: str) -> bool:
+        spot = self._instruments[self._symbols[symbol]].kind is InstrumentKind.SPOT
+        return not (spot and channel in DERIVATIVES)
+
+    def _proof(self, symbol: str, channel: str) -> int:
+        """Tops come soon whatever happens, and books whose snapshot is in the stream; others may be quiet."""
+        owed = channel == "top" or (channel == "book" and self._streamed)
+        return self._delivered.get((symbol, channel), 0) if owed else -1
+
+    async def _on_message(self, parsed: ParsedMessage) -> None:
+        if parsed.message_type not in DATA_TYPES:
+            return
+        try:
+            forms = self._forms(parsed)
+        except (WorkerError, ValueError) as error:
+            self._fail(error)
+            return
+        for form in forms:
+            if form.code is DecodeCode.MALFORMED:
+                topics = tuple((parsed.symbol, one) for one in self._channels) if parsed.symbol else ()
+                self._put(Interruption(topics, "a message with impossible content"))
+            elif form.code is DecodeCode.OK:
+                message = KINDS[form.kind](form, self._instruments[form.instrument], parsed.timestamp)
+                self._delivered[message.symbol, message.channel] = parsed.timestamp
+                self._put(message)
+        # A program that is too slow holds the manager's queue back, which is bounded and tells what it drops.
+        while len(self._waiting) >= BOUND and not self._closed:
+            self._room.clear()
+            await self._room.wait()
+
+    def _forms(self, parsed: ParsedMessage) -> list[Decoded]:
+        """The normal forms; where a number asks for more decimals than the listing said, it gets them."""
+        while True:
+            forms = self._venue.forms(parsed.data, self._scales)
+            wide = [form for form in forms if form.code in (DecodeCode.INEXACT, DecodeCode.OVERFLOW)]
+            if not wide:
+                return forms
+            old = self._instruments[wide[0].instrument]
+            made = self._venue.widen(old, parsed.raw_data, None)
+            self._instruments[wide[0].instrument] = made
+            self._scales[made.venue_symbol] = Scale(wide[0].instrument, made.price_exp, made.size_exp)
+
+    def _on_connection(self, event: ConnectionEvent) -> None:
+        if event.rejected:
+            self._put(Interruption(event.rejected, event.reason))
+        elif event.error is not None and event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+            self._put(
+                Interruption(
+                    tuple((symbol, channel) for symbol in event.symbols for channel in self._channels),
+                    event.reason,
+                )
+            )
+
+    def _on_missed(self, topics: Sequence[tuple[str, str]]) -> None:
+        self._put(Interruption(tuple(topics), "messages were dropped, unreadable or subscribed anew"))
+
+    def _put(self, message: PublicMessage | Interruption) -> None:
+        self._waiting.append(message)
+        self._arrived.set()

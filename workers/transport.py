@@ -1,0 +1,227 @@
+"""A venue for programs that want it without the engine: REST and streams, typed, numbers as exact decimals.
+
+    async with TransportFactory.create_public_exchange("binance_spot", ["BTC/USDT"]) as exchange:
+        book = await exchange.order_book("BTC/USDT", limit=5)
+        async for message in exchange.stream(["top", "trades"]):
+            print(message)
+
+It is made of the same parts as a worker: the `Venue` value, a `RestManager` with the venue's limits, retries
+and circuits, a `WebSocketManager` a stream. What it does not have is what shared memory is for: books that
+are kept, checked and rebuilt, and readers in other processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from difflib import get_close_matches
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from workers.config import VenueConfig
+from workers.errors import WorkerError
+from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
+from workers.public import OrderBook, Side
+from workers.service import make_circuits
+from workers.shipped import venue_config
+from workers.strategies import Priority, Symbol
+from workers.streaming import Stream
+from workers.venue import Venue, load
+
+if TYPE_CHECKING:
+    from shm.instruments import Instrument
+    from workers.rest import RestManager
+
+
+class NotOffered(WorkerError):
+    """The venue, or this exchange, has no such thing; the text names what there is."""
+
+
+class TransportFactory:
+    """Makes exchanges by name."""
+
+    @staticmethod
+    def create_public_exchange(
+        exchange_name: str,
+        symbols: Iterable[str | Symbol],
+        *,
+        config: VenueConfig | None = None,
+        **keys: Any,
+    ) -> PublicExchange:
+        """The venue of that name, for these symbols; nothing is connected before ``async with``.
+
+        Args:
+            exchange_name: as `workers.venue.names()` has them: ``"binance_spot"``.
+            symbols: canonical: ``"BTC/USDT"``, ``"BTC/USDT:USDT"``.
+            config: the venue's keys; None: those of the shipped ``config/venues/<exchange_name>.toml``.
+            keys: single keys over the shipped ones: ``rest_timeout=3.0``.
+
+        Raises:
+            UnknownVenue: the text names the venues that there are.
+            NotShipped: a key is unknown or has a wrong value.
+            ValueError: a symbol is not of a canonical form, or there is none.
+        """
+        venue = load(exchange_name)
+        wanted = list(dict.fromkeys(str(Symbol.parse(str(symbol))) for symbol in symbols))
+        if not wanted:
+            raise ValueError('at least one symbol is needed, such as "BTC/USDT"')
+        if config is None:
+            config = venue_config(exchange_name, **{**keys, "symbols": wanted})
+        else:
+            config = msgspec.structs.replace(config, **{**keys, "symbols": wanted})
+        return PublicExchange(venue, config)
+
+
+class PublicExchange:
+    """A venue's public side, as an asynchronous context. It times out, retries and keeps to the venue's
+    limits by itself; what cannot be had raises a `WorkerError`: one line, and `action` says what to do next.
+    """
+
+    def __init__(self, venue: Venue, config: VenueConfig) -> None:
+        self.venue = venue
+        self.config = config
+        self._rest: RestManager | None = None
+        self._instruments: dict[str, Instrument] = {}
+        self._streams: set[Stream] = set()
+
+    def __repr__(self) -> str:
+        state = "open" if self._rest is not None else "closed"
+        return f"<PublicExchange {self.venue.name} {', '.join(self.config.symbols)} {state}>"
+
+    @property
+    def name(self) -> str:
+        return self.venue.name
+
+    @property
+    def symbols(self) -> list[str]:
+        return list(self.config.symbols)
+
+    @property
+    def channels(self) -> list[str]:
+        """What `stream` can be asked for here."""
+        return sorted(self.venue.channels)
+
+    async def __aenter__(self) -> Self:
+        """Asks for the listing of the symbols.
+
+        Raises:
+            UnknownInstrument: the venue does not list a symbol; the text names the nearest ones.
+            RestError: the venue cannot be reached.
+        """
+        self._rest = await asyncio.to_thread(self._make_rest)  # it imports an HTTP library
+        try:
+            self._instruments = {made.symbol: made for made in await self.instruments()}
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection; idempotent."""
+        await asyncio.gather(*(stream.aclose() for stream in tuple(self._streams)))
+        rest, self._rest = self._rest, None
+        if rest is not None:
+            await rest.close()
+
+    # -- REST -------------------------------------------------------------------------------------------
+    async def instruments(self) -> list[Instrument]:
+        """What the venue lists of the symbols now: decimals, steps, contract sizes, status."""
+        return await self.venue.instruments(self._open(), self.config.symbols)
+
+    async def order_book(self, symbol: str, limit: int = 100) -> OrderBook:
+        """A depth snapshot of at most `limit` levels a side.
+
+        Raises:
+            NotOffered: this venue has snapshots in its stream alone.
+        """
+        rest, made = self._open(), self._instrument(symbol)
+        if self.venue.snapshot is None:
+            raise NotOffered(f"{self.name} has no order book by REST; its stream brings it: stream(['book'])")
+        snapshot = await self.venue.snapshot(rest, made.venue_symbol, limit, Priority.SNAPSHOT)
+        bids, asks = _side(snapshot.bids), _side(snapshot.asks)
+        bids.sort(reverse=True)
+        asks.sort()
+        return OrderBook(symbol, snapshot.last_update_id, bids[:limit], asks[:limit])
+
+    async def klines(self, symbol: str, interval: str = "1m", limit: int = 100) -> list[Kline]:
+        """The last `limit` candles, oldest first.
+
+        Raises:
+            UnknownInterval: the text names those that there are.
+        """
+        rest, made = self._open(), self._instrument(symbol)
+        if interval not in INTERVALS:
+            raise UnknownInterval(f"no interval {interval!r}; there are: {', '.join(INTERVALS)}")
+        if self.venue.klines is None:
+            raise NotOffered(f"{self.name} has no candles by REST")
+        return await self.venue.klines(rest, made.venue_symbol, interval, limit)
+
+    async def server_time(self) -> int:
+        """The venue's clock, ms since 1970."""
+        if self.venue.server_time is None:
+            raise NotOffered(f"{self.name} does not tell its time by REST")
+        return await self.venue.server_time(self._open())
+
+    async def server_limits(self) -> list[ServerLimit]:
+        """The venue's limits, as it tells them or documents them."""
+        if self.venue.server_limits is None:
+            raise NotOffered(f"{self.name} does not tell its limits")
+        return await self.venue.server_limits(self._open())
+
+    # -- streams ----------------------------------------------------------------------------------------
+    def stream(self, channels: str | Sequence[str], symbols: Sequence[str] | None = None) -> Stream:
+        """What the venue says on these channels of these symbols (None: all of the exchange's), on
+        connections of its own. Several streams may run side by side.
+
+        Raises:
+            NotOffered: a channel that this venue has not, or a symbol that is not the exchange's.
+        """
+        self._open()
+        wanted = [channels] if isinstance(channels, str) else list(dict.fromkeys(channels))
+        if not wanted:
+            raise ValueError(f"at least one channel is needed; {self.name} has: {', '.join(self.channels)}")
+        for channel in wanted:
+            if channel not in self.venue.channels:
+                raise NotOffered(
+                    f"{self.name} has no channel {channel!r}; it has: {', '.join(self.channels)}"
+                )
+        chosen = {
+            symbol: self._instrument(symbol) for symbol in (self.symbols if symbols is None else symbols)
+        }
+        stream = Stream(self.venue, self.config, chosen, wanted, self._streams.discard)
+        self._streams.add(stream)
+        return stream
+
+    # -- helpers ----------------------------------------------------------------------------------------
+    def _make_rest(self) -> RestManager:
+        from workers.rest import RestManager
+
+        rest = RestManager(self.venue.rest(self.config), circuits=make_circuits(self.config))
+        rest.load()
+        return rest
+
+    def _open(self) -> RestManager:
+        if self._rest is None:
+            raise RuntimeError(
+                f"{self.name} is not open: async with TransportFactory.create_public_exchange(...)"
+            )
+        return self._rest
+
+    def _instrument(self, symbol: str) -> Instrument:
+        if symbol not in self._instruments:
+            near = get_close_matches(symbol, self._instruments, n=3, cutoff=0.4)
+            hint = f"nearest: {', '.join(near)}" if near else f"it has: {', '.join(self._instruments)}"
+            raise NotOffered(f"this exchange was not made for {symbol!r}; {hint}")
+        return self._instruments[symbol]
+
+
+def _side(levels: Iterable[tuple[str, str]]) -> Side:
+    return [(Decimal(price), Decimal(size)) for price, size in levels]
