@@ -60,7 +60,10 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         cpu: ``"auto"``, ``"none"`` or a core number.
         ring_slots: ring slots, a power of two.
         max_instruments: instrument slots (a symbol may need a second slot when its exponents change).
-        stale_after: seconds without proof of delivery after which an instrument is STALE.
+        stale_after: seconds without proof of delivery after which an instrument is STALE, until its own rate
+            is known; 0 is never.
+        stale_after_min, stale_after_max: bounds of what is learnt of that; the same: nothing is learnt.
+        stale_factor: how many times the longest silence that a stream has broken by itself it may be silent.
         first_event_after: seconds within which a subscription must deliver, else it is renewed.
         heartbeat_limit: seconds after which a heartbeat is too old to be LIVE.
         snapshot_limit: levels asked of the REST depth snapshot.
@@ -86,6 +89,9 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     ring_slots: int = 65_536
     max_instruments: int = 64
     stale_after: float = 30.0
+    stale_after_min: float = 1.0
+    stale_after_max: float = 600.0
+    stale_factor: float = 4.0
     first_event_after: float = 30.0
     heartbeat_limit: float = 0.25
     snapshot_limit: int = 1000

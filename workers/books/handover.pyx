@@ -111,6 +111,7 @@ cdef class Handover(Witness):
             if any([at != NOT_NEEDED for at in places]):
                 self._keep(PyBytes_FromStringAndSize(data, size), size, recv, places)
         except Exception as error:
+            publisher.decoder.left = 0
             self.fail(f"a fault of ours: {error!r}")
         return 1
 
@@ -254,6 +255,9 @@ cdef class Handover(Witness):
         cdef tr_level* levels
         if isinstance(message, bytes):
             code = self.publisher.decoder.decode(<const char*><bytes>message, len(message), &self.message)
+            if code == D_NOT_MINE or self.publisher.decoder.left != <uint32_t>(len(places) - 1):
+                self.publisher.decoder.left = 0
+                raise RuntimeError("a frame is another than when it was held")  # nothing says what is whose
             for at in places:
                 if at == NOT_NEEDED:
                     pass

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from workers.books.book cimport Book
 from workers.decode.message cimport Message
 from workers.decode.native cimport NativeDecoder
-from workers.books.window cimport Slot, Windows
+from workers.books.window cimport Freshness, Slot, Windows
 
 
 cdef class Watcher:
@@ -33,6 +33,7 @@ cdef class HotPath(Windows):
     cdef list collected
     cdef list watchers              # by slot: a tuple of Watcher, or None
     cdef Message message
+    cdef Freshness freshness
     cdef public int64_t wall_offset
     cdef uint64_t committed         # ring position of the last commit
     cdef readonly uint64_t commit_every

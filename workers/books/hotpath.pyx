@@ -25,6 +25,7 @@ from workers.decode.message cimport (
 )
 from workers.decode.native cimport NativeDecoder
 from workers.books.checksum cimport sound
+from workers.books.pace cimport arrived
 from workers.books.window cimport BLOCKED, WATCHED, Slot, Windows
 
 from shm import counters, layout
@@ -106,6 +107,8 @@ cdef class HotPath(Windows):
         )
         self.committed = writer.ring.next
         self.last_error = None
+        self.freshness.start = self.freshness.least = self.freshness.most = INT64_MAX  # a keeper sets it
+        self.freshness.factor = 1.0
 
     # -- the hot path -------------------------------------------------------------------------------------
     cdef int on_frame(self, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
@@ -216,7 +219,7 @@ cdef class HotPath(Windows):
             return
         if m.update_id:
             # Decision 5.
-            if m.update_id < slot.top_id and not m.ts_event > slot.top_event:
+            if m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:
                 self.writer.c_count(C_OUTDATED, 1)
                 return
             if m.update_id == slot.top_id and slot.top_state == LIVE:
@@ -225,6 +228,7 @@ cdef class HotPath(Windows):
                     same = same and slot.top[i] == m.words[i]
                 if same:
                     slot.top_proof = recv
+                    arrived(&slot.pace[0], &self.freshness, recv)
                     return
         if m.words[0] >= m.words[2] and not m.flags & (NO_BID | NO_ASK):
             self._state(m.instrument, SCOPE_TOP, RESYNC, R_CROSSED)
@@ -233,6 +237,7 @@ cdef class HotPath(Windows):
         slot.top_id = m.update_id
         slot.top_event = m.ts_event
         slot.top_proof = recv
+        arrived(&slot.pace[0], &self.freshness, recv)
         slot.top_state = LIVE
         for i in range(4):
             slot.top[i] = m.words[i]
@@ -282,6 +287,7 @@ cdef class HotPath(Windows):
                 reason = R_CHECKSUM
             elif self._window(slot, book, m.instrument, m.ts_event, recv):
                 slot.book_proof = recv
+                arrived(&slot.pace[1], &self.freshness, recv)
                 return
             else:
                 reason = R_OUT_OF_WINDOW
@@ -360,12 +366,16 @@ cdef class HotPath(Windows):
                 return
             if slot.kept:
                 book.c_truncate(slot.kept)
-            slot.step = 1 if sync.numbered else 0  # decision 10
+            if slot.step != <bint>sync.numbered:  # decision 10
+                slot.step = 1 if sync.numbered else 0
+                self.fail_watchers(m.instrument, f"instrument {m.instrument} has begun or ceased to have update ids")
             if m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
                 self._void(m.instrument, R_CHECKSUM)
                 return
             outcome = self._begin(m.instrument, answer.diffs, m.ts_event, recv)
-            if outcome != Outcome.SYNCED:
+            if outcome == Outcome.SYNCED:
+                arrived(&slot.pace[1], &self.freshness, recv)
+            else:
                 self._void(m.instrument, REASONS.get(outcome, R_OUT_OF_WINDOW))
         except Exception as error:
             self._failed(m.instrument, error)
@@ -382,12 +392,14 @@ cdef class HotPath(Windows):
                 for price, size in levels:
                     if book.c_set(side, price, size) != 0:
                         return Outcome.TOO_LARGE
+            if slot.kept:
+                book.c_truncate(slot.kept)
             ts_event = diff.ts_event
             recv = diff.ts_recv
         if book.c_crossed():
             return Outcome.CROSSED
         book.last_id = self.syncs[index].last_id
-        if not slot.synced and book.last_id < slot.book_id:  # decision 9
+        if slot.step and not slot.synced and book.last_id < slot.book_id:  # decision 9
             slot.older += BEHIND if slot.stream_id and slot.stream_id < slot.book_id else 1
             if slot.older < OLDER:
                 return Outcome.REFETCH
@@ -445,6 +457,7 @@ cdef class HotPath(Windows):
         self.last_error = error
         self.writer.c_count(C_PARSE_ERRORS, 1)
         self.slots[index].synced = False
+        self.slots[index].pace[1].seen = 0
         self._state(index, SCOPE_BOOK, RESYNC, R_MALFORMED)
         try:
             if self.syncs[index] is not None:
@@ -459,6 +472,7 @@ cdef class HotPath(Windows):
         cdef Book book = <Book?>self.books[index]
         slot.synced = False
         slot.collecting = False
+        slot.pace[1].seen = 0
         self.collected[index] = None
         book.c_clear()
         self._state(index, SCOPE_BOOK, RESYNC, reason)

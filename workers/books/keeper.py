@@ -11,11 +11,13 @@ takes note there and does the work in tasks:
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
    A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
    all followed by an event that voids the book is not asked in a tight loop. So does a lost connection.
-3. A cell without proof of delivery for `stale_after` is STALE. A book that has been quiet for half of that is
-   checked against a small REST snapshot: agreement is proof, for the top too when it is the book's best.
-   What can have no such proof and stays STALE for another `stale_after` is `on_silent`; that is said again
-   after twice as long each time. A snapshot that is older than a book which has been quiet for so long, or
-   whose events are older too, says that the venue counts its update ids anew: RESYNC(AUDIT).
+3. A cell without proof of delivery for longer than its threshold is STALE: `stale_after`, until its stream's
+   own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`, whatever is
+   learnt: a book that has been quiet for half of that is checked against a small REST snapshot; agreement is
+   proof, for the top too when it is the book's best. What can have no such proof and stays STALE for another
+   `stale_after` is `on_silent`; that is said again after twice as long each time. A snapshot that is older than
+   a book which has been quiet for so long, or whose events are older too, says that the venue counts its update
+   ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
    published, and the book rebuilt: RESYNC(AUDIT).
 5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
@@ -69,7 +71,8 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
         concurrency: requests in flight.
         max_attempts: failures in a row until only `max_delay` is tried.
         first_delay, max_delay: backoff.
-        stale_after: 0 is never. audit_interval: 0 is off.
+        stale_after: 0 is never. stale_after_min, stale_after_max: bounds of what is learnt; the same: nothing.
+        stale_factor: how much longer than ever a stream may be silent. audit_interval: 0 is off.
         settle: how long the stream may lag behind a REST snapshot.
     """
 
@@ -80,6 +83,9 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
     first_delay: float = 0.25
     max_delay: float = 30.0
     stale_after: float = 30.0
+    stale_after_min: float = 1.0
+    stale_after_max: float = 600.0
+    stale_factor: float = 4.0
     audit_interval: float = 0.0
     settle: float = 3.0
 
@@ -162,6 +168,11 @@ class BookKeeper:
         self._told: dict[tuple[int, int], tuple[int, int]] = {}
         self.failures = 0
         publisher.listener = self
+        config = self.config
+        if config.stale_after > 0:
+            start, least, most = config.stale_after, config.stale_after_min, config.stale_after_max
+            bounds = (min(start, least), max(start, most)) if least < most else (start, start)
+            publisher.set_freshness(start, *bounds, config.stale_factor)
 
     # -- what the publisher says, in the socket callback -----------------------------------------------------
     def request_snapshot(self, index: int) -> None:
@@ -238,7 +249,7 @@ class BookKeeper:
             self._audit_due(now, int(config.audit_interval * 1e9))
 
     def _look_for_stale(self, now: int, stale: int) -> None:
-        for index, scope in self._publisher.overdue(now, stale):
+        for index, scope in self._publisher.overdue(now):
             age = (now - self._publisher.proof(index, scope)) // 1_000_000
             self._publisher.mark_stale(index, scope)
             self._writer.log(Code.STALE, age, instrument=index)
@@ -402,7 +413,7 @@ class BookKeeper:
             # A new subscription's snapshot alone keeps it LIVE for `stale`: it has been delivering since.
             if now - told > 2 * stale and self._publisher.state(index, scope) == State.LIVE:
                 del self._told[index, scope]
-        for index, scope in self._publisher.silent(now, 2 * stale):
+        for index, scope in self._publisher.silent(now):
             if not self._provable(index):
                 self._silent(index, Scope(scope))
 
@@ -478,10 +489,14 @@ class BookKeeper:
         bid, ask = publisher.book(index).best(False), publisher.book(index).best(True)
         if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
             publisher.proven(index, Scope.TOP, now)
-        elif publisher.state(index, Scope.TOP) == State.STALE:
+        elif publisher.state(index, Scope.TOP) == State.STALE and self._outstayed(index, now):
             self._silent(index, Scope.TOP)  # the book goes on, the top's stream does not
         if stale:
             self._writer.log(Code.FRESH, instrument=index)
+
+    def _outstayed(self, index: int, now: int) -> bool:
+        """Whether the top has been without proof for `stale_after`, whatever its own threshold."""
+        return now - self._publisher.proof(index, Scope.TOP) > int(self.config.stale_after * 1e9)
 
     # -- a new slot ------------------------------------------------------------------------------------------
     def _scale(self, index: int) -> tuple[int, int]:

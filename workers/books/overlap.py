@@ -90,8 +90,9 @@ class Ids(Track):
 
 
 class Trades(Track):
-    """Trades, each with a key of its own that says nothing of order: an id, a hashed id, or its content and
-    time. Where there is neither id nor time the key is None: nothing says that such a trade repeats another.
+    """Trades and liquidations, each with a key of its own that says nothing of order: an id, a hashed id, or its
+    content and time. Where there is neither id nor time the key is None: nothing says that such a trade repeats
+    another.
     """
 
     def __init__(self) -> None:
@@ -125,7 +126,7 @@ class Trades(Track):
 
 
 class Times(Track):
-    """Records that replace each other and have event times, ns: tickers."""
+    """Records that replace each other and have event times, ns: tickers and marks."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,11 @@
 """The C face of the publisher."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from workers.books.entry cimport Entry
+from workers.books.window cimport Pace
 
 
 cdef class Publisher(Entry):
     cdef tuple _check(self, uint32_t index)
+    cdef int64_t _patience(self, const Pace* pace) noexcept

@@ -14,7 +14,8 @@ Decisions that a reader of the feed lives by:
 4. Crossed (best bid >= best ask), gap, over the bound, or a window that reaches beyond what a truncated
    snapshot knew: that instrument alone goes RESYNC and nothing of it is published.
 5. A top never goes back: an older update id is dropped and counted (`outdated`), unless its event time says
-   that it is newer and the venue counts anew; a repetition of the very same top is only proof of delivery.
+   that it is newer and the venue counts anew (both times must be known, and be those of the change itself: that
+   of the sending says nothing); a repetition of the very same top is only proof of delivery.
 6. Head and wake (`c_commit`) once a socket read, and within one after every eighth of the ring: a spinning
    reader sees records by their own sequence at once, so that the head only matters to sleepers, for
    whom one wake a read is cheapest, and the protocol's bound of half a ring an update stays far.
@@ -25,7 +26,8 @@ Decisions that a reader of the feed lives by:
 9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
    reconnect) is fetched again. The venue has started its ids anew, and the snapshot is taken, when it is the
    second such in a row while the stream too is behind what was published, or the eighth in any case.
-10. A snapshot in the stream says whether the events after it have update ids (`BookSync.numbered`).
+10. A snapshot in the stream says whether the events after it have update ids (`BookSync.numbered`). One that
+    has none cannot be older, and a handover that began when it was otherwise fails.
 11. Where a venue tells of its best levels only (`BookSync.depth`), a book is cut to them after every event,
    before the venue's checksum is compared: what falls out is not told, and would come back as an old price.
 """
@@ -33,6 +35,7 @@ Decisions that a reader of the feed lives by:
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport malloc
+from libc.string cimport memset
 
 from shm._ring cimport tr_level, tr_now
 from workers.books.book cimport Book
@@ -40,7 +43,8 @@ from workers.books.checksum cimport Checksum
 from workers.decode.message cimport D_INEXACT, D_OVERFLOW
 from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
 from workers.books.entry cimport Entry
-from workers.books.window cimport BLOCKED, WATCHED, Slot
+from workers.books.pace cimport threshold
+from workers.books.window cimport BLOCKED, WATCHED, Pace, Slot
 
 from shm import layout
 from workers.books.sync import Outcome, Refetch
@@ -105,6 +109,7 @@ cdef class Publisher(Entry):
                 if slot.window[side] == NULL:
                     raise MemoryError
             slot.n[side] = 0
+        memset(slot.pace, 0, sizeof(slot.pace))
         slot.has_top = top
         slot.has_book = book
         self.books[index] = Book(self.max_levels)
@@ -141,11 +146,14 @@ cdef class Publisher(Entry):
     def lost(self, uint32_t index, uint8_t state, uint8_t reason):
         """The stream of this instrument has ended (disconnected, unsubscribed): nothing of it is LIVE.
 
-        Update ids of the top are kept: a new connection never takes it back to an older one.
+        Update ids of the top are kept: a new connection never takes it back to an older one. What a derivative
+        is marked to is forgotten: of four facts that are told one by one, none may be from before.
         """
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
+        slot.pace[0].seen = slot.pace[1].seen = 0
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
         if slot.has_top and slot.top_state != state:
             self._state(index, SCOPE_TOP, state, reason)
         if slot.has_book:
@@ -260,10 +268,29 @@ cdef class Publisher(Entry):
         return Outcome.SYNCED
 
     # -- freshness ------------------------------------------------------------------------------------------
-    def overdue(self, int64_t now, int64_t after):
-        """(index, scope) of the LIVE cells whose last proof of delivery is more than `after` ns old.
+    def set_freshness(self, double start, double least, double most, double factor):
+        """Seconds without proof of delivery after which a cell is overdue: `start` until its stream's own rate
+        is known, then within `least` and `most` by that (workers/books/pace.pyx).
 
-        A top that has been without proof for as long and is not LIVE forgets its update id: should the venue
+        Raises:
+            ValueError: not 0 < least <= start <= most, or a factor below 1.
+        """
+        if not 0 < least <= start <= most < 1e9 or not 1 <= factor < 1e6:
+            raise ValueError(f"freshness: 0 < {least} <= {start} <= {most} seconds, and 1 <= {factor}, must hold")
+        self.freshness.start = <int64_t>(start * 1e9)
+        self.freshness.least = <int64_t>(least * 1e9)
+        self.freshness.most = <int64_t>(most * 1e9)
+        self.freshness.factor = factor
+
+    def threshold(self, uint32_t index, int scope):
+        """ns without proof of delivery after which the top or book is overdue."""
+        self._check(index)
+        return threshold(&self.slots[index].pace[1 if scope == SCOPE_BOOK else 0], &self.freshness)
+
+    def overdue(self, int64_t now):
+        """(index, scope) of the LIVE cells whose last proof of delivery is older than their threshold.
+
+        A top that has been without proof for `start` and is not LIVE forgets its update id: should the venue
         have started its ids anew, every new one would be taken for an old one for ever.
         """
         cdef uint32_t i
@@ -272,28 +299,33 @@ cdef class Publisher(Entry):
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if now - slot.top_proof > after:
-                    if slot.top_state == LIVE:
-                        found.append((i, SCOPE_TOP))
-                    else:
+                if slot.top_state != LIVE:
+                    if now - slot.top_proof > self.freshness.start:
                         slot.top_id = 0
-                if slot.book_state == LIVE and now - slot.book_proof > after:
-                    found.append((i, SCOPE_BOOK))
+                elif now - slot.top_proof > threshold(&slot.pace[0], &self.freshness):
+                    found.append((i, SCOPE_TOP))
+                if slot.book_state == LIVE:
+                    if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
+                        found.append((i, SCOPE_BOOK))
         return found
 
-    def silent(self, int64_t now, int64_t after):
-        """(index, scope) of the STALE cells whose last proof of delivery is more than `after` ns old."""
+    def silent(self, int64_t now):
+        """(index, scope) of the STALE cells that have been so for `start` or more, and without proof for twice
+        as long."""
         cdef uint32_t i
         cdef Slot* slot
         found = []
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state == STALE and now - slot.top_proof > after:
+                if slot.top_state == STALE and now - slot.top_proof > self._patience(&slot.pace[0]):
                     found.append((i, SCOPE_TOP))
-                if slot.book_state == STALE and now - slot.book_proof > after:
+                if slot.book_state == STALE and now - slot.book_proof > self._patience(&slot.pace[1]):
                     found.append((i, SCOPE_BOOK))
         return found
+
+    cdef int64_t _patience(self, const Pace* pace) noexcept:
+        return max(threshold(pace, &self.freshness), self.freshness.start) + self.freshness.start
 
     def mark_stale(self, uint32_t index, int scope):
         """No proof of delivery: a LIVE cell goes STALE."""
@@ -325,6 +357,7 @@ cdef class Publisher(Entry):
         cdef int n = 0
         for i in range(self.capacity):
             if self.slots[i].known:
+                self.slots[i].pace[0].seen = self.slots[i].pace[1].seen = 0
                 if self.slots[i].top_state == LIVE:
                     self._state(i, SCOPE_TOP, STALE, R_SILENT)
                     n += 1

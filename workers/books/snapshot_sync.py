@@ -22,7 +22,7 @@ snapshot's id.
 
 What venues leave open is decided so that a wrong book cannot pass: an event that overlaps the local id
 (first_id <= local id < last_id) is a gap unless it is the first after a snapshot or on a new connection, and
-so is one whose first_id is above its last_id.
+so is one whose first_id is above its last_id, or that has no id (0).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class SnapshotSync:
         if not self.synced:
             self._keep(diff)  # rule 1
             return Step.BUFFER
-        sane = diff.first_id <= diff.last_id
+        sane = 0 < diff.last_id >= diff.first_id
         if sane and diff.last_id <= self.last_id:
             return Step.IGNORE  # rules 4 and 6
         if sane and self._follows(diff):
@@ -131,7 +131,7 @@ class SnapshotSync:
 
     def _keep(self, diff: Diff) -> None:
         """Buffer by rule 1; the buffer itself always is one unbroken chain (rule 7)."""
-        if diff.first_id > diff.last_id:
+        if not 0 < diff.last_id >= diff.first_id:
             self.buffer.clear()
             return
         if self.buffer:

@@ -133,7 +133,8 @@ class StreamSync:
     """The state machine of venues whose stream itself brings the snapshot: it first, then every event.
 
     With ids, each event's first must be the one after the last. Without, an event that is missing cannot be
-    seen: the venue's checksum, a crossed book and audits are what is left to see it by.
+    seen: the venue's checksum, a crossed book and audits are what is left to see it by. An event without an
+    id where the snapshot had one, or the other way round, is a gap: nothing says where it belongs.
 
     Attributes:
         numbered: events have update ids.
@@ -158,9 +159,9 @@ class StreamSync:
         """Decide over one event; without a snapshot none can be used."""
         if not self.synced:
             return Step.BUFFER
-        if not self.numbered:
+        if not self.numbered and not diff.last_id:
             return Step.APPLY
-        sane = diff.first_id <= diff.last_id
+        sane = self.numbered and 0 < diff.last_id >= diff.first_id
         if sane and diff.last_id <= self.last_id:
             return Step.IGNORE
         expected = self.last_id + 1

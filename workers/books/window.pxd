@@ -12,6 +12,22 @@ cdef enum Aside:
     WATCHED = 2             # somebody wants to know what is published (`workers.books.hotpath.Watcher`)
 
 
+cdef struct Pace:
+    # What a stream's own rate says of how long it may be silent; ns. See `workers/books/pace.pyx`.
+    int64_t seen            # receive time of its last message; 0: none of this connection
+    int64_t longest         # silence of this period
+    int64_t learnt          # the longest one of before, bit by bit forgotten; 0: nothing is learnt
+    int64_t until           # this period lasts at least till then; 0: it has not begun
+    uint32_t count          # silences of this period
+
+
+cdef struct Freshness:
+    int64_t start           # threshold while nothing is learnt, and the patience of all that costs requests
+    int64_t least
+    int64_t most
+    double factor
+
+
 cdef struct Slot:
     uint8_t known           # the publisher carries this instrument
     uint8_t aside           # Aside bits: the plain way is not for this instrument; 0: it is
@@ -27,6 +43,7 @@ cdef struct Slot:
     uint8_t older           # snapshots in a row that were older than what has been published
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof
+    Pace pace[2]            # of the top and of the book
     uint64_t top_id
     int64_t top_event       # the venue's time of the top
     uint64_t book_id        # update id of the book as published last

@@ -10,7 +10,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from shm._ring cimport Writer
 from shm.atomics cimport BOOK_EVENT, TOP_EVENT, TR_GOT, TR_TOP_CELL, tr_at, tr_peek, tr_record, tr_ring_read
 from workers.books.book cimport Book
-from workers.decode.message cimport F_SNAPSHOT, M_DEPTH, M_LIQUIDATION, M_MARK, M_TICKER, M_TOP, M_TRADE, Message
+from workers.decode.message cimport F_MARK, F_SNAPSHOT, M_DEPTH, M_LIQUIDATION, M_MARK, M_TICKER, M_TOP, M_TRADE
+from workers.decode.message cimport Message
 from workers.books.publish cimport Publisher
 from workers.books.shadow cimport Fingerprint, Shadow
 from workers.books.window cimport BLOCKED, Slot
@@ -23,13 +24,15 @@ from workers.books.overlap import Ids, States, Stream, Times, Trades
 LAG = 10_000_000_000
 # How long a handover may have held what it published in the end, ns; so far receive times may be out of order.
 HELD = 60_000_000_000
-# Trades and tickers of the ring that are looked at, at most: so many in one turn of the loop take some 50 ms.
+# Trades, tickers, marks and liquidations of the ring that are looked at, at most: so many in one turn of the loop take some 50 ms.
 MEMORY = 50_000
 
 cdef int SELL = layout.Flag.SELL
 cdef int STALE = layout.State.STALE
 cdef int K_TRADE = layout.Kind.TRADE
 cdef int K_TICKER = layout.Kind.TICKER
+cdef int K_MARK = layout.Kind.MARK
+cdef int K_LIQUIDATION = layout.Kind.LIQUIDATION
 cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
 
 
@@ -46,9 +49,13 @@ cdef inline int _stream(Message* m) noexcept:
 
 
 cdef inline object _key(Message* m):
-    # What tells one message of a stream without states from another.
+    # What tells one message of a stream without states from another. Of a mark only what it tells.
+    cdef int i
     if m.kind == M_MARK:
-        return (m.flags, m.words[0], m.words[1], m.words[2], m.words[3], m.ts_event)
+        told = tuple([m.words[i] if m.flags & (F_MARK << i) else None for i in range(4)])
+        return (told, m.ts_event)
+    if m.kind == M_LIQUIDATION:
+        return _trade_key(m.update_id, 0, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
     return _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
 
 
@@ -105,7 +112,7 @@ cdef class Witness(Watcher):
             track = States()
         elif stream == TOP and slot.top_state >= STALE and not slot.top_id:
             track = States()
-        elif stream in (TRADES, AGG_TRADES, MARK, LIQUIDATIONS):
+        elif stream in (TRADES, AGG_TRADES, LIQUIDATIONS):
             track = Trades()
         if track is not None:
             self.tracks[index * STREAMS + stream] = track
@@ -133,14 +140,21 @@ cdef class Witness(Watcher):
                 if record.ts_recv and record.ts_recv < since - <int64_t>HELD:
                     break
                 continue  # receive times are not in order where a handover was
-            if kind != K_TRADE and kind != K_TICKER:
+            if kind not in (K_TRADE, K_TICKER, K_MARK, K_LIQUIDATION):
                 continue
             left -= 1
             at = <Py_ssize_t><uint32_t>record.meta * STREAMS
-            if kind == K_TICKER:
-                at += TICKER
+            if kind == K_TICKER or kind == K_MARK:
+                at += TICKER if kind == K_TICKER else MARK
                 if at in places and record.ts_event:
                     self.tracks.setdefault(at, Times()).deliver(record.ts_event)
+                continue
+            if kind == K_LIQUIDATION:
+                at += LIQUIDATIONS
+                if at in places:
+                    self.noted += 1
+                    self.tracks[at].deliver(_trade_key(record.words[2], 0, record.words[0], record.words[1],
+                                                       <int>(record.meta >> 40) & SELL, record.ts_event))
                 continue
             # The first id of an aggregated trade; else the id, or none. Where they are the same, only a trade of
             # this kind can be meant, or the second of two such is the aggregated one.
@@ -196,8 +210,10 @@ cdef class Witness(Watcher):
                 track = Ids(0)
             elif stream == BOOK:
                 track = Ids(1)
-            elif stream == TICKER and m.ts_event:
+            elif stream in (TICKER, MARK) and m.ts_event:
                 track = Times()
+            elif stream == MARK:
+                track = Trades()
             else:
                 track = States()
             self.tracks[place] = track

@@ -12,6 +12,7 @@ from workers.decode.message cimport (
     D_OK,
     D_UNKNOWN_SYMBOL,
     F_CHECKED,
+    F_MARK,
     M_DEPTH,
     M_LIQUIDATION,
     M_MARK,
@@ -86,13 +87,20 @@ cdef class SymbolDecoder(NativeDecoder):
         raw = venue_symbol.encode()
         if not raw or b"\0" in raw or b'"' in raw or b"\\" in raw:
             raise ValueError(f"{venue_symbol!r} cannot be a venue symbol")
-        known = venue_symbol in self._symbols
+        before = self._symbols.get(venue_symbol)
         self._symbols[venue_symbol] = (instrument, price_exp, size_exp)
-        if known or 4 * <uint64_t>len(self._symbols) > self._mask + 1:
+        if before is not None or 4 * <uint64_t>len(self._symbols) > self._mask + 1:
             places = self._mask + 1
             while 4 * <uint64_t>len(self._symbols) > places:
                 places *= 2
-            self._rebuild(places)
+            try:
+                self._rebuild(places)
+            except MemoryError:  # the table is as it was: so be what is said of it
+                if before is None:
+                    del self._symbols[venue_symbol]
+                else:
+                    self._symbols[venue_symbol] = before
+                raise
         elif len(raw) <= TR_KEY_BYTES:
             memset(key, 0, sizeof(key))
             memcpy(key, <const char*>raw, len(raw))
@@ -100,9 +108,14 @@ cdef class SymbolDecoder(NativeDecoder):
 
     def remove_symbol(self, str venue_symbol not None):
         """Decode it no more: it is UNKNOWN_SYMBOL from now on. False: it was not there."""
-        if self._symbols.pop(venue_symbol, None) is None:
+        before = self._symbols.pop(venue_symbol, None)
+        if before is None:
             return False
-        self._rebuild(self._mask + 1)
+        try:
+            self._rebuild(self._mask + 1)
+        except MemoryError:
+            self._symbols[venue_symbol] = before
+            raise
         return True
 
     @property
@@ -279,6 +292,7 @@ cdef class SymbolDecoder(NativeDecoder):
 cdef object _normal(int code, Message* out):
     # The words that the kind does not use are zero in the normal form, whatever lies in them.
     cdef int used = 0
+    cdef uint32_t unsaid = ~out.flags if out.kind == M_MARK else 0
     cdef uint32_t n_bids = out.n_bids if out.kind == M_DEPTH else 0
     cdef uint32_t n_asks = out.n_asks if out.kind == M_DEPTH else 0
     if code == D_NOT_MINE or code == D_UNKNOWN_SYMBOL:
@@ -303,7 +317,7 @@ cdef object _normal(int code, Message* out):
         out.update_id,
         out.first_id,
         out.flags,
-        tuple([out.words[i] if i < used else 0 for i in range(8)]),
+        tuple([out.words[i] if i < used and not unsaid & (F_MARK << i) else 0 for i in range(8)]),
         tuple([(out.bids[i].price, out.bids[i].size) for i in range(n_bids)]),
         tuple([(out.asks[i].price, out.asks[i].size) for i in range(n_asks)]),
     )

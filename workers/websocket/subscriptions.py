@@ -2,8 +2,8 @@
 
 The wish is a set that outlives the connection and may be shared by two (a connection and its replacement);
 the facts are each connection's own. After every connect, and after every change, the difference between wish
-and fact is turned into messages (`plan`), and acknowledgements settle them, by id
-or by topic, at once or in parts.
+and fact is turned into messages (`plan`), and acknowledgements settle them, by id or by topic, at once or in
+parts.
 """
 
 from __future__ import annotations
@@ -55,11 +55,8 @@ class Subscriptions:
         self._again.clear()
         groups, self._divided = self._divided, []
         covered = {topic for _, group in groups for topic in product(*group)}
-        for (
-            _,
-            sent,
-        ) in self._waiting.values():  # whoever sent them may have been cancelled: their answers come
-            covered.update(product(sent.symbols, sent.channels))
+        for left in self._open.values():  # whoever sent them may have been cancelled: their answers come
+            covered.update(left)
         settled = self.active | self.rejected.keys() | covered
         missing = [topic for topic in self.desired if topic not in settled]
         groups += [(SubscriptionAction.UNSUBSCRIBE, group) for group in _grouped(surplus - covered)]

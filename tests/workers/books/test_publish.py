@@ -445,10 +445,11 @@ def test_stale_and_fresh(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
     publisher = lab.publisher
+    publisher.set_freshness(10e-9, 10e-9, 10e-9, 1.0)
     publisher.top(index, 100, 1, 101, 2, 50, 0, publisher.proof(index, Scope.BOOK))
     now = publisher.proof(index, Scope.BOOK)
-    assert publisher.overdue(now + 10, 10) == []
-    assert publisher.overdue(now + 11, 10) == [(index, Scope.TOP), (index, Scope.BOOK)]
+    assert publisher.overdue(now + 10) == []
+    assert publisher.overdue(now + 11) == [(index, Scope.TOP), (index, Scope.BOOK)]
     for scope in (Scope.TOP, Scope.BOOK):
         publisher.mark_stale(index, scope)
         assert lab.state(index, scope) is State.STALE
@@ -464,11 +465,12 @@ def test_stale_and_fresh(lab: Any) -> None:
 def test_a_venue_that_starts_its_ids_anew_heals(lab: Any) -> None:
     index = lab.add()
     publisher = lab.publisher
+    publisher.set_freshness(10e-9, 10e-9, 10e-9, 1.0)
     publisher.top(index, 100, 1, 101, 2, 5_000, 0, 1_000)
     publisher.mark_stale(index, Scope.TOP)
     publisher.top(index, 100, 1, 101, 2, 1, 0, 2_000)
     assert lab.state(index, Scope.TOP) is State.STALE  # negative control: it is the long silence that heals
-    assert publisher.overdue(1_000 + 11, 10) == []
+    assert publisher.overdue(1_000 + 11) == []
     publisher.top(index, 100, 1, 101, 2, 2, 0, 3_000)
     assert lab.state(index, Scope.TOP) is State.LIVE
 

@@ -1,0 +1,81 @@
+"""How long a stream may be silent before its cell is STALE, learnt from its own rate.
+
+A symbol that speaks ten times a second and is silent for two is dead; one that speaks once a minute is not. Each
+cell's stream (a top's, a book's) has a threshold of its own, which is the longest silence that it has broken by
+itself, times a factor:
+
+1. The longest silence of a period counts, and a quarter of it is forgotten with each period that had none as
+   long. A period ends when it has lasted `PERIOD` and had `ENOUGH` silences: a quiet stream has long periods,
+   so that it is not forgotten that it is quiet, and a burst does not end one.
+2. Until the first period has ended, nothing is learnt: the threshold is `start`, or more, when the stream has
+   been silent for longer than that would allow.
+3. Within `least` and `most`. Where they are the same, the threshold is fixed.
+4. A silence that outlasted the threshold, and was ended by the stream itself, was a false alarm. It raises the
+   threshold, but by no more than the factor: that of a busy symbol cannot grow long by one outage.
+5. Nothing is learnt of a silence that was not the stream's: over a lost connection, a void book, a process
+   that stood still. A proof by other means (REST) says that the cell is right, and nothing of the stream's rate.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
+
+from workers.books.window cimport Freshness, Pace
+
+
+cdef int64_t PERIOD = 60_000_000_000
+cdef uint32_t ENOUGH = 16
+
+
+cdef int64_t threshold(const Pace* pace, const Freshness* bounds) noexcept nogil:
+    """How long the stream may be silent, ns."""
+    cdef int64_t longest = max(pace.learnt, pace.longest)
+    cdef int64_t limit = <int64_t>(min(<double>longest, 4.0e18 / bounds.factor) * bounds.factor)
+    if not pace.learnt:
+        limit = max(limit, bounds.start)
+    return min(max(limit, bounds.least), bounds.most)
+
+
+cdef void silence(Pace* pace, const Freshness* bounds, int64_t gap, int64_t now) noexcept nogil:
+    """The stream was silent for `gap`, longer than in this period before, or this period may end `now`."""
+    if not pace.until:
+        pace.until = now - gap + PERIOD
+    if gap > pace.longest:
+        pace.longest = min(gap, threshold(pace, bounds))  # rule 4
+    if now >= pace.until and pace.count >= ENOUGH:
+        pace.learnt = max(pace.longest, pace.learnt - pace.learnt // 4)  # rule 1
+        pace.longest = 0
+        pace.count = 0
+        pace.until = now + PERIOD
+
+
+cdef class Rate:
+    """One stream's rate by itself: for tests, and to look at what would be learnt.
+
+    Args:
+        start, least, most: seconds. factor: threshold / longest silence.
+    """
+
+    cdef Pace pace
+    cdef Freshness bounds
+
+    def __cinit__(self, double start=30.0, double least=1.0, double most=600.0, double factor=4.0):
+        self.bounds.start = <int64_t>(start * 1e9)
+        self.bounds.least = <int64_t>(least * 1e9)
+        self.bounds.most = <int64_t>(most * 1e9)
+        self.bounds.factor = factor
+
+    def arrive(self, int64_t now):
+        """A message, at CLOCK_MONOTONIC ns."""
+        arrived(&self.pace, &self.bounds, now)
+
+    def interrupt(self):
+        """Rule 5: the silence from here on is not the stream's."""
+        self.pace.seen = 0
+
+    @property
+    def threshold(self):
+        """ns."""
+        return threshold(&self.pace, &self.bounds)
+
+    def __repr__(self):
+        known = f"{self.pace.learnt * 1e-9:.3f} s" if self.pace.learnt else "nothing yet"
+        return f"<Rate threshold {self.threshold * 1e-9:.3f} s, learnt {known}>"
