@@ -11,7 +11,8 @@ from functools import partial
 
 from bench.harness import Budget, Result, cores, in_turn, main, percentile, pinned, result
 from workers.strategies import SubscriptionAction, SubscriptionMessage
-from workers.venues.binance_spot.subscription import STREAMS, STREAMS_PER_MESSAGE, BinanceSpotSubscription
+from workers.venues.binance.subscription import STREAMS_PER_MESSAGE
+from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 
 METHOD = """Question: us per message of create_subscription_messages, the whole public call, once the symbol
 map is built: the same wish as before, with other ids, as after a reconnect; one core, channel `top`, at

@@ -1,4 +1,4 @@
-"""Binance USD-M futures: signed as spot is; paths differ.
+"""Binance USD-M futures: what is signed (`workers.venues.binance.auth`).
 
 Venue docs, "General Info": query and body, when both are sent, are joined without "&" to be signed.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
-from workers.auth.signing import pem_or_hmac
-from workers.strategies import ServerTime
-from workers.venues.binance_spot.auth import KEY_HEADER, TOLERANCE_MS, read_time
+from workers.venues.binance.auth import signed_query
 
+TIME = "/fapi/v1/time"
 PUBLIC = frozenset(
     f"/fapi/v1/{name}"
     for name in (
@@ -24,12 +23,4 @@ KEYED = frozenset({"/fapi/v1/listenKey", "/fapi/v1/historicalTrades"})
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
     """Signs all but the public market data; the listen key wants the key alone."""
-    return SignedQuery(
-        credentials,
-        key_header=KEY_HEADER,
-        signer=pem_or_hmac,
-        public=PUBLIC,
-        keyed=KEYED,
-        server_time=ServerTime(endpoint="/fapi/v1/time", read=read_time, tolerance_ms=TOLERANCE_MS),
-        recv_window=recv_window,
-    )
+    return signed_query(credentials, time=TIME, public=PUBLIC, keyed=KEYED, recv_window=recv_window)

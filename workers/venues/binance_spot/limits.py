@@ -1,16 +1,26 @@
-"""Binance spot: REST weights, order counts and the limiter made of them.
-
-Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of
-each window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
-"""
+"""Binance spot: REST weights, order counts and the limiter made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from workers.rest.ratelimit import SHARES, Window, WindowLimiter
-from workers.strategies import HTTPMethod, Priority
+from workers.market import ServerLimit
+from workers.rest.ratelimit import SHARES, WindowLimiter
+from workers.strategies import Priority
+from workers.venues.binance.limits import (
+    DAY,
+    DAY_TRUSTED,
+    MARGIN,
+    TEN_SECONDS,
+    Costs,
+    Params,
+    by_size,
+    limiter,
+    order_window,
+)
+from workers.venues.binance_spot.connection import CONNECTS_PER_5_MINUTES
+
+__all__ = ["CONNECTIONS", "MARGIN", "ORDERS_10S", "WEIGHTS", "depth_weight", "limits"]
 
 # Venue docs, changelog: 6000 weight a minute and address; this worker's share of it is configured.
 WEIGHT_LIMIT = 6000
@@ -18,11 +28,9 @@ WEIGHT_LIMIT = 6000
 # trades (docs, "Unfilled Order Count"), we do not: our count errs on the safe side.
 ORDERS_10S = 100
 ORDERS_1D = 200_000
-MINUTE, TEN_SECONDS, DAY = 60.0, 10.0, 86_400.0
-# Requests do not all travel equally fast: what we book 10 s apart may arrive closer together.
-MARGIN = 0.25  # seconds
-# The venue's day begins at midnight UTC; its count of the day before is not believed for a whole day.
-DAY_TRUSTED = 3600.0
+
+# What exchangeInfo does not tell and the docs do.
+CONNECTIONS = ServerLimit("connections", CONNECTS_PER_5_MINUTES, 300.0, told=False)
 
 # Venue docs, GET /api/v3/depth: weight by the `limit` asked for (up to, weight).
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
@@ -75,44 +83,37 @@ ORDERS: Mapping[tuple[str, str], int] = {
     ("POST", "/api/v3/orderList/opoco"): 3,
 }
 
-# Without Retry-After: a 429 ends with the minute; a ban (418) lasts two minutes at least.
-COOLDOWN = 60.0
-BAN = 120.0
-
 
 def depth_weight(limit: int) -> int:
     """Weight of a depth snapshot of `limit` levels a side."""
-    for up_to, weight in DEPTH_WEIGHTS:
-        if limit <= up_to:
-            return weight
-    return DEPTH_WEIGHTS[-1][1]
+    return by_size(DEPTH_WEIGHTS, limit)
 
 
-def _depth(params: Mapping[str, Any]) -> int:
+def _depth(params: Params) -> int:
     return depth_weight(int(params.get("limit", DEPTH_DEFAULT)))
 
 
-def _open_orders(params: Mapping[str, Any]) -> int:
+def _open_orders(params: Params) -> int:
     return 6 if "symbol" in params else 80
 
 
-def _my_trades(params: Mapping[str, Any]) -> int:
+def _my_trades(params: Params) -> int:
     return 5 if "orderId" in params else 20
 
 
-def _last_price(params: Mapping[str, Any]) -> int:
+def _last_price(params: Params) -> int:
     return 2 if "symbol" in params else 4
 
 
-def _statistics(params: Mapping[str, Any]) -> int:
+def _statistics(params: Params) -> int:
     return 2 if "symbol" in params else 80  # several symbols weigh 2, 40 or 80: 80 for all of them
 
 
-def _rolling(params: Mapping[str, Any]) -> int:
+def _rolling(params: Params) -> int:
     return 4 if "symbol" in params else 200  # 4 a symbol, 200 at most
 
 
-_WEIGHED: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
+_WEIGHED: Mapping[tuple[str, str], Callable[[Params], int]] = {
     ("GET", "/api/v3/depth"): _depth,
     ("GET", "/api/v3/openOrders"): _open_orders,
     ("GET", "/api/v3/myTrades"): _my_trades,
@@ -124,9 +125,7 @@ _WEIGHED: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
 }
 
 
-def count_orders(method: HTTPMethod, endpoint: str, params: Mapping[str, Any] | None) -> int:
-    """New orders that a request places."""
-    return ORDERS.get((method.value, endpoint), 0)
+COSTS = Costs(WEIGHTS, _WEIGHED, UNKNOWN_WEIGHT, ORDERS)
 
 
 def limits(
@@ -138,51 +137,9 @@ def limits(
     orders_per_day: int = ORDERS_1D,
     shares: Mapping[Priority, float] = SHARES,
 ) -> WindowLimiter:
-    """The limiter of one worker.
-
-    `weight_per_minute`: what this worker may spend; `weight_limit`: what the venue allows the address;
-    `weights`: (method, endpoint) -> weight, over the defaults; `orders_per_...`: of the account; `shares`:
-    what each priority may fill of each.
-    """
-    table = {**WEIGHTS, **(weights or {})}
-
-    def weigh(method: HTTPMethod, endpoint: str, params: Mapping[str, Any] | None) -> int:
-        key = (method.value, endpoint)
-        weight = table.get(key)
-        if weight is not None:
-            return weight
-        by_parameters = _WEIGHED.get(key)
-        return UNKNOWN_WEIGHT if by_parameters is None else by_parameters(params or {})
-
-    return WindowLimiter(
-        (
-            Window(
-                name="weight a minute",
-                per=MINUTE,
-                limit=weight_limit,
-                budget=weight_per_minute,
-                weigh=weigh,
-                used_header="X-MBX-USED-WEIGHT-1M",
-                margin=MARGIN,
-            ),
-            Window(
-                name="orders in 10 s",
-                per=TEN_SECONDS,
-                limit=orders_per_10s,
-                weigh=count_orders,
-                used_header="X-MBX-ORDER-COUNT-10S",
-                margin=MARGIN,
-            ),
-            Window(
-                name="orders a day",
-                per=DAY,
-                limit=orders_per_day,
-                weigh=count_orders,
-                used_header="X-MBX-ORDER-COUNT-1D",
-                trusted_for=DAY_TRUSTED,
-            ),
-        ),
-        cooldown=COOLDOWN,
-        ban=BAN,
-        shares=shares,
+    """The limiter of one worker: see `workers.venues.binance.limits.limiter`; orders are the account's."""
+    orders = (
+        order_window(COSTS, "orders in 10 s", TEN_SECONDS, orders_per_10s, "X-MBX-ORDER-COUNT-10S"),
+        order_window(COSTS, "orders a day", DAY, orders_per_day, "X-MBX-ORDER-COUNT-1D", DAY_TRUSTED),
     )
+    return limiter(COSTS, weight_per_minute, weight_limit, orders, weights=weights, shares=shares)

@@ -1,22 +1,13 @@
-"""Binance spot: SUBSCRIBE and UNSUBSCRIBE messages, and their acknowledgements."""
+"""Binance spot: its streams."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from typing import NamedTuple
+from collections.abc import Mapping
 
-import msgspec
+from workers.strategies import PublicWebsocketChannelType
+from workers.venues.binance.subscription import STREAMS_PER_MESSAGE, BinanceSubscription
 
-from workers.strategies import (
-    Acknowledgement,
-    PublicWebsocketChannelType,
-    SubscriptionAction,
-    SubscriptionMessage,
-    SubscriptionStrategy,
-)
-
-# Venue docs, "WebSocket Streams": stream names carry the symbol in lower case.
+# Venue docs, "WebSocket Streams".
 STREAMS: Mapping[str, str] = {
     PublicWebsocketChannelType.BOOK_TICKER: "bookTicker",
     PublicWebsocketChannelType.ORDERBOOK: "depth@100ms",
@@ -24,127 +15,12 @@ STREAMS: Mapping[str, str] = {
     PublicWebsocketChannelType.AGG_EXECUTION: "aggTrade",
     PublicWebsocketChannelType.TICKER: "ticker",
 }
-STREAMS_PER_MESSAGE = 100
-REMEMBERED = 64  # wishes that are kept
-
-_HEAD = {
-    SubscriptionAction.SUBSCRIBE: b'{"method":"SUBSCRIBE","params":[',
-    SubscriptionAction.UNSUBSCRIBE: b'{"method":"UNSUBSCRIBE","params":[',
-}
 
 
-class _Error(msgspec.Struct):
-    code: int | None = None
-    msg: str = ""
-
-
-class _Ack(msgspec.Struct):
-    """`{"result":null,"id":1}` or `{"error":{"code":2,"msg":"..."},"id":1}`."""
-
-    id: int | str | None = None
-    error: _Error | None = None
-    code: int | None = None
-    msg: str = ""
-
-
-class _Wish(NamedTuple):
-    """What was asked once, and its batches: the symbols, and the message up to its id."""
-
-    symbols: Sequence[str]
-    channels: tuple[str, ...]
-    batches: Mapping[SubscriptionAction, list[tuple[tuple[str, ...], bytes]]]
-
-
-class BinanceSpotSubscription(SubscriptionStrategy):
-    """Args:
-    venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); looked at again whenever
-        a symbol is met for the first time, so a growing mapping may be given.
-    streams_per_message: how many streams one message names.
-    """
+class BinanceSpotSubscription(BinanceSubscription):
+    """Args: as `BinanceSubscription`'s."""
 
     def __init__(
         self, venue_symbols: Mapping[str, str], *, streams_per_message: int = STREAMS_PER_MESSAGE
     ) -> None:
-        if streams_per_message < 1:
-            raise ValueError(f"streams_per_message must be at least 1, not {streams_per_message}")
-        self._venue_symbols = venue_symbols
-        self._batch = streams_per_message
-        # channels -> symbol -> its streams, quoted and joined
-        self._maps: dict[tuple[str, ...], _StreamMap] = {}
-        self._wishes: dict[tuple[object, ...], _Wish] = {}
-        self._decoder = msgspec.json.Decoder(_Ack)
-
-    def create_subscription_messages(
-        self,
-        action: SubscriptionAction,
-        symbols: Sequence[str],
-        channels: Sequence[str],
-        *,
-        first_id: int = 1,
-    ) -> list[SubscriptionMessage]:
-        if not symbols or not channels:
-            return []
-        # A reconnect asks for the same again. Hashing hundreds of symbols, or copying them to a tuple, takes
-        # longer than making the messages; comparing them does not, since they are the same objects.
-        mark = (len(symbols), symbols[0], *channels)
-        wish = self._wishes.get(mark)
-        if wish is None or wish.symbols != symbols:
-            wish = self._remember(mark, symbols, tuple(channels))
-        asked = wish.channels
-        return [
-            SubscriptionMessage(number, head + b"%d}" % number, part, asked)
-            for number, (part, head) in enumerate(wish.batches[action], first_id)
-        ]
-
-    def _remember(self, mark: tuple[object, ...], symbols: Sequence[str], channels: tuple[str, ...]) -> _Wish:
-        streams = self._maps.get(channels)
-        if streams is None:
-            streams = self._maps[channels] = _StreamMap(self._venue_symbols, channels)
-        size = self._batch // len(channels) or 1
-        parts = [tuple(symbols[start : start + size]) for start in range(0, len(symbols), size)]
-        bodies = [b",".join(map(streams.__getitem__, part)) for part in parts]
-        batches = {
-            action: [(part, head + body + b'],"id":') for part, body in zip(parts, bodies, strict=True)]
-            for action, head in _HEAD.items()
-        }
-        if len(self._wishes) >= REMEMBERED:
-            self._wishes.clear()
-        wish = self._wishes[mark] = _Wish(symbols[:], channels, batches)
-        return wish
-
-    def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
-        # Market data of the combined endpoint starts with its stream; an acknowledgement is short.
-        if len(data) > 4096 or data.startswith(b'{"stream"') or b'"id"' not in data:
-            return None
-        try:
-            ack = self._decoder.decode(data)
-        except msgspec.DecodeError:
-            return None
-        if not isinstance(ack.id, int):
-            return None
-        if ack.error is not None:
-            return Acknowledgement(ack.id, False, ack.error.code, ack.error.msg)
-        if ack.code is not None:
-            return Acknowledgement(ack.id, False, ack.code, ack.msg)
-        return Acknowledgement(ack.id, True)
-
-
-class _StreamMap(dict[str, bytes]):
-    """symbol -> b'"btcusdt@bookTicker","btcusdt@trade"' for one set of channels; filled as asked."""
-
-    def __init__(self, venue_symbols: Mapping[str, str], channels: tuple[str, ...]) -> None:
-        super().__init__()
-        if unknown := [channel for channel in channels if channel not in STREAMS]:
-            raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(STREAMS)}")
-        self._venue_symbols = venue_symbols
-        self._suffixes = [STREAMS[channel] for channel in channels]
-
-    def __missing__(self, symbol: str) -> bytes:
-        venue = self._venue_symbols.get(symbol)
-        if venue is None:
-            near = get_close_matches(symbol, self._venue_symbols, 3)
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
-        quoted = [msgspec.json.encode(f"{venue.lower()}@{suffix}") for suffix in self._suffixes]
-        self[symbol] = b",".join(quoted)
-        return self[symbol]
+        super().__init__(STREAMS, venue_symbols, streams_per_message=streams_per_message)

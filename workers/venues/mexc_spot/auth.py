@@ -8,7 +8,7 @@ from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
 from workers.auth.signing import HmacSigner
 from workers.strategies import ServerTime
-from workers.venues.binance_spot.auth import read_time
+from workers.venues.binance.auth import read_time
 
 KEY_HEADER = "X-MEXC-APIKEY"
 PUBLIC = frozenset(

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.strategies import Acknowledgement, PublicWebsocketChannelType, SubscriptionAction
-from workers.venues.binance_spot.subscription import REMEMBERED, STREAMS, BinanceSpotSubscription
+from workers.venues.binance.subscription import REMEMBERED
+from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 
 SYMBOLS = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT", "币/USDT": "币USDT"}
 SUBSCRIBE, UNSUBSCRIBE = SubscriptionAction.SUBSCRIBE, SubscriptionAction.UNSUBSCRIBE

@@ -1,0 +1,98 @@
+"""Binance: HTTP status and venue code -> typed error with its advice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from workers.errors import (
+    Action,
+    AuthenticationError,
+    BadRequest,
+    ClockSkew,
+    OutcomeUnknown,
+    RateLimited,
+    RestError,
+    ServerError,
+)
+from workers.headers import retry_after
+from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+
+
+@dataclass(frozen=True)
+class Codes:
+    """A market's error codes by what they advise; one that is in none of these is a refusal.
+
+    Attributes:
+        busy: again, with backoff.
+        too_many: a limit was broken.
+        unknown_outcome: the venue does not say what became of it; for a read the same as busy.
+        authentication: the credentials are at fault.
+        clock: the timestamp is outside of the venue's window.
+        unsure_of_write: in answer to a write these do not say whether it was done.
+    """
+
+    busy: frozenset[int]
+    too_many: frozenset[int]
+    unknown_outcome: frozenset[int]
+    authentication: frozenset[int]
+    clock: frozenset[int]
+    unsure_of_write: frozenset[int]
+
+
+class _Body(msgspec.Struct):
+    code: int | None = None
+    msg: str = ""
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+# Venue docs, "HTTP Return Codes": 408 is a timeout of the venue's own backend; like 5xx it says nothing of
+# what became of the request.
+BACKEND_TIMEOUT = 408
+
+
+class BinanceErrors(ExceptionHandlerStrategy):
+    """Args:
+    codes: of the market.
+    """
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+
+    def to_error(self, failure: Failure) -> RestError:
+        body = _body(failure.body)
+        facts: dict[str, Any] = {
+            "method": failure.method.value,
+            "endpoint": failure.endpoint,
+            "status": failure.status,
+            "code": body.code,
+            "attempt": failure.attempt,
+            "retry_after": retry_after(failure.headers),
+        }
+        codes, code, status = self._codes, body.code, failure.status
+        said = body.msg or "no reason given"
+        failed = status >= 500 or status == BACKEND_TIMEOUT
+        if status in (418, 429) or code in codes.too_many:
+            return RateLimited(f"rate limited: {said}", **facts)
+        if failure.replay is not ReplayClass.SAFE and (failed or code in codes.unsure_of_write):
+            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+        if code in codes.busy or code in codes.unknown_outcome:
+            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+        if code in codes.clock:
+            return ClockSkew(f"our clock is outside the venue's window: {said}", **facts)
+        if code in codes.authentication or status == 401:
+            return AuthenticationError(f"credentials refused: {said}", **facts)
+        if failed:
+            return ServerError(f"server error: {said}", **facts)
+        return BadRequest(f"refused: {said}", **facts)
+
+
+def _body(data: bytes) -> _Body:
+    try:
+        return _decoder.decode(data)
+    except msgspec.DecodeError:
+        return _Body(None, data[:200].decode("utf-8", "replace"))  # a proxy's page, not the venue

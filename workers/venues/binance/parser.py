@@ -1,0 +1,266 @@
+"""The reference decoder of Binance's markets: complete and easy to read, the truth that the native ones are
+held to.
+
+`BinanceParser` tells what a message is and decodes it, in a market's `Dialect`; `normalise` brings a decoded
+event to the same normal form that the native decoders give, by a form for each kind of event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from shm.layout import Flag
+from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
+from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
+from workers.decode.numbers import Numbers
+from workers.strategies import MessageParser, MessageType, ParsedMessage
+from workers.venues.binance import schema
+
+Decode = Callable[[bytes | msgspec.Raw], object]
+# What an event's numbers come to; None: it is malformed. Verdicts about numbers are in `Numbers`.
+Form = Callable[[Any, Numbers], Decoded | None]
+
+_envelope = msgspec.json.Decoder(schema.Envelope).decode
+_response = msgspec.json.Decoder(schema.Response).decode
+shutdown = (MessageType.OTHER, msgspec.json.Decoder(schema.ServerShutdown).decode)
+
+# int64 nanoseconds end in the year 2262; times beyond are not times.
+_MAX_MS = (2**63 - 1) // 10**6
+_MIN_US = 10**15
+_MAX_US = (2**63 - 1) // 10**3
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What one market sends.
+
+    Attributes:
+        events: the venue's event name -> what it is for us, and its decoder.
+        others: market data that the market has and we do not take.
+        unnamed: the decoders of events that carry no name, where the market has such.
+    """
+
+    events: Mapping[str, tuple[MessageType, Decode]]
+    others: frozenset[str]
+    unnamed: Mapping[MessageType, Decode] = field(default_factory=dict)
+
+
+class BinanceParser(MessageParser):
+    """Args:
+    symbols: venue symbol -> canonical (``BTCUSDT`` -> ``BTC/USDT``); kept, so a growing mapping may be given.
+    dialect: of the market.
+    """
+
+    def __init__(self, symbols: Mapping[str, str], dialect: Dialect) -> None:
+        self._symbols = symbols
+        self._dialect = dialect
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self._symbols)} symbols)"
+
+    def classify(self, data: bytes) -> MessageType:
+        """What kind of message this is; ERROR when it is none, UNKNOWN when it is none that we know."""
+        try:
+            outer = _envelope(data)
+            return self._kind(_envelope(outer.data) if outer.data else outer)
+        except (msgspec.MsgspecError, ValueError):
+            return MessageType.ERROR
+
+    def extract_symbol(self, data: bytes) -> str | None:
+        """Canonical symbol, or None when the message names none that is known."""
+        try:
+            outer = _envelope(data)
+            inner = _envelope(outer.data) if outer.data else outer
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        return self._symbols.get(_venue_symbol(inner.symbol, outer.stream))
+
+    def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
+        """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
+        `schema.Malformed` as its data. A refused subscription is ERROR with `schema.Response`."""
+        stream: str | None = None
+        try:
+            outer = inner = _envelope(data)
+            payload: bytes | msgspec.Raw = data
+            if outer.data:
+                stream, payload = outer.stream, outer.data
+                inner = _envelope(payload)
+            kind = self._kind(inner)
+            event = self._decode(kind, inner, payload)
+        except (msgspec.MsgspecError, ValueError) as error:
+            return ParsedMessage(
+                message_type=MessageType.ERROR,
+                channel=stream,
+                data=schema.Malformed(str(error)),
+                timestamp=received,
+                raw_data=data,
+            )
+        return ParsedMessage(
+            message_type=kind,
+            symbol=self._symbols.get(_venue_symbol(inner.symbol or getattr(event, "symbol", None), stream)),
+            channel=stream or inner.event or ("bookTicker" if kind is MessageType.BOOK_TICKER else None),
+            data=event,
+            timestamp=received,
+            raw_data=data,
+        )
+
+    def _kind(self, message: schema.Envelope) -> MessageType:
+        dialect = self._dialect
+        if message.event is not None:
+            if message.event in dialect.events:
+                return dialect.events[message.event][0]
+            return MessageType.OTHER if message.event in dialect.others else MessageType.UNKNOWN
+        if message.update_id and message.bid and MessageType.BOOK_TICKER in dialect.unnamed:
+            return MessageType.BOOK_TICKER
+        if message.last_id and MessageType.ORDERBOOK in dialect.unnamed:
+            return MessageType.ORDERBOOK
+        if message.error:
+            return MessageType.ERROR
+        if message.id or message.result:
+            return MessageType.SUBSCRIPTION_CONFIRM
+        return MessageType.UNKNOWN
+
+    def _decode(self, kind: MessageType, message: schema.Envelope, payload: bytes | msgspec.Raw) -> object:
+        events = self._dialect.events
+        if message.event is not None:
+            return events[message.event][1](payload) if message.event in events else None
+        if kind in (MessageType.ERROR, MessageType.SUBSCRIPTION_CONFIRM):
+            return _response(payload)
+        decode = self._dialect.unnamed.get(kind)
+        return None if decode is None else decode(payload)
+
+
+def _venue_symbol(symbol: str | None, stream: str | None) -> str:
+    # Partial depth names its symbol only in the stream: `btcusdt@depth20@100ms`.
+    return symbol or (stream or "").partition("@")[0].upper()
+
+
+# -- the normal form --------------------------------------------------------------------------------------
+
+
+def to_ns(time: int) -> int | None:
+    """The venue's time in ns: milliseconds, or microseconds with ``timeUnit=MICROSECOND`` (16 digits); None
+    when it is neither."""
+    if time <= _MAX_MS:
+        return time * 10**6
+    if _MIN_US <= time <= _MAX_US:
+        return time * 10**3
+    return None
+
+
+def normalise(forms: Mapping[type, Form], event: object, scales: Mapping[str, Scale]) -> Decoded:
+    """A decoded event in normal form; `scales` is keyed by venue symbol.
+
+    NOT_MINE for anything that has no form: it is no market data that we take.
+    """
+    if isinstance(event, schema.Malformed):
+        return Decoded(DecodeCode.MALFORMED)
+    form = forms.get(type(event))
+    if form is None:
+        return Decoded(DecodeCode.NOT_MINE)
+    symbol: str = getattr(event, "symbol")  # noqa: B009 - every event that has a form has one
+    scale = scales.get(symbol)
+    if scale is None:
+        return Decoded(DecodeCode.UNKNOWN_SYMBOL)
+    numbers = Numbers(scale)
+    return numbers.judged(form(event, numbers))
+
+
+def top(event: schema.BookTicker, numbers: Numbers, time: int = 0) -> Decoded | None:
+    """The best of both sides; `time` in ns, 0 where the venue does not say."""
+    words = (
+        numbers.price(event.bid),
+        numbers.size(event.bid_size),
+        numbers.price(event.ask),
+        numbers.size(event.ask_size),
+    )
+    flags = 0
+    if numbers.worst is Verdict.EXACT:
+        # An absent side is zero in both; a price without size, or a size without price, is no quote.
+        if (words[0] == 0) != (words[1] == 0) or (words[2] == 0) != (words[3] == 0):
+            return None
+        flags = (Flag.NO_BID if words[0] == 0 else 0) | (Flag.NO_ASK if words[2] == 0 else 0)
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TOP,
+        numbers.scale.instrument,
+        time,
+        update_id=event.update_id,
+        flags=int(flags),
+        words=(*words, 0, 0, 0, 0),
+    )
+
+
+def depth(event: schema.DepthUpdate, numbers: Numbers, first_id: int) -> Decoded | None:
+    """A diff of the book; `first_id`: the update id that it follows, + 1."""
+    time = to_ns(event.event_time)
+    if time is None:
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.DEPTH,
+        numbers.scale.instrument,
+        time,
+        event.last_id,
+        first_id,
+        bids=numbers.levels(event.bids),
+        asks=numbers.levels(event.asks),
+    )
+
+
+def trade(event: schema.Trade, numbers: Numbers) -> Decoded | None:
+    """One trade."""
+    return _trade(event, numbers, event.trade_id, event.trade_id, 0)
+
+
+def agg_trade(event: schema.AggTrade, numbers: Numbers) -> Decoded | None:
+    """The trades of one taker order at one price."""
+    count = event.last_trade_id - event.first_trade_id + 1
+    return None if count < 1 else _trade(event, numbers, event.aggregate_id, event.first_trade_id, count)
+
+
+def _trade(
+    event: schema.Trade | schema.AggTrade, numbers: Numbers, trade_id: int, first_id: int, count: int
+) -> Decoded | None:
+    time = to_ns(event.event_time)
+    if time is None:
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TRADE,
+        numbers.scale.instrument,
+        time,
+        trade_id,
+        first_id,
+        int(Flag.SELL) if event.buyer_is_maker else 0,
+        (numbers.price(event.price), numbers.size(event.size), count, 0, 0, 0, 0, 0),
+    )
+
+
+def ticker(event: schema.Ticker, numbers: Numbers) -> Decoded | None:
+    """Statistics of the last 24 hours."""
+    time, opened = to_ns(event.event_time), to_ns(event.open_time)
+    if time is None or opened is None:
+        return None
+    part = tuple(numbers.price(text) for text in (event.last, event.open, event.high, event.low))
+    volume = numbers.size(event.volume)
+    quote_volume, flags = _quote_volume(event.quote_volume, numbers)
+    words = (*part, volume, quote_volume, event.trades, opened)
+    return Decoded(
+        DecodeCode.OK, MessageKind.TICKER, numbers.scale.instrument, time, flags=flags, words=words
+    )
+
+
+def _quote_volume(text: str, numbers: Numbers) -> tuple[int, int]:
+    """At price_exp + size_exp, where every product of a price and a size is exact; else absent."""
+    exponent = numbers.scale.price_exp + numbers.scale.size_exp
+    verdict, mantissa = to_mantissa(text, min(exponent, MAX_EXPONENT))
+    if verdict is Verdict.MALFORMED:
+        numbers.worst = verdict
+    elif verdict is Verdict.EXACT and exponent <= MAX_EXPONENT:
+        return mantissa, 0
+    return 0, int(Flag.ABSENT)
