@@ -154,6 +154,9 @@ VENUE_RULES: dict[str, Rule] = SERVICE_RULES | {
     "channels": _channels,
     "cpu": _cpu,
     "stale_after": _between(0.1, 86_400, " seconds"),
+    "stale_after_min": _between(0.1, 86_400, " seconds"),
+    "stale_after_max": _between(0.1, 86_400, " seconds"),
+    "stale_factor": _between(1.5, 100),
     "first_event_after": _between(0.1, 86_400, " seconds"),
     # Beaten every 50 ms: a limit close to that would make every scheduling hiccup an outage.
     "heartbeat_limit": _between(0.1, 10, " seconds"),
@@ -185,6 +188,8 @@ def check_venue(venue: VenueConfig) -> Iterator[tuple[str, str]]:
         yield {"slots": "ring_slots", "instruments": "max_instruments"}.get(word, "depth"), f"{error}"
     if len(venue.symbols) > venue.max_instruments:
         yield "max_instruments", f"expected at least {len(venue.symbols)}: there are that many symbols"
+    if venue.stale_after_max < venue.stale_after_min:
+        yield "stale_after_max", f"expected at least stale_after_min = {venue.stale_after_min:g}"
     if venue.max_reconnect_delay < venue.reconnect_delay:
         yield "max_reconnect_delay", f"expected at least reconnect_delay = {venue.reconnect_delay:g}"
     if "book" in venue.channels and venue.snapshot_limit < venue.depth:

@@ -15,9 +15,9 @@ takes note there and does the work in tasks:
    own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`, whatever is
    learnt: a book that has been quiet for half of that is checked against a small REST snapshot; agreement is
    proof, for the top too when it is the book's best. What can have no such proof and stays STALE for another
-   `stale_after` is `on_silent`; that is said again after twice as long each time. A snapshot that is older than
-   a book which has been quiet for so long, or whose events are older too, says that the venue counts its update
-   ids anew: RESYNC(AUDIT).
+   `stale_after` is `on_silent`; that is said again after twice as long each time. A snapshot that is older
+   than a book which has been quiet for so long, or whose events are older too, says that the venue counts its
+   update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
    published, and the book rebuilt: RESYNC(AUDIT).
 5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
@@ -71,7 +71,7 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
         concurrency: requests in flight.
         max_attempts: failures in a row until only `max_delay` is tried.
         first_delay, max_delay: backoff.
-        stale_after: 0 is never. stale_after_min, stale_after_max: bounds of what is learnt; the same: nothing.
+        stale_after: 0: never. stale_after_min, stale_after_max: bounds of what is learnt; equal: nothing is.
         stale_factor: how much longer than ever a stream may be silent. audit_interval: 0 is off.
         settle: how long the stream may lag behind a REST snapshot.
     """

@@ -90,9 +90,9 @@ class Ids(Track):
 
 
 class Trades(Track):
-    """Trades and liquidations, each with a key of its own that says nothing of order: an id, a hashed id, or its
-    content and time. Where there is neither id nor time the key is None: nothing says that such a trade repeats
-    another.
+    """Trades and liquidations, each with a key of its own that says nothing of order: an id, a hashed id, or
+    its content and time. Where there is neither id nor time the key is None: nothing says that such a trade
+    repeats another.
     """
 
     def __init__(self) -> None:

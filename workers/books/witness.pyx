@@ -24,7 +24,8 @@ from workers.books.overlap import Ids, States, Stream, Times, Trades
 LAG = 10_000_000_000
 # How long a handover may have held what it published in the end, ns; so far receive times may be out of order.
 HELD = 60_000_000_000
-# Trades, tickers, marks and liquidations of the ring that are looked at, at most: so many in one turn of the loop take some 50 ms.
+# Trades, tickers, marks and liquidations of the ring that are looked at, at most: so many in one turn of the loop
+# take some 50 ms.
 MEMORY = 50_000
 
 cdef int SELL = layout.Flag.SELL
