@@ -94,5 +94,5 @@ class BinanceErrors(ExceptionHandlerStrategy):
 def _body(data: bytes) -> _Body:
     try:
         return _decoder.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _Body(None, data[:200].decode("utf-8", "replace"))  # a proxy's page, not the venue

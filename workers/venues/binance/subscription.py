@@ -115,7 +115,7 @@ class BinanceSubscription(SubscriptionStrategy):
             return None
         try:
             ack = self._decoder.decode(data)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return None
         if not isinstance(ack.id, int):
             return None

@@ -79,3 +79,8 @@ def test_any_body_gives_a_typed_error(body: bytes, status: int, replay: ReplayCl
     error = BinanceSpotErrors().to_error(failure(status, body=body, replay=replay))
     assert isinstance(error, RestError)
     assert error.status == status
+
+
+def test_a_body_that_is_no_text_gives_a_typed_error() -> None:
+    error = BinanceSpotErrors().to_error(failure(503, body=b'{"code":-1000,"msg":"dis\xe5"}'))
+    assert isinstance(error, ServerError)

@@ -152,3 +152,8 @@ def test_no_more_wishes_are_kept_than_a_bound() -> None:
     for symbol in symbols:
         strategy.create_subscription_messages(SUBSCRIBE, [symbol], ["top"])
         assert len(strategy._wishes) <= REMEMBERED
+
+
+def test_an_acknowledgement_that_is_no_text_is_none() -> None:
+    data = b'{"error":{"code":2,"msg":"Invalid requ\xe5st"},"id":1}'
+    assert BinanceSpotSubscription({}).match_acknowledgement(data) is None

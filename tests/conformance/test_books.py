@@ -1,0 +1,323 @@
+"""What becomes of the frames: the published books and tops, by the oracles of the captures and of time."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from shm import Scope, State
+from shm._ring import now as monotonic_ns
+from tests.conformance.fixture import Book, Fixture, Recording, TextLevel, load
+from tests.conformance.player import Player, rows, slots
+from tests.conformance.report import Case, row
+from workers import venue as venues
+from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.sync import Outcome, Snapshot
+from workers.decode.normal import Scale
+from workers.errors import RestError
+from workers.strategies import DATA_TYPES
+from workers.venue import Venue
+
+SCOPES = (Scope.TOP, Scope.BOOK)
+SECOND = 1_000_000_000
+
+
+def replay(
+    recording: Recording, fixture: Fixture, venue: Venue, instance: str, drop: int = -1
+) -> tuple[int, list[str], int]:
+    """How many of the oracle's books were right, what was wrong, and how many tops had a book to compare
+    with (all were equal). `drop` leaves one incoming frame out."""
+    found = rows(recording)
+    books = list(recording.books())
+    wrong: list[str] = []
+    right = count = 0
+    tops: dict[tuple[str, int], tuple[int, ...]] = {}
+    bests: dict[tuple[str, int], tuple[int, ...]] = {}
+
+    def compare(player: Player, after: int) -> int:
+        problems = [player.difference(book) for book in books if book.after == after]
+        wrong.extend(each for each in problems if each is not None)
+        return problems.count(None)
+
+    with Player(instance, fixture, venue, slots(recording, found), **recording.keys) as player:
+        player.carry()
+        for each in found:
+            if (whole := recording.snapshot(each)) is not None:
+                index = player.scales[whole[0]].instrument
+                outcome = player.publisher.apply_snapshot(index, whole[1], limit=recording.limit)
+                assert outcome in (Outcome.SYNCED, Outcome.REFETCH), outcome
+            if each.dir != "in":
+                continue
+            count += 1
+            if count - 1 == drop:
+                continue
+            player.frame(each.payload(), each.ts)
+            right += compare(player, count)
+            if recording.tops:
+                _note(player, tops, bests)
+        right += compare(player, -1)
+        assert player.publisher.errors == 0, player.publisher.last_error
+    common = tops.keys() & bests.keys()
+    assert all(tops[key] == bests[key] for key in common)
+    return right, wrong, len(common)
+
+
+def _note(player: Player, tops: dict[Any, tuple[int, ...]], bests: dict[Any, tuple[int, ...]]) -> None:
+    for symbol in player.scales:
+        if player.state(symbol, Scope.TOP) is State.LIVE:
+            top = player.feed.top(symbol)
+            tops[symbol, top.update_id] = top.exact
+        if player.state(symbol) is State.LIVE:
+            book = player.feed.book(symbol)
+            bids, asks = book.exact
+            if len(bids) and len(asks):
+                bests[symbol, book.update_id] = (*bids[0].tolist(), *asks[0].tolist())
+
+
+@row(6, "The books that a real capture leads to are the oracle's, exactly")
+def test_books_of_real_captures(case: Case, instance: str) -> None:
+    compare(case, case.fixture.recordings, instance)
+
+
+@row(7, "So are those of our own small recording")
+def test_books_of_own_recordings(case: Case, instance: str) -> None:
+    compare(case, case.fixture.own, instance)
+
+
+def compare(case: Case, recordings: Sequence[Recording], instance: str) -> None:
+    right = booked = 0
+    for number, recording in enumerate(recordings):
+        if not recording.booked:
+            continue
+        equal, wrong, _ = replay(recording, case.fixture, case.venue, f"{instance}-{number}")
+        assert wrong == []
+        assert equal == recording.booked, recording.name
+        right += equal
+        booked += recording.booked
+    if not booked:
+        pytest.skip("not applicable: the capture has no book")
+    case.figure = f"{right}/{booked}"
+
+
+@row(8, "Where top and book share update ids, equal ids have equal prices (real capture)")
+def test_tops_are_the_books_best(case: Case, instance: str) -> None:
+    tops = 0
+    for number, recording in enumerate(case.fixture.recordings):
+        if recording.tops:
+            _, _, common = replay(recording, case.fixture, case.venue, f"{instance}-{number}")
+            assert common == recording.tops
+            tops += common
+    if not tops:
+        pytest.skip("not applicable: the capture has no top with a book's id")
+    case.figure = f"{tops}/{tops}"
+
+
+# -- one message -----------------------------------------------------------------------------------------
+BIDS = [("100.00", "1.000"), ("99.99", "2.000"), ("99.98", "3.000"), ("99.97", "4.000"), ("99.96", "5.000")]
+ASKS = [
+    ("100.01", "1.500"),
+    ("100.02", "2.500"),
+    ("100.03", "3.500"),
+    ("100.04", "4.500"),
+    ("100.05", "5.500"),
+]
+ROOM = Scale(0, 2, 3)
+
+
+@row(9, "A price repeated in one message: levels are applied in the order sent, by both decoders")
+def test_a_repeated_price_is_applied_in_its_order(case: Case, instance: str) -> None:
+    fixture = case.fixture
+    symbol = fixture.venue_symbol(fixture.symbols[0])
+    bids: list[TextLevel] = [
+        ("100.00", "7.000"), ("100.00", "8.000"), ("99.99", "9.000"), ("99.99", "0.000"),
+        ("99.98", "0.000"), ("99.98", "6.000"),
+    ]  # fmt: skip
+    asks: list[TextLevel] = [
+        ("100.01", "0.000"),
+        ("100.01", "2.000"),
+        ("100.01", "0.000"),
+        ("100.02", "1.000"),
+    ]
+    after = (
+        [("100.00", "8.000"), ("99.98", "6.000"), *BIDS[3:]],
+        [("100.02", "1.000"), *ASKS[2:]],
+    )
+    for number, native in enumerate((True, False)):
+        with Player(f"{instance}-{number}", fixture, case.venue, {symbol: ROOM}, native=native) as player:
+            player.carry()
+            player.begin(symbol, fixture.wire.begin(symbol, 100, BIDS, ASKS))
+            player.frame(fixture.wire.change(symbol, 100, 101, bids, asks, after))
+            assert player.difference(Book(symbol=symbol, bids=after[0], asks=after[1])) is None
+            assert player.left == (0 if native else player.left)
+
+
+# -- time ------------------------------------------------------------------------------------------------
+class Afternoon:
+    """200 instruments under a keeper and a clock of our own; a second passes when we say so.
+
+    REST gives each book its first snapshot and then fails, so that no quiet book can be proven by it.
+    """
+
+    STALE = 5.0
+    COUNT = 200
+
+    def __init__(self, fixture: Fixture, venue: Venue, instance: str, count: int = COUNT) -> None:
+        self.fixture = fixture
+        self.symbols = [fixture.venue_symbol(fixture.made_up(number)) for number in range(count)]
+        scales = {symbol: Scale(number, 2, 3) for number, symbol in enumerate(self.symbols)}
+        self.player = Player(instance, fixture, venue, scales, max_instruments=256)
+        self.offset = 0
+        self.update = 100
+        self.begun: set[str] = set()
+        self.keeper = BookKeeper(
+            self.player.writer,
+            self.player.publisher,
+            self.fetch if venue.snapshot is not None else None,
+            KeeperConfig(stale_after=self.STALE, concurrency=count),
+            resubscribe=self.resubscribe,
+            clock=self.now,
+            sleep=self.sleep,
+        )
+        for spec, scale in zip(self.player.instruments, scales.values(), strict=True):
+            self.keeper.carry(msgspec.structs.replace(spec, index=scale.instrument))
+
+    def now(self) -> int:
+        return monotonic_ns() + self.offset
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.Event().wait()  # who fails waits longer than this test lasts
+
+    async def fetch(self, instrument: Any, levels: int, priority: Any) -> Snapshot:
+        if instrument.symbol in self.begun:
+            raise RestError("nothing to prove it by")
+        self.begun.add(instrument.symbol)
+        whole = self.fixture.wire.begin(instrument.symbol, 100, BIDS, ASKS)
+        assert isinstance(whole, Snapshot)
+        return whole
+
+    async def resubscribe(self, instrument: Any) -> None:
+        pass
+
+    async def begin(self) -> None:
+        """All of them LIVE, top and book."""
+        self.keeper.subscribed()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for symbol in self.symbols:
+            whole = self.fixture.wire.begin(symbol, 100, BIDS, ASKS)
+            if isinstance(whole, bytes):
+                self.player.frame(whole, self.now())
+        self.tell(self.symbols)
+        assert self.live() == len(self.symbols), self.live()
+
+    def tell(self, symbols: Sequence[str]) -> None:
+        """A top and a change of the book for these."""
+        size = f"{self.update % 9 + 1}.000"
+        bids = [("100.00", size), *BIDS[1:]]
+        for symbol in symbols:
+            wire = self.fixture.wire
+            self.player.frame(wire.top(symbol, self.update + 1, bids[0], ASKS[0]), self.now())
+            change = wire.change(symbol, self.update, self.update + 1, bids[:1], [], (bids, ASKS))
+            self.player.frame(change, self.now())
+        self.update += 1
+
+    async def second(self) -> None:
+        self.offset += SECOND
+        self.keeper.tick()
+        await asyncio.sleep(0)
+
+    def live(self) -> int:
+        """Instruments of which both cells are LIVE."""
+        return sum(
+            all(self.player.state(symbol, scope) is State.LIVE for scope in SCOPES) for symbol in self.symbols
+        )
+
+    async def close(self) -> None:
+        await self.keeper.close()
+        self.player.__exit__(None, None, None)
+
+
+@row(10, "One silent symbol among 200 is STALE within the bound and a second, the others stay LIVE")
+def test_one_silent_symbol_among_200(case: Case, instance: str) -> None:
+    async def main() -> None:
+        some = Afternoon(case.fixture, case.venue, instance)
+        try:
+            await some.begin()
+            silent = some.symbols[57]
+            others = [symbol for symbol in some.symbols if symbol != silent]
+            for second in range(1, int(some.STALE) + 3):
+                some.tell(others)
+                await some.second()
+                if second < some.STALE:
+                    assert some.live() == 200, second
+            assert [some.player.state(silent, scope) for scope in SCOPES] == [State.STALE] * 2
+            assert some.live() == 199
+        finally:
+            await some.close()
+
+    asyncio.run(main())
+    case.figure = "199/199"
+
+
+@row(11, "Heartbeats are no data: with them alone, everything is STALE within the same bound")
+def test_heartbeats_keep_nothing_live(case: Case, instance: str) -> None:
+    heartbeats = case.fact(case.fixture.heartbeats)
+
+    async def main() -> None:
+        some = Afternoon(case.fixture, case.venue, instance, count=2)
+        try:
+            await some.begin()
+            for frame in heartbeats:
+                assert some.player.publisher.frame(frame, some.now()) == 0
+                assert some.player.parser.parse(frame).message_type not in DATA_TYPES
+            for _ in range(int(some.STALE) + 2):
+                for frame in heartbeats:
+                    some.player.frame(frame, some.now())
+                await some.second()
+            for symbol in some.symbols:
+                assert [some.player.state(symbol, scope) for scope in SCOPES] == [State.STALE] * 2
+        finally:
+            await some.close()
+
+    asyncio.run(main())
+
+
+# -- the suite's own teeth -------------------------------------------------------------------------------
+def test_a_book_that_misses_a_frame_is_noticed(instance: str) -> None:
+    """Negative control of rows 6 and 7: one change of a book is left out."""
+    fixture, venue = load("binance_spot"), venues.load("binance_spot")
+    [recording] = fixture.own
+    frames = [each.payload() for each in rows(recording) if each.dir == "in"]
+    drop = max(n for n, frame in enumerate(frames[:-20]) if b'"e":"depthUpdate"' in frame)
+    right, wrong, _ = replay(recording, fixture, venue, instance, drop)
+    assert right == recording.booked - 1
+    assert "RESYNC" in wrong[0]
+
+
+def test_an_oracle_that_lies_is_noticed(instance: str) -> None:
+    fixture, venue = load("binance_spot"), venues.load("binance_spot")
+    [recording] = fixture.own
+    first, *others = recording.books()
+    lie = dataclasses.replace(first, bids=[(first.bids[0][0], "0.00001000"), *first.bids[1:]])
+    _, wrong, _ = replay(
+        dataclasses.replace(recording, books=lambda: [lie, *others]), fixture, venue, instance
+    )
+    assert len(wrong) == 1
+    assert "bids" in wrong[0]
+
+
+def test_levels_applied_in_another_order_are_noticed(instance: str) -> None:
+    """Negative control of row 9: the same levels, the other way round."""
+    fixture, venue = load("binance_spot"), venues.load("binance_spot")
+    with Player(instance, fixture, venue, {"BTCUSDT": ROOM}) as player:
+        player.carry()
+        player.begin("BTCUSDT", fixture.wire.begin("BTCUSDT", 100, BIDS, ASKS))
+        twice = [("100.00", "8.000"), ("100.00", "7.000")]
+        player.frame(fixture.wire.change("BTCUSDT", 100, 101, twice, [], (BIDS, ASKS)))
+        right = [("100.00", "8.000"), *BIDS[1:]]
+        assert player.difference(Book(symbol="BTCUSDT", bids=right, asks=ASKS)) is not None
