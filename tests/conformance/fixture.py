@@ -134,15 +134,16 @@ class Wire(Protocol):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A defect of the venue's stream that the simulated venue can be told to make.
+    """A defect of one symbol's book stream that the simulated venue can be told to make.
 
     Attributes:
-        order: venue symbol -> the keys of `workers.sim.Fault`, about that symbol's book stream alone.
+        kind: of `workers.sim.Fault`: ``drop``, ``duplicate``, ``reorder``, ``crossed``, ``bad_checksum``, or
+            one that the venue's dialect has.
         heals: False: the book goes RESYNC and is built anew. True: nothing is wrong with it, and it stays
             LIVE (an event twice, where ids tell so).
     """
 
-    order: Callable[[str], Mapping[str, Any]]
+    kind: str
     heals: bool = False
 
 
