@@ -158,6 +158,27 @@ def tail(
     click.echo(json.dumps({"lost": lost}) if as_json else f"lost {lost}")
 
 
+@cli.command()
+@click.argument("feed")
+@click.option(
+    "--count", "-n", type=click.IntRange(min=1), default=100, show_default=True, help="At most the newest N."
+)
+@click.option("--follow", "-f", "go_on", is_flag=True, help="Then go on until Ctrl-C.")
+@instance_option
+@json_option
+def events(feed: str, count: int, go_on: bool, instance: str, as_json: bool) -> None:
+    """What the worker of FEED has noted: connections, gaps, rebuilt books, errors."""
+    from engine.events import event_text, follow
+
+    with _attached(feed, instance) as attached:
+        follow(
+            attached,
+            lambda document: click.echo(json.dumps(document) if as_json else event_text(document)),
+            count,
+            go_on,
+        )
+
+
 @cli.command(context_settings={"ignore_unknown_options": True, "help_option_names": []})
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sim(arguments: tuple[str, ...]) -> None:

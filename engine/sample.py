@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import shm
 from shm.errors import ShmError
-from shm.layout import Reason, Scope, State
+from shm.layout import InstrumentStatus, Reason, Scope, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,12 @@ class CellSample:
 
     state: State
     age: float | None
+    reason: Reason = Reason.NONE
+
+    @property
+    def carried(self) -> bool:
+        """Whether the feed publishes it, or should."""
+        return self.state is not State.DOWN or self.reason is not Reason.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class InstrumentSample:
     symbol: str
     cells: dict[str, CellSample]
     counters: dict[str, int] = field(default_factory=dict)
+    status: InstrumentStatus = InstrumentStatus.ACTIVE
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,13 @@ def take_one(instance: str, name: str) -> FeedSample:
                 for key, value in feed.histograms().items()
             },
             instruments=[
-                InstrumentSample(symbol, _cells(feed, symbol), dict(counters.instruments.get(symbol, {})))
-                for symbol in feed.symbols
+                InstrumentSample(
+                    each.symbol,
+                    _cells(feed, each.symbol),
+                    dict(counters.instruments.get(each.symbol, {})),
+                    each.status,
+                )
+                for each in feed.instruments
             ],
         )
     except ShmError as error:
@@ -97,7 +109,9 @@ def take_one(instance: str, name: str) -> FeedSample:
 
 def _cells(feed: shm.Feed, symbol: str) -> dict[str, CellSample]:
     return {
-        channel: CellSample(feed.cell_state(symbol, scope), feed.cell_age(symbol, scope))
+        channel: CellSample(
+            feed.cell_state(symbol, scope), feed.cell_age(symbol, scope), feed.cell_reason(symbol, scope)
+        )
         for channel, scope in (("top", Scope.TOP), ("book", Scope.BOOK))
     }
 
@@ -117,6 +131,7 @@ def status_document(instance: str, samples: Iterable[FeedSample]) -> dict[str, o
             "messages": sample.counters.get("messages", 0),
             "instruments": len(sample.instruments),
             "restarts": sample.counters.get("restarts", 0),
+            "cells": cells_by_state(sample),
         }
         if sample.problem is not None:
             feed["problem"] = sample.problem
@@ -124,6 +139,21 @@ def status_document(instance: str, samples: Iterable[FeedSample]) -> dict[str, o
             feed["reason"] = sample.reason.name
         feeds.append(feed)
     return {"instance": instance, "feeds": feeds}
+
+
+def cells_by_state(sample: FeedSample) -> dict[str, dict[str, int]]:
+    """channel -> state -> how many: ``{"top": {"LIVE": 4}, "book": {"LIVE": 3, "RESYNC": 1}}``.
+
+    Left out is what nobody asks for: channels that the feed does not have, symbols that it carries no more.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for instrument in sample.instruments:
+        for channel, cell in instrument.cells.items():
+            gone = cell.reason is Reason.UNSUBSCRIBED and instrument.status is InstrumentStatus.HALTED
+            if cell.carried and not gone:
+                states = found.setdefault(channel, {})
+                states[cell.state.name] = states.get(cell.state.name, 0) + 1
+    return found
 
 
 def not_ready(sample: FeedSample) -> str | None:

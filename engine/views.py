@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 from shm.layout import NO_INSTRUMENT, Flag, Kind, Reason, Scope, State
 
+RATE_EXP = 12  # of a funding rate, as `shm/README.md` has it
+
 
 class Scales(Protocol):
     """What is needed of an instrument to write its numbers."""
@@ -148,6 +150,20 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
             }
         case Kind.CLEAR:
             return {"update_id": words[2], "first": Flag.FIRST in flags, "last": Flag.LAST in flags}
+        case Kind.MARK:
+            return {
+                "mark": price(words[0]),
+                "index": price(words[1]),
+                "funding_rate": plain(words[2], RATE_EXP),
+                "next_funding": words[3],
+            }
+        case Kind.LIQUIDATION:
+            return {
+                "side": "sell" if Flag.SELL in flags else "buy",
+                "price": price(words[0]),
+                "size": size(words[1]),
+                "id": words[2],
+            }
         case _:
             return {"part": aux, "words": words}
 
@@ -170,7 +186,19 @@ def record_text(document: Mapping[str, Any]) -> str:
         if key not in ("seq", "kind", "symbol", "ts_event", "ts_recv")
     }
     words = " ".join(f"{key}={value}" for key, value in rest.items())
-    return f"{document['seq']:>10} {document['kind']:<6} {document['symbol'] or '-':<12} {words}"
+    return f"{document['seq']:>10} {document['kind']:<6} {document['symbol'] or '-':<14} {words}"
+
+
+def _state(feed: Mapping[str, Any]) -> str:
+    """``LIVE``, ``LIVE, 1 of 4 books RESYNC``, ``DOWN (DISCONNECTED)``."""
+    parts = [f"{feed['state']} ({feed['reason']})" if "reason" in feed else feed["state"]]
+    if feed["state"] != "DOWN":  # then all are
+        for channel, states in feed["cells"].items():
+            total = sum(states.values())
+            parts += [
+                f"{count} of {total} {channel}s {state}" for state, count in states.items() if state != "LIVE"
+            ]
+    return ", ".join(parts)
 
 
 def status_text(document: Mapping[str, Any]) -> str:
@@ -186,7 +214,7 @@ def status_text(document: Mapping[str, Any]) -> str:
         rows.append(
             (
                 feed["name"],
-                f"{feed['state']} ({feed['reason']})" if "reason" in feed else feed["state"],
+                _state(feed),
                 str(feed["generation"]),
                 str(feed["epoch"]),
                 str(feed["pid"]),

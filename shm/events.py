@@ -12,6 +12,8 @@ from enum import IntEnum
 
 import msgspec
 
+from shm.layout import Reason
+
 _WORDS = struct.Struct("<4q")
 
 
@@ -64,7 +66,7 @@ TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.SUBSCRIBED: (Severity.INFO, "subscribed to {0} streams"),
     Code.REJECTED: (Severity.ERROR, "subscription rejected: {text}"),
     Code.GAP: (Severity.WARNING, "gap: expected update {0}, got {1}"),
-    Code.RESYNC: (Severity.WARNING, "book is being rebuilt, reason {0}"),
+    Code.RESYNC: (Severity.WARNING, "book is being rebuilt: {0}"),
     Code.SYNCED: (Severity.INFO, "book is in step at update {0}"),
     Code.SNAPSHOT_FAILED: (Severity.WARNING, "snapshot attempt {0} failed"),
     Code.AUDIT_FAILED: (Severity.ERROR, "book differs from the venue's snapshot at update {0} in {1} levels"),
@@ -120,6 +122,8 @@ def describe(code: int, words: Sequence[int]) -> str:
         _, template = TEMPLATES[Code(code)]
     except (ValueError, KeyError):
         return f"event {code}: {', '.join(map(str, words))}"
+    if code == Code.RESYNC and words[0] in Reason._value2member_map_:
+        return template.format(Reason(words[0]).name.lower().replace("_", " "))
     if "{text}" in template:
         text = _WORDS.pack(*words).rstrip(b"\0").decode("utf-8", "replace")
         return template.format(text=text)

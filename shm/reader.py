@@ -306,6 +306,11 @@ class Feed(_cells.Reader):
         cell = self._cell_words(self.instrument(symbol).index, scope == Scope.BOOK)
         return State.DOWN if cell is None else State(cell[0])
 
+    def cell_reason(self, symbol: str, scope: Scope) -> Reason:
+        """Why a symbol's top or book is in its state; NONE where the feed has never carried it."""
+        cell = self._cell_words(self.instrument(symbol).index, scope == Scope.BOOK)
+        return Reason.NONE if cell is None else Reason(cell[2])
+
     def cell_age(self, symbol: str, scope: Scope) -> float | None:
         """Seconds since the last event of a symbol's top or book; None before the first."""
         cell = self._cell_words(self.instrument(symbol).index, scope == Scope.BOOK)

@@ -17,7 +17,7 @@ import shm
 from engine import cli, tail
 from engine.views import book_text, plain, record_document, record_text, status_text
 from shm.instruments import Instrument
-from shm.layout import NO_INSTRUMENT, Flag, Geometry, Kind, Reason, State
+from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentStatus, Kind, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
 
@@ -156,10 +156,32 @@ def test_status_and_feeds_json(writer: Writer, capsys: pytest.CaptureFixture[str
         "messages": 0,
         "instruments": 2,
         "restarts": 0,
+        "cells": {"book": {"LIVE": 1}},
     }
     assert documents[1].keys() == documents[0].keys()
     code, out, _ = run(capsys, "status", "--instance", INSTANCE)
     assert out.splitlines()[1].split()[:2] == ["venue", "LIVE"]
+
+
+def test_status_counts_the_cells_that_are_not_live(
+    writer: Writer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer.book_cell(1, [(1, 1)], [(2, 1)], state=State.RESYNC)
+    writer.top(0, 1, 1, 2, 1)
+    writer.top(1, 1, 1, 2, 1)
+    writer.top_state(1, State.STALE, Reason.SILENT)
+    writer.commit()
+    _, out, _ = run(capsys, "status", "--json", "--instance", INSTANCE)
+    [feed] = json.loads(out)["feeds"]
+    assert feed["cells"] == {"top": {"LIVE": 1, "STALE": 1}, "book": {"LIVE": 1, "RESYNC": 1}}
+    _, out, _ = run(capsys, "status", "--instance", INSTANCE)
+    assert "venue  LIVE, 1 of 2 tops STALE, 1 of 2 books RESYNC  " in out
+    writer.set_instrument_status(1, InstrumentStatus.HALTED)
+    for state in (writer.top_state, writer.book_state):  # the configuration names it no more
+        state(1, State.DOWN, Reason.UNSUBSCRIBED)
+    writer.commit()
+    _, out, _ = run(capsys, "status", "--instance", INSTANCE)
+    assert "venue  LIVE  " in out
 
 
 def test_status_can_demand_live(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,7 +391,20 @@ BTC = SimpleNamespace(symbol="BTC/USDT", price_exp=2, size_exp=3)
             (1, 2, 3, 400),
             {"part": 0, "last": "0.01", "open": "0.02", "high": "0.03", "low": "4"},
         ),
-        (Kind.MARK, 0, 1, (1, 2, 3, 4), {"part": 1, "words": [1, 2, 3, 4]}),
+        (
+            Kind.MARK,
+            0,
+            0,
+            (150, 149, 100_000_000, 5),
+            {"mark": "1.5", "index": "1.49", "funding_rate": "0.0001", "next_funding": 5},
+        ),
+        (
+            Kind.LIQUIDATION,
+            Flag.SELL,
+            0,
+            (150, 2500, 7, 0),
+            {"side": "sell", "price": "1.5", "size": "2.5", "id": 7},
+        ),
         (99, 0, 0, (1, 2, 3, 4), {"part": 0, "words": [1, 2, 3, 4]}),
     ],
 )

@@ -269,6 +269,7 @@ def test_a_depth_gap_does_not_touch_the_top(writer: Writer, feed: shm.Feed) -> N
     writer.book_state(0, State.RESYNC, Reason.GAP)
     assert feed.top("BTC/USDT").state is State.LIVE
     assert feed.cell_state("BTC/USDT", Scope.BOOK) is State.RESYNC
+    assert feed.cell_reason("BTC/USDT", Scope.BOOK) is Reason.GAP
 
 
 def test_half_written_cell_is_busy_then_down(writer: Writer, feed: shm.Feed) -> None:

@@ -24,6 +24,7 @@ from workers.websocket.tally import Tally
 MessageHandler = Callable[[ParsedMessage], Awaitable[None] | None]
 ConnectionHandler = Callable[[ConnectionEvent], Awaitable[None] | None]
 MissedHandler = Callable[[Sequence[Topic]], object]
+FaultHandler = Callable[[BaseException, bytes], object]
 
 _MAYBE_DATA = DATA_TYPES | {MessageType.ERROR}  # what cannot be read may have been anything
 
@@ -57,6 +58,8 @@ class Dispatcher:
     `on_missed` with the topics that it may have been about: a book whose updates have no ids cannot notice.
     What is dropped in a row is told once at once, and once more when all that was queued before it has been
     handled: a snapshot among that is older than the loss.
+
+    What the parser or the handler of a message raises is told to `on_fault`, with the message.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Dispatcher:
         connection_handler: ConnectionHandler,
         tally: Tally,
         on_missed: MissedHandler | None = None,
+        on_fault: FaultHandler | None = None,
     ) -> None:
         self._queue: deque[tuple[Source, bytes | None, int]] = deque()  # None: the place of a loss
         self._pending = asyncio.Event()
@@ -75,6 +79,7 @@ class Dispatcher:
         self._connection_handler = connection_handler
         self._tally = tally
         self._on_missed = on_missed
+        self._on_fault = on_fault
         self._tasks: set[asyncio.Future[Any]] = set()
 
     def __len__(self) -> int:
@@ -129,8 +134,9 @@ class Dispatcher:
             message = source.parser.parse(data, received)
             if message.message_type not in DATA_TYPES:
                 source.remarked(data)
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError) as error:
             self._tally.parse_errors += 1
+            self._fault(error, data)
             if maybe_data(source.parser, data):
                 self.missed(source.carries())
             return
@@ -144,6 +150,7 @@ class Dispatcher:
             if meant_for_us(error):
                 raise
             self._tally.handler_errors += 1
+            self._fault(error, data)
             if message.message_type in DATA_TYPES:
                 self.missed(source.carries(message.symbol, message.message_type))
             return
@@ -153,6 +160,14 @@ class Dispatcher:
             self._tally.orderbook_updates += 1
         if message.message_type in DATA_TYPES:
             source.proved(message)
+
+    def _fault(self, error: BaseException, data: bytes) -> None:
+        if self._on_fault is None:
+            return
+        try:
+            self._on_fault(error, data)
+        except (Exception, asyncio.CancelledError):
+            self._tally.handler_errors += 1
 
     def report(self, event: ConnectionEvent) -> None:
         """Tell the connection handler, now; a coroutine it returns runs on its own."""

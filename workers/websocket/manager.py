@@ -27,7 +27,13 @@ from workers.strategies import (
     WebSocketStrategySet,
 )
 from workers.websocket.backoff import Backoff, TokenBucket
-from workers.websocket.dispatch import ConnectionHandler, Dispatcher, MessageHandler, MissedHandler
+from workers.websocket.dispatch import (
+    ConnectionHandler,
+    Dispatcher,
+    FaultHandler,
+    MessageHandler,
+    MissedHandler,
+)
 from workers.websocket.hold import Handover
 from workers.websocket.link import Common
 from workers.websocket.placement import Placement
@@ -66,6 +72,7 @@ class WebSocketManager:
         has: (symbol, channel) -> whether the symbol has that channel; what it has not is not subscribed.
         on_missed: gets (symbol, channel) of what market data may be missing of from here on: it was dropped,
             could not be read, its handler raised, or it is being subscribed anew. See `Dispatcher`.
+        on_fault: gets what a message's parser or handler raised, and the message.
         on_rtt: gets the round trip of each of our pings, in ns.
         clock, sleep, chance: monotonic seconds, its sleep, and a random number in [0, 1).
     """
@@ -83,6 +90,7 @@ class WebSocketManager:
         proven: Callable[[str, str], int] | None = None,
         has: Callable[[str, str], bool] = lambda symbol, channel: True,
         on_missed: MissedHandler | None = None,
+        on_fault: FaultHandler | None = None,
         on_rtt: Callable[[int], object] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -94,7 +102,9 @@ class WebSocketManager:
         self._delivered = delivered
         self._proven = proven
         self._tally = Tally(clock)
-        self._dispatcher = Dispatcher(config, message_handler, connection_handler, self._tally, on_missed)
+        self._dispatcher = Dispatcher(
+            config, message_handler, connection_handler, self._tally, on_missed, on_fault
+        )
         budget = strategies.connection_strategy.budget
         self._common = Common(
             config=config,
