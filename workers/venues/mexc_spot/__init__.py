@@ -1,1 +1,1 @@
-"""MEXC spot v3: how its requests are signed. No `venue.py` yet: nothing that a worker can run."""
+"""MEXC spot v3."""

@@ -1,0 +1,64 @@
+"""MEXC spot: where and how to connect.
+
+Rules (venue docs, "Websocket Market Streams", 2026-04; [U]: not in them, see each number):
+
+1. One endpoint for all; what is wanted is asked for by message.
+2. Without a valid subscription the venue closes a connection after 30 s; with one that brings nothing, after
+   60 s, unless the client pings.
+3. The ping is a message, ``{"method":"PING"}``, and its answer one, ``{"id":0,"code":0,"msg":"PONG"}``.
+4. A connection lives 24 hours at most. Its end is not announced.
+5. A connection carries 30 subscriptions at most.
+"""
+
+from __future__ import annotations
+
+from workers.defaults import PlainConnection
+from workers.errors import HandshakeRefused
+from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
+
+PATH = "/ws"
+MAX_STREAMS = 30  # rule 5
+# [U] A list of third parties (2026-06) says 100 messages a second; half of that loses nothing here.
+MESSAGES_PER_SECOND = 50
+# [U] Nobody says how many connections one address may open: one a second, after five at once. 500 symbols
+# with three channels are 50 connections, which takes 45 s.
+CONNECTS_PER_MINUTE = 60
+PING = b'{"method":"PING"}'
+
+
+class MexcSpotConnection(PlainConnection):
+    """See the module's rules."""
+
+    def __init__(
+        self,
+        context: ConnectionContext,
+        policy: ReconnectionPolicy | None = None,
+        *,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        budget = MessageBudget(
+            messages=MESSAGES_PER_SECOND,
+            per=1.0,
+            max_streams=min(max_streams, MAX_STREAMS),
+            connects=CONNECTS_PER_MINUTE,
+            connects_per=60.0,
+        )
+        super().__init__(context, budget, policy)
+
+    def handle_heartbeat(self) -> Dialogue:
+        """Rule 3; at the context's interval, which is far below rule 2's minute."""
+        return Dialogue((PING,), _pong)
+
+    def should_reconnect(self, error: BaseException) -> bool:
+        """All but a handshake that the server understood and refused: 429 ends by itself, 5xx too. 403 is the
+        venue's firewall, after too many attempts or for good: it is tried at the slow pace."""
+        return not (
+            isinstance(error, HandshakeRefused)
+            and 400 <= error.status < 500
+            and error.status not in (418, 429)
+        )
+
+
+def _pong(data: bytes) -> Answer:
+    mine = len(data) <= 64 and data.startswith(b"{") and b'"PONG"' in data
+    return Answer.ACCEPTED if mine else Answer.NOT_MINE

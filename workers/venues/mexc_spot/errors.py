@@ -1,0 +1,76 @@
+"""MEXC spot: HTTP status and venue code -> typed error with its advice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from workers.errors import (
+    Action,
+    AuthenticationError,
+    BadRequest,
+    ClockSkew,
+    OutcomeUnknown,
+    RateLimited,
+    RestError,
+    ServerError,
+)
+from workers.headers import retry_after
+from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+
+# Venue docs, "Error Code" (2026). What is in none of these tables is a refusal, and repeating cannot help:
+# 30002 below the minimum, 30004 and 30005 not enough to sell, 10007 no such symbol, 700005 a receive window
+# above 60 s.
+BUSY = frozenset({500, 503, 504})  # again, with backoff
+TOO_MANY = frozenset({429})
+CLOCK = frozenset({700003, 10073})
+AUTHENTICATION = frozenset({400, 401, 402, 602, 10072, 700001, 700002, 700006, 700007})
+
+
+class _Body(msgspec.Struct):
+    code: int | None = None
+    msg: str | None = ""
+
+
+_decoder = msgspec.json.Decoder(_Body)
+
+
+class MexcSpotErrors(ExceptionHandlerStrategy):
+    """The venue's code comes before the status: its HTTP 400 and 403 mean several things."""
+
+    def to_error(self, failure: Failure) -> RestError:
+        body = _body(failure.body)
+        facts: dict[str, Any] = {
+            "method": failure.method.value,
+            "endpoint": failure.endpoint,
+            "status": failure.status,
+            "code": body.code,
+            "attempt": failure.attempt,
+            "retry_after": retry_after(failure.headers),
+        }
+        code, status = body.code, failure.status
+        said = body.msg or "no reason given"
+        if status in (418, 429) or code in TOO_MANY:
+            return RateLimited(f"rate limited: {said}", **facts)
+        # Docs: of a 5xx "the execution status is UNKNOWN and could have been a success".
+        if failure.replay is not ReplayClass.SAFE and (status >= 500 or code in BUSY):
+            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+        if code in CLOCK:
+            return ClockSkew(f"our clock is outside the venue's window: {said}", **facts)
+        if code in AUTHENTICATION or status == 401:
+            return AuthenticationError(f"credentials refused: {said}", **facts)
+        if status == 403:  # docs: "the WAF Limit has been violated"
+            return RateLimited(f"shut out by the venue's firewall: {said}", **facts)
+        if code in BUSY:
+            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+        if status >= 500:
+            return ServerError(f"server error: {said}", **facts)
+        return BadRequest(f"refused: {said}", **facts)
+
+
+def _body(data: bytes) -> _Body:
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError:
+        return _Body(None, data[:200].decode("utf-8", "replace"))  # a firewall's page, not the venue

@@ -1,0 +1,113 @@
+"""MEXC spot's exchangeInfo -> instrument slots, and the numbers of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from shm.instruments import Instrument
+from shm.layout import InstrumentKind, InstrumentStatus
+from workers.decode.decimals import decimals
+from workers.listing import Number, PrecisionError, choose, exact, exponent, level_numbers
+from workers.venues.mexc_spot import schema
+
+ONLINE = frozenset({"1", "ENABLED"})  # docs: 1 online, 2 paused, 3 offline; the word was used until 2024
+
+# Assets that the venue calls otherwise than others do, or by a name that is another asset's elsewhere: the
+# venue's name -> the unified one. Source: ccxt, `commonCurrencies` of its MEXC adapter (v4, 2026).
+ALIASES: Mapping[str, str] = {
+    "BEYONDPROTOCOL": "BEYOND",
+    "BIFI": "BIFIF",
+    "BYN": "BEYONDFI",
+    "COFI": "COFIX",
+    "DFI": "DFISTARTER",
+    "DFT": "DFUTURE",
+    "EGC": "EGORASCREDIT",
+    "FLUX1": "FLUX",
+    "FLUX": "FLUX1",
+    "FREE": "FREEROSSDAO",
+    "GAS": "GASDAO",
+    "GASNEO": "GAS",
+    "GMT": "GMTTOKEN",
+    "STEPN": "GMT",
+    "HERO": "STEPHERO",
+    "MIMO": "MIMOSA",
+    "PROS": "PROSFINANCE",
+    "SIN": "SINCITYTOKEN",
+    "SOUL": "SOULSWAP",
+}
+
+
+def unified(entry: schema.SymbolInfo) -> str:
+    """The canonical symbol, ``BTC/USDT``."""
+    return f"{ALIASES.get(entry.base, entry.base)}/{ALIASES.get(entry.quote, entry.quote)}"
+
+
+def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instrument]:
+    """The instruments of `symbols` (canonical, ``BTC/USDT``), in that order, `index` left at 0.
+
+    Raises:
+        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
+        PrecisionError: the venue's limits of one fit no int64.
+    """
+    listed = {unified(entry): entry for entry in info.symbols}
+    return [instrument(entry) for entry in choose(listed, symbols, "MEXC spot")]
+
+
+def instrument(entry: schema.SymbolInfo) -> Instrument:
+    """One symbol's slot. Raises PrecisionError.
+
+    Prices have `quotePrecision` decimals and no other step. Sizes have `baseAssetPrecision` decimals, of
+    which trades and the book use all (a capture's BTC sizes have eight); orders of less than
+    `baseSizePrecision` are refused, so it is the lot, where it is not 0. Trailing zeros on the wire say
+    nothing: they vary.
+    """
+    symbol = unified(entry)
+    step = power(entry.price_decimals)
+    grain = power(entry.size_decimals)
+    try:
+        price_exp = exponent(symbol, "tick", step)
+        size_exp = exponent(symbol, "lot", grain, entry.min_size)
+        notional_exp = decimals(entry.min_notional)
+        smallest = exact(symbol, entry.min_size, size_exp)
+    except ValueError as error:
+        raise PrecisionError(f"{symbol}: the venue's limits cannot be read: {error}") from error
+    return Instrument(
+        symbol=symbol,
+        venue_symbol=entry.symbol,
+        kind=InstrumentKind.SPOT,
+        price_exp=price_exp,
+        size_exp=size_exp,
+        tick=exact(symbol, step, price_exp),
+        lot=smallest or exact(symbol, grain, size_exp),
+        min_notional=exact(symbol, entry.min_notional, notional_exp),
+        notional_exp=notional_exp,
+        status=InstrumentStatus.ACTIVE if entry.status in ONLINE else InstrumentStatus.HALTED,
+    )
+
+
+def power(places: int) -> str:
+    """The smallest step of so many decimals.
+
+    >>> power(0), power(2)
+    ('1', '0.01')
+    """
+    return "0." + "1".rjust(places, "0") if places > 0 else "1"
+
+
+def numbers(event: object) -> list[Number]:
+    """The prices and sizes of what one frame says, as the venue wrote them; none of anything else."""
+    match event:
+        case list():
+            return [number for each in event for number in numbers(each)]
+        case schema.BookTicker():
+            return level_numbers(
+                ((event.bid or "0", event.bid_size or "0"), (event.ask or "0", event.ask_size or "0"))
+            )
+        case schema.DepthUpdate():
+            return level_numbers(event.bids, event.asks)
+        case schema.Deal():
+            return [("price", event.price), ("size", event.size)]
+        case schema.Ticker():
+            prices = (event.last, event.high or "0", event.low or "0")
+            return [*(("price", price) for price in prices), ("size", event.volume or "0")]
+    return []

@@ -1,0 +1,18 @@
+"""MEXC spot: how REST requests look."""
+
+from __future__ import annotations
+
+from workers.defaults import PlainRequests
+
+# Venue docs, "Test Connectivity": weight 1, no parameters, answers {}.
+PING = "/api/v3/ping"
+
+
+class MexcSpotRequests(PlainRequests):
+    """The venue's API is at ``https://api.mexc.com``."""
+
+    def text(self, value: object) -> str:
+        """Venue docs: several symbols are one text, joined by commas."""
+        if isinstance(value, list | tuple):
+            return ",".join(map(str, value))
+        return super().text(value)

@@ -1,0 +1,36 @@
+"""MEXC spot: how a local book stays the venue's book. Pure: values in, values out; no clock, no I/O.
+
+The venue's rules ("How to Properly Maintain a Local Copy of the Order Book", spot v3 docs, 2026), numbered
+as there and cited by number in the tests. `fromVersion` and `toVersion` are a push's first and last version,
+L is the snapshot's `lastUpdateId`.
+
+1. Subscribe to ``aggre.depth``.
+2. Cache what comes; note the `fromVersion` of the first push.
+3. Request a depth snapshot.
+4. If L is below that first `fromVersion`, request it again. (L = fromVersion - 1 touches the cache without
+   a hole, so it is taken: rule 6 holds for it.) The venue's snapshots are often older than its stream, one
+   client asks up to twelve times; see `buffer_of`.
+5. Drop cached pushes with toVersion <= L.
+6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
+7. The local book is the snapshot, its version L; apply the cached pushes and all that follow. After each
+   one the version is its `toVersion`. Each must have fromVersion = previous toVersion + 1, else start over.
+8. Quantities are absolute; 0 removes a level. (The book's part, not this one's.)
+9. Levels beyond the snapshot's that never change are never told: a snapshot must be deep (docs: 5000 levels).
+
+These are the rules of `workers.books.snapshot_sync`, with first_id = fromVersion and last_id = toVersion.
+What it adds: where one connection takes over from another, the first newer push may overlap what there is.
+"""
+
+from workers.books.snapshot_sync import SnapshotSync
+
+BookSync = SnapshotSync
+
+# Rule 4: a snapshot that is too old now is new enough later, if the cache still reaches back to it. The
+# keeper asks again after 0.25, 0.5, 1 ... s, eight times in half a minute, then every half minute: the cache
+# holds that half minute and some more, at the faster pace too.
+LONGEST_LAG = 40.0  # seconds
+
+
+def buffer_of(interval: str) -> int:
+    """How many pushes the cache holds when the venue sends one each `interval` (``100ms``, ``10ms``)."""
+    return int(LONGEST_LAG * 1000 / int(interval.removesuffix("ms")))
