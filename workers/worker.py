@@ -17,7 +17,9 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,6 +55,7 @@ BEAT = 0.05  # seconds between heartbeats
 DRAIN = 0.05  # seconds between two looks whether the backlog is read, after the process stood still
 DRAIN_LIMIT = 0.5  # seconds: beyond it the supervisor would take the worker for hung
 REVIEW = 4  # beats between two looks at states
+FAULTS = 16  # places in code whose errors are told
 TICK = 20  # beats between two looks at freshness
 CHANNELS = {Scope.TOP: "top", Scope.BOOK: "book"}
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
@@ -91,6 +94,7 @@ class Worker:
         self._rest_ready = asyncio.Lock()
         self._pulse = Pulse()
         self._tasks: set[asyncio.Future[Any]] = set()
+        self._faults: set[str] = set()  # places in code
         self._serving = False
         self._told = False
 
@@ -143,6 +147,7 @@ class Worker:
             resubscribe=self._resubscribe,
             register=self._register,
             respec=self._respec,
+            on_failed=self._snapshot_failed,
             on_silent=self._silent,
         )
         self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
@@ -334,6 +339,7 @@ class Worker:
             proven=readiness.proven,
             has=self._has,
             on_missed=self._missed,
+            on_fault=self._fault,
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )
         try:
@@ -371,6 +377,18 @@ class Worker:
             self._say(f"{type(error).__name__}: {error}")
             self.writer.log(Code.ERROR, str(error))
 
+    def _fault(self, error: BaseException, data: bytes) -> None:
+        """What the venue's code raised over a message: told once a place, with the message's beginning."""
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if "/workers/venues/" in frame.filename] or frames
+        place = f"{'/'.join(Path(own[-1].filename).parts[-2:])}:{own[-1].lineno}" if own else "?"
+        if place in self._faults or len(self._faults) >= FAULTS:
+            return
+        self._faults.add(place)
+        told = f"{place}: {type(error).__name__}: {error}".partition("\n")[0]
+        self._say(f"a message could not be handled: {told}; it begins {data[:80]!r}")
+        self.writer.log(Code.ERROR, told)
+
     def _say(self, line: str) -> None:
         print(f"worker {self.config.feed}: {line}", file=sys.stderr, flush=True)
 
@@ -398,6 +416,10 @@ class Worker:
         with contextlib.suppress(RestError):  # without it the message itself says what is needed
             [fresh] = await self.venue.instruments(await self._rest_manager(), [old.symbol])
         return self.venue.widen(old, evidence, fresh)
+
+    def _snapshot_failed(self, instrument: Instrument, attempt: int, why: str) -> None:
+        if attempt & (attempt - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
+            self._say(f"{instrument.symbol}: snapshot attempt {attempt} failed: {why}")
 
     def _silent(self, index: int, scope: Scope) -> None:
         """This one stream of an instrument does not deliver: subscribe it again, then connect afresh. The

@@ -90,6 +90,16 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = 3.0
 
 
+# Why a snapshot that came is of no use.
+_REFUSALS = {
+    Outcome.REFETCH: "it is older than the stream",
+    Outcome.MALFORMED: "it has impossible content",
+    Outcome.CROSSED: "best bid >= best ask, with the stream's events",
+    Outcome.TOO_LARGE: "more levels than a book may have",
+    Outcome.TOO_SHALLOW: "it does not reach as deep as the published window",
+}
+
+
 class _Turn:
     """A place in the keeper's own queue (rule 1); permits are the REST manager's matter."""
 
@@ -117,6 +127,7 @@ class BookKeeper:
         resubscribe: makes the subscription of an instrument's book anew (rule 6).
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
+        on_failed: told (instrument, attempt, why) of each attempt that has not brought a usable snapshot.
         on_silent: told (index, scope) when the stream does not deliver what there is for the top or the book.
         clock: CLOCK_MONOTONIC ns; sleep, chance: injected for tests.
     """
@@ -131,6 +142,7 @@ class BookKeeper:
         resubscribe: Resubscribe | None = None,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
+        on_failed: Callable[[Instrument, int, str], None] = lambda instrument, attempt, why: None,
         on_silent: Callable[[int, Scope], None] = lambda index, scope: None,
         clock: Callable[[], int] = monotonic_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -148,6 +160,7 @@ class BookKeeper:
         self._resubscribe = resubscribe
         self._register = register
         self._respec = respec
+        self._on_failed = on_failed
         self._on_silent = on_silent
         self._clock = clock
         self._sleep = sleep
@@ -319,7 +332,7 @@ class BookKeeper:
                 self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
                 return
             if asked:
-                self._writer.log(Code.SNAPSHOT_FAILED, attempt, instrument=index)
+                self._failed(index, attempt, "the stream has brought no snapshot after a new subscription")
             self._attempts[index] = attempt + 1
             asked = True
             await self._resubscribe(self._instruments[index])
@@ -358,6 +371,7 @@ class BookKeeper:
             try:
                 snapshot = await self._get(index, self.config.limit)
             except Exception as error:
+                why = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
                 self._writer.count_up(_REST_ERRORS)
                 delay = getattr(error, "retry_after", 0.0) or 0.0
                 if isinstance(error, WorkerError) and error.action is Action.HALT:
@@ -377,7 +391,12 @@ class BookKeeper:
                     self._audited[index] = self._clock()
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
                     return
-            self._writer.log(Code.SNAPSHOT_FAILED, attempt + 1, instrument=index)
+                why = _REFUSALS[outcome]
+            self._failed(index, attempt + 1, why)
+
+    def _failed(self, index: int, attempt: int, why: str) -> None:
+        self._writer.log(Code.SNAPSHOT_FAILED, attempt, instrument=index)
+        self._on_failed(self._instruments[index], attempt, why)
 
     async def _next_attempt(self, index: int, delay: float = 0.0) -> int:
         """Rule 2: waits as the attempts before it demand, `delay` at least; answers how many they were."""

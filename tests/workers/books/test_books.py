@@ -64,6 +64,7 @@ class Desk:
         self.naps: list[float] = []
         self.napped = asyncio.Event()
         self.silent: list[tuple[int, Scope]] = []
+        self.failed: list[tuple[str, int, str]] = []
         self.registered: list[Instrument] = []
         respec = options.pop("respec", None)
         self.keeper = BookKeeper(
@@ -73,6 +74,7 @@ class Desk:
             KeeperConfig(**options),
             register=self.register,
             respec=respec,
+            on_failed=lambda made, attempt, why: self.failed.append((made.symbol, attempt, why)),
             on_silent=lambda index, scope: self.silent.append((index, scope)),
             clock=lambda: self.now,
             sleep=self.sleep,
@@ -179,6 +181,9 @@ def test_stale_snapshots_and_failures_back_off_within_bounds(run: Any) -> None:
         assert (desk.lab.counter("snapshots"), desk.lab.counter("rest_errors")) == (3, 3)
         texts = [event.text for event in desk.lab.feed.events() if event.code == "snapshot_failed"]
         assert texts == [f"snapshot attempt {n} failed" for n in range(1, 6)]
+        down, old = "no", "it is older than the stream"
+        assert [why for _, _, why in desk.failed] == [old, down, down, down, old]
+        assert [attempt for _, attempt, _ in desk.failed] == [1, 2, 3, 4, 5]
 
     run(scenario, first_delay=0.5, max_delay=4.0)
 

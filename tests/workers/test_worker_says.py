@@ -1,0 +1,83 @@
+"""What a worker tells its operator, a line a fault: where the venue's code raised, why there is no snapshot."""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from shm.events import Code
+from workers.config import VenueConfig, WorkerConfig
+from workers.venues.binance_spot.venue import VENUE
+from workers.worker import FAULTS, Worker
+
+
+class Log:
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def log(self, *told: Any) -> None:
+        self.told.append(told)
+
+
+@pytest.fixture
+def worker() -> Worker:
+    config = VenueConfig(ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1", symbols=["BTC/USDT"])
+    made = Worker(WorkerConfig(instance=f"says{os.getpid()}", feed="binance_spot", venue=config), VENUE)
+    made.writer = Log()  # type: ignore[assignment]
+    return made
+
+
+def raised(text: str) -> BaseException:
+    try:
+        json.loads(text)
+    except ValueError as error:
+        return error
+    raise AssertionError("it is JSON")
+
+
+def test_a_fault_is_told_once_a_place(worker: Worker, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        worker._fault(raised("{"), b'{"stream":' + b"x" * 500)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("worker binance_spot: a message could not be handled: json/decoder.py:")
+    assert "JSONDecodeError: Expecting property name" in line
+    assert """it begins b'{"stream":xxx""" in line
+    assert len(line) < 300
+    [(code, text)] = worker.writer.told  # type: ignore[attr-defined]
+    assert (code, text.startswith("json/decoder.py:")) == (Code.ERROR, True)
+
+
+def test_the_place_is_in_the_venues_own_code(
+    worker: Worker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["/x/dispatch.py", "/x/workers/venues/toy/parser.py", "/x/json/decoder.py"]
+    frames = [traceback.FrameSummary(name, 7, "f") for name in names]
+    monkeypatch.setattr(traceback, "extract_tb", lambda trace: frames)
+    worker._fault(KeyError("s"), b"{}")
+    assert "toy/parser.py:7: KeyError: 's'; it begins b'{}'" in capsys.readouterr().err
+
+
+def test_places_are_bounded(
+    worker: Worker, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3 * FAULTS):
+        frame = traceback.FrameSummary("/x/generated.py", number, "f")
+        monkeypatch.setattr(traceback, "extract_tb", lambda trace, frame=frame: [frame])
+        worker._fault(ValueError("x"), b"")
+    assert len(capsys.readouterr().err.splitlines()) == FAULTS
+
+
+def test_attempts_at_a_snapshot_are_told_ever_more_rarely(
+    worker: Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: Any = SimpleNamespace(symbol="BTC/USDT:USDT")
+    for attempt in range(1, 101):
+        worker._snapshot_failed(made, attempt, "HTTP 503")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "worker binance_spot: BTC/USDT:USDT: snapshot attempt 1 failed: HTTP 503"
+    assert len(lines) == 7
