@@ -1,4 +1,4 @@
-"""What a worker tells its operator, a line a fault: where the venue's code raised, why there is no snapshot."""
+"""What a worker tells its operator: where the venue's code raised, why there is no snapshot."""
 
 from __future__ import annotations
 
