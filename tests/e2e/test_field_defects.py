@@ -240,7 +240,7 @@ def test_a_quiet_symbol_is_no_reason_to_reconnect(instance: str) -> None:
             )
             for _ in range(40):  # four times `stale_after`: BTC goes on, ETH has nothing to say
                 for _ in range(5):
-                    market.symbols["BTCUSDT"].step(market.now_ms())
+                    market.step(only="BTCUSDT")
                 market.flush_fast()
                 await asyncio.sleep(0.1)
             assert one.counted("connects") == 1

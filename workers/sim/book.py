@@ -67,6 +67,17 @@ class Fold:
         self.last_id = diff.last_id
         return True
 
+    def put(self, diff: Diff, cut: int = 0) -> None:
+        """Apply a diff whatever its ids; `cut` keeps the best so many levels a side (0: all)."""
+        self._set(self._bids, diff.bids)
+        self._set(self._asks, diff.asks)
+        self.last_id = diff.last_id
+        if cut:
+            for price in sorted(self._bids, reverse=True)[cut:]:
+                del self._bids[price]
+            for price in sorted(self._asks)[cut:]:
+                del self._asks[price]
+
     def depth(self) -> Depth:
         """The whole book, best first."""
         bids = [self._bids[price] for price in sorted(self._bids, reverse=True)]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import uvloop
 
-from workers.sim.binance_spot import DEFAULT_SYMBOLS
 from workers.sim.capture import CaptureError
+from workers.sim.dialects import FEEDS
 from workers.sim.keys import SimKey, read_keys
 from workers.sim.venue import SimError, SimVenue
 
@@ -42,16 +42,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="tickring sim",
         description="Serve a simulated venue on loopback until SIGTERM or SIGINT. Prints one JSON line.",
     )
-    parser.add_argument("feed", help="the venue to simulate: binance_spot")
+    parser.add_argument("feed", help=f"the venue to simulate: {', '.join(FEEDS)}")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--capture", type=Path, help="replay this capture (v1, .gz, .zst or plain)")
     mode.add_argument("--synthetic", action="store_true", help="a seeded market (the default)")
     parser.add_argument("--port", type=int, default=0, help="WebSocket port; 0 picks a free one")
     parser.add_argument("--rest-port", type=int, default=0, help="REST port; 0 picks a free one")
     parser.add_argument("--speed", type=_speed, default=1.0, metavar="max|N", help="replay speed")
-    parser.add_argument(
-        "--symbols", default=",".join(DEFAULT_SYMBOLS), help="synthetic: canonical symbols, comma-separated"
-    )
+    parser.add_argument("--symbols", help="synthetic: canonical symbols, comma-separated")
     parser.add_argument("--seed", type=int, default=1, help="synthetic: same seed, same market")
     parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions/s and symbol")
     parser.add_argument(
@@ -80,7 +78,7 @@ async def _run(options: argparse.Namespace) -> None:
             options.feed,
             capture=options.capture,
             speed=options.speed,
-            symbols=[symbol.strip() for symbol in options.symbols.split(",")],
+            symbols=options.symbols and [symbol.strip() for symbol in options.symbols.split(",")],
             seed=options.seed,
             rate=options.rate,
             port=options.port,

@@ -6,17 +6,36 @@ match a stream by shell pattern and are taken in the order in which they were gi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import msgspec
 
-FRAME = ("drop", "duplicate", "reorder", "delay", "malformed", "oversized", "crossed", "silent", "gap")
+BOOK = ("gap", "crossed", "bad_checksum", "repeat_price")
+"""About frames that change a book, and no others."""
+OPTIONAL = ("bad_checksum", "repeat_price")
+"""Only where the venue's dialect says that it has them."""
+FRAME = ("drop", "duplicate", "reorder", "delay", "malformed", "oversized", "silent", *BOOK)
 CONNECTION = ("half_open", "reset", "shutdown")
 """Strike at once, at every connection that is open."""
 TEAR = ("reset_frame", "reset_handshake")
 REST = ("rest", "stale_snapshot")
-KINDS = FRAME + CONNECTION + TEAR + REST
+KINDS = tuple(kind for kind in FRAME + CONNECTION + TEAR + REST if kind not in OPTIONAL)
+"""What every simulated venue has; a dialect adds its own (`dialect.Dialect.faults`)."""
+
+
+class About(NamedTuple):
+    """What a stream is about.
+
+    Attributes:
+        symbol, venue_symbol: canonical and the venue's spelling; empty when it is about no symbol.
+        book: whether its frames change a book (a partial book, told whole each time, does not).
+    """
+
+    symbol: str = ""
+    venue_symbol: str = ""
+    book: bool = False
 
 
 class FaultError(ValueError):
@@ -27,7 +46,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One order.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or of the dialect's own.
         stream: shell pattern of stream names (``btcusdt@*``); empty is every stream.
         symbol: shorthand for every stream of one symbol, in the venue's or the canonical spelling.
         count: uses before it is gone; None is until cleared.
@@ -52,21 +71,24 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     retry_after: int = 0
     id: int = 0
 
-    def matches(self, stream: str) -> bool:
+    def matches(self, stream: str, about: About = About()) -> bool:  # noqa: B008 (immutable)
         """Whether the order is about this stream."""
-        if self.symbol and stream.split("@", 1)[0] != _plain(self.symbol):
+        if self.symbol and self.symbol.upper() not in (about.symbol.upper(), about.venue_symbol.upper()):
+            return False
+        if self.kind in BOOK and not about.book:
             return False
         return not self.stream or fnmatchcase(stream, self.stream)
 
 
-def _plain(symbol: str) -> str:
-    return symbol.replace("/", "").lower()
-
-
 class Faults:
-    """The orders in force. `active` is False when there are none, so the clean path pays one test."""
+    """The orders in force. `active` is False when there are none, so the clean path pays one test.
 
-    def __init__(self) -> None:
+    Args:
+        extra: kinds beyond `KINDS` that this venue has.
+    """
+
+    def __init__(self, extra: Iterable[str] = ()) -> None:
+        self.kinds = (*KINDS, *extra)
         self._orders: list[Fault] = []
         self._next = 1
         self.used: dict[str, int] = {}
@@ -91,8 +113,8 @@ class Faults:
         Raises:
             FaultError: unknown kind or a count below 1.
         """
-        if fault.kind not in KINDS:
-            raise FaultError(f"unknown fault {fault.kind!r}; allowed: {', '.join(KINDS)}")
+        if fault.kind not in self.kinds:
+            raise FaultError(f"unknown fault {fault.kind!r}; allowed: {', '.join(self.kinds)}")
         if fault.count is not None and fault.count < 1:
             raise FaultError(f"count must be at least 1, not {fault.count}")
         fault.id, self._next = self._next, self._next + 1
@@ -107,12 +129,28 @@ class Faults:
         """Forget every order."""
         self._orders.clear()
 
-    def take(self, kinds: tuple[str, ...], stream: str = "", path: str = "") -> Fault | None:
-        """Use up one matching order; None when nothing matches."""
+    def take(
+        self,
+        kinds: tuple[str, ...],
+        stream: str = "",
+        path: str = "",
+        about: About = About(),  # noqa: B008 (immutable)
+        fits: Callable[[Fault], bool] | None = None,
+    ) -> Fault | None:
+        """Use up one matching order; None when nothing matches.
+
+        Args:
+            kinds: the kinds asked for.
+            stream, about: of which stream, if of one.
+            path: of which REST path, if of one.
+            fits: a last word on whether the order can be carried out here; else it waits.
+        """
         for order in self._orders:
             if order.kind not in kinds or (path and not fnmatchcase(path, order.path)):
                 continue
-            if stream and not order.matches(stream):
+            if (stream or about.symbol) and not order.matches(stream, about):
+                continue
+            if fits is not None and not fits(order):
                 continue
             if order.after > 0:
                 order.after -= 1
@@ -157,11 +195,19 @@ class Faults:
 
     def crossed(self, symbol: str = "", count: int | None = 1) -> Fault:
         """A depth update leaves the book's bid above its ask."""
-        return self.add(Fault("crossed", "*@depth*", symbol, count))
+        return self.add(Fault("crossed", "", symbol, count))
 
     def gap(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
         """Depth updates of one symbol are lost: the next one's first id does not follow."""
-        return self.add(Fault("gap", "*@depth*", symbol, count, after))
+        return self.add(Fault("gap", "", symbol, count, after))
+
+    def bad_checksum(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """A book's frame carries a checksum that is not the book's."""
+        return self.add(Fault("bad_checksum", "", symbol, count, after))
+
+    def repeat_price(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
+        """A book's frame names one price twice; the last word counts, and is the true one."""
+        return self.add(Fault("repeat_price", "", symbol, count, after))
 
     def silent(self, symbol: str = "", stream: str = "") -> Fault:
         """Nothing of it is sent until the orders are cleared; subscriptions are acknowledged."""

@@ -6,17 +6,28 @@ ids are dense and a diff, a top and a snapshot can be told to be of the same mom
 
 from __future__ import annotations
 
+import itertools
 import random
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from workers.sim.book import Depth, Level
+from workers.sim.book import Depth, Diff, Level
 
 
 class Listing(NamedTuple):
-    """A symbol and its rules: `tick` and `lot` as powers of ten (decimals), a start price in ticks."""
+    """A symbol and its rules: `tick` and `lot` as powers of ten (decimals), a start price in ticks.
+
+    Attributes:
+        base, quote: the assets.
+        price_decimals, size_decimals: of tick and lot; sizes of a contract are in contracts.
+        price, typical_size: where the market starts, in ticks; the mean size of an order, in lots.
+        min_notional: as the venue's listing tells it.
+        settle: of a perpetual swap the asset in which it is settled; a spot pair has none.
+        spelled: the venue's spelling, where it is not base and quote side by side.
+        contract: one contract in base units (linear) or in quote units (inverse), decimal text.
+    """
 
     base: str
     quote: str
@@ -25,16 +36,24 @@ class Listing(NamedTuple):
     price: int
     typical_size: int
     min_notional: str = "5.00000000"
+    settle: str = ""
+    spelled: str = ""
+    contract: str = "1"
 
     @property
     def symbol(self) -> str:
-        """Canonical: ``BTC/USDT``."""
-        return f"{self.base}/{self.quote}"
+        """Canonical: ``BTC/USDT``, of a swap ``BTC/USDT:USDT``."""
+        return f"{self.base}/{self.quote}" + (f":{self.settle}" if self.settle else "")
 
     @property
     def venue_symbol(self) -> str:
-        """The venue's: ``BTCUSDT``."""
-        return self.base + self.quote
+        """The venue's: ``BTCUSDT``, unless `spelled` says otherwise."""
+        return self.spelled or self.base + self.quote
+
+    @property
+    def is_swap(self) -> bool:
+        """Whether it is a perpetual swap, with a mark price and funding."""
+        return bool(self.settle)
 
 
 class Trade(NamedTuple):
@@ -81,18 +100,33 @@ class Side:
             del self.prices[bisect_left(self.prices, price)]
 
 
+class Changes:
+    """The levels (bid?, price) changed since the last `Market.take`, and the first of their update ids."""
+
+    __slots__ = ("first_id", "levels")
+
+    def __init__(self) -> None:
+        self.first_id = 0
+        self.levels: dict[tuple[bool, int], None] = {}
+
+
 class Matcher:
     """The matching engine and its full book.
 
-    `last_id` is the book's update id; `touched` collects the levels changed since it was last cleared.
+    Args:
+        first_id: the id of the empty book.
+        ids: the ids of the changes; None counts on from `first_id`, one an id.
+
+    `last_id` is the book's update id; every one of `watchers` collects what changes.
     """
 
-    def __init__(self, first_id: int = 1) -> None:
+    def __init__(self, first_id: int = 1, ids: Iterator[int] | None = None) -> None:
         self.bids, self.asks = Side(), Side()
         self.last_id = first_id
+        self._ids = itertools.count(first_id + 1) if ids is None else ids
+        self.watchers: list[Changes] = []
         self.trade_id = 0
         self._number = 0
-        self.touched: dict[tuple[bool, int], None] = {}
 
     def top(self) -> tuple[int, int, int, int]:
         """Bid, its size, ask, its size; zeros for an empty side."""
@@ -102,8 +136,11 @@ class Matcher:
         return bid, bids.totals.get(bid, 0), ask, asks.totals.get(ask, 0)
 
     def _changed(self, bid: bool, price: int) -> None:
-        self.last_id += 1
-        self.touched[bid, price] = None
+        self.last_id = next(self._ids)
+        for changes in self.watchers:
+            if not changes.levels:
+                changes.first_id = self.last_id
+            changes.levels[bid, price] = None
 
     def limit(self, bid: bool, price: int, size: int) -> tuple[Order | None, list[Trade]]:
         """A limit order: match what crosses, rest what is left."""
@@ -153,20 +190,38 @@ class Matcher:
 
 
 class Market:
-    """One symbol: a `Matcher` and the crowd. The same seed gives the same market, step by step."""
+    """One symbol: a `Matcher` and the crowd. The same seed gives the same market, step by step.
 
-    def __init__(self, listing: Listing, seed: int, levels: int = 200) -> None:
+    Args:
+        listing: the symbol.
+        seed: of the crowd.
+        levels: price levels a side that the crowd keeps up.
+        text: how the venue spells a number: (integer units, decimals) to text.
+        salt: sets the crowd apart from that of another venue with the same seed.
+        ids: update ids, see `Matcher`.
+    """
+
+    def __init__(
+        self,
+        listing: Listing,
+        seed: int,
+        levels: int = 200,
+        *,
+        text: Callable[[int, int], str] | None = None,
+        salt: str = "",
+        ids: Iterator[int] | None = None,
+    ) -> None:
         self.listing = listing
-        self.matcher = Matcher(first_id=1_000_000_000 + seed % 1000)
-        self._random = random.Random(f"{seed}/{listing.symbol}")
+        self.matcher = Matcher(1_000_000_000 + seed % 1000, ids)
+        self._random = random.Random(f"{seed}/{salt}{listing.symbol}")
         self._fair = float(listing.price)
         self._levels = levels
         self._resting: list[Order] = []
-        self.price_text = _texts(listing.price_decimals)
-        self.size_text = _texts(listing.size_decimals)
+        text = text or decimal_text
+        self.price_text = _texts(text, listing.price_decimals)
+        self.size_text = _texts(text, listing.size_decimals)
         while min(len(self.matcher.bids.prices), len(self.matcher.asks.prices)) < levels:
             self._quote(self._random.random() < 0.5, rest=True)
-        self.matcher.touched.clear()
         self.started = self.depth()
 
     def depth(self, limit: int | None = None) -> Depth:
@@ -180,15 +235,23 @@ class Market:
             [(self.price_text(p), self.size_text(asks.totals[p])) for p in best_asks],
         )
 
-    def take_changes(self) -> tuple[list[Level], list[Level]]:
-        """The levels changed since the last call, absolute, zero for a removed one."""
+    def watch(self) -> Changes:
+        """A collector of what changes from now on; one for each cadence at which it is told."""
+        changes = Changes()
+        self.matcher.watchers.append(changes)
+        return changes
+
+    def take(self, changes: Changes) -> Diff | None:
+        """What a collector holds, absolute, zero for a removed level, and empty it; None for nothing."""
+        if not changes.levels:
+            return None
         bids: list[Level] = []
         asks: list[Level] = []
-        for bid, price in self.matcher.touched:
+        for bid, price in changes.levels:
             total = (self.matcher.bids if bid else self.matcher.asks).totals.get(price, 0)
             (bids if bid else asks).append((self.price_text(price), self.size_text(total)))
-        self.matcher.touched.clear()
-        return bids[::-1], asks
+        changes.levels.clear()
+        return Diff(changes.first_id, self.matcher.last_id, bids[::-1], asks)
 
     def step(self) -> list[Trade]:
         """One action of the crowd: a quote, a cancel or a market order."""
@@ -232,11 +295,25 @@ class Market:
 
 
 def decimal_text(value: int, decimals: int) -> str:
-    """Integer units to the venue's text: always 8 decimals, whatever the tick."""
+    """Integer units to text with 8 decimals, whatever the tick: ``94123.45000000``."""
     whole, part = divmod(value, 10**decimals)
     digits = f"{part:0{decimals}d}" if decimals else ""
     return f"{whole}.{digits:0<8}"
 
 
-def _texts(decimals: int) -> Callable[[int], str]:
-    return lambda value: decimal_text(value, decimals)
+def tick_text(value: int, decimals: int) -> str:
+    """Integer units to text with the decimals of the tick: ``94123.40``; a whole number has no point."""
+    if not decimals:
+        return str(value)
+    whole, part = divmod(value, 10**decimals)
+    return f"{whole}.{part:0{decimals}d}"
+
+
+def short_text(value: int, decimals: int) -> str:
+    """Integer units to text without needless zeros: ``94123.4``, ``94123``."""
+    text = tick_text(value, decimals)
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
+def _texts(text: Callable[[int, int], str], decimals: int) -> Callable[[int], str]:
+    return lambda value: text(value, decimals)

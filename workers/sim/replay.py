@@ -27,6 +27,11 @@ owed to its subscribers again, with f = the next diff.
 no trade is told twice). For diffs that is f = the last one, which rule 2 brackets. So a worker that was
 killed and comes back after the end is LIVE again with the same tops and the same books.
 
+**Snapshots in the stream.** Where the venue sends the book itself to whoever subscribes, a client that was
+there from the start gets the recorded snapshot with the recorded frames; one that comes later gets the
+book at the timeline's position, in the venue's words (`Reading.snapshot_frame`), and then the frames that
+follow. A fault needs no more: the client subscribes again.
+
 A capture made over several connections may have holes; folding then starts from the newest recorded
 snapshot that leads to the wanted position without one, else the next younger snapshot is given (diffs
 that it contains are dropped by the rule).
@@ -35,32 +40,66 @@ that it contains are dropped by the rule).
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
-from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from workers.sim.book import Depth, Diff, Fold, Level
+from workers.sim.book import Depth, Diff, Fold
 from workers.sim.capture import CaptureError, Row
 from workers.sim.hub import Hub
+from workers.sim.market import Listing
 from workers.sim.transport import Peer
 
 BATCH = 256
 """Frames between two writes at full speed."""
 
 
-class ReplayWords(Protocol):
-    """What the replay must know of a venue's frames."""
+class Reading(Protocol):
+    """What must be known of a venue's frames to replay them; made anew for each capture.
 
-    def unwrap(self, payload: bytes, known: frozenset[str]) -> tuple[str, bytes] | None:
-        """A recorded frame's stream and bare payload; None for what is no stream's."""
+    A frame that raises a `ValueError` or a msgspec error is damaged: it is not told again.
+    Explicit subclasses inherit the defaults written here.
+    """
 
-    def diff(self, payload: bytes) -> Diff:
-        """A depth payload's content."""
+    in_stream: bool = False
+    """Whether a book's snapshot comes in its stream."""
+
+    def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
+        """Of one row of a connection (``open``, ``in``, ``out``, ``close``, in order): the streams that it
+        belongs to and the payload of each; nothing for answers and for what cannot be placed.
+
+        Rows that say what the recording client subscribed to are seen first; remember them where a frame
+        does not name its stream. A payload of a BINARY frame is a `transport.Binary`.
+        """
+
+    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
+        """What a payload says of the book: all of it, a change, or nothing that a book is folded from."""
+
+    def cut(self, stream: str) -> int:
+        """To how many levels a side the stream's book is cut after each change; 0: it is whole."""
+        return 0
 
     def keeps_state(self, stream: str) -> bool:
-        """Whether the stream's last frame may be sent again to a latecomer."""
+        """Whether the stream's last frame may be sent again to a latecomer (tops and tickers, no trades)."""
+        return False
+
+    def snapshot_frame(self, stream: str, depth: Depth, ts_ns: int) -> bytes:
+        """The payload that gives a book to a latecomer; only where `in_stream`."""
+        raise NotImplementedError
+
+    def snapshot(self, row: Row) -> tuple[str, Depth] | None:
+        """A recorded REST depth answer: venue symbol and book; None when the row is none."""
+        return None
+
+    def name(self, row: Row) -> str:
+        """Under which `Replay.recorded` finds any other answer that succeeded; empty: not needed."""
+        return ""
+
+    def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
+        """How a symbol would be listed, for a capture without the venue's listing."""
+        raise NotImplementedError
 
 
 class Frame(NamedTuple):
@@ -69,6 +108,7 @@ class Frame(NamedTuple):
     ts: int
     stream: str
     payload: bytes
+    book: Depth | Diff | None = None
 
 
 class Snapshot(NamedTuple):
@@ -76,12 +116,6 @@ class Snapshot(NamedTuple):
 
     depth: Depth
     text: bytes
-
-
-class _RawDepth(msgspec.Struct):
-    lastUpdateId: int
-    bids: list[Level]
-    asks: list[Level]
 
 
 class Tape:
@@ -161,13 +195,48 @@ class Tape:
         return fold
 
 
+class StreamTape:
+    """One stream that carries its own snapshots: what it says of the book, and how far it has come."""
+
+    def __init__(self, stream: str, events: list[Depth | Diff], cut: int = 0) -> None:
+        self.stream = stream
+        self.events = events
+        self.sent = 0
+        self._cut = cut
+        self._done = 0
+        self._fold: Fold | None = None
+
+    def __repr__(self) -> str:
+        return f"<StreamTape {self.stream} {self.sent}/{len(self.events)}>"
+
+    def now(self) -> Depth:
+        """The book at the timeline's position.
+
+        Raises:
+            LookupError: no snapshot has come yet.
+        """
+        for event in self.events[self._done : self.sent]:
+            if isinstance(event, Depth):
+                self._fold = Fold(event)
+            elif self._fold is not None:
+                self._fold.put(event, self._cut)
+        self._done = self.sent
+        if self._fold is None:
+            raise LookupError(self.stream)
+        return self._fold.depth()
+
+    def first(self) -> Depth:
+        """The first snapshot, or an empty book."""
+        return next((event for event in self.events if isinstance(event, Depth)), Depth(1, [], []))
+
+
 class Replay:
     """See the module's essay.
 
     Args:
         rows: the capture.
-        words: the venue's frames.
-        hub: where the streams go.
+        reading: the venue's frames.
+        hub: where the streams go; its words say what a stream is about.
         speed: times faster than recorded; None is as fast as possible.
         settle: seconds to wait for further subscriptions before the timeline starts.
     """
@@ -175,12 +244,12 @@ class Replay:
     def __init__(
         self,
         rows: Iterable[Row],
-        words: ReplayWords,
+        reading: Reading,
         hub: Hub,
         speed: float | None = 1.0,
         settle: float = 0.3,
     ) -> None:
-        self._words = words
+        self._reading = reading
         self._hub = hub
         self.speed = speed
         self._settle = settle
@@ -189,9 +258,10 @@ class Replay:
         self.ended = asyncio.Event()
         self.position = 0
         self.frames: list[Frame] = []
-        self.answers: dict[str, tuple[int, bytes]] = {}
-        self.tapes: dict[str, Tape] = {}
-        self._left: dict[str, int] = {}
+        self.tapes: dict[str, Tape | StreamTape] = {}
+        self._by_stream: dict[str, Tape | StreamTape] = {}
+        self._answers: dict[str, bytes] = {}
+        self._left: Counter[str] = Counter()
         self._last: dict[str, bytes] = {}
         self._load(rows)
 
@@ -201,53 +271,79 @@ class Replay:
     # -- loading --------------------------------------------------------------------------------------
 
     def _load(self, rows: Iterable[Row]) -> None:
-        known: dict[int, frozenset[str]] = {}
         snapshots: dict[str, list[Snapshot]] = {}
         for row in rows:
             if row.kind == "http":
                 self._load_answer(row, snapshots)
-            elif row.dir == "open":
-                known[row.conn] = frozenset(_url_streams(row.url))
-            elif row.dir == "out":
-                known[row.conn] = known.get(row.conn, frozenset()) | _asked(row.payload())
-            elif row.dir == "in":
-                self._load_frame(row, known.get(row.conn, frozenset()))
+                continue
+            try:
+                for stream, payload in self._reading.frames(row):
+                    book = self._reading.book(stream, payload)
+                    self.frames.append(Frame(row.ts, stream, payload, book))
+            except (ValueError, msgspec.MsgspecError):
+                continue  # what the recorder saw of damaged frames is not told again
         if not self.frames and not snapshots:
             raise CaptureError("the capture has no market data frame and no depth snapshot")
-        for frame in self.frames:
-            self._left[frame.stream] = self._left.get(frame.stream, 0) + 1
-        for symbol in snapshots.keys() | {f.stream.split("@")[0].upper() for f in self.frames}:
-            fine, coarse = f"{symbol.lower()}@depth@100ms", f"{symbol.lower()}@depth"
-            tape = Tape(coarse if coarse in self._left and fine not in self._left else fine)
-            tape.snapshots = snapshots.get(symbol, [])
-            tape.diffs = [self._words.diff(f.payload) for f in self.frames if f.stream == tape.stream]
-            self.tapes[symbol] = tape
-
-    def _load_frame(self, row: Row, known: frozenset[str]) -> None:
-        """Keep a frame of a stream; what the recorder saw of damaged frames is not told again."""
-        try:
-            placed = self._words.unwrap(row.payload(), known)
-            if placed is not None and "@depth" in placed[0] and b'"U"' in placed[1]:
-                self._words.diff(placed[1])
-        except msgspec.MsgspecError:
-            return
-        if placed is not None:
-            self.frames.append(Frame(row.ts, *placed))
+        self._left.update(frame.stream for frame in self.frames)
+        self._make_tapes(snapshots)
 
     def _load_answer(self, row: Row, snapshots: dict[str, list[Snapshot]]) -> None:
-        url = urlsplit(row.url)
         if row.status != 200:
             return
-        symbol = parse_qs(url.query).get("symbol", [""])[0]
-        if url.path.endswith("/depth") and symbol:
-            raw = msgspec.json.decode(row.payload(), type=_RawDepth)
-            one = Snapshot(Depth(raw.lastUpdateId, raw.bids, raw.asks), row.payload())
-            snapshots.setdefault(symbol, []).append(one)
-        else:
-            name = url.path.rsplit("/", 1)[-1]
-            self.answers.setdefault(f"{name} {symbol}".strip(), (row.status, row.payload()))
+        found = self._reading.snapshot(row)
+        if found is not None:
+            snapshots.setdefault(found[0], []).append(Snapshot(found[1], row.payload()))
+        elif name := self._reading.name(row):
+            self._answers.setdefault(name, row.payload())
+
+    def _make_tapes(self, snapshots: dict[str, list[Snapshot]]) -> None:
+        """A tape for each symbol: of the stream of its book that was told most often."""
+        events: dict[str, list[Depth | Diff]] = {}
+        for frame in self.frames:
+            if frame.book is not None:
+                events.setdefault(frame.stream, []).append(frame.book)
+        best: dict[str, str] = {self._symbol(frame.stream): "" for frame in self.frames}
+        best |= dict.fromkeys(snapshots, "")
+        best.pop("", None)
+        for stream in sorted(events, key=lambda name: len(events[name])):
+            best[self._symbol(stream)] = stream
+            if self._reading.in_stream:
+                self._by_stream[stream] = StreamTape(stream, events[stream], self._reading.cut(stream))
+        for symbol, stream in best.items():
+            if self._reading.in_stream:
+                self.tapes[symbol] = self._by_stream.get(stream) or StreamTape(stream, [])
+                continue
+            tape = self.tapes[symbol] = Tape(stream)
+            tape.snapshots = snapshots.get(symbol, [])
+            tape.diffs = [event for event in events.get(stream, []) if isinstance(event, Diff)]
+            if stream:
+                self._by_stream[stream] = tape
+
+    def _symbol(self, stream: str) -> str:
+        return self._hub.about(stream).venue_symbol
 
     # -- the source -----------------------------------------------------------------------------------
+
+    def symbols(self) -> list[str]:
+        """All that have a frame or a snapshot."""
+        return sorted(self.tapes)
+
+    def listings(self) -> list[Listing]:
+        """The symbols seen, with the decimals that their books use."""
+        return [self._reading.listing(symbol, *self._decimals(symbol)) for symbol in self.symbols()]
+
+    def _decimals(self, symbol: str) -> tuple[int, int]:
+        tape = self.tapes[symbol]
+        books: list[Depth | Diff] = list(tape.events if isinstance(tape, StreamTape) else tape.diffs)
+        if isinstance(tape, Tape):
+            books += [snapshot.depth for snapshot in tape.snapshots]
+        levels = [level for book in books for side in (book.bids, book.asks) for level in side]
+        prices = max((_decimals(price) for price, _ in levels), default=8)
+        return prices, max((_decimals(size) for _, size in levels), default=8)
+
+    def recorded(self, name: str) -> bytes | None:
+        """A recorded REST answer, by `Reading.name`."""
+        return self._answers.get(name)
 
     def subscribed(self, peer: Peer, stream: str) -> None:
         """See `hub.Source`: start the clock, remember what is owed, serve a latecomer."""
@@ -257,9 +353,14 @@ class Replay:
             if not self._started.is_set():
                 self._first_at = now
                 self._started.set()
-        late = self._left.get(stream) == 0 and self._words.keeps_state(stream)
-        tape = self.tapes.get(stream.split("@")[0].upper())
-        if tape is not None and tape.stream == stream:
+        tape = self._by_stream.get(stream)
+        if isinstance(tape, StreamTape):
+            if tape.sent:
+                ts = self.frames[self.position - 1].ts
+                self._hub.send(peer, stream, self._reading.snapshot_frame(stream, tape.now(), ts))
+            return
+        late = self._left.get(stream) == 0 and (tape is not None or self._reading.keeps_state(stream))
+        if tape is not None:
             others = [one for one in tape.owed if one[0] is not peer]  # it may have unsubscribed before
             tape.owed = [*others, (peer, tape.sent - 1 if late else tape.sent)]
         if late:
@@ -267,8 +368,8 @@ class Replay:
 
     def disturbed(self, stream: str) -> None:
         """See `hub.Source`: the subscribers of altered diffs will ask again."""
-        tape = self.tapes.get(stream.split("@")[0].upper())
-        if tape is not None and tape.stream == stream:
+        tape = self._by_stream.get(stream)
+        if isinstance(tape, Tape):
             listeners = self._hub.listeners(stream)
             others = [one for one in tape.owed if one[0] not in listeners]
             tape.owed = others + [(peer, tape.sent) for peer in listeners]
@@ -285,7 +386,10 @@ class Replay:
 
     def snapshot(self, symbol: str, limit: int) -> Depth | bytes:
         """The answer to a REST depth request: the recorded bytes when they fit the limit, else a book."""
-        depth, text = self.tapes[symbol].give()
+        tape = self.tapes[symbol]
+        if isinstance(tape, StreamTape):
+            return tape.now().cut(limit)
+        depth, text = tape.give()
         if text and max(len(depth.bids), len(depth.asks)) <= limit:
             return text
         return depth.cut(limit)
@@ -293,6 +397,8 @@ class Replay:
     def stale(self, symbol: str) -> Depth:
         """A book with an id before anything that streams."""
         tape = self.tapes[symbol]
+        if isinstance(tape, StreamTape):
+            return tape.first()
         depth = tape.snapshots[0].depth if tape.snapshots else Depth(1, [], [])
         first = tape.diffs[0].first_id if tape.diffs else depth.last_id
         return depth._replace(last_id=min(depth.last_id, first) - 10)
@@ -342,23 +448,11 @@ class Replay:
         stream = frame.stream
         self._left[stream] -= 1
         self._last[stream] = frame.payload
-        tape = self.tapes[stream.split("@")[0].upper()]
-        if tape.stream == stream:
+        tape = self._by_stream.get(stream)
+        if tape is not None and frame.book is not None:
             tape.sent += 1  # before publishing: a fault there makes the *next* diff the first
         self._hub.publish(stream, frame.payload)
 
 
-def _url_streams(url: str) -> list[str]:
-    parts = urlsplit(url)
-    names = parse_qs(parts.query).get("streams", [""])[0] or parts.path.partition("/ws/")[2]
-    return [name for name in names.split("/") if name]
-
-
-def _asked(payload: bytes) -> frozenset[str]:
-    try:
-        message = msgspec.json.decode(payload)
-    except msgspec.DecodeError:
-        return frozenset()
-    if isinstance(message, dict) and message.get("method") == "SUBSCRIBE":
-        return frozenset(name for name in message.get("params", ()) if isinstance(name, str))
-    return frozenset()
+def _decimals(text: str) -> int:
+    return len(text.partition(".")[2].rstrip("0"))

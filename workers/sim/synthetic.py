@@ -1,117 +1,78 @@
-"""The synthetic source: seeded markets, told in Binance spot's payloads.
+"""The synthetic source: seeded markets, told by the venue's `Teller`.
 
 Everything comes from one matching engine a symbol, so update ids, tops, diffs, partial books, trades and
-REST snapshots agree with each other. `step` and `flush_*` are pure in time (the caller gives it); only
-`run` reads the clock.
+REST snapshots agree with each other. `step` and `flush_*` are pure in time (the clock given says it); only
+`run` waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
-from functools import partial
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
 
-from workers.sim import binance_spot as words
-from workers.sim.binance_spot_stats import kline, mini_ticker, ticker
-from workers.sim.book import Depth, Diff
+from workers.sim.book import Depth
 from workers.sim.candles import Candles
+from workers.sim.funding import Funding
 from workers.sim.hub import Hub
-from workers.sim.market import Listing, Market
+from workers.sim.market import Listing, Market, Trade
 from workers.sim.transport import Peer
 
 FAST, SLOW = 0.1, 1.0
-"""Seconds between depth diffs, ``@depth@100ms`` and ``@depth``."""
+"""Seconds between `Teller.fast` and between `Teller.slow`."""
 
 
 class Symbol:
-    """One symbol's market and what its streams have told so far."""
+    """One symbol: its market, and what a venue derives from it.
 
-    def __init__(self, listing: Listing, seed: int, levels: int, hub: Hub, now_ms: int) -> None:
-        self.market = Market(listing, seed, levels)
+    Attributes:
+        listing: what it is.
+        market: the matching engine and its crowd.
+        candles: minutes and the last day.
+        funding: mark price, index and funding; None for a spot pair.
+    """
+
+    def __init__(self, listing: Listing, market: Market, now_ms: int, seed: int) -> None:
         self.listing = listing
+        self.market = market
         self.candles = Candles(listing.price, listing.typical_size, now_ms, seed)
-        self._hub = hub
-        self._name = listing.venue_symbol
-        self._prefix = listing.venue_symbol.lower()
-        self._told = self._slow_told = self.market.matcher.last_id
-        self._slow: tuple[dict[str, str], dict[str, str]] = ({}, {})
-        self._aggregate = 0
-        self._top = self.market.matcher.top()
-        self._traded = True
+        self.funding = Funding(market) if listing.is_swap else None
 
-    def _publish(self, channel: str, payload: Callable[[], bytes]) -> None:
-        stream = f"{self._prefix}@{channel}"
-        if self._hub.wanted(stream):
-            self._hub.publish(stream, payload())
 
-    def step(self, now_ms: int) -> None:
-        """One action of the crowd, and the streams that tell of it at once."""
-        market = self.market
-        price_text, size_text = market.price_text, market.size_text
-        trades = market.step()
-        for match in trades:
-            taker_buys = not match.buyer_is_maker
-            self.candles.trade(now_ms, match.id, match.price, match.size, taker_buys)
-            price, size = price_text(match.price), size_text(match.size)
-            self._publish("trade", partial(words.trade, self._name, now_ms, match, price, size))
-        for price_ticks, group in groupby(trades, key=lambda one: one.price):
-            matches = list(group)
-            self._aggregate += 1
-            total = size_text(sum(one.size for one in matches))
-            first, final, price = matches[0], matches[-1], price_text(price_ticks)
-            self._publish(
-                "aggTrade",
-                partial(words.agg_trade, self._name, now_ms, self._aggregate, first, final, price, total),
-            )
-        self._traded = self._traded or bool(trades)
-        top = market.matcher.top()
-        if top != self._top:
-            self._top = top
-            self._publish("bookTicker", self.book_ticker)
+class Teller(Protocol):
+    """How one symbol's market becomes a venue's frames: made as ``teller(symbol, hub)``, one a symbol.
 
-    def book_ticker(self) -> bytes:
-        """The top of the book now."""
-        bid, bid_size, ask, ask_size = self.market.matcher.top()
-        price, size = self.market.price_text, self.market.size_text
-        update = self.market.matcher.last_id
-        return words.book_ticker(self._name, update, price(bid), size(bid_size), price(ask), size(ask_size))
+    The market calls, in this order within one action of the crowd; what it tells goes to `Hub.publish` by
+    the stream's name. A teller whose messages chain (``prevSeqId``, ``pu``) goes on with the chain whether
+    anybody listens or not; what costs much and chains nothing it skips unless `Hub.wanted`. Explicit
+    subclasses inherit silence for what a venue does not tell.
+    """
 
-    def _partial(self, count: int) -> bytes:
-        return words.partial_depth(self.market.depth(count))
+    def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
+        """One taker's order was matched: all its trades, worst price last."""
 
-    def flush_fast(self, now_ms: int) -> None:
-        """The 100 ms streams: what changed since the last flush, and partial books; else silence."""
-        last = self.market.matcher.last_id
-        if last == self._told:
-            return
-        bids, asks = self.market.take_changes()
-        diff = Diff(self._told + 1, last, bids, asks)
-        self._told = last
-        self._slow[0].update(bids)
-        self._slow[1].update(asks)
-        self._publish("depth@100ms", lambda: words.depth_update(self._name, now_ms, diff))
-        for count in (5, 10, 20):
-            self._publish(f"depth{count}@100ms", partial(self._partial, count))
+    def topped(self, now_ns: int) -> None:
+        """Price or size of the best bid or ask is another."""
 
-    def flush_slow(self, now_ms: int) -> None:
-        """The 1000 ms streams; call it right after `flush_fast`."""
-        self.candles.roll(now_ms)
-        last = self.market.matcher.last_id
-        if last != self._slow_told:
-            diff = Diff(self._slow_told + 1, last, list(self._slow[0].items()), list(self._slow[1].items()))
-            self._slow_told = last
-            self._slow[0].clear()
-            self._slow[1].clear()
-            self._publish("depth", lambda: words.depth_update(self._name, now_ms, diff))
-            for count in (5, 10, 20):
-                self._publish(f"depth{count}", partial(self._partial, count))
-        if self._traded:
-            self._traded = False
-            self._publish("ticker", lambda: ticker(self, now_ms))
-            self._publish("miniTicker", lambda: mini_ticker(self, now_ms))
-            self._publish("kline_1m", lambda: kline(self, now_ms))
+    def instant(self, now_ns: int) -> None:
+        """A batch of actions is over (every 5 to 10 ms): for what a venue tells every 10 ms."""
+
+    def fast(self, now_ns: int) -> None:
+        """100 ms have passed: book changes since the last time (`Market.watch`, `Market.take`)."""
+
+    def slow(self, now_ns: int) -> None:
+        """A second has passed, `fast` was called just before: tickers, candles, marks, keep-alives."""
+
+    def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
+        """A client has subscribed and hears what is published from here on.
+
+        A snapshot in the stream: call `fast` (the others get what is pending), then `Hub.send` the book as
+        it is. The client's first change is then the first one after the snapshot.
+        """
+
+    def liquidated(self, now_ns: int, trade: Trade) -> None:
+        """A trade of a swap whose taker was liquidated; `traded` has told it already."""
 
 
 class Synthetic:
@@ -123,7 +84,9 @@ class Synthetic:
         rate: actions of the crowd per second and symbol.
         levels: price levels a side that the crowd keeps up.
         hub: where the streams go.
+        teller: makes each symbol's teller.
         wall_ns: the venue's wall clock.
+        text, salt, ids: see `market.Market`.
     """
 
     def __init__(
@@ -133,24 +96,53 @@ class Synthetic:
         rate: float,
         levels: int,
         hub: Hub,
+        teller: Callable[[Symbol, Hub], Teller],
         wall_ns: Callable[[], int] = time.time_ns,
+        *,
+        text: Callable[[int, int], str] | None = None,
+        salt: str = "",
+        ids: Iterator[int] | None = None,
     ) -> None:
-        self._wall_ns = wall_ns
+        self.wall_ns = wall_ns
         self._hub = hub
         self.rate = rate
         now = self.now_ms()
-        self.symbols = {one.venue_symbol: Symbol(one, seed, levels, hub, now) for one in listings}
+        self._symbols: dict[str, Symbol] = {}
+        self._tellers: dict[str, Teller] = {}
+        self._tops: dict[str, tuple[int, int, int, int]] = {}
+        for one in listings:
+            market = Market(one, seed, levels, text=text, salt=salt, ids=ids)
+            symbol = self._symbols[one.venue_symbol] = Symbol(one, market, now, seed)
+            self._tellers[one.venue_symbol] = teller(symbol, hub)
+            self._tops[one.venue_symbol] = market.matcher.top()
         self.actions = 0
 
     def now_ms(self) -> int:
         """The venue's time."""
-        return self._wall_ns() // 1_000_000
+        return self.wall_ns() // 1_000_000
+
+    # -- the source -----------------------------------------------------------------------------------
 
     def subscribed(self, peer: Peer, stream: str) -> None:
-        """A market streams changes; a new subscriber waits for the next one, as on the venue."""
+        """See `hub.Source`: the teller decides what a new subscriber gets at once."""
+        teller = self._tellers.get(self._hub.about(stream).venue_symbol)
+        if teller is not None:
+            teller.subscribed(peer, stream, self.wall_ns())
 
     def disturbed(self, stream: str) -> None:
         """Later changes mend it, or show the gap."""
+
+    def symbols(self) -> list[str]:
+        """All listed."""
+        return list(self._symbols)
+
+    def symbol(self, venue_symbol: str) -> Symbol:
+        """One symbol. KeyError: not listed."""
+        return self._symbols[venue_symbol]
+
+    def listings(self) -> list[Listing]:
+        """What is listed, for the venue's instruments endpoint."""
+        return [symbol.listing for symbol in self._symbols.values()]
 
     def depth(self, symbol: str, limit: int | None = None) -> Depth:
         """The oracle: the book as it stands.
@@ -158,35 +150,63 @@ class Synthetic:
         Raises:
             KeyError: not listed.
         """
-        return self.symbols[symbol].market.depth(limit)
+        return self._symbols[symbol].market.depth(limit)
 
-    snapshot = depth
+    def snapshot(self, symbol: str, limit: int | None = None) -> Depth | bytes:
+        """The answer to a REST depth request."""
+        return self.depth(symbol, limit)
 
     def stale(self, symbol: str) -> Depth:
         """The book as it was when the venue started."""
-        return self.symbols[symbol].market.started
+        return self._symbols[symbol].market.started
 
-    def step(self, count: int = 1) -> None:
-        """So many actions of the crowd on every symbol."""
-        now = self.now_ms()
-        for symbol in self.symbols.values():
+    def recorded(self, name: str) -> bytes | None:
+        """Nothing is recorded here."""
+        return None
+
+    # -- the clock ------------------------------------------------------------------------------------
+
+    def step(self, count: int = 1, only: str = "") -> None:
+        """So many actions of the crowd on every symbol, or on the `only` one (venue symbol)."""
+        now = self.wall_ns()
+        for name, symbol in self._symbols.items():
+            if only and name != only:
+                continue
+            teller = self._tellers[name]
             for _ in range(count):
-                symbol.step(now)
-        self.actions += count * len(self.symbols)
+                self._act(name, symbol, teller, now)
+            teller.instant(now)
+            self.actions += count
+
+    def _act(self, name: str, symbol: Symbol, teller: Teller, now: int) -> None:
+        trades = symbol.market.step()
+        if trades:
+            for match in trades:
+                symbol.candles.trade(
+                    now // 1_000_000, match.id, match.price, match.size, not match.buyer_is_maker
+                )
+            teller.traded(now, trades)
+            if symbol.funding is not None and trades[0].order % LIQUIDATIONS == 0:
+                teller.liquidated(now, trades[-1])
+        top = symbol.market.matcher.top()
+        if top != self._tops[name]:
+            self._tops[name] = top
+            teller.topped(now)
 
     def flush_fast(self) -> None:
         """What the venue sends every 100 ms."""
-        now = self.now_ms()
-        for symbol in self.symbols.values():
-            symbol.flush_fast(now)
+        now = self.wall_ns()
+        for teller in self._tellers.values():
+            teller.fast(now)
         self._hub.flush()
 
     def flush_slow(self) -> None:
         """What the venue sends every second."""
         self.flush_fast()
-        now = self.now_ms()
-        for symbol in self.symbols.values():
-            symbol.flush_slow(now)
+        now = self.wall_ns()
+        for name, symbol in self._symbols.items():
+            symbol.candles.roll(now // 1_000_000)
+            self._tellers[name].slow(now)
         self._hub.flush()
 
     async def run(self) -> None:
@@ -211,3 +231,7 @@ class Synthetic:
                 fast = max(fast + FAST, now)
                 self.flush_fast()
             self._hub.flush()
+
+
+LIQUIDATIONS = 7
+"""Of a swap's takers with a number that this divides, the last trade is told as a liquidation, too."""

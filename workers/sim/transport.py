@@ -13,7 +13,8 @@ import hashlib
 import socket
 import struct
 from collections import deque
-from typing import Protocol, cast
+from collections.abc import Hashable
+from typing import Any, Protocol, cast
 
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 MAX_HANDSHAKE = 65_536
@@ -30,6 +31,17 @@ def encode(payload: bytes, opcode: int = TEXT) -> bytes:
     if size < 65_536:
         return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
     return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+
+
+class Binary(bytes):
+    """A payload that travels in a BINARY frame; plain bytes travel as TEXT."""
+
+    __slots__ = ()
+
+
+def frame(payload: bytes) -> bytes:
+    """One frame of a venue's payload, TEXT or BINARY by its type."""
+    return encode(payload, BINARY if isinstance(payload, Binary) else TEXT)
 
 
 def accept_key(key: str) -> str:
@@ -57,12 +69,14 @@ class Peer(asyncio.Protocol):
     """One client's connection.
 
     Attributes:
-        combined: frames are wrapped with their stream's name.
-        micro: times are sent in microseconds.
+        form: in which form the venue's words give it payloads (see `hub.Words.form`).
+        notes: what the venue's words keep about this connection.
         streams: what it subscribed to, in order.
         muted: half-open; nothing is sent and nothing is heard, the socket stays.
         tear: the next batch stops in the middle of a frame and the connection is reset.
         opened_at, ping_at: monotonic seconds; `ping_at` is 0 when no ping is outstanding.
+        bare_since: monotonic seconds; since when it has no stream.
+        fed_at: monotonic seconds; when something of the venue's (no ping) was last sent.
         heard: monotonic seconds of the client's latest messages (the message rate limit).
     """
 
@@ -77,12 +91,12 @@ class Peer(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self.closing = False
-        self.combined = False
-        self.micro = False
+        self.form: Hashable = None
+        self.notes: dict[str, Any] = {}
         self.streams: dict[str, None] = {}
         self.muted = False
         self.tear = False
-        self.opened_at = 0.0
+        self.opened_at = self.bare_since = self.fed_at = 0.0
         self.ping_at = 0.0
         self.last_ping = 0.0
         self.ping_payload = b""
@@ -91,7 +105,7 @@ class Peer(asyncio.Protocol):
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "muted" if self.muted else "open"
-        return f"<Peer {state} streams={len(self.streams)} combined={self.combined}>"
+        return f"<Peer {state} streams={len(self.streams)} form={self.form}>"
 
     # -- asyncio's side ---------------------------------------------------------------------------
 

@@ -12,20 +12,20 @@ import msgspec
 from aiohttp import web
 
 from workers.sim import capture as captures
-from workers.sim.binance_spot import DEFAULT_SYMBOLS, LISTINGS, SpotWords
-from workers.sim.binance_spot_private import PrivateRest, Signed
-from workers.sim.binance_spot_rest import Facts, ReplayFacts, SpotRest, SyntheticFacts
 from workers.sim.book import Depth
+from workers.sim.dialect import Dialect
+from workers.sim.dialects import FEEDS, dialect
 from workers.sim.faults import Fault, FaultError, Faults
 from workers.sim.hub import Hub, Rules
-from workers.sim.keys import Keys, SimKey
-from workers.sim.limits import Budget
+from workers.sim.keys import SimKey
 from workers.sim.market import Listing
 from workers.sim.replay import Replay
+from workers.sim.rest import Desk, Request
 from workers.sim.synthetic import Synthetic
-from workers.sim.transport import Peer, encode
+from workers.sim.transport import Peer, frame
 
-FEEDS = ("binance_spot",)
+__all__ = ["FEEDS", "SimError", "SimVenue"]
+
 TICK = 0.05
 """Seconds between looks at pings and ages."""
 
@@ -35,7 +35,7 @@ class SimError(ValueError):
 
 
 class SimVenue:
-    """Binance spot on loopback. ``async with SimVenue() as venue: venue.ws_url, venue.rest_url``.
+    """A venue on loopback. ``async with SimVenue() as venue: venue.ws_url, venue.rest_url``.
 
     WebSocket and REST listen on two ports of their own: streams are written by our own transport (for
     batched writes and for faults inside a frame), REST by aiohttp.
@@ -45,12 +45,12 @@ class SimVenue:
         capture: replay this file (or these rows); None is the synthetic market.
         speed: replay: times faster than recorded, None is as fast as the sockets take it.
         settle: replay: seconds to wait for further subscriptions before the first frame.
-        symbols: synthetic: canonical symbols out of `LISTINGS`.
+        symbols: synthetic: canonical symbols out of the dialect's listings; None is its usual few.
         seed: synthetic: the same seed gives the same market.
         rate: synthetic: actions per second and symbol; 0 stands still until `market.step` is called.
         levels: synthetic: price levels a side.
-        rules: what is allowed on a connection.
-        budget: REST weight a minute, of the process as a whole.
+        rules: what is allowed on a connection; None is what the venue allows.
+        budget: REST weight in the venue's window, of the process as a whole; None is the venue's.
         keys: API keys; without any, every signed request is refused.
         port, rest_port: 0 picks a free one.
         clock: monotonic seconds, for rules and budget.
@@ -71,12 +71,12 @@ class SimVenue:
         capture: Path | str | Iterable[captures.Row] | None = None,
         speed: float | None = 1.0,
         settle: float = 0.3,
-        symbols: Sequence[str] = DEFAULT_SYMBOLS,
+        symbols: Sequence[str] | None = None,
         seed: int = 1,
         rate: float = 100.0,
         levels: int = 200,
         rules: Rules | None = None,
-        budget: int = 6000,
+        budget: int | None = None,
         keys: Iterable[SimKey] = (),
         host: str = "127.0.0.1",
         port: int = 0,
@@ -84,31 +84,38 @@ class SimVenue:
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        if feed not in FEEDS:
-            raise SimError(f"unknown feed {feed!r}; the simulated venue speaks: {', '.join(FEEDS)}")
+        try:
+            speech = self.dialect = dialect(feed)
+        except LookupError as error:
+            raise SimError(str(error)) from None
         self.feed = feed
-        self.faults = Faults()
-        self.rules = rules or Rules()
+        self.faults = Faults(speech.faults)
+        self.rules = rules or speech.rules
         self._address = (host, port, rest_port)
-        words = SpotWords(self._top_ask)
-        self.hub = words.hub = Hub(words, self.rules, self.faults, clock)
+        self.hub = Hub(self.rules, self.faults, clock)
+        self.hub.words = speech.words(self.hub)
         self.market: Synthetic | None = None
         self.replay: Replay | None = None
         if capture is None:
-            listings = [_listing(symbol) for symbol in symbols]
-            self.market = Synthetic(listings, seed, rate, levels, self.hub, wall_ns)
-            self.hub.source = self.market
-            facts: Facts = SyntheticFacts(self.market)
+            listings = [_listing(speech, name) for name in symbols or speech.default_symbols]
+            ids = None if speech.ids is None else speech.ids(seed)
+            self.market = Synthetic(
+                listings, seed, rate, levels, self.hub, speech.teller, wall_ns,
+                text=speech.text, salt=speech.salt, ids=ids,
+            )  # fmt: skip
         else:
             rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture
-            self.replay = Replay(rows, words, self.hub, speed, settle)
-            self.hub.source = self.replay
-            facts = ReplayFacts(self.replay)
+            self.replay = Replay(rows, speech.reading(), self.hub, speed, settle)
+        source = self.source = self.hub.source = _one(self.market, self.replay)
         try:
-            private = PrivateRest(Keys(keys), frozenset(facts.symbols()), wall_ns, clock)
+            self.rest = speech.rest(
+                Desk(
+                    source=source, faults=self.faults, hub=self.hub, clock=clock, wall_ns=wall_ns,
+                    budget=budget, keys=tuple(keys),
+                )
+            )  # fmt: skip
         except ValueError as error:
             raise SimError(str(error)) from None
-        self.rest = SpotRest(facts, self.faults, Budget(clock, budget), private, wall_ns)
         self._server: asyncio.Server | None = None
         self._runner: web.AppRunner | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,7 +124,7 @@ class SimVenue:
         self.ws_url = self.rest_url = ""
 
     def __repr__(self) -> str:
-        return f"<SimVenue {self.feed} {self.market or self.replay} ws={self.ws_url} rest={self.rest_url}>"
+        return f"<SimVenue {self.feed} {self.source} ws={self.ws_url} rest={self.rest_url}>"
 
     async def __aenter__(self) -> SimVenue:
         try:
@@ -125,9 +132,8 @@ class SimVenue:
         except BaseException:  # a taken port: give back the other one
             await self.__aexit__(None, None, None)
             raise
-        source = self.market or self.replay
-        if source is not None and (self.market is None or self.market.rate > 0):
-            self._tasks.append(asyncio.create_task(source.run()))
+        if self.market is None or self.market.rate > 0:
+            self._tasks.append(asyncio.create_task(self.source.run()))
         self._tasks.append(asyncio.create_task(self._ticks()))
         for task in self._tasks:
             task.add_done_callback(self._ended)
@@ -182,9 +188,18 @@ class SimVenue:
         Raises:
             KeyError: unknown symbol.
         """
-        source = self.market or self.replay
-        assert source is not None
-        return source.depth(symbol.replace("/", ""))
+        return self.source.depth(self.venue_symbol(symbol))
+
+    def venue_symbol(self, symbol: str) -> str:
+        """The venue's spelling of a symbol that is given in it or in the canonical one.
+
+        Raises:
+            KeyError: unknown symbol.
+        """
+        for known in self.source.symbols():
+            if symbol in self.dialect.symbols(known):
+                return known
+        raise KeyError(symbol)
 
     def state(self) -> dict[str, object]:
         """Counters and positions, as ``GET /sim/state`` gives them."""
@@ -212,7 +227,7 @@ class SimVenue:
             Messages sent to each connection.
         """
         chunks = [
-            b"".join(encode(payload) for payload in payloads[start : start + batch])
+            b"".join(frame(payload) for payload in payloads[start : start + batch])
             for start in range(0, len(payloads), batch)
         ]
         for _ in range(times):
@@ -224,18 +239,19 @@ class SimVenue:
                 await asyncio.sleep(0)
         return times * len(payloads)
 
-    def _top_ask(self, venue_symbol: str) -> str:
-        return self.book(venue_symbol).asks[0][0]
-
     # -- HTTP ---------------------------------------------------------------------------------------
 
     async def _get_rest(self, request: web.Request) -> web.Response:
-        signed = Signed(
-            request.headers.get("X-MBX-APIKEY", ""),
-            request.raw_path.partition("?")[2],  # as it came: a signature is over these letters
-            await request.read() if request.can_read_body else b"",
+        answer = self.rest.handle(
+            Request(
+                request.method,
+                request.path,
+                request.query,
+                request.raw_path.partition("?")[2],  # as it came: a signature is over these letters
+                {name.lower(): value for name, value in request.headers.items()},
+                await request.read() if request.can_read_body else b"",
+            )
         )
-        answer = self.rest.handle(request.method, request.path, request.query, signed)
         kind = "text/html" if answer.body.startswith(b"<") else "application/json"
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers, content_type=kind)
 
@@ -262,10 +278,16 @@ class SimVenue:
         return web.json_response(self.state())
 
 
-def _listing(symbol: str) -> Listing:
+def _listing(speech: Dialect, symbol: str) -> Listing:
     try:
-        return LISTINGS[symbol]
+        return speech.listings[symbol]
     except KeyError:
         raise SimError(
-            f"unknown symbol {symbol!r}; the synthetic market lists: {', '.join(LISTINGS)}"
+            f"unknown symbol {symbol!r}; the synthetic market lists: {', '.join(speech.listings)}"
         ) from None
+
+
+def _one(market: Synthetic | None, replay: Replay | None) -> Synthetic | Replay:
+    source = market or replay
+    assert source is not None
+    return source

@@ -141,7 +141,7 @@ def test_microseconds_and_raw():
 def test_unknown_symbols_and_feeds_are_named():
     with pytest.raises(SimError, match=r"unknown symbol 'BTC/USDX'; the synthetic market lists: BTC/USDT"):
         SimVenue(symbols=["BTC/USDX"])
-    with pytest.raises(SimError, match="unknown feed 'nasdaq'; the simulated venue speaks: binance_spot"):
+    with pytest.raises(SimError, match=r"unknown feed 'nasdaq'; the simulated venue speaks: .*binance_spot"):
         SimVenue("nasdaq")
 
 

@@ -1,4 +1,4 @@
-"""Binance spot's derived payloads: klines and 24 h tickers, for streams and REST."""
+"""Binance's derived payloads: klines and 24 h tickers, for streams and REST."""
 
 from __future__ import annotations
 

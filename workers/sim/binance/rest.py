@@ -1,27 +1,29 @@
-"""Binance spot's REST face: routing, weights, error bodies, and the public endpoints."""
+"""Binance's REST face: routing, weights, error bodies, and the public endpoints."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import msgspec
 
-from workers.sim.binance_spot import partial_depth
-from workers.sim.binance_spot_private import ENDPOINTS, PrivateRest, Signed
-from workers.sim.binance_spot_stats import INTERVALS, rest_klines, rest_ticker
+from workers.sim.binance.payloads import partial_depth
+from workers.sim.binance.private import ENDPOINTS, PrivateRest, Signed
+from workers.sim.binance.stats import INTERVALS, rest_klines, rest_ticker
 from workers.sim.book import Depth
-from workers.sim.faults import Faults
+from workers.sim.keys import Keys
 from workers.sim.limits import Budget
 from workers.sim.market import Listing, decimal_text
 from workers.sim.refusal import Refusal, illegal, missing
 from workers.sim.replay import Replay
-from workers.sim.synthetic import Synthetic
+from workers.sim.rest import Answer, Desk, Request, Rest
 
 PREFIX = "/api/v3/"
 DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 WEIGHTS = {"ping": 1, "time": 1, "exchangeInfo": 20, "klines": 2}
+BUDGET = 6000
+"""Weight a minute."""
 MAX_DEPTH, MAX_KLINES = 5000, 1000
 _SYMBOL = re.compile(r"\A[A-Z0-9\-_.]{1,20}\Z")
 _DIGITS = re.compile(r"\A[0-9]{1,20}\Z")
@@ -29,137 +31,22 @@ _DIGITS = re.compile(r"\A[0-9]{1,20}\Z")
 Query = Mapping[str, str]
 
 
-class Answer(NamedTuple):
-    """An HTTP answer."""
+class BinanceRest(Rest):
+    """Routes a request: fault, weight, budget, answer. ValueError for a key that is none."""
 
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-
-class Facts(Protocol):
-    """What differs between a synthetic and a replayed venue."""
-
-    def exchange_info(self) -> bytes:
-        """The whole ``exchangeInfo`` body."""
-
-    def symbols(self) -> list[str]:
-        """Venue symbols that have a book."""
-
-    def snapshot(self, symbol: str, limit: int) -> Depth | bytes:
-        """The answer to a depth request."""
-
-    def stale(self, symbol: str) -> Depth:
-        """A snapshot too old for any buffer."""
-
-    def depth(self, symbol: str) -> Depth:
-        """The book now."""
-
-    def klines(self, symbol: str, interval: str, limit: int) -> bytes:
-        """The body of ``klines``."""
-
-    def ticker(self, symbol: str) -> dict[str, Any]:
-        """One row of ``ticker/24hr``."""
-
-
-class SyntheticFacts:
-    """`Facts` of seeded markets."""
-
-    def __init__(self, source: Synthetic) -> None:
-        self._source = source
-        self.snapshot: Callable[[str, int], Depth] = source.snapshot
-        self.stale = source.stale
-        self.depth: Callable[[str], Depth] = source.depth
-
-    def exchange_info(self) -> bytes:
-        """Our listings, with the venue's filters."""
-        listings = [symbol.listing for symbol in self._source.symbols.values()]
-        return exchange_info(listings, self._source.now_ms())
-
-    def symbols(self) -> list[str]:
-        """All listed."""
-        return list(self._source.symbols)
-
-    def klines(self, symbol: str, interval: str, limit: int) -> bytes:
-        """Of the invented day and what was traded since."""
-        return msgspec.json.encode(rest_klines(self._source.symbols[symbol], INTERVALS[interval], limit))
-
-    def ticker(self, symbol: str) -> dict[str, Any]:
-        """Of the last 24 h."""
-        return rest_ticker(self._source.symbols[symbol], self._source.now_ms())
-
-
-class ReplayFacts:
-    """`Facts` of a capture; what it did not record is answered with what its books and frames say."""
-
-    def __init__(self, source: Replay) -> None:
-        self._source = source
-        self.snapshot: Callable[[str, int], Depth | bytes] = source.snapshot
-        self.stale = source.stale
-        self.depth: Callable[[str], Depth] = source.depth
-
-    def exchange_info(self) -> bytes:
-        """As recorded; else the symbols seen, with the decimals that their books use."""
-        recorded = self._source.answers.get("exchangeInfo")
-        if recorded is not None:
-            return recorded[1]
-        listings = [self._listing(symbol) for symbol in self.symbols()]
-        first = self._source.frames[0].ts if self._source.frames else 0
-        return exchange_info(listings, first // 1_000_000)
-
-    def _listing(self, symbol: str) -> Listing:
-        tape = self._source.tapes[symbol]
-        books = [snapshot.depth for snapshot in tape.snapshots] + tape.diffs
-        levels = [level for book in books for side in (book.bids, book.asks) for level in side]
-        prices = max((_decimals(price) for price, _ in levels), default=8)
-        sizes = max((_decimals(size) for _, size in levels), default=8)
-        return Listing(*_split(symbol), prices, sizes, 1, 1000 * 10**sizes, "0.00000001")
-
-    def symbols(self) -> list[str]:
-        """All that have a frame or a snapshot."""
-        return sorted(self._source.tapes)
-
-    def klines(self, symbol: str, interval: str, limit: int) -> bytes:
-        """As recorded for the symbol, else none."""
-        recorded = self._source.answers.get(f"klines {symbol}")
-        return recorded[1] if recorded is not None else b"[]"
-
-    def ticker(self, symbol: str) -> dict[str, Any]:
-        """As recorded for the symbol, else the book's top."""
-        recorded = self._source.answers.get(f"24hr {symbol}")
-        if recorded is not None:
-            row: dict[str, Any] = msgspec.json.decode(recorded[1])
-            return row
-        return _top(symbol, self._source.depth(symbol))
-
-
-class SpotRest:
-    """Routes a request: fault, weight, budget, answer.
-
-    Args:
-        facts: the data.
-        faults: orders about REST.
-        budget: the weight of this IP (loopback: everybody's).
-        private: the signed endpoints.
-        wall_ns: the venue's wall clock.
-    """
-
-    def __init__(
-        self,
-        facts: Facts,
-        faults: Faults,
-        budget: Budget,
-        private: PrivateRest,
-        wall_ns: Callable[[], int],
-    ) -> None:
-        self._facts, self._faults, self._budget, self._wall_ns = facts, faults, budget, wall_ns
-        self._private = private
-        self._known = frozenset(facts.symbols())
+    def __init__(self, desk: Desk) -> None:
+        self._source, self._faults, self._hub = desk.source, desk.faults, desk.hub
+        self._wall_ns = desk.wall_ns
+        self._budget = Budget(desk.clock, BUDGET if desk.budget is None else desk.budget)
+        self._known = frozenset(self._source.symbols())
+        self._private = PrivateRest(Keys(desk.keys), self._known, desk.wall_ns, desk.clock)
         self._info: dict[str, Any] | None = None
         self.counters: dict[str, int] = {}
 
-    def handle(self, method: str, path: str, query: Query, signed: Signed) -> Answer:
+    def handle(self, request: Request) -> Answer:
         """One request; never raises for what a client sent."""
+        method, path, query = request.method, request.path, request.query
+        signed = Signed(request.headers.get("x-mbx-apikey", ""), request.raw_query, request.body)
         endpoint = path.removeprefix(PREFIX)
         self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
         fault = self._faults.take(("rest",), path=path) if self._faults.active else None
@@ -208,7 +95,7 @@ class SpotRest:
             case "klines":
                 return self._klines(query)
             case "ticker/24hr":
-                return self._each(query, self._facts.ticker)
+                return self._each(query, self._day)
             case "ticker/bookTicker":
                 return self._each(query, self._book_ticker)
         raise Refusal(-1, "Not found", 404)
@@ -216,23 +103,33 @@ class SpotRest:
     def _exchange_info(self, query: Query) -> bytes:
         chosen = _symbols(query)
         if chosen is None:
-            return self._facts.exchange_info()
+            return self._whole_info()
         if self._info is None:
-            self._info = msgspec.json.decode(self._facts.exchange_info())
+            self._info = msgspec.json.decode(self._whole_info())
         rows = {row["symbol"]: row for row in self._info["symbols"]}
         if any(symbol not in rows for symbol in chosen):
             raise Refusal(-1121, "Invalid symbol.")
         return msgspec.json.encode({**self._info, "symbols": [rows[symbol] for symbol in chosen]})
 
+    def _whole_info(self) -> bytes:
+        """As recorded; else the listings."""
+        recorded = self._source.recorded("exchangeInfo")
+        if recorded is not None:
+            return recorded
+        now = self._wall_ns()
+        if isinstance(self._source, Replay) and self._source.frames:
+            now = self._source.frames[0].ts
+        return exchange_info(self._source.listings(), now // 1_000_000)
+
     def _depth(self, query: Query) -> bytes:
         symbol = self._symbol(query)
         limit = _number(query, "limit", 100, MAX_DEPTH)
-        stream = f"{symbol.lower()}@depth"
+        about = self._hub.about(f"{symbol.lower()}@depth")
         try:
-            if self._faults.active and self._faults.take(("stale_snapshot",), stream) is not None:
-                answer: Depth | bytes = self._facts.stale(symbol).cut(limit)
+            if self._faults.active and self._faults.take(("stale_snapshot",), about=about) is not None:
+                answer: Depth | bytes = self._source.stale(symbol).cut(limit)
             else:
-                answer = self._facts.snapshot(symbol, limit)
+                answer = self._source.snapshot(symbol, limit)
         except LookupError:
             raise Refusal(-1000, f"the capture has no depth snapshot of {symbol}", 503) from None
         return answer if isinstance(answer, bytes) else partial_depth(answer)
@@ -243,7 +140,12 @@ class SpotRest:
             raise missing("interval")
         if query["interval"] not in INTERVALS:
             raise Refusal(-1120, "Invalid interval.")
-        return self._facts.klines(symbol, query["interval"], _number(query, "limit", 500, MAX_KLINES))
+        limit = _number(query, "limit", 500, MAX_KLINES)
+        if isinstance(self._source, Replay):
+            return self._source.recorded(f"klines {symbol}") or b"[]"
+        return msgspec.json.encode(
+            rest_klines(self._source.symbol(symbol), INTERVALS[query["interval"]], limit)
+        )
 
     def _each(self, query: Query, row: Callable[[str], dict[str, Any]]) -> bytes:
         chosen = _symbols(query)
@@ -256,8 +158,18 @@ class SpotRest:
             raise Refusal(-1000, "the capture has no depth snapshot of a symbol asked for", 503) from None
         return msgspec.json.encode(rows[0] if "symbol" in query else rows)
 
+    def _day(self, symbol: str) -> dict[str, Any]:
+        """The last 24 h; of a capture as recorded, else the book's top."""
+        if not isinstance(self._source, Replay):
+            return rest_ticker(self._source.symbol(symbol), self._source.now_ms())
+        recorded = self._source.recorded(f"24hr {symbol}")
+        if recorded is None:
+            return self._book_ticker(symbol)
+        row: dict[str, Any] = msgspec.json.decode(recorded)
+        return row
+
     def _book_ticker(self, symbol: str) -> dict[str, Any]:
-        return _top(symbol, self._facts.depth(symbol))
+        return _top(symbol, self._source.depth(symbol))
 
     def _symbol(self, query: Query) -> str:
         chosen = _symbols(query) if "symbol" in query else None
@@ -313,18 +225,6 @@ def _refused(status: int, until_ms: int) -> bytes:
     else:
         return b"<html><head><title>%d</title></head></html>" % status  # a proxy's page, not JSON
     return msgspec.json.encode({"code": -1003, "msg": text})
-
-
-def _decimals(text: str) -> int:
-    return len(text.partition(".")[2].rstrip("0"))
-
-
-def _split(symbol: str) -> tuple[str, str]:
-    """Base and quote of a venue symbol, by the quotes that venues use."""
-    for quote in ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB"):
-        if symbol.endswith(quote) and len(symbol) > len(quote):
-            return symbol[: -len(quote)], quote
-    return symbol[:-3], symbol[-3:]
 
 
 def exchange_info(listings: list[Listing], ms: int) -> bytes:

@@ -1,0 +1,53 @@
+"""Binance spot's payloads, as recorded: field order, text numbers, no spaces."""
+
+from __future__ import annotations
+
+from workers.sim.book import Depth, Diff, Level
+from workers.sim.market import Trade
+
+
+def levels(side: list[Level]) -> str:
+    """``[["0.35","12.0"],…]``"""
+    return "[" + ",".join(f'["{price}","{size}"]' for price, size in side) + "]"
+
+
+def book_ticker(symbol: str, update: int, bid: str, bid_size: str, ask: str, ask_size: str) -> bytes:
+    """``<s>@bookTicker``: no event time, no `e`."""
+    return (
+        f'{{"u":{update},"s":"{symbol}","b":"{bid}","B":"{bid_size}","a":"{ask}","A":"{ask_size}"}}'
+    ).encode()
+
+
+def depth_update(symbol: str, ms: int, diff: Diff) -> bytes:
+    """``<s>@depth[@100ms]``"""
+    return (
+        f'{{"e":"depthUpdate","E":{ms},"s":"{symbol}","U":{diff.first_id},"u":{diff.last_id},'
+        f'"b":{levels(diff.bids)},"a":{levels(diff.asks)}}}'
+    ).encode()
+
+
+def partial_depth(depth: Depth) -> bytes:
+    """``<s>@depth<n>``, and the REST snapshot: no symbol, no time."""
+    return (
+        f'{{"lastUpdateId":{depth.last_id},"bids":{levels(depth.bids)},"asks":{levels(depth.asks)}}}'
+    ).encode()
+
+
+def trade(symbol: str, ms: int, match: Trade, price: str, size: str) -> bytes:
+    """``<s>@trade``; `m`: the buyer was the maker, so the taker sold."""
+    return (
+        f'{{"e":"trade","E":{ms},"s":"{symbol}","t":{match.id},"p":"{price}","q":"{size}","T":{ms},'
+        f'"m":{_bool(match.buyer_is_maker)},"M":true}}'
+    ).encode()
+
+
+def agg_trade(symbol: str, ms: int, number: int, first: Trade, last: Trade, price: str, size: str) -> bytes:
+    """``<s>@aggTrade``: one taker order at one price."""
+    return (
+        f'{{"e":"aggTrade","E":{ms},"s":"{symbol}","a":{number},"p":"{price}","q":"{size}",'
+        f'"f":{first.id},"l":{last.id},"T":{ms},"m":{_bool(first.buyer_is_maker)},"M":true}}'
+    ).encode()
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"

@@ -1,0 +1,135 @@
+"""Binance's recorded frames, read for a replay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from workers.sim.binance.symbols import split
+from workers.sim.book import Depth, Diff, Level
+from workers.sim.capture import Row
+from workers.sim.market import Listing
+from workers.sim.replay import Reading
+
+_WRAPPED = re.compile(rb'\A\{"stream":"([^"]+)","data":(.*)\}\s*\Z', re.DOTALL)
+
+SPOT_CHANNELS: Mapping[str, tuple[str, ...]] = {
+    "depthUpdate": ("depth@100ms", "depth"),
+    "bookTicker": ("bookTicker",),
+    "trade": ("trade",),
+    "aggTrade": ("aggTrade",),
+    "24hrTicker": ("ticker",),
+    "24hrMiniTicker": ("miniTicker",),
+    "kline": ("kline_1m",),
+}
+"""From a raw event's `e` to the streams that it may be of."""
+
+
+class RawDiff(msgspec.Struct):
+    """A ``depthUpdate``."""
+
+    U: int
+    u: int
+    b: list[Level]
+    a: list[Level]
+
+
+class RawDepth(msgspec.Struct):
+    """A REST depth answer."""
+
+    lastUpdateId: int
+    bids: list[Level]
+    asks: list[Level]
+
+
+class SpotReading(Reading):
+    """See `replay.Reading`."""
+
+    channels = SPOT_CHANNELS
+
+    def __init__(self) -> None:
+        self._known: dict[int, frozenset[str]] = {}
+
+    def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
+        """What the recording client had subscribed to names the stream of a raw frame."""
+        known = self._known.get(row.conn, frozenset())
+        if row.dir == "open":
+            self._known[row.conn] = frozenset(_url_streams(row.url))
+        elif row.dir == "out":
+            self._known[row.conn] = known | _asked(row.payload())
+        elif row.dir == "in":
+            placed = self.unwrap(row.payload(), known)
+            return () if placed is None else (placed,)
+        return ()
+
+    def unwrap(self, payload: bytes, known: frozenset[str]) -> tuple[str, bytes] | None:
+        """A recorded frame's stream and bare payload; None for answers and what cannot be placed.
+
+        Args:
+            payload: the frame.
+            known: the streams subscribed to (``depthUpdate`` fits both ``@depth`` and ``@depth@100ms``).
+        """
+        wrapped = _WRAPPED.match(payload)
+        if wrapped is not None:
+            return wrapped[1].decode(), wrapped[2]
+        data = msgspec.json.decode(payload)
+        if not isinstance(data, dict) or "result" in data or "error" in data:
+            return None
+        if "s" not in data:
+            return (next(iter(known)), payload) if len(known) == 1 and "lastUpdateId" in data else None
+        channels = self.channels.get(data.get("e", "bookTicker"), ())
+        for channel in channels:
+            stream = f"{data['s'].lower()}@{channel}"
+            if stream in known:
+                return stream, payload
+        return (f"{data['s'].lower()}@{channels[0]}", payload) if channels else None
+
+    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
+        """A ``depthUpdate`` is a change; partial books are none."""
+        if "@depth" not in stream or b'"U"' not in payload:
+            return None
+        raw = msgspec.json.decode(payload, type=RawDiff)
+        return Diff(raw.U, raw.u, raw.b, raw.a)
+
+    def keeps_state(self, stream: str) -> bool:
+        """All but trades."""
+        return not stream.endswith(("@trade", "@aggTrade", "@forceOrder"))
+
+    def snapshot(self, row: Row) -> tuple[str, Depth] | None:
+        """``.../depth?symbol=``"""
+        url = urlsplit(row.url)
+        symbol = parse_qs(url.query).get("symbol", [""])[0]
+        if not url.path.endswith("/depth") or not symbol:
+            return None
+        raw = msgspec.json.decode(row.payload(), type=RawDepth)
+        return symbol, Depth(raw.lastUpdateId, raw.bids, raw.asks)
+
+    def name(self, row: Row) -> str:
+        """``exchangeInfo``, ``klines BTCUSDT``, ``24hr BTCUSDT``"""
+        url = urlsplit(row.url)
+        symbol = parse_qs(url.query).get("symbol", [""])[0]
+        return f"{url.path.rsplit('/', 1)[-1]} {symbol}".strip()
+
+    def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
+        """Base and quote by the quotes that the venue has."""
+        typical = 1000 * 10**size_decimals
+        return Listing(*split(venue_symbol), price_decimals, size_decimals, 1, typical, "0.00000001")
+
+
+def _url_streams(url: str) -> list[str]:
+    parts = urlsplit(url)
+    names = parse_qs(parts.query).get("streams", [""])[0] or parts.path.partition("/ws/")[2]
+    return [name for name in names.split("/") if name]
+
+
+def _asked(payload: bytes) -> frozenset[str]:
+    try:
+        message = msgspec.json.decode(payload)
+    except msgspec.DecodeError:
+        return frozenset()
+    if isinstance(message, dict) and message.get("method") == "SUBSCRIBE":
+        return frozenset(name for name in message.get("params", ()) if isinstance(name, str))
+    return frozenset()

@@ -1,0 +1,41 @@
+"""Binance's spelling of symbols and streams, and how a client asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "EUR", "TRY", "BTC", "ETH", "BNB")
+CHANNELS = {
+    "top": "bookTicker",
+    "book": "depth@100ms",
+    "trades": "trade",
+    "agg_trades": "aggTrade",
+    "ticker": "ticker",
+    "mark": "markPrice@1s",
+    "liquidations": "forceOrder",
+}
+
+
+def split(symbol: str) -> tuple[str, str]:
+    """Base and quote of a venue symbol, by the quotes that the venue has."""
+    for quote in QUOTES:
+        if symbol.endswith(quote) and len(symbol) > len(quote):
+            return symbol[: -len(quote)], quote
+    return symbol[:-3], symbol[-3:]
+
+
+def canonical(symbol: str) -> str:
+    """``BTCUSDT`` to ``BTC/USDT``."""
+    return "/".join(split(symbol))
+
+
+def streams(symbol: str, channels: Iterable[str]) -> dict[str, str]:
+    """Of a venue symbol: from channel to stream."""
+    return {channel: f"{symbol.lower()}@{CHANNELS[channel]}" for channel in channels}
+
+
+def ask(streams: Sequence[str]) -> tuple[str, list[bytes]]:
+    """A combined connection, and one message that subscribes to all."""
+    return "/stream", [msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": 1})]

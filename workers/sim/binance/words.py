@@ -1,0 +1,169 @@
+"""Binance's words: request targets, client messages and their answers, wrapped and bare payloads.
+
+Written from the venue's documentation (stream names, methods, error texts) and from recorded traffic
+(field order, decimals), and from no parser of this project, so that it can testify against one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Hashable, Sequence
+from decimal import Decimal
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from workers.sim.faults import About
+from workers.sim.hub import Hub, Words
+from workers.sim.transport import Peer
+
+_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+# Times (13 digits: milliseconds) of every payload; ids are shorter or have other names.
+_MILLISECONDS = re.compile(rb'"([EtTOC]|closeTime|openTime)":(\d{13})(?=[,}])')
+
+
+class Form(NamedTuple):
+    """How a connection gets payloads: wrapped with the stream's name, times in microseconds."""
+
+    combined: bool = False
+    micro: bool = False
+
+
+class BinanceWords(Words):
+    """See `hub.Words`.
+
+    Args:
+        hub: the connections.
+        symbols: from a venue symbol to (canonical, venue symbol).
+    """
+
+    def __init__(self, hub: Hub, symbols: Callable[[str], tuple[str, str]]) -> None:
+        self._hub = hub
+        self._symbols = symbols
+
+    # -- opening and answering ----------------------------------------------------------------------
+
+    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+        """``/ws``, ``/ws/<stream>[/<stream>]``, ``/stream``, ``/stream?streams=a/b``; `timeUnit` on all."""
+        url = urlsplit(target)
+        query = parse_qs(url.query)
+        path = unquote(url.path)
+        micro = query.get("timeUnit", ["MILLISECOND"])[0].upper() == "MICROSECOND"
+        peer.form = Form(False, micro)
+        if path.rstrip("/") == "/stream":
+            peer.form = Form(True, micro)
+            names = query.get("streams", [""])[0]
+        elif path.rstrip("/") == "/ws" or path.startswith("/ws/"):
+            names = path[4:]
+        else:
+            return None
+        return [name for name in names.split("/") if name]
+
+    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+        """A client's JSON message; see the venue's "Live subscribing/unsubscribing to streams"."""
+        return (self._answer(peer, text),)
+
+    def _answer(self, peer: Peer, text: bytes) -> bytes:
+        try:
+            message = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            return _error(3, "Invalid JSON: expected value at line 1 column 1")
+        if not isinstance(message, dict):
+            return _error(2, "Invalid request: expected an object")
+        number = message.get("id")
+        if not _good_id(number):
+            return _error(2, "Invalid request: request ID must be an unsigned integer")
+        if "method" not in message:
+            return _error(2, "Invalid request: missing field `method` at line 1 column 1", number)
+        method, params = message["method"], message.get("params", [])
+        if method not in _METHODS:
+            allowed = ", ".join(f"`{name}`" for name in _METHODS)
+            text_ = f"Invalid request: unknown variant `{method}`, expected one of {allowed}"
+            return _error(2, text_, number)
+        if not isinstance(params, list):
+            return _error(2, "Invalid request: params must be an array", number)
+        if method == "LIST_SUBSCRIPTIONS":
+            return _result(list(peer.streams), number)
+        if method.endswith("PROPERTY"):
+            return _property(peer, method, params, number)
+        if not params or not all(isinstance(name, str) for name in params):
+            return _error(2, "Invalid request: params must be an array of stream names", number)
+        if method == "UNSUBSCRIBE":
+            self._hub.unsubscribe(peer, params)
+            return _result(None, number)
+        if len({*peer.streams, *params}) > self._hub.rules.max_streams:
+            return _error(2, "Invalid request: too many parameters", number)
+        # A name that matches no stream is accepted and stays silent: so does the venue.
+        self._hub.subscribe(peer, params)
+        return _result(None, number)
+
+    # -- payloads -----------------------------------------------------------------------------------
+
+    def about(self, stream: str) -> About:
+        """``btcusdt@depth@100ms``: the symbol, and whether it is a stream of diffs."""
+        name, _, channel = stream.partition("@")
+        if not channel or not name.islower():
+            return About()
+        return About(*self._symbols(name.upper()), book=channel == "depth" or channel.startswith("depth@"))
+
+    def form(self, stream: str, payload: bytes, form: Hashable) -> bytes:
+        """Raw or wrapped, milliseconds or microseconds."""
+        assert isinstance(form, Form)
+        if form.micro:
+            payload = _MILLISECONDS.sub(rb'"\1":\g<2>000', payload)
+        return b'{"stream":"%s","data":%s}' % (stream.encode(), payload) if form.combined else payload
+
+    def shutdown(self, peer: Peer) -> Sequence[bytes]:
+        """The notice of a planned disconnect."""
+        assert isinstance(peer.form, Form)
+        body = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // 1_000_000)
+        return (b'{"stream":"!serverShutdown","data":%s}' % body if peer.form.combined else body,)
+
+    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+        """``crossed``: a bid more, above the best ask; ``repeat_price``: a level, first with a wrong size."""
+        if kind not in ("crossed", "repeat_price"):
+            return None
+        diff: dict[str, Any] = msgspec.json.decode(payload)
+        if kind == "crossed":
+            ask = self._hub.source.depth(diff["s"], 1).asks[0][0]
+            price = Decimal(ask) * 2  # on the tick, whatever that is
+            places = -int(Decimal(ask).as_tuple().exponent)
+            diff["b"] = [[f"{price:.{places}f}", "1.00000000"], *diff["b"]]
+            return (msgspec.json.encode(diff),)
+        side = diff["b"] or diff["a"]
+        if not side:
+            return None
+        price, size = side[0]
+        side.insert(0, [price, str(Decimal(size) + 1)])
+        return (msgspec.json.encode(diff),)
+
+
+def _good_id(number: object) -> bool:
+    # int64, a string of at most 36 characters, or null
+    if isinstance(number, bool):
+        return False
+    if isinstance(number, int):
+        return 0 <= number < 2**63
+    return number is None or (isinstance(number, str) and len(number) <= 36)
+
+
+def _result(result: object, number: object) -> bytes:
+    return msgspec.json.encode({"result": result, "id": number})
+
+
+def _error(code: int, text: str, number: object = None) -> bytes:
+    return msgspec.json.encode({"error": {"code": code, "msg": text}, "id": number})
+
+
+def _property(peer: Peer, method: str, params: list[Any], number: object) -> bytes:
+    assert isinstance(peer.form, Form)
+    if not params or params[0] != "combined":
+        return _error(0, "Unknown property", number)
+    if method == "GET_PROPERTY":
+        return _result(peer.form.combined, number)
+    if len(params) != 2 or not isinstance(params[1], bool):
+        return _error(1, "Invalid value type: expected Boolean", number)
+    peer.form = peer.form._replace(combined=params[1])
+    return _result(None, number)

@@ -1,0 +1,99 @@
+"""A dialect: all that the simulated venue must know of one venue, as a value.
+
+The machinery is common to all venues: connections and their rules (`hub`, `transport`), seeded markets
+(`market`, `synthetic`, `candles`, `funding`), captures (`capture`, `replay`), faults (`faults`), the server
+(`venue`). A venue is a folder ``workers/sim/<feed>/`` whose module ``dialect.py`` has a `DIALECT`; its being
+there is its registration (`dialects`). It is written from the venue's documentation and from recorded
+traffic and imports nothing of ``workers.venues``, ``workers.decode`` or ``workers.books``: an error shared
+by both ends would go unseen.
+
+**What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
+``workers/sim/binance/``) as the example:
+
+1. *Listings* (`market.Listing`): what can be listed, by canonical symbol. `assets.listing` makes one at the
+   price that all simulated venues agree on; name only tick, lot and spelling. Inverse and linear swaps have
+   `settle`; what a swap's size counts is a contract (`contract`).
+2. *Words* (`hub.Words`): from a client's message to stream names and answers. You choose the names: Binance's
+   own (``btcusdt@depth@100ms``), or for a venue that subscribes by parts something like ``books/BTC-USDT``.
+   `answer` gives any number of frames: bytes are a TEXT frame, `transport.Binary` a BINARY one. `about` says
+   of a name which symbol it is about and whether its frames change a book. `spoil` makes the payloads of
+   faults that need the venue's words: a crossed book, a wrong checksum, a price named twice, kinds of your
+   own. `tick` is for heartbeats, `Peer.notes` for what you keep about a connection. A subscription
+   to an unknown symbol: as the venue does (`hub.source.symbols()` says what there is): Binance is silent.
+3. *Teller* (`synthetic.Teller`): from a market to payloads, one object a symbol. Changes come from a
+   collector of your own (``changes = symbol.market.watch()``, then ``symbol.market.take(changes)`` gives a
+   `Diff` or None), one for each cadence. Where the snapshot comes in the stream, `subscribed` tells the
+   others what is pending and sends the book. Numbers are spelled by `symbol.market.price_text` and
+   `size_text` (which follow `Dialect.text`).
+4. *REST* (`rest.Rest`): `handle` routes, counts and refuses; `rest.Desk` has all it needs. Depth requests go
+   to ``desk.source.snapshot`` (recorded bytes, or a `Depth` to be spelled), the oracle is ``.depth``.
+5. *Reading* (`replay.Reading`): from recorded rows to streams and payloads, and from a book's payload to a
+   `Depth` or a `Diff`. It is the dialect's own decoder: the tests fold what the teller tells with it, so it
+   must take the teller's payloads as well as the venue's recorded ones.
+6. *Ask*: how a client subscribes to streams, for tests: ``ask(streams)`` gives the request target and the
+   messages. With `streams` (from canonical channel to stream name) every dialect is put through
+   ``tests/workers/sim/test_dialects.py`` without a word about it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from workers.sim.hub import Hub, Rules, Words
+from workers.sim.market import Listing, tick_text
+from workers.sim.replay import Reading
+from workers.sim.rest import Desk, Rest
+from workers.sim.synthetic import Symbol, Teller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One simulated venue. See the module's essay.
+
+    Attributes:
+        feed: the venue's feed name, as the engine knows it.
+        listings: what the synthetic market can list, by canonical symbol.
+        default_symbols: what it lists unless told otherwise.
+        rules: what is allowed on a connection.
+        words, teller, rest, reading: makers of the parts; `words` is given the hub.
+        streams: of a venue symbol: from a channel (``top``, ``book``, ``trades``, ``agg_trades``, ``ticker``,
+            ``mark``, ``liquidations``) to the stream that tells it.
+        ask: of stream names: the request target and the messages with which a client subscribes to them.
+        canonical: from a venue symbol that is in no listing (a capture's) to the canonical one.
+        snapshot_path: REST path and query of a venue symbol's whole book; None where the stream has it.
+        text: how numbers are spelled, (integer units, decimals) to text: `market.tick_text`,
+            `market.decimal_text` (always 8 decimals), `market.short_text`.
+        faults: kinds beyond `faults.KINDS`: ``bad_checksum`` and ``repeat_price`` where the venue can show
+            them, and kinds of its own. Those that bend a published frame are made by `Words.spoil`; others
+            are taken where they are met (``hub.faults.take(("refuse_depth",), ...)``).
+        ids: of a seed: an iterator of update ids shared by all symbols; None: each counts by itself.
+        salt: sets this venue's crowds apart from those of others with the same seed.
+    """
+
+    feed: str
+    listings: dict[str, Listing]
+    default_symbols: tuple[str, ...]
+    rules: Rules
+    words: Callable[[Hub], Words]
+    teller: Callable[[Symbol, Hub], Teller]
+    rest: Callable[[Desk], Rest]
+    reading: Callable[[], Reading]
+    streams: Callable[[str], Mapping[str, str]]
+    ask: Callable[[Sequence[str]], tuple[str, list[bytes]]]
+    canonical: Callable[[str], str]
+    snapshot_path: Callable[[str], str] | None = None
+    text: Callable[[int, int], str] = tick_text
+    faults: Iterable[str] = ()
+    ids: Callable[[int], Iterator[int]] | None = None
+    salt: str = field(default="")
+
+    def __repr__(self) -> str:
+        return f"<Dialect {self.feed} listings={len(self.listings)}>"
+
+    def symbols(self, venue_symbol: str) -> tuple[str, str]:
+        """Canonical and venue symbol of a venue symbol, listed or not."""
+        for listing in self.listings.values():
+            if listing.venue_symbol == venue_symbol:
+                return listing.symbol, venue_symbol
+        return self.canonical(venue_symbol), venue_symbol
