@@ -69,7 +69,7 @@ cdef class SymbolDecoder(NativeDecoder):
         free(self._queue)
 
     def __repr__(self):
-        venue = type(self).__module__.rsplit(".", 2)[1]
+        venue = type(self).__module__.removesuffix("._decode").rpartition(".")[2]
         return f"{venue}.Decoder({len(self._symbols)} symbols, too_many_levels={self.too_many_levels})"
 
     # -- symbols --------------------------------------------------------------------------------------
