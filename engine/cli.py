@@ -256,19 +256,11 @@ def doctor(config: Path | None, as_json: bool, network: bool) -> None:
 @cli.command()
 @json_option
 def venues(as_json: bool) -> None:
-    """The venues that can be run."""
-    from engine.settings import available_venues, data_directory
+    """The venues that can be run: channels, books, limits, and what proves each."""
+    from engine.catalogue import venue_documents, venues_text
 
-    directory = data_directory() / "venues"
-    found = [
-        {"name": name, "config": str(path) if (path := directory / f"{name}.toml").is_file() else None}
-        for name in available_venues()
-    ]
-    if as_json:
-        click.echo(json.dumps({"venues": found}))
-        return
-    for venue in found:
-        click.echo(f"{venue['name']:<20} {venue['config'] or 'no configuration of its own'}")
+    found = venue_documents()
+    click.echo(json.dumps({"venues": found}) if as_json else venues_text(found))
 
 
 def _settings(config: Path | None, instance: str | None) -> Settings:

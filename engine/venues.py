@@ -30,7 +30,7 @@ def check(settings: Settings) -> None:
         try:
             venue = load(name)
         except Exception as error:  # a venue's own code may raise anything
-            problems.append(f"venues.{name}: {_place(error)}: {type(error).__name__}: {error}")
+            problems.append(f"venues.{name}: {place(error)}: {type(error).__name__}: {error}")
             continue
         problems += [
             f"{_source(settings, name, 'channels')}venues.{name}.channels: {channel!r} is no channel of this "
@@ -75,7 +75,7 @@ def _source(settings: Settings, *path: str) -> str:
     return f"{origin}: " if origin else ""
 
 
-def _place(error: BaseException) -> str:
+def place(error: BaseException) -> str:
     """The innermost line of a venue's own code, or of ours."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "/workers/venues/" in frame.filename] or list(frames)
