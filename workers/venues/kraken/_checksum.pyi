@@ -1,0 +1,9 @@
+from workers.books.book import Book
+from workers.books.checksum import Checksum as BaseChecksum
+
+class Checksum(BaseChecksum):
+    @property
+    def price_decimals(self) -> int: ...
+    @property
+    def size_decimals(self) -> int: ...
+    def matches(self, book: Book, told: int) -> bool: ...

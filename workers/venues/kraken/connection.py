@@ -1,0 +1,89 @@
+"""Kraken spot: where to connect, its ping, its halts, and which failures can heal."""
+
+from __future__ import annotations
+
+import msgspec
+
+from workers.defaults import PlainConnection
+from workers.errors import HandshakeRefused
+from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
+
+PATH = "/v2"
+ONLINE = "online"
+REMEMBERED = 256  # connections that are halted at a time
+
+
+class _State(msgspec.Struct):
+    system: str = ""
+    connection_id: int = 0
+
+
+class _Status(msgspec.Struct):
+    channel: str = ""
+    data: list[_State] = []
+
+
+class _Pong(msgspec.Struct):
+    method: str = ""
+    req_id: int | None = None
+
+
+_status = msgspec.json.Decoder(_Status).decode
+_pong = msgspec.json.Decoder(_Pong).decode
+
+
+class KrakenConnection(PlainConnection):
+    """One endpoint for all public channels.
+
+    The ping is the venue's own (docs, "ping": an application's ping, answered by `pong`), because nothing is
+    said about those of the protocol, and because a connection on which nothing is sent may be closed after a
+    minute.
+    """
+
+    def __init__(
+        self, context: ConnectionContext, budget: MessageBudget, policy: ReconnectionPolicy | None = None
+    ) -> None:
+        super().__init__(context, budget, policy)
+        self._halted: dict[int, None] = {}  # by the venue's connection id
+
+    def handle_heartbeat(self) -> Dialogue:
+        return Dialogue((b'{"method":"ping"}',), _answers_ping)
+
+    def announced_end(self, data: bytes) -> float | None:
+        """A connection that has seen the trading engine halted (docs, "status": `maintenance`, `cancel_only`,
+        `post_only`) is replaced when the engine is `online` again. While it is halted nothing is done: what
+        the books say is what the venue says, and where it says nothing, they become STALE. Afterwards a quiet
+        book could be another one without a message that shows it; a new connection brings a snapshot of each.
+        """
+        if not data.startswith(b'{"channel":"status"'):
+            return None
+        try:
+            states = _status(data).data
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        again = False
+        for state in states:
+            if state.system != ONLINE:
+                if len(self._halted) >= REMEMBERED:
+                    self._halted.clear()
+                self._halted[state.connection_id] = None
+            elif state.connection_id in self._halted:
+                del self._halted[state.connection_id]
+                again = True
+        return 0.0 if again else None
+
+    def should_reconnect(self, error: BaseException) -> bool:
+        """All but a handshake that the server understood and refused (a wrong path, a blocked region): 429
+        ends by itself, 5xx too."""
+        return not (isinstance(error, HandshakeRefused) and 400 <= error.status < 500 and error.status != 429)
+
+
+def _answers_ping(data: bytes) -> Answer:
+    """The pong without a number: those with one answer another question (rule 2 of subscription.py)."""
+    if len(data) > 512 or b'"pong"' not in data:
+        return Answer.NOT_MINE
+    try:
+        pong = _pong(data)
+    except (msgspec.MsgspecError, ValueError):
+        return Answer.NOT_MINE
+    return Answer.ACCEPTED if pong.method == "pong" and pong.req_id is None else Answer.NOT_MINE

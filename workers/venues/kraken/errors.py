@@ -1,0 +1,94 @@
+"""Kraken spot: an answer's `error` list -> typed error with its advice.
+
+Errors come with HTTP status 200: ``{"error":["EQuery:Unknown asset pair"]}``, each a severity (E, or W for a
+warning, which refuses nothing), a category and a text.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from workers.errors import (
+    Action,
+    AuthenticationError,
+    BadRequest,
+    OutcomeUnknown,
+    RateLimited,
+    RestError,
+    ServerError,
+)
+from workers.headers import retry_after
+from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+from workers.venues.kraken import schema
+
+# Venue docs, "API error messages". An entry stands for what begins with it. What is in none of these tables
+# is a refusal: repeating cannot help.
+TOO_MANY = (
+    "EAPI:Rate limit exceeded",
+    "EOrder:Rate limit exceeded",
+    "EGeneral:Too many requests",
+    "EService:Throttled",
+)
+LOCKOUT = "EGeneral:Temporary lockout"
+LOCKED = 900.0  # seconds: "typically approximately 15 minutes"
+BUSY = (
+    "EService:Unavailable",
+    "EService:Busy",
+    "EService:Timeout",
+    "EService:Deadline elapsed",
+    "EGeneral:Internal error",
+)  # in answer to a write none of these says whether it was done
+AUTHENTICATION = (
+    "EAPI:Invalid key",
+    "EAPI:Invalid signature",
+    "EAPI:Invalid nonce",
+    "EGeneral:Permission denied",
+    "EAuth:",
+)
+_FINE = b'{"error":[]'
+
+
+class KrakenErrors(ExceptionHandlerStrategy):
+    def refuses(self, status: int, body: bytes) -> bool:
+        return not body.startswith(_FINE) and bool(_errors(body))
+
+    def to_error(self, failure: Failure) -> RestError:
+        errors, status = _errors(failure.body), failure.status
+        said = ", ".join(errors) or failure.body[:200].decode("utf-8", "replace") or "no reason given"
+        facts: dict[str, Any] = {
+            "method": failure.method.value,
+            "endpoint": failure.endpoint,
+            "status": status,
+            "attempt": failure.attempt,
+            "retry_after": retry_after(failure.headers),
+        }
+        if _any(errors, (LOCKOUT,)):
+            return RateLimited(
+                f"locked out: {said}", **facts | {"retry_after": facts["retry_after"] or LOCKED}
+            )
+        if status in (418, 429) or _any(errors, TOO_MANY):
+            return RateLimited(f"rate limited: {said}", **facts)
+        if failure.replay is not ReplayClass.SAFE and (status >= 500 or _any(errors, BUSY)):
+            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+        if _any(errors, BUSY):
+            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+        if _any(errors, AUTHENTICATION) or status in (401, 403):
+            return AuthenticationError(f"credentials refused: {said}", **facts)
+        if status >= 500:
+            return ServerError(f"server error: {said}", **facts)
+        return BadRequest(f"refused: {said}", **facts)
+
+
+def _errors(body: bytes) -> list[str]:
+    """The errors of an answer, without its warnings; none of what is no answer of the venue."""
+    try:
+        answer = schema.decode_errors(body)
+    except (msgspec.MsgspecError, ValueError):
+        return []
+    return [text for text in answer.error if not text.startswith("W")]
+
+
+def _any(errors: list[str], table: tuple[str, ...]) -> bool:
+    return any(text.startswith(table) for text in errors)

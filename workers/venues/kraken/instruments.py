@@ -1,0 +1,110 @@
+"""Kraken spot's AssetPairs -> instrument slots, and the numbers of its events.
+
+A slot has exactly the decimals that the pair lists, for they are also how the venue spells its numbers, and
+the book's checksum is over that spelling. So a slot is replaced by what a fresh listing says and by nothing
+else: a number with more decimals than are listed is a contradiction of the venue's, not a reason to widen.
+(Of a slot whose pair has fewer decimals than before, `_checksum.pyx` finds the spelling.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from shm.instruments import Instrument
+from shm.layout import InstrumentKind, InstrumentStatus
+from workers.decode.decimals import MAX_EXPONENT, decimals
+from workers.errors import Action
+from workers.listing import InstrumentError, Number, PrecisionError, choose, exact
+from workers.listing import widen as widened
+from workers.venues.kraken import schema
+from workers.venues.kraken.names import symbol as symbol_of
+
+# Venue docs, "Get Tradable Asset Pairs": in these states orders are matched.
+TRADING = frozenset({"online", "limit_only", "reduce_only"})
+
+
+def instruments(pairs: Mapping[str, schema.Pair], symbols: Iterable[str]) -> list[Instrument]:
+    """The instruments of `symbols` (canonical, ``BTC/USD``), in that order, `index` left at 0.
+
+    Raises:
+        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
+        PrecisionError: what the venue lists of one fits no slot.
+    """
+    listed = {symbol_of(pair.wsname): pair for pair in pairs.values() if pair.wsname}
+    return [instrument(pair) for pair in choose(listed, symbols, "Kraken spot")]
+
+
+def instrument(pair: schema.Pair) -> Instrument:
+    """One pair's slot. Raises PrecisionError."""
+    symbol = symbol_of(pair.wsname)
+    try:
+        notional_exp = decimals(pair.costmin)
+    except ValueError as error:
+        raise PrecisionError(f"{symbol}: costmin {pair.costmin!r} cannot be read: {error}") from error
+    if not (0 <= pair.pair_decimals <= MAX_EXPONENT and 0 <= pair.lot_decimals <= MAX_EXPONENT):
+        raise PrecisionError(
+            f"{symbol}: a slot has 0 to {MAX_EXPONENT} decimals, not {pair.pair_decimals} and "
+            f"{pair.lot_decimals}; take the symbol out of the configuration"
+        )
+    return Instrument(
+        symbol=symbol,
+        venue_symbol=symbol,
+        kind=InstrumentKind.SPOT,
+        price_exp=pair.pair_decimals,
+        size_exp=pair.lot_decimals,
+        tick=exact(symbol, pair.tick_size, pair.pair_decimals),
+        lot=1,
+        min_notional=exact(symbol, pair.costmin, notional_exp),
+        notional_exp=notional_exp,
+        status=InstrumentStatus.ACTIVE if pair.status in TRADING else InstrumentStatus.HALTED,
+    )
+
+
+def widen(old: Instrument, found: Iterable[Number], fresh: Instrument | None) -> Instrument:
+    """The slot that replaces `old` because one of the numbers `found` did not fit it: as it is listed now.
+
+    Raises:
+        Unlisted: the listing is not at hand; to be tried again.
+        PrecisionError: the numbers do not fit what is listed now either.
+    """
+    if fresh is None:
+        raise Unlisted(f"{old.symbol}: a number does not fit its slot, and the listing cannot be read")
+    try:
+        wider = widened(old, (), fresh)
+    except ValueError:
+        wider = old  # it is listed as it was
+    for what, text in found:
+        exact(old.symbol, text, wider.price_exp if what == "price" else wider.size_exp)
+    return wider
+
+
+class Unlisted(InstrumentError):
+    """No listing to widen by, just now."""
+
+    action = Action.BACKOFF
+
+
+def numbers(events: object, venue_symbol: str) -> list[Number]:
+    """The prices and sizes of a frame's events about this symbol that a slot must hold, as decimal text."""
+    found: list[Number] = []
+
+    def add(prices: Iterable[msgspec.Raw], sizes: Iterable[msgspec.Raw]) -> None:
+        found.extend(("price", schema.decimal(raw)) for raw in prices)
+        found.extend(("size", schema.decimal(raw)) for raw in sizes)
+
+    for event in events if isinstance(events, list) else ():
+        if getattr(event, "symbol", "") != venue_symbol:
+            continue
+        match event:
+            case schema.Book():
+                levels = [*event.bids, *event.asks]
+                add((level.price for level in levels), (level.qty for level in levels))
+            case schema.Quote():
+                add((event.bid, event.ask), (event.bid_qty, event.ask_qty))
+            case schema.Statistics():
+                add((event.last, event.high, event.low), (event.volume,))
+            case schema.Trade():
+                add((event.price,), (event.qty,))
+    return found

@@ -1,0 +1,29 @@
+"""Kraken spot: REST limits. The venue tells none in its answers and few in its documents, so all are options
+(`workers/venues/kraken/options.py`)."""
+
+from __future__ import annotations
+
+from workers.market import ServerLimit
+from workers.rest.ratelimit import BucketLimiter
+from workers.strategies import RateLimitContext
+from workers.venues.kraken.options import KrakenOptions
+
+
+def limits(options: KrakenOptions) -> BucketLimiter:
+    """The limiter of one worker: a counter that takes `rest_burst` and forgets `rest_per_second`."""
+    return BucketLimiter(
+        RateLimitContext(
+            requests_per_second=options.rest_per_second,
+            burst_capacity=options.rest_burst,
+            cooldown_period=options.rest_cooldown,
+        )
+    )
+
+
+def server_limits(options: KrakenOptions) -> list[ServerLimit]:
+    """What this worker holds itself to; none of it is told by the server."""
+    return [
+        ServerLimit("requests", options.rest_burst, options.rest_burst / options.rest_per_second, told=False),
+        ServerLimit("connections", options.connects_per_10_minutes, 600.0, told=False),
+        ServerLimit("messages", options.messages_per_second, 1.0, told=False),
+    ]

@@ -1,0 +1,54 @@
+"""What only Kraken is configured by: the table ``[options]`` of ``config/venues/kraken.toml``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from workers.config import VenueConfig
+from workers.service import Options, make_options
+
+DEPTHS = (10, 25, 100, 500, 1000)  # venue docs, "book": any other depth is refused
+
+
+class KrakenOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Attributes:
+    book_depth: levels a side that are subscribed, one of `DEPTHS`; 0: the fewest that hold `depth`. Fewer are
+        less traffic, and the checksum covers ten: at 10 it covers all of the book.
+    symbols_per_message: symbols that one subscription message names.
+    messages_per_second: of ours; the venue has a limit that changes with its load and tells no number.
+    connects_per_10_minutes: connection attempts.
+    rest_per_second, rest_burst: REST requests, as many at once at most. The venue's counter of an account
+        takes 15 to 20 and forgets 0.33 to 1 a second, and public requests are to be about one a second.
+    rest_cooldown: seconds without a request after the venue has said that there were too many.
+    """
+
+    book_depth: int = 0
+    symbols_per_message: Annotated[int, msgspec.Meta(ge=1)] = 50
+    messages_per_second: Annotated[int, msgspec.Meta(ge=2)] = 10
+    connects_per_10_minutes: Annotated[int, msgspec.Meta(ge=1)] = 150
+    rest_per_second: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    rest_burst: Annotated[int, msgspec.Meta(ge=1)] = 15
+    rest_cooldown: Annotated[float, msgspec.Meta(ge=0)] = 5.0
+
+
+def options(config: VenueConfig) -> KrakenOptions:
+    """The venue's own keys, with the depth that is subscribed.
+
+    Raises:
+        ValueError: the text names the key and what is allowed.
+    """
+    own = make_options(config, KrakenOptions)
+    allowed = ", ".join(map(str, DEPTHS))
+    if config.depth > DEPTHS[-1]:
+        raise ValueError(f"depth = {config.depth}: Kraken has {DEPTHS[-1]} levels a side at most")
+    if own.book_depth and own.book_depth not in DEPTHS:
+        raise ValueError(f"options.book_depth = {own.book_depth} is none that Kraken has: {allowed}")
+    if 0 < own.book_depth < config.depth:
+        raise ValueError(
+            f"options.book_depth = {own.book_depth} cannot fill a window of depth = {config.depth}: "
+            f"raise book_depth ({allowed}) or lower depth"
+        )
+    fewest = next(depth for depth in DEPTHS if depth >= config.depth)
+    return msgspec.structs.replace(own, book_depth=own.book_depth or fewest)

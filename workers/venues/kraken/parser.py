@@ -1,0 +1,268 @@
+"""The reference decoder of Kraken spot: complete and easy to read, the truth that the native one is held to.
+
+`KrakenParser` tells what a message is and decodes it; `normalise` brings a decoded event to the same normal
+form that `_decode.Decoder` gives. One ticker of the venue is two of our messages, a top and a ticker; a
+message about trades names several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from shm.layout import Flag
+from workers.decode.decimals import Verdict, to_mantissa
+from workers.decode.normal import DecodeCode, Decoded, Levels, MessageFlag, MessageKind, Scale
+from workers.decode.numbers import Numbers
+from workers.strategies import MessageParser, MessageType, ParsedMessage
+from workers.venues.kraken import schema
+from workers.venues.kraken.times import to_ns
+
+Event = schema.Book | schema.Quote | schema.Statistics | schema.Trade
+
+_envelope = msgspec.json.Decoder(schema.Envelope).decode
+_books = msgspec.json.Decoder(list[schema.Book]).decode
+_quotes = msgspec.json.Decoder(list[schema.Quote]).decode
+_statistics = msgspec.json.Decoder(list[schema.Statistics]).decode
+_trades = msgspec.json.Decoder(list[schema.Trade]).decode
+_statuses = msgspec.json.Decoder(list[schema.Status]).decode
+_response = msgspec.json.Decoder(schema.Response).decode
+
+_CHANNELS = {
+    "book": MessageType.ORDERBOOK,
+    "ticker": MessageType.BOOK_TICKER,  # and TICKER: the frame says both
+    "trade": MessageType.TRADES,
+    "heartbeat": MessageType.HEARTBEAT,
+    "status": MessageType.OTHER,
+    "ohlc": MessageType.OTHER,
+    "instrument": MessageType.OTHER,
+}
+_TYPES = ("snapshot", "update")
+_SIDES = {"buy": 0, "sell": int(Flag.SELL)}
+
+
+class _Named(msgspec.Struct, frozen=True):
+    symbol: str = ""
+
+
+_names = msgspec.json.Decoder(list[_Named]).decode
+
+
+class KrakenParser(MessageParser):
+    """Args:
+    symbols: venue symbol -> canonical (``BTC/USD`` for both); kept, so a growing mapping may be given.
+    """
+
+    def __init__(self, symbols: Mapping[str, str]) -> None:
+        self._symbols = symbols
+
+    def __repr__(self) -> str:
+        return f"KrakenParser({len(self._symbols)} symbols)"
+
+    def classify(self, data: bytes) -> MessageType:
+        """What kind of message this is; ERROR when it is none, UNKNOWN when it is none that we know."""
+        try:
+            envelope = _envelope(data)
+            return _kind(envelope, _response(data) if envelope.answers else None)
+        except (msgspec.MsgspecError, ValueError):
+            return MessageType.ERROR
+
+    def extract_symbol(self, data: bytes) -> str | None:
+        """Canonical symbol, of the first thing that the message says."""
+        try:
+            envelope = _envelope(data)
+            named = _names(envelope.data) if envelope.data and envelope.channel in _EVENTS else []
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        return self._symbols.get(named[0].symbol) if named else None
+
+    def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
+        """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
+        `schema.Malformed` as its data. A refused request is ERROR with `schema.Response`.
+
+        `data` is a list of events for market data, in the order in which they are published.
+        """
+        channel: str | None = None
+        try:
+            envelope = _envelope(data)
+            channel = envelope.channel or None
+            response = _response(data) if envelope.answers else None
+            kind = _kind(envelope, response)
+            events = [] if response else _decode(kind, envelope)
+        except (msgspec.MsgspecError, ValueError) as error:
+            return ParsedMessage(
+                message_type=MessageType.ERROR,
+                channel=channel,
+                data=schema.Malformed(str(error)),
+                timestamp=received,
+                raw_data=data,
+            )
+        first = events[0] if events else None
+        return ParsedMessage(
+            message_type=kind,
+            symbol=None
+            if first is None or isinstance(first, schema.Status)
+            else self._symbols.get(first.symbol),
+            channel=channel,
+            data=response or events,
+            timestamp=received,
+            raw_data=data,
+        )
+
+
+def _kind(envelope: schema.Envelope, response: schema.Response | None) -> MessageType:
+    if response is not None:
+        if response.method == "pong":
+            return MessageType.HEARTBEAT
+        return MessageType.SUBSCRIPTION_CONFIRM if response.success else MessageType.ERROR
+    kind = _CHANNELS.get(envelope.channel, MessageType.UNKNOWN)
+    if envelope.channel in _EVENTS:
+        if envelope.type not in _TYPES:
+            return MessageType.UNKNOWN
+        if kind is MessageType.TRADES and envelope.type == "snapshot":
+            return MessageType.OTHER  # history: not asked for, and no news
+    return kind
+
+
+def _book(envelope: schema.Envelope) -> list[Event]:
+    snapshot = envelope.type == "snapshot"
+    return [msgspec.structs.replace(book, snapshot=snapshot) for book in _books(envelope.data)]
+
+
+def _ticker(envelope: schema.Envelope) -> list[Event]:
+    """A top and a ticker of each."""
+    both = zip(_quotes(envelope.data), _statistics(envelope.data), strict=True)
+    return [event for pair in both for event in pair]
+
+
+def _trade(envelope: schema.Envelope) -> list[Event]:
+    return [*_trades(envelope.data)]
+
+
+_EVENTS = {"book": _book, "ticker": _ticker, "trade": _trade}
+
+
+def _decode(kind: MessageType, envelope: schema.Envelope) -> list[Event] | list[schema.Status]:
+    if envelope.channel == "status":
+        return _statuses(envelope.data)
+    if kind in (MessageType.OTHER, MessageType.UNKNOWN) or envelope.channel not in _EVENTS:
+        return []
+    return _EVENTS[envelope.channel](envelope)
+
+
+# -- the normal form --------------------------------------------------------------------------------------
+def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
+    """A decoded event in normal form; `scales` is keyed by venue symbol.
+
+    NOT_MINE for anything that is no market data.
+    """
+    if isinstance(event, schema.Malformed):
+        return Decoded(DecodeCode.MALFORMED)
+    if not isinstance(event, Event):
+        return Decoded(DecodeCode.NOT_MINE)
+    scale = scales.get(event.symbol)
+    if scale is None:
+        return Decoded(DecodeCode.UNKNOWN_SYMBOL)
+    time = to_ns(event.timestamp) if event.timestamp else 0
+    numbers = Numbers(scale)
+    return numbers.judged(None if time is None else _normal(event, numbers, time))
+
+
+def _normal(event: Event, numbers: Numbers, time: int) -> Decoded | None:
+    """None: malformed. Verdicts about numbers are in `numbers`."""
+    match event:
+        case schema.Book():
+            return _depth(event, numbers, time)
+        case schema.Quote():
+            return _top(event, numbers, time)
+        case schema.Statistics():
+            return _statistic(event, numbers, time)
+    return _one_trade(event, numbers, time)
+
+
+def _levels(levels: list[schema.Level], numbers: Numbers) -> Levels:
+    return numbers.levels((schema.decimal(level.price), schema.decimal(level.qty)) for level in levels)
+
+
+def _depth(event: schema.Book, numbers: Numbers, time: int) -> Decoded:
+    flags = MessageFlag.SNAPSHOT if event.snapshot else MessageFlag(0)
+    if event.checksum is not None:
+        flags |= MessageFlag.CHECKED
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.DEPTH,
+        numbers.scale.instrument,
+        time,
+        flags=int(flags),
+        words=(event.checksum or 0, *(0,) * 7),
+        bids=_levels(event.bids, numbers),
+        asks=_levels(event.asks, numbers),
+    )
+
+
+def _top(event: schema.Quote, numbers: Numbers, time: int) -> Decoded | None:
+    bid, ask = numbers.price(schema.decimal(event.bid)), numbers.price(schema.decimal(event.ask))
+    bid_size, ask_size = (
+        numbers.size(schema.decimal(event.bid_qty)),
+        numbers.size(schema.decimal(event.ask_qty)),
+    )
+    flags = 0
+    if numbers.worst is Verdict.EXACT:
+        # An absent side is zero in both; a price without size, or a size without price, is no quote.
+        if (bid == 0) != (bid_size == 0) or (ask == 0) != (ask_size == 0):
+            return None
+        flags = (Flag.NO_BID if bid == 0 else 0) | (Flag.NO_ASK if ask == 0 else 0)
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TOP,
+        numbers.scale.instrument,
+        time,
+        flags=int(flags),
+        words=(bid, bid_size, ask, ask_size, 0, 0, 0, 0),
+    )
+
+
+def _statistic(event: schema.Statistics, numbers: Numbers, time: int) -> Decoded | None:
+    last = numbers.price(schema.decimal(event.last))
+    high, low = numbers.price(schema.decimal(event.high)), numbers.price(schema.decimal(event.low))
+    volume = numbers.size(schema.decimal(event.volume))
+    opened = _open(last, event.change, numbers.scale.price_exp)
+    if opened is None:
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TICKER,
+        numbers.scale.instrument,
+        time,
+        flags=int(Flag.ABSENT),  # the venue does not say the quote volume
+        words=(last, opened, high, low, volume, 0, event.trades, 0),
+    )
+
+
+def _open(last: int, change: msgspec.Raw, price_exp: int) -> int | None:
+    """The price 24 hours ago, last - change; 0 where that is not exact at the slot's exponent, or below zero.
+    None: the change is no number."""
+    raw = bytes(change)
+    fell = raw.startswith(b"-")
+    verdict, mantissa = to_mantissa(schema.decimal(msgspec.Raw(raw[1:] if fell else raw)), price_exp)
+    if verdict is Verdict.MALFORMED:
+        return None
+    opened = last + mantissa if fell else last - mantissa
+    return opened if verdict is Verdict.EXACT and 0 <= opened < 2**63 else 0
+
+
+def _one_trade(event: schema.Trade, numbers: Numbers, time: int) -> Decoded | None:
+    price, size = numbers.price(schema.decimal(event.price)), numbers.size(schema.decimal(event.qty))
+    if event.side not in _SIDES:
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TRADE,
+        numbers.scale.instrument,
+        time,
+        event.trade_id,
+        event.trade_id,
+        _SIDES[event.side],
+        (price, size, 0, 0, 0, 0, 0, 0),
+    )

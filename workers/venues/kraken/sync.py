@@ -1,0 +1,34 @@
+"""Kraken spot: how a local book stays the venue's book. Pure: values in, values out; no clock, no I/O.
+
+The venue's rules (docs, "Book checksum (WebSocket v2)" and channel "book", 2026), numbered here and cited by
+number in the tests. There are no update ids.
+
+1. A subscription brings a snapshot of the subscribed depth first; it is the book. A later one replaces it.
+2. Levels are absolute and are applied in the order in which they are sent: one price may come several times
+   in a message, and the last one holds. Quantity 0 removes a level, also one that is not there.
+3. After all levels of a message, both sides are cut to the subscribed depth: no message tells of a level that
+   has fallen out of it. (What moves back in is told.)
+4. Then the checksum, which snapshots and updates carry, must be that of the ten best levels
+   (`_checksum.pyx`). Without ids it alone shows a message that was lost, so it is compared after every
+   message.
+5. When it is not: unsubscribe, subscribe, and wait for the snapshot. What comes until then is not used.
+6. A message that we know to be lost or cannot read voids the book as a wrong checksum does: one that changes
+   nothing among the ten best levels would not show in it.
+
+Rules 1, 2 and 5 are those of `workers.books.sync.StreamSync`; 3 and 4 are carried out beside the book
+(`workers/books/publish.pyx`, decisions 7 and 11), rule 6 by the publisher's `void_unnumbered`.
+"""
+
+from __future__ import annotations
+
+from workers.books.sync import StreamSync
+from workers.venues.kraken._checksum import Checksum
+
+
+class BookSync(StreamSync):
+    """Args:
+    depth: levels a side that are subscribed.
+    """
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(numbered=False, checksum=Checksum, depth=depth)

@@ -1,0 +1,101 @@
+"""Kraken spot, composed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from shm.instruments import Instrument
+from workers.books.sync import Snapshot
+from workers.config import VenueConfig
+from workers.market import Kline, ServerLimit
+from workers.service import make_connection, make_context, make_policy, make_retry
+from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
+from workers.venue import Venue
+from workers.venues.kraken import instruments, schema
+from workers.venues.kraken._decode import Decoder
+from workers.venues.kraken.candles import candles, minutes
+from workers.venues.kraken.connection import PATH, KrakenConnection
+from workers.venues.kraken.errors import KrakenErrors
+from workers.venues.kraken.limits import limits, server_limits
+from workers.venues.kraken.names import rest_pair
+from workers.venues.kraken.options import KrakenOptions, options
+from workers.venues.kraken.parser import KrakenParser, normalise
+from workers.venues.kraken.request import CANDLES, PAIRS, TIME, KrakenRequests
+from workers.venues.kraken.subscription import STREAMS, KrakenSubscription
+from workers.venues.kraken.sync import BookSync
+
+if TYPE_CHECKING:
+    from workers.rest import RestManager
+
+
+def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
+    own = options(config)
+    budget = MessageBudget(
+        messages=own.messages_per_second,
+        per=1.0,
+        max_streams=config.max_streams,
+        connects=own.connects_per_10_minutes,
+        connects_per=600.0,
+    )
+    return WebSocketStrategySet(
+        KrakenConnection(make_connection(config, PATH), budget, make_policy(config)),
+        KrakenSubscription(symbols, own.book_depth, symbols_per_message=own.symbols_per_message),
+        KrakenParser({venue: canonical for canonical, venue in symbols.items()}),
+    )
+
+
+def _rest(config: VenueConfig) -> RestStrategySet:
+    return RestStrategySet(
+        KrakenRequests(make_context(config, health_endpoint=TIME, connection_timeout=config.connect_timeout)),
+        limits(options(config)),
+        make_retry(config),
+        exception_handler_strategy=KrakenErrors(),
+    )
+
+
+async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
+    # The whole listing in one request: an unknown symbol can then be told with its nearest names.
+    listed = await rest.get(PAIRS, decoder=schema.decode_pairs)
+    return instruments.instruments(listed.result, symbols)
+
+
+async def _klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
+    answer = await rest.get(
+        CANDLES,
+        {"pair": rest_pair(venue_symbol), "interval": minutes(interval)},
+        decoder=schema.decode_candles,
+    )
+    return candles(answer, limit)
+
+
+async def _server_time(rest: RestManager) -> int:
+    answer = await rest.get(TIME, decoder=schema.decode_time)
+    return int(answer.result.unixtime) * 1000
+
+
+async def _server_limits(rest: RestManager) -> list[ServerLimit]:
+    return server_limits(KrakenOptions())
+
+
+def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
+    assert isinstance(evidence, bytes)  # there are no snapshots but those of the stream
+    events = KrakenParser({}).parse(evidence).data
+    return instruments.widen(old, instruments.numbers(events, old.venue_symbol), fresh)
+
+
+VENUE = Venue(
+    name="kraken",
+    channels=frozenset(map(str, STREAMS)),
+    websocket=_websocket,
+    rest=_rest,
+    options=KrakenOptions,
+    decoder=Decoder,
+    make_sync=lambda config: BookSync(options(config).book_depth),
+    instruments=_instruments,
+    klines=_klines,
+    server_time=_server_time,
+    server_limits=_server_limits,
+    normalise=normalise,
+    widen=_widen,
+)
