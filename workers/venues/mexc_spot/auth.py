@@ -4,11 +4,13 @@ of a POST too (venue docs, "SIGNED"). No WebSocket login: private streams have a
 
 from __future__ import annotations
 
+import msgspec
+
 from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
 from workers.auth.signing import HmacSigner
 from workers.strategies import ServerTime
-from workers.venues.binance.auth import read_time
+from workers.venues.mexc_spot.schema import ServerTime as Time
 
 KEY_HEADER = "X-MEXC-APIKEY"
 PUBLIC = frozenset(
@@ -18,6 +20,14 @@ PUBLIC = frozenset(
         "avgPrice", "ticker/24hr", "ticker/price", "ticker/bookTicker",
     )
 )  # fmt: skip
+
+
+_time = msgspec.json.Decoder(Time).decode
+
+
+def read_time(body: bytes) -> int:
+    """ms since 1970."""
+    return _time(body).time
 
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
