@@ -1,0 +1,117 @@
+"""The reference decoder of Binance USD-M futures: its dialect, and its events in normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from shm.layout import Flag
+from workers.decode.decimals import Verdict, to_mantissa
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
+from workers.decode.numbers import Numbers
+from workers.strategies import MessageType
+from workers.venues.binance import parser
+from workers.venues.binance.parser import BinanceParser, Dialect, Form, to_ns
+from workers.venues.binance_futures import schema
+
+__all__ = ["DIALECT", "FORMS", "BinanceFuturesParser", "normalise", "to_ns"]
+
+DIALECT = Dialect(
+    events={
+        "bookTicker": (MessageType.BOOK_TICKER, msgspec.json.Decoder(schema.BookTicker).decode),
+        "depthUpdate": (MessageType.ORDERBOOK, msgspec.json.Decoder(schema.DepthUpdate).decode),
+        "trade": (MessageType.TRADES, msgspec.json.Decoder(schema.Trade).decode),
+        "aggTrade": (MessageType.TRADES, msgspec.json.Decoder(schema.AggTrade).decode),
+        "24hrTicker": (MessageType.TICKER, msgspec.json.Decoder(schema.Ticker).decode),
+        "markPriceUpdate": (MessageType.MARK, msgspec.json.Decoder(schema.MarkPrice).decode),
+        "forceOrder": (MessageType.LIQUIDATION, msgspec.json.Decoder(schema.Liquidation).decode),
+        "serverShutdown": parser.shutdown,
+    },
+    others=frozenset(
+        {"kline", "continuous_kline", "24hrMiniTicker", "compositeIndex", "contractInfo", "assetIndexUpdate"}
+    ),
+)
+# Trades of the order book. The others ("INSURANCE_FUND", "ADL", and "NA" with price and quantity 0) have been
+# seen at prices that nobody could trade at; aggTrade leaves them out by itself (venue docs, "Aggregate Trade
+# Streams").
+MARKET = "MARKET"
+RATE_EXP = 12  # of the funding rate; see message.pxd
+
+
+class BinanceFuturesParser(BinanceParser):
+    """Args: as `BinanceParser`'s."""
+
+    def __init__(self, symbols: Mapping[str, str]) -> None:
+        super().__init__(symbols, DIALECT)
+
+
+def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
+    """A decoded event in normal form; `scales` is keyed by venue symbol."""
+    if isinstance(event, schema.Trade) and event.kind != MARKET:
+        return Decoded(DecodeCode.NOT_MINE)
+    return parser.normalise(FORMS, event, scales)
+
+
+def _top(event: schema.BookTicker, numbers: Numbers) -> Decoded | None:
+    time = to_ns(event.event_time)
+    return None if time is None else parser.top(event, numbers, time)
+
+
+def _mark(event: schema.MarkPrice, numbers: Numbers) -> Decoded | None:
+    time = to_ns(event.event_time)
+    following = to_ns(event.next_time)
+    rate = _rate(event.rate)
+    if time is None or following is None or rate is None:
+        return None
+    flags = MessageFlag.MARK | MessageFlag.INDEX
+    if event.rate:
+        flags |= MessageFlag.RATE
+    if following:
+        flags |= MessageFlag.NEXT
+    words = (numbers.price(event.mark), numbers.price(event.index), rate, following, 0, 0, 0, 0)
+    return Decoded(
+        DecodeCode.OK, MessageKind.MARK, numbers.scale.instrument, time, flags=int(flags), words=words
+    )
+
+
+def _rate(text: str) -> int | None:
+    """At `RATE_EXP`, signed, 0 where there is none; None: no such number."""
+    if not text:
+        return 0
+    verdict, mantissa = to_mantissa(text.removeprefix("-"), RATE_EXP)
+    if verdict is not Verdict.EXACT:
+        return None
+    return -mantissa if text[0] == "-" else mantissa
+
+
+def _liquidation(event: schema.Liquidation, numbers: Numbers) -> Decoded | None:
+    """What was traded at which price: the filled quantity at its average price (venue docs, "Liquidation
+    Order Streams": `ap`, `z`). The order's own price (`p`) is a limit, at which it rarely trades."""
+    order, time = event.order, to_ns(event.event_time)
+    if time is None or order.side not in ("BUY", "SELL"):
+        return None
+    price, size = numbers.price(order.average_price), numbers.size(order.filled)
+    # Nothing was filled at a price of zero: no liquidation yet.
+    if numbers.worst is Verdict.EXACT and (price == 0 or size == 0):
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.LIQUIDATION,
+        numbers.scale.instrument,
+        time,
+        flags=int(Flag.SELL) if order.side == "SELL" else 0,
+        words=(price, size, 0, 0, 0, 0, 0, 0),
+    )
+
+
+FORMS: Mapping[type, Form] = {
+    schema.BookTicker: _top,
+    # `pu` is the update id that it follows: the plain next event begins one behind it.
+    schema.DepthUpdate: lambda event, numbers: parser.depth(event, numbers, event.previous_id + 1),
+    schema.Trade: parser.trade,
+    schema.AggTrade: parser.agg_trade,
+    schema.Ticker: parser.ticker,
+    schema.MarkPrice: _mark,
+    schema.Liquidation: _liquidation,
+}

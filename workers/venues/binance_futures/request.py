@@ -1,0 +1,15 @@
+"""Binance USD-M futures: its REST endpoints."""
+
+from __future__ import annotations
+
+from workers.venues.binance.request import BinanceRequests
+
+# Venue docs, "Test Connectivity": weight 1, no parameters, answers {}.
+PING = "/fapi/v1/ping"
+EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
+DEPTH = "/fapi/v1/depth"
+KLINES = "/fapi/v1/klines"
+
+
+class BinanceFuturesRequests(BinanceRequests):
+    """The venue's API is at ``https://fapi.binance.com``."""

@@ -1,0 +1,108 @@
+"""What Binance USD-M futures send, typed, where it is not what every market of the venue sends.
+
+Source: the venue's "Websocket Market Streams" and "Market Data Endpoints" of USD-M futures (2026), and real
+captures of 2021. Frames of 2026 have further fields (`ps`, `st`, `nq`, `ap`), which are ignored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from workers.venues.binance import schema
+from workers.venues.binance.schema import (
+    AggTrade,
+    Filter,
+    Malformed,
+    Response,
+    RestDepth,
+    ServerShutdown,
+    Ticker,
+    Unsigned,
+    decode_depth,
+)
+
+__all__ = [
+    "AggTrade",
+    "BookTicker",
+    "DepthUpdate",
+    "ExchangeInfo",
+    "Filter",
+    "Liquidation",
+    "LiquidationOrder",
+    "Malformed",
+    "MarkPrice",
+    "Response",
+    "RestDepth",
+    "ServerShutdown",
+    "SymbolInfo",
+    "Ticker",
+    "Trade",
+    "decode_depth",
+    "decode_exchange_info",
+]
+
+
+class BookTicker(schema.BookTicker, frozen=True):
+    """``<symbol>@bookTicker``; here it says when."""
+
+    event_time: Unsigned = msgspec.field(name="E")
+
+
+class DepthUpdate(schema.DepthUpdate, frozen=True):
+    """``<symbol>@depth@100ms``. Update ids count for the whole market."""
+
+    previous_id: Unsigned = msgspec.field(name="pu")  # last_id of the event before
+
+
+class Trade(schema.Trade, frozen=True):
+    """``<symbol>@trade``: one trade, or what is booked as one (`kind` other than ``MARKET``)."""
+
+    kind: str = msgspec.field(name="X")
+
+
+class MarkPrice(msgspec.Struct, frozen=True):
+    """``<symbol>@markPrice@1s``: what positions are marked to, and the funding to come."""
+
+    event_time: Unsigned = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    mark: str = msgspec.field(name="p")
+    index: str = msgspec.field(name="i")
+    rate: str = msgspec.field(name="r")  # "": a contract with a delivery date has none
+    next_time: Unsigned = msgspec.field(name="T")  # 0 likewise
+
+
+class LiquidationOrder(msgspec.Struct, frozen=True):
+    """`o` of a liquidation."""
+
+    symbol: str = msgspec.field(name="s")
+    side: str = msgspec.field(name="S")  # of the order that closes the position
+    average_price: str = msgspec.field(name="ap")
+    filled: str = msgspec.field(name="z")
+
+
+class Liquidation(msgspec.Struct, frozen=True):
+    """``<symbol>@forceOrder``: at most one order a second and symbol, the latest."""
+
+    event_time: Unsigned = msgspec.field(name="E")
+    order: LiquidationOrder = msgspec.field(name="o")
+
+    @property
+    def symbol(self) -> str:
+        return self.order.symbol
+
+
+class SymbolInfo(schema.SymbolInfo, frozen=True):
+    """One symbol of ``GET /fapi/v1/exchangeInfo``."""
+
+    contract: str = msgspec.field(name="contractType")
+    margin: str = msgspec.field(name="marginAsset")
+    delivery: int = msgspec.field(name="deliveryDate", default=0)  # ms
+
+
+class ExchangeInfo(msgspec.Struct, frozen=True):
+    """``GET /fapi/v1/exchangeInfo``."""
+
+    symbols: list[SymbolInfo]
+
+
+decode_exchange_info = msgspec.json.Decoder(ExchangeInfo).decode

@@ -1,0 +1,32 @@
+"""Binance USD-M futures: how a local book stays the venue's book. Pure: values in, values out; no clock, no
+I/O.
+
+The venue's rules ("How to manage a local order book correctly", USD-M futures, 2026), numbered here and cited
+by number in the tests. U and u are an event's first and final update id, pu is the final update id of the
+event before it in the same stream, L is the snapshot's `lastUpdateId`.
+
+1. Open the stream and buffer its events. For one price, the latest update counts.
+2. Get a depth snapshot.
+3. Drop every event with u < L.
+4. The first event processed should have U <= L and u >= L.
+5. Each event's pu should equal the u of the event before; otherwise start over at 2.
+6. Quantities are absolute; 0 removes a level, also one that is not there. (The book's part, not this one's.)
+
+Update ids count for all symbols of the market: between an event's u and the next one's U lie ids that other
+symbols used up, so that U = previous u + 1 does not hold, and pu is there instead. What an event says is
+therefore: from pu to u, nothing of this symbol has changed but these levels. With first_id = pu + 1 and
+last_id = u these are the rules of `workers.books.snapshot_sync`, where they differ for the better:
+
+- Rule 3 drops u <= L. An event with u = L is in the snapshot already; to apply its absolute quantities once
+  more would change nothing.
+- Rule 4 brackets by pu <= L < u. U <= L <= u asks for more than is needed: a snapshot with pu <= L < U is the
+  book between two events, as nothing of the symbol happens there, and a quiet symbol may show no other for
+  minutes. And what rule 4 accepts is accepted: pu < U, so U <= L implies pu < L. A snapshot with L < pu
+  misses an event: it is too old, get another one.
+- Rule 5 is exact for every event but the first. A connection that takes over may have cut its events at other
+  ids: there, too, pu <= local id < u.
+"""
+
+from workers.books.snapshot_sync import SnapshotSync
+
+BookSync = SnapshotSync
