@@ -1,0 +1,387 @@
+"""What is expected of every simulated venue, whatever its words: each dialect in the registry is held to it.
+
+The books here are folded from frames that the dialect's own `Reading` decodes: no parser of the workers has
+a part in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+import pytest
+from sim_client import exact, until
+from sim_ear import Ear
+
+from workers.sim import FEEDS, SimVenue
+from workers.sim.book import Depth, Diff, Fold
+from workers.sim.dialects import dialect
+from workers.sim.faults import KINDS, Fault, FaultError
+
+NOW = 1_763_700_000_123_456_789
+every_feed = pytest.mark.parametrize("feed", FEEDS)
+
+
+def still(feed: str, **options: Any) -> SimVenue:
+    """A market that moves only when it is told to, at one moment of time."""
+    symbols = options.pop("symbols", dialect(feed).default_symbols[:2])
+    return SimVenue(feed, symbols=symbols, rate=0.0, levels=40, wall_ns=lambda: NOW, **options)
+
+
+def pump(venue: SimVenue, rounds: int, steps: int = 7) -> None:
+    assert venue.market is not None
+    for number in range(rounds):
+        venue.market.step(steps)
+        venue.market.flush_slow() if number % 10 == 9 else venue.market.flush_fast()
+
+
+def names(venue: SimVenue) -> list[str]:
+    return venue.source.symbols()
+
+
+def every_stream(venue: SimVenue) -> list[str]:
+    return [name for symbol in names(venue) for name in venue.dialect.streams(symbol).values()]
+
+
+def equal(told: Depth, oracle: Depth, cut: int) -> bool:
+    oracle = oracle.cut(cut) if cut else oracle
+    sides = ((told.bids, oracle.bids), (told.asks, oracle.asks))
+    return all(exact(ours) == exact(theirs) for ours, theirs in sides)
+
+
+def check_books(ear: Ear, oracle: SimVenue) -> None:
+    for symbol in names(oracle):
+        cut = ear.reading.cut(ear.stream(symbol))
+        assert equal(ear.book(symbol), oracle.book(symbol), cut), symbol
+
+
+@every_feed
+def test_a_dialect_says_what_it_is(feed):
+    one = dialect(feed)
+    assert one.feed == feed
+    assert feed in repr(one)
+    assert set(one.default_symbols) <= set(one.listings)
+    assert all(symbol == listing.symbol for symbol, listing in one.listings.items())
+    assert (one.snapshot_path is None) == one.reading().in_stream
+    for symbol, listing in one.listings.items():
+        assert one.symbols(listing.venue_symbol) == (symbol, listing.venue_symbol)
+        streams = one.streams(listing.venue_symbol)
+        assert {"top", "book", "trades"} <= set(streams)
+        assert len(set(streams.values())) == len(streams)
+    with pytest.raises(LookupError, match=f"unknown feed 'nasdaq'; the simulated venue speaks: .*{feed}"):
+        dialect("nasdaq")
+
+
+@every_feed
+def test_prices_are_those_of_one_market(feed):
+    one = dialect(feed)
+    reference = {"BTC": 94123.45, "ETH": 3210.98, "SOL": 187.65}
+    for listing in one.listings.values():
+        if listing.base in reference and listing.quote in ("USD", "USDT", "USDC"):
+            price = listing.price / 10**listing.price_decimals
+            assert price == pytest.approx(reference[listing.base], rel=0.001), listing
+
+
+@every_feed
+def test_every_stream_tells_of_its_symbol(feed):
+    async def run() -> None:
+        async with still(feed) as venue, Ear(venue) as ear:
+            streams = every_stream(venue)
+            await ear.subscribe(streams)
+            pump(venue, 60)
+            await ear.hear()
+            assert {name for name, _ in ear.frames} == set(streams)
+            assert not ear.broken
+            for symbol in names(venue):
+                for channel, stream in venue.dialect.streams(symbol).items():
+                    about = venue.hub.about(stream)
+                    assert about.venue_symbol == symbol
+                    assert about.symbol in venue.dialect.listings
+                    assert about.book == (channel == "book")
+
+    asyncio.run(run())
+
+
+@every_feed
+def test_the_told_book_is_the_oracles_whenever_one_comes(feed):
+    async def run() -> None:
+        async with still(feed, seed=7) as venue:
+            pump(venue, 5)
+            assert venue.market is not None
+            for round_ in range(3):
+                venue.market.step(3)  # changes that are not told yet when a client comes
+                async with Ear(venue) as ear:
+                    await ear.subscribe([ear.stream(symbol) for symbol in names(venue)])
+                    pump(venue, 1)
+                    await ear.hear()
+                    for symbol in names(venue):
+                        await ear.start(symbol)
+                    for _ in range(40):
+                        pump(venue, 1, steps=3 + round_)
+                        await ear.hear()
+                        check_books(ear, venue)
+
+    asyncio.run(run())
+
+
+@every_feed
+def test_what_does_not_exist_is_not_told_and_harms_nobody(feed):
+    async def run() -> None:
+        async with still(feed) as venue, Ear(venue) as ear:
+            symbol = names(venue)[0]
+            good, bad = ear.stream(symbol), venue.dialect.streams("NOPE-NOPE")["book"]
+            await ear.subscribe([good, bad], wait=[good])
+            pump(venue, 5)
+            await ear.hear()
+            assert {name for name, _ in ear.frames} == {good}
+            assert not ear.ws.closed
+
+    asyncio.run(run())
+
+
+# -- faults -----------------------------------------------------------------------------------------------
+
+
+async def told(feed: str, order: Fault | None, wait: float = 0.0) -> tuple[Ear, list[bytes], list[bytes]]:
+    """Eight changes under an order: what came of the first symbol's book, and of the other's."""
+    async with still(feed) as venue, Ear(venue) as ear:
+        first, second = names(venue)
+        await ear.subscribe([ear.stream(first), ear.stream(second)])
+        await ear.hear()
+        for symbol in (first, second):
+            await ear.start(symbol)
+        if order is not None:
+            venue.faults.add(order)
+        pump(venue, 8)
+        await asyncio.sleep(wait)
+        await ear.hear()
+        return ear, ear.diffs(ear.stream(first)), ear.payloads(ear.stream(second))
+
+
+def fault(feed: str, kind: str, **options: Any) -> Fault:
+    return Fault(kind, symbol=dialect(feed).default_symbols[0], **options)
+
+
+def compare(feed: str, kind: str, wait: float = 0.0, **options: Any) -> tuple[Ear, list[bytes], list[bytes]]:
+    """The changes of the first book without and with the fault; the other book's are the same."""
+
+    async def run() -> tuple[Ear, list[bytes], list[bytes]]:
+        _, clean, others = await told(feed, None)
+        ear, bent, same = await told(feed, fault(feed, kind, **options), wait)
+        assert len(clean) == 8
+        assert others == same, "the fault was about one symbol"
+        return ear, clean, bent
+
+    return asyncio.run(run())
+
+
+@every_feed
+@pytest.mark.parametrize("kind", ["drop", "gap", "duplicate", "reorder", "silent"])
+def test_frames_lost_twice_late_or_silent(feed, kind, monkeypatch):
+    monkeypatch.setattr(Fold, "apply", lambda self, diff: True)  # the gaps are meant
+    if kind in ("drop", "gap"):
+        _, clean, bent = compare(feed, kind, count=2, after=3)
+        assert bent == clean[:3] + clean[5:]
+    elif kind == "duplicate":
+        _, clean, bent = compare(feed, kind)
+        assert bent == [clean[0], *clean]
+    elif kind == "reorder":
+        _, clean, bent = compare(feed, kind)
+        assert bent == [clean[1], clean[0], *clean[2:]]
+    else:
+        _, clean, bent = compare(feed, kind, count=None)
+        assert bent == []
+
+
+@every_feed
+def test_a_delayed_frame_comes_last(feed, monkeypatch):
+    monkeypatch.setattr(Fold, "apply", lambda self, diff: True)
+    _, clean, bent = compare(feed, "delay", wait=0.05, seconds=0.02)
+    assert bent == [*clean[1:], clean[0]]
+
+
+@every_feed
+def test_a_malformed_frame_is_one(feed, monkeypatch):
+    monkeypatch.setattr(Fold, "apply", lambda self, diff: True)
+    ear, clean, bent = compare(feed, "malformed")
+    assert bent == clean[1:]
+    assert len(ear.broken) == 1
+    assert ear.broken[0] != clean[0]
+
+
+@every_feed
+def test_an_oversized_message_comes_before(feed):
+    ear, clean, bent = compare(feed, "oversized", size=300_000)
+    assert bent == clean
+    assert any(len(row.payload()) >= 300_000 for row in ear.rows if row.dir == "in")
+
+
+@every_feed
+def test_a_crossed_book_is_crossed(feed):
+    ear, clean, bent = compare(feed, "crossed", after=7)
+    assert bent[:7] == clean[:7]
+    symbol = names(ear.venue)[0]
+    book = ear.book(symbol)
+    assert Decimal(book.bids[0][0]) >= Decimal(book.asks[0][0])
+
+
+@every_feed
+def test_checksums_and_repeated_prices(feed):
+    supported = set(dialect(feed).faults)
+    for kind in ("bad_checksum", "repeat_price"):
+        if kind not in supported:
+            with pytest.raises(FaultError, match="unknown fault"):
+                still(feed).faults.add(Fault(kind))
+            continue
+        ear, clean, bent = compare(feed, kind, after=2)
+        assert bent[:2] == clean[:2]
+        assert bent != clean
+        stream = ear.stream(names(ear.venue)[0])
+        changed = next(
+            index for index, pair in enumerate(zip(clean, bent, strict=True)) if pair[0] != pair[1]
+        )
+        before, after = (ear.reading.book(stream, one[changed]) for one in (clean, bent))
+        assert isinstance(before, Diff)
+        assert isinstance(after, Diff)
+        if kind == "bad_checksum":
+            assert before == after
+        else:
+            prices = Counter(("bid", Decimal(price)) for price, _ in after.bids)
+            prices.update(("ask", Decimal(price)) for price, _ in after.asks)
+            assert max(prices.values()) == 2
+        check_books(ear, ear.venue)  # the last word counts
+
+
+@every_feed
+def test_connections_break_as_told(feed):
+    async def run() -> None:
+        async with still(feed) as venue:
+            for kind in ("reset", "shutdown"):
+                async with Ear(venue) as ear:
+                    await ear.subscribe([ear.stream(names(venue)[0])])
+                    venue.faults.add(Fault(kind))
+                    while True:
+                        message = await ear.ws.receive(timeout=3)
+                        if message.type in (
+                            aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR,
+                        ):  # fmt: skip
+                            break
+                await until(lambda: not venue.hub.peers)
+            venue.faults.reset_handshake(count=None)  # the client's library dials twice
+            async with Ear(venue) as ear:
+                with pytest.raises(aiohttp.ClientError):
+                    await ear.subscribe([])
+
+    asyncio.run(run())
+
+
+@every_feed
+def test_rest_fails_as_told(feed):
+    async def run() -> None:
+        async with still(feed) as venue, Ear(venue) as ear:
+            venue.faults.rest(status=503)
+            async with ear.session.get(venue.rest_url + "/anything") as answer:
+                assert answer.status == 503
+            async with ear.session.post(venue.rest_url + "/sim/faults", data='{"kind":"x"}') as answer:
+                words = (await answer.json())["error"]
+                assert all(kind in words for kind in (*KINDS, *venue.dialect.faults))
+
+    asyncio.run(run())
+
+
+# -- replay -----------------------------------------------------------------------------------------------
+
+
+async def recorded(feed: str) -> tuple[list[Any], dict[str, Depth]]:
+    """A session as a client hears it, and the books at its end."""
+    async with still(feed, seed=3) as venue, Ear(venue) as ear:
+        await ear.subscribe(
+            [name for symbol in names(venue) for name in venue.dialect.streams(symbol).values()]
+        )
+        pump(venue, 5)
+        await ear.hear()
+        for symbol in names(venue):
+            await ear.start(symbol)
+        pump(venue, 35)
+        await ear.hear()
+        check_books(ear, venue)
+        return ear.rows, {symbol: ear.book(symbol) for symbol in names(venue)}
+
+
+def final(ear: Ear, books: dict[str, Depth]) -> None:
+    for symbol, book in books.items():
+        assert equal(ear.book(symbol), book, ear.reading.cut(ear.stream(symbol))), symbol
+
+
+@every_feed
+def test_a_recorded_session_is_told_again_and_ends_with_the_same_books(feed):
+    async def run() -> None:
+        rows, books = await recorded(feed)
+        heard = []
+        for _ in range(2):
+            async with SimVenue(feed, capture=rows, speed=None, settle=0.05) as venue:
+                assert venue.replay is not None
+                streams = [name for symbol in books for name in venue.dialect.streams(symbol).values()]
+                async with Ear(venue) as ear:
+                    await ear.subscribe(streams)
+                    await venue.replay.ended.wait()
+                    await ear.hear()
+                    for symbol in books:
+                        await ear.start(symbol)
+                    final(ear, books)
+                    heard.append(ear.frames)
+                for symbol, book in books.items():
+                    cut = ear.reading.cut(ear.stream(symbol))
+                    assert equal(book, venue.book(symbol), cut)
+                async with Ear(venue) as late:
+                    await late.subscribe([late.stream(symbol) for symbol in books])
+                    await late.hear()
+                    for symbol in books:
+                        await late.start(symbol)
+                    final(late, books)
+        assert heard[0] == heard[1]
+        assert [frame for frame in heard[0] if frame[0] in streams] == heard[0]
+
+    asyncio.run(run())
+
+
+@every_feed
+def test_a_fault_in_a_replay_heals(feed):
+    async def run() -> None:
+        rows, books = await recorded(feed)
+        async with SimVenue(feed, capture=rows, speed=None, settle=0.0) as venue:
+            assert venue.replay is not None
+            venue.faults.gap(symbol=venue.dialect.default_symbols[0], after=5)
+            async with Ear(venue) as ear:
+                ear.folds.clear()
+                await ear.subscribe([ear.stream(symbol) for symbol in books])
+                await venue.replay.ended.wait()
+            async with Ear(venue) as again:
+                await again.subscribe([again.stream(symbol) for symbol in books])
+                await again.hear()
+                for symbol in books:
+                    await again.start(symbol)
+                final(again, books)
+
+    asyncio.run(run())
+
+
+@every_feed
+def test_the_same_seed_tells_the_same(feed):
+    async def run(seed: int) -> list[tuple[str, bytes]]:
+        async with still(feed, seed=seed) as venue, Ear(venue) as ear:
+            await ear.subscribe(
+                [name for one in names(venue) for name in venue.dialect.streams(one).values()]
+            )
+            pump(venue, 20)
+            await ear.hear()
+            return ear.frames
+
+    async def all_() -> None:
+        assert await run(4) == await run(4)
+        assert await run(4) != await run(5)
+
+    asyncio.run(all_())
