@@ -86,6 +86,7 @@ class Lab:
         slots: int = 4096,
         instruments: int = 8,
         make_sync: Callable[[], Any] = BookSync,
+        decoder: Any = None,
         **options: Any,
     ) -> None:
         self.instance = f"lab{os.getpid()}n{next(_count)}"
@@ -96,7 +97,7 @@ class Lab:
             heartbeat_limit=60.0,
         )
         self.writer.set_state(State.LIVE, shm.Reason.SYNCED)
-        self.decoder = Decoder()
+        self.decoder = decoder or Decoder()
         self.publisher = Publisher(self.writer, self.decoder, make_sync, listener=self, **options)
         self.feed: Feed = shm.attach("lab", self.instance)
         self.cursor = self.feed.cursor(from_oldest=True)

@@ -2,6 +2,7 @@
 
     Q <symbol>" <id> <time> <bid> <size> <ask> <size>     a top
     T <symbol>" <id> <price> <size>                       a trade, its id also as its time
+    U <symbol>" <id> <price> <size>                       the same; of an unknown symbol nothing is said at all
     D <symbol>" <first> <last> <checksum> <bids> <asks> <price> <size> ...    a depth event; checksum 0: none
     S <symbol>" ...                                       the same, a snapshot
     M <symbol>" <flags> <time> <mark> <index> <rate> <next>                   flags: of F_MARK .. F_NEXT
@@ -12,13 +13,18 @@ Anything else is not its, whatever came before it in the frame; so is a second d
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from workers.decode.message cimport D_NOT_MINE, D_OK, F_CHECKED, F_SNAPSHOT, M_DEPTH, M_LIQUIDATION, M_MARK, M_TOP
-from workers.decode.message cimport M_TRADE, Message
+from shm._ring cimport tr_level
+from workers.books.book cimport Book
+from workers.books.checksum cimport Checksum
+from workers.decode.message cimport D_NOT_MINE, D_UNKNOWN_SYMBOL, F_CHECKED, F_SNAPSHOT, M_DEPTH, M_LIQUIDATION
+from workers.decode.message cimport M_MARK, M_TOP, M_TRADE, Message
 from workers.decode.scan cimport TR_EXACT, tr_byte, tr_cursor, tr_unsigned
 from workers.decode.symbols cimport FLAG_SELL, Buffer, Entry, SymbolDecoder, code_of, price_of, size_of
 
 
 cdef class Talk(SymbolDecoder):
+    cdef bint shy
+
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:
         cdef tr_cursor c
         cdef Message spare
@@ -40,6 +46,8 @@ cdef class Talk(SymbolDecoder):
             if code == D_NOT_MINE or (c.p < c.end and not tr_byte(&c, b"\n")):
                 self.left = 0
                 return D_NOT_MINE
+            if code == D_UNKNOWN_SYMBOL and self.shy:
+                continue
             if begun:
                 to = self._push(code)
                 if to == NULL:
@@ -71,7 +79,8 @@ cdef class Talk(SymbolDecoder):
         m.ts_event = 0
         m.first_id = m.update_id = 0
         m.n_bids = m.n_asks = 0
-        if kind == b"T":
+        self.shy = kind == b"U"
+        if kind == b"T" or kind == b"U":
             m.kind = M_TRADE
             if not (tr_byte(c, b" ") and tr_unsigned(c, &m.update_id) and self.pair(c, entry, m.words, &worst)):
                 return D_NOT_MINE
@@ -136,3 +145,19 @@ cdef class Talk(SymbolDecoder):
             if not self.pair(c, entry, &buffer.levels[i].price, worst):
                 return False
         return True
+
+
+cdef class Sum(Checksum):
+    """The sum of the best ten sizes of both sides, plus the levels that there are."""
+
+    cdef int64_t of(self, Book book) noexcept nogil:
+        cdef tr_level levels[10]
+        cdef int64_t total = 0
+        cdef uint32_t i, n
+        cdef int side
+        for side in range(2):
+            n = book.c_window(side, 10, levels)
+            for i in range(n):
+                total += levels[i].size
+            total += book.side[side].levels
+        return total
