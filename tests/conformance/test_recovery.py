@@ -1,0 +1,215 @@
+"""What a bad stream and a bad network cost: one symbol, one connection, and never a wrong price."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import re
+import time
+from typing import Any
+
+import pytest
+
+from shm import State
+from tests.conformance.fixture import TROUBLES, Fixture, load
+from tests.conformance.live import make_worker, run, working
+from tests.conformance.report import Case, row
+from tests.faults import Cut, Direction, FaultProxy
+from tests.soak.watch import Watcher
+from workers import venue as venues
+from workers.books.sync import Diff, Step
+from workers.errors import WorkerError
+from workers.sim import Fault, SimVenue
+from workers.sim.book import Depth
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+@row(12, "{trouble}: that book alone RESYNC (or not harmed), LIVE again, equal to the venue's")
+def test_a_defect_costs_one_book(case: Case, trouble: str, instance: str) -> None:
+    stated = case.fact(case.fixture.troubles[trouble])
+    run(spoilt(case, stated.kind, stated.heals, instance))
+    case.figure = "not harmed" if stated.heals else "RESYNC, LIVE"
+
+
+async def spoilt(case: Case, kind: str, heals: bool, instance: str) -> None:
+    """One defect of that kind on the first symbol's book."""
+    async with working(case, instance) as live:
+        await live.all_live()
+        await live.equal()
+        hit = live.symbols[0]
+        cursor, resyncs = live.feed.cursor(), live.counted("resyncs")
+        stream = live.sim.dialect.streams(case.fixture.venue_symbol(hit))["book"]
+        live.sim.faults.add(Fault(kind, stream=stream, count=1))
+        await live.until(lambda: live.sim.faults.used.get(kind), f"{kind} is done")
+        if heals:
+            for _ in range(10):
+                live.pump()
+                await asyncio.sleep(0.005)
+        else:
+            await live.until(lambda: live.counted("resyncs") > resyncs, "RESYNC")
+        await live.all_live()
+        await live.equal()
+        assert live.downs(cursor) == (set() if heals else {(hit, "BOOK", "RESYNC")})
+        assert live.counted("connects") == 1
+
+
+@row(13, "The connection is reset after each single byte of the handshake's answer: LIVE again each time")
+def test_a_handshake_cut_at_every_byte(case: Case, instance: str) -> None:
+    async def main() -> None:
+        async with (
+            SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0) as sim,
+            FaultProxy(address(sim.ws_url)) as proxy,
+        ):
+            keys = {"ws_url": f"ws://127.0.0.1:{proxy.port}", "channels": ["top"], "reconnect_delay": 0.001}
+            async with working(case, instance, _Open(sim), **keys) as live:
+                await live.all_live()
+                size = await answer_size(case, sim)
+                for k in range(size + 1):
+                    connects, cuts = live.counted("connects"), 2 * (k + 1)
+                    proxy.order(Cut(connection=proxy.accepted + 1, direction=Direction.DOWN, after=k))
+                    proxy.order(Cut(connection=proxy.accepted))
+
+                    def back(connects: int = connects, cuts: int = cuts) -> bool:
+                        made = live.counted("connects") > connects and live.live()
+                        return made and proxy.used["cut"] >= cuts
+
+                    await live.until(back, f"byte {k}: cut, and back")
+                    proxy.clear()
+                await live.all_live()
+
+    run(main())
+
+
+class _Open:
+    """A simulated venue that somebody else opens and closes."""
+
+    def __init__(self, sim: SimVenue) -> None:
+        self.sim = sim
+
+    async def __aenter__(self) -> SimVenue:
+        return self.sim
+
+    async def __aexit__(self, *error: object) -> None:
+        pass
+
+
+def address(url: str) -> tuple[str, int]:
+    return "127.0.0.1", int(url.rsplit(":", 1)[1])
+
+
+async def answer_size(case: Case, sim: SimVenue) -> int:
+    """Bytes of the 101 answer."""
+    worker = make_worker(case, "unused", sim)
+    path = case.venue.websocket(worker.keys, {}).connection_strategy.context.url.removeprefix(sim.ws_url)
+    reader, writer = await asyncio.open_connection(*address(sim.ws_url))
+    request = f"GET {path or '/'} HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n"
+    writer.write(request.encode())
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 101"), head
+    return len(head)
+
+
+@row(14, "A planned replacement of the connection: no reader notices, nothing is missing")
+def test_a_planned_replacement_is_no_gap(case: Case, instance: str) -> None:
+    case.fact(case.fixture.renewable)
+
+    async def main() -> None:
+        sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=100.0)
+        async with working(case, instance, sim, max_connection_age=0.4) as live:
+            await live.until(lambda: live.feed.state is State.LIVE and live.live(), "LIVE", pump=False)
+            watcher, cursor = Watcher(live.feed, live.symbols), live.feed.cursor()
+            gaps = live.counted("gaps")
+            connects, before = live.counted("connects"), live.counted("renewals")
+            down: set[Any] = set()
+
+            def renewed() -> bool:
+                watcher.look()
+                down.update(live.downs(cursor))
+                return live.counted("renewals") > before
+
+            await live.until(renewed, "a replacement", pump=False)
+            assert watcher.broken == []
+            assert down == set()
+            assert watcher.trades > 0
+            assert (live.counted("gaps"), live.counted("connects")) == (gaps, connects)
+
+    run(main())
+
+
+@row(15, "An unknown symbol: one clear error that names it")
+def test_an_unknown_symbol_is_named(case: Case, instance: str) -> None:
+    async def main() -> None:
+        async with SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0) as sim:
+            worker = make_worker(case, instance, sim, symbols=[case.fixture.symbols[0], case.fixture.unknown])
+            with pytest.raises(WorkerError, match=re.escape(case.fixture.unknown)) as told:
+                await worker.run()
+            assert len(str(told.value).splitlines()) == 1
+
+    run(main())
+
+
+@row(16, "REST says 429 and a time: nothing is sent before it, LIVE after it")
+def test_a_limit_at_the_start_is_kept(case: Case, instance: str) -> None:
+    async def main() -> None:
+        sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
+        sim.faults.rest(status=429, count=1, retry_after=1)
+        seen: list[float] = []
+        handle = sim.rest.handle
+
+        def noted(*arguments: Any, **options: Any) -> Any:
+            seen.append(time.monotonic())
+            return handle(*arguments, **options)
+
+        sim.rest.handle = noted  # type: ignore[method-assign]
+        async with working(case, instance, sim) as live:
+            await live.all_live()
+            await live.equal()
+            assert live.counted("rate_limited") == 1
+            assert seen[1] - seen[0] >= 0.99
+            assert len(seen) < 20
+
+    run(main())
+
+
+# -- the suite's own teeth ----------------------------------------------------------------------------------
+def case_of(feed: str, **changes: Any) -> Case:
+    fixture: Fixture = load(feed)
+    return Case(fixture, dataclasses.replace(venues.load(feed), **changes))
+
+
+def test_a_venue_that_overlooks_gaps_is_noticed(instance: str) -> None:
+    """Negative control of row 12: rules that call every event the next one."""
+
+    class Blind(type(venues.load("binance_spot").make_sync(None))):  # type: ignore[misc, arg-type]
+        def on_diff(self, diff: Diff) -> Step:
+            if not self.synced:
+                return super().on_diff(diff)
+            self.last_id = diff.last_id
+            return Step.APPLY
+
+    async def main() -> None:
+        await asyncio.wait_for(
+            spoilt(case_of("binance_spot", make_sync=lambda keys: Blind()), "drop", False, instance), 3.0
+        )
+
+    with pytest.raises((AssertionError, TimeoutError)):
+        run(main())
+
+
+def test_a_simulated_venue_that_lies_is_noticed(instance: str) -> None:
+    """Negative control of the comparison with the oracle."""
+
+    async def main() -> None:
+        async with working(case_of("binance_spot"), instance) as live:
+            await live.all_live()
+            await live.equal()
+            right = live.sim.book
+            live.sim.book = lambda symbol: lie(right(symbol))  # type: ignore[method-assign]
+            assert all(live.differs(symbol) for symbol in live.symbols)
+
+    def lie(book: Depth) -> Depth:
+        (price, size), *others = book.bids
+        return book._replace(bids=[(price, size + "1"), *others])
+
+    run(main())
