@@ -119,7 +119,7 @@ def venues_text(documents: Sequence[Mapping[str, Any]]) -> str:
     """Two tables: what there is and what proves it; how it is kept right and within limits."""
     channels = _channels()
     what = [["VENUE", "KINDS", *channels, "DECODER", "PROOF"]]
-    how = [["VENUE", "BOOK", "CHECKSUM", "PING", "STALE AFTER", "STREAMS", "MESSAGES", "REST"]]
+    how = [["VENUE", "BOOK", "CHECKSUM", "PING", "STALE", "STREAMS", "MESSAGES", "REST"]]
     problems = []
     for one in documents:
         if "problem" in one:

@@ -80,7 +80,7 @@ def test_both_tables_name_every_venue(
     what, how, said = capsys.readouterr().out.split("\n\n")
     for table in (what, how):
         assert [line.split()[0] for line in table.splitlines()] == ["VENUE", *names()]
-        assert max(map(len, table.splitlines())) <= 120
+        assert max(map(len, table.splitlines())) <= 120, table
     [line] = [line for line in what.splitlines() if line.startswith("binance_spot ")]
     assert line.split() == ["binance_spot", "spot", *["yes"] * 5, "-", "-", "native", "1", "of", "2"]
     assert "docs/conformance.md" in said
@@ -99,4 +99,4 @@ def test_a_venue_that_does_not_load_hides_no_other() -> None:
     assert "nowhere_at_all" in document("broken")["problem"]
     text = venues_text(venue_documents())
     assert "broken: " in text
-    assert "binance_spot  spot" in text
+    assert any(line.split()[:2] == ["binance_spot", "spot"] for line in text.splitlines())
