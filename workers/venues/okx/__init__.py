@@ -1,1 +1,0 @@
-"""OKX v5: how its requests are signed. No `venue.py` yet: nothing that a worker can run."""

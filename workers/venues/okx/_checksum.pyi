@@ -1,0 +1,3 @@
+from workers.books.checksum import Checksum as BookChecksum
+
+class Checksum(BookChecksum): ...

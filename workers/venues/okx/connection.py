@@ -1,0 +1,74 @@
+"""OKX: where to connect, how to show that we live, and which failures can heal."""
+
+from __future__ import annotations
+
+import msgspec
+
+from workers.defaults import PlainConnection
+from workers.errors import HandshakeRefused
+from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
+
+PATH = "/ws/v5/public"
+# Venue docs, "WebSocket", "Connect": 3 connection attempts a second and address; 480 subscribe, unsubscribe
+# and login requests an hour and connection. Our pings are counted with them, to be on the safe side: at one
+# each 20 s they are 180 an hour.
+OPERATIONS_PER_HOUR = 480
+CONNECTS_PER_SECOND = 3
+CONNECT_BURST = 2
+# Venue docs, the same page: without a push for 30 s the connection is closed, unless the text "ping" is sent,
+# which is answered by the text "pong"; neither is JSON.
+PING, PONG = b"ping", b"pong"
+# Venue docs, "Notification": 60 s before the upgrade of a service that ends the connection.
+UPGRADE = "64008"
+NOTICE = 60.0
+MAX_STREAMS = 1024  # the venue names no limit
+
+
+class _Notice(msgspec.Struct):
+    """As much of a message as tells whether it is the notice of an upgrade."""
+
+    event: str = ""
+    code: str = ""
+
+
+_notice = msgspec.json.Decoder(_Notice).decode
+_PING = Dialogue((PING,), lambda data: Answer.ACCEPTED if data == PONG else Answer.NOT_MINE)
+
+
+class OkxConnection(PlainConnection):
+    """The public endpoint `PATH`; demo trading and the regions differ in the host alone."""
+
+    def __init__(
+        self,
+        context: ConnectionContext,
+        policy: ReconnectionPolicy | None = None,
+        *,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        budget = MessageBudget(
+            messages=OPERATIONS_PER_HOUR,
+            per=3600.0,
+            max_streams=max_streams,
+            connects=CONNECTS_PER_SECOND,
+            connects_per=1.0,
+            connect_burst=CONNECT_BURST,
+        )
+        super().__init__(context, budget, policy)
+
+    def handle_heartbeat(self) -> Dialogue:
+        return _PING
+
+    def announced_end(self, data: bytes) -> float | None:
+        """The notice of a service upgrade; others of its kind end no connection."""
+        if not data.startswith(b'{"event":"notice"'):
+            return None
+        try:
+            notice = _notice(data)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        return NOTICE if notice.code == UPGRADE else None
+
+    def should_reconnect(self, error: BaseException) -> bool:
+        """All but a handshake that the server understood and refused (a wrong path, a blocked region): 429
+        ends by itself, 5xx too."""
+        return not (isinstance(error, HandshakeRefused) and 400 <= error.status < 500 and error.status != 429)

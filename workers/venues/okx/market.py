@@ -1,0 +1,56 @@
+"""OKX: what REST says of a market beside its book."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.venues.okx import limits, schema
+from workers.venues.okx.normal import to_ns
+
+if TYPE_CHECKING:
+    from workers.rest import RestManager
+
+# Venue docs, "Get candlesticks", `bar`. From six hours on there are two of each: those that begin at midnight
+# in Hong Kong, and these, which begin at midnight UTC as everybody's do.
+BARS = {
+    "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1H", "2h": "2H", "4h": "4H",
+    "6h": "6Hutc", "12h": "12Hutc", "1d": "1Dutc", "3d": "3Dutc", "1w": "1Wutc",
+}  # fmt: skip
+MAX_CANDLES = 300  # a request
+
+
+async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
+    """Candles, oldest first. Their volume is in the base currency for spot, in contracts otherwise.
+
+    Raises:
+        UnknownInterval: the venue has no such candle. RestError.
+    """
+    if (bar := BARS.get(interval)) is None:
+        raise UnknownInterval(f"OKX has no candles of {interval!r}; it has: {', '.join(BARS)}")
+    params = {"instId": venue_symbol, "bar": bar, "limit": min(limit, MAX_CANDLES)}
+    answer: schema.Candles = await rest.get("/api/v5/market/candles", params, decoder=_candles)
+    return [_kline(candle) for candle in reversed(answer.data)]
+
+
+def _candles(body: bytes) -> schema.Candles:
+    answer = schema.decode_candles(body)
+    if any(to_ns(candle[0]) is None for candle in answer.data):
+        raise ValueError("a candle's time is none")
+    return answer
+
+
+def _kline(candle: schema.Candle) -> Kline:
+    opened, first, high, low, last, volume, _, quote_volume, confirmed = candle
+    return Kline(to_ns(opened) or 0, first, high, low, last, volume, quote_volume, confirmed == "1")
+
+
+async def server_time(rest: RestManager) -> int:
+    """ms since 1970."""
+    answer: schema.Times = await rest.get("/api/v5/public/time", decoder=schema.decode_time)
+    return int(answer.data[0].time)
+
+
+async def server_limits(rest: RestManager) -> list[ServerLimit]:
+    """As documented."""
+    return limits.server_limits()

@@ -1,0 +1,46 @@
+"""OKX: what an instrument's name says.
+
+Venue docs, "Public Data", "Get instruments": spot is ``BTC-USDT``, a perpetual ``BTC-USDT-SWAP``, a dated
+future ``BTC-USD-220527``. The index of a derivative is that of its underlying: ``BTC-USDT``, ``BTC-USD``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+InstrumentType = Literal["SPOT", "SWAP", "FUTURES"]
+
+
+def type_of(venue_symbol: str) -> InstrumentType:
+    """The instrument type of a venue symbol.
+
+    >>> type_of("BTC-USDT"), type_of("BTC-USDT-SWAP"), type_of("BTC-USD-220527")
+    ('SPOT', 'SWAP', 'FUTURES')
+    """
+    _, _, rest = venue_symbol.partition("-")
+    _, dash, last = rest.partition("-")
+    if not dash:
+        return "SPOT"
+    return "SWAP" if last == "SWAP" else "FUTURES"
+
+
+def index_of(venue_symbol: str) -> str:
+    """The index of a derivative; what follows an underscore tells families of one underlying apart.
+
+    >>> index_of("BTC-USD-SWAP"), index_of("BTC-USD_UM-SWAP")
+    ('BTC-USD', 'BTC-USD')
+    """
+    base, _, rest = venue_symbol.partition("-")
+    return f"{base}-{rest.partition('-')[0].partition('_')[0]}"
+
+
+def type_of_canonical(symbol: str) -> InstrumentType:
+    """The instrument type of a canonical symbol.
+
+    >>> [type_of_canonical(symbol) for symbol in ("BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC-220527")]
+    ['SPOT', 'SWAP', 'FUTURES']
+    """
+    _, colon, settle = symbol.partition(":")
+    if not colon:
+        return "SPOT"
+    return "FUTURES" if "-" in settle else "SWAP"

@@ -1,0 +1,204 @@
+"""OKX: subscribe and unsubscribe messages, and their acknowledgements.
+
+One of our channels is one or several of the venue's, and some of the venue's are shared:
+
+1. ``mark`` of a perpetual is `mark-price`, `funding-rate` and the `index-tickers` of its index; of a dated
+   future it is without funding. Several instruments may have one index.
+2. ``liquidations`` is `liquidation-orders`, which is subscribed by instrument type: all instruments of that
+   type come, and the decoders leave out those that nobody asked for.
+3. What is shared is never unsubscribed: another symbol may need it. When there is nothing else to say, it is
+   subscribed once more, which the venue acknowledges as it does the first time.
+4. Every entry is answered by itself, with the id of the message. ``mark`` counts as subscribed when
+   `mark-price` is, and as refused when any of its parts is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+import msgspec
+
+from workers.strategies import (
+    Acknowledgement,
+    PublicWebsocketChannelType,
+    SubscriptionAction,
+    SubscriptionMessage,
+    SubscriptionStrategy,
+)
+from workers.venues.okx import schema
+from workers.venues.okx.names import index_of, type_of
+
+TOP = PublicWebsocketChannelType.BOOK_TICKER.value
+BOOK = PublicWebsocketChannelType.ORDERBOOK.value
+TRADES = PublicWebsocketChannelType.EXECUTION.value
+TICKER = PublicWebsocketChannelType.TICKER.value
+MARK = PublicWebsocketChannelType.MARK_PRICE.value
+LIQUIDATIONS = PublicWebsocketChannelType.LIQUIDATION.value
+CHANNELS = frozenset({TOP, BOOK, TRADES, TICKER, MARK, LIQUIDATIONS})
+PLAIN = {TOP: "bbo-tbt", TRADES: "trades", TICKER: "tickers"}
+# Venue docs, "Subscribe": at most 64 KB a message; an entry is below 100 bytes.
+ENTRIES_PER_MESSAGE = 100
+
+# {"event":"error","code":"60018","msg":"Wrong URL or channel:books,instId:BTC-USDX doesn't exist. ..."}
+_REFUSED = re.compile(r"channel:(?P<channel>[\w-]+),inst(?P<by>Id|Type):(?P<name>[\w-]+)")
+_event = msgspec.json.Decoder(schema.Event).decode
+_ANSWERS = {"subscribe", "unsubscribe", "error"}
+
+
+class _ByInstrument(msgspec.Struct):
+    channel: str
+    instId: str
+
+
+class _ByType(msgspec.Struct):
+    channel: str
+    instType: str
+
+
+_Entry = _ByInstrument | _ByType
+
+
+class _Operation(msgspec.Struct):
+    id: str
+    op: str
+    args: list[_Entry]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class OkxSubscription(SubscriptionStrategy):
+    """Args:
+    venue_symbols: canonical symbol -> the venue's (``BTC/USDT:USDT`` -> ``BTC-USDT-SWAP``); looked at again
+        whenever a symbol is asked for, so a growing mapping may be given.
+    book_channel: the venue's channel of books, ``books`` or ``books5``.
+    entries_per_message: how many of the venue's channels one message names.
+    """
+
+    def __init__(
+        self,
+        venue_symbols: Mapping[str, str],
+        *,
+        book_channel: str = "books",
+        entries_per_message: int = ENTRIES_PER_MESSAGE,
+    ) -> None:
+        if entries_per_message < 1:
+            raise ValueError(f"entries_per_message must be at least 1, not {entries_per_message}")
+        self._venue_symbols = venue_symbols
+        self._plain = {**PLAIN, BOOK: book_channel}
+        self._ours = {theirs: ours for ours, theirs in self._plain.items()}
+        self._batch = entries_per_message
+        self._canonical: dict[str, str] = {}
+
+    def create_subscription_messages(
+        self,
+        action: SubscriptionAction,
+        symbols: Sequence[str],
+        channels: Sequence[str],
+        *,
+        first_id: int = 1,
+    ) -> list[SubscriptionMessage]:
+        if not symbols or not channels:
+            return []
+        if unknown := [channel for channel in channels if channel not in CHANNELS]:
+            raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(sorted(CHANNELS))}")
+        asked = tuple(channels)
+        size = max(1, self._batch // sum(3 if channel == MARK else 1 for channel in asked))
+        messages = []
+        for number, start in enumerate(range(0, len(symbols), size), first_id):
+            part = tuple(symbols[start : start + size])
+            messages.append(
+                SubscriptionMessage(number, self._payload(number, action, part, asked), part, asked)
+            )
+        return messages
+
+    def _payload(
+        self, number: int, action: SubscriptionAction, symbols: Sequence[str], channels: Sequence[str]
+    ) -> bytes:
+        own: list[_Entry] = []
+        shared: list[_Entry] = []
+        for symbol in symbols:
+            venue = self._venue(symbol)
+            for channel in channels:
+                own += self._own(venue, channel)
+                shared += (entry for entry in self._shared(venue, channel) if entry not in shared)
+        if action is SubscriptionAction.SUBSCRIBE:
+            return _encode(_Operation(str(number), "subscribe", own + shared))
+        if own:
+            return _encode(_Operation(str(number), "unsubscribe", own))
+        return _encode(_Operation(str(number), "subscribe", shared))  # rule 3
+
+    def _own(self, venue: str, channel: str) -> Iterator[_Entry]:
+        """The venue's channels that are one instrument's."""
+        if channel in self._plain:
+            yield _ByInstrument(self._plain[channel], venue)
+        elif channel == MARK:  # rule 1
+            yield _ByInstrument("mark-price", venue)
+            if type_of(venue) == "SWAP":
+                yield _ByInstrument("funding-rate", venue)
+
+    def _shared(self, venue: str, channel: str) -> Iterator[_Entry]:
+        if channel == MARK:
+            yield _ByInstrument("index-tickers", index_of(venue))
+        elif channel == LIQUIDATIONS:
+            yield _ByType("liquidation-orders", type_of(venue))  # rule 2
+
+    def _venue(self, symbol: str) -> str:
+        venue = self._venue_symbols.get(symbol)
+        if venue is None:
+            near = get_close_matches(symbol, self._venue_symbols, 3)
+            hint = f"; near it: {', '.join(near)}" if near else ""
+            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
+        return venue
+
+    def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
+        # Market data starts with what was subscribed; an answer is short, and its keys' order is free.
+        if len(data) > 4096 or data.startswith(b'{"arg"') or b'"event"' not in data:
+            return None
+        try:
+            event = _event(data)
+        except (msgspec.MsgspecError, ValueError):
+            return None
+        if event.event not in _ANSWERS:
+            return None
+        number = int(event.id) if event.id.isascii() and event.id.isdigit() and len(event.id) < 18 else None
+        if event.event == "error":
+            return self._refusal(event, number)
+        # Rule 4: the parts of `mark` beside the mark price settle nothing.
+        topics = self._topics(event.arg.channel, event.arg.instrument, event.arg.type, refused=False)
+        return Acknowledgement(number, True, topics=topics) if topics else None
+
+    def _refusal(self, event: schema.Event, number: int | None) -> Acknowledgement:
+        """What an error is about, if it says so: else it is about the message, or about the oldest one."""
+        topics: tuple[tuple[str, str], ...] = ()
+        if event.arg.channel:
+            topics = self._topics(event.arg.channel, event.arg.instrument, event.arg.type, refused=True)
+        elif said := _REFUSED.search(event.message):
+            by_type = said["by"] == "Type"
+            name = said["name"]
+            topics = self._topics(
+                said["channel"], "" if by_type else name, name if by_type else "", refused=True
+            )
+        return Acknowledgement(number, False, event.code or None, event.message, topics)
+
+    def _topics(
+        self, channel: str, instrument: str, type_: str, *, refused: bool
+    ) -> tuple[tuple[str, str], ...]:
+        """What of ours (symbol, channel) one of the venue's channels stands for."""
+        if len(self._canonical) != len(self._venue_symbols):
+            self._canonical = {venue: canonical for canonical, venue in self._venue_symbols.items()}
+        if channel == "liquidation-orders":
+            venues = [venue for venue in self._canonical if type_of(venue) == type_]
+            return tuple((self._canonical[venue], LIQUIDATIONS) for venue in venues)
+        if channel == "index-tickers":
+            venues = [v for v in self._canonical if type_of(v) != "SPOT" and index_of(v) == instrument]
+            return tuple((self._canonical[venue], MARK) for venue in venues) if refused else ()
+        canonical = self._canonical.get(instrument)
+        if canonical is None:
+            return ()
+        if channel == "mark-price" or (channel == "funding-rate" and refused):
+            return ((canonical, MARK),)
+        ours = self._ours.get(channel)
+        return () if ours is None else ((canonical, ours),)
