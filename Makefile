@@ -38,6 +38,7 @@ stress: setup
 	$(PY) tests/stress/run.py --full
 
 fuzz: setup
+	$(PY) -m tests.conformance.malformed
 	$(PY) -m pip install --quiet --editable '.[fuzz]'
 	$(PY) tests/fuzz/decode_fuzz.py
 

@@ -17,7 +17,7 @@ from tests.conformance.fixture import Fixture, load
 from tests.conformance.mutations import mutants
 from tests.conformance.player import DECLARED, config, make_decoder, make_parser, reference
 from workers import venue as venues
-from workers.decode.normal import DecodeCode, Decoded, disagreement
+from workers.decode.normal import Decoded, disagreement
 from workers.sim.capture import read
 from workers.venue import Venue
 
@@ -35,47 +35,59 @@ def seeds(fixture: Fixture) -> list[bytes]:
     return frames
 
 
-def faults(
-    fixture: Fixture, venue: Venue, frames: Iterable[bytes], twin: Reference | None = None
-) -> tuple[list[str], Counter[str]]:
-    """What is FORBIDDEN, one line each (at most ten), and how many frames were called what.
+class Judge:
+    """What is FORBIDDEN of a frame, as one line; None: nothing.
 
     1. Native and reference say the same, unless the native decoder leaves the frame.
     2. The native decoder says only what is declared; it has no way to raise.
     3. The reference decoder raises nothing but ValueError, and the normal form nothing at all.
     4. What is told of a connection (an acknowledgement, an end) is decided without an error.
+
+    `said` counts what frames were called. `twin` stands in for the reference, for negative controls.
     """
-    decoder = make_decoder(venue, fixture.scales)
-    parser = make_parser(fixture, venue, list(fixture.scales))
-    strategies = venue.websocket(config(fixture), {symbol: symbol for symbol in fixture.scales})
-    told, announced = (
-        strategies.subscription_strategy.match_acknowledgement,
-        strategies.connection_strategy.announced_end,
-    )
-    found: list[str] = []
-    said: Counter[str] = Counter()
-    for frame in frames:
+
+    def __init__(self, fixture: Fixture, venue: Venue, twin: Reference | None = None) -> None:
+        self._decoder = make_decoder(venue, fixture.scales)
+        parser = make_parser(fixture, venue, list(fixture.scales))
+        strategies = venue.websocket(config(fixture), {symbol: symbol for symbol in fixture.scales})
+        self._told = (
+            strategies.subscription_strategy.match_acknowledgement,
+            strategies.connection_strategy.announced_end,
+            parser.classify,
+            parser.extract_symbol,
+        )
+        self._reference = twin or (lambda frame: reference(venue, parser, frame, fixture.scales))
+        self.said: Counter[str] = Counter()
+
+    def __call__(self, frame: bytes) -> str | None:
         try:
-            forms = reference(venue, parser, frame, fixture.scales) if twin is None else twin(frame)
-            told(frame)
-            announced(frame)
-            parser.classify(frame)
-            parser.extract_symbol(frame)
-            problem = None
+            forms = self._reference(frame)
+            for ask in self._told:
+                ask(frame)
         except Exception as error:
-            forms, problem = [Decoded(DecodeCode.MALFORMED)], f"{type(error).__name__}: {error}"
-        said[f"reference {forms[0].code.name}" if forms else "reference nothing"] += 1
-        if problem is None and decoder is not None:
-            native = decoder.decode_messages(frame)
-            said[f"native {native[0].code.name}"] += 1
-            problem = disagreement(native, forms)
-            if not DECLARED.issuperset(each.code for each in native):
-                problem = f"undeclared: {native}"
-        if problem is not None:
+            return f"{type(error).__name__}: {error}"
+        self.said[f"reference {forms[0].code.name}" if forms else "reference nothing"] += 1
+        if self._decoder is None:
+            return None
+        native = self._decoder.decode_messages(frame)
+        self.said[f"native {native[0].code.name}"] += 1
+        if not DECLARED.issuperset(each.code for each in native):
+            return f"undeclared: {native}"
+        return disagreement(native, forms)
+
+
+def faults(
+    fixture: Fixture, venue: Venue, frames: Iterable[bytes], twin: Reference | None = None
+) -> tuple[list[str], Counter[str]]:
+    """What is FORBIDDEN of these frames, one line each (at most ten), and how many were called what."""
+    judge = Judge(fixture, venue, twin)
+    found: list[str] = []
+    for frame in frames:
+        if (problem := judge(frame)) is not None:
             found.append(f"{frame!r}: {problem}")
             if len(found) == 10:
                 break
-    return found, said
+    return found, judge.said
 
 
 def main() -> int:
