@@ -1,4 +1,5 @@
-"""``tickring demo``: simulated venue, engine and a view of live books in one command."""
+"""``tickring demo``: every simulated venue, the engine and a view of live prices in one command, from one
+configuration like any other."""
 
 from __future__ import annotations
 
@@ -14,27 +15,29 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 import shm
+from engine import board
 from engine.errors import EngineError
 from engine.logging import TextFormatter, configure
 from engine.memory import SharedMemory
 from engine.process import start_and_read
 from engine.screen import PlainScreen, RichScreen, Screen
 from engine.service import Engine
-from engine.settings import Settings, data_directory, load
+from engine.settings import Settings, available_venues, load
 from shm.errors import ShmError
-from shm.layout import Scope, State
+from shm.layout import State
 
-FEED = "binance_spot"
-SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
+BASES = ("BTC", "ETH", "SOL")
 PORT = 9464
-SIM_START = 15.0  # s
+SIM_START = 20.0  # s
 SIM_STOP = 2.0  # s
+FAST = 0.05  # s between two looks until everything has been LIVE
+
+Urls = Mapping[str, Mapping[str, str]]  # feed -> ws_url, rest_url
 
 log = logging.getLogger("engine")
 
@@ -43,17 +46,18 @@ def run_demo(instance: str, seconds: float | None) -> None:
     """Run until Ctrl-C, SIGTERM or `seconds` have passed.
 
     Raises:
-        EngineError: something did not start, or no price was ever LIVE.
+        EngineError: something did not start, or a feed was never LIVE.
     """
     on_terminal = sys.stdout.isatty()
     recent: deque[str] = deque(maxlen=5)
+    markets = choose_markets()
     with tempfile.TemporaryFile() as children, contextlib.ExitStack() as cleanup:
         # On a terminal the view owns the screen: what children say goes to a file, shown if the demo fails.
         stderr = children.fileno() if on_terminal else None
         _log(recent if on_terminal else None)
-        sim, urls = _start_sim(stderr)
+        sim, urls = _start_sim(list(markets), stderr)
         cleanup.callback(_stop_sim, sim)
-        settings = _settings(instance, urls)
+        settings = _settings(instance, markets, urls)
         screen = RichScreen(recent) if on_terminal else PlainScreen()
         engine = Engine(settings, SharedMemory(instance), stderr=stderr)
         try:
@@ -64,18 +68,51 @@ def run_demo(instance: str, seconds: float | None) -> None:
             raise EngineError(f"{error}\n{said}" if said else str(error)) from error
 
 
-def _settings(instance: str, urls: dict[str, str]) -> Settings:
-    shipped = load(data_directory() / "tickring.toml", {}, instance)
-    venue = msgspec.structs.replace(
-        shipped.venues[FEED],
-        ws_url=urls["ws_url"],
-        rest_url=urls["rest_url"],
-        symbols=list(SYMBOLS),
-        enabled=True,
-    )
+def choose_markets() -> dict[str, list[str]]:
+    """feed -> symbols: of every venue that can be simulated, a market of each of `BASES`."""
+    from workers.sim.dialects import FEEDS, dialect
+
+    return {
+        name: pick_symbols([*dialect(name).default_symbols, *dialect(name).listings])
+        for name in available_venues()
+        if name in FEEDS
+    }
+
+
+def pick_symbols(listed: Sequence[str]) -> list[str]:
+    """Of each of `BASES` the first spot market, else the first of all.
+
+    >>> pick_symbols(["ETH/USDT:USDT", "BTC/USDT:USDT", "BTC/USDT", "BTC/USD"])
+    ['BTC/USDT', 'ETH/USDT:USDT']
+    """
+    picked = []
+    for base in BASES:
+        markets = [symbol for symbol in listed if symbol.startswith(f"{base}/")]
+        spot = [symbol for symbol in markets if ":" not in symbol]
+        picked += (spot or markets)[:1]
+    return picked
+
+
+def configuration(
+    instance: str, listen: str, markets: Mapping[str, Sequence[str]], urls: Urls, cpu: str
+) -> str:
+    """The demo's engine file: what it does not say comes from each venue's own."""
+    lines = ["[engine]", f'instance = "{instance}"', f'listen = "{listen}"']
+    for feed, symbols in markets.items():
+        lines += ["", f"[venues.{feed}]"]
+        lines += [f'{key} = "{urls[feed][key]}"' for key in ("ws_url", "rest_url")]
+        lines += [f"symbols = {json.dumps(symbols)}", f'cpu = "{cpu}"']
+    return "\n".join(lines) + "\n"
+
+
+def _settings(instance: str, markets: Mapping[str, Sequence[str]], urls: Urls) -> Settings:
     listen = f"127.0.0.1:{PORT if _free(PORT) else 0}"
-    engine = msgspec.structs.replace(shipped.engine, listen=listen)
-    return msgspec.structs.replace(shipped, engine=engine, venues={FEED: venue})
+    # On a core each where there are cores enough; the simulated venues and the view need some, too.
+    cpu = "auto" if len(os.sched_getaffinity(0)) > len(markets) + 1 else "none"
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "demo.toml"
+        file.write_text(configuration(instance, listen, markets, urls, cpu))
+        return load(file)
 
 
 def _free(port: int) -> bool:
@@ -86,14 +123,22 @@ def _free(port: int) -> bool:
     return True
 
 
-def _start_sim(stderr: int | None) -> tuple[subprocess.Popen[bytes], dict[str, str]]:
-    arguments = ["-m", "workers.sim", FEED, "--synthetic", "--symbols", ",".join(SYMBOLS)]
+def _start_sim(feeds: Sequence[str], stderr: int | None) -> tuple[subprocess.Popen[bytes], Urls]:
+    arguments = ["-m", "workers.sim", "--feeds", ",".join(feeds), "--synthetic"]
+    if len(feeds) == 1:
+        arguments = ["-m", "workers.sim", feeds[0], "--synthetic"]
     process, line = start_and_read(arguments, timeout=SIM_START, stderr=stderr)
     try:
-        return process, json.loads(line)
-    except ValueError as error:
+        urls: dict[str, dict[str, str]] = json.loads(line)
+        if len(feeds) == 1:
+            urls = {feeds[0]: json.loads(line)}
+        missing = [feed for feed in feeds if not urls[feed]["ws_url"]]
+    except (ValueError, KeyError, TypeError):
+        missing = [*feeds]
+    if missing:
         _stop_sim(process)
-        raise EngineError(f"the simulated venue did not start: it said {line!r}") from error
+        raise EngineError(f"the simulated venues did not start: they said {line!r}")
+    return process, urls
 
 
 def _stop_sim(process: subprocess.Popen[bytes]) -> None:
@@ -135,9 +180,14 @@ class _Demo:
         self.sim = sim
         self.screen = screen
         self.seconds = seconds
-        self.seen_live = False  # a price was LIVE
-        self.whole = False  # every price was LIVE at once: from then on it is shown whatever happens
+        self.feeds: dict[str, shm.Feed | None] = dict.fromkeys(engine.settings.enabled)
+        self.seen_live: set[str] = set()  # feeds that have been LIVE
         self.sim_died = False
+
+    @property
+    def whole(self) -> bool:
+        """Every feed has been LIVE: from then on prices are shown whatever happens."""
+        return self.seen_live == self.feeds.keys()
 
     async def run(self) -> None:
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
@@ -153,9 +203,10 @@ class _Demo:
         finally:
             await view
         if self.sim_died:
-            raise EngineError(f"the simulated venue ended by itself (exit {self.sim.returncode})")
-        if self.seconds is not None and not self.seen_live:
-            raise EngineError(f"no price was LIVE within {self.seconds:g} s")
+            raise EngineError(f"the simulated venues ended by themselves (exit {self.sim.returncode})")
+        if self.seconds is not None and not self.whole:
+            never = ", ".join(name for name in self.feeds if name not in self.seen_live)
+            raise EngineError(f"not LIVE within {self.seconds:g} s: {never}")
 
     async def _view(self, running: asyncio.Future[None]) -> None:
         deadline = None if self.seconds is None else time.monotonic() + self.seconds
@@ -165,8 +216,7 @@ class _Demo:
         if not started.done():
             started.cancel()
             return
-        self.screen.start(hints(self.engine.instance, self.engine.address or "off"))
-        feed: shm.Feed | None = None
+        self.screen.start(hints(self.engine.settings, self.engine.address or "off"))
         try:
             while not running.done():
                 if self.sim.poll() is not None and not self.sim_died:
@@ -175,36 +225,38 @@ class _Demo:
                 if deadline is not None and time.monotonic() >= deadline:
                     deadline = None
                     self.engine.stop()
-                if feed is None:
-                    with contextlib.suppress(ShmError):
-                        feed = shm.attach(FEED, self.engine.instance)
-                elif not self.engine.machine.stopping:
-                    self._show(feed)
-                await asyncio.wait([running], timeout=self.screen.interval if self.whole else 0.05)
+                if not self.engine.machine.stopping:
+                    self._show()
+                await asyncio.wait([running], timeout=self.screen.interval if self.whole else FAST)
         finally:
-            if feed is not None:
-                feed.close()
+            for feed in self.feeds.values():
+                if feed is not None:
+                    feed.close()
             self.screen.stop()
 
-    def _show(self, feed: shm.Feed) -> None:
-        with contextlib.suppress(ShmError):  # a cell in the middle of a restart: shown the next time
-            live = [feed.cell_state(symbol, Scope.TOP) is State.LIVE for symbol in feed.symbols]
-            self.seen_live = self.seen_live or any(live)
-            self.whole = self.whole or (bool(live) and all(live))
-            if self.whole:
-                self.screen.show(feed)
+    def _show(self) -> None:
+        for name, feed in self.feeds.items():
+            if feed is None:
+                with contextlib.suppress(ShmError):
+                    self.feeds[name] = shm.attach(name, self.engine.instance)
+        seen = board.take(self.feeds)
+        self.seen_live |= {line.name for line in seen.feeds if line.state is State.LIVE}
+        if self.whole:
+            self.screen.show(seen)
 
 
-def hints(instance: str, address: str) -> list[str]:
+def hints(settings: Settings, address: str) -> list[str]:
     """What the reader of the screen can do next."""
     tickring = Path(sys.argv[0])
     command = "tickring" if tickring.parent == Path() else os.path.relpath(tickring)
-    python = os.path.relpath(sys.executable)
-    read = f"import shm; print(shm.attach('{FEED}', '{instance}').top('{SYMBOLS[0]}'))"
+    markets = [(name, venue.symbols[0]) for name, venue in settings.enabled.items()]
+    feed, symbol = min(markets, key=lambda market: len(market[0]) + len(market[1]))  # the shortest to type
+    instance = settings.engine.instance
     return [
         f"metrics   {address}/metrics   (also /readyz, /status)",
-        f"follow    {command} tail {FEED} --instance {instance}",
-        f"book      {command} book {FEED} {SYMBOLS[0]} --instance {instance}",
-        f'attach    {python} -c "{read}"',
+        f"status    {command} status --instance {instance}",
+        f"follow    {command} tail {feed} --instance {instance}",
+        f"book      {command} book {feed} {symbol} --instance {instance}",
+        f"python    import shm; shm.attach('{feed}', '{instance}').top('{symbol}')",
         "stop      Ctrl-C",
     ]

@@ -1,4 +1,4 @@
-"""The demo's view: a live table on a terminal, a line a second and symbol elsewhere."""
+"""The demo's view: a board redrawn in place on a terminal, lines of text elsewhere."""
 
 from __future__ import annotations
 
@@ -7,17 +7,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import click
-from rich.console import Console, Group
+from rich.console import Console
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-import shm
-from engine.views import fixed
-from shm.layout import State
-
-COLOURS = {State.LIVE: "green", State.STALE: "yellow", State.RESYNC: "cyan", State.DOWN: "red"}
-LEVELS = 8
+from engine.board import Board, Line, board_lines, plain_lines
 
 
 class Screen(Protocol):
@@ -27,29 +21,9 @@ class Screen(Protocol):
 
     def start(self, hints: list[str]) -> None: ...
 
-    def show(self, feed: shm.Feed) -> None: ...
+    def show(self, board: Board) -> None: ...
 
     def stop(self) -> None: ...
-
-
-def tops(feed: shm.Feed) -> Sequence[tuple[str, State, str, str, str, str, float | None]]:
-    """(symbol, state, bid size, bid, ask, ask size, age in s) of every instrument."""
-    rows = []
-    for instrument in feed.instruments:
-        top = feed.top(instrument.symbol, allow_stale=True)
-        bid, bid_size, ask, ask_size = top.exact
-        rows.append(
-            (
-                instrument.symbol,
-                top.state,
-                fixed(bid_size, instrument.size_exp),
-                fixed(bid, instrument.price_exp),
-                fixed(ask, instrument.price_exp),
-                fixed(ask_size, instrument.size_exp),
-                top.age,
-            )
-        )
-    return rows
 
 
 class PlainScreen:
@@ -61,64 +35,51 @@ class PlainScreen:
         for hint in hints:
             click.echo(hint)
 
-    def show(self, feed: shm.Feed) -> None:
-        for symbol, state, bid_size, bid, ask, ask_size, _ in tops(feed):
-            click.echo(f"{symbol:<10} {state.name:<6} bid {bid_size} @ {bid}  ask {ask} @ {ask_size}")
+    def show(self, board: Board) -> None:
+        for line in plain_lines(board):
+            click.echo(line)
 
     def stop(self) -> None:
         click.echo("stopped")
 
 
 class RichScreen:
-    """A table of tops and the first book, redrawn in place; `recent` are log lines shown below."""
+    """The board, as large as the terminal is now; `recent` are log lines shown below."""
 
     interval = 0.25
 
     def __init__(self, recent: Sequence[str], console: Console | None = None) -> None:
         self._recent = recent
-        self._live = Live(console=console, auto_refresh=False, redirect_stderr=False)
+        self._console = console or Console()
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stderr=False)
         self._hints: list[str] = []
-        self._last = (time.monotonic(), 0)
+        self._last: dict[str, tuple[float, int]] = {}
 
     def start(self, hints: list[str]) -> None:
         self._hints = hints
         self._live.start()
-        self._live.update(Text("waiting for the first tick ..."), refresh=True)
+        self._live.update(Text("waiting for the first prices ..."), refresh=True)
 
-    def show(self, feed: shm.Feed) -> None:
-        table = Table(title=f"{feed.name}  {feed.state.name}  {self._rate(feed):,.0f} messages/s")
-        for heading in ("symbol", "state"):
-            table.add_column(heading)
-        for heading in ("bid size", "bid", "ask", "ask size", "age"):
-            table.add_column(heading, justify="right")
-        for symbol, state, bid_size, bid, ask, ask_size, age in tops(feed):
-            shown = "-" if age is None else f"{age * 1e3:.0f} ms"
-            table.add_row(symbol, Text(state.name, COLOURS[state]), bid_size, bid, ask, ask_size, shown)
-        parts: list[Table | Text] = [table, self._book(feed), Text("\n".join(self._hints), "dim")]
-        parts += [Text(line, "yellow") for line in self._recent]
-        self._live.update(Group(*parts), refresh=True)
+    def show(self, board: Board) -> None:
+        width, height = self._console.size
+        # One line less: the cursor's.
+        lines = board_lines(board, self._rates(board), self._hints, self._recent, width, height - 1)
+        self._live.update(Text("\n").join(map(_styled, lines)), refresh=True)
 
     def stop(self) -> None:
         self._live.stop()
         click.echo("stopped")
 
-    def _book(self, feed: shm.Feed) -> Table:
-        instrument = feed.instruments[0]
-        book = feed.book(instrument.symbol, depth=LEVELS, allow_stale=True)
-        table = Table(title=f"{instrument.symbol} book  {book.state.name}")
-        for heading in ("bid size", "bid", "ask", "ask size"):
-            table.add_column(heading, justify="right")
-        sides = [
-            [(fixed(int(p), instrument.price_exp), fixed(int(s), instrument.size_exp)) for p, s in side]
-            for side in book.exact
-        ]
-        for row in range(max(map(len, sides))):
-            bid, ask = (side[row] if row < len(side) else ("", "") for side in sides)
-            table.add_row(bid[1], Text(bid[0], "green"), Text(ask[0], "red"), ask[1])
-        return table
-
-    def _rate(self, feed: shm.Feed) -> float:
+    def _rates(self, board: Board) -> dict[str, float]:
         """Messages a second since the view before."""
-        now, messages = time.monotonic(), feed.counters().feed["messages"]
-        (before, counted), self._last = self._last, (now, messages)
-        return max(0, messages - counted) / max(now - before, 1e-3) if counted else 0.0
+        now = time.monotonic()
+        rates = {}
+        for feed in board.feeds:
+            before, counted = self._last.get(feed.name, (now, feed.messages))
+            rates[feed.name] = max(0, feed.messages - counted) / max(now - before, 1e-3)
+            self._last[feed.name] = (now, feed.messages)
+        return rates
+
+
+def _styled(line: Line) -> Text:
+    return Text.assemble(*line, no_wrap=True, overflow="crop")

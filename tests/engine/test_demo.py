@@ -16,14 +16,19 @@ from rich.console import Console
 
 import shm
 from engine import doctor
-from engine.demo import hints
+from engine.board import Board, take
+from engine.demo import choose_markets, configuration, hints, pick_symbols
 from engine.errors import EngineError
 from engine.process import start_and_read
 from engine.screen import PlainScreen, RichScreen
+from engine.settings import EngineSettings, Settings, available_venues, load
+from engine.venues import check
 from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
+from workers.config import VenueConfig
+from workers.sim import FEEDS
 
 INSTANCE = f"demo{os.getpid()}"
 
@@ -41,36 +46,70 @@ def writer() -> Iterator[Writer]:
     made.close(unlink=True)
 
 
+def look() -> Board:
+    with shm.attach("venue", INSTANCE) as feed:
+        return take({"venue": feed})
+
+
 def test_plain_lines(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     screen = PlainScreen()
     screen.start(["metrics http://h/metrics"])
-    with shm.attach("venue", INSTANCE) as feed:
-        screen.show(feed)
+    screen.show(look())
     screen.stop()
     assert capsys.readouterr().out.splitlines() == [
         "metrics http://h/metrics",
-        "BTC/USDT   LIVE   bid 1.00000 @ 123.45  ask 123.50 @ 0.00005",
+        "venue           BTC/USDT       LIVE   bid 1.00000 @ 123.45  ask 123.50 @ 0.00005",
         "stopped",
     ]
 
 
-def test_a_terminal_shows_tops_book_hints_and_what_happened(writer: Writer) -> None:
+def test_a_terminal_shows_prices_hints_and_what_happened(writer: Writer) -> None:
     out = io.StringIO()
-    screen = RichScreen(["feed: restarted"], Console(file=out, force_terminal=True, width=120))
+    console = Console(file=out, force_terminal=True, width=80, height=24)
+    screen = RichScreen(["feed: restarted"], console)
     screen.start(["how to attach"])
-    with shm.attach("venue", INSTANCE) as feed:
-        screen.show(feed)
-        screen.show(feed)
+    screen.show(look())
+    screen.show(look())
     screen.stop()
-    for text in ("BTC/USDT", "LIVE", "123.45", "0.00007", "how to attach", "feed: restarted"):
+    for text in ("BTC/USDT", "LIVE", "123.45", "123.50", "how to attach", "feed: restarted"):
         assert text in out.getvalue()
+    assert "…" not in out.getvalue()
 
 
-def test_hints_say_where_and_how() -> None:
-    said = "\n".join(hints("demo", "http://127.0.0.1:9464"))
+def test_hints_say_where_and_how_within_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [".venv/bin/tickring", "demo"])
+    venues = {
+        feed: VenueConfig(ws_url="ws://h", rest_url="http://h", symbols=[symbol])
+        for feed, symbol in (("binance_futures", "BTC/USDT:USDT"), ("binance_spot", "BTC/USDT"))
+    }
+    lines = hints(Settings(engine=EngineSettings(instance="demo"), venues=venues), "http://127.0.0.1:9464")
+    said = "\n".join(lines)
     assert "http://127.0.0.1:9464/metrics" in said
     assert "--instance demo" in said
     assert "shm.attach('binance_spot', 'demo').top('BTC/USDT')" in said
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_market_of_each_base_spot_before_swaps() -> None:
+    listed = ["SOL/USD:SOL", "BTC/USDT:USDT", "BTC/USDT", "BTC/USD", "DOGE/USDT"]
+    assert pick_symbols(listed) == ["BTC/USDT", "SOL/USD:SOL"]
+
+
+def test_every_venue_that_can_be_simulated_is_shown() -> None:
+    markets = choose_markets()
+    assert list(markets) == [name for name in available_venues() if name in FEEDS]
+    assert all(len(symbols) == 3 for symbols in markets.values())
+
+
+def test_its_configuration_is_one_like_any_other(tmp_path: Path) -> None:
+    markets = choose_markets()
+    urls = {feed: {"ws_url": "ws://h:1", "rest_url": "http://h:2"} for feed in markets}
+    file = tmp_path / "demo.toml"
+    file.write_text(configuration("demo", "off", markets, urls, "none"))
+    settings = load(file)
+    check(settings)
+    assert {feed: venue.symbols for feed, venue in settings.venues.items()} == markets
+    assert {venue.ws_url for venue in settings.venues.values()} == {"ws://h:1"}
 
 
 def test_a_helper_that_dies_or_says_nothing_is_an_error() -> None:
@@ -167,12 +206,24 @@ def left() -> list[str]:
     return [path.name for path in Path("/dev/shm").glob(f"tickring.{INSTANCE}.*")]
 
 
-def test_the_demo_shows_live_prices_ends_by_itself_and_leaves_nothing() -> None:
-    with demo("--seconds", "3") as process:
-        out, _ = process.communicate(timeout=30)
+def test_the_demo_shows_live_prices_of_every_venue_ends_by_itself_and_leaves_nothing() -> None:
+    with demo("--seconds", "5") as process:
+        out, _ = process.communicate(timeout=40)
     assert process.returncode == 0, out
-    for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT"):
-        assert f"{symbol}   LIVE   bid " in out
+    markets = choose_markets()
+    for feed, symbols in markets.items():
+        for symbol in symbols:
+            assert f"{feed:<15} {symbol:<14} LIVE   bid " in out
+    if len(markets) > 1:
+        assert "BTC             best: buy " in out
+    assert left() == []
+
+
+def test_a_demo_in_which_a_feed_was_never_live_fails_and_names_it() -> None:
+    with demo("--seconds", "0.01") as process:
+        out, _ = process.communicate(timeout=40)
+    assert process.returncode == 1
+    assert f"not LIVE within 0.01 s: {', '.join(choose_markets())}" in out
     assert left() == []
 
 
@@ -180,11 +231,11 @@ def test_ctrl_c_ends_the_demo_and_its_tree() -> None:
     with demo() as process:
         assert process.stdout is not None
         line = ""
-        while "LIVE" not in line:
+        while " LIVE " not in line:
             line = process.stdout.readline()
             assert line, "it ended before a price was LIVE"
         tree = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(tree) == 3, "simulated venue, worker, HTTP face"
+        assert len(tree) == 2 + len(choose_markets()), "simulated venues, workers, HTTP face"
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=10)
     assert process.returncode == 0, out

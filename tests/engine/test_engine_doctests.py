@@ -8,7 +8,9 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["engine.catalogue", "engine.problems", "engine.supervisor", "engine.views"])
+@pytest.mark.parametrize(
+    "name", ["engine.catalogue", "engine.demo", "engine.problems", "engine.supervisor", "engine.views"]
+)
 def test_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))
     assert result.attempted > 0
