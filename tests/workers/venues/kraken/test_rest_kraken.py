@@ -1,0 +1,334 @@
+"""REST: the listing, candles, the clock, and errors that come with a 200."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from kraken_frames import TICKER, TRADES, UPDATE
+
+from shm.layout import InstrumentStatus
+from workers.config import VenueConfig
+from workers.errors import (
+    Action,
+    AuthenticationError,
+    BadRequest,
+    OutcomeUnknown,
+    ParseError,
+    RateLimited,
+    RestError,
+    ServerError,
+)
+from workers.http.client import ClientStats
+from workers.listing import PrecisionError, UnknownInstrument, successor
+from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.request import Failure, ReplayClass
+from workers.rest import RestManager
+from workers.venues.kraken import schema
+from workers.venues.kraken.errors import LOCKED, KrakenErrors
+from workers.venues.kraken.instruments import Unlisted, instruments
+from workers.venues.kraken.names import rest_pair, symbol
+from workers.venues.kraken.venue import VENUE
+from workers.vocabulary import HTTPMethod
+
+PAIRS = {
+    "XXBTZUSD": {
+        "altname": "XBTUSD", "wsname": "XBT/USD", "base": "XXBT", "quote": "ZUSD", "lot": "unit",
+        "pair_decimals": 1, "lot_decimals": 8, "ordermin": "0.00005", "costmin": "0.5", "tick_size": "0.1",
+        "status": "online", "leverage_buy": [2, 3],
+    },
+    "XDGUSD": {
+        "altname": "XDGUSD", "wsname": "XDG/USD", "pair_decimals": 7, "lot_decimals": 8, "ordermin": "13",
+        "costmin": "0.5", "tick_size": "0.0000005", "status": "limit_only",
+    },
+    "MINAGBP": {
+        "altname": "MINAGBP", "wsname": "MINA/GBP", "pair_decimals": 4, "lot_decimals": 8, "ordermin": "25",
+        "costmin": "0.45", "tick_size": "0.0001", "status": "cancel_only",
+    },
+    "DARK": {"altname": "DARK.d", "pair_decimals": 4, "lot_decimals": 8},
+}  # fmt: skip
+
+
+def answer(result: Any, *errors: str) -> bytes:
+    return json.dumps({"error": errors, "result": result}, separators=(",", ":")).encode()
+
+
+class Client:
+    """An HTTP client that has its answers."""
+
+    def __init__(self, *answers: bytes | tuple[int, bytes]) -> None:
+        self.answers = [each if isinstance(each, tuple) else (200, each) for each in answers]
+        self.urls: list[str] = []
+
+    async def request(self, method: str, url: str, **rest: Any) -> Any:
+        self.urls.append(url)
+        status, body = self.answers.pop(0)
+
+        return SimpleNamespace(status_code=status, headers={}, content=body)
+
+    closed = False
+
+    async def close(self, grace: float = 1.0) -> None:
+        pass
+
+    def stats(self) -> ClientStats:
+        return ClientStats(opened=1, open=1, requests=len(self.urls))
+
+
+def ask(client: Client, use: Any, **options: Any) -> Any:
+    """What `use` makes of a manager with this venue's strategies."""
+
+    async def main() -> Any:
+        config = msgspec.convert(
+            {
+                "ws_url": "ws://h", "rest_url": "http://h", "symbols": [], "rest_retry_base": 0.0001,
+                "options": {"rest_cooldown": 0.0, **options},
+            },
+            VenueConfig,
+        )  # fmt: skip
+        rest = RestManager(VENUE.rest(config), clients=lambda: client)  # type: ignore[arg-type,return-value]
+        try:
+            return await use(rest)
+        finally:
+            await rest.close()
+
+    return asyncio.run(main())
+
+
+# -- the listing ------------------------------------------------------------------------------------------
+def test_instruments() -> None:
+    client = Client(answer(PAIRS))
+    found = ask(client, lambda rest: VENUE.instruments(rest, ["DOGE/USD", "BTC/USD", "MINA/GBP"]))
+    assert client.urls == ["http://h/0/public/AssetPairs"]
+    doge, btc, mina = found
+    assert (btc.symbol, btc.venue_symbol, btc.price_exp, btc.size_exp) == ("BTC/USD", "BTC/USD", 1, 8)
+    assert (btc.tick, btc.lot, btc.min_notional, btc.notional_exp) == (1, 1, 5, 1)
+    assert btc.status is doge.status is InstrumentStatus.ACTIVE
+    # The tick is coarser than the decimals that numbers are written with, and these are the slot's.
+    assert (doge.symbol, doge.price_exp, doge.tick) == ("DOGE/USD", 7, 5)
+    assert mina.status is InstrumentStatus.HALTED
+
+
+def test_what_is_not_listed() -> None:
+    pairs = msgspec.convert(PAIRS, dict[str, schema.Pair])
+    with pytest.raises(UnknownInstrument, match=r"Kraken spot does not list 'XBT/USD' \(nearest: BTC/USD"):
+        instruments(pairs, ["XBT/USD"])
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"pair_decimals": 19}, "a slot has 0 to 18 decimals, not 19 and 8"),
+        ({"tick_size": "0.01"}, "0.01 does not fit an int64 at 1 decimals"),
+        ({"costmin": "1e-05"}, "costmin '1e-05' cannot be read"),
+    ],
+)
+def test_a_listing_that_no_slot_can_hold(change: dict[str, Any], text: str) -> None:
+    pairs = msgspec.convert({"X": PAIRS["XXBTZUSD"] | change}, dict[str, schema.Pair])
+    with pytest.raises(PrecisionError, match=text):
+        instruments(pairs, ["BTC/USD"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rest"),
+    [
+        ("XBT/USD", "BTC/USD", "XBTUSD"),
+        ("XDG/XBT", "DOGE/BTC", "XDGXBT"),
+        ("1INCH/EUR", "1INCH/EUR", "1INCHEUR"),
+    ],
+)
+def test_names(old: str, new: str, rest: str) -> None:
+    assert symbol(old) == new
+    assert rest_pair(new) == rest
+
+
+# -- a new slot -------------------------------------------------------------------------------------------
+def slots(**changes: Any) -> Any:
+    pairs = msgspec.convert({"X": PAIRS["MINAGBP"] | changes}, dict[str, schema.Pair])
+    return instruments(pairs, ["MINA/GBP"])[0]
+
+
+def test_a_slot_is_replaced_by_what_is_listed_now() -> None:
+    old, fresh = slots(), slots(pair_decimals=5, tick_size="0.00005")
+    frame = UPDATE.replace(b"0.0277", b"0.02775")
+    wider = VENUE.widen(old, frame, fresh)
+    assert (wider.price_exp, wider.size_exp, wider.tick) == (5, 8, 5)
+    # Decimals never become fewer, so that a symbol's slots settle; the checksum finds the spelling.
+    fewer = VENUE.widen(old, frame, slots(pair_decimals=5, tick_size="0.00005", lot_decimals=6))
+    assert (fewer.price_exp, fewer.size_exp, fewer.lot) == (5, 8, 100)
+
+
+def test_a_slot_is_replaced_by_nothing_else() -> None:
+    old, frame = slots(), UPDATE.replace(b"0.0277", b"0.02775")
+    with pytest.raises(PrecisionError, match=r"0\.02775 does not fit"):
+        VENUE.widen(old, frame, slots())
+    with pytest.raises(Unlisted, match="the listing cannot be read") as caught:
+        VENUE.widen(old, frame, None)
+    assert caught.value.action is Action.BACKOFF  # the keeper tries again
+    # Another symbol's numbers do not count.
+    other = TRADES.replace(b'"symbol":"BTC/USD","side":"sell"', b'"symbol":"MINA/GBP","side":"sell"')
+    other = other.replace(b"81205.1", b"81205.12345").replace(b"81205.0", b"0.02775")
+    assert VENUE.widen(old, other, slots(pair_decimals=5, tick_size="0.00005")).price_exp == 5
+    ticker = TICKER.replace(b"USDT/USD", b"MINA/GBP")
+    assert VENUE.widen(old, ticker, slots(pair_decimals=5, tick_size="0.00001")).price_exp == 5
+
+
+def test_a_listing_with_fewer_decimals_keeps_the_slot_s() -> None:
+    new = successor(slots(), slots(pair_decimals=3, tick_size="0.001"))
+    assert new is not None
+    assert (new.price_exp, new.tick) == (4, 10)
+
+
+# -- candles, clock, limits -------------------------------------------------------------------------------
+CANDLES = {
+    "XXBTZUSD": [
+        [1700000060, "2.0", "2.5", "1.9", "2.1", "2.05", "1.50000000", 320],
+        [1700000000, "1.0", "1.5", "0.9", "1.1", "1.05", "0.50000000", 12],
+        [1700000120, "2.1", "2.2", "2.0", "2.2", "2.15", "0.10000000", 2],
+    ],
+    "last": 1700000060,
+}
+
+
+def test_klines() -> None:
+    client = Client(answer(CANDLES))
+    found = ask(client, lambda rest: VENUE.klines(rest, "BTC/USD", "1m", 2))  # type: ignore[misc]
+    assert client.urls == ["http://h/0/public/OHLC?pair=XBTUSD&interval=1"]
+    assert found == [
+        Kline(1700000060 * 10**9, "2.0", "2.5", "1.9", "2.1", "1.50000000", "", True),
+        Kline(1700000120 * 10**9, "2.1", "2.2", "2.0", "2.2", "0.10000000", "", False),
+    ]
+    with pytest.raises(UnknownInterval, match="no candles of '3m': 1m, 5m"):
+        ask(Client(), lambda rest: VENUE.klines(rest, "BTC/USD", "3m", 2))  # type: ignore[misc]
+
+
+def test_server_time_and_limits() -> None:
+    body = b'{"error":[],"result":{"unixtime":1688669448,"rfc1123":"Thu, 06 Jul 23 18:50:48 +0000"}}'
+    assert ask(Client(body), VENUE.server_time) == 1688669448000
+    limits = ask(Client(), VENUE.server_limits)
+    assert ServerLimit("requests", 15, 15.0, told=False) in limits
+    assert not any(limit.told for limit in limits)
+
+
+# -- errors -----------------------------------------------------------------------------------------------
+TIME = answer({"unixtime": 1688669448})
+
+
+@pytest.mark.parametrize("error", ["EService:Unavailable", "EService:Busy", "EAPI:Rate limit exceeded"])
+def test_a_busy_venue_is_asked_again(error: str) -> None:
+    client = Client(answer({}, error), b'{"error":["%s"]}' % error.encode(), TIME)
+    assert ask(client, VENUE.server_time) == 1688669448000
+    assert len(client.urls) == 3
+
+
+def test_a_refusal_is_final() -> None:
+    client = Client(answer({}, "EQuery:Unknown asset pair"))
+    with pytest.raises(BadRequest, match="refused: EQuery:Unknown asset pair") as caught:
+        ask(client, lambda rest: VENUE.klines(rest, "BTC/USD", "1m", 2))  # type: ignore[misc]
+    assert (caught.value.status, len(client.urls)) == (200, 1)
+
+
+def test_a_warning_refuses_nothing() -> None:
+    assert ask(Client(answer({"unixtime": 1688669448}, "WGeneral:Old")), VENUE.server_time) == 1688669448000
+    both = answer({"unixtime": 1}, "WGeneral:Old", "EGeneral:Invalid arguments")
+    with pytest.raises(BadRequest, match="refused: EGeneral:Invalid arguments"):
+        ask(Client(both), VENUE.server_time)
+
+
+def test_what_is_no_answer_of_the_venue() -> None:
+    with pytest.raises(ParseError):
+        ask(Client(b"<html>"), VENUE.server_time)
+    with pytest.raises(ParseError):
+        ask(Client(answer(None)), VENUE.server_time)
+
+
+def failure(
+    *errors: str, status: int = 200, replay: ReplayClass = ReplayClass.SAFE, body: bytes = b""
+) -> Failure:
+    return Failure(
+        method=HTTPMethod.GET,
+        endpoint="/0/public/Time",
+        attempt=1,
+        status=status,
+        headers={},
+        body=body or answer({}, *errors),
+        replay=replay,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "action"),
+    [
+        ("EAPI:Rate limit exceeded", RateLimited, Action.BACKOFF),
+        ("EOrder:Rate limit exceeded", RateLimited, Action.BACKOFF),
+        ("EGeneral:Too many requests", RateLimited, Action.BACKOFF),
+        ("EService:Throttled: 1700000000", RateLimited, Action.BACKOFF),
+        ("EService:Unavailable", ServerError, Action.BACKOFF),
+        ("EService:Busy", ServerError, Action.BACKOFF),
+        ("EService:Deadline elapsed", ServerError, Action.BACKOFF),
+        ("EGeneral:Internal error", ServerError, Action.BACKOFF),
+        ("EAPI:Invalid key", AuthenticationError, Action.HALT),
+        ("EAPI:Invalid signature", AuthenticationError, Action.HALT),
+        ("EAPI:Invalid nonce", AuthenticationError, Action.HALT),
+        ("EGeneral:Permission denied", AuthenticationError, Action.HALT),
+        ("EOrder:Insufficient funds", BadRequest, Action.HALT),
+        ("EQuery:Unknown asset pair", BadRequest, Action.HALT),
+        ("EService:Market in cancel_only mode", BadRequest, Action.HALT),
+        ("something new", BadRequest, Action.HALT),
+    ],
+)
+def test_each_error(error: str, kind: type[RestError], action: Action) -> None:
+    told = KrakenErrors().to_error(failure(error))
+    assert (type(told), told.action) == (kind, action)
+    assert error in told.message
+
+
+@pytest.mark.parametrize(
+    "error", ["EService:Deadline elapsed", "EService:Unavailable", "EGeneral:Internal error"]
+)
+def test_an_order_whose_outcome_is_open(error: str) -> None:
+    told = KrakenErrors().to_error(failure(error, replay=ReplayClass.BY_CLIENT_ID))
+    assert type(told) is OutcomeUnknown
+    refused = KrakenErrors().to_error(failure("EOrder:Insufficient funds", replay=ReplayClass.NEVER))
+    assert type(refused) is BadRequest
+
+
+def test_a_lockout_is_waited_for() -> None:
+    told = KrakenErrors().to_error(failure("EGeneral:Temporary lockout"))
+    assert (type(told), told.retry_after) == (RateLimited, LOCKED)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (429, RateLimited),
+        (500, ServerError),
+        (520, ServerError),
+        (403, AuthenticationError),
+        (404, BadRequest),
+    ],
+)
+def test_a_status_without_a_word_of_the_venue(status: int, kind: type[RestError]) -> None:
+    told = KrakenErrors().to_error(failure(status=status, body=b"<html>blocked</html>"))
+    assert type(told) is kind
+    assert "<html>blocked" in told.message
+
+
+def test_what_is_refused_with_a_200() -> None:
+    errors = KrakenErrors()
+    assert errors.refuses(200, answer({}, "EGeneral:Internal error"))
+    assert errors.refuses(200, b'{ "error" : ["EGeneral:Internal error"] }')
+    for body in (
+        TIME,
+        b'{ "error" : [ ], "result": 1}',
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"error":"no list"}',
+        b"{}",
+    ):
+        assert not errors.refuses(200, body)
