@@ -193,6 +193,7 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
         connection: ordinal of the connection, from 1; 0 before the first.
         shard: which of the manager's connections side by side this is about, from 0.
         symbols: canonical symbols that this shard carries.
+        channels: the channels that it carries of some of them; empty: not told.
     """
 
     state: ConnectionState
@@ -205,6 +206,7 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     connection: int = 0
     shard: int = 0
     symbols: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
 
 class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,13 @@ _MIRRORED = {
 }
 
 
+CELLS = ("top", "book")  # channels that have a cell
+
+
+def _carries(event: ConnectionEvent, *channels: str) -> bool:
+    return not event.channels or not set(channels).isdisjoint(event.channels)
+
+
 @dataclass
 class Group:
     """One connection and the instruments that it carries.
@@ -80,11 +87,14 @@ class Readiness:
     def connection(self, event: ConnectionEvent) -> None:
         """A connection's state has changed: its instruments follow at once."""
         group = self._groups.setdefault(event.shard, Group(event.symbols))
-        group.symbols, group.state = event.symbols, event.state
+        # A connection without the channel of a cell says nothing of the cells of its symbols.
+        group.symbols = event.symbols if _carries(event, *CELLS) else ()
+        group.state = event.state
         if event.state is ConnectionState.CONNECTED:
             group.connected_at = _ring.now()
+            books = group.symbols if _carries(event, "book") else ()
             self._keeper.subscribed(
-                self._indexes(symbol for symbol in group.symbols if (symbol, "book") not in group.rejected)
+                self._indexes(symbol for symbol in books if (symbol, "book") not in group.rejected)
             )
             self.review()  # now: while the feed is DOWN, none of the cells that come back is readable
         elif event.state not in (ConnectionState.CONNECTING, ConnectionState.CLOSING):
@@ -103,14 +113,14 @@ class Readiness:
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         group.rejected.update(event.rejected)
         for symbol, channel in event.rejected:
-            if channel in ("top", "book"):  # no cell depends on the others; they are counted and said
+            if channel in CELLS:  # no cell depends on the others; they are counted and said
                 self._keeper.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
 
     def accepted(self, event: ConnectionEvent) -> None:
         """The venue has taken after all what it had refused: its books may have their snapshots now."""
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         group.rejected.difference_update(event.accepted)
-        symbols = dict.fromkeys(symbol for symbol, channel in event.accepted if channel in ("top", "book"))
+        symbols = dict.fromkeys(symbol for symbol, channel in event.accepted if channel in CELLS)
         self._keeper.subscribed(
             self._indexes(symbol for symbol in symbols if (symbol, "book") not in group.rejected)
         )
@@ -138,7 +148,10 @@ class Readiness:
 
     def proven(self, symbol: str, channel: str) -> int:
         """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
-        has just agreed with says that the market stands still, so that its top owes nothing either."""
+        has just agreed with says that the market stands still, so that its top owes nothing either. A mark
+        price comes whether the market moves or not: a connection that should bring it owes it."""
+        if channel == "mark":
+            return 0
         proof = self.delivered(symbol, channel)
         index = self._keeper.index_of(symbol)
         if proof == -1 or index is None or not self._publisher.synced(index):

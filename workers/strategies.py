@@ -107,6 +107,15 @@ class ConnectionStrategy(Protocol):
         """The venue's limits for one connection; the default is no limit worth the name."""
         return MessageBudget()
 
+    def route(self, channel: str) -> str:
+        """Which of the venue's addresses has this channel; channels of different ones never share a
+        connection. The default: there is one address, ""."""
+        return ""
+
+    def at(self, route: str) -> ConnectionStrategy:
+        """The strategy for one of the addresses that `route` names, which its connections are made by."""
+        return self
+
     def announced_end(self, data: bytes) -> float | None:
         """Seconds until the venue ends this connection, when that is what `data` announces; else None.
 
@@ -291,11 +300,6 @@ class ExceptionHandlerStrategy(Protocol):
         """HTTP status and venue code -> the typed error with its advice (`action`)."""
         ...
 
-    def is_refusal(self, body: bytes) -> bool:
-        """Whether an answer with HTTP 2xx refuses all the same; `to_error` then says what it means. For venues
-        that have their error codes in the body alone."""
-        return False
-
     def refuses(self, status: int, body: bytes) -> bool:
         """Whether an answer with this 2xx says in its body that the request was refused; `to_error` is then
         asked what it means. The default: what is 2xx is a success."""
@@ -317,6 +321,8 @@ def _require(owner: str, parts: Mapping[str, tuple[Any, tuple[str, ...]]]) -> No
 _CONNECTION = (
     "context",
     "budget",
+    "route",
+    "at",
     "announced_end",
     "connect",
     "authenticate",
@@ -362,6 +368,14 @@ class WebSocketStrategySet:
         self.connection_strategy = connection_strategy
         self.subscription_strategy = subscription_strategy
         self.message_parser = message_parser
+
+    def at(self, route: str) -> WebSocketStrategySet:
+        """The same for one of the venue's addresses (`ConnectionStrategy.route`)."""
+        if not route:
+            return self
+        return WebSocketStrategySet(
+            self.connection_strategy.at(route), self.subscription_strategy, self.message_parser
+        )
 
 
 class RestStrategySet:

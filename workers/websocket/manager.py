@@ -1,7 +1,7 @@
 """WebSocketManager: all connections to one endpoint of a venue, from the wish to the wire and back.
 
-What is wished is spread over shards within the venue's limit of streams (`placement`); each shard
-is a reconnect loop of its own (`shard`), so that a connection's failure never touches another's.
+What is wished is spread over shards within the venue's limit of streams and by its addresses (`placement`);
+each shard is a reconnect loop of its own (`shard`), so that a connection's failure never touches another's.
 What they share is the venue's connect budget and the bounded queue of messages for `message_handler`. Market
 data goes from the socket callback straight into the sink and never meets either.
 
@@ -14,6 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -116,7 +117,9 @@ class WebSocketManager:
             chance=chance,
             on_rtt=on_rtt,
         )
-        self._placement = Placement(lambda: self._strategies.connection_strategy.budget.max_streams, has)
+        self._placement = Placement(
+            lambda: self._strategies.connection_strategy.budget.max_streams, has, self._route
+        )
         self._shards: dict[int, Shard] = {}
         self._channels: tuple[str, ...] = ()
         self._processor: asyncio.Task[None] | None = None
@@ -140,7 +143,8 @@ class WebSocketManager:
         self._processor = asyncio.create_task(self._dispatcher.run())
         self._placement.add(names, self._channels)
         if not self._placement.shards:
-            self._placement.open()  # nothing to subscribe: there is a connection all the same
+            # Nothing to subscribe: there is a connection all the same.
+            self._placement.open(self._route(self._channels[0]) if self._channels else "")
         await asyncio.gather(*(asyncio.shield(shard.connected) for shard in self._start_shards()))
         refused = self._refused()
         if refused and not self.active:
@@ -276,6 +280,12 @@ class WebSocketManager:
             self._closing.set_result(None)
 
     # -- helpers ----------------------------------------------------------------------------------------
+    def _route(self, channel: str) -> str:
+        return self._strategies.connection_strategy.route(channel)
+
+    def _at(self, route: str) -> WebSocketStrategySet:
+        return self._strategies.at(route)
+
     def _start_shards(self) -> list[Shard]:
         """Start the shards that the placement has opened."""
         started = []
@@ -284,7 +294,7 @@ class WebSocketManager:
                 self._shards[number] = shard = Shard(
                     number,
                     self._common,
-                    lambda: self._strategies,
+                    partial(self._at, self._placement.routes[number]),
                     desired,
                     sink=self._sink,
                     handover=self._handover,

@@ -17,24 +17,33 @@ class Placement:
        when its shard is full. Whoever keeps a symbol's state as a whole loses it with each of its shards.
     3. Shards are numbered in the order of their making; a number is never used again.
     4. A channel that a symbol has not (`has`: a spot market is not marked) is no wish.
+    5. A shard's channels are all of one route (`route`: which of the venue's addresses has a channel); what
+       the other rules say holds for each route by itself.
 
     Attributes:
         shards: number -> its topics, in the order wished. The managers' wish itself: shared, not copied.
+        routes: number -> the route of all its topics.
     """
 
     def __init__(
-        self, room: Callable[[], int], has: Callable[[str, str], bool] = lambda symbol, channel: True
+        self,
+        room: Callable[[], int],
+        has: Callable[[str, str], bool] = lambda symbol, channel: True,
+        route: Callable[[str], str] = lambda channel: "",
     ) -> None:
         self.shards: dict[int, dict[Topic, None]] = {}
+        self.routes: dict[int, str] = {}
         self._room = room
         self._has = has
+        self._route = route
         self._next = 0
 
-    def open(self) -> int:
+    def open(self, route: str = "") -> int:
         """A new shard, empty."""
         number = self._next
         self._next += 1
         self.shards[number] = {}
+        self.routes[number] = route
         return number
 
     def add(self, symbols: Iterable[object], channels: Sequence[str]) -> list[tuple[int, Topic]]:
@@ -45,19 +54,26 @@ class Placement:
                 wanted.setdefault(symbol, []).append((symbol, channel))
         placed: list[tuple[int, Topic]] = []
         for symbol, topics in wanted.items():
-            new = []
+            new: dict[str, list[Topic]] = {}
             for topic in topics:
                 home = self.home(topic)
                 if home is None:
-                    new.append(topic)
+                    new.setdefault(self._route(topic[1]), []).append(topic)
                 else:
                     placed.append((home, topic))
-            while new:
-                number = self._shard_for(symbol, len(new))
-                part = new[: max(1, self._room() - len(self.shards[number]))]
-                new = new[len(part) :]
-                self.shards[number].update(dict.fromkeys(part))
-                placed += [(number, topic) for topic in part]
+            for route, mine in new.items():
+                placed += self._place(symbol, mine, route)
+        return placed
+
+    def _place(self, symbol: str, topics: list[Topic], route: str) -> list[tuple[int, Topic]]:
+        """New topics of one symbol and route."""
+        placed: list[tuple[int, Topic]] = []
+        while topics:
+            number = self._shard_for(symbol, len(topics), route)
+            part = topics[: max(1, self._room() - len(self.shards[number]))]
+            topics = topics[len(part) :]
+            self.shards[number].update(dict.fromkeys(part))
+            placed += [(number, topic) for topic in part]
         return placed
 
     def remove(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> set[int]:
@@ -73,20 +89,22 @@ class Placement:
 
     def close(self, number: int) -> None:
         del self.shards[number]
+        del self.routes[number]
 
     def home(self, topic: Topic) -> int | None:
         """The shard that carries a topic."""
         return next((number for number, topics in self.shards.items() if topic in topics), None)
 
-    def _shard_for(self, symbol: str, count: int) -> int:
-        """Rule 1: the shard for `count` more topics of one symbol; at least one of them fits there."""
+    def _shard_for(self, symbol: str, count: int, route: str) -> int:
+        """Rules 1 and 5: the shard for `count` more topics of one symbol; at least one of them fits there."""
         room = self._room()
-        homes = [n for n, topics in self.shards.items() if any(t[0] == symbol for t in topics)]
-        others = [n for n in self.shards if n not in homes]
+        possible = [n for n in self.shards if self.routes[n] == route]
+        homes = [n for n in possible if any(t[0] == symbol for t in self.shards[n])]
+        others = [n for n in possible if n not in homes]
         for number in (*homes, *others):
             if len(self.shards[number]) + min(count, room) <= room:
                 return number
-        return self.open()
+        return self.open(route)
 
     def __repr__(self) -> str:
         return f"Placement({ {number: len(topics) for number, topics in self.shards.items()} })"

@@ -464,6 +464,7 @@ class Shard:
                 connection=self._ordinal,
                 shard=self.number,
                 symbols=tuple(dict.fromkeys(symbol for symbol, _ in self.desired)),
+                channels=tuple(dict.fromkeys(channel for _, channel in self.desired)),
             )
         )
 

@@ -73,7 +73,8 @@ class Desk:
         return msgspec.structs.replace(old, price_exp=old.price_exp + 1)
 
     async def event(self, number: int, state: ConnectionState, **facts: Any) -> None:
-        self.cold.connection(ConnectionEvent(state=state, shard=number, symbols=((A, B)[number],), **facts))
+        facts.setdefault("symbols", (A, B)[number : number + 1])
+        self.cold.connection(ConnectionEvent(state=state, shard=number, **facts))
         for _ in range(50):
             await asyncio.sleep(0)
 
@@ -134,6 +135,29 @@ def test_one_connection_takes_only_its_own_instruments_down(run: Any) -> None:
         assert desk.states(B) == (State.DOWN, State.DOWN)
         await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
         assert desk.feed() is State.DOWN
+
+    run(scenario)
+
+
+def test_a_connection_without_a_cells_channel_takes_no_cell_down_and_brings_none_back(run: Any) -> None:
+    """A venue that has tickers and mark prices at an address of their own: the book does not hang on it."""
+
+    async def scenario(desk: Desk) -> None:
+        other: dict[str, Any] = {"symbols": (A, B), "channels": ("ticker", "mark")}
+        await desk.event(2, ConnectionState.CONNECTED, **other)
+        assert desk.fetched == []  # there is no stream yet that a snapshot could join
+        for number in (0, 1):
+            await desk.event(number, ConnectionState.CONNECTED, channels=("top", "book"))
+            desk.top(number)
+        desk.readiness.review()
+        assert desk.feed() is State.LIVE
+        await desk.event(2, ConnectionState.RECONNECTING, reason="lost", **other)
+        desk.readiness.review()
+        assert desk.feed() is State.RESYNC  # not all that was asked for is there
+        assert desk.states(A) == desk.states(B) == (State.LIVE, State.LIVE)
+        await desk.event(0, ConnectionState.ERROR, reason="lost", channels=("top", "book"))
+        await desk.event(2, ConnectionState.CONNECTED, **other)
+        assert desk.states(A) == (State.DOWN, State.DOWN)
 
     run(scenario)
 
@@ -266,6 +290,9 @@ def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any)
         assert desk.readiness.proven(A, "top") == now
         assert desk.readiness.delivered(A, "top") == 0  # of a first event it is no proof
         assert desk.readiness.proven(A, "trades") == -1
+        # A mark price comes whether the market moves or not, but no single one is waited for.
+        assert desk.readiness.proven(A, "mark") == 0
+        assert desk.readiness.delivered(A, "mark") == -1
         assert desk.readiness.proven(B, "top") == 0
 
     run(scenario)

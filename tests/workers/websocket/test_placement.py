@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from workers.websocket.placement import Placement
 
 CHANNELS = ("top", "book", "trades")
+ROUTES = {"top": "a", "book": "a", "trades": "b"}
 SYMBOLS = st.lists(st.integers(0, 12).map(lambda n: f"S{n}/USDT"), min_size=1, max_size=5)
 
 
@@ -38,6 +39,25 @@ def test_a_symbol_with_more_channels_than_a_connection_carries_is_cut() -> None:
     assert counts(placement) == [2, 2, 1]
 
 
+def test_channels_of_different_routes_never_share_a_shard() -> None:
+    """Rule 5: what is asked for at the wrong address of a venue may be silent."""
+    placement = Placement(
+        lambda: 4, route=lambda channel: "slow" if channel in ("ticker", "mark") else "fast"
+    )
+    placement.add(["A/U", "B/U"], ["top", "ticker", "book"])
+    assert list(placement.shards.values()) == [
+        dict.fromkeys([("A/U", "top"), ("A/U", "book"), ("B/U", "top"), ("B/U", "book")]),
+        dict.fromkeys([("A/U", "ticker"), ("B/U", "ticker")]),
+    ]
+    assert placement.routes == {0: "fast", 1: "slow"}
+    # There is room on the slow one, and none for a fast channel.
+    assert placement.add(["A/U"], ["mark"]) == [(1, ("A/U", "mark"))]
+    assert placement.add(["A/U"], ["trades"]) == [(2, ("A/U", "trades"))]
+    placement.remove(["A/U"], ["trades"])
+    placement.close(2)
+    assert placement.routes == {0: "fast", 1: "slow"}
+
+
 def test_a_number_is_never_used_again() -> None:
     placement = Placement(lambda: 1)
     placement.add(["A/U", "B/U"], ["top"])
@@ -53,7 +73,7 @@ class Stable(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.placement = Placement(lambda: self.ROOM)
+        self.placement = Placement(lambda: self.ROOM, route=lambda channel: ROUTES[channel])
         self.homes: dict[tuple[str, str], int] = {}
 
     @rule(symbols=SYMBOLS, channels=st.lists(st.sampled_from(CHANNELS), min_size=1, unique=True))
@@ -77,6 +97,8 @@ class Stable(RuleBasedStateMachine):
         assert {t: n for n, topics in self.placement.shards.items() for t in topics} == self.homes
         assert sum(counts(self.placement)) == len(self.homes)
         assert all(0 < count <= self.ROOM for count in counts(self.placement))
+        for number, topics in self.placement.shards.items():
+            assert {ROUTES[channel] for _, channel in topics} == {self.placement.routes[number]}
 
 
 TestStable = Stable.TestCase
