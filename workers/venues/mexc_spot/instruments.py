@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
-from workers.decode.decimals import decimals
+from workers.decode.decimals import MAX_EXPONENT, decimals
 from workers.listing import Number, PrecisionError, choose, exact, exponent, level_numbers
 from workers.venues.mexc_spot import schema
 
@@ -62,9 +62,8 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
     nothing: they vary.
     """
     symbol = unified(entry)
-    step = power(entry.price_decimals)
-    grain = power(entry.size_decimals)
     try:
+        step, grain = power(entry.price_decimals), power(entry.size_decimals)
         price_exp = exponent(symbol, "tick", step)
         size_exp = exponent(symbol, "lot", grain, entry.min_size)
         notional_exp = decimals(entry.min_notional)
@@ -86,11 +85,13 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
 
 
 def power(places: int) -> str:
-    """The smallest step of so many decimals.
+    """The smallest step of so many decimals. ValueError when a slot cannot have so many.
 
     >>> power(0), power(2)
     ('1', '0.01')
     """
+    if not 0 <= places <= MAX_EXPONENT:
+        raise ValueError(f"{places} decimals, a slot can have at most {MAX_EXPONENT}")
     return "0." + "1".rjust(places, "0") if places > 0 else "1"
 
 

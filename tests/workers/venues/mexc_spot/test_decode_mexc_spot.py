@@ -1,0 +1,678 @@
+"""Native decoder == reference (protobuf's own runtime): on every captured frame, on frames of our own, and on
+whatever protobuf allows; forbidden outcomes are in `workers.decode.normal.disagreement`."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shm.layout import Flag
+from workers.decode.decimals import to_mantissa
+from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale, disagreement
+from workers.sim.mexc_spot import wire
+from workers.strategies import MessageType
+from workers.venues.mexc_spot import proto
+from workers.venues.mexc_spot._decode import Decoder
+from workers.venues.mexc_spot.parser import MexcSpotParser, normalise, trade_hash
+from workers.venues.mexc_spot.venue import VENUE
+
+ROOT = Path(__file__).resolve().parents[4]
+EXPECTED = ROOT.parent / "shared/captures/mexc_spot/expected.jsonl"
+
+SCALES = {"BTCUSDT": Scale(0, 2, 8), "HYPEUSDT": Scale(1, 2, 2), "PEPEUSDT": Scale(7, 12, 2)}
+SENT = 1790281243450
+TOP_CHANNEL = "spot@public.aggre.bookTicker.v3.api.pb@100ms@BTCUSDT"
+DEPTH_EVENT = "spot@public.aggre.depth.v3.api.pb@100ms"
+DEALS_EVENT = "spot@public.aggre.deals.v3.api.pb@100ms"
+TOP_BODY = wire.book_ticker(("84270", "0.006387"), ("84270.01", "5.42169969"), 82164153436, SENT - 3)
+DEPTH_BODY = wire.depths(
+    DEPTH_EVENT,
+    82164153430,
+    82164153436,
+    [("84269.99", "0.5"), ("84260.00", "0.00000000")],
+    [("84270.01", "5.42169969")],
+)
+DEALS = [
+    wire.deal("84270", "0.00099829", True, SENT - 74, "731901896985399296X0_731901896985399297X0"),
+    wire.deal("84270.01", "0.00019169", False, SENT - 73, "731901896985399298X0_731901896985399299X0"),
+]
+DEALS_BODY = wire.deals(DEALS_EVENT, DEALS)
+TICKER_BODY = wire.mini_ticker(
+    "BTCUSDT", "84270", "0.0766", "85000.01", "83000", "11336518.0264", "134.52000001"
+)
+
+
+def frame(number: int, body: bytes, symbol: str = "BTCUSDT", channel: str = TOP_CHANNEL) -> bytes:
+    return wire.wrapper(channel, symbol, SENT, number, body)
+
+
+TOP = frame(wire.BOOK_TICKER, TOP_BODY)
+DEPTH = frame(wire.DEPTHS, DEPTH_BODY, channel=f"{DEPTH_EVENT}@BTCUSDT")
+TRADES = frame(wire.DEALS, DEALS_BODY, channel=f"{DEALS_EVENT}@BTCUSDT")
+TICKER = frame(wire.MINI_TICKER, TICKER_BODY, channel="spot@public.miniTicker.v3.api.pb@BTCUSDT@24H")
+FRAMES = [TOP, DEPTH, TRADES, TICKER]
+
+
+def make_decoder(scales: dict[str, Scale] = SCALES, **options: int) -> Decoder:
+    decoder = Decoder(**options)
+    for symbol, scale in scales.items():
+        decoder.add_symbol(symbol, *scale)
+    return decoder
+
+
+DECODER = make_decoder()
+PARSER = MexcSpotParser({"BTCUSDT": "BTC/USDT", "HYPEUSDT": "HYPE/USDT"})
+
+
+def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> list[Decoded]:
+    return VENUE.forms(PARSER.parse(data).data, scales)
+
+
+def check(data: bytes) -> list[Decoded]:
+    native = DECODER.decode_messages(data)
+    assert disagreement(native, reference(data)) is None, data
+    return native
+
+
+def left(data: bytes) -> bool:
+    """Whether the native decoder leaves this to the reference."""
+    return [each.code for each in check(data)] == [DecodeCode.NOT_MINE]
+
+
+# -- the capture ---------------------------------------------------------------------------------------
+def captured() -> list[tuple[bytes, dict[str, Any]]]:
+    if not EXPECTED.exists():
+        pytest.skip(f"{EXPECTED} is not here")
+    rows = [json.loads(line) for line in EXPECTED.read_text().splitlines()]
+    return [(base64.b64decode(row["b64"]), row["expect"]) for row in rows]
+
+
+def plain(message: Any) -> Any:
+    """A message of the runtime as `expected.jsonl` writes it: fields that are set, levels as pairs."""
+    if message.DESCRIPTOR.name == "Level":
+        return [message.price, message.quantity]
+    return {
+        field.name: [plain(each) for each in value]
+        if field.is_repeated
+        else plain(value)
+        if field.message_type is not None
+        else value
+        for field, value in message.ListFields()
+    }
+
+
+def test_every_captured_frame_is_what_it_was_decoded_to_and_is_written_again_byte_by_byte() -> None:
+    rows = captured()
+    assert len(rows) == 6
+    for data, expect in rows:
+        message = proto.Wrapper.FromString(data)
+        assert plain(message) == expect
+        assert message.SerializeToString() == data
+
+
+def test_every_captured_frame_is_equal() -> None:
+    taken = []
+    for data, expect in captured():
+        native = check(data)
+        if native[0].code is DecodeCode.NOT_MINE:
+            assert {"publicLimitDepths", "publicSpotKline"} & expect.keys()
+            assert PARSER.parse(data).message_type is MessageType.OTHER
+        else:
+            taken.append((expect, native))
+    assert [[each.kind for each in native] for _, native in taken] == [
+        [MessageKind.TOP],
+        [MessageKind.TOP],
+        [MessageKind.TRADE, MessageKind.TRADE],
+    ]
+    for expect, native in taken:
+        if "publicAggreBookTicker" in expect:
+            body, scale = expect["publicAggreBookTicker"], SCALES[expect["symbol"]]
+            names = (("bidPrice", 1), ("bidQuantity", 2), ("askPrice", 1), ("askQuantity", 2))
+            told = tuple(to_mantissa(body[name], scale[which])[1] for name, which in names)
+            assert native[0].words[:4] == told
+            assert (native[0].update_id, native[0].ts_event) == (
+                int(body["version"]),
+                expect["sendTime"] * 10**6,
+            )
+        else:
+            for deal, each in zip(expect["publicAggreDeals"]["deals"], native, strict=True):
+                assert each.update_id == trade_hash(deal["tradeId"])
+                assert each.ts_event == deal["time"] * 10**6
+                assert bool(each.flags & Flag.SELL) == (deal["tradeType"] == 2)
+
+
+def test_a_wrong_twin_is_noticed() -> None:
+    def differs(twin: Any) -> bool:
+        frames = [data for data, _ in captured()] + FRAMES
+        return any(
+            disagreement(
+                DECODER.decode_messages(data),
+                [twin(each) for each in reference(data)],
+            )
+            for data in frames
+        )
+
+    assert not differs(lambda right: right)
+    assert differs(lambda right: right._replace(bids=right.asks, asks=right.bids))
+    assert differs(lambda right: right._replace(update_id=right.update_id + 1))
+    assert differs(lambda right: right._replace(first_id=right.first_id + 1))
+    assert differs(lambda right: right._replace(flags=right.flags ^ Flag.SELL))
+
+
+def test_the_simulated_venues_writer_writes_what_the_venue_has_written() -> None:
+    """The frames of these tests are of the captured shape, byte by byte."""
+    for data, expect in captured():
+        if body := expect.get("publicAggreBookTicker"):
+            made = wire.book_ticker(
+                (body["bidPrice"], body["bidQuantity"]),
+                (body["askPrice"], body["askQuantity"]),
+                int(body["version"]),
+                body["lastOrderCreateTime"],
+            )
+            number = wire.BOOK_TICKER
+        elif body := expect.get("publicAggreDeals"):
+            each = [
+                wire.deal(d["price"], d["quantity"], d["tradeType"] == 2, d["time"], d["tradeId"])
+                for d in body["deals"]
+            ]
+            made, number = wire.deals(body["eventType"], each), wire.DEALS
+        else:
+            continue
+        assert wire.wrapper(expect["channel"], expect["symbol"], expect["sendTime"], number, made) == data
+
+
+# -- one by one ----------------------------------------------------------------------------------------
+def test_top() -> None:
+    told = (8427000, 638700, 8427001, 542169969, 0, 0, 0, 0)
+    assert check(TOP) == [Decoded(DecodeCode.OK, MessageKind.TOP, 0, SENT * 10**6, 82164153436, words=told)]
+
+
+def test_an_emptied_side_is_absent() -> None:
+    none = ("", "")
+    for bid, ask, flags in (
+        (none, ("1", "1"), Flag.NO_BID),
+        (("1", "1"), none, Flag.NO_ASK),
+        (none, none, Flag.NO_BID | Flag.NO_ASK),
+        (("0", "0.00"), ("1", "1"), Flag.NO_BID),
+    ):
+        [top] = check(frame(wire.BOOK_TICKER, wire.book_ticker(bid, ask, 7)))
+        assert (top.code, top.flags, top.update_id) == (DecodeCode.OK, flags, 7)
+    # A price without size is no quote, nor is a size without price.
+    for bid in (("1", ""), ("", "1"), ("1", "0"), ("0", "1")):
+        half = frame(wire.BOOK_TICKER, wire.book_ticker(bid, ("2", "1"), 7))
+        assert left(half)
+        assert reference(half) == [Decoded(DecodeCode.MALFORMED)]
+    # Spelt out, an empty text is the same as an absent one.
+    spelt = b"".join(wire.field(n, text) for n, text in enumerate(("", "", "2", "1", "7"), 1))
+    assert check(frame(wire.BOOK_TICKER, spelt))[0].flags == Flag.NO_BID
+
+
+def test_depth() -> None:
+    assert check(DEPTH) == [
+        Decoded(
+            DecodeCode.OK,
+            MessageKind.DEPTH,
+            0,
+            SENT * 10**6,
+            82164153436,
+            82164153430,
+            bids=((8426999, 50000000), (8426000, 0)),
+            asks=((8427001, 542169969),),
+        )
+    ]
+    # Field 1 is the asks; a side may be absent; a repeated price is kept, in the order sent.
+    twice = [("1.5", "2"), ("1.5", "0")]
+    one = check(frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, 3, 4, [], twice)))
+    assert (one[0].bids, one[0].asks) == ((), ((150, 200000000), (150, 0)))
+    assert check(frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, 3, 4, [], [])))[0].code is DecodeCode.OK
+    mixed = wire.message((2, wire.level(("1", "1"))), (4, "3"), (1, wire.level(("2", "2"))), (5, "4"))
+    mixed += wire.message((2, wire.level(("3", "3"))))
+    assert check(frame(wire.DEPTHS, mixed))[0].bids == ((100, 10**8), (300, 3 * 10**8))
+
+
+def test_a_depth_event_needs_its_place_in_the_chain_and_whole_levels() -> None:
+    good = wire.level(("1", "1"))
+    for body in (
+        wire.message((1, good), (4, "3")),
+        wire.message((1, good), (5, "3")),
+        wire.message((1, good), (4, "x"), (5, "3")),
+        wire.message((1, good), (4, "03"), (5, "3")),
+        wire.message((1, good), (4, "-1"), (5, "3")),
+        wire.message((1, good), (4, "3"), (5, str(2**63))),
+        wire.message((1, wire.message((1, "1"))), (4, "3"), (5, "3")),
+        wire.message((1, wire.message((2, "1"))), (4, "3"), (5, "3")),
+        wire.message((4, "3"), (5, "3")) + wire.field(2, b""),
+        wire.message((1, wire.level(("0", "1"))), (4, "3"), (5, "3")),
+        wire.message((1, wire.level(("0.00", "1"))), (4, "3"), (5, "3")),
+    ):
+        data = frame(wire.DEPTHS, body)
+        assert left(data)
+        assert reference(data) == [Decoded(DecodeCode.MALFORMED)]
+
+
+def test_trades() -> None:
+    sold, bought = check(TRADES)
+    assert sold == Decoded(
+        DecodeCode.OK,
+        MessageKind.TRADE,
+        0,
+        (SENT - 74) * 10**6,
+        trade_hash("731901896985399296X0_731901896985399297X0"),
+        trade_hash("731901896985399296X0_731901896985399297X0"),
+        Flag.SELL | Flag.HASHED_ID,
+        (8427000, 99829, 0, 0, 0, 0, 0, 0),
+    )
+    assert (bought.flags, bought.words[:2]) == (Flag.HASHED_ID, (8427001, 19169))
+    assert bought.update_id != sold.update_id
+
+
+def test_a_trade_without_id_or_time() -> None:
+    [one] = check(frame(wire.DEALS, wire.deals(DEALS_EVENT, [wire.deal("1", "1", False, 0, "")])))
+    assert (one.update_id, one.first_id, one.flags, one.ts_event) == (0, 0, 0, SENT * 10**6)
+
+
+def test_a_frame_without_trades_says_nothing() -> None:
+    data = frame(wire.DEALS, wire.deals(DEALS_EVENT, []))
+    assert left(data)
+    assert reference(data) == []
+    assert PARSER.parse(data).message_type is MessageType.TRADES
+
+
+def test_a_trade_needs_a_side() -> None:
+    for side in (0, 3, 2**31 - 1, 2**32 + 1):
+        deal = wire.message((1, "1"), (2, "1"), (3, side), (5, "x"))
+        data = frame(wire.DEALS, wire.deals(DEALS_EVENT, [*DEALS, deal]))
+        assert left(data), "one that cannot be read, and the whole frame is the reference's"
+        codes = [each.code for each in reference(data)]
+        # An int32 is cut to 32 bits.
+        last = DecodeCode.OK if side & 0xFFFFFFFF == 1 else DecodeCode.MALFORMED
+        assert codes == [DecodeCode.OK, DecodeCode.OK, last]
+
+
+def test_each_trade_of_a_frame_is_judged_by_itself() -> None:
+    wide = wire.deal("84270.001", "1", False, SENT, "a")
+    vast = wire.deal("9" * 19, "1", False, SENT, "b")
+    codes = [each.code for each in check(frame(wire.DEALS, wire.deals("", [wide, DEALS[0], vast])))]
+    assert codes == [DecodeCode.INEXACT, DecodeCode.OK, DecodeCode.OVERFLOW]
+    stranger = check(frame(wire.DEALS, DEALS_BODY, symbol="ETHUSDT"))
+    assert stranger == 2 * [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
+
+
+def test_many_trades_in_a_frame() -> None:
+    each = [wire.deal("1", str(n + 1), bool(n % 2), SENT, f"{n}X0") for n in range(500)]
+    native = check(frame(wire.DEALS, wire.deals(DEALS_EVENT, each)))
+    assert [trade.words[1] for trade in native] == [(n + 1) * 10**8 for n in range(500)]
+    assert len({trade.update_id for trade in native}) == 500
+
+
+def test_ticker() -> None:
+    # Volume is the turnover in quote, quantity the volume in base; the opening price is not told: 0.
+    words = (8427000, 0, 8500001, 8300000, 13452000001, 113365180264000000, 0, 0)
+    assert check(TICKER) == [Decoded(DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, words=words)]
+    for turnover in ("1.00000000001", "9" * 19):
+        [absent] = check(
+            frame(wire.MINI_TICKER, wire.mini_ticker("BTCUSDT", "1", "0", "1", "1", turnover, "1"))
+        )
+        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, Flag.ABSENT, 0)
+    quiet = wire.mini_ticker("BTCUSDT", "84270", "", "", "", "", "")
+    assert check(frame(wire.MINI_TICKER, quiet))[0].words == (8427000, 0, 0, 0, 0, 0, 0, 0)
+    none = frame(wire.MINI_TICKER, wire.mini_ticker("BTCUSDT", "", "", "1", "1", "1", "1"))
+    assert left(none)
+    assert reference(none) == [Decoded(DecodeCode.MALFORMED)]
+
+
+def test_ticker_with_exponents_beyond_18() -> None:
+    scales = {"BTCUSDT": Scale(0, 12, 8)}
+    native = make_decoder(scales).decode_messages(TICKER)
+    assert native == reference(TICKER, scales)
+    assert (native[0].flags, native[0].words[5]) == (Flag.ABSENT, 0)
+
+
+def test_a_wrapper_without_body_is_no_fault() -> None:
+    """proto3 leaves out what is empty; a body of a kind that is yet to come is unknown."""
+    for data in (
+        wire.wrapper(TOP_CHANNEL, "BTCUSDT", SENT),
+        wire.wrapper(TOP_CHANNEL, "BTCUSDT", SENT, 399, b"\x0a\x01x"),
+        wire.wrapper("", "", 0),
+    ):
+        assert left(data)
+        parsed = PARSER.parse(data)
+        assert parsed.message_type is MessageType.UNKNOWN
+        assert reference(data) == [Decoded(DecodeCode.NOT_MINE)]
+
+
+def test_symbols() -> None:
+    assert check(frame(wire.BOOK_TICKER, TOP_BODY, symbol="ETHUSDT")) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
+    for symbol in ("", "X" * 25, "Ü", "BTCUSDT\0"):
+        data = frame(wire.BOOK_TICKER, TOP_BODY, symbol=symbol)
+        assert left(data) or check(data) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
+        assert reference(data) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
+    long = {"L" * 24: Scale(3, 2, 8), "M" * 25: Scale(4, 2, 8)}
+    decoder = make_decoder(long)
+    assert decoder.decode_message(frame(wire.BOOK_TICKER, TOP_BODY, symbol="L" * 24)).instrument == 3
+    data = frame(wire.BOOK_TICKER, TOP_BODY, symbol="M" * 25)
+    assert decoder.decode_message(data).code is DecodeCode.NOT_MINE
+    assert reference(data, long)[0].instrument == 4
+
+
+@pytest.mark.parametrize("data", FRAMES)
+def test_numbers_that_do_not_fit(data: bytes) -> None:
+    """Texts of the same length, so that the frame's lengths stay right."""
+    kind = check(data)[0].kind
+    for text in (b"84270.01", b"85000.01"):
+        for wrong, code in ((b"8427.001", DecodeCode.INEXACT), (b"8427.000", DecodeCode.OK)):
+            if text in data:
+                found = check(data.replace(text, wrong))
+                assert {(each.code, each.kind) for each in found} >= {(code, kind)}
+        for broken in (b"1e500000", b"-1.00000", b".8500000", b"1.2.3456", b"8427000.", b"NaN     "):
+            if text in data:
+                assert left(data.replace(text, broken))
+                assert DecodeCode.MALFORMED in [each.code for each in reference(data.replace(text, broken))]
+
+
+def test_of_two_faults_the_worse_one_is_told() -> None:
+    vast, fine = "9" * 19, "0.001"
+    for bid, ask in (((vast, "1"), (fine, "1")), ((fine, "1"), (vast, "1"))):
+        [one] = check(frame(wire.BOOK_TICKER, wire.book_ticker(bid, ask, 1)))
+        assert one == Decoded(DecodeCode.OVERFLOW, MessageKind.TOP, 0)
+    levels = [("0.001", "1"), ("1", "9" * 19)]
+    [one] = check(frame(wire.DEPTHS, wire.depths("", 1, 2, levels, [])))
+    assert one.code is DecodeCode.OVERFLOW
+    assert left(frame(wire.DEPTHS, wire.depths("", 1, 2, [*levels, ("", "1")], [])))
+
+
+def test_times() -> None:
+    def at(sent: int) -> bytes:
+        return wire.wrapper(TOP_CHANNEL, "BTCUSDT", sent, wire.BOOK_TICKER, TOP_BODY)
+
+    longest = (2**63 - 1) // 10**6
+    assert check(at(0))[0].ts_event == 0
+    assert check(at(longest))[0].ts_event == longest * 10**6
+    for beyond in (longest + 1, 2**63 - 1, 2**64 - 1):  # the last is -1
+        assert left(at(beyond))
+        assert reference(at(beyond)) == [Decoded(DecodeCode.MALFORMED)]
+
+
+def test_levels_beyond_the_buffer() -> None:
+    asks = [(str(n + 1), "1") for n in range(2000)]
+    data = frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, 1, 2, [], asks))
+    assert len(check(data)[0].asks) == 2000
+    small = make_decoder(max_levels=1999)
+    assert small.decode_message(data).code is DecodeCode.NOT_MINE
+    assert small.too_many_levels == 1
+
+
+# -- what protobuf allows ------------------------------------------------------------------------------
+def test_field_order_and_unknown_fields() -> None:
+    """Any order, and newer fields of every wire type, in the wrapper and in every message."""
+    newer = wire.field(99, "new") + wire.field(98, 7) + b"\xb5\x06abcd" + b"\xb1\x06abcdefgh"
+    body = newer + wire.message((5, "7"), (4, "1"), (3, "2")) + newer + wire.message((2, "1"), (1, "1.5"))
+    data = wire.field(wire.BOOK_TICKER, body) + newer + wire.message((6, SENT), (3, "BTCUSDT"), (1, "x"))
+    [top] = check(data)
+    assert (top.words[:4], top.update_id) == ((150, 10**8, 200, 10**8), 7)
+    level = newer + wire.message((2, "1"), (1, "2")) + newer
+    [depth] = check(frame(wire.DEPTHS, newer + wire.message((5, "4"), (4, "3"), (1, level)) + newer))
+    assert depth.asks == ((200, 10**8),)
+    deal = newer + wire.message((3, 2), (2, "1"), (1, "2")) + newer
+    [trade] = check(frame(wire.DEALS, newer + wire.field(1, deal) + newer))
+    assert trade.flags == Flag.SELL
+    assert check(frame(wire.MINI_TICKER, newer + TICKER_BODY + newer))[0].code is DecodeCode.OK
+    named = wire.message((1, "x"), (3, "BTCUSDT"), (4, "2fb9"), (5, SENT), (6, SENT), (315, TOP_BODY))
+    assert check(named) == check(TOP)
+
+
+def test_what_comes_twice_and_other_oddities_are_the_references() -> None:
+    other = wire.book_ticker(("1", "1"), ("2", "1"), 9)
+    group = b"\x93\x03\x94\x03"  # an empty group of field 50
+    for data in (
+        TOP + wire.field(wire.BOOK_TICKER, other),  # merged: the later fields win
+        TOP + wire.field(wire.DEPTHS, DEPTH_BODY),  # one of several: the last
+        TOP + wire.field(3, "HYPEUSDT"),
+        TOP + wire.field(6, 1),
+        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(1, "3")),
+        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(5, "3")),
+        frame(wire.DEPTHS, DEPTH_BODY + wire.field(5, "82164153437")),
+        frame(
+            wire.DEPTHS, wire.message((4, "1"), (5, "2"), (1, wire.level(("1", "1")) + wire.field(1, "2")))
+        ),
+        TOP + group,
+        frame(wire.BOOK_TICKER, TOP_BODY + group),
+        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(1, 7)),  # a known field of another type is unknown
+        TOP + b"\x80\x01\x00",  # field 16 in two bytes, value 0: unknown, and fine
+        TOP + b"\x88\x80\x00\x00",  # a tag of three bytes
+    ):
+        check(data)
+    assert left(TOP + wire.field(wire.BOOK_TICKER, other))
+    assert reference(TOP + wire.field(wire.BOOK_TICKER, other))[0].update_id == 9
+    assert reference(TOP + wire.field(wire.DEPTHS, DEPTH_BODY))[0].kind is MessageKind.DEPTH
+
+
+def test_text_that_is_not_utf_8_is_malformed_and_utf_8_is_the_references() -> None:
+    for number in (1, 3, 4):
+        for raw, fine in ((b"\xff", False), ("é".encode(), True)):
+            data = TOP + wire.field(number, raw)
+            assert left(data)
+            assert (reference(data)[0].code is not DecodeCode.MALFORMED) is fine
+    channel = wire.wrapper("spot@é", "BTCUSDT", SENT, wire.BOOK_TICKER, TOP_BODY)
+    assert left(channel)
+    assert reference(channel) == check(TOP)
+
+
+@pytest.mark.parametrize("data", FRAMES)
+def test_truncated_at_every_byte(data: bytes) -> None:
+    for size in range(len(data)):
+        check(data[:size])
+
+
+@pytest.mark.parametrize("data", FRAMES)
+def test_every_byte_changed(data: bytes) -> None:
+    chance = random.Random(7)
+    for place in range(len(data)):
+        for byte in {0, 0x7F, 0x80, 0xFF, data[place] ^ 1, data[place] ^ 8, chance.randrange(256)}:
+            check(data[:place] + bytes([byte]) + data[place + 1 :])
+
+
+def test_huge_varints_and_lengths() -> None:
+    for raw in (
+        b"\xff" * 9 + b"\x01",
+        b"\xff" * 10,
+        b"\xff" * 11,
+        b"\x80" * 9 + b"\x00",
+        b"\x80" * 5 + b"\x00",
+    ):
+        for tag in (b"\x30", b"\x28", b"\x0a", b"\x1a", b"\xda\x13", b"\xf0\x03", b"\xf2\x03", b""):
+            check(TOP + tag + raw)
+            check(tag + raw + TOP)
+            check(frame(wire.BOOK_TICKER, TOP_BODY + tag + raw))
+            check(frame(wire.BOOK_TICKER, tag + raw + TOP_BODY))
+            check(frame(wire.DEALS, DEALS_BODY + tag + raw))
+            check(frame(wire.DEPTHS, tag + raw + DEPTH_BODY))
+
+
+# -- generated -----------------------------------------------------------------------------------------
+def mostly(good: st.SearchStrategy[Any], *odd: Any) -> st.SearchStrategy[Any]:
+    """The good ones, and now and then one of the odd: else hardly a message would be whole."""
+    return st.integers(0, 30).flatmap(lambda n: st.sampled_from(odd) if n == 17 else good)
+
+
+ODD = (
+    "",
+    "0",
+    "0.0",
+    "1e5",
+    "-1",
+    ".5",
+    "5.",
+    "9" * 18,
+    "9" * 19,
+    "9" * 40,
+    "0" * 30 + "1",
+    "1.23456789012",
+    "é",
+)
+DECIMALS = mostly(st.from_regex(r"[1-9][0-9]{0,6}(\.[0-9]{1,2}0{0,3})?", fullmatch=True), *ODD)
+IDS = mostly(st.integers(0, 2**63 - 1).map(str), "", "007", "0", "x", "1.0", str(2**63), str(2**64))
+NUMBERS = st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1))
+SIDES = mostly(st.integers(1, 2), 0, 3, 2**32 + 1, 2**64 - 1)
+TIMES = mostly(st.integers(0, 2**42), 2**62, 2**63, 2**64 - 1)
+UNKNOWN = st.tuples(st.integers(17, 299), st.one_of(NUMBERS, st.binary(max_size=6)))
+
+
+@st.composite
+def fields(draw: st.DrawFn, *known: tuple[int, Any]) -> bytes:
+    """A message: mostly each field once and in order; now and then in any order, one again, one missing, with
+    newer ones between."""
+    chosen = [(number, draw(values)) for number, values in known]
+    match draw(st.integers(0, 20)):
+        case 11:
+            chosen = draw(st.permutations(chosen))
+        case 12:
+            chosen = draw(st.permutations([*chosen, *draw(st.lists(UNKNOWN, min_size=1, max_size=2))]))
+        case 13:
+            chosen.remove(draw(st.sampled_from(chosen)))
+        case 14:
+            number, values = draw(st.sampled_from(known))
+            chosen.append((number, draw(values)))
+    return b"".join(wire.field(number, value) for number, value in chosen)
+
+
+LEVELS = fields((1, DECIMALS), (2, DECIMALS))
+DEALT = fields((1, DECIMALS), (2, DECIMALS), (3, SIDES), (4, TIMES), (5, st.text(max_size=5)))
+TEXT = st.text(st.characters(max_codepoint=0x7E), max_size=3)
+TEXTS = mostly(TEXT, "é", "\0")
+SIDE = ((1, DECIMALS), (2, DECIMALS), (3, DECIMALS), (4, DECIMALS))
+BODIES = [
+    (wire.BOOK_TICKER, fields(*SIDE, (5, IDS), (6, TIMES))),
+    (wire.DEPTHS, fields((1, LEVELS), (1, LEVELS), (2, LEVELS), (3, TEXTS), (4, IDS), (5, IDS), (6, TIMES))),
+    (wire.DEALS, fields((1, DEALT), (1, DEALT), (2, TEXTS))),
+    (wire.MINI_TICKER, fields(*((number, DECIMALS) for number in range(1, 13)))),
+]
+WRAPPERS = st.one_of(
+    fields(
+        (1, mostly(st.just(TOP_CHANNEL), "", "é")),
+        (3, mostly(st.sampled_from(["BTCUSDT", "HYPEUSDT", "PEPEUSDT"]), "ETHUSDT", "", "é")),
+        (4, TEXTS),
+        (5, TIMES),
+        (6, TIMES),
+        body,
+    )
+    for body in BODIES
+)
+
+
+def test_what_is_generated_is_mostly_whole() -> None:
+    """Else the test below would compare refusals."""
+    codes: Counter[DecodeCode] = Counter()
+
+    @given(WRAPPERS)
+    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    def count(data: bytes) -> None:
+        codes[check(data)[0].code] += 1
+
+    count()
+    assert codes[DecodeCode.OK] > 60, codes
+    assert codes[DecodeCode.NOT_MINE] > 20, codes
+
+
+@given(WRAPPERS)
+@settings(max_examples=1500, deadline=None)
+def test_generated_messages_are_equal(data: bytes) -> None:
+    check(data)
+
+
+@given(WRAPPERS, st.data())
+@settings(max_examples=500, deadline=None)
+def test_generated_messages_with_damage_are_equal(data: bytes, draw: st.DataObject) -> None:
+    if data:
+        place = draw.draw(st.integers(0, len(data) - 1))
+        check(data[:place] + bytes([draw.draw(st.integers(0, 255))]) + data[place + 1 :])
+        check(data[:place])
+
+
+@given(st.binary(max_size=64))
+@settings(max_examples=500, deadline=None)
+def test_any_bytes_are_equal(data: bytes) -> None:
+    check(data)
+
+
+def ordinary(seed: int, count: int) -> Iterator[bytes]:
+    """Frames as the venue sends them all day."""
+    chance = random.Random(seed)
+
+    def price() -> str:
+        return chance.choice(["{:.2f}", "{:.1f}", "{:.0f}"]).format(chance.uniform(1, 90_000))
+
+    def size() -> str:
+        return f"{chance.uniform(0.00000001, 100):.{chance.randrange(9)}f}"
+
+    for n in range(count):
+        symbol = chance.choice(["BTCUSDT", "ETHUSDT"])
+        levels = [(price().replace("0.00", "1.00"), size()) for _ in range(chance.randrange(12))]
+        yield frame(
+            wire.BOOK_TICKER, wire.book_ticker((price(), "1"), (price(), "1"), n + 1, SENT + n), symbol
+        )
+        yield frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, n + 1, n + 1, levels, levels[:3]), symbol)
+        each = [wire.deal(price(), size(), bool(n % 2), SENT + n, f"{n}X{i}") for i in range(1 + n % 4)]
+        yield frame(wire.DEALS, wire.deals(DEALS_EVENT, each), symbol)
+        ticker = wire.mini_ticker(symbol, price(), "-0.1", price(), price(), "1.5", size())
+        yield frame(wire.MINI_TICKER, ticker, symbol)
+
+
+def test_the_native_decoder_takes_all_that_is_ordinary() -> None:
+    for data in ordinary(1, 400):
+        assert check(data)[0].code in (DecodeCode.OK, DecodeCode.UNKNOWN_SYMBOL)
+
+
+# -- the hash and the tags -----------------------------------------------------------------------------
+def test_trade_hash_is_fnv_1a() -> None:
+    """Known answers of the algorithm's authors (draft-eastlake-fnv)."""
+    known = {"": 0xCBF29CE484222325, "a": 0xAF63DC4C8601EC8C, "foobar": 0x85944171F73967E8}
+    assert {text: trade_hash(text) for text in known} == known
+    [one] = check(frame(wire.DEALS, wire.deals("", [wire.deal("1", "1", False, 1, "foobar")])))
+    assert one.update_id == 0x85944171F73967E8
+
+
+def test_hashes_of_consecutive_ids_differ() -> None:
+    start = 731901896985399296
+    ids = {trade_hash(f"{start + 2 * n}X0_{start + 2 * n + 1}X0") for n in range(20_000)}
+    assert len(ids) == 20_000
+
+
+def test_the_table_of_fields_is_the_venues() -> None:
+    """The numbers of the venue's messages; the native decoder has them as tags."""
+    wrapper = proto.MESSAGES[proto.WRAPPER]
+    assert {name: field.number for name, field in wrapper.items()} == {
+        "channel": 1,
+        "symbol": 3,
+        "symbolId": 4,
+        "createTime": 5,
+        "sendTime": 6,
+        "publicLimitDepths": wire.LIMIT_DEPTHS,
+        "publicSpotKline": wire.KLINE,
+        "publicMiniTicker": wire.MINI_TICKER,
+        "publicAggreDepths": wire.DEPTHS,
+        "publicAggreDeals": wire.DEALS,
+        "publicAggreBookTicker": wire.BOOK_TICKER,
+    }
+    source = (ROOT / "workers/venues/mexc_spot/_decode.pyx").read_text()
+    for name, body in (
+        ("BODY_TICKER", "publicMiniTicker"),
+        ("BODY_DEPTH", "publicAggreDepths"),
+        ("BODY_DEALS", "publicAggreDeals"),
+        ("BODY_TOP", "publicAggreBookTicker"),
+    ):
+        assert f"{name} = {wrapper[body].number} << 3 | 2" in source
+
+
+def test_normalise_takes_market_data_alone() -> None:
+    assert normalise(None, SCALES).code is DecodeCode.NOT_MINE
+    assert normalise("text", SCALES).code is DecodeCode.NOT_MINE

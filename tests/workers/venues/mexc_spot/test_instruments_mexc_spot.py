@@ -1,0 +1,119 @@
+"""exchangeInfo -> slots; the numbers of events; when a slot needs a successor."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from shm.layout import InstrumentKind, InstrumentStatus
+from workers.books.sync import Snapshot
+from workers.listing import PrecisionError, UnknownInstrument
+from workers.sim.mexc_spot import wire
+from workers.venues.mexc_spot import schema
+from workers.venues.mexc_spot.instruments import ALIASES, instrument, instruments, numbers, power
+from workers.venues.mexc_spot.venue import VENUE
+
+# The entry of the venue's docs (2026-04), word for word but for the symbol.
+DOCUMENTED = {
+    "symbol": "METALUSDT", "status": "1", "baseAsset": "METAL", "baseAssetPrecision": 2,
+    "quoteAsset": "USDT", "quotePrecision": 5, "quoteAssetPrecision": 5, "baseCommissionPrecision": 2,
+    "quoteCommissionPrecision": 5, "orderTypes": ["LIMIT", "MARKET", "LIMIT_MAKER"],
+    "isSpotTradingAllowed": True, "isMarginTradingAllowed": False, "quoteAmountPrecision": "1",
+    "baseSizePrecision": "0.1", "permissions": ["SPOT"],
+    "filters": [{"filterType": "PERCENT_PRICE_BY_SIDE", "bidMultiplierUp": "5", "askMultiplierDown": "0.2"}],
+    "maxQuoteAmount": "2000000", "makerCommission": "0", "takerCommission": "0.0005",
+    "quoteAmountPrecisionMarket": "1", "maxQuoteAmountMarket": "100000", "fullName": "Metal Blockchain",
+    "tradeSideType": "1", "contractAddress": "xtokens", "st": False,
+}  # fmt: skip
+_info = msgspec.json.Decoder(schema.ExchangeInfo)
+
+
+def info(*changes: dict[str, Any]) -> schema.ExchangeInfo:
+    return _info.decode(
+        json.dumps({"timezone": "CST", "symbols": [{**DOCUMENTED, **each} for each in changes]})
+    )
+
+
+def test_the_documented_entry() -> None:
+    [slot] = instruments(info({}), ["METAL/USDT"])
+    assert (slot.symbol, slot.venue_symbol, slot.kind) == ("METAL/USDT", "METALUSDT", InstrumentKind.SPOT)
+    assert (slot.price_exp, slot.size_exp) == (5, 2)
+    assert (slot.tick, slot.lot) == (1, 10)  # 0.00001, 0.1
+    assert (slot.min_notional, slot.notional_exp) == (1, 0)
+    assert slot.status is InstrumentStatus.ACTIVE
+
+
+def test_sizes() -> None:
+    """BTC trades with eight decimals, and orders from 0.000001 on; 0 is no lot."""
+    btc = instrument(info({"baseAssetPrecision": 8, "baseSizePrecision": "0.000001"}).symbols[0])
+    assert (btc.size_exp, btc.lot) == (8, 100)
+    finer = instrument(info({"baseAssetPrecision": 0, "baseSizePrecision": "0.001"}).symbols[0])
+    assert (finer.size_exp, finer.lot) == (3, 1)
+    free = instrument(info({"baseSizePrecision": "0"}).symbols[0])
+    assert (free.size_exp, free.lot) == (2, 1)
+    assert (power(0), power(1), power(12)) == ("1", "0.1", "0.000000000001")
+
+
+def test_states() -> None:
+    for status, ours in (
+        ("1", InstrumentStatus.ACTIVE),
+        ("ENABLED", InstrumentStatus.ACTIVE),
+        ("2", InstrumentStatus.HALTED),
+        ("3", InstrumentStatus.HALTED),
+    ):
+        assert instrument(info({"status": status}).symbols[0]).status is ours
+
+
+def test_assets_that_the_venue_calls_otherwise() -> None:
+    """``GAS`` there is GASDAO, and what others call GAS is ``GASNEO``; two may have changed places."""
+    pairs = {"GAS": "GASDAO", "GASNEO": "GAS", "FLUX": "FLUX1", "FLUX1": "FLUX", "STEPN": "GMT"}
+    listed = info(*({"symbol": f"{base}USDT", "baseAsset": base} for base in pairs))
+    wanted = [f"{ours}/USDT" for ours in pairs.values()]
+    assert [slot.venue_symbol for slot in instruments(listed, wanted)] == [f"{base}USDT" for base in pairs]
+    assert [slot.symbol for slot in instruments(listed, wanted)] == wanted
+    assert len(set(ALIASES.values())) == len(ALIASES)
+
+
+def test_what_is_not_listed() -> None:
+    with pytest.raises(
+        UnknownInstrument, match=r"MEXC spot does not list 'METAL/USD' \(nearest: METAL/USDT\)"
+    ):
+        instruments(info({}), ["METAL/USD"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"quotePrecision": 19},
+        {"baseAssetPrecision": 40},
+        {"baseSizePrecision": "1e-8"},
+        {"quoteAmountPrecision": "-1"},
+    ],
+)
+def test_what_fits_no_slot(change: dict[str, Any]) -> None:
+    with pytest.raises(PrecisionError, match="METAL/USDT"):
+        instruments(info(change), ["METAL/USDT"])
+
+
+def test_a_number_that_is_finer_than_listed_widens_the_slot() -> None:
+    [slot] = instruments(info({}), ["METAL/USDT"])
+    each = [wire.deal("1", "1", False, 1, "a"), wire.deal("1.0000001", "2.1234", True, 1, "b")]
+    for body, number, exponents in (
+        (wire.deals("", each), wire.DEALS, (7, 4)),
+        (wire.book_ticker(("", ""), ("1.0000001", "1"), 1), wire.BOOK_TICKER, (7, 2)),
+        (wire.depths("", 1, 1, [("1", "2.123")], []), wire.DEPTHS, (5, 3)),
+        (wire.mini_ticker("", "1", "", "1.000001", "", "0.1", "2.12345"), wire.MINI_TICKER, (6, 5)),
+    ):
+        frame = wire.wrapper("", "METALUSDT", 1, number, body)
+        wider = VENUE.widen(slot, frame, None)
+        assert (wider.price_exp, wider.size_exp) == exponents
+        assert wider.lot * 10**-wider.size_exp == pytest.approx(0.1)
+    wider = VENUE.widen(slot, Snapshot(1, [("1.123456", "1")], []), None)
+    assert (wider.price_exp, wider.size_exp) == (6, 2)
+
+
+def test_numbers_of_what_has_none() -> None:
+    assert numbers(None) == numbers(schema.Malformed("x")) == numbers([]) == []

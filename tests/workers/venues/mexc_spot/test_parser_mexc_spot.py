@@ -1,0 +1,121 @@
+"""The parser: kinds, symbols, typed events, answers; what is no message."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.sim.mexc_spot import wire
+from workers.strategies import MessageType
+from workers.venues.mexc_spot import schema
+from workers.venues.mexc_spot.parser import MexcSpotParser
+
+PARSER = MexcSpotParser({"BTCUSDT": "BTC/USDT"})
+SENT = 1790281243450
+CHANNEL = "spot@public.limit.depth.v3.api.pb@BTCUSDT@20"
+
+
+def frame(number: int, body: bytes) -> bytes:
+    return wire.wrapper(CHANNEL, "BTCUSDT", SENT, number, body)
+
+
+def test_events() -> None:
+    levels = [("1.5", "2"), ("1.4", "0.10")]
+    for number, body, kind, event in (
+        (
+            wire.BOOK_TICKER,
+            wire.book_ticker(levels[0], ("", ""), 7),
+            MessageType.BOOK_TICKER,
+            schema.BookTicker("BTCUSDT", SENT, "1.5", "2", "", "", "7"),
+        ),
+        (
+            wire.DEPTHS,
+            wire.depths("e", 3, 4, levels, [("2", "1")]),
+            MessageType.ORDERBOOK,
+            schema.DepthUpdate("BTCUSDT", SENT, "3", "4", levels, [("2", "1")]),
+        ),
+        (
+            wire.LIMIT_DEPTHS,
+            wire.limit_depths("e", 9, levels, []),
+            MessageType.OTHER,
+            schema.LimitDepth("BTCUSDT", SENT, "9", levels, []),
+        ),
+        (
+            wire.MINI_TICKER,
+            wire.mini_ticker("BTCUSDT", "2", "0.1", "3", "1", "20.5", "10"),
+            MessageType.TICKER,
+            schema.Ticker("BTCUSDT", SENT, "2", "3", "1", "10", "20.5"),
+        ),
+        (
+            wire.DEALS,
+            wire.deals("e", [wire.deal("1", "2", True, 5, "aX0"), wire.deal("3", "4", False, 0, "")]),
+            MessageType.TRADES,
+            [
+                schema.Deal("BTCUSDT", 5, "1", "2", 2, "aX0"),
+                schema.Deal("BTCUSDT", SENT, "3", "4", 1, ""),
+            ],
+        ),
+        (
+            wire.KLINE,
+            wire.message(*enumerate(("Min1", 60, "1", "4", "5", "0.5", "10", "20", 120), 1)),
+            MessageType.OTHER,
+            schema.Candle("BTCUSDT", "Min1", 60, 120, "1", "4", "5", "0.5", "10", "20"),
+        ),
+    ):
+        parsed = PARSER.parse(frame(number, body), 5)
+        assert (parsed.message_type, parsed.data) == (kind, event)
+        assert (parsed.symbol, parsed.channel, parsed.timestamp) == ("BTC/USDT", CHANNEL, 5)
+        assert PARSER.classify(frame(number, body)) is kind
+        assert PARSER.extract_symbol(frame(number, body)) == "BTC/USDT"
+
+
+def test_a_wrapper_without_body() -> None:
+    parsed = PARSER.parse(wire.wrapper(CHANNEL, "BTCUSDT", SENT))
+    assert (parsed.message_type, parsed.data) == (MessageType.UNKNOWN, schema.Bodyless(CHANNEL, "BTCUSDT"))
+    assert PARSER.parse(b"").data == schema.Bodyless("", "")
+
+
+def test_a_stranger() -> None:
+    data = wire.wrapper(CHANNEL, "ETHUSDT", SENT, wire.BOOK_TICKER, b"")
+    assert PARSER.extract_symbol(data) is None
+    assert PARSER.classify(data) is MessageType.BOOK_TICKER
+
+
+def test_answers() -> None:
+    for data, kind in (
+        (b'{"id":0,"code":0,"msg":"PONG"}', MessageType.OTHER),
+        (b'{"id":0,"code":0,"msg":"spot@public.x@BTCUSDT"}', MessageType.SUBSCRIPTION_CONFIRM),
+        (b'{"code":1,"msg":"msg format invalid"}', MessageType.SUBSCRIPTION_CONFIRM),
+    ):
+        assert PARSER.classify(data) is kind
+        assert isinstance(PARSER.parse(data).data, schema.Response)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x0a\x05ab",
+        b"{",
+        b'{"msg":"no code"}',
+        b"\x0b",
+        b"\xff" * 12,
+        b"\x0a\x01\xff",
+        b'{"code":"0"}',
+        b"<html>",
+    ],
+)
+def test_what_is_no_message(data: bytes) -> None:
+    parsed = PARSER.parse(data)
+    assert parsed.message_type is MessageType.ERROR
+    assert isinstance(parsed.data, schema.Malformed)
+    assert parsed.data.reason
+    assert parsed.raw_data == data
+
+
+def test_a_mapping_may_grow() -> None:
+    symbols: dict[str, str] = {}
+    parser = MexcSpotParser(symbols)
+    data = frame(wire.BOOK_TICKER, b"")
+    assert parser.extract_symbol(data) is None
+    symbols["BTCUSDT"] = "BTC/USDT"
+    assert parser.extract_symbol(data) == "BTC/USDT"
+    assert repr(parser) == "MexcSpotParser(1 symbols)"

@@ -1,0 +1,59 @@
+"""The venue's rules of a local book, by their numbers in sync.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.books.sync import Diff, Gap, Refetch, Replay, Step
+from workers.venues.mexc_spot.sync import BookSync, buffer_of
+
+
+def push(first: int, last: int) -> Diff:
+    return Diff(first, last, 0, 0, (), ())
+
+
+def waiting(*pushes: Diff) -> BookSync:
+    sync = BookSync()
+    for each in pushes:
+        assert sync.on_diff(each) is Step.BUFFER  # rules 1 and 2
+    return sync
+
+
+def test_rule_4_an_older_snapshot_is_fetched_again_and_the_cache_stays() -> None:
+    sync = waiting(push(101, 105), push(106, 106))
+    for older in (50, 99):
+        assert sync.on_snapshot(older) == Refetch(f"snapshot at {older}, the stream starts at 101")
+    assert not sync.synced
+    assert sync.on_snapshot(100) == Replay([push(101, 105), push(106, 106)])
+    assert sync.last_id == 106
+
+
+def test_rules_5_and_7_what_the_snapshot_has_is_dropped() -> None:
+    sync = waiting(push(101, 105), push(106, 110), push(111, 111))
+    assert sync.on_snapshot(107) == Replay([push(106, 110), push(111, 111)])
+    assert sync.on_diff(push(112, 115)) is Step.APPLY
+    assert sync.last_id == 115
+
+
+def test_rule_6_a_hole_in_the_cache_empties_it() -> None:
+    sync = waiting(push(101, 105), push(107, 110))
+    assert isinstance(sync.on_snapshot(103), Refetch)
+    assert sync.on_snapshot(106) == Replay([push(107, 110)])
+
+
+def test_rule_7_a_hole_voids_the_book() -> None:
+    sync = waiting(push(101, 105))
+    assert isinstance(sync.on_snapshot(105), Replay)
+    assert sync.on_diff(push(100, 105)) is Step.IGNORE
+    assert sync.on_diff(push(106, 108)) is Step.APPLY
+    assert sync.on_diff(push(110, 111)) is Step.GAP
+    assert sync.gap == Gap(109, 110)
+    assert not sync.synced
+    assert sync.on_snapshot(109) == Replay([push(110, 111)])
+
+
+@pytest.mark.parametrize(("interval", "pushes"), [("100ms", 400), ("10ms", 4000)])
+def test_the_cache_outlasts_the_keepers_eight_attempts(interval: str, pushes: int) -> None:
+    assert buffer_of(interval) == pushes
+    eight = sum(0.25 * 2**attempt for attempt in range(7))
+    assert pushes * int(interval[:-2]) / 1000 > eight
