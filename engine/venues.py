@@ -15,6 +15,7 @@ from engine.settings import Settings, hints
 if TYPE_CHECKING:
     from workers.config import VenueConfig
     from workers.service import Options
+    from workers.venue import Venue
 
 
 def check(settings: Settings) -> None:
@@ -38,7 +39,7 @@ def check(settings: Settings) -> None:
             for channel in keys.channels
             if channel not in venue.channels
         ]
-        problems += _options(settings, name, keys, venue.options)
+        problems += _options(settings, name, keys, venue.options) or _parts(name, keys, venue)
     if problems:
         raise SettingsError(problems)
 
@@ -67,6 +68,23 @@ def _options(settings: Settings, name: str, keys: VenueConfig, kind: type[Option
         except ValueError as error:  # a rule between keys
             problems.append(f"venues.{name}.{error}")
     return problems
+
+
+def _parts(name: str, keys: VenueConfig, venue: Venue) -> list[str]:
+    """What the venue's own parts have against its keys: they are made, and nothing is connected."""
+    problems: dict[str, None] = {}
+    for part in (
+        lambda: venue.websocket(keys, {}),
+        lambda: venue.rest(keys),
+        lambda: venue.make_sync(keys),
+    ):
+        try:
+            part()
+        except ValueError as error:
+            problems[f"venues.{name}: {error}"] = None
+        except Exception as error:  # a venue's own code may raise anything
+            problems[f"venues.{name}: {place(error)}: {type(error).__name__}: {error}"] = None
+    return list(problems)
 
 
 def _source(settings: Settings, *path: str) -> str:

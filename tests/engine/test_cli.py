@@ -122,6 +122,23 @@ def test_tail_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     assert (lines[3]["bid"], lines[3]["ask"], lines[3]["ask_size"]) == ("123.45", None, None)
 
 
+@pytest.mark.parametrize("symbol", ["BTC/USDT:USDT", "BTC/USD:BTC-220527"])
+def test_symbols_with_a_settlement(writer: Writer, capsys: pytest.CaptureFixture[str], symbol: str) -> None:
+    index = writer.add_instrument(Instrument(symbol=symbol, venue_symbol="X", price_exp=1, size_exp=0))
+    writer.book_cell(index, [(10, 1)], [(11, 1)], state=State.LIVE)
+    writer.trade(index, 10, 1, 7)
+    writer.commit()
+    where = ("--instance", INSTANCE)
+    code, out, _ = run(capsys, "book", "venue", symbol, "--json", *where)
+    assert (code, json.loads(out)["symbol"]) == (0, symbol)
+    code, out, _ = run(capsys, "tail", "venue", "-s", symbol, "--from-oldest", "-n", "3", *where)
+    assert code == 0
+    assert f" TRADE  {symbol} " in out
+    code, _, err = run(capsys, "book", "venue", "BTC/USDT:USD", *where)
+    assert (code, len(err.splitlines())) == (4, 1)
+    assert run(capsys, "status", *where)[0] == 0
+
+
 def test_tail_reports_what_was_lost(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     with shm.attach("venue", INSTANCE) as feed:
         cursor = feed.cursor()

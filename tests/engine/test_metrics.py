@@ -17,6 +17,7 @@ from engine.sample import CellSample, FeedSample, HistogramSample, InstrumentSam
 from shm import counters
 from shm.layout import State
 
+DATED = 'BTC/USD:BTC-220527"\\'  # no venue has quotes in a name; a label survives them all the same
 SAMPLES = [
     FeedSample(
         name="binance_spot",
@@ -35,7 +36,8 @@ SAMPLES = [
                 "BTC/USDT",
                 {"top": CellSample(State.LIVE, 0.5), "book": CellSample(State.RESYNC, None)},
                 dict.fromkeys(counters.INSTRUMENT, 11),
-            )
+            ),
+            InstrumentSample(DATED, {"top": CellSample(State.STALE, 0.5)}),
         ],
     ),
     FeedSample(name="gone", problem="it does not exist"),
@@ -68,6 +70,7 @@ def test_values() -> None:
     assert found["tickring_novelty_total", (FEED,)] == 5
     top = (("channel", "top"), FEED, ("symbol", "BTC/USDT"))
     book = (("channel", "book"), FEED, ("symbol", "BTC/USDT"))
+    assert found["tickring_instrument_state", (("channel", "top"), FEED, ("symbol", DATED))] == 2
     assert found["tickring_instrument_state", top] == 3
     assert found["tickring_instrument_state", book] == 1
     assert found["tickring_instrument_age_seconds", top] == 0.5

@@ -53,6 +53,32 @@ def test_a_channel_that_the_venue_has_not() -> None:
     assert problem.startswith("venues.binance_spot.channels: 'liquidations' is no channel of this venue")
 
 
+PARTS = """
+from dataclasses import replace
+from workers.venues.binance_spot.venue import VENUE as SPOT
+
+def refuse(*arguments):
+    raise %s
+
+VENUE = replace(SPOT, name="broken", rest=refuse, make_sync=refuse)
+"""
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("ValueError('book_depth must be one of 10, 25')", "venues.broken: book_depth must be one of 10, 25"),
+        ("KeyError('x')", "venues.broken: "),
+    ],
+)
+def test_parts_that_cannot_be_made_are_one_line(
+    broken: Callable[[str], None], raised: str, said: str
+) -> None:
+    broken(PARTS % raised)
+    [problem] = problems("broken", ["top"])
+    assert problem.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
