@@ -4,9 +4,8 @@ A venue's author writes one module with ``FIXTURE = Fixture(...)`` and none of t
 needed; where a venue has no such thing the field says ``NotApplicable("why")``, and those words stand in
 `docs/conformance.md`. `problems` says what a fixture lacks, and `test_fixtures.py` fails on it.
 
-What is written here is the *independent* side of each comparison: it must not use the venue's parser,
-normaliser, decoder, schema or sync, nor `workers.sim`'s market. Plain `json`, `Decimal`, `struct` and `zlib`
-are meant.
+What is written there is the *independent* side of each comparison: it imports nothing of `workers.venues`,
+and of `workers.sim` only `capture.Row`. Plain `json`, `Decimal`, `struct` and `zlib` are meant.
 
 After a change: ``python -m tests.conformance.table`` runs the suite and writes the table again.
 """

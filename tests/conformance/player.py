@@ -13,7 +13,7 @@ from shm import Geometry, Reason, Scope, State
 from shm._ring import now as monotonic_ns
 from shm.instruments import Instrument
 from shm.segment import open_writer
-from tests.conformance.fixture import Book, Fixture, Recording, mantissa
+from tests.conformance.fixture import SHARED, Book, Fixture, Recording, mantissa
 from tests.conformance.report import ABSENT
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
@@ -37,6 +37,7 @@ def config(fixture: Fixture, **keys: Any) -> VenueConfig:
 def rows(recording: Recording) -> list[Row]:
     """A recording's rows; the test is skipped with the reason where a real one is not there."""
     if not recording.path.exists():
+        assert not SHARED.is_dir(), f"{recording.path} is not among the captures that are here"
         pytest.skip(ABSENT)
     return list(read(recording.path))
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import importlib.util
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +13,39 @@ from tests.conformance import fixture as form
 from tests.conformance.fixture import MissingFixture, NotApplicable, load, problems
 from workers import venue as venues
 
+FOREIGN = ("workers.venues", "workers.sim")
+
 
 @pytest.mark.parametrize("feed", venues.names())
 def test_a_venue_states_its_facts(feed: str) -> None:
     assert problems(load(feed), venues.load(feed)) == []
+
+
+@pytest.mark.parametrize("feed", venues.names())
+def test_what_it_says_is_an_independent_reading(feed: str) -> None:
+    """A comparison of the venue's code with itself would prove nothing."""
+    module = importlib.util.find_spec(f"tests.conformance.fixtures.{feed}")
+    assert module is not None
+    assert module.origin is not None
+    assert borrowed(Path(module.origin).read_text()) == []
+
+
+def borrowed(source: str) -> list[str]:
+    """Imports of what is to be judged, or of the venue that it is played against."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        found += [name for name in names if name.startswith(FOREIGN) and name != "workers.sim.capture"]
+    return found
+
+
+def test_a_borrowed_reading_is_noticed() -> None:
+    """Negative control."""
+    assert borrowed("from workers.venues.kraken.parser import normalise") == ["workers.venues.kraken.parser"]
+    assert borrowed("def f():\n    import workers.sim.kraken.words") == ["workers.sim.kraken.words"]
+    assert borrowed("from workers.sim.capture import Row\nimport json") == []
 
 
 def test_a_venue_without_a_fixture_fails() -> None:

@@ -190,7 +190,7 @@ def test_a_venue_that_overlooks_gaps_is_noticed(instance: str) -> None:
 
     async def main() -> None:
         await asyncio.wait_for(
-            spoilt(case_of("binance_spot", make_sync=lambda keys: Blind()), "drop", False, instance), 3.0
+            spoilt(case_of("binance_spot", make_sync=lambda keys: Blind()), "drop", False, instance), 1.5
         )
 
     with pytest.raises((AssertionError, TimeoutError)):
