@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -14,7 +15,9 @@ import pytest
 from e2e_stack import ROOT, environment, eventually
 
 import shm
+from engine.catalogue import venue_documents
 from engine.settings import load
+from engine.venues import check
 
 README = (ROOT / "README.md").read_text()
 PYTHON = Path(sys.executable)
@@ -74,7 +77,7 @@ def test_every_file_that_the_architecture_names_is_there() -> None:
 
 
 def test_the_python_example(demo: str) -> None:
-    [example] = blocks("python")
+    [example, _] = blocks("python")
     done = subprocess.run(
         [sys.executable, "-c", example.replace('"demo"', repr(demo))],
         capture_output=True,
@@ -85,6 +88,41 @@ def test_the_python_example(demo: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "records" in done.stdout
+
+
+def test_the_example_of_a_venue_without_the_engine() -> None:
+    [_, example] = blocks("python")
+    command = [sys.executable, "-m", "workers.sim", "binance_spot"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as sim:
+        assert sim.stdout is not None
+        urls = json.loads(sim.stdout.readline())
+        where = ", ".join(f"{name}={url!r}" for name, url in urls.items())
+        done = subprocess.run(
+            [sys.executable, "-c", example.replace('["BTC/USDT"])', f'["BTC/USDT"], {where})')],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env=environment(),
+            check=False,
+        )
+        sim.terminate()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("best bid (Decimal(")
+    assert "<Trade BTC/USDT " in done.stdout
+
+
+def test_the_table_of_venues_is_so() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", README, re.MULTILINE)
+    documents = {one["name"]: one for one in venue_documents()}
+    assert sorted(row[0] for row in rows) == sorted(documents)
+    for name, markets, channels, book in rows:
+        found = documents[name]
+        assert channels.split() == found["channels"]
+        assert ("spot" in markets, "perpetual" in markets) == tuple(
+            kind in found["kinds"] for kind in ("spot", "perpetual")
+        )
+        assert ("REST snapshot" in book) is (found["book"]["snapshot"] == "rest")
+        assert ("checksum" in book) is found["book"]["checksum"]
 
 
 def test_the_contract_is_enough_without_our_library(demo: str) -> None:
@@ -118,6 +156,7 @@ def test_the_settings_example(tmp_path: Path) -> None:
     [text] = blocks("toml")
     (tmp_path / "engine.toml").write_text(text)
     settings = load(tmp_path / "engine.toml", {}, None)
+    check(settings)
     assert settings.venues["binance_spot"].symbols == ["BTC/USDT", "ETH/USDT", "SOL/USDT"]
 
 
@@ -135,10 +174,11 @@ def test_a_console_line(line: str, demo: str, tmp_path: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
             env=environment()
+            | {"TICKRING_ENGINE__LISTEN": "off"}
             | {
-                "TICKRING_ENGINE__LISTEN": "off",
-                "TICKRING_VENUES__BINANCE_SPOT__WS_URL": "ws://127.0.0.1:1",
-                "TICKRING_VENUES__BINANCE_SPOT__REST_URL": "http://127.0.0.1:1",
+                f"TICKRING_VENUES__{name.upper()}__{key}": url
+                for name in re.findall(r"^\[venues\.(\w+)\]", blocks("toml")[0], re.MULTILINE)
+                for key, url in (("WS_URL", "ws://127.0.0.1:1"), ("REST_URL", "http://127.0.0.1:1"))
             },
             cwd=tmp_path,
         )
