@@ -22,7 +22,7 @@ from workers.books.window cimport Freshness, Pace
 
 
 cdef int64_t PERIOD = 60_000_000_000
-cdef uint32_t ENOUGH = 16
+cdef uint32_t ENOUGH = 32
 
 
 cdef int64_t threshold(const Pace* pace, const Freshness* bounds) noexcept nogil:

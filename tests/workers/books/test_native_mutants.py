@@ -1,0 +1,161 @@
+"""Negative controls of the native code: each protection taken out, a test must fail.
+
+A mutant is one change of a module's source, compiled into a folder of its own, with which the tests that
+stand for the protection run in a process of their own. All of them take minutes: `TICKRING_MUTANTS=all`;
+otherwise a few.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.native import ROOT, compiled, pytest_with
+
+HERE = "tests/workers/books/"
+MANY, KEPT, IDS = HERE + "test_many_things.py", HERE + "test_kept.py", HERE + "test_ids_come_and_go.py"
+MARKS, FRESH = HERE + "test_marks.py", HERE + "test_freshness.py"
+HOT, PUBLISH, SHADOW = "workers.books.hotpath", "workers.books.publish", "workers.books.shadow"
+WITNESS, HANDOVER, PACE = "workers.books.witness", "workers.books.handover", "workers.books.pace"
+
+
+class Mutant(NamedTuple):
+    module: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = {
+    "only the first thing": Mutant(HOT, "while self.decoder.left:", "while False:", MANY),
+    "an unknown symbol ends the frame": Mutant(
+        HOT,
+        "            self.writer.c_count(C_UNKNOWN, 1)\n        else:\n            self._precision(",
+        "            self.decoder.left = 0\n        else:\n            self._precision(",
+        MANY,
+    ),
+    "places of the first thing": Mutant(
+        HANDOVER, "code = self.publisher.decoder.next(&self.message)", "pass", MANY
+    ),
+    "a frame that says otherwise": Mutant(
+        HANDOVER, "if code == D_NOT_MINE or self.publisher.decoder.left !=", "if False and 0 !=", MANY
+    ),
+    "no word of what does not fit": Mutant(
+        HANDOVER, "elif code == D_INEXACT or code == D_OVERFLOW:", "elif False:", MANY
+    ),
+    "events not cut": Mutant(
+        HOT,
+        "                book.c_truncate(slot.kept)\n            if book.c_crossed():",
+        "                pass\n            if book.c_crossed():",
+        KEPT,
+    ),
+    "snapshots not cut": Mutant(
+        HOT,
+        "                book.c_truncate(slot.kept)\n            if slot.step",
+        "                pass\n            if slot.step",
+        KEPT,
+    ),
+    "replayed events not cut": Mutant(
+        HOT,
+        "                book.c_truncate(slot.kept)\n            ts_event",
+        "                pass\n            ts_event",
+        KEPT,
+    ),
+    "shadows not cut": Mutant(SHADOW, "self.book.c_truncate(self.kept)", "pass", KEPT),
+    "shadows not checked": Mutant(
+        SHADOW, "elif m.flags & F_CHECKED and not sound", "elif False and not sound", KEPT
+    ),
+    "events not checked": Mutant(
+        HOT, "elif m.flags & F_CHECKED and not self._sound", "elif False and not self._sound", KEPT
+    ),
+    "snapshots not checked": Mutant(
+        HOT,
+        "            if m.flags & F_CHECKED and not self._sound",
+        "            if False and not self._sound",
+        KEPT,
+    ),
+    "ids not learnt": Mutant(HOT, "slot.step = 1 if sync.numbered else 0", "pass", IDS),
+    "a handover goes on when ids come or go": Mutant(
+        HOT,
+        'self.fail_watchers(m.instrument, f"instrument {m.instrument} has begun',
+        'str(f"{m.instrument}',
+        IDS,
+    ),
+    "no ids are older ids": Mutant(
+        HOT, "if slot.step and not slot.synced and book.last_id", "if not slot.synced and book.last_id", IDS
+    ),
+    "an older top": Mutant(HOT, "and not m.ts_event > slot.top_event > 0:", "and False:", IDS),
+    "an older top by an unknown time": Mutant(
+        HOT, "and not m.ts_event > slot.top_event > 0:", "and not m.ts_event > slot.top_event:", IDS
+    ),
+    "ids never begin anew": Mutant(HOT, "and not m.ts_event > slot.top_event > 0:", "and True:", IDS),
+    "tops where there is none": Mutant(HOT, "        if not slot.has_top:\n            return\n", "", IDS),
+    "facts not merged": Mutant(HOT, "if m.flags & (F_MARK << i):", "if True:", MARKS),
+    "facts of before": Mutant(
+        PUBLISH,
+        "slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0\n        if slot.has_top",
+        "if slot.has_top",
+        MARKS,
+    ),
+    "marks by what is not told": Mutant(
+        WITNESS, "m.words[i] if m.flags & (F_MARK << i) else None", "m.words[i]", MARKS
+    ),
+    "marks go back": Mutant(WITNESS, "elif stream in (TICKER, MARK) and", "elif stream == TICKER and", MARKS),
+    "liquidations of before not known": Mutant(
+        WITNESS, "(K_TRADE, K_TICKER, K_MARK, K_LIQUIDATION)", "(K_TRADE, K_TICKER, K_MARK)", MARKS
+    ),
+    "one outage makes it patient": Mutant(PACE, "min(gap, threshold(pace, bounds))", "gap", FRESH),
+    "nothing is forgotten": Mutant(PACE, "pace.learnt - pace.learnt // 4", "pace.learnt", FRESH),
+    "all is forgotten": Mutant(PACE, "pace.learnt - pace.learnt // 4", "0", FRESH),
+    "a burst ends a period": Mutant(PACE, "now >= pace.until and pace.count", "pace.count", FRESH),
+    "a quiet stream is forgotten": Mutant(PACE, "and pace.count >= ENOUGH", "", FRESH),
+    "silence over a lost connection": Mutant(
+        PUBLISH, "slot.pace[0].seen = slot.pace[1].seen = 0\n", "pass\n", FRESH
+    ),
+    "silence over a void book": Mutant(
+        HOT, "        slot.pace[1].seen = 0\n        self.collected", "        self.collected", FRESH
+    ),
+    "silence of a frozen process": Mutant(
+        PUBLISH, "self.slots[i].pace[0].seen = self.slots[i].pace[1].seen = 0", "pass", FRESH
+    ),
+    "a new slot knows the old one's rate": Mutant(
+        PUBLISH, "memset(slot.pace, 0, sizeof(slot.pace))", "pass", FRESH
+    ),
+    "events teach nothing": Mutant(
+        HOT,
+        "arrived(&slot.pace[1], &self.freshness, recv)\n                return",
+        "return",
+        FRESH,
+    ),
+    "repeated tops teach nothing": Mutant(
+        HOT, "arrived(&slot.pace[0], &self.freshness, recv)\n                    return", "return", FRESH
+    ),
+}
+FEW = ("only the first thing", "one outage makes it patient")
+CHOSEN = tuple(MUTANTS) if os.environ.get("TICKRING_MUTANTS") == "all" else FEW
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_each_mutant_is_one_change(name: str) -> None:
+    mutant = MUTANTS[name]
+    assert (ROOT / f"{mutant.module.replace('.', '/')}.pyx").read_text().count(mutant.old) == 1
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_a_mutant_is_noticed(name: str, tmp_path: Path) -> None:
+    mutant = MUTANTS[name]
+    text = (ROOT / f"{mutant.module.replace('.', '/')}.pyx").read_text()
+    product = compiled(mutant.module, text.replace(mutant.old, mutant.new), tmp_path, "-O0")
+    done = pytest_with({mutant.module: product}, mutant.tests)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed" in done.stdout
+
+
+def test_without_a_mutant_the_same_tests_pass(tmp_path: Path) -> None:
+    """The other half of the claim: it is the change, not the way it is built."""
+    text = (ROOT / "workers/books/pace.pyx").read_text()
+    done = pytest_with({PACE: compiled(PACE, text, tmp_path, "-O0")}, FRESH)
+    assert done.returncode == 0, done.stdout
