@@ -170,11 +170,11 @@ async def working(case: Case, instance: str, sim: SimVenue | None = None, **keys
                 feed.close()
 
 
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """On the loop that workers use, for a minute at most."""
+def run(main: Coroutine[Any, Any, None], within: float = 60.0) -> None:
+    """On the loop that workers use, for so many seconds at most."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(within):
             await main
 
     uvloop.run(bounded())

@@ -166,7 +166,9 @@ class Afternoon:
     STALE = 5.0
     COUNT = 200
 
-    def __init__(self, fixture: Fixture, venue: Venue, instance: str, count: int = COUNT) -> None:
+    def __init__(
+        self, fixture: Fixture, venue: Venue, instance: str, count: int = COUNT, stale_after: float = STALE
+    ) -> None:
         self.fixture = fixture
         self.symbols = [fixture.venue_symbol(fixture.made_up(number)) for number in range(count)]
         scales = {symbol: Scale(number, 2, 3) for number, symbol in enumerate(self.symbols)}
@@ -178,7 +180,12 @@ class Afternoon:
             self.player.writer,
             self.player.publisher,
             self.fetch if venue.snapshot is not None else None,
-            KeeperConfig(stale_after=self.STALE, concurrency=count),
+            KeeperConfig(
+                stale_after=stale_after,
+                stale_after_min=stale_after,  # nothing is learnt: the bound is what it is
+                stale_after_max=stale_after,
+                concurrency=count,
+            ),
             resubscribe=self.resubscribe,
             clock=self.now,
             sleep=self.sleep,
@@ -244,24 +251,25 @@ class Afternoon:
 
 @row(10, "One silent symbol among 200 is STALE within the bound and a second, the others stay LIVE")
 def test_one_silent_symbol_among_200(case: Case, instance: str) -> None:
-    async def main() -> None:
-        some = Afternoon(case.fixture, case.venue, instance)
-        try:
-            await some.begin()
-            silent = some.symbols[57]
-            others = [symbol for symbol in some.symbols if symbol != silent]
-            for second in range(1, int(some.STALE) + 3):
-                some.tell(others)
-                await some.second()
-                if second < some.STALE:
-                    assert some.live() == 200, second
-            assert [some.player.state(silent, scope) for scope in SCOPES] == [State.STALE] * 2
-            assert some.live() == 199
-        finally:
-            await some.close()
-
-    asyncio.run(main())
+    asyncio.run(one_silent(case, instance, Afternoon.STALE))
     case.figure = "199/199"
+
+
+async def one_silent(case: Case, instance: str, stale_after: float) -> None:
+    some = Afternoon(case.fixture, case.venue, instance, stale_after=stale_after)
+    try:
+        await some.begin()
+        silent = some.symbols[57]
+        others = [symbol for symbol in some.symbols if symbol != silent]
+        for second in range(1, int(some.STALE) + 3):
+            some.tell(others)
+            await some.second()
+            if second < some.STALE:
+                assert some.live() == 200, second
+        assert [some.player.state(silent, scope) for scope in SCOPES] == [State.STALE] * 2
+        assert some.live() == 199
+    finally:
+        await some.close()
 
 
 @row(11, "Heartbeats are no data: with them alone, everything is STALE within the same bound")
@@ -309,6 +317,13 @@ def test_an_oracle_that_lies_is_noticed(instance: str) -> None:
     )
     assert len(wrong) == 1
     assert "bids" in wrong[0]
+
+
+def test_silence_that_nobody_minds_is_noticed(instance: str) -> None:
+    """Negative control of row 10: a keeper that is patient for an hour."""
+    case = Case(load("binance_spot"), venues.load("binance_spot"))
+    with pytest.raises(AssertionError, match="STALE"):
+        asyncio.run(one_silent(case, instance, 3600.0))
 
 
 def test_levels_applied_in_another_order_are_noticed(instance: str) -> None:

@@ -77,7 +77,7 @@ def test_a_handshake_cut_at_every_byte(case: Case, instance: str) -> None:
                     proxy.clear()
                 await live.all_live()
 
-    run(main())
+    run(main(), within=300.0)
 
 
 class _Open:
