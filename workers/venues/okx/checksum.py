@@ -29,7 +29,7 @@ def checksum(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -
     """Of the levels (price, size) as the venue writes them, best first.
 
     >>> checksum([("3366.1", "7")], [("3366.8", "9"), ("3368", "8")])
-    -1881014294
+    -1471518219
     """
     parts = []
     for bid, ask in zip_longest(bids[:DEPTH], asks[:DEPTH]):

@@ -1,0 +1,64 @@
+"""OKX's connection strategy."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.errors import ConnectionFailed, Disconnected, HandshakeRefused, PingTimeout
+from workers.strategies import Answer, ConnectionContext, ReconnectionPolicy
+from workers.venues.okx.connection import PATH, OkxConnection
+
+CONTEXT = ConnectionContext(url="wss://x" + PATH)
+NOTICE = (
+    b'{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade. '
+    b'Please reconnect.","connId":"a4d3ae55"}'
+)
+
+
+def test_the_venues_limits() -> None:
+    budget = OkxConnection(CONTEXT).budget
+    assert (budget.messages, budget.per) == (480, 3600.0)
+    assert (budget.connects, budget.connects_per) == (3, 1.0)
+    assert budget.connect_burst <= 3
+    assert OkxConnection(CONTEXT, max_streams=10).budget.max_streams == 10
+
+
+def test_pings_are_text() -> None:
+    dialogue = OkxConnection(CONTEXT).handle_heartbeat()
+    assert dialogue.frames == (b"ping",)
+    assert dialogue.matcher(b"pong") is Answer.ACCEPTED
+    assert dialogue.matcher(b'{"event":"pong"}') is Answer.NOT_MINE
+
+
+def test_the_end_is_announced_a_minute_before() -> None:
+    connection = OkxConnection(CONTEXT)
+    assert connection.announced_end(NOTICE) == 60.0
+    for other in (
+        NOTICE.replace(b"64008", b"64009"),
+        b'{"event":"notice"',
+        b'{"event":"error","code":"64008"}',
+        b"pong",
+    ):
+        assert connection.announced_end(other) is None
+
+
+def test_the_policy_is_what_was_asked() -> None:
+    policy = ReconnectionPolicy(7, 0.5, max_delay=20)
+    assert OkxConnection(CONTEXT, policy).get_reconnection_policy() is policy
+
+
+@pytest.mark.parametrize(
+    ("error", "heals"),
+    [
+        (Disconnected(4004, "No data received in 30s"), True),
+        (Disconnected(1006), True),
+        (ConnectionFailed("refused"), True),
+        (PingTimeout("x"), True),
+        (HandshakeRefused("x", 503), True),
+        (HandshakeRefused("x", 429), True),
+        (HandshakeRefused("x", 404), False),
+        (HandshakeRefused("x", 403), False),
+    ],
+)
+def test_what_can_heal(error: BaseException, heals: bool) -> None:
+    assert OkxConnection(CONTEXT).should_reconnect(error) is heals

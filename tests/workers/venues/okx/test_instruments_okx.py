@@ -1,0 +1,116 @@
+"""OKX's listing as instrument slots, from the captured listings and from invented ones."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from okx_kit import BOOKS5, FRAMES, SYMBOLS, TICKER, TRADES, UPDATE, rows
+
+from shm.instruments import Instrument
+from shm.layout import InstrumentKind, InstrumentStatus
+from workers.books.sync import Snapshot
+from workers.listing import PrecisionError, UnknownInstrument
+from workers.venues.okx import schema
+from workers.venues.okx.instruments import instrument, instruments, numbers, types_of
+from workers.venues.okx.parser import OkxParser
+from workers.venues.okx.venue import VENUE
+
+PARSER = OkxParser(SYMBOLS)
+
+
+def listing() -> list[schema.InstrumentInfo]:
+    found: dict[str, schema.InstrumentInfo] = {}
+    for row in rows():
+        if row["kind"] == "http":
+            for entry in schema.decode_instruments(row["text"]).data:
+                found[entry.symbol] = entry
+    return list(found.values())
+
+
+def test_the_captured_listings() -> None:
+    wanted = ["BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC", "BTC/USD:BTC-220527", "UNI/USD:UNI"]
+    spot, linear, inverse, dated, uni = instruments(listing(), wanted)
+    assert spot == Instrument(
+        symbol="BTC/USDT", venue_symbol="BTC-USDT", price_exp=1, size_exp=8, tick=1, lot=1
+    )
+    assert linear == Instrument(
+        symbol="BTC/USDT:USDT",
+        venue_symbol="BTC-USDT-SWAP",
+        kind=InstrumentKind.PERPETUAL,
+        price_exp=1,
+        size_exp=0,
+        tick=1,
+        lot=1,
+        multiplier=1,  # 0.01 BTC
+        multiplier_exp=2,
+    )
+    assert (inverse.venue_symbol, inverse.multiplier, inverse.multiplier_exp) == ("BTC-USD-SWAP", 100, 0)
+    assert (dated.venue_symbol, dated.kind) == ("BTC-USD-220527", InstrumentKind.FUTURE)
+    assert (uni.venue_symbol, uni.price_exp, uni.multiplier) == ("UNI-USD-SWAP", 3, 10)
+
+
+def test_all_that_is_listed_can_be_carried() -> None:
+    made = [instrument(entry) for entry in listing() if entry.type != "OPTION"]
+    assert len(made) > 700
+    assert len({one.symbol for one in made}) == len(made)
+    assert all(one.tick > 0 < one.lot for one in made)
+
+
+def test_only_the_types_asked_for_are_fetched() -> None:
+    assert types_of(["BTC/USDT", "ETH/USDT"]) == ["SPOT"]
+    assert types_of(["BTC/USD:BTC", "BTC/USDT", "BTC/USD:BTC-220527"]) == ["FUTURES", "SPOT", "SWAP"]
+
+
+# A perpetual as it is listed today.
+TODAY = msgspec.json.decode(
+    b'{"baseCcy":"","ctMult":"1","ctType":"linear","ctVal":"0.01","ctValCcy":"BTC","instFamily":"BTC-USDT",'
+    b'"instId":"BTC-USDT-SWAP","instIdCode":10459,"instType":"SWAP","lotSz":"0.01","maxLmtSz":"100000000",'
+    b'"minSz":"0.01","quoteCcy":"","settleCcy":"USDT","state":"live","tickSz":"0.1","uly":"BTC-USDT"}',
+    type=schema.InstrumentInfo,
+)
+
+
+def test_a_listing_of_today() -> None:
+    one = instrument(TODAY)
+    assert (one.symbol, one.size_exp, one.lot, one.status) == (
+        "BTC/USDT:USDT",
+        2,
+        1,
+        InstrumentStatus.ACTIVE,
+    )
+    assert instrument(msgspec.structs.replace(TODAY, state="suspend")).status is InstrumentStatus.HALTED
+    finer = instrument(
+        msgspec.structs.replace(TODAY, least="0.001", contract="10", contract_multiplier="0.1")
+    )
+    assert (finer.size_exp, finer.lot, finer.multiplier, finer.multiplier_exp) == (3, 10, 1, 0)
+    # "" is not told: the wire's usual decimals.
+    bare = instrument(msgspec.structs.replace(TODAY, tick="", lot="", least=""))
+    assert (bare.price_exp, bare.size_exp, bare.tick) == (8, 8, 0)
+
+
+def test_what_cannot_be_carried() -> None:
+    with pytest.raises(UnknownInstrument, match=r"'BTC/USDX:USDT' \(nearest: BTC/USDT:USDT\)"):
+        instruments([TODAY], ["BTC/USDX:USDT"])
+    for changes in ({"tick": "x"}, {"contract": "-1"}, {"contract": "0"}, {"lot": "99999999999999999999"}):
+        with pytest.raises(PrecisionError, match="BTC"):
+            instrument(msgspec.structs.replace(TODAY, **changes))
+
+
+def test_the_numbers_of_an_event() -> None:
+    assert numbers(PARSER.parse(UPDATE).data) == [
+        ("price", "120.66"), ("size", "0"), ("price", "120.67"), ("size", "60.475897"),
+    ]  # fmt: skip
+    assert [text for _, text in numbers(PARSER.parse(TRADES).data)] == ["42219.9", "12", "42220", "1.5"]
+    assert ("size", "7715.62528481") in numbers(PARSER.parse(TICKER).data)
+    assert numbers(None) == []
+    told = {name: numbers(PARSER.parse(frame).data) for name, frame in FRAMES.items()}
+    assert {name for name, found in told.items() if not found} == {"alive", "funding"}
+
+
+def test_a_number_that_does_not_fit_widens_the_slot() -> None:
+    old = Instrument(
+        symbol="BTC/USDT:USDT", venue_symbol="BTC-USDT-SWAP", price_exp=1, size_exp=0, tick=1, lot=1
+    )
+    new = VENUE.widen(old, BOOKS5, None)  # a size of 57745.25
+    assert (new.price_exp, new.size_exp, new.lot) == (1, 2, 100)
+    assert VENUE.widen(old, Snapshot(1, [("111.25", "1")], []), None).price_exp == 2
