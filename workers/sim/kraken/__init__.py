@@ -1,0 +1,1 @@
+"""Kraken spot, simulated (WebSocket v2 and REST)."""

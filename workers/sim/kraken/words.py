@@ -1,0 +1,152 @@
+"""Kraken's words on a connection: the status first, answers by symbol, heartbeats, what faults do to a frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from workers.sim.faults import About
+from workers.sim.hub import Hub, Words
+from workers.sim.kraken import payloads
+from workers.sim.kraken.names import DEPTHS, parts
+from workers.sim.transport import Peer
+
+CHANNELS = ("book", "ticker", "trade")
+SNAPSHOT = {"book": True, "ticker": True, "trade": False}
+"""Whether a snapshot is sent when the client does not say."""
+HEARTBEAT_AFTER = 1.0
+"""Seconds without anything said."""
+FIRST_CONNECTION = 9_471_984_923_908_980_762
+"""Numbers of connections are above 2^63, as recorded."""
+REFUSE_DEPTH, MAINTENANCE = "refuse_depth", "maintenance"
+_CHECKSUM = re.compile(rb'"checksum":(\d+)')
+_LEVEL = re.compile(rb'\{"price":([0-9.]+),"qty":([0-9.]+)\}')
+
+
+class KrakenWords(Words):
+    """See `hub.Words`.
+
+    Faults of its own: ``refuse_depth`` (a book's depth is refused, whatever it is) and ``maintenance`` (the
+    status says so on every connection until the orders are cleared, then ``online`` again).
+    """
+
+    def __init__(self, hub: Hub, symbols: Callable[[str], tuple[str, str]]) -> None:
+        self._hub = hub
+        self._symbols = symbols
+        self._connection = FIRST_CONNECTION
+
+    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+        """One path, and no streams in it."""
+        return () if target.partition("?")[0] == "/v2" else None
+
+    def opening(self, peer: Peer) -> Sequence[bytes]:
+        """The status; a heartbeat comes only once something is subscribed."""
+        self._connection += 1
+        peer.notes["connection"] = self._connection
+        peer.notes["system"] = self._system
+        return (payloads.status(self._system, self._connection),)
+
+    @property
+    def _system(self) -> str:
+        halted = any(order.kind == MAINTENANCE for order in self._hub.faults.orders)
+        return "maintenance" if halted else "online"
+
+    def tick(self, peer: Peer, now: float) -> Sequence[bytes]:
+        """A change of the status; a heartbeat after a second in which nothing was said."""
+        if peer.notes.get("system") != self._system:
+            peer.notes["system"] = self._system
+            return (payloads.status(self._system, peer.notes["connection"]),)
+        return (payloads.HEARTBEAT,) if peer.streams and now - peer.fed_at >= HEARTBEAT_AFTER else ()
+
+    def about(self, stream: str) -> About:
+        """``book/25/BTC/USD``: the symbol, and whether it is a book."""
+        channel, depth, symbol = parts(stream)
+        if channel not in CHANNELS or not symbol or (channel == "book") != bool(depth):
+            return About()
+        return About(*self._symbols(symbol), book=channel == "book")
+
+    # -- answers ----------------------------------------------------------------------------------------
+    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+        """``ping``, ``subscribe`` and ``unsubscribe``: one answer a symbol."""
+        try:
+            message = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            message = None
+        if not isinstance(message, dict):
+            return (_answer({"error": "Malformed request", "success": False}),)
+        method, number = message.get("method"), message.get("req_id")
+        common: dict[str, Any] = {"method": method}
+        if isinstance(number, int):
+            common["req_id"] = number
+        params = message.get("params")
+        if method == "ping":
+            return (_answer({**common, "method": "pong"}),)
+        if method not in ("subscribe", "unsubscribe") or not isinstance(params, dict):
+            return (_answer({**common, "error": "Method not supported", "success": False}),)
+        return self._subscription(peer, method == "subscribe", common, params)
+
+    def _subscription(
+        self, peer: Peer, subscribes: bool, common: dict[str, Any], params: dict[str, Any]
+    ) -> list[bytes]:
+        channel, symbols = params.get("channel"), params.get("symbol")
+        if channel not in CHANNELS:
+            return [_answer({**common, "error": "Channel not supported", "success": False})]
+        if not isinstance(symbols, list) or not symbols:
+            return [_answer({**common, "error": "Symbol(s) not found", "success": False})]
+        depth = params.get("depth", 10) if channel == "book" else 0
+        refuses = channel == "book" and subscribes and self._hub.faults.take((REFUSE_DEPTH,)) is not None
+        if channel == "book" and (depth not in DEPTHS or refuses):
+            # Once, and the connection goes on with its heartbeats.
+            return [_answer({**common, "error": "Subscription depth not supported", "success": False})]
+        known = set(self._hub.source.symbols())
+        answers = []
+        for symbol in symbols:
+            if symbol not in known:
+                told = {"error": f"Currency pair not supported {symbol}", "success": False, "symbol": symbol}
+                answers.append(_answer({**common, **told}))
+                continue
+            stream = f"book/{depth}/{symbol}" if channel == "book" else f"{channel}/{symbol}"
+            snapshot = bool(params.get("snapshot", SNAPSHOT[channel]))
+            result: dict[str, Any] = {"channel": channel, "snapshot": snapshot, "symbol": symbol}
+            if depth:
+                result["depth"] = depth
+            if channel == "ticker":
+                result["event_trigger"] = params.get("event_trigger", "trades")
+            self._turn(peer, stream, subscribes, snapshot)
+            answers.append(_answer({**common, "result": dict(sorted(result.items())), "success": True}))
+        return answers
+
+    def _turn(self, peer: Peer, stream: str, subscribes: bool, snapshot: bool) -> None:
+        wanted: set[str] = peer.notes.setdefault("snapshots", set())
+        if not subscribes:
+            self._hub.unsubscribe(peer, [stream])
+            return
+        (wanted.add if snapshot else wanted.discard)(stream)
+        self._hub.subscribe(peer, [stream])
+
+    # -- faults -----------------------------------------------------------------------------------------
+    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+        """``crossed``: a bid more, above the best ask; ``bad_checksum``: another number; ``repeat_price``: a
+        level that first has another size."""
+        if kind == "bad_checksum":
+            return (_CHECKSUM.sub(lambda found: b'"checksum":%d' % (int(found[1]) ^ 1), payload),)
+        if kind == "repeat_price":
+            found = _LEVEL.search(payload)
+            if found is None:
+                return None
+            first = b'{"price":%s,"qty":1%s},' % (found[1], found[2])
+            return (payload[: found.start()] + first + payload[found.start() :],)
+        if kind == "crossed":
+            ask = self._hub.source.depth(parts(stream)[2], 1).asks[0][0]
+            bid = b'{"price":1%s,"qty":1}' % ask.encode()
+            comma = b"" if b'"bids":[]' in payload else b","
+            return (payload.replace(b'"bids":[', b'"bids":[' + bid + comma, 1),)
+        return None
+
+
+def _answer(fields: dict[str, Any]) -> bytes:
+    """Keys in alphabetical order, as recorded."""
+    return msgspec.json.encode(dict(sorted({**fields, **payloads.times()}.items())))
