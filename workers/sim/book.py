@@ -23,12 +23,17 @@ class Depth(NamedTuple):
 
 
 class Diff(NamedTuple):
-    """One depth update: absolute sizes, zero removes, ids `first_id`..`last_id` inclusive."""
+    """One depth update: absolute sizes, zero removes, ids `first_id`..`last_id` inclusive.
+
+    Where a venue's ids have holes and a diff names the id that it follows, `first_id` is that id + 1, and
+    `opens` the first id that the diff itself names; 0: the same as `first_id`.
+    """
 
     first_id: int
     last_id: int
     bids: list[Level]
     asks: list[Level]
+    opens: int = 0
 
 
 class Fold:

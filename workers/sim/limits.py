@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -56,22 +56,31 @@ class Budget:
         return Verdict(429, self.used, max(1, int((window + 1) * 60 - now)))
 
 
-class OrderCount:
-    """New orders of one account: 100 in 10 seconds, 200,000 a day, in fixed windows."""
+Window = tuple[str, int, int, str]
 
-    WINDOWS = (
+
+class OrderCount:
+    """New orders of one account, in fixed windows.
+
+    Args:
+        clock: seconds.
+        windows: name, seconds, orders, and the venue's words for it.
+    """
+
+    SPOT: tuple[Window, ...] = (
         ("10S", 10, 100, "100 orders per 10 SECOND"),
         ("1D", 86_400, 200_000, "200000 orders per 1 DAY"),
     )
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], windows: Sequence[Window] = SPOT) -> None:
         self._clock = clock
+        self._windows = windows
         self._used: dict[str, tuple[int, int]] = {}
 
     def take(self) -> str:
         """Count one order; the limit that it breaks, in the venue's words, or nothing."""
         now, broken = self._clock(), ""
-        for name, seconds, limit, words in self.WINDOWS:
+        for name, seconds, limit, words in self._windows:
             window = int(now // seconds)
             before, used = self._used.get(name, (window, 0))
             used = used + 1 if before == window else 1
@@ -82,4 +91,4 @@ class OrderCount:
 
     def headers(self) -> dict[str, str]:
         """``X-MBX-ORDER-COUNT-…``"""
-        return {f"X-MBX-ORDER-COUNT-{name}": str(self._used[name][1]) for name, *_ in self.WINDOWS}
+        return {f"X-MBX-ORDER-COUNT-{name}": str(self._used[name][1]) for name, *_ in self._windows}

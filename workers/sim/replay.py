@@ -19,6 +19,10 @@ its f until a depth request has been answered for it ("owed"), and the request i
 2. else (it came later) the book folded up to the timeline's position, or, when the symbol's diffs are
    over, up to the last diff but one. Every diff after that state has been or will be sent to it.
 
+Where ids have holes (a diff names the id that it follows), the documented rule may be narrower: the first
+diff kept must contain L itself (U <= L <= u). A book between two diffs is then given with the following
+diff's U as its id, which lies in that hole, so that clients of either reading can start.
+
 A request that nothing is owed for (an audit, a second look) gets the book at the timeline's position:
 at the end that is the final book with the final id. A fault that alters a symbol's diffs makes a snapshot
 owed to its subscribers again, with f = the next diff.
@@ -86,8 +90,8 @@ class Reading(Protocol):
         return False
 
     def snapshot_frame(self, stream: str, depth: Depth, ts_ns: int) -> bytes:
-        """The payload that gives a book to a latecomer; only where `in_stream`."""
-        raise NotImplementedError
+        """The payload that gives a book to a latecomer; asked for only where `in_stream`."""
+        raise TypeError(f"{stream}: this venue has no snapshots in its streams")
 
     def snapshot(self, row: Row) -> tuple[str, Depth] | None:
         """A recorded REST depth answer: venue symbol and book; None when the row is none."""
@@ -152,17 +156,21 @@ class Tape:
         _, first = self.owed.pop(0)
         if first >= len(self.diffs):  # the very last diff was lost to a fault: none will follow
             return Snapshot(self.now(), b"")
-        least, last = self.diffs[first].first_id - 1, self.diffs[-1].last_id
+        least, last = _least(self.diffs[first]), self.diffs[-1].last_id
         for snapshot in self.snapshots:
             if least <= snapshot.depth.last_id < last and self._leads(snapshot.depth.last_id, first):
                 return snapshot
-        return Snapshot(self.state(min(self.sent, len(self.diffs) - 1)), b"")
+        count = min(self.sent, len(self.diffs) - 1)
+        state, following = self.state(count), self.diffs[count]
+        if state.last_id < _least(following) < following.last_id:
+            state = state._replace(last_id=_least(following))  # no id of the symbol's lies between
+        return Snapshot(state, b"")
 
     def _leads(self, last_id: int, first: int) -> bool:
         """Whether the next diff after a snapshot brackets it (a hole may lie there)."""
         for diff in self.diffs[first:]:
-            if diff.last_id > last_id:
-                return diff.first_id <= last_id + 1
+            if diff.last_id > last_id or (diff.opens and diff.last_id == last_id):
+                return _least(diff) <= last_id
         return False
 
     def state(self, count: int) -> Depth:
@@ -452,6 +460,11 @@ class Replay:
         if tape is not None and frame.book is not None:
             tape.sent += 1  # before publishing: a fault there makes the *next* diff the first
         self._hub.publish(stream, frame.payload)
+
+
+def _least(diff: Diff) -> int:
+    """The least snapshot id that a diff follows, by the venue's documented rule."""
+    return diff.opens or diff.first_id - 1
 
 
 def _decimals(text: str) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
 
 from workers.sim.book import Depth
 from workers.sim.candles import Candles
@@ -40,13 +39,13 @@ class Symbol:
         self.funding = Funding(market) if listing.is_swap else None
 
 
-class Teller(Protocol):
+class Teller:
     """How one symbol's market becomes a venue's frames: made as ``teller(symbol, hub)``, one a symbol.
 
     The market calls, in this order within one action of the crowd; what it tells goes to `Hub.publish` by
     the stream's name. A teller whose messages chain (``prevSeqId``, ``pu``) goes on with the chain whether
-    anybody listens or not; what costs much and chains nothing it skips unless `Hub.wanted`. Explicit
-    subclasses inherit silence for what a venue does not tell.
+    anybody listens or not; what costs much and chains nothing it skips unless `Hub.wanted`. What is not
+    overridden is silence.
     """
 
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:

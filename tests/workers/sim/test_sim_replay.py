@@ -13,7 +13,7 @@ import pytest
 from sim_client import Client, exact
 
 from workers.sim import SimVenue
-from workers.sim.binance.reading import SpotReading
+from workers.sim.binance.reading import BinanceReading
 from workers.sim.book import Depth, Diff
 from workers.sim.capture import CaptureError, Row, read, write
 from workers.sim.replay import Snapshot, Tape
@@ -284,7 +284,7 @@ def test_a_hole_in_the_capture_is_not_folded_over():
 
 
 def test_raw_captures_find_their_streams():
-    words = SpotReading()
+    words = BinanceReading()
     raw = b'{"e":"depthUpdate","E":1,"s":"ABC","U":1,"u":2,"b":[],"a":[]}'
     assert words.unwrap(raw, frozenset({"abc@depth"})) == ("abc@depth", raw)
     assert words.unwrap(raw, frozenset()) == ("abc@depth@100ms", raw)

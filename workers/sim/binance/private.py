@@ -1,19 +1,14 @@
-"""Binance spot's signed REST endpoints, as far as signing needs them: no order is matched or kept."""
+"""Binance's signed REST endpoints, as far as signing needs them: no order is matched or kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
-
-import msgspec
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from workers.sim.keys import Keys, Params
-from workers.sim.limits import OrderCount
+from workers.sim.limits import OrderCount, Window
 from workers.sim.refusal import Refusal, missing
 
-ENDPOINTS = {("GET", "account"): 20, ("GET", "openOrders"): 80, ("POST", "order/test"): 1}
-"""Weights; `openOrders` of one symbol costs 6."""
-BALANCES = {"USDT": "100000.00000000", "BTC": "1.00000000", "ETH": "10.00000000"}
 SIDES = ("BUY", "SELL")
 # Venue docs, "New order": what each type must be given.
 TYPES = {
@@ -36,7 +31,10 @@ class PrivateRest:
     """Checks the signature, then answers.
 
     Args:
+        keys: who may sign.
         symbols: venue symbols that can be traded.
+        accounts: bodies of the endpoints that tell of the account, by their names, given the time in ms.
+        orders: windows of new orders.
         wall_ns: the venue's wall clock. clock: seconds, for order counts.
     """
 
@@ -46,16 +44,19 @@ class PrivateRest:
         symbols: Collection[str],
         wall_ns: Callable[[], int],
         clock: Callable[[], float],
+        accounts: Mapping[str, Callable[[int], bytes]],
+        orders: Sequence[Window],
     ) -> None:
         self._keys, self._symbols, self._wall_ns, self._clock = keys, symbols, wall_ns, clock
+        self._accounts, self._orders = accounts, orders
         self._counts: dict[str, OrderCount] = {}
 
     def answer(self, endpoint: str, signed: Signed, headers: dict[str, str]) -> bytes:
         """One request; adds to the answer's headers. Raises Refusal."""
         now_ms = self._wall_ns() // 1_000_000
         params = self._keys.check(signed.key, signed.query, signed.body, now_ms)
-        if endpoint == "account":
-            return _account(now_ms)
+        if endpoint in self._accounts:
+            return self._accounts[endpoint](now_ms)
         if endpoint == "openOrders":
             self._known(params, needed=False)
             return b"[]"
@@ -71,7 +72,7 @@ class PrivateRest:
                 raise missing(name)
         if "timeInForce" in params:
             _among(params, "timeInForce", TIMES_IN_FORCE, -1115, "Invalid timeInForce.")
-        count = self._counts.setdefault(key, OrderCount(self._clock))
+        count = self._counts.setdefault(key, OrderCount(self._clock, self._orders))
         refused = count.take()
         headers |= count.headers()
         if refused:
@@ -93,18 +94,3 @@ def _among(params: Params, name: str, allowed: Collection[str], code: int, text:
     if value not in allowed:
         raise Refusal(code, text)
     return value
-
-
-def _account(now_ms: int) -> bytes:
-    rates = dict.fromkeys(("maker", "taker", "buyer", "seller"), "0.00000000")
-    body: dict[str, Any] = {
-        "makerCommission": 0, "takerCommission": 0, "buyerCommission": 0, "sellerCommission": 0,
-        "commissionRates": rates, "canTrade": True, "canWithdraw": False, "canDeposit": False,
-        "brokered": False, "requireSelfTradePrevention": False, "preventSor": False,
-        "updateTime": now_ms, "accountType": "SPOT",
-        "balances": [
-            {"asset": asset, "free": free, "locked": "0.00000000"} for asset, free in BALANCES.items()
-        ],
-        "permissions": ["SPOT"], "uid": 1,
-    }  # fmt: skip
-    return msgspec.json.encode(body)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from workers.sim.binance.symbols import split
+from workers.sim.binance.symbols import is_book, split
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.capture import Row
 from workers.sim.market import Listing
@@ -29,12 +29,13 @@ SPOT_CHANNELS: Mapping[str, tuple[str, ...]] = {
 
 
 class RawDiff(msgspec.Struct):
-    """A ``depthUpdate``."""
+    """A ``depthUpdate``; spot has no `pu`."""
 
     U: int
     u: int
     b: list[Level]
     a: list[Level]
+    pu: int = 0
 
 
 class RawDepth(msgspec.Struct):
@@ -45,12 +46,27 @@ class RawDepth(msgspec.Struct):
     asks: list[Level]
 
 
-class SpotReading(Reading):
-    """See `replay.Reading`."""
+FUTURES_CHANNELS = {
+    **SPOT_CHANNELS,
+    "depthUpdate": ("depth@100ms", "depth", "depth@500ms"),
+    "markPriceUpdate": ("markPrice@1s", "markPrice"),
+    "forceOrder": ("forceOrder",),
+}
+"""Likewise."""
 
-    channels = SPOT_CHANNELS
 
-    def __init__(self) -> None:
+class BinanceReading(Reading):
+    """See `replay.Reading`.
+
+    Args:
+        channels: from a raw event's `e` to its streams.
+        settled: whether symbols are swaps, settled in their quote.
+    """
+
+    def __init__(
+        self, channels: Mapping[str, tuple[str, ...]] = SPOT_CHANNELS, settled: bool = False
+    ) -> None:
+        self._channels, self._settled = channels, settled
         self._known: dict[int, frozenset[str]] = {}
 
     def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
@@ -78,21 +94,24 @@ class SpotReading(Reading):
         data = msgspec.json.decode(payload)
         if not isinstance(data, dict) or "result" in data or "error" in data:
             return None
-        if "s" not in data:
+        symbol = (data.get("s") or data.get("o", {}).get("s", "")).lower()
+        if not symbol:
             return (next(iter(known)), payload) if len(known) == 1 and "lastUpdateId" in data else None
-        channels = self.channels.get(data.get("e", "bookTicker"), ())
+        channels = self._channels.get(data.get("e", "bookTicker"), ())
         for channel in channels:
-            stream = f"{data['s'].lower()}@{channel}"
+            stream = f"{symbol}@{channel}"
             if stream in known:
                 return stream, payload
-        return (f"{data['s'].lower()}@{channels[0]}", payload) if channels else None
+        return (f"{symbol}@{channels[0]}", payload) if channels else None
 
     def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
-        """A ``depthUpdate`` is a change; partial books are none."""
-        if "@depth" not in stream or b'"U"' not in payload:
+        """A ``depthUpdate`` is a change; partial books (the futures' look like changes) are none."""
+        if not is_book(stream):
             return None
         raw = msgspec.json.decode(payload, type=RawDiff)
-        return Diff(raw.U, raw.u, raw.b, raw.a)
+        if not raw.pu:
+            return Diff(raw.U, raw.u, raw.b, raw.a)
+        return Diff(raw.pu + 1, raw.u, raw.b, raw.a, raw.U)
 
     def keeps_state(self, stream: str) -> bool:
         """All but trades."""
@@ -116,7 +135,9 @@ class SpotReading(Reading):
     def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
         """Base and quote by the quotes that the venue has."""
         typical = 1000 * 10**size_decimals
-        return Listing(*split(venue_symbol), price_decimals, size_decimals, 1, typical, "0.00000001")
+        base, quote = split(venue_symbol)
+        settle = quote if self._settled else ""
+        return Listing(base, quote, price_decimals, size_decimals, 1, typical, "0.00000001", settle)
 
 
 def _url_streams(url: str) -> list[str]:

@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from workers.sim.binance.payloads import partial_depth
-from workers.sim.binance.private import ENDPOINTS, PrivateRest, Signed
+from workers.sim.binance.private import PrivateRest, Signed
 from workers.sim.binance.stats import INTERVALS, rest_klines, rest_ticker
 from workers.sim.book import Depth
 from workers.sim.keys import Keys
-from workers.sim.limits import Budget
+from workers.sim.limits import Budget, Window
 from workers.sim.market import Listing, decimal_text
 from workers.sim.refusal import Refusal, illegal, missing
 from workers.sim.replay import Replay
 from workers.sim.rest import Answer, Desk, Request, Rest
 
-PREFIX = "/api/v3/"
-DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
-WEIGHTS = {"ping": 1, "time": 1, "exchangeInfo": 20, "klines": 2}
-BUDGET = 6000
-"""Weight a minute."""
-MAX_DEPTH, MAX_KLINES = 5000, 1000
 _SYMBOL = re.compile(r"\A[A-Z0-9\-_.]{1,20}\Z")
 _DIGITS = re.compile(r"\A[0-9]{1,20}\Z")
+
+Steps = tuple[tuple[int, int], ...]
+"""Weights by the limit asked for: (up to, weight)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face:
+    """What differs between the REST faces of Binance's markets.
+
+    Attributes:
+        prefix: of the public endpoints.
+        budget: weight a minute.
+        depth, klines: weights by limit; the last is the most that can be asked for.
+        depth_default: the limit of a depth request that names none.
+        depth_limits: the only limits that depth takes; empty: any.
+        weights: of other public endpoints, without a symbol and with.
+        private: signed endpoints (method, path) and their weights, without a symbol and with.
+        accounts: bodies of those that tell of the account, by the path's last part.
+        orders: windows of new orders.
+        info: the body of ``exchangeInfo``, (listings, ms).
+        body: the body of ``depth``, (book, ms).
+        top: whether a 24 h ticker has the best prices.
+    """
+
+    prefix: str
+    budget: int
+    depth: Steps
+    depth_default: int
+    klines: Steps
+    weights: Mapping[str, tuple[int, int]]
+    private: Mapping[tuple[str, str], tuple[int, int]]
+    accounts: Mapping[str, Callable[[int], bytes]]
+    orders: Sequence[Window]
+    info: Callable[[list[Listing], int], bytes]
+    body: Callable[[Depth, int], bytes]
+    depth_limits: tuple[int, ...] = ()
+    top: bool = True
+
 
 Query = Mapping[str, str]
 
@@ -34,12 +66,15 @@ Query = Mapping[str, str]
 class BinanceRest(Rest):
     """Routes a request: fault, weight, budget, answer. ValueError for a key that is none."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, face: Face) -> None:
+        self._face = face
         self._source, self._faults, self._hub = desk.source, desk.faults, desk.hub
         self._wall_ns = desk.wall_ns
-        self._budget = Budget(desk.clock, BUDGET if desk.budget is None else desk.budget)
+        self._budget = Budget(desk.clock, face.budget if desk.budget is None else desk.budget)
         self._known = frozenset(self._source.symbols())
-        self._private = PrivateRest(Keys(desk.keys), self._known, desk.wall_ns, desk.clock)
+        self._private = PrivateRest(
+            Keys(desk.keys), self._known, desk.wall_ns, desk.clock, face.accounts, face.orders
+        )
         self._info: dict[str, Any] | None = None
         self.counters: dict[str, int] = {}
 
@@ -47,10 +82,11 @@ class BinanceRest(Rest):
         """One request; never raises for what a client sent."""
         method, path, query = request.method, request.path, request.query
         signed = Signed(request.headers.get("x-mbx-apikey", ""), request.raw_query, request.body)
-        endpoint = path.removeprefix(PREFIX)
+        face = self._face
+        endpoint = path.removeprefix(face.prefix)
         self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
         fault = self._faults.take(("rest",), path=path) if self._faults.active else None
-        verdict = self._budget.spend(self._weight(method, endpoint, query))
+        verdict = self._budget.spend(self._weight(method, path, endpoint, query))
         headers = {"X-MBX-USED-WEIGHT": str(verdict.used), "X-MBX-USED-WEIGHT-1M": str(verdict.used)}
         status, wait = verdict.status, verdict.retry_after
         if fault is not None:
@@ -58,36 +94,37 @@ class BinanceRest(Rest):
         if status != 200:
             if wait:
                 headers["Retry-After"] = str(wait)
-            return Answer(status, _refused(status, self._wall_ns() // 1_000_000 + wait * 1000), headers)
+            until_ms = self._now_ms() + wait * 1000
+            return Answer(status, _refused(status, until_ms, self._budget.limit), headers)
         try:
-            if path.startswith(PREFIX) and (method, endpoint) in ENDPOINTS:
-                return Answer(200, self._private.answer(endpoint, signed, headers), headers)
-            if not path.startswith(PREFIX) or method != "GET":
+            if (method, path) in face.private:
+                name = path.split("/", 3)[3]  # "/api/v3/order/test"
+                return Answer(200, self._private.answer(name, signed, headers), headers)
+            if not path.startswith(face.prefix) or method != "GET":
                 return Answer(404 if method == "GET" else 405, b"", headers)
             return Answer(200, self._answer(endpoint, query), headers)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body, headers)
 
-    def _weight(self, method: str, endpoint: str, query: Query) -> int:
-        if (method, endpoint) in ENDPOINTS:
-            one = endpoint == "openOrders" and "symbol" in query
-            return 6 if one else ENDPOINTS[method, endpoint]
-        if endpoint == "depth":
-            text = query.get("limit", "100")
-            limit = int(text) if _DIGITS.match(text) else 100
-            return next((weight for most, weight in DEPTH_WEIGHTS if limit <= most), 250)
-        if endpoint == "ticker/24hr":
-            return 2 if "symbol" in query else 80
-        if endpoint == "ticker/bookTicker":
-            return 2 if "symbol" in query else 4
-        return WEIGHTS.get(endpoint, 1)
+    def _now_ms(self) -> int:
+        return self._wall_ns() // 1_000_000
+
+    def _weight(self, method: str, path: str, endpoint: str, query: Query) -> int:
+        face = self._face
+        whole, one = face.private.get((method, path)) or face.weights.get(endpoint, (1, 1))
+        if endpoint in ("depth", "klines"):
+            steps = face.depth if endpoint == "depth" else face.klines
+            text = query.get("limit", "")
+            limit = int(text) if _DIGITS.match(text) else face.depth_default
+            return next((weight for most, weight in steps if limit <= most), steps[-1][1])
+        return one if "symbol" in query else whole
 
     def _answer(self, endpoint: str, query: Query) -> bytes:
         match endpoint:
             case "ping":
                 return b"{}"
             case "time":
-                return b'{"serverTime":%d}' % (self._wall_ns() // 1_000_000)
+                return b'{"serverTime":%d}' % self._now_ms()
             case "exchangeInfo":
                 return self._exchange_info(query)
             case "depth":
@@ -98,6 +135,8 @@ class BinanceRest(Rest):
                 return self._each(query, self._day)
             case "ticker/bookTicker":
                 return self._each(query, self._book_ticker)
+            case "premiumIndex" if "premiumIndex" in self._face.weights:
+                return self._each(query, self._premium)
         raise Refusal(-1, "Not found", 404)
 
     def _exchange_info(self, query: Query) -> bytes:
@@ -119,11 +158,14 @@ class BinanceRest(Rest):
         now = self._wall_ns()
         if isinstance(self._source, Replay) and self._source.frames:
             now = self._source.frames[0].ts
-        return exchange_info(self._source.listings(), now // 1_000_000)
+        return self._face.info(self._source.listings(), now // 1_000_000)
 
     def _depth(self, query: Query) -> bytes:
         symbol = self._symbol(query)
-        limit = _number(query, "limit", 100, MAX_DEPTH)
+        face = self._face
+        limit = _number(query, "limit", face.depth_default, face.depth[-1][0])
+        if face.depth_limits and (limit not in face.depth_limits or int(query.get("limit", limit)) != limit):
+            raise Refusal(-4021, f"{query['limit']} is not valid depth limit.")
         about = self._hub.about(f"{symbol.lower()}@depth")
         try:
             if self._faults.active and self._faults.take(("stale_snapshot",), about=about) is not None:
@@ -132,7 +174,7 @@ class BinanceRest(Rest):
                 answer = self._source.snapshot(symbol, limit)
         except LookupError:
             raise Refusal(-1000, f"the capture has no depth snapshot of {symbol}", 503) from None
-        return answer if isinstance(answer, bytes) else partial_depth(answer)
+        return answer if isinstance(answer, bytes) else face.body(answer, self._now_ms())
 
     def _klines(self, query: Query) -> bytes:
         symbol = self._symbol(query)
@@ -140,7 +182,7 @@ class BinanceRest(Rest):
             raise missing("interval")
         if query["interval"] not in INTERVALS:
             raise Refusal(-1120, "Invalid interval.")
-        limit = _number(query, "limit", 500, MAX_KLINES)
+        limit = _number(query, "limit", 500, self._face.klines[-1][0])
         if isinstance(self._source, Replay):
             return self._source.recorded(f"klines {symbol}") or b"[]"
         return msgspec.json.encode(
@@ -161,7 +203,7 @@ class BinanceRest(Rest):
     def _day(self, symbol: str) -> dict[str, Any]:
         """The last 24 h; of a capture as recorded, else the book's top."""
         if not isinstance(self._source, Replay):
-            return rest_ticker(self._source.symbol(symbol), self._source.now_ms())
+            return rest_ticker(self._source.symbol(symbol), self._now_ms(), self._face.top)
         recorded = self._source.recorded(f"24hr {symbol}")
         if recorded is None:
             return self._book_ticker(symbol)
@@ -170,6 +212,22 @@ class BinanceRest(Rest):
 
     def _book_ticker(self, symbol: str) -> dict[str, Any]:
         return _top(symbol, self._source.depth(symbol))
+
+    def _premium(self, symbol: str) -> dict[str, Any]:
+        """Mark price and funding; a capture has none."""
+        funding = None if isinstance(self._source, Replay) else self._source.symbol(symbol).funding
+        if funding is None:
+            raise LookupError(symbol)
+        mark, places = funding.at(self._now_ms()), self._source_decimals(symbol)
+        price, index = decimal_text(mark.mark, places), decimal_text(mark.spot, places)
+        return {
+            "symbol": symbol, "markPrice": price, "indexPrice": index, "estimatedSettlePrice": index,
+            "lastFundingRate": mark.rate_text, "interestRate": "0.00010000",
+            "nextFundingTime": mark.next_ms, "time": self._now_ms(),
+        }  # fmt: skip
+
+    def _source_decimals(self, symbol: str) -> int:
+        return next(one.price_decimals for one in self._source.listings() if one.venue_symbol == symbol)
 
     def _symbol(self, query: Query) -> str:
         chosen = _symbols(query) if "symbol" in query else None
@@ -217,53 +275,11 @@ def _number(query: Query, name: str, default: int, most: int) -> int:
     return min(int(text), most)
 
 
-def _refused(status: int, until_ms: int) -> bytes:
+def _refused(status: int, until_ms: int, limit: int) -> bytes:
     if status == 429:
-        text = "Too much request weight used; current limit is 6000 request weight per 1 MINUTE."
+        text = f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE."
     elif status == 418:
         text = f"Way too much request weight used; IP banned until {until_ms}."
     else:
         return b"<html><head><title>%d</title></head></html>" % status  # a proxy's page, not JSON
     return msgspec.json.encode({"code": -1003, "msg": text})
-
-
-def exchange_info(listings: list[Listing], ms: int) -> bytes:
-    """``/api/v3/exchangeInfo`` of these listings."""
-    limits = [("REQUEST_WEIGHT", "MINUTE", 1, 6000), ("ORDERS", "SECOND", 10, 100)]
-    limits += [("ORDERS", "DAY", 1, 200_000), ("RAW_REQUESTS", "MINUTE", 5, 61_000)]
-    names = ("rateLimitType", "interval", "intervalNum", "limit")
-    return msgspec.json.encode(
-        {
-            "timezone": "UTC",
-            "serverTime": ms,
-            "rateLimits": [dict(zip(names, limit, strict=True)) for limit in limits],
-            "exchangeFilters": [],
-            "symbols": [_listed(listing) for listing in listings],
-        }
-    )
-
-
-def _listed(listing: Listing) -> dict[str, Any]:
-    tick, lot = decimal_text(1, listing.price_decimals), decimal_text(1, listing.size_decimals)
-    most = decimal_text(9_000 * listing.typical_size, listing.size_decimals)
-    bounds = {"minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick}
-    market = {"minQty": "0.00000000", "maxQty": most, "stepSize": "0.00000000"}
-    return {
-        "symbol": listing.venue_symbol, "status": "TRADING",
-        "baseAsset": listing.base, "baseAssetPrecision": 8,
-        "quoteAsset": listing.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
-        "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
-        "icebergAllowed": True, "ocoAllowed": True, "quoteOrderQtyMarketAllowed": True,
-        "isSpotTradingAllowed": True, "isMarginTradingAllowed": False,
-        "filters": [
-            {"filterType": "PRICE_FILTER", **bounds},
-            {"filterType": "LOT_SIZE", "minQty": lot, "maxQty": most, "stepSize": lot},
-            {"filterType": "MARKET_LOT_SIZE", **market},
-            {"filterType": "NOTIONAL", "minNotional": listing.min_notional, "applyMinToMarket": True,
-             "maxNotional": "9000000.00000000", "applyMaxToMarket": False, "avgPriceMins": 5},
-            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
-        ],
-        "permissions": [], "permissionSets": [["SPOT"]], "defaultSelfTradePreventionMode": "EXPIRE_MAKER",
-        "allowedSelfTradePreventionModes": ["EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH"],
-    }  # fmt: skip

@@ -30,17 +30,18 @@ def _price_change(symbol: Symbol, day: Candle) -> tuple[str, str, str]:
     return ("-" if change < 0 else "") + text, percent, symbol.market.price_text(average)
 
 
-def ticker(symbol: Symbol, ms: int) -> bytes:
-    """``<s>@ticker``"""
+def ticker(symbol: Symbol, ms: int, top: bool) -> bytes:
+    """``<s>@ticker``; spot's has the best prices and the day's first close, too (`top`)."""
     day = symbol.candles.day()
     price, size = symbol.market.price_text, symbol.market.size_text
     bid, bid_size, ask, ask_size = symbol.market.matcher.top()
     change, percent, average = _price_change(symbol, day)
+    opened = {"x": price(day.open)} if top else {}
+    best = {"b": price(bid), "B": size(bid_size), "a": price(ask), "A": size(ask_size)} if top else {}
     return msgspec.json.encode(
         {
             "e": "24hrTicker", "E": ms, "s": symbol.listing.venue_symbol, "p": change, "P": percent,
-            "w": average, "x": price(day.open), "c": price(day.close), "Q": size(1),
-            "b": price(bid), "B": size(bid_size), "a": price(ask), "A": size(ask_size),
+            "w": average, **opened, "c": price(day.close), "Q": size(1), **best,
             "o": price(day.open), "h": price(day.high), "l": price(day.low),
             "v": size(day.base), "q": _quote(symbol, day.quote),
             "O": ms - 86_400_000, "C": ms, "F": max(day.first_trade, 0), "L": max(day.last_trade, 0),
@@ -62,18 +63,22 @@ def mini_ticker(symbol: Symbol, ms: int) -> bytes:
     )  # fmt: skip
 
 
-def rest_ticker(symbol: Symbol, ms: int) -> dict[str, object]:
-    """One row of ``/api/v3/ticker/24hr``."""
+def rest_ticker(symbol: Symbol, ms: int, top: bool) -> dict[str, object]:
+    """One row of ``ticker/24hr``; `top`: see `ticker`."""
     day = symbol.candles.day()
     price, size = symbol.market.price_text, symbol.market.size_text
     bid, bid_size, ask, ask_size = symbol.market.matcher.top()
     change, percent, average = _price_change(symbol, day)
+    opened = {"prevClosePrice": price(day.open)} if top else {}
+    best = {
+        "bidPrice": price(bid), "bidQty": size(bid_size), "askPrice": price(ask), "askQty": size(ask_size),
+    }  # fmt: skip
     return {
         "symbol": symbol.listing.venue_symbol, "priceChange": change, "priceChangePercent": percent,
-        "weightedAvgPrice": average, "prevClosePrice": price(day.open), "lastPrice": price(day.close),
-        "lastQty": size(1), "bidPrice": price(bid), "bidQty": size(bid_size), "askPrice": price(ask),
-        "askQty": size(ask_size), "openPrice": price(day.open), "highPrice": price(day.high),
-        "lowPrice": price(day.low), "volume": size(day.base), "quoteVolume": _quote(symbol, day.quote),
+        "weightedAvgPrice": average, **opened, "lastPrice": price(day.close),
+        "lastQty": size(1), **(best if top else {}), "openPrice": price(day.open),
+        "highPrice": price(day.high), "lowPrice": price(day.low), "volume": size(day.base),
+        "quoteVolume": _quote(symbol, day.quote),
         "openTime": ms - 86_400_000, "closeTime": ms, "firstId": max(day.first_trade, 0),
         "lastId": max(day.last_trade, 0), "count": day.trades,
     }  # fmt: skip
@@ -99,7 +104,7 @@ def kline(symbol: Symbol, ms: int) -> bytes:
 
 
 def rest_klines(symbol: Symbol, minutes: int, limit: int) -> list[list[object]]:
-    """``/api/v3/klines``, oldest first."""
+    """``klines``, oldest first."""
     price, size = symbol.market.price_text, symbol.market.size_text
     return [
         [

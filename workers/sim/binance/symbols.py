@@ -31,6 +31,18 @@ def canonical(symbol: str) -> str:
     return "/".join(split(symbol))
 
 
+def canonical_swap(symbol: str) -> str:
+    """``BTCUSDT`` to ``BTC/USDT:USDT``."""
+    base, quote = split(symbol)
+    return f"{base}/{quote}:{quote}"
+
+
+def is_book(stream: str) -> bool:
+    """Whether a stream tells the changes of a book."""
+    channel = stream.partition("@")[2]
+    return channel == "depth" or channel.startswith("depth@")
+
+
 def streams(symbol: str, channels: Iterable[str]) -> dict[str, str]:
     """Of a venue symbol: from channel to stream."""
     return {channel: f"{symbol.lower()}@{CHANNELS[channel]}" for channel in channels}

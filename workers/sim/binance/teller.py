@@ -2,86 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
+from typing import Protocol
 
-from workers.sim.binance import payloads
 from workers.sim.binance.stats import kline, mini_ticker, ticker
+from workers.sim.book import Depth, Diff
 from workers.sim.hub import Hub
-from workers.sim.market import Trade
+from workers.sim.market import Changes, Trade
 from workers.sim.synthetic import Symbol, Teller
 
 
-class SpotTeller(Teller):
-    """See `synthetic.Teller`."""
+class Payloads(Protocol):
+    """How one of the venue's markets writes what all of them tell; the modules `*_payloads` do."""
 
-    def __init__(self, symbol: Symbol, hub: Hub) -> None:
+    def book_ticker(
+        self, symbol: str, ms: int, update: int, bid: str, bid_size: str, ask: str, ask_size: str, /
+    ) -> bytes: ...
+
+    def depth_update(self, symbol: str, ms: int, diff: Diff, previous: int, /) -> bytes: ...
+
+    def partial_depth(self, symbol: str, ms: int, depth: Depth, diff: Diff, previous: int, /) -> bytes: ...
+
+    def trade(self, symbol: str, ms: int, match: Trade, price: str, size: str, /) -> bytes: ...
+
+    def agg_trade(
+        self, symbol: str, ms: int, number: int, first: Trade, last: Trade, price: str, size: str, /
+    ) -> bytes: ...
+
+
+class Cadence:
+    """One rate at which changes of the book are told: the streams' suffix, and every how many 100 ms; 0 is
+    once a second. `previous` is the last id told."""
+
+    def __init__(self, suffix: str, every: int, changes: Changes, previous: int) -> None:
+        self.suffix, self.every, self.changes, self.previous = suffix, every, changes, previous
+
+
+class BinanceTeller(Teller):
+    """See `synthetic.Teller`.
+
+    Args:
+        payloads: how this market writes.
+        cadences: suffixes of the depth streams, and every how many 100 ms they speak.
+        top: whether the 24 h ticker has the best prices.
+    """
+
+    def __init__(
+        self, symbol: Symbol, hub: Hub, payloads: Payloads, cadences: Mapping[str, int], top: bool
+    ) -> None:
         self._symbol, self._market, self._hub = symbol, symbol.market, hub
+        self._payloads, self._top = payloads, top
         self._name = symbol.listing.venue_symbol
         self._prefix = self._name.lower()
-        self._fast, self._slow = self._market.watch(), self._market.watch()
+        last = self._market.matcher.last_id
+        self._cadences = [
+            Cadence(suffix, every, self._market.watch(), last) for suffix, every in cadences.items()
+        ]
+        self._flushes = 0
         self._aggregate = 0
         self._traded = True
 
-    def _publish(self, channel: str, payload: Callable[[], bytes]) -> None:
+    def publish(self, channel: str, payload: Callable[[], bytes]) -> None:
+        """Tell it, if anybody listens."""
         stream = f"{self._prefix}@{channel}"
         if self._hub.wanted(stream):
             self._hub.publish(stream, payload())
 
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
         """``@trade`` each match, ``@aggTrade`` what a taker matched at one price."""
-        now_ms = now_ns // 1_000_000
+        now_ms, say = now_ns // 1_000_000, self._payloads
         price_text, size_text = self._market.price_text, self._market.size_text
         for match in trades:
             price, size = price_text(match.price), size_text(match.size)
-            self._publish("trade", partial(payloads.trade, self._name, now_ms, match, price, size))
+            self.publish("trade", partial(say.trade, self._name, now_ms, match, price, size))
         for price_ticks, group in groupby(trades, key=lambda one: one.price):
             matches = list(group)
             self._aggregate += 1
             total = size_text(sum(one.size for one in matches))
             first, final, price = matches[0], matches[-1], price_text(price_ticks)
-            self._publish(
+            self.publish(
                 "aggTrade",
-                partial(payloads.agg_trade, self._name, now_ms, self._aggregate, first, final, price, total),
+                partial(say.agg_trade, self._name, now_ms, self._aggregate, first, final, price, total),
             )
         self._traded = True
 
     def topped(self, now_ns: int) -> None:
         """``@bookTicker``"""
-        self._publish("bookTicker", self._book_ticker)
+        self.publish("bookTicker", partial(self._book_ticker, now_ns // 1_000_000))
 
-    def _book_ticker(self) -> bytes:
+    def _book_ticker(self, now_ms: int) -> bytes:
         bid, bid_size, ask, ask_size = self._market.matcher.top()
         price, size = self._market.price_text, self._market.size_text
-        update = self._market.matcher.last_id
-        return payloads.book_ticker(
-            self._name, update, price(bid), size(bid_size), price(ask), size(ask_size)
-        )
+        return self._payloads.book_ticker(
+            self._name, now_ms, self._market.matcher.last_id,
+            price(bid), size(bid_size), price(ask), size(ask_size),
+        )  # fmt: skip
 
-    def _partials(self, suffix: str) -> None:
+    def _depth(self, cadence: Cadence, now_ms: int) -> None:
+        """Changes and partial books of one cadence; silence when nothing changed."""
+        diff = self._market.take(cadence.changes)
+        if diff is None:
+            return
+        before, cadence.previous = cadence.previous, diff.last_id
+        say = self._payloads
+        self.publish(f"depth{cadence.suffix}", partial(say.depth_update, self._name, now_ms, diff, before))
         for count in (5, 10, 20):
-            self._publish(f"depth{count}{suffix}", partial(self._partial, count))
-
-    def _partial(self, count: int) -> bytes:
-        return payloads.partial_depth(self._market.depth(count))
+            stream = f"depth{count}{cadence.suffix}"
+            if self._hub.wanted(f"{self._prefix}@{stream}"):
+                best = self._market.depth(count)
+                self.publish(stream, partial(say.partial_depth, self._name, now_ms, best, diff, before))
 
     def fast(self, now_ns: int) -> None:
-        """``@depth@100ms`` and partial books; silence when nothing changed."""
-        diff = self._market.take(self._fast)
-        if diff is not None:
-            self._publish("depth@100ms", lambda: payloads.depth_update(self._name, now_ns // 1_000_000, diff))
-            self._partials("@100ms")
+        """The depth streams whose turn it is."""
+        self._flushes += 1
+        for cadence in self._cadences:
+            if cadence.every and self._flushes % cadence.every == 0:
+                self._depth(cadence, now_ns // 1_000_000)
 
     def slow(self, now_ns: int) -> None:
-        """``@depth``, partial books, tickers, candles."""
+        """Depth once a second, tickers, candles."""
         now_ms = now_ns // 1_000_000
-        diff = self._market.take(self._slow)
-        if diff is not None:
-            self._publish("depth", lambda: payloads.depth_update(self._name, now_ms, diff))
-            self._partials("")
+        for cadence in self._cadences:
+            if not cadence.every:
+                self._depth(cadence, now_ms)
         if self._traded:
             self._traded = False
-            self._publish("ticker", lambda: ticker(self._symbol, now_ms))
-            self._publish("miniTicker", lambda: mini_ticker(self._symbol, now_ms))
-            self._publish("kline_1m", lambda: kline(self._symbol, now_ms))
+            self.publish("ticker", lambda: ticker(self._symbol, now_ms, self._top))
+            self.publish("miniTicker", lambda: mini_ticker(self._symbol, now_ms))
+            self.publish("kline_1m", lambda: kline(self._symbol, now_ms))

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
+from workers.sim.binance.symbols import is_book
 from workers.sim.faults import About
 from workers.sim.hub import Hub, Words
 from workers.sim.transport import Peer
 
+_ELSEWHERE = "elsewhere:"
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 # Times (13 digits: milliseconds) of every payload; ids are shorter or have other names.
 _MILLISECONDS = re.compile(rb'"([EtTOC]|closeTime|openTime)":(\d{13})(?=[,}])')
@@ -31,17 +33,41 @@ class Form(NamedTuple):
     micro: bool = False
 
 
+ROUTES: Mapping[str, str] = {
+    "bookTicker": "public",
+    "depth": "public",
+    "trade": "public",
+    "aggTrade": "market",
+    "markPrice": "market",
+    "kline": "market",
+    "ticker": "market",
+    "miniTicker": "market",
+    "forceOrder": "market",
+}
+"""USD-M futures: under which path a stream is told; from the letters that its channel begins with."""
+
+
 class BinanceWords(Words):
     """See `hub.Words`.
 
     Args:
         hub: the connections.
         symbols: from a venue symbol to (canonical, venue symbol).
+        routes: paths before ``/ws`` and ``/stream``, and what is told there (`ROUTES`); elsewhere it is
+            accepted and silent. The bare paths, which were the only ones before 2026, tell everything.
+        micro: whether `timeUnit` can be asked for.
     """
 
-    def __init__(self, hub: Hub, symbols: Callable[[str], tuple[str, str]]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        symbols: Callable[[str], tuple[str, str]],
+        routes: Mapping[str, str] | None = None,
+        micro: bool = True,
+    ) -> None:
         self._hub = hub
         self._symbols = symbols
+        self._routes, self._micro = routes or {}, micro
 
     # -- opening and answering ----------------------------------------------------------------------
 
@@ -50,7 +76,11 @@ class BinanceWords(Words):
         url = urlsplit(target)
         query = parse_qs(url.query)
         path = unquote(url.path)
-        micro = query.get("timeUnit", ["MILLISECOND"])[0].upper() == "MICROSECOND"
+        route, rest = path[1:].partition("/")[::2]
+        if route in self._routes.values():
+            path = "/" + rest
+            peer.notes["route"] = route
+        micro = self._micro and query.get("timeUnit", ["MILLISECOND"])[0].upper() == "MICROSECOND"
         peer.form = Form(False, micro)
         if path.rstrip("/") == "/stream":
             peer.form = Form(True, micro)
@@ -59,7 +89,18 @@ class BinanceWords(Words):
             names = path[4:]
         else:
             return None
-        return [name for name in names.split("/") if name]
+        return self._told_here(peer, [name for name in names.split("/") if name])
+
+    def _told_here(self, peer: Peer, names: Sequence[str]) -> list[str]:
+        """The streams' names; one that is told under another path gets a name that means nothing."""
+        route = peer.notes.get("route")
+        if route is None:
+            return list(names)
+        return [name if self._route(name) == route else f"{_ELSEWHERE}{name}" for name in names]
+
+    def _route(self, stream: str) -> str:
+        channel = re.match("[a-zA-Z]*", stream.partition("@")[2])
+        return self._routes.get(channel[0] if channel else "", "")
 
     def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
         """A client's JSON message; see the venue's "Live subscribing/unsubscribing to streams"."""
@@ -85,14 +126,15 @@ class BinanceWords(Words):
         if not isinstance(params, list):
             return _error(2, "Invalid request: params must be an array", number)
         if method == "LIST_SUBSCRIPTIONS":
-            return _result(list(peer.streams), number)
+            return _result([name.removeprefix(_ELSEWHERE) for name in peer.streams], number)
         if method.endswith("PROPERTY"):
             return _property(peer, method, params, number)
         if not params or not all(isinstance(name, str) for name in params):
             return _error(2, "Invalid request: params must be an array of stream names", number)
         if method == "UNSUBSCRIBE":
-            self._hub.unsubscribe(peer, params)
+            self._hub.unsubscribe(peer, self._told_here(peer, params))
             return _result(None, number)
+        params = self._told_here(peer, params)
         if len({*peer.streams, *params}) > self._hub.rules.max_streams:
             return _error(2, "Invalid request: too many parameters", number)
         # A name that matches no stream is accepted and stays silent: so does the venue.
@@ -106,7 +148,7 @@ class BinanceWords(Words):
         name, _, channel = stream.partition("@")
         if not channel or not name.islower():
             return About()
-        return About(*self._symbols(name.upper()), book=channel == "depth" or channel.startswith("depth@"))
+        return About(*self._symbols(name.upper()), book=is_book(stream))
 
     def form(self, stream: str, payload: bytes, form: Hashable) -> bytes:
         """Raw or wrapped, milliseconds or microseconds."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from workers.sim.binance import rest, symbols
-from workers.sim.binance.reading import SpotReading
-from workers.sim.binance.teller import SpotTeller
+from workers.sim.binance import spot_payloads, symbols
+from workers.sim.binance.reading import BinanceReading
+from workers.sim.binance.rest import BinanceRest
+from workers.sim.binance.teller import BinanceTeller
 from workers.sim.binance.words import BinanceWords
+from workers.sim.binance_spot.rest import FACE
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, decimal_text
 from workers.sim.rest import Desk
+from workers.sim.synthetic import Symbol
 
 LISTINGS: dict[str, Listing] = {
     listing.symbol: listing
@@ -36,8 +39,12 @@ def _words(hub: Hub) -> BinanceWords:
     return BinanceWords(hub, DIALECT.symbols)
 
 
-def _rest(desk: Desk) -> rest.BinanceRest:
-    return rest.BinanceRest(desk)
+def _teller(symbol: Symbol, hub: Hub) -> BinanceTeller:
+    return BinanceTeller(symbol, hub, spot_payloads, {"@100ms": 1, "": 0}, top=True)
+
+
+def _rest(desk: Desk) -> BinanceRest:
+    return BinanceRest(desk, FACE)
 
 
 DIALECT = Dialect(
@@ -46,9 +53,9 @@ DIALECT = Dialect(
     default_symbols=DEFAULT_SYMBOLS,
     rules=Rules(),
     words=_words,
-    teller=SpotTeller,
+    teller=_teller,
     rest=_rest,
-    reading=SpotReading,
+    reading=BinanceReading,
     streams=lambda symbol: symbols.streams(symbol, ("top", "book", "trades", "agg_trades", "ticker")),
     ask=symbols.ask,
     canonical=symbols.canonical,

@@ -11,23 +11,28 @@ def levels(side: list[Level]) -> str:
     return "[" + ",".join(f'["{price}","{size}"]' for price, size in side) + "]"
 
 
-def book_ticker(symbol: str, update: int, bid: str, bid_size: str, ask: str, ask_size: str) -> bytes:
+def book_ticker(symbol: str, ms: int, update: int, bid: str, bid_size: str, ask: str, ask_size: str) -> bytes:
     """``<s>@bookTicker``: no event time, no `e`."""
     return (
         f'{{"u":{update},"s":"{symbol}","b":"{bid}","B":"{bid_size}","a":"{ask}","A":"{ask_size}"}}'
     ).encode()
 
 
-def depth_update(symbol: str, ms: int, diff: Diff) -> bytes:
-    """``<s>@depth[@100ms]``"""
+def depth_update(symbol: str, ms: int, diff: Diff, previous: int) -> bytes:
+    """``<s>@depth[@100ms]``; the id before needs no word: U is the next."""
     return (
         f'{{"e":"depthUpdate","E":{ms},"s":"{symbol}","U":{diff.first_id},"u":{diff.last_id},'
         f'"b":{levels(diff.bids)},"a":{levels(diff.asks)}}}'
     ).encode()
 
 
-def partial_depth(depth: Depth) -> bytes:
-    """``<s>@depth<n>``, and the REST snapshot: no symbol, no time."""
+def partial_depth(symbol: str, ms: int, depth: Depth, diff: Diff, previous: int) -> bytes:
+    """``<s>@depth<n>``: the same as a REST snapshot."""
+    return rest_depth(depth)
+
+
+def rest_depth(depth: Depth, ms: int = 0) -> bytes:
+    """``/depth``: no symbol, no time."""
     return (
         f'{{"lastUpdateId":{depth.last_id},"bids":{levels(depth.bids)},"asks":{levels(depth.asks)}}}'
     ).encode()
@@ -37,7 +42,7 @@ def trade(symbol: str, ms: int, match: Trade, price: str, size: str) -> bytes:
     """``<s>@trade``; `m`: the buyer was the maker, so the taker sold."""
     return (
         f'{{"e":"trade","E":{ms},"s":"{symbol}","t":{match.id},"p":"{price}","q":"{size}","T":{ms},'
-        f'"m":{_bool(match.buyer_is_maker)},"M":true}}'
+        f'"m":{boolean(match.buyer_is_maker)},"M":true}}'
     ).encode()
 
 
@@ -45,9 +50,10 @@ def agg_trade(symbol: str, ms: int, number: int, first: Trade, last: Trade, pric
     """``<s>@aggTrade``: one taker order at one price."""
     return (
         f'{{"e":"aggTrade","E":{ms},"s":"{symbol}","a":{number},"p":"{price}","q":"{size}",'
-        f'"f":{first.id},"l":{last.id},"T":{ms},"m":{_bool(first.buyer_is_maker)},"M":true}}'
+        f'"f":{first.id},"l":{last.id},"T":{ms},"m":{boolean(first.buyer_is_maker)},"M":true}}'
     ).encode()
 
 
-def _bool(value: bool) -> str:
+def boolean(value: bool) -> str:
+    """JSON's."""
     return "true" if value else "false"
