@@ -1,0 +1,113 @@
+"""MEXC spot's recorded frames, read for a replay: the simulator's own decoder of protobuf, slow and plain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+
+from workers.sim.book import Depth, Diff, Level
+from workers.sim.capture import Row
+from workers.sim.market import Listing
+from workers.sim.mexc_spot import topics, wire
+from workers.sim.replay import Reading
+from workers.sim.transport import Binary
+
+
+def fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and value of each field: an int, or bytes. ValueError when the message is damaged."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            if at >= len(data) or shift > 63:
+                raise ValueError(f"a number that does not end, at byte {at}")
+            byte = data[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while at < len(data):
+        number, kind = divmod(varint(), 8)
+        if kind == 0:
+            yield number, varint()
+        elif kind == 2:
+            size = varint()
+            if at + size > len(data):
+                raise ValueError(f"field {number} goes beyond the end")
+            yield number, data[at : at + size]
+            at += size
+        else:
+            raise ValueError(f"field {number} of wire type {kind}")
+
+
+def diff(body: bytes) -> Diff:
+    """``aggre.depth``'s body. ValueError when it is none."""
+    sides: dict[int, list[Level]] = {1: [], 2: []}
+    versions = {4: 0, 5: 0}
+    for number, value in fields(body):
+        if number in sides:
+            level = dict(fields(value))
+            sides[number].append((str(level[1], "ascii"), str(level[2], "ascii")))
+        elif number in versions:
+            versions[number] = int(value)
+    return Diff(versions[4], versions[5], sides[2], sides[1])
+
+
+class RawDepth(msgspec.Struct):
+    """A REST depth answer."""
+
+    lastUpdateId: int
+    bids: list[Level]
+    asks: list[Level]
+
+
+class MexcReading(Reading):
+    """See `replay.Reading`. Every frame names its topic."""
+
+    def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
+        if row.dir != "in" or row.b64 is None:
+            return ()
+        payload = row.payload()
+        outer = dict(fields(payload))
+        for number, body in outer.items():
+            if number >= wire.LIMIT_DEPTHS:
+                list(fields(body))
+        return ((str(outer.get(1, b""), "utf-8"), Binary(payload)),)
+
+    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
+        """``aggre.depth`` is a change; the others are none."""
+        if topics.split(stream)[0] != "depth":
+            return None
+        body = dict(fields(payload)).get(wire.DEPTHS)
+        return None if body is None else diff(body)
+
+    def keeps_state(self, stream: str) -> bool:
+        """All but trades."""
+        return topics.split(stream)[0] != "deals"
+
+    def snapshot(self, row: Row) -> tuple[str, Depth] | None:
+        """``.../depth?symbol=``"""
+        url = urlsplit(row.url)
+        symbol = parse_qs(url.query).get("symbol", [""])[0]
+        if not url.path.endswith("/depth") or not symbol:
+            return None
+        raw = msgspec.json.decode(row.payload(), type=RawDepth)
+        return symbol, Depth(raw.lastUpdateId, raw.bids, raw.asks)
+
+    def name(self, row: Row) -> str:
+        """``exchangeInfo``, ``klines BTCUSDT``"""
+        url = urlsplit(row.url)
+        symbol = parse_qs(url.query).get("symbol", [""])[0]
+        return f"{url.path.rsplit('/', 1)[-1]} {symbol}".strip()
+
+    def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
+        """Base and quote by the quotes that the venue has."""
+        base, quote = topics.assets(venue_symbol)
+        return Listing(base, quote, price_decimals, size_decimals, 1, 1000 * 10**size_decimals, "1")
