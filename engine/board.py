@@ -97,6 +97,17 @@ class Board:
         return found
 
 
+def number(mantissa: int, exponent: int, step: int) -> Decimal:
+    """The exact number, with the decimals of its step (tick or lot) unless it has more itself.
+
+    >>> number(9412340000, 5, 10000), number(9412340001, 5, 10000), number(123, 2, 0)
+    (Decimal('94123.4'), Decimal('94123.40001'), Decimal('1.23'))
+    """
+    while step and exponent and step % 10 == 0 and mantissa % 10 == 0:
+        mantissa, exponent, step = mantissa // 10, exponent - 1, step // 10
+    return Decimal(fixed(mantissa, exponent))
+
+
 def take(feeds: Mapping[str, shm.Feed | None]) -> Board:
     """Look at feeds; None: not there yet."""
     lines: list[FeedLine] = []
@@ -116,11 +127,10 @@ def _look(name: str, feed: shm.Feed) -> tuple[FeedLine, list[Quote]]:
     books = 0
     for made in feed.instruments:
         top = feed.top(made.symbol, allow_stale=True)
+        price, size = (made.price_exp, made.tick), (made.size_exp, made.lot)
         bid, bid_size, ask, ask_size = (
-            Decimal(fixed(mantissa, exponent))
-            for mantissa, exponent in zip(
-                top.exact, (made.price_exp, made.size_exp, made.price_exp, made.size_exp), strict=True
-            )
+            number(mantissa, *scale)
+            for mantissa, scale in zip(top.exact, (price, size, price, size), strict=True)
         )
         books += feed.cell_state(made.symbol, shm.Scope.BOOK) is State.LIVE
         quotes.append(

@@ -9,7 +9,15 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    "name", ["engine.catalogue", "engine.demo", "engine.problems", "engine.supervisor", "engine.views"]
+    "name",
+    [
+        "engine.board",
+        "engine.catalogue",
+        "engine.demo",
+        "engine.problems",
+        "engine.supervisor",
+        "engine.views",
+    ],
 )
 def test_examples(name: str) -> None:
     result = doctest.testmod(importlib.import_module(name))

@@ -32,10 +32,11 @@ from workers.public import (
     Trade,
 )
 from workers.shipped import NotShipped, venue_config
-from workers.sim import Fault, SimVenue
+from workers.sim import FEEDS, Fault, SimVenue
+from workers.sim.dialects import dialect
 from workers.streaming import BOUND, Stream
 from workers.transport import NotOffered, PublicExchange, TransportFactory
-from workers.venue import UnknownVenue, load
+from workers.venue import UnknownVenue, load, names
 
 ROOT = Path(__file__).parents[2]
 FEED = "binance_spot"
@@ -215,6 +216,46 @@ def test_a_stream_is_typed_and_ends_with_its_exchange() -> None:
 
     stream = with_exchange(work)
     assert "closed" in repr(stream)
+
+
+@pytest.mark.parametrize("feed", [feed for feed in FEEDS if feed in names()])
+def test_every_venue_that_can_be_simulated(feed: str) -> None:
+    """REST where it has it; tops, books and trades of every symbol, and marks of derivatives."""
+
+    async def work() -> None:
+        symbols = list(dialect(feed).default_symbols)
+        async with SimVenue(feed, rate=200.0) as sim:
+            urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+            async with TransportFactory.create_public_exchange(feed, symbols, **urls) as exchange:
+                listed = await exchange.instruments()
+                assert [made.symbol for made in listed] == symbols
+                await _rest(exchange, symbols[0])
+                wanted = {(made.symbol, channel) for made in listed for channel in ("top", "book", "trades")}
+                if "mark" in exchange.channels:
+                    swaps = [made.symbol for made in listed if made.kind is not InstrumentKind.SPOT]
+                    wanted |= {(symbol, "mark") for symbol in swaps}
+                channels = ("top", "book", "trades", "mark")
+                stream = exchange.stream([one for one in channels if one in exchange.channels])
+                while wanted:
+                    message = await anext(stream)
+                    assert isinstance(message, PublicMessage), message
+                    wanted.discard((message.symbol, message.channel))
+
+    run(work())
+
+
+async def _rest(exchange: PublicExchange, symbol: str) -> None:
+    if exchange.venue.snapshot is not None:
+        book = await exchange.order_book(symbol, 5)
+        assert book.bids[0][0] < book.asks[0][0]
+    if exchange.venue.klines is not None:
+        candles = await exchange.klines(symbol, "1m", 3)
+        assert [kline.open_time for kline in candles] == sorted(kline.open_time for kline in candles)
+        assert candles
+    if exchange.venue.server_time is not None:
+        assert await exchange.server_time() > 1_600_000_000_000
+    if exchange.venue.server_limits is not None:
+        assert await exchange.server_limits()
 
 
 def test_streams_side_by_side_of_some_symbols() -> None:
