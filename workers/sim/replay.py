@@ -21,7 +21,8 @@ its f until a depth request has been answered for it ("owed"), and the request i
 
 Where ids have holes (a diff names the id that it follows), the documented rule may be narrower: the first
 diff kept must contain L itself (U <= L <= u). A book between two diffs is then given with the following
-diff's U as its id, which lies in that hole, so that clients of either reading can start.
+diff's U as its id, so that clients of either reading can start. (A diff of one id, U = u, cannot be treated
+so: the id of the diff before is given, as the venue would for a quiet symbol.)
 
 A request that nothing is owed for (an audit, a second look) gets the book at the timeline's position:
 at the end that is the final book with the final id. A fault that alters a symbol's diffs makes a snapshot
