@@ -1,4 +1,4 @@
-"""Kraken's words on a connection: the status first, answers by symbol, heartbeats, what faults do to a frame."""
+"""Kraken's words on a connection: status first, answers by symbol, heartbeats, what faults do to a frame."""
 
 from __future__ import annotations
 

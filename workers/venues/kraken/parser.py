@@ -81,7 +81,8 @@ class KrakenParser(MessageParser):
         """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
         `schema.Malformed` as its data. A refused request is ERROR with `schema.Response`.
 
-        `data` is a list of events for market data, in the order in which they are published.
+        `data` is a list of events for market data, in the order in which they are published; None where there
+        is nothing to say of a message but its kind.
         """
         channel: str | None = None
         try:
@@ -105,7 +106,7 @@ class KrakenParser(MessageParser):
             if first is None or isinstance(first, schema.Status)
             else self._symbols.get(first.symbol),
             channel=channel,
-            data=response or events,
+            data=response or events or None,
             timestamp=received,
             raw_data=data,
         )
