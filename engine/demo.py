@@ -125,13 +125,9 @@ def _free(port: int) -> bool:
 
 def _start_sim(feeds: Sequence[str], stderr: int | None) -> tuple[subprocess.Popen[bytes], Urls]:
     arguments = ["-m", "workers.sim", "--feeds", ",".join(feeds), "--synthetic"]
-    if len(feeds) == 1:
-        arguments = ["-m", "workers.sim", feeds[0], "--synthetic"]
     process, line = start_and_read(arguments, timeout=SIM_START, stderr=stderr)
     try:
         urls: dict[str, dict[str, str]] = json.loads(line)
-        if len(feeds) == 1:
-            urls = {feeds[0]: json.loads(line)}
         missing = [feed for feed in feeds if not urls[feed]["ws_url"]]
     except (ValueError, KeyError, TypeError):
         missing = [*feeds]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import signal
 import sys
@@ -42,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="tickring sim",
         description="Serve a simulated venue on loopback until SIGTERM or SIGINT. Prints one JSON line.",
     )
-    parser.add_argument("feed", help=f"the venue to simulate: {', '.join(FEEDS)}")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("feed", nargs="?", help=f"the venue to simulate: {', '.join(FEEDS)}")
+    which.add_argument(
+        "--feeds", help="several venues side by side, comma-separated; synthetic, on free ports"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--capture", type=Path, help="replay this capture (v1, .gz, .zst or plain)")
     mode.add_argument("--synthetic", action="store_true", help="a seeded market (the default)")
@@ -59,20 +64,44 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def serve(venue: SimVenue) -> None:
-    """Serve until SIGTERM or SIGINT; the JSON line goes to standard output when both ports listen."""
+    """Serve until SIGTERM or SIGINT; the JSON line goes to standard output when both ports listen:
+    ``{"ws_url": ..., "rest_url": ...}``."""
+    async with venue:
+        await _until_stopped([venue], _urls(venue))
+
+
+async def serve_all(venues: Sequence[SimVenue]) -> None:
+    """The same for several venues; the line is ``{feed: {"ws_url": ..., "rest_url": ...}, ...}``."""
+    async with contextlib.AsyncExitStack() as stack:
+        for venue in venues:
+            await stack.enter_async_context(venue)
+        await _until_stopped(venues, {venue.feed: _urls(venue) for venue in venues})
+
+
+def _urls(venue: SimVenue) -> dict[str, str]:
+    return {"ws_url": venue.ws_url, "rest_url": venue.rest_url}
+
+
+async def _until_stopped(venues: Sequence[SimVenue], line: object) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with venue:
-        print(json.dumps({"ws_url": venue.ws_url, "rest_url": venue.rest_url}), flush=True)
-        waits = [asyncio.ensure_future(one.wait()) for one in (stop, venue.failed)]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+    print(json.dumps(line), flush=True)
+    waits = [asyncio.ensure_future(one.wait()) for one in (stop, *(venue.failed for venue in venues))]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _run(options: argparse.Namespace) -> None:
+    if options.feeds is not None:
+        if options.capture or options.symbols or options.port or options.rest_port:
+            raise SimError("--feeds goes with --synthetic, --seed, --rate and --keys alone")
+        keys = () if options.keys is None else _keys(options.keys)
+        feeds = [feed.strip() for feed in options.feeds.split(",")]
+        await serve_all([SimVenue(feed, seed=options.seed, rate=options.rate, keys=keys) for feed in feeds])
+        return
     await serve(
         SimVenue(
             options.feed,
