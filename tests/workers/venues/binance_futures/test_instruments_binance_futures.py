@@ -1,0 +1,134 @@
+"""exchangeInfo -> instruments: contracts, exponents with room for mark prices, clear refusals."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from shm.instruments import Instrument
+from shm.layout import InstrumentKind, InstrumentStatus
+from workers.decode.decimals import Verdict, to_mantissa
+from workers.listing import PrecisionError, UnknownInstrument, needed
+from workers.venues.binance_futures import schema
+from workers.venues.binance_futures.instruments import instrument, instruments, numbers, symbol_of
+from workers.venues.binance_futures.parser import BinanceFuturesParser
+from workers.venues.binance_futures.venue import VENUE
+
+FULL = Path(__file__).resolve().parents[5] / "shared/captures/binance_futures/session.jsonl.gz"
+
+
+def entry(
+    contract: str = "PERPETUAL", price_most: str = "809484", tick: str = "0.10", **facts: Any
+) -> schema.SymbolInfo:
+    shape = {
+        "symbol": "BTCUSDT",
+        "pair": "BTCUSDT",
+        "contractType": contract,
+        "deliveryDate": 4133404800000,
+        "status": "TRADING",
+        "baseAsset": "BTC",
+        "quoteAsset": "USDT",
+        "marginAsset": "USDT",
+        "filters": [
+            {"filterType": "PRICE_FILTER", "minPrice": "261.10", "maxPrice": price_most, "tickSize": tick},
+            {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"},
+            {"filterType": "MARKET_LOT_SIZE", "minQty": "0.001", "maxQty": "120", "stepSize": "0.001"},
+            {"filterType": "MIN_NOTIONAL", "notional": "100"},
+        ],
+        **facts,
+    }
+    return msgspec.convert(shape, schema.SymbolInfo)
+
+
+def test_a_perpetual() -> None:
+    assert instrument(entry()) == Instrument(
+        symbol="BTC/USDT:USDT",
+        venue_symbol="BTCUSDT",
+        kind=InstrumentKind.PERPETUAL,
+        price_exp=8,
+        size_exp=3,
+        tick=10_000_000,
+        lot=1,
+        min_notional=100,
+        notional_exp=0,
+        multiplier=1,
+        status=InstrumentStatus.ACTIVE,
+    )
+
+
+@pytest.mark.parametrize(
+    ("contract", "delivery", "symbol", "kind"),
+    [
+        ("CURRENT_QUARTER", 1632470400000, "BTC/USDT:USDT-210924", InstrumentKind.FUTURE),
+        ("NEXT_QUARTER", 1640332800000, "BTC/USDT:USDT-211224", InstrumentKind.FUTURE),
+        ("TRADIFI_PERPETUAL", 4133404800000, "BTC/USDT:USDT", InstrumentKind.PERPETUAL),
+    ],
+)
+def test_contracts(contract: str, delivery: int, symbol: str, kind: InstrumentKind) -> None:
+    made = instrument(entry(contract, deliveryDate=delivery))
+    assert (made.symbol, made.kind) == (symbol, kind)
+
+
+def test_the_margin_names_what_is_settled_in() -> None:
+    assert symbol_of(entry(quoteAsset="USDC", marginAsset="USDC")) == "BTC/USDC:USDC"
+
+
+@pytest.mark.parametrize(
+    "status", ["PENDING_TRADING", "PRE_DELIVERING", "SETTLING", "CLOSE", "something new"]
+)
+def test_what_does_not_trade_is_halted(status: str) -> None:
+    assert instrument(entry(status=status)).status is InstrumentStatus.HALTED
+
+
+def test_prices_have_the_decimals_of_mark_prices_where_there_is_room() -> None:
+    made = instrument(entry())
+    assert to_mantissa("68005.80802899", made.price_exp)[0] is Verdict.EXACT
+    finer = instrument(entry(tick="0.0000000001", price_most="10"))
+    assert (finer.price_exp, finer.tick) == (10, 1)
+    large = instrument(entry(price_most="900000000000"))  # no room for eight: those of the tick
+    assert (large.price_exp, large.tick) == (1, 1)
+    with pytest.raises(PrecisionError, match="BTC/USDT:USDT"):
+        instrument(entry(price_most="9" * 18))
+
+
+def test_unknown_symbols_name_the_nearest_and_what_is_announced_is_not_listed() -> None:
+    info = schema.ExchangeInfo(symbols=[entry(), entry("", baseAsset="BTCST", symbol="BTCSTUSDT")])
+    assert [made.symbol for made in instruments(info, ["BTC/USDT:USDT"])] == ["BTC/USDT:USDT"]
+    with pytest.raises(UnknownInstrument, match=r"'BTC/USDT' \(nearest: BTC/USDT:USDT\)"):
+        instruments(info, ["BTC/USDT"])
+    with pytest.raises(UnknownInstrument, match="BTCST"):
+        instruments(info, ["BTCST/USDT:USDT"])
+
+
+def test_the_whole_exchange_of_2021() -> None:
+    if not FULL.exists():
+        pytest.skip(f"{FULL} is not here")
+    with gzip.open(FULL, "rt") as lines:
+        info = schema.decode_exchange_info(json.loads(next(lines))["text"])
+    wanted = [symbol_of(entry) for entry in info.symbols if entry.contract]
+    made = instruments(info, wanted)
+    assert len(made) == len(set(wanted)) == 121
+    assert {one.symbol for one in made if one.kind is InstrumentKind.FUTURE} == {
+        "BTC/USDT:USDT-210924",
+        "ETH/USDT:USDT-210924",
+    }
+    assert all(one.price_exp == 8 and one.tick > 0 and one.lot > 0 for one in made)
+    assert {one.min_notional for one in made} == {5}
+    assert {one.multiplier for one in made} == {1}
+
+
+def test_numbers_of_what_only_futures_send_and_the_slot_that_follows() -> None:
+    parse = BinanceFuturesParser({}).parse
+    mark = b'{"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"1.125","i":"1.5","r":"0.1","T":0}'
+    force = b'{"e":"forceOrder","E":5,"o":{"s":"BTCUSDT","S":"BUY","ap":"1.25","z":"2.5"}}'
+    assert needed(numbers(parse(mark).data)) == (3, 0)
+    assert needed(numbers(parse(force).data)) == (2, 1)
+    assert numbers(parse(b"{}").data) == []
+    old = instrument(entry())
+    wider = VENUE.widen(old, mark.replace(b"1.125", b"1.123456789"), None)
+    assert (wider.price_exp, wider.tick) == (9, 100_000_000)

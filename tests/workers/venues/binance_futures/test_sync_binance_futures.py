@@ -1,0 +1,177 @@
+"""The venue's rules by their numbers, and its letter against what is made of them.
+
+Chaos with every fault at once is played against the same state machine in
+`tests/workers/venues/binance_spot/test_sync.py`.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.books.sync import Diff, Gap, Refetch, Replay, Step
+from workers.venues.binance_futures.sync import BookSync
+
+
+class Event(NamedTuple):
+    """As the venue says it."""
+
+    first: int  # U
+    last: int  # u
+    previous: int  # pu
+    price: int = 1
+    size: int = 1
+
+    @property
+    def diff(self) -> Diff:
+        """As both decoders give it."""
+        return Diff(self.previous + 1, self.last, 0, 0, ((self.price, self.size),), ())
+
+
+# Ids in between are other symbols'.
+CHAIN = [Event(100, 110, 90), Event(130, 140, 110), Event(150, 151, 140)]
+
+
+def waiting(*events: Event) -> BookSync:
+    sync = BookSync()
+    for each in events:
+        assert sync.on_diff(each.diff) is Step.BUFFER
+    return sync
+
+
+def in_step(at: int, *events: Event) -> BookSync:
+    sync = BookSync()
+    assert sync.on_snapshot(at) == Replay([])
+    for each in events:
+        assert sync.on_diff(each.diff) is Step.APPLY
+    return sync
+
+
+def test_rule_1_events_are_buffered_as_one_chain_by_pu() -> None:
+    sync = waiting(*CHAIN)
+    assert [each.last_id for each in sync.buffer] == [110, 140, 151]
+    assert sync.gaps == 0
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "kept"),
+    [
+        (89, None),  # before pu of the first one: something is missing
+        (90, [110, 140, 151]),
+        (99, [110, 140, 151]),  # pu <= L < U: nothing of this symbol happened in between
+        (100, [110, 140, 151]),
+        (110, [140, 151]),  # rule 3: u = L is in the snapshot already
+        (120, [140, 151]),  # between two events
+        (129, [140, 151]),
+        (130, [140, 151]),
+        (140, [151]),
+        (151, []),
+        (400, []),
+    ],
+)
+def test_rules_2_to_4_which_snapshot_fits_the_buffer(snapshot: int, kept: list[int] | None) -> None:
+    answer = waiting(*CHAIN).on_snapshot(snapshot)
+    if kept is None:
+        assert answer == Refetch("snapshot at 89, the stream starts at 91")
+    else:
+        assert isinstance(answer, Replay)
+        assert [each.last_id for each in answer.diffs] == kept
+
+
+@pytest.mark.parametrize(
+    ("event", "step"),
+    [
+        (Event(100, 110, 90), Step.IGNORE),  # rule 3
+        (Event(100, 120, 90), Step.IGNORE),  # u = L
+        (Event(115, 125, 111), Step.APPLY),  # rule 4: U <= L <= u
+        (Event(121, 125, 120), Step.APPLY),
+        (Event(124, 125, 111), Step.APPLY),  # pu <= L < U
+        (Event(124, 125, 121), Step.GAP),  # pu > L: an event between them is missing
+    ],
+)
+def test_rule_4_the_first_event_after_a_snapshot(event: Event, step: Step) -> None:
+    assert in_step(120).on_diff(event.diff) is step
+
+
+def test_rule_5_pu_is_the_last_u_and_u_plus_one_is_nothing() -> None:
+    sync = in_step(90, *CHAIN)
+    assert sync.last_id == 151
+    assert sync.on_diff(Event(152, 160, 152).diff) is Step.GAP  # U = u + 1, but pu says otherwise
+    assert sync.gap == Gap(152, 153)
+    assert not sync.synced
+    for previous in (150, 145, 91):  # it overlaps what there is
+        assert in_step(90, *CHAIN).on_diff(Event(155, 160, previous).diff) is Step.GAP
+    assert in_step(90, *CHAIN).on_diff(Event(900, 901, 151).diff) is Step.APPLY
+
+
+def test_another_connection_may_have_cut_its_events_elsewhere() -> None:
+    sync = in_step(90, *CHAIN)
+    sync.rejoin(sync.last_id)
+    assert sync.on_diff(Event(141, 160, 140).diff) is Step.APPLY
+    assert sync.on_diff(Event(170, 171, 159).diff) is Step.GAP
+
+
+# -- the venue's letter ------------------------------------------------------------------------------------
+def by_the_letter(events: list[Event], snapshot: int) -> list[int] | None:
+    """Rules 3 to 5 word for word: the `last` of what is processed; None: another snapshot is needed."""
+    kept = [each for each in events if not each.last < snapshot]
+    if not kept or not (kept[0].first <= snapshot <= kept[0].last):
+        return None
+    for before, after in zip(kept, kept[1:], strict=False):
+        if after.previous != before.last:
+            return None
+    return [each.last for each in kept]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> tuple[list[Event], dict[int, dict[int, int]], int]:
+    """A symbol's events, its true book at every id, and an id to take a snapshot at."""
+    chance = random.Random(draw(st.integers(0, 2**32)))
+    book: dict[int, int] = {}
+    last, events, truth = 100, [], {}
+    for _ in range(chance.randint(1, 8)):
+        first = last + chance.randint(1, 5)
+        final = first + chance.randint(0, 5)
+        for each in range(last, final):
+            truth[each] = dict(book)
+        price, size = chance.randint(1, 3), chance.randint(0, 2)
+        # The change happens at the event's last id: what comes before it is the book before.
+        book = {**book, price: size} if size else {p: s for p, s in book.items() if p != price}
+        truth[final] = dict(book)
+        events.append(Event(first, final, last, price, size))
+        last = final
+    for each in range(last, last + 5):
+        truth[each] = dict(book)
+    missing = draw(st.integers(-1, len(events) - 1))
+    seen = [each for n, each in enumerate(events) if n != missing]
+    return seen, truth, draw(st.sampled_from(sorted(truth)))
+
+
+@given(histories())
+def test_what_the_letter_accepts_is_accepted_and_what_is_accepted_is_true(
+    history: tuple[list[Event], dict[int, dict[int, int]], int],
+) -> None:
+    events, truth, at = history
+    sync = BookSync()
+    for each in events:
+        sync.on_diff(each.diff)
+    holes = sync.gaps
+    answer = sync.on_snapshot(at)
+    letter = by_the_letter(events, at)
+    if letter is not None:
+        assert isinstance(answer, Replay)
+        applied = [each.last_id for each in answer.diffs]
+        assert applied == [last for last in letter if last > at]
+    if isinstance(answer, Replay) and not holes:
+        book = dict(truth[at])
+        for each in answer.diffs:
+            for price, size in each.bids:
+                if size:
+                    book[price] = size
+                else:
+                    book.pop(price, None)
+        assert book == truth[sync.last_id]
