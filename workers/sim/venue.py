@@ -41,7 +41,7 @@ class SimVenue:
     batched writes and for faults inside a frame), REST by aiohttp.
 
     Args:
-        feed: one of `FEEDS`.
+        feed: one of `FEEDS`, or a dialect of your own.
         capture: replay this file (or these rows); None is the synthetic market.
         speed: replay: times faster than recorded, None is as fast as the sockets take it.
         settle: replay: seconds to wait for further subscriptions before the first frame.
@@ -66,7 +66,7 @@ class SimVenue:
 
     def __init__(
         self,
-        feed: str = "binance_spot",
+        feed: str | Dialect = "binance_spot",
         *,
         capture: Path | str | Iterable[captures.Row] | None = None,
         speed: float | None = 1.0,
@@ -85,10 +85,10 @@ class SimVenue:
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         try:
-            speech = self.dialect = dialect(feed)
+            speech = self.dialect = feed if isinstance(feed, Dialect) else dialect(feed)
         except LookupError as error:
             raise SimError(str(error)) from None
-        self.feed = feed
+        self.feed = speech.feed
         self.faults = Faults(speech.faults)
         self.rules = rules or speech.rules
         self._address = (host, port, rest_port)

@@ -32,9 +32,10 @@ def canonical(symbol: str) -> str:
 
 
 def canonical_swap(symbol: str) -> str:
-    """``BTCUSDT`` to ``BTC/USDT:USDT``."""
-    base, quote = split(symbol)
-    return f"{base}/{quote}:{quote}"
+    """``BTCUSDT`` to ``BTC/USDT:USDT``, ``BTCUSDT_261225`` to ``BTC/USDT:USDT-261225``."""
+    name, _, delivery = symbol.partition("_")
+    base, quote = split(name)
+    return f"{base}/{quote}:{quote}" + (f"-{delivery}" if delivery else "")
 
 
 def is_book(stream: str) -> bool:
