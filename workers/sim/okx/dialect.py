@@ -1,0 +1,69 @@
+"""OKX v5 public data, simulated: spot, linear and inverse perpetuals."""
+
+from __future__ import annotations
+
+from workers.sim import assets
+from workers.sim.dialect import Dialect
+from workers.sim.hub import Hub, Rules
+from workers.sim.market import Listing, short_text
+from workers.sim.okx.reading import OkxReading
+from workers.sim.okx.rest import OkxRest
+from workers.sim.okx.symbols import ask, canonical, streams
+from workers.sim.okx.teller import OkxTeller
+from workers.sim.okx.words import OkxWords
+
+NEVER = float("inf")
+SPOT = {
+    "BTC": (1, 8), "ETH": (2, 6), "SOL": (2, 6), "BNB": (1, 6), "XRP": (4, 6), "ADA": (4, 6), "DOGE": (5, 6),
+    "LTC": (2, 6), "LINK": (3, 6), "AVAX": (3, 6),
+}  # fmt: skip
+"""Decimals of tick and lot, against USDT."""
+LINEAR = {"BTC": (1, 2, "0.01"), "ETH": (2, 2, "0.1"), "SOL": (2, 2, "1"), "DOGE": (5, 2, "1000")}
+INVERSE = {"BTC": (1, 0, "100"), "ETH": (2, 0, "10")}
+"""... and a contract's size."""
+
+
+def _listings() -> dict[str, Listing]:
+    found = [assets.listing(base, "USDT", *places, spelled=f"{base}-USDT") for base, places in SPOT.items()]
+    for base, (price, size, contract) in LINEAR.items():
+        name = f"{base}-USDT-SWAP"
+        found.append(
+            assets.listing(base, "USDT", price, size, settle="USDT", spelled=name, contract=contract)
+        )
+    for base, (price, size, contract) in INVERSE.items():
+        name = f"{base}-USD-SWAP"
+        found.append(assets.listing(base, "USD", price, size, settle=base, spelled=name, contract=contract))
+    return {listing.symbol: listing for listing in found}
+
+
+def _words(hub: Hub) -> OkxWords:
+    return OkxWords(hub, DIALECT.symbols)
+
+
+DIALECT = Dialect(
+    feed="okx",
+    listings=_listings(),
+    default_symbols=("BTC/USDT", "BTC/USDT:USDT", "ETH/USDT"),
+    rules=Rules(
+        messages_per_second=1000,  # it has no such rule; 480 operations an hour are the words' to count
+        ping_every=NEVER,
+        max_life=NEVER,
+        subscribe_within=30.0,
+        fed_within=30.0,
+        idle_code=4004,
+    ),
+    words=_words,
+    teller=OkxTeller,
+    rest=OkxRest,
+    reading=OkxReading,
+    streams=streams,
+    ask=ask,
+    canonical=canonical,
+    text=short_text,
+    faults=("bad_checksum", "repeat_price", "reset_ids"),
+    salt="okx/",
+)
+"""See `dialect.Dialect`. Channels, answers, texts, limits: venue docs, "API v5", 2026-07.
+
+``reset_ids``: with the next change of a book the venue counts its ids anew, as after maintenance.
+"""

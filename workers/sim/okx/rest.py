@@ -1,0 +1,171 @@
+"""OKX's REST face: routing, the limit of each endpoint, the envelope with its codes, and public data."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from workers.sim.book import Depth
+from workers.sim.market import Listing, short_text
+from workers.sim.okx import payloads
+from workers.sim.okx.stats import BARS, candles
+from workers.sim.okx.symbols import type_of
+from workers.sim.okx.words import OkxWords
+from workers.sim.replay import Replay
+from workers.sim.rest import Answer, Desk, Request, Rest
+
+PREFIX = "/api/v5/"
+WINDOW = 2.0
+"""Seconds of every limit."""
+LIMITS: Mapping[str, int] = {
+    "market/books": 40,
+    "market/candles": 40,
+    "public/instruments": 20,
+    "public/time": 10,
+}
+"""Requests in a window, by endpoint and address."""
+MAX_DEPTH, MAX_CANDLES = 400, 300
+Query = Mapping[str, str]
+
+
+class _Refused(Exception):
+    """A refusal: HTTP status, the venue's code and its words."""
+
+    def __init__(self, status: int, code: str, words: str) -> None:
+        super().__init__(code, words)
+        self.answer = Answer(status, _envelope(code, words, []))
+
+
+class OkxRest(Rest):
+    """Routes a request: fault, limit, answer."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._source = desk.source
+        self._known = frozenset(desk.source.symbols())
+        self._seen: dict[str, deque[float]] = {}
+        self.counters: dict[str, int] = {}
+
+    def handle(self, request: Request) -> Answer:
+        """One request; never raises for what a client sent."""
+        endpoint = request.path.removeprefix(PREFIX)
+        self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
+        faults = self._desk.faults
+        fault = faults.take(("rest",), path=request.path) if faults.active else None
+        if fault is not None:
+            wait = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
+            return Answer(fault.status, _broken(fault.status), wait)
+        try:
+            if request.path == PREFIX + endpoint and endpoint in LIMITS and request.method == "GET":
+                self._count(endpoint)
+                return Answer(200, _envelope("0", "", self._answer(endpoint, request.query)))
+            return Answer(404, _envelope("404", "Not Found", []))
+        except _Refused as refused:
+            return refused.answer
+
+    def _count(self, endpoint: str) -> None:
+        """By sliding windows; HTTP 429 and its code, and no `Retry-After`."""
+        now = self._desk.clock()
+        seen = self._seen.setdefault(endpoint, deque())
+        while seen and now - seen[0] >= WINDOW:
+            seen.popleft()
+        if len(seen) >= (LIMITS[endpoint] if self._desk.budget is None else self._desk.budget):
+            raise _Refused(429, "50011", "Too Many Requests")
+        seen.append(now)
+
+    def _answer(self, endpoint: str, query: Query) -> Any:
+        match endpoint:
+            case "public/time":
+                return [{"ts": str(self._desk.wall_ns() // 1_000_000)}]
+            case "public/instruments":
+                return self._instruments(query)
+            case "market/books":
+                return self._books(query)
+        return self._candles(query)
+
+    def _instruments(self, query: Query) -> Any:
+        kind = query.get("instType", "")
+        if kind not in ("SPOT", "SWAP", "FUTURES"):
+            raise _Refused(400, "51000", "Parameter instType error")
+        recorded = self._source.recorded(f"instruments {kind}")
+        if recorded is not None:
+            return msgspec.json.decode(recorded)["data"]
+        return [_listed(one) for one in self._source.listings() if type_of(one.venue_symbol) == kind]
+
+    def _books(self, query: Query) -> Any:
+        symbol, limit = self._symbol(query), _number(query, "sz", 1, MAX_DEPTH)
+        faults, hub = self._desk.faults, self._desk.hub
+        stale = faults.active and faults.take(("stale_snapshot",), about=hub.about(f"books/{symbol}"))
+        try:
+            depth = self._source.stale(symbol).cut(limit) if stale else self._source.snapshot(symbol, limit)
+        except LookupError:
+            raise _Refused(503, "50001", "Service temporarily unavailable. Try again later.") from None
+        assert isinstance(depth, Depth)
+        entry: dict[str, Any] = {"asks": payloads.rows(depth.asks), "bids": payloads.rows(depth.bids)}
+        entry["ts"] = str(self._desk.wall_ns() // 1_000_000)
+        if depth.last_id:  # a capture of 2022 has none
+            assert isinstance(hub.words, OkxWords)
+            entry["seqId"] = max(0, depth.last_id + hub.words.offsets.get(symbol, 0))
+        return [entry]
+
+    def _candles(self, query: Query) -> Any:
+        symbol, bar = self._symbol(query), query.get("bar", "1m")
+        limit = _number(query, "limit", 100, MAX_CANDLES)
+        if isinstance(self._source, Replay):
+            recorded = self._source.recorded(f"candles {symbol} {bar}")
+            return [] if recorded is None else msgspec.json.decode(recorded)["data"]
+        if bar not in BARS:
+            raise _Refused(400, "51000", "Parameter bar error")
+        return candles(self._source.symbol(symbol), BARS[bar], limit, self._source.now_ms())
+
+    def _symbol(self, query: Query) -> str:
+        symbol = query.get("instId", "")
+        if not symbol:
+            raise _Refused(400, "50014", "Parameter instId can not be empty.")
+        if symbol not in self._known:
+            raise _Refused(200, "51001", "Instrument ID does not exist.")
+        return symbol
+
+
+def _number(query: Query, name: str, default: int, most: int) -> int:
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= most):
+        raise _Refused(400, "51000", f"Parameter {name} error")
+    return int(text)
+
+
+def _envelope(code: str, words: str, data: Any) -> bytes:
+    return msgspec.json.encode({"code": code, "msg": words, "data": data})
+
+
+def _broken(status: int) -> bytes:
+    if status in (418, 429):
+        return _envelope("50011", "Too Many Requests", [])
+    if status == 503:
+        return _envelope("50001", "Service temporarily unavailable. Try again later.", [])
+    if status >= 500:
+        return b"<html><head><title>%d</title></head></html>" % status  # a proxy's page, not JSON
+    return _envelope("51000", "Parameter error", [])
+
+
+def _listed(listing: Listing) -> dict[str, str]:
+    """One entry of ``public/instruments``; "" where it does not apply."""
+    contract = listing.is_swap
+    settle = listing.settle.partition("-")[0]  # without a date
+    linear = "linear" if settle == listing.quote else "inverse"
+    index = f"{listing.base}-{listing.quote}"
+    lot = short_text(1, listing.size_decimals)
+    return {
+        "alias": "", "baseCcy": "" if contract else listing.base, "category": "1",
+        "ctMult": "1" if contract else "", "ctType": linear if contract else "",
+        "ctVal": listing.contract if contract else "",
+        "ctValCcy": (listing.base if linear == "linear" else listing.quote) if contract else "",
+        "expTime": "", "instFamily": index if contract else "", "instId": listing.venue_symbol,
+        "instType": type_of(listing.venue_symbol), "lever": "", "listTime": "1548133413000", "lotSz": lot,
+        "maxLmtSz": "9999999999", "maxMktSz": "1000000", "minSz": lot, "optType": "",
+        "quoteCcy": "" if contract else listing.quote, "settleCcy": settle, "state": "live", "stk": "",
+        "tickSz": short_text(1, listing.price_decimals), "uly": index if contract else "",
+    }  # fmt: skip

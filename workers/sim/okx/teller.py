@@ -1,0 +1,211 @@
+"""What OKX's streams tell of a market.
+
+Ids are the market's own, which all channels of an instrument share; an order on the book is one step, so
+they are as far apart as the venue's are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from workers.sim.book import Depth, Level
+from workers.sim.funding import PERIOD_MS, Mark
+from workers.sim.hub import Hub
+from workers.sim.market import Trade
+from workers.sim.okx import payloads
+from workers.sim.okx.stats import ticker
+from workers.sim.okx.symbols import LEGACY, index_of
+from workers.sim.okx.words import OkxWords
+from workers.sim.synthetic import Symbol, Teller
+from workers.sim.transport import Peer
+
+LEVELS = 400
+"""A side of ``books``: what leaves them is told as removed, what enters them as set."""
+CROWDED = 300
+"""From so many levels on a side, what is told is kept and compared."""
+QUIET_NS = 60_000_000_000
+"""Without a change for so long the venue repeats: a book's last id, or the best levels."""
+FUNDING_NS = 30_000_000_000
+"""Between two pushes of the funding rate."""
+RESET = 3
+"""The id with which the venue begins anew, as in the documentation's example."""
+
+
+class OkxTeller(Teller):
+    """See `synthetic.Teller`."""
+
+    def __init__(self, symbol: Symbol, hub: Hub) -> None:
+        self._symbol, self._market, self._hub = symbol, symbol.market, hub
+        self._name = symbol.listing.venue_symbol
+        self._index = index_of(self._name)
+        self._changes = self._market.watch()
+        self._told = self._market.matcher.last_id  # the id of the book that was told last
+        self._told_at = self._top_at = self._funding_at = 0
+        self._kept: Depth | None = None  # the levels told, once there are many
+        self._top_changed = self._traded = False
+
+    def _stream(self, channel: str) -> str:
+        return f"{channel}/{self._name}"
+
+    def _wanted(self, channel: str) -> bool:
+        return self._hub.wanted(self._stream(channel))
+
+    @property
+    def _words(self) -> OkxWords:
+        assert isinstance(self._hub.words, OkxWords)
+        return self._hub.words
+
+    def _id(self) -> int:
+        """The market's id as the venue tells it."""
+        return self._market.matcher.last_id + self._words.offsets.get(self._name, 0)
+
+    # -- trades ---------------------------------------------------------------------------------------
+
+    def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
+        """``trades``: what a taker matched at one price is one entry, all its prices are one message."""
+        self._traded = True
+        if not self._wanted("trades"):
+            return
+        market, entries = self._market, []
+        for price, group in groupby(trades, key=lambda one: one.price):
+            matches = list(group)
+            size = market.size_text(sum(one.size for one in matches))
+            entries.append(
+                payloads.trade(
+                    self._name, matches[-1].id, market.price_text(price), size, _side(matches[-1]),
+                    now_ns // 1_000_000, len(matches), self._id(),
+                )
+            )  # fmt: skip
+        arg = {"channel": "trades", "instId": self._name}
+        self._hub.publish(self._stream("trades"), payloads.push(arg, entries))
+
+    def liquidated(self, now_ns: int, trade: Trade) -> None:
+        """``liquidation-orders``"""
+        if self._wanted("liquidation-orders"):
+            price, size = self._market.price_text(trade.price), self._market.size_text(trade.size)
+            payload = payloads.liquidation(self._name, price, size, _side(trade), now_ns // 1_000_000)
+            self._hub.publish(self._stream("liquidation-orders"), payload)
+
+    # -- books ----------------------------------------------------------------------------------------
+
+    def topped(self, now_ns: int) -> None:
+        """Told with the next instant."""
+        self._top_changed = True
+
+    def instant(self, now_ns: int) -> None:
+        """``bbo-tbt``, each 10 ms in which it has changed."""
+        if self._top_changed:
+            self._top_changed = False
+            self._tell_top(now_ns)
+
+    def _tell_top(self, now_ns: int) -> None:
+        self._top_at = now_ns
+        if self._wanted("bbo-tbt"):
+            self._hub.publish(self._stream("bbo-tbt"), self._best("bbo-tbt", 1, now_ns))
+
+    def _best(self, channel: str, levels: int, now_ns: int) -> bytes:
+        depth = self._market.depth(levels)
+        return payloads.best(channel, self._name, depth, now_ns // 1_000_000, self._id())
+
+    def fast(self, now_ns: int) -> None:
+        """``books`` and ``books5``, ``tickers``: each 100 ms in which there was a change."""
+        diff = self._market.take(self._changes)
+        if diff is not None:
+            bids, asks = self._within(diff.bids, diff.asks)
+            self._tell(now_ns, bids, asks)
+            if self._wanted("books5"):
+                self._hub.publish(self._stream("books5"), self._best("books5", 5, now_ns))
+        if (diff is not None or self._traded) and self._wanted("tickers"):
+            self._hub.publish(self._stream("tickers"), ticker(self._symbol, now_ns // 1_000_000))
+        self._traded = False
+
+    def _within(self, bids: list[Level], asks: list[Level]) -> tuple[list[Level], list[Level]]:
+        """Of the whole book's changes those that the best 400 levels see."""
+        matcher = self._market.matcher
+        if self._kept is None:
+            if max(len(matcher.bids.prices), len(matcher.asks.prices)) > CROWDED:
+                self._kept = self._market.depth()
+            return bids, asks
+        before, self._kept = self._kept, self._market.depth(LEVELS)
+        return _changed(before.bids, self._kept.bids), _changed(before.asks, self._kept.asks)
+
+    def _tell(self, now_ns: int, bids: list[Level], asks: list[Level]) -> None:
+        """One change; the chain goes on whether anybody listens or not."""
+        stream, before, ms = self._stream("books"), self._told, now_ns // 1_000_000
+        if self._hub.faults.active and self._hub.faults.take(("reset_ids",), about=self._hub.about(stream)):
+            self._words.offsets[self._name] = RESET - self._market.matcher.last_id
+        self._told, self._told_at = self._id(), now_ns
+        if self._hub.wanted(stream):
+            payload = payloads.book(self._name, "update", bids, asks, ms, (before, self._told))
+            self._hub.publish(stream, payload)
+        if self._wanted(LEGACY):
+            check = payloads.crc(self._market.depth(payloads.CHECKED))
+            payload = payloads.book(self._name, "update", bids, asks, ms, None, check)
+            self._hub.publish(self._stream(LEGACY), payload)
+
+    def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
+        """The book whole; of everything else but trades and liquidations the last state."""
+        channel, ms = stream.partition("/")[0], now_ns // 1_000_000
+        if channel in ("books", LEGACY):
+            self.fast(now_ns)
+            depth = self._market.depth(LEVELS)
+            legacy = channel == LEGACY
+            ids = None if legacy else (-1, self._told)
+            check = payloads.crc(depth) if legacy else 0
+            payload = payloads.book(self._name, "snapshot", depth.bids, depth.asks, ms, ids, check)
+        elif channel in ("bbo-tbt", "books5"):
+            payload = self._best(channel, 1 if channel == "bbo-tbt" else 5, now_ns)
+        elif channel == "tickers":
+            payload = ticker(self._symbol, ms)
+        elif self._symbol.funding is not None and channel in ("mark-price", "index-tickers", "funding-rate"):
+            payload = self._marked(channel, self._symbol.funding.at(ms), ms)
+        else:
+            return
+        self._hub.send(peer, stream, payload)
+
+    # -- by the clock -----------------------------------------------------------------------------------
+
+    def slow(self, now_ns: int) -> None:
+        """Marks, funding now and then, and the keep-alives of what is quiet."""
+        if now_ns - self._told_at >= QUIET_NS:
+            self._told_at = now_ns
+            quiet = payloads.book(self._name, "update", [], [], now_ns // 1_000_000, (self._told, self._told))
+            self._hub.publish(self._stream("books"), quiet)
+        if now_ns - self._top_at >= QUIET_NS:
+            self._tell_top(now_ns)
+        if self._symbol.funding is None:
+            return
+        ms = now_ns // 1_000_000
+        mark = self._symbol.funding.at(ms)
+        channels = ["mark-price", "index-tickers"]
+        if now_ns - self._funding_at >= FUNDING_NS:
+            self._funding_at = now_ns
+            channels.append("funding-rate")
+        for channel in channels:
+            stream = f"{channel}/{self._index}" if channel == "index-tickers" else self._stream(channel)
+            if self._hub.wanted(stream):
+                self._hub.publish(stream, self._marked(channel, mark, ms))
+
+    def _marked(self, channel: str, mark: Mark, ms: int) -> bytes:
+        price = self._market.price_text
+        if channel == "mark-price":
+            return payloads.mark(self._name, price(mark.mark), ms)
+        if channel == "funding-rate":
+            return payloads.funding(self._name, mark.rate_text, mark.next_ms, PERIOD_MS, ms)
+        day = self._symbol.candles.day()
+        return payloads.index(
+            self._index, price(mark.spot), (price(day.high), price(day.low), price(day.open)), ms
+        )
+
+
+def _side(trade: Trade) -> str:
+    """Of the taker."""
+    return "sell" if trade.buyer_is_maker else "buy"
+
+
+def _changed(before: list[Level], after: list[Level]) -> list[Level]:
+    """The levels of `after` that are new or another size, and those that are gone, with size 0."""
+    old, new = dict(before), dict(after)
+    gone = [(price, "0") for price in old if price not in new]
+    return gone + [level for level in after if old.get(level[0]) != level[1]]
