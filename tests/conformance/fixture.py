@@ -140,10 +140,12 @@ class Trouble:
             one that the venue's dialect has.
         heals: False: the book goes RESYNC and is built anew. True: nothing is wrong with it, and it stays
             LIVE (an event twice, where ids tell so).
+        counter: of the feed, that must rise by it: ``gaps`` where ids tell of it; "": none.
     """
 
     kind: str
     heals: bool = False
+    counter: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shm import State
-from tests.conformance.fixture import TROUBLES, Fixture, load
+from tests.conformance.fixture import TROUBLES, Fixture, Trouble, load
 from tests.conformance.live import make_worker, run, working
 from tests.conformance.report import Case, row
 from tests.faults import Cut, Direction, FaultProxy
@@ -27,21 +27,22 @@ from workers.sim.book import Depth
 @row(12, "{trouble}: that book alone RESYNC (or not harmed), LIVE again, equal to the venue's")
 def test_a_defect_costs_one_book(case: Case, trouble: str, instance: str) -> None:
     stated = case.fact(case.fixture.troubles[trouble])
-    run(spoilt(case, stated.kind, stated.heals, instance))
+    run(spoilt(case, stated, instance))
     case.figure = "not harmed" if stated.heals else "RESYNC, LIVE"
 
 
-async def spoilt(case: Case, kind: str, heals: bool, instance: str) -> None:
-    """One defect of that kind on the first symbol's book."""
+async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
+    """One such defect of the first symbol's book."""
     async with working(case, instance) as live:
         await live.all_live()
         await live.equal()
         hit = live.symbols[0]
         cursor, resyncs = live.feed.cursor(), live.counted("resyncs")
+        counted = live.counted(trouble.counter) if trouble.counter else 0
         stream = live.sim.dialect.streams(case.fixture.venue_symbol(hit))["book"]
-        live.sim.faults.add(Fault(kind, stream=stream, count=1))
-        await live.until(lambda: live.sim.faults.used.get(kind), f"{kind} is done")
-        if heals:
+        live.sim.faults.add(Fault(trouble.kind, stream=stream, count=1))
+        await live.until(lambda: live.sim.faults.used.get(trouble.kind), f"{trouble.kind} is done")
+        if trouble.heals:
             for _ in range(10):
                 live.pump()
                 await asyncio.sleep(0.005)
@@ -49,8 +50,10 @@ async def spoilt(case: Case, kind: str, heals: bool, instance: str) -> None:
             await live.until(lambda: live.counted("resyncs") > resyncs, "RESYNC")
         await live.all_live()
         await live.equal()
-        assert live.downs(cursor) == (set() if heals else {(hit, "BOOK", "RESYNC")})
+        assert live.downs(cursor) == (set() if trouble.heals else {(hit, "BOOK", "RESYNC")})
         assert live.counted("connects") == 1
+        if trouble.counter:
+            assert live.counted(trouble.counter) == counted + 1, trouble.counter
 
 
 @row(13, "The connection is reset after each single byte of the handshake's answer: LIVE again each time")
@@ -194,9 +197,8 @@ def test_a_venue_that_overlooks_gaps_is_noticed(instance: str) -> None:
             return Step.APPLY
 
     async def main() -> None:
-        await asyncio.wait_for(
-            spoilt(case_of("binance_spot", make_sync=lambda keys: Blind()), "drop", False, instance), 1.5
-        )
+        blind = case_of("binance_spot", make_sync=lambda keys: Blind())
+        await asyncio.wait_for(spoilt(blind, Trouble("drop", counter="gaps"), instance), 1.5)
 
     with pytest.raises((AssertionError, TimeoutError)):
         run(main())
