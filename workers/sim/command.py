@@ -8,7 +8,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import uvloop
@@ -66,32 +66,31 @@ def _parser() -> argparse.ArgumentParser:
 async def serve(venue: SimVenue) -> None:
     """Serve until SIGTERM or SIGINT; the JSON line goes to standard output when both ports listen:
     ``{"ws_url": ..., "rest_url": ...}``."""
-    async with venue:
-        await _until_stopped([venue], _urls(venue))
+    await _serve([venue], lambda: _urls(venue))
 
 
 async def serve_all(venues: Sequence[SimVenue]) -> None:
     """The same for several venues; the line is ``{feed: {"ws_url": ..., "rest_url": ...}, ...}``."""
-    async with contextlib.AsyncExitStack() as stack:
-        for venue in venues:
-            await stack.enter_async_context(venue)
-        await _until_stopped(venues, {venue.feed: _urls(venue) for venue in venues})
+    await _serve(venues, lambda: {venue.feed: _urls(venue) for venue in venues})
 
 
 def _urls(venue: SimVenue) -> dict[str, str]:
     return {"ws_url": venue.ws_url, "rest_url": venue.rest_url}
 
 
-async def _until_stopped(venues: Sequence[SimVenue], line: object) -> None:
+async def _serve(venues: Sequence[SimVenue], line: Callable[[], object]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    print(json.dumps(line), flush=True)
-    waits = [asyncio.ensure_future(one.wait()) for one in (stop, *(venue.failed for venue in venues))]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
+    async with contextlib.AsyncExitStack() as stack:
+        for venue in venues:
+            await stack.enter_async_context(venue)
+        print(json.dumps(line()), flush=True)
+        waits = [asyncio.ensure_future(one.wait()) for one in (stop, *(venue.failed for venue in venues))]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
 
 async def _run(options: argparse.Namespace) -> None:
@@ -99,7 +98,7 @@ async def _run(options: argparse.Namespace) -> None:
         if options.capture or options.symbols or options.port or options.rest_port:
             raise SimError("--feeds goes with --synthetic, --seed, --rate and --keys alone")
         keys = () if options.keys is None else _keys(options.keys)
-        feeds = [feed.strip() for feed in options.feeds.split(",")]
+        feeds = list(dict.fromkeys(feed.strip() for feed in options.feeds.split(",")))
         await serve_all([SimVenue(feed, seed=options.seed, rate=options.rate, keys=keys) for feed in feeds])
         return
     await serve(
