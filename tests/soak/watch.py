@@ -2,7 +2,7 @@
 
 1. A LIVE top or book is never crossed, a book's sides are in order.
 2. A cell's update id never goes back while the venue lives.
-3. A trade's id rises: none twice, none late.
+3. A trade's id rises: none twice, none late. One that is a hash (HASHED_ID) has no order: none twice.
 4. What the cursor got and what it says it lost is all that was published.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 import shm
 
 STATES = (shm.Scope.TOP, shm.Scope.BOOK)
+HASHES = 65_536  # of an instrument that are remembered
 
 
 class Watcher:
@@ -32,6 +33,7 @@ class Watcher:
         self.got = self.lost = 0
         self._ids: dict[tuple[str, str], int] = {}
         self._trade_ids: dict[int, int] = {}
+        self._hashes: dict[int, dict[int, None]] = {}
 
     def __repr__(self) -> str:
         return f"<Watcher looks={self.looks} live={self.live} trades={self.trades} broken={len(self.broken)}>"
@@ -40,6 +42,7 @@ class Watcher:
         """The venue starts anew, and so do its ids."""
         self._ids.clear()
         self._trade_ids.clear()
+        self._hashes.clear()
 
     def look(self) -> None:
         """All records since the last look, then every cell."""
@@ -90,9 +93,21 @@ class Watcher:
         self.trades += len(trades)
         for record in trades:
             index, trade = int(record["instrument"]), int(record["words"][2])
+            if record["flags"] & shm.Flag.HASHED_ID:
+                self._hash(index, trade)
+                continue
             if trade <= self._trade_ids.get(index, -1):
                 self._say(f"trade {trade} of instrument {index} after {self._trade_ids[index]}")
             self._trade_ids[index] = trade
+
+    def _hash(self, index: int, trade: int) -> None:
+        """Rule 3, of an id without order."""
+        known = self._hashes.setdefault(index, {})
+        if trade in known:
+            self._say(f"trade {trade:#x} of instrument {index} twice")
+        known[trade] = None
+        if len(known) > HASHES:
+            del known[next(iter(known))]
 
     def _top(self, symbol: str) -> None:
         try:

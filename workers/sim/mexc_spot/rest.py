@@ -94,7 +94,7 @@ class MexcRest(Rest):
             return recorded
         named = [query["symbol"]] if "symbol" in query else query.get("symbols", "").split(",")
         wanted = set(filter(None, named))
-        rows = [_listed(one) for one in self._source.listings() if not wanted or one.venue_symbol in wanted]
+        rows = [listed(one) for one in self._source.listings() if not wanted or one.venue_symbol in wanted]
         return msgspec.json.encode(
             {
                 "timezone": "CST",
@@ -168,7 +168,7 @@ def _error(code: int, text: str) -> bytes:
     return msgspec.json.encode({"msg": text, "code": code})
 
 
-def _listed(listing: Listing) -> dict[str, Any]:
+def listed(listing: Listing) -> dict[str, Any]:
     """One symbol, as in the venue's docs; `baseSizePrecision` is the least quantity of an order."""
     return {
         "symbol": listing.venue_symbol, "status": "1",
