@@ -79,7 +79,7 @@ class KrakenParser(MessageParser):
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
         """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
-        `schema.Malformed` as its data. A refused request is ERROR with `schema.Response`.
+        `schema.Malformed` as its data. An answer has `schema.Response`.
 
         `data` is a list of events for market data, in the order in which they are published; None where there
         is nothing to say of a message but its kind.
@@ -116,7 +116,8 @@ def _kind(envelope: schema.Envelope, response: schema.Response | None) -> Messag
     if response is not None:
         if response.method == "pong":
             return MessageType.HEARTBEAT
-        return MessageType.SUBSCRIPTION_CONFIRM if response.success else MessageType.ERROR
+        # A refusal that nobody waits for is no damaged data: as ERROR it would void the connection's books.
+        return MessageType.SUBSCRIPTION_CONFIRM if response.success else MessageType.UNKNOWN
     kind = _CHANNELS.get(envelope.channel, MessageType.UNKNOWN)
     if envelope.channel in _EVENTS:
         if envelope.type not in _TYPES:

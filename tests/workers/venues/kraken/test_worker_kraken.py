@@ -1,0 +1,277 @@
+"""A worker on the simulated venue: what the venue's own quirks cost, on real sockets in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from kraken_frames import SHARED, oracle
+
+import shm
+from shm import Kind, Reason, Scope, State
+from tests.conformance.live import FAST, Live, run
+from workers.config import VenueConfig, WorkerConfig
+from workers.sim import Fault, SimVenue
+from workers.sim.kraken import payloads
+from workers.venues.kraken.venue import VENUE
+from workers.worker import Worker
+
+SYMBOLS = ["BTC/USD", "ETH/USD", "DOGE/USD"]
+_count = itertools.count()
+
+
+def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def whole() -> None:
+        run(test())
+
+    whole.__name__, whole.__doc__ = test.__name__, test.__doc__
+    return whole
+
+
+@contextlib.asynccontextmanager
+async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) -> AsyncIterator[Live]:
+    """A worker on a simulated venue that trades only when pumped."""
+    async with sim:
+        instance = f"kraken{os.getpid()}w{next(_count)}"
+        plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": symbols or SYMBOLS}
+        # A busy machine is no silence, and no frozen process.
+        patient = {
+            "stale_after": 30.0,
+            "stale_after_min": 30.0,
+            "stale_after_max": 30.0,
+            "heartbeat_limit": 5.0,
+        }
+        options = {"messages_per_second": 49, "rest_cooldown": 0.0}
+        config = msgspec.convert({**FAST, **plain, **patient, "options": options, **keys}, VenueConfig)
+        worker = Worker(WorkerConfig(instance=instance, feed="kraken", venue=config), VENUE)
+        running = asyncio.ensure_future(worker.run())
+        feed = None
+        try:
+            while feed is None or len(feed.symbols) < len(config.symbols):
+                assert not running.done(), running.exception()
+                if feed is None:
+                    with contextlib.suppress(shm.ShmError):
+                        feed = shm.attach("kraken", instance)
+                await asyncio.sleep(0.005)
+            yield Live(sim, worker, feed, config.symbols)
+        finally:
+            worker.stop()
+            await asyncio.gather(running, return_exceptions=True)
+            if feed is not None:
+                feed.close()
+
+
+def market(**options: Any) -> SimVenue:
+    return SimVenue("kraken", symbols=SYMBOLS, rate=0.0, **options)
+
+
+def said(live: Live, cursor: shm.Cursor) -> list[tuple[str, Scope, State, Reason]]:
+    """The states that the cells have been given since the cursor's last time."""
+    records = np.asarray(cursor.poll(1 << 20))
+    return [
+        (
+            live.feed.slots[int(r["instrument"])].symbol,
+            Scope(r["aux"]),
+            State(r["words"][0]),
+            Reason(r["words"][1]),
+        )
+        for r in records[records["kind"] == Kind.STATUS]
+        if r["instrument"] < len(live.feed.slots)
+    ]
+
+
+@told
+async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
+    async with working(market()) as live:
+        cursor = live.feed.cursor()
+        await live.all_live()
+        await live.equal()
+        await live.until(lambda: live.counted("messages") > 300, "traffic")
+        records = np.asarray(cursor.poll(1 << 20))
+        assert {Kind.TRADE, Kind.TICKER, Kind.TOP, Kind.LEVEL} <= {
+            Kind(kind) for kind in set(records["kind"])
+        }
+        assert (live.counted("malformed"), live.counted("unknown"), live.counted("resyncs")) == (0, 0, 0)
+        await live.equal()
+        for symbol in SYMBOLS:  # the top is the book's best
+            top, book = live.feed.top(symbol), live.sim.book(symbol)
+            assert (top.bid, top.ask) == (float(book.bids[0][0]), float(book.asks[0][0]))
+
+
+@told
+async def test_a_wrong_checksum_costs_one_book() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        live.sim.faults.bad_checksum("ETH/USD")
+        await live.until(lambda: live.counted("resyncs"), "RESYNC")
+        await live.all_live()
+        await live.equal()
+        assert said(live, cursor) == [
+            ("ETH/USD", Scope.BOOK, State.RESYNC, Reason.CHECKSUM),
+            ("ETH/USD", Scope.BOOK, State.LIVE, Reason.SYNCED),
+        ]
+        assert live.counted("connects") == 1
+
+
+@told
+async def test_a_repeated_price_costs_nothing() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        live.sim.faults.repeat_price(count=30)
+        await live.until(lambda: live.sim.faults.used.get("repeat_price") == 30, "done")
+        await live.equal()
+        assert live.counted("resyncs") == 0
+
+
+@told
+async def test_a_depth_that_is_refused_is_seen() -> None:
+    """The socket stays up and heartbeats go on: without the answer's word the book would just be empty."""
+    sim = market()
+    sim.faults.add(Fault("refuse_depth", count=None))
+    async with working(sim) as live:
+        await live.until(lambda: live.counted("rejects") >= len(SYMBOLS), "refused")
+        await live.until(
+            lambda: all(live.feed.cell_state(symbol, Scope.BOOK) is State.DOWN for symbol in SYMBOLS), "DOWN"
+        )
+        await live.until(
+            lambda: all(live.feed.cell_state(symbol, Scope.TOP) is State.LIVE for symbol in SYMBOLS), "tops"
+        )
+        texts = [event.text for event in live.feed.events(64)]
+        for symbol in SYMBOLS:
+            assert any(f"{symbol} book" in text for text in texts), texts
+        assert live.counted("connects") == 1
+
+
+def void(symbol: str) -> set[tuple[str, Scope, State, Reason]]:
+    """What is said of a book that is built anew because a message of it is missing."""
+    return {
+        (symbol, Scope.BOOK, State.RESYNC, Reason.MALFORMED),
+        (symbol, Scope.BOOK, State.LIVE, Reason.SYNCED),
+    }
+
+
+def spelled_otherwise(live: Live, symbol: str) -> bytes:
+    """An update that changes nothing, in a spelling that is for the reference decoder."""
+    book = live.sim.book(symbol).cut(25)
+    return payloads.book("update", symbol, [], [], book, 1_786_923_424_849_123_000) + b" "
+
+
+@told
+async def test_a_message_that_is_lost_on_the_cold_way_voids_the_books_of_its_connection() -> None:
+    """Whose it was nobody knows: all of them are built anew."""
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        frame = spelled_otherwise(live, "BTC/USD")
+        for _ in range(3000):  # more than the queue takes
+            live.sim.hub.publish("book/25/BTC/USD", frame)
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("cold_dropped"), "dropped", pump=False)
+        await live.all_live()
+        await live.equal()
+        assert set(said(live, cursor)) == set().union(*map(void, SYMBOLS))
+
+
+@told
+async def test_a_message_that_cannot_be_read_voids_its_book() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        fine = spelled_otherwise(live, "ETH/USD")
+        live.sim.hub.publish("book/25/ETH/USD", fine)
+        live.sim.hub.publish(
+            "book/25/ETH/USD", fine.replace(b'"bids":[]', b'"bids":[{"price":null,"qty":1}]')
+        )
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("malformed"), "malformed", pump=False)
+        await live.all_live()
+        await live.equal()
+        assert set(said(live, cursor)) == void("ETH/USD")
+
+
+@told
+async def test_an_answer_that_nobody_waits_for_harms_no_book() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        cursor = live.feed.cursor()
+        refusal = b'{"error":"Currency pair not supported","method":"subscribe","req_id":99,"success":false}'
+        [peer] = live.sim.hub.peers
+        live.sim.hub.say(peer, [refusal, b'{"error":"Exceeded msg rate","success":false}'])
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("unknown") == 2, "heard")
+        assert said(live, cursor) == []
+
+
+@told
+async def test_a_connection_is_replaced_after_a_halt() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        cursor = live.feed.cursor()
+        live.sim.faults.add(Fault("maintenance", count=None))
+        [peer] = live.sim.hub.peers
+        await live.until(lambda: peer.notes["system"] == "maintenance", "halted")
+        live.sim.faults.clear()
+        await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
+        await live.equal()
+        assert said(live, cursor) == []
+        assert peer not in live.sim.hub.peers
+
+
+@told
+async def test_errors_of_a_200_delay_the_listing_only() -> None:
+    sim = market()
+    sim.faults.add(Fault("rest_error", path="*AssetPairs", count=4))
+    async with working(sim) as live:
+        await live.all_live()
+        assert sim.rest.counters["AssetPairs"] >= 5
+
+
+@told
+async def test_a_new_listing_gives_a_new_slot() -> None:
+    """More decimals than the slot has: blocked, the listing is asked, and the new slot has what it says."""
+    async with working(market()) as live:
+        await live.all_live()
+        assert live.sim.market is not None
+        symbol = live.sim.market.symbol("ETH/USD")
+        finer = symbol.listing._replace(price_decimals=4)
+        symbol.listing = finer
+        symbol.market.price_text = lambda ticks: f"{ticks // 100}.{ticks % 100:02d}50"
+        await live.until(lambda: live.feed.instrument("ETH/USD").price_exp == 4, "a new slot")
+        await live.until(lambda: live.live("ETH/USD"), "LIVE")
+        await live.equal()
+
+
+# -- captures -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["session", "session_resync"])
+def test_a_capture_is_played_to_its_last_book(name: str) -> None:
+    path: Path = SHARED / f"{name}.jsonl.gz"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+
+    async def main() -> None:
+        sim = SimVenue("kraken", capture=path, speed=None, settle=0.05)
+        last = max(oracle(name).items())[1]
+        keys = {"depth": 10, "options": {"book_depth": 25}, "channels": ["book"]}
+        async with working(sim, ["MINA/GBP"], **keys) as live:
+            assert sim.replay is not None
+            await sim.replay.ended.wait()
+            await live.equal()
+            book = live.feed.book("MINA/GBP")
+            sides = [[[str(p), f"{s:.8f}"] for p, s in side] for side in book.decimal()]
+            assert sides == [last["bids"], last["asks"]]
+            assert (live.feed.slots[0].price_exp, live.feed.slots[0].size_exp) == (4, 8)
+            assert live.counted("resyncs") == 0
+
+    run(main())
