@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import zlib
 from decimal import Decimal
 
 from workers.sim.market import Listing
@@ -44,4 +46,29 @@ def listing(
     lots = max(1, int((ORDER / unit).scaleb(size_decimals).to_integral_value()))
     return Listing(
         base, quote, price_decimals, size_decimals, ticks, lots, min_notional, settle, spelled, contract
+    )
+
+
+STABLE = ("USD", "USDT", "USDC", "EUR", "GBP")
+WAVES = ((600.0, 2e-4), (97.0, 4e-5))
+"""Seconds of a wave, and how far it goes in parts of the price: so slowly that a market of some hundred
+actions a second keeps up."""
+
+
+def drift(base: str, quote: str, now_ns: int) -> float:
+    """By what factor the world's price of a pair differs from `PRICES` at this time.
+
+    A function of the time alone: venues in several processes agree without a word.
+    """
+    return _swing(base, now_ns) / _swing(quote, now_ns)
+
+
+def _swing(asset: str, now_ns: int) -> float:
+    if asset in STABLE:
+        return 1.0
+    turn = zlib.crc32(asset.encode()) / 2**32
+    seconds = now_ns % 86_400_000_000_000 / 1e9
+    return 1.0 + sum(
+        far * math.sin(math.tau * (seconds / period + turn * number))
+        for number, (period, far) in enumerate(WAVES, 1)
     )

@@ -99,7 +99,7 @@ async def _run(options: argparse.Namespace) -> None:
             raise SimError("--feeds goes with --synthetic, --seed, --rate and --keys alone")
         keys = () if options.keys is None else _keys(options.keys)
         feeds = list(dict.fromkeys(feed.strip() for feed in options.feeds.split(",")))
-        await serve_all([SimVenue(feed, seed=options.seed, rate=options.rate, keys=keys) for feed in feeds])
+        await serve_all([_one_of_many(feed, options, keys) for feed in feeds])
         return
     await serve(
         SimVenue(
@@ -114,6 +114,10 @@ async def _run(options: argparse.Namespace) -> None:
             keys=() if options.keys is None else _keys(options.keys),
         )
     )
+
+
+def _one_of_many(feed: str, options: argparse.Namespace, keys: Sequence[SimKey]) -> SimVenue:
+    return SimVenue(feed, seed=options.seed, rate=options.rate, keys=keys, together=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,6 +100,10 @@ class Side:
             del self.prices[bisect_left(self.prices, price)]
 
 
+PULL = 0.01
+"""What part of the way to the anchor is gone with each action."""
+
+
 class Changes:
     """The levels (bid?, price) changed since the last `Market.take`, and the first of their update ids."""
 
@@ -199,6 +203,9 @@ class Market:
         text: how the venue spells a number: (integer units, decimals) to text.
         salt: sets the crowd apart from that of another venue with the same seed.
         ids: update ids, see `Matcher`.
+
+    Attributes:
+        anchor: a price in ticks that the crowd's idea of the fair one is drawn to; None: it wanders freely.
     """
 
     def __init__(
@@ -215,6 +222,7 @@ class Market:
         self.matcher = Matcher(1_000_000_000 + seed % 1000, ids)
         self._random = random.Random(f"{seed}/{salt}{listing.symbol}")
         self._fair = float(listing.price)
+        self.anchor: float | None = None
         self._levels = levels
         self._resting: list[Order] = []
         text = text or decimal_text
@@ -257,6 +265,8 @@ class Market:
         """One action of the crowd: a quote, a cancel or a market order."""
         rng, matcher = self._random, self.matcher
         self._fair = max(self._fair + rng.gauss(0.0, 0.35), self.listing.price * 0.25)
+        if self.anchor is not None:
+            self._fair += (self.anchor - self._fair) * PULL
         bid = rng.random() < 0.5
         side = matcher.bids if bid else matcher.asks
         action = rng.random()

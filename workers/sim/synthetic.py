@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from workers.sim.assets import drift
 from workers.sim.book import Depth
 from workers.sim.candles import Candles
 from workers.sim.funding import Funding
@@ -85,6 +86,8 @@ class Synthetic:
         hub: where the streams go.
         teller: makes each symbol's teller.
         wall_ns: the venue's wall clock.
+        together: prices follow those of the simulated world (`assets.drift`), and so each other's on several
+            venues; else a seed's market is the same whenever it is made.
         text, salt, ids: see `market.Market`.
     """
 
@@ -98,6 +101,7 @@ class Synthetic:
         teller: Callable[[Symbol, Hub], Teller],
         wall_ns: Callable[[], int] = time.time_ns,
         *,
+        together: bool = False,
         text: Callable[[int, int], str] | None = None,
         salt: str = "",
         ids: Iterator[int] | None = None,
@@ -105,6 +109,7 @@ class Synthetic:
         self.wall_ns = wall_ns
         self._hub = hub
         self.rate = rate
+        self._together = together
         now = self.now_ms()
         self._symbols: dict[str, Symbol] = {}
         self._tellers: dict[str, Teller] = {}
@@ -172,6 +177,9 @@ class Synthetic:
             if only and name != only:
                 continue
             teller = self._tellers[name]
+            if self._together:
+                one = symbol.listing
+                symbol.market.anchor = one.price * drift(one.base, one.quote, now)
             for _ in range(count):
                 self._act(name, symbol, teller, now)
             teller.instant(now)

@@ -49,6 +49,7 @@ class SimVenue:
         seed: synthetic: the same seed gives the same market.
         rate: synthetic: actions per second and symbol; 0 stands still until `market.step` is called.
         levels: synthetic: price levels a side.
+        together: synthetic: prices follow one world's, so that several venues look like one market.
         rules: what is allowed on a connection; None is what the venue allows.
         budget: REST weight in the venue's window, of the process as a whole; None is the venue's.
         keys: API keys; without any, every signed request is refused.
@@ -75,6 +76,7 @@ class SimVenue:
         seed: int = 1,
         rate: float = 100.0,
         levels: int = 200,
+        together: bool = False,
         rules: Rules | None = None,
         budget: int | None = None,
         keys: Iterable[SimKey] = (),
@@ -101,7 +103,7 @@ class SimVenue:
             ids = None if speech.ids is None else speech.ids(seed)
             self.market = Synthetic(
                 listings, seed, rate, levels, self.hub, speech.teller, wall_ns,
-                text=speech.text, salt=speech.salt, ids=ids,
+                together=together, text=speech.text, salt=speech.salt, ids=ids,
             )  # fmt: skip
         else:
             rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture

@@ -85,6 +85,30 @@ def test_prices_are_those_of_one_market(feed):
             assert price == pytest.approx(reference[listing.base], rel=0.001), listing
 
 
+def test_venues_that_stand_together_move_together():
+    now = [NOW]
+    feeds = [feed for feed in FEEDS if {"BTC/USDT", "BTC/USD", "BTC/USDT:USDT"} & set(dialect(feed).listings)]
+    venues = {}
+    for feed in feeds:
+        listed = dialect(feed).listings
+        symbol = next(one for one in ("BTC/USDT", "BTC/USD", "BTC/USDT:USDT") if one in listed)
+        options = {"rate": 0.0, "levels": 40, "wall_ns": lambda: now[0], "together": True}
+        venues[symbol, feed] = SimVenue(feed, symbols=[symbol], **options)
+    seen = []
+    for _ in range(60):
+        now[0] += 2_000_000_000
+        for venue in venues.values():
+            assert venue.market is not None
+            venue.market.step(200)
+        middles = [
+            float(book.bids[0][0]) / 2 + float(book.asks[0][0]) / 2
+            for book in (venue.book(symbol) for (symbol, _), venue in venues.items())
+        ]
+        assert max(middles) - min(middles) < 94123 * 5e-5
+        seen.append(middles[0])
+    assert max(seen) - min(seen) > 5.0, "the world's price moves"
+
+
 @every_feed
 def test_every_stream_tells_of_its_symbol(feed):
     async def run() -> None:
