@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 
 # What blind damage seldom makes; numbers at their limits, ends of structures, of JSON and of protobuf.
@@ -11,6 +12,7 @@ TOKENS = (
     b'""', b"null", b"NaN", b"[]", b"{}", b"[[", b"]]", b'"]', b'["', b"\\u0030", b"\xff", b"\x00", b" ",
     b"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80", b"\xff\xff\xff\xff\x0f", b"\x0a\x00", b"\x12\x02",
 )  # fmt: skip
+TEXT = re.compile(rb"[0-9A-Z][0-9A-Z.]*")
 SEPARATORS = (b",", b'"', b":", b"[", b"]", b"\x0a", b"\x12")
 
 
@@ -28,7 +30,7 @@ def _damaged(frame: bytes, frames: Sequence[bytes], chance: random.Random) -> by
     size = len(frame)
     at = chance.randrange(size + 1)
     to = min(size, at + chance.choice((1, 1, 2, 4, 16, 64)))
-    match chance.randrange(10):
+    match chance.randrange(13):
         case 0 if size:  # a bit
             at = chance.randrange(size)
             return frame[:at] + bytes([frame[at] ^ (1 << chance.randrange(8))]) + frame[at + 1 :]
@@ -57,6 +59,8 @@ def _damaged(frame: bytes, frames: Sequence[bytes], chance: random.Random) -> by
                     + frame[at + 1 :]
                 )
             return frame[at:]
+        case 9 | 10 | 11:  # another number, or letters, of the same length: no length before it is wrong
+            return _text(frame, chance)
         case _:  # the head of one and the tail of another
             other = chance.choice(frames)
             return frame[:at] + other[chance.randrange(len(other) + 1) :]
@@ -70,3 +74,17 @@ def _fields(frame: bytes, chance: random.Random) -> bytes:
     if chance.random() < 0.5:
         del parts[chance.randrange(len(parts))]
     return separator.join(parts)
+
+
+def _text(frame: bytes, chance: random.Random) -> bytes:
+    texts = list(TEXT.finditer(frame))
+    if not texts:
+        return frame
+    found = chance.choice(texts)
+    size = len(found[0])
+    point = chance.randrange(size)
+    digits = bytes(chance.choice(b"0123456789") for _ in range(size))
+    made = chance.choice(
+        (digits, b"0" * size, b"9" * size, digits[:point] + b"." + digits[point + 1 :], b"X" * size)
+    )
+    return frame[: found.start()] + made + frame[found.end() :]

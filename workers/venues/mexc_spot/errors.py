@@ -72,5 +72,5 @@ class MexcSpotErrors(ExceptionHandlerStrategy):
 def _body(data: bytes) -> _Body:
     try:
         return _decoder.decode(data)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return _Body(None, data[:200].decode("utf-8", "replace"))  # a firewall's page, not the venue
