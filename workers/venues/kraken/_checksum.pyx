@@ -10,49 +10,32 @@ never become fewer (`workers.listing.successor`), those of a pair may. So when a
 with fewer or more decimals that leave every value as it is are tried, and the one that agrees is kept.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from shm._ring cimport tr_level
 from workers.books.book cimport Book
 from workers.books.checksum cimport Checksum as BaseChecksum
+from workers.decode.crc32 cimport tr_crc32, tr_crc32_prepare, tr_digits
 
 cdef enum:
     BEST = 10           # levels a side
     MOST_DECIMALS = 12  # of a spelling that is tried
-
-cdef uint32_t TABLE[256]
-
-
-cdef void fill_table() noexcept:
-    # The reflected polynomial of CRC-32 (ISO 3309), a byte at a time.
-    cdef uint32_t i, bit, value
-    for i in range(256):
-        value = i
-        for bit in range(8):
-            value = (value >> 1) ^ (<uint32_t>0xEDB88320 if value & 1 else 0)
-        TABLE[i] = value
+    ROOM = 24 + MOST_DECIMALS   # bytes that writing a number touches
 
 
-fill_table()
+tr_crc32_prepare()
 
 
-cdef inline uint32_t digits(uint32_t crc, int64_t mantissa, int zeros) noexcept nogil:
-    # Goes on with the digits of a number, and as many zeros; of 0 with none: all its zeros lead.
-    cdef uint8_t text[20]
-    cdef int at = 20
+cdef inline char* spell(char* out, int64_t mantissa, int zeros) noexcept nogil:
+    # The digits of a number, and as many zeros; of 0 none: all its zeros lead.
     if mantissa == 0:
-        return crc
-    while mantissa:
-        at -= 1
-        text[at] = <uint8_t>(c'0' + mantissa % 10)
-        mantissa //= 10
-    while at < 20:
-        crc = (crc >> 8) ^ TABLE[(crc ^ text[at]) & 0xFF]
-        at += 1
-    while zeros > 0:
-        crc = (crc >> 8) ^ TABLE[(crc ^ c'0') & 0xFF]
-        zeros -= 1
-    return crc
+        return out
+    out = tr_digits(out, <uint64_t>mantissa)
+    if zeros > 0:
+        memset(out, c'0', zeros)
+        out += zeros
+    return out
 
 
 cdef class Checksum(BaseChecksum):
@@ -84,7 +67,8 @@ cdef class Checksum(BaseChecksum):
     cdef bint _spelled(self, Book book, uint32_t price_decimals, uint32_t size_decimals, int64_t* out) noexcept nogil:
         # The sum with numbers spelled so; False: one of them cannot be.
         cdef tr_level levels[BEST]
-        cdef uint32_t crc = <uint32_t>0xFFFFFFFF
+        cdef char text[2 * 2 * BEST * ROOM]
+        cdef char* end = text
         cdef uint32_t n, i
         cdef int ask
         cdef int prices = <int>price_decimals - <int>self.price_exp
@@ -97,8 +81,8 @@ cdef class Checksum(BaseChecksum):
                 size = levels[i].size
                 if not (shortened(&price, -prices) and shortened(&size, -sizes)):
                     return False
-                crc = digits(digits(crc, price, prices), size, sizes)
-        out[0] = crc ^ <uint32_t>0xFFFFFFFF
+                end = spell(spell(end, price, prices), size, sizes)
+        out[0] = tr_crc32(text, end - text)
         return True
 
     def matches(self, Book book not None, int64_t told):
