@@ -11,6 +11,7 @@ NAMES = (
     "ring_throughput",
     "decode",
     "book",
+    "venues",
     "wire_to_ring",
     "wire_to_reader",
     "reader_api",
@@ -23,6 +24,7 @@ NAMES = (
     "sign",
     "subscription",
     "memory",
+    "five",
 )
 
 

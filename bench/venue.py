@@ -1,8 +1,8 @@
 """The simulated venue as a benchmark's sender: a process of its own that does what its input says.
 
-``python -m bench.venue --core C [--symbols N] [--rate R] [--levels L] [--fast S]`` prints the venue's
-addresses and then answers one JSON object a line: ``{"do":"state"}``, ``{"do":"prepare","n":N}`` (distinct
-bookTicker frames with rising update ids), ``{"do":"blast"}`` (send what was prepared, many frames a write),
+``python -m bench.venue --core C [--feed F] [--symbols N] [--rate R] [--levels L] [--fast S]`` prints the
+venue's addresses and then answers one JSON object a line: ``{"do":"state"}``, ``{"do":"prepare","n":N}``
+(distinct bookTicker frames with rising update ids), ``{"do":"blast"}`` (send what was prepared, many frames a write),
 ``{"do":"trickle","n":N,"gap":NS}`` (one at a time, stamped: the ask size's mantissa is the sender's
 CLOCK_MONOTONIC in ns), ``{"do":"reset"}`` (RST on every connection; answers when).
 """
@@ -24,7 +24,7 @@ import uvloop
 
 from bench.harness import ROOT
 from workers.sim import synthetic
-from workers.sim.binance_spot import DEFAULT_SYMBOLS, LISTINGS
+from workers.sim.dialects import dialect
 from workers.sim.market import Listing
 from workers.sim.venue import SimVenue
 
@@ -52,7 +52,7 @@ class Sender:
         text = _FRAME % (
             number, name, bid, cents, 1 + number % 9, number % 997, ask, (cents + 1) % 100, ask_size
         )  # fmt: skip
-        if any(peer.combined for peer in self.venue.hub.peers):
+        if any(getattr(peer.form, "combined", False) for peer in self.venue.hub.peers):
             text = f'{{"stream":"{name.lower()}@bookTicker","data":{text}}}'
         return text.encode()
 
@@ -85,19 +85,27 @@ class Sender:
         return self._frame(f"{now // 100_000}.{now % 100_000:05d}000", self.names[0])
 
 
-def _symbols(n: int) -> list[str]:
-    """The listed ones, or `n` made up for a large venue."""
+def _symbols(feed: str, n: int) -> list[str]:
+    """The listed ones, or `n` made up for a large venue, in the image of its first."""
+    speech = dialect(feed)
     if n <= 0:
-        return list(DEFAULT_SYMBOLS)
+        return list(speech.default_symbols)
+    first = speech.listings[speech.default_symbols[0]]
+    made = []
     for i in range(n):
-        one = Listing(f"C{i:04d}", "USDT", 2, 5, 10_000 + 37 * i, 12_000)
-        LISTINGS[one.symbol] = one
-    return [f"C{i:04d}/USDT" for i in range(n)]
+        base = f"C{i:04d}"
+        spelled = first.spelled.replace(first.base, base)
+        one: Listing = first._replace(base=base, spelled=spelled, price=10_000 + 37 * i, typical_size=12_000)
+        speech.listings[one.symbol] = one
+        made.append(one.symbol)
+    return made
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    symbols = _symbols(options.symbols)
-    venue = SimVenue(symbols=symbols, rate=options.rate, levels=options.levels, budget=10_000_000)
+    symbols = _symbols(options.feed, options.symbols)
+    venue = SimVenue(
+        options.feed, symbols=symbols, rate=options.rate, levels=options.levels, budget=10_000_000
+    )
     async with venue:
         urls = {"ws_url": venue.ws_url, "rest_url": venue.rest_url}
         print(json.dumps({**urls, "symbols": symbols}), flush=True)
@@ -110,6 +118,7 @@ def main() -> None:
     """The process."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--core", type=int, required=True)
+    parser.add_argument("--feed", default="binance_spot")
     parser.add_argument("--symbols", type=int, default=0)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--levels", type=int, default=200)

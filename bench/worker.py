@@ -16,8 +16,10 @@ import msgspec
 from bench.harness import ROOT
 from shm.segment import remove_stale
 from workers.config import VenueConfig, WorkerConfig
+from workers.shipped import venue_config
 
 FEED = "binance_spot"
+QUIET = {"stale_after": 3600.0, "first_event_after": 3600.0}  # nothing is renewed for being quiet
 
 
 class Worker:
@@ -25,12 +27,14 @@ class Worker:
 
     module = "workers.worker"
 
-    def __init__(self, instance: str, urls: Mapping[str, str], core: int | None, **keys: Any) -> None:
-        quiet = {"stale_after": 3600.0, "first_event_after": 3600.0}
+    def __init__(
+        self, instance: str, urls: Mapping[str, str], core: int | None, feed: str = FEED, **keys: Any
+    ) -> None:
+        wanted = {**QUIET, **keys, **urls}
         self.config = WorkerConfig(
             instance=instance,
-            feed=FEED,
-            venue=VenueConfig(**{**quiet, **keys, **urls}),
+            feed=feed,
+            venue=VenueConfig(**wanted) if feed == FEED else venue_config(feed, **wanted),
             cpu=core,
             parent_pid=os.getpid(),
         )

@@ -140,6 +140,10 @@ def test_one_outage_does_not_make_it_patient() -> None:
     stream.run([100.0])
     assert len(stream.alarms) == 1
     assert stream.threshold == pytest.approx(FACTOR * LEAST)
+    stream.run([0.1] * 610)
+    assert stream.threshold == pytest.approx(0.75 * FACTOR * LEAST) or stream.threshold == FACTOR * LEAST
+    stream.run([0.1] * 610)  # a period later at the latest: bit by bit, not at once
+    assert 0.5 * FACTOR * LEAST < stream.threshold < FACTOR * LEAST
     stream.run([0.1] * 6_000)
     assert stream.threshold < 1.5  # and it is forgotten
 

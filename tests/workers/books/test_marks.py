@@ -113,6 +113,18 @@ def test_marks_never_go_back_and_none_is_missing(one: Perpetual) -> None:
     assert [words[0] for words in one.records()] == [100, 101, 102, 103, 103, 104]
 
 
+def test_a_mark_that_the_old_connection_left_out_is_still_of_before(one: Perpetual) -> None:
+    """Each connection may leave out others: what is older than what is published is no news."""
+    handover = begin(one, "mark")
+    one.send(one.mark(12, mark=102))
+    handover.sink.frame(one.frame(one.mark(12, mark=102), one.mark(11, mark=101)), one.lab.now)
+    assert handover.ready()
+    handover.complete()
+    handover.sink.frame(one.frame(one.mark(13, mark=103)), one.lab.now)
+    one.lab.publisher.batch_end()
+    assert [words[0] for words in one.records()] == [102, 103]
+
+
 def test_a_mark_of_the_same_time_is_waited_for(one: Perpetual) -> None:
     one.send(one.mark(10, mark=100))
     handover = begin(one, "mark")
