@@ -1,11 +1,11 @@
 """A dialect: all that the simulated venue must know of one venue, as a value.
 
 The machinery is common to all venues: connections and their rules (`hub`, `transport`), seeded markets
-(`market`, `synthetic`, `candles`, `funding`), captures (`capture`, `replay`), faults (`faults`), the server
-(`venue`). A venue is a folder ``workers/sim/<feed>/`` whose module ``dialect.py`` has a `DIALECT`; its being
-there is its registration (`dialects`). It is written from the venue's documentation and from recorded
-traffic and imports nothing of ``workers.venues``, ``workers.decode`` or ``workers.books``: an error shared
-by both ends would go unseen.
+(`market`, `synthetic`, `candles`, `funding`), captures (`capture`, `replay`, `tape`), faults (`faults`), the
+server (`venue`). A venue is a folder ``workers/sim/<feed>/`` whose module ``dialect.py`` has a `DIALECT`;
+its being there is its registration (`dialects`). It is written from the venue's documentation and from
+recorded traffic and imports nothing of ``workers.venues``, ``workers.decode`` or ``workers.books``: an error
+shared by both ends would go unseen.
 
 **What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
 ``workers/sim/binance/``) as the example:

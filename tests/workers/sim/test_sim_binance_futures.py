@@ -19,7 +19,7 @@ from workers.sim.binance_futures.dialect import LISTINGS
 from workers.sim.book import Depth, Diff
 from workers.sim.funding import LIMIT, PERIOD_MS, Funding
 from workers.sim.market import Market
-from workers.sim.replay import Snapshot, Tape
+from workers.sim.tape import Snapshot, Tape
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("TICKRING_SHARED", ROOT.parent / "shared")) / "captures" / "binance_futures"

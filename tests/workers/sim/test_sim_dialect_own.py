@@ -24,9 +24,10 @@ from workers.sim.dialect import Dialect
 from workers.sim.faults import About, Fault, FaultError
 from workers.sim.hub import Hub, Words
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
-from workers.sim.replay import Reading, StreamTape
+from workers.sim.replay import Reading
 from workers.sim.rest import Answer, Desk, Request, Rest
 from workers.sim.synthetic import Symbol, Teller
+from workers.sim.tape import StreamTape
 from workers.sim.transport import Binary, Peer
 
 

@@ -16,7 +16,7 @@ from workers.sim import SimVenue
 from workers.sim.binance.reading import BinanceReading
 from workers.sim.book import Depth, Diff
 from workers.sim.capture import CaptureError, Row, read, write
-from workers.sim.replay import Snapshot, Tape
+from workers.sim.tape import Snapshot, Tape
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = ROOT / "tests" / "fixtures"
