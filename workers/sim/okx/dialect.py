@@ -36,13 +36,17 @@ def _listings() -> dict[str, Listing]:
     return {listing.symbol: listing for listing in found}
 
 
+LISTINGS = _listings()
+"""What the synthetic market can list, by canonical symbol."""
+
+
 def _words(hub: Hub) -> OkxWords:
     return OkxWords(hub, DIALECT.symbols)
 
 
 DIALECT = Dialect(
     feed="okx",
-    listings=_listings(),
+    listings=LISTINGS,
     default_symbols=("BTC/USDT", "BTC/USDT:USDT", "ETH/USDT"),
     rules=Rules(
         messages_per_second=1000,  # it has no such rule; 480 operations an hour are the words' to count

@@ -36,7 +36,7 @@ class _Refused(Exception):
 
     def __init__(self, status: int, code: str, words: str) -> None:
         super().__init__(code, words)
-        self.answer = Answer(status, _envelope(code, words, []))
+        self.answer = Answer(status, envelope(code, words, []))
 
 
 class OkxRest(Rest):
@@ -61,8 +61,8 @@ class OkxRest(Rest):
         try:
             if request.path == PREFIX + endpoint and endpoint in LIMITS and request.method == "GET":
                 self._count(endpoint)
-                return Answer(200, _envelope("0", "", self._answer(endpoint, request.query)))
-            return Answer(404, _envelope("404", "Not Found", []))
+                return Answer(200, envelope("0", "", self._answer(endpoint, request.query)))
+            return Answer(404, envelope("404", "Not Found", []))
         except _Refused as refused:
             return refused.answer
 
@@ -93,7 +93,7 @@ class OkxRest(Rest):
         recorded = self._source.recorded(f"instruments {kind}")
         if recorded is not None:
             return msgspec.json.decode(recorded)["data"]
-        return [_listed(one) for one in self._source.listings() if type_of(one.venue_symbol) == kind]
+        return [listed(one) for one in self._source.listings() if type_of(one.venue_symbol) == kind]
 
     def _books(self, query: Query) -> Any:
         symbol, limit = self._symbol(query), _number(query, "sz", 1, MAX_DEPTH)
@@ -137,21 +137,22 @@ def _number(query: Query, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def _envelope(code: str, words: str, data: Any) -> bytes:
+def envelope(code: str, words: str, data: Any) -> bytes:
+    """What every answer is wrapped in."""
     return msgspec.json.encode({"code": code, "msg": words, "data": data})
 
 
 def _broken(status: int) -> bytes:
     if status in (418, 429):
-        return _envelope("50011", "Too Many Requests", [])
+        return envelope("50011", "Too Many Requests", [])
     if status == 503:
-        return _envelope("50001", "Service temporarily unavailable. Try again later.", [])
+        return envelope("50001", "Service temporarily unavailable. Try again later.", [])
     if status >= 500:
         return b"<html><head><title>%d</title></head></html>" % status  # a proxy's page, not JSON
-    return _envelope("51000", "Parameter error", [])
+    return envelope("51000", "Parameter error", [])
 
 
-def _listed(listing: Listing) -> dict[str, str]:
+def listed(listing: Listing) -> dict[str, str]:
     """One entry of ``public/instruments``; "" where it does not apply."""
     contract = listing.is_swap
     settle = listing.settle.partition("-")[0]  # without a date
