@@ -21,7 +21,7 @@ def limits(options: KrakenOptions) -> BucketLimiter:
 
 
 def server_limits(options: KrakenOptions) -> list[ServerLimit]:
-    """What this worker holds itself to; none of it is told by the server."""
+    """What a worker with these options holds itself to; none of it is told by the server."""
     return [
         ServerLimit("requests", options.rest_burst, options.rest_burst / options.rest_per_second, told=False),
         ServerLimit("connections", options.connects_per_10_minutes, 600.0, told=False),

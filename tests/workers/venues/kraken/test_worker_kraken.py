@@ -253,6 +253,45 @@ async def test_a_new_listing_gives_a_new_slot() -> None:
         await live.equal()
 
 
+@pytest.mark.parametrize("channels", [["top"], ["ticker"], ["book"], ["trades"], ["top", "book"]])
+def test_any_channels_alone_and_over_a_replaced_connection(channels: list[str]) -> None:
+    """Top and ticker are one stream: who asks for one of them gets no cell of the other, and no harm."""
+
+    async def main() -> None:
+        async with working(market(), channels=channels) as live:
+            cursor = live.feed.cursor()
+            await live.all_live()
+            for halted in (True, False):
+                if halted:
+                    live.sim.faults.add(Fault("maintenance", count=None))
+                else:
+                    live.sim.faults.clear()
+                wanted = "maintenance" if halted else "online"
+
+                def told(wanted: str = wanted) -> bool:
+                    return all(peer.notes["system"] == wanted for peer in live.sim.hub.peers)
+
+                await live.until(told, wanted)
+            await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
+            for _ in range(20):
+                live.pump()
+                await asyncio.sleep(0.002)
+            kinds = {Kind(kind) for kind in set(np.asarray(cursor.poll(1 << 20))["kind"])} - {
+                Kind.STATUS,
+                Kind.CLEAR,
+            }
+            expected = {
+                "top": {Kind.TOP, Kind.TICKER},
+                "ticker": {Kind.TICKER},
+                "book": {Kind.LEVEL},
+                "trades": {Kind.TRADE},
+            }
+            assert kinds == set().union(*(expected[channel] for channel in channels))
+            assert (live.counted("malformed"), live.counted("resyncs")) == (0, 0)
+
+    run(main())
+
+
 # -- captures -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["session", "session_resync"])
 def test_a_capture_is_played_to_its_last_book(name: str) -> None:
