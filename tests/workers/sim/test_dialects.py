@@ -6,9 +6,11 @@ a part in it.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 from collections import Counter
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -16,6 +18,7 @@ import pytest
 from sim_client import exact, until
 from sim_ear import Ear
 
+from workers import sim
 from workers.sim import FEEDS, SimVenue
 from workers.sim.book import Depth, Diff, Fold
 from workers.sim.dialects import dialect
@@ -409,3 +412,14 @@ def test_the_same_seed_tells_the_same(feed):
         assert await run(4) != await run(5)
 
     asyncio.run(all_())
+
+
+def test_the_simulated_venues_share_nothing_with_what_they_testify_against():
+    allowed = {"workers.sim"}
+    for path in Path(sim.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                if name.split(".")[0] in ("workers", "engine", "shm"):
+                    assert ".".join(name.split(".")[:2]) in allowed, f"{path.name} imports {name}"
