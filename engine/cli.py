@@ -81,10 +81,14 @@ def up(config: Path | None, instance: str | None) -> None:
 
 
 @cli.command()
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after so long.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop so long after every venue has been LIVE; exit 1 where one is not.",
+)
 @click.option("--instance", "-i", default="demo", show_default=True, help="Name of the demo's instance.")
 def demo(seconds: float | None, instance: str) -> None:
-    """Run on the built-in simulated venue: no network, no keys."""
+    """Run on the built-in simulated venues: no network, no keys."""
     from engine.demo import run_demo
 
     run_demo(instance, seconds)

@@ -35,6 +35,7 @@ BASES = ("BTC", "ETH", "SOL")
 PORT = 9464
 SIM_START = 20.0  # s
 SIM_STOP = 2.0  # s
+LIVE_WITHIN = 30.0  # s from the start until every feed must have been LIVE, where the demo ends by itself
 FAST = 0.05  # s between two looks until everything has been LIVE
 
 Urls = Mapping[str, Mapping[str, str]]  # feed -> ws_url, rest_url
@@ -43,7 +44,7 @@ log = logging.getLogger("engine")
 
 
 def run_demo(instance: str, seconds: float | None) -> None:
-    """Run until Ctrl-C, SIGTERM or `seconds` have passed.
+    """Run until Ctrl-C or SIGTERM, or `seconds` after every feed has been LIVE.
 
     Raises:
         EngineError: something did not start, or a feed was never LIVE.
@@ -73,7 +74,7 @@ def choose_markets() -> dict[str, list[str]]:
     from workers.sim.dialects import FEEDS, dialect
 
     return {
-        name: pick_symbols([*dialect(name).default_symbols, *dialect(name).listings])
+        name: pick_symbols(dialect(name).default_symbols)
         for name in available_venues()
         if name in FEEDS
     }
@@ -179,6 +180,7 @@ class _Demo:
         self.feeds: dict[str, shm.Feed | None] = dict.fromkeys(engine.settings.enabled)
         self.seen_live: set[str] = set()  # feeds that have been LIVE
         self.sim_died = False
+        self.late = ""  # the feeds that were not LIVE in time
 
     @property
     def whole(self) -> bool:
@@ -200,12 +202,10 @@ class _Demo:
             await view
         if self.sim_died:
             raise EngineError(f"the simulated venues ended by themselves (exit {self.sim.returncode})")
-        if self.seconds is not None and not self.whole:
-            never = ", ".join(name for name in self.feeds if name not in self.seen_live)
-            raise EngineError(f"not LIVE within {self.seconds:g} s: {never}")
+        if self.late:
+            raise EngineError(f"not LIVE within {LIVE_WITHIN:g} s: {self.late}")
 
     async def _view(self, running: asyncio.Future[None]) -> None:
-        deadline = None if self.seconds is None else time.monotonic() + self.seconds
         started = asyncio.ensure_future(self.engine.started.wait())
         waited: set[asyncio.Future[Any]] = {running, started}
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
@@ -213,16 +213,22 @@ class _Demo:
             started.cancel()
             return
         self.screen.start(hints(self.engine.settings, self.engine.address or "off"))
+        deadline = None if self.seconds is None else time.monotonic() + LIVE_WITHIN
+        shown = False
         try:
             while not running.done():
                 if self.sim.poll() is not None and not self.sim_died:
                     self.sim_died = True
                     self.engine.stop()
-                if deadline is not None and time.monotonic() >= deadline:
-                    deadline = None
-                    self.engine.stop()
                 if not self.engine.machine.stopping:
                     self._show()
+                if self.whole and not shown:
+                    shown = True
+                    deadline = None if self.seconds is None else time.monotonic() + self.seconds
+                if deadline is not None and time.monotonic() >= deadline:
+                    deadline = None
+                    self.late = ", ".join(name for name in self.feeds if name not in self.seen_live)
+                    self.engine.stop()
                 await asyncio.wait([running], timeout=self.screen.interval if self.whole else FAST)
         finally:
             for feed in self.feeds.values():

@@ -42,7 +42,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 def test_everything_is_on_one_screen() -> None:
-    code, said = run("demo", "--instance", INSTANCE, "--seconds", "6")
+    code, said = run("demo", "--instance", INSTANCE, "--seconds", "1")
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
     assert code == 0, plain[-2000:]
     markets = choose_markets()
