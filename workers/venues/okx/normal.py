@@ -96,15 +96,17 @@ def _levels(levels: list[schema.Level], numbers: Numbers) -> Levels:
 def _top(book: schema.Book, numbers: Numbers, time: int) -> Decoded | None:
     flags = 0
     words: list[int] = []
+    half = False
     for side, absent in ((book.bids, Flag.NO_BID), (book.asks, Flag.NO_ASK)):
         if not side:
             flags |= absent
             words += (0, 0)
             continue
         [(price, size)] = _levels(side[:1], numbers)
-        if size == 0 and numbers.worst is Verdict.EXACT:
-            return None  # a price without size is no quote
+        half = half or size == 0
         words += (price, size)
+    if half and numbers.worst is Verdict.EXACT:
+        return None  # a price without size is no quote
     return Decoded(
         DecodeCode.OK,
         MessageKind.TOP,

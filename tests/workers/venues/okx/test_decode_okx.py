@@ -178,6 +178,9 @@ def test_tops() -> None:
     half = TOP.replace(b'"4.41916"', b'"0"')
     assert check(half)[0].code is NOT_MINE
     assert reference(half)[0].code is MALFORMED
+    # With a number that does not fit, that is what is told, on whichever side it stands.
+    for wrong in (b'"62.36109"', b'"117.36"'):
+        assert check(half.replace(wrong, b'"0.' + b"3" * 12 + b'"'))[0].code is DecodeCode.INEXACT
     two = TOP.replace(b'"asks":[', b'"asks":[["117.35","1","0","1"],')
     assert check(two)[0].code is NOT_MINE
     assert reference(two)[0].words[2] == 11735
