@@ -101,7 +101,7 @@ def cryptofeed(traffic: Traffic, frames: list[bytes]) -> float:
     with tempfile.NamedTemporaryFile("wb", suffix=".jsonl") as file:
         file.write(b"\n".join(frames))
         file.flush()
-        command = [python_of("cryptofeed"), ROOT / "bench/cryptofeed_book.py", traffic.path, file.name]
+        command = [python_of("cryptofeed"), "-P", ROOT / "bench/cryptofeed_book.py", traffic.path, file.name]
         done = subprocess.run([str(a) for a in command], stdout=subprocess.PIPE, check=True, timeout=120)
     return float(done.stdout) / 1e3
 

@@ -78,7 +78,7 @@ def ccxt_process(text: str) -> Iterator[Callable[[str, int], list[int]] | None]:
         yield None
         return
     order = {"key": KEY, "secret": SECRET, "text": text, "params": dict(ORDER)}
-    command = [str(python), str(ROOT / "bench/ccxt_sign.py"), json.dumps(order)]
+    command = [str(python), "-P", str(ROOT / "bench/ccxt_sign.py"), json.dumps(order)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -2,7 +2,8 @@
 
 ``python -m bench.venue --core C [--feed F] [--symbols N] [--rate R] [--levels L] [--fast S]`` prints the
 venue's addresses and then answers one JSON object a line: ``{"do":"state"}``, ``{"do":"prepare","n":N}``
-(distinct bookTicker frames with rising update ids), ``{"do":"blast"}`` (send what was prepared, many frames a write),
+(distinct bookTicker frames with rising update ids), ``{"do":"blast"}`` (send what was prepared, many frames a
+write),
 ``{"do":"trickle","n":N,"gap":NS}`` (one at a time, stamped: the ask size's mantissa is the sender's
 CLOCK_MONOTONIC in ns), ``{"do":"reset"}`` (RST on every connection; answers when).
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench import native
@@ -32,7 +34,7 @@ segment. A capture's depth events are played in passes, each from the capture's 
 timed. p50 and p99 are of single messages, each a socket read of its own with its commit. Kinds that a
 capture has not are written in the venue's form (`made`: 4 levels a side). Peers, on the same frames:
 msgspec typed structs with floats into two dicts, no order, no checks (see bench/plain.py; none reads
-protobuf); cryptofeed's and ccxt's own handlers where they know the venue, with their own decoding and
+protobuf); cryptofeed's and ccxt's own book handlers where they know the venue, with their own decoding and
 books; our own reference decoder in plain Python, decoding alone. Rounds in turn."""
 
 BATCH = 64
@@ -139,34 +141,56 @@ def reference(tape: Tape, kind: MessageKind, passes: int) -> float:
     return passes * len(frames) / (time.perf_counter_ns() - began) * 1e6
 
 
-def peer(name: str, tape: Tape, kind: MessageKind, passes: int) -> float | str:
-    """Thousands of frames a second of a peer in its own environment, or why not."""
-    python = python_of(name)
-    if python is None:
-        return "python -m bench.peers installs it"
-    begin = [
-        base64.b64encode(each).decode()
-        if isinstance(each, bytes)
-        else [each[0], each[1].last_update_id, list(each[1].bids), list(each[1].asks)]
-        for each in tape.begin
-    ]
-    job = {
-        "feed": tape.venue.name,
-        "kind": WORDS[kind],
-        "symbols": list(tape.scales),
-        "begin": begin if kind is DEPTH else [],
-        "frames": [base64.b64encode(frame).decode() for frame in tape.frames[kind]],
-        "passes": passes,
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump(job, file)
-        file.flush()
-        command = [str(python), str(ROOT / f"bench/{name}_frames.py"), file.name]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    if done.returncode or not done.stdout.strip():
-        return (done.stderr.strip().splitlines() or ["it said nothing"])[-1][:120]
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    return str(said["absent"]) if "absent" in said else float(said["rate"]) / 1e3
+class Peer:
+    """A peer in its own environment, which has the frames. `absent` says why it cannot be measured."""
+
+    def __init__(self, name: str, tape: Tape, kind: MessageKind, stack: contextlib.ExitStack) -> None:
+        self.absent = ""
+        python = python_of(name)
+        if python is None:
+            self.absent = "python -m bench.peers installs it"
+            return
+        begin = [
+            base64.b64encode(each).decode()
+            if isinstance(each, bytes)
+            else [each[0], each[1].last_update_id, list(each[1].bids), list(each[1].asks)]
+            for each in tape.begin
+        ]
+        job = {
+            "feed": tape.venue.name,
+            "symbols": list(tape.scales),
+            "begin": begin,
+            "frames": [base64.b64encode(frame).decode() for frame in tape.frames[kind]],
+        }
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        file = Path(folder, "job.json")
+        file.write_text(json.dumps(job))
+        command = [str(python), str(ROOT / f"bench/peer_frames/{name}_frames.py"), str(file)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        stack.callback(self.end)
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        line = self.process.stdout.readline()
+        if not line:
+            words = self.process.stderr.read().strip().splitlines() or ["it said nothing"]
+            self.absent = f"it failed: {words[-1][:100]}"
+        else:
+            self.absent = json.loads(line).get("absent", "")
+
+    def rate(self, passes: int) -> float:
+        """Thousands of frames a second."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{passes}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline()) / 1e3
+
+    def end(self) -> None:
+        """It is not needed any more."""
+        self.process.kill()
+        self.process.communicate()
 
 
 def measure(budget: Budget) -> list[Result]:
@@ -192,7 +216,9 @@ def _measure(budget: Budget, tape: Tape, kind: MessageKind) -> list[Result]:
     slow = max(1, n // 12 // len(frames))
     rounds = min(budget.rounds, 5)
     instruments = {"instruments": max(8, len(tape.scales))}
-    with segment(f"venues_{feed}", symbols=0, **instruments) as writer, pinned(cores()[0]):
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(segment(f"venues_{feed}", symbols=0, **instruments))
+        stack.enter_context(pinned(cores()[0]))
         ours = Native(tape, writer)
         decoder = tape.decoder()
         natively = decoder.bench_loop(frames, len(frames))[1] / len(frames)
@@ -203,13 +229,10 @@ def _measure(budget: Budget, tape: Tape, kind: MessageKind) -> list[Result]:
         }
         if (feed, kind) in PLAIN:
             contenders["plain"] = partial(plain, tape, kind, slow)
-        others: dict[str, str] = {}
-        for name in PEERS:
-            said = peer(name, tape, kind, 1)
-            if isinstance(said, str):
-                others[name] = said
-            else:
-                contenders[name] = partial(_number, name, tape, kind, slow)
+        others = {name: Peer(name, tape, kind, stack) for name in PEERS} if kind is DEPTH else {}
+        for name, one in others.items():
+            if not one.absent:
+                contenders[name] = partial(one.rate, slow)
         taken = in_turn(contenders, rounds)
         single = ours.each(kind, max(2, n // 10 // len(frames)))
     size = round(sum(map(len, frames)) / len(frames))
@@ -233,17 +256,10 @@ def _measure(budget: Budget, tape: Tape, kind: MessageKind) -> list[Result]:
                 )
             )
         elif name in others:
-            rows.append(absent(metric, "k/s", label, others[name], taken["publish"]))
+            rows.append(absent(metric, "k/s", label, others[name].absent, taken["publish"]))
     if not any(name in taken for name in names):
         rows.append(result(metric, "k/s", taken["publish"], target=target, at_most=False, **first))
     return rows
-
-
-def _number(name: str, tape: Tape, kind: MessageKind, passes: int) -> float:
-    said = peer(name, tape, kind, passes)
-    if isinstance(said, str):
-        raise RuntimeError(f"{name}: {said}")
-    return said
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def client(kind: str, core: int, n: int, source: Venue) -> Iterator[subprocess.P
     script = ["-m", "bench.clients", kind]
     python: Any = sys.executable
     if kind == "cryptofeed":
-        python, script = python_of("cryptofeed"), [str(ROOT / "bench/cryptofeed_client.py"), kind]
+        python, script = python_of("cryptofeed"), ["-P", str(ROOT / "bench/cryptofeed_client.py"), kind]
     command = [str(python), *script, str(core), url, str(n)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
