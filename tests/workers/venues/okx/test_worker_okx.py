@@ -1,0 +1,299 @@
+"""A worker on the simulated venue: what the venue's own quirks cost, on real sockets in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from okx_kit import BOOKS, CAPTURE
+
+import shm
+from shm import Kind, Reason, Scope, State
+from shm.layout import InstrumentKind
+from tests.conformance.live import FAST, Live, run
+from workers.config import VenueConfig, WorkerConfig
+from workers.sim import Fault, SimVenue
+from workers.venues.okx.venue import VENUE
+from workers.worker import Worker
+
+SYMBOLS = ["BTC/USDT", "BTC/USDT:USDT", "ETH/USD:ETH"]
+_count = itertools.count()
+
+
+def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def whole() -> None:
+        run(test())
+
+    whole.__name__, whole.__doc__ = test.__name__, test.__doc__
+    return whole
+
+
+@contextlib.asynccontextmanager
+async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) -> AsyncIterator[Live]:
+    """A worker on a simulated venue that trades only when pumped."""
+    async with sim:
+        instance = f"okx{os.getpid()}w{next(_count)}"
+        plain = {
+            "ws_url": sim.ws_url,
+            "rest_url": sim.rest_url,
+            "symbols": symbols or SYMBOLS,
+            "snapshot_limit": 400,
+        }
+        patient = {"heartbeat_limit": 5.0, "ping_interval": 0.1}  # a busy machine is no frozen process
+        config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)
+        worker = Worker(WorkerConfig(instance=instance, feed="okx", venue=config), VENUE)
+        running = asyncio.ensure_future(worker.run())
+        feed = None
+        try:
+            while feed is None or len(feed.symbols) < len(config.symbols):
+                assert not running.done(), running.exception()
+                if feed is None:
+                    with contextlib.suppress(shm.ShmError):
+                        feed = shm.attach("okx", instance)
+                await asyncio.sleep(0.005)
+            yield Live(sim, worker, feed, config.symbols)
+        finally:
+            worker.stop()
+            await asyncio.gather(running, return_exceptions=True)
+            if feed is not None:
+                feed.close()
+
+
+def market(**options: Any) -> SimVenue:
+    return SimVenue("okx", symbols=SYMBOLS, rate=0.0, **options)
+
+
+def said(live: Live, cursor: shm.Cursor) -> list[tuple[str, Scope, State, Reason]]:
+    """The states that the cells have been given since the cursor's last time."""
+    records = np.asarray(cursor.poll(1 << 20))
+    return [
+        (
+            live.feed.slots[int(r["instrument"])].symbol,
+            Scope(r["aux"]),
+            State(r["words"][0]),
+            Reason(r["words"][1]),
+        )
+        for r in records[records["kind"] == Kind.STATUS]
+        if r["instrument"] < len(live.feed.slots)
+    ]
+
+
+@told
+async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
+    channels = ["top", "book", "trades", "ticker", "mark", "liquidations"]
+    async with working(market(), channels=channels) as live:
+        cursor = live.feed.cursor()
+        await live.all_live()
+        await live.equal()
+        records: list[Any] = []
+
+        def kinds() -> set[Kind]:
+            records.extend(np.asarray(cursor.poll(1 << 20)))
+            return {Kind(int(one["kind"])) for one in records}
+
+        everything = {Kind.TRADE, Kind.TICKER, Kind.TOP, Kind.LEVEL, Kind.MARK, Kind.LIQUIDATION}
+        await live.until(lambda: everything <= kinds(), "all kinds of records")
+        await live.equal()
+        assert (live.counted("malformed"), live.counted("unknown"), live.counted("resyncs")) == (0, 0, 0)
+        assert (live.counted("rejects"), live.counted("gaps")) == (0, 0)
+        # A mark's record has all that was told, by three of the venue's channels.
+        index = live.feed.instrument("BTC/USDT:USDT").index
+        marks = [one for one in records if one["kind"] == Kind.MARK and one["instrument"] == index]
+        assert all(int(word) > 0 for word in marks[-1]["words"])
+        # Nobody asks a spot market for them.
+        spot = live.feed.instrument("BTC/USDT").index
+        assert not [
+            r for r in records if r["instrument"] == spot and r["kind"] in (Kind.MARK, Kind.LIQUIDATION)
+        ]
+        kinds_of = {symbol: live.feed.instrument(symbol).kind for symbol in SYMBOLS}
+        assert kinds_of == {
+            "BTC/USDT": InstrumentKind.SPOT,
+            "BTC/USDT:USDT": InstrumentKind.PERPETUAL,
+            "ETH/USD:ETH": InstrumentKind.PERPETUAL,
+        }
+
+
+@told
+async def test_a_gap_costs_one_book_and_one_subscription() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        messages = live.sim.hub.counters["messages"]
+        live.sim.faults.gap("BTC/USDT:USDT")
+        await live.until(lambda: live.counted("gaps"), "the gap")
+        await live.all_live()
+        await live.equal()
+        assert said(live, cursor) == [
+            ("BTC/USDT:USDT", Scope.BOOK, State.RESYNC, Reason.GAP),
+            ("BTC/USDT:USDT", Scope.BOOK, State.LIVE, Reason.SYNCED),
+        ]
+        assert (live.counted("connects"), live.counted("gaps")) == (1, 1)
+        # Unsubscribe, subscribe, and pings: no storm, though events came all the while.
+        assert live.sim.hub.counters["messages"] - messages < 2 + 50
+
+
+@told
+async def test_ids_that_begin_anew_cost_nothing() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        live.sim.faults.add(Fault("reset_ids", symbol="BTC/USDT"))
+        await live.until(lambda: live.sim.faults.used.get("reset_ids"), "reset")
+        for _ in range(20):
+            live.pump()
+            await asyncio.sleep(0.002)
+        await live.equal()
+        assert said(live, cursor) == []
+        assert live.feed.book("BTC/USDT").update_id < 10_000
+        assert live.feed.top("BTC/USDT").update_id < 10_000
+        top, book = live.feed.top("BTC/USDT"), live.sim.book("BTC/USDT")
+        assert (top.bid, top.ask) == (float(book.bids[0][0]), float(book.asks[0][0]))
+        assert live.counted("outdated") == 0
+
+
+@told
+async def test_a_lost_reset_is_a_gap_and_heals() -> None:
+    """What follows it looks old: it is not ignored, and the snapshot with its lower id is believed."""
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        live.sim.faults.add(Fault("reset_ids", symbol="BTC/USDT"))
+        live.sim.faults.drop(stream="books/BTC-USDT")
+        await live.until(lambda: live.counted("gaps"), "the gap")
+        await live.until(live.live, "LIVE", within=20.0)
+        await live.equal()
+        assert {(symbol, scope) for symbol, scope, *_ in said(live, cursor)} == {("BTC/USDT", Scope.BOOK)}
+
+
+@told
+async def test_the_wire_of_2022() -> None:
+    async with working(market(), options={"ws_path": "/ws/v5/public?wire=2022"}) as live:
+        await live.all_live()
+        for _ in range(10):
+            live.pump()
+            await asyncio.sleep(0.002)
+        await live.equal()
+        assert not live.worker.publisher.numbered(live.feed.instrument("BTC/USDT").index)
+        cursor = live.feed.cursor()
+        live.sim.faults.gap("ETH/USD:ETH")  # no id tells of it: the checksum does
+        await live.until(lambda: live.counted("resyncs"), "RESYNC")
+        await live.all_live()
+        await live.equal()
+        assert said(live, cursor) == [
+            ("ETH/USD:ETH", Scope.BOOK, State.RESYNC, Reason.CHECKSUM),
+            ("ETH/USD:ETH", Scope.BOOK, State.LIVE, Reason.SYNCED),
+        ]
+
+
+@told
+async def test_the_best_five() -> None:
+    keys: dict[str, Any] = {"depth": 5, "options": {"book_channel": "books5"}}
+    async with working(market(), **keys) as live:
+        await live.all_live()
+        for _ in range(10):
+            live.pump()
+            await asyncio.sleep(0.002)
+        await live.equal()
+        assert live.counted("resyncs") == 0
+
+
+@told
+async def test_a_quiet_book_is_proven_by_rest() -> None:
+    async with working(market(), stale_after=3.0, stale_after_min=3.0, stale_after_max=3.0) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        asked = live.sim.rest.counters.get("market/books", 0)
+
+        def proven() -> bool:
+            return live.sim.rest.counters.get("market/books", 0) >= asked + len(SYMBOLS)
+
+        await live.until(proven, "proofs", pump=False)
+        assert live.live()
+        assert said(live, cursor) == []
+
+
+@told
+async def test_an_announced_end_is_no_gap() -> None:
+    async with working(market()) as live:
+        await live.all_live()
+        await live.equal()
+        cursor = live.feed.cursor()
+        [peer] = live.sim.hub.peers
+        live.sim.hub.say(peer, live.sim.hub.words.shutdown(peer))
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
+        await live.equal()
+        assert said(live, cursor) == []
+        assert peer not in live.sim.hub.peers
+
+
+@told
+async def test_a_listing_that_is_refused_with_200_is_asked_again() -> None:
+    sim = market()
+    handle, refused = sim.rest.handle, []
+
+    def busy(request: Any) -> Any:
+        answer = handle(request)
+        if request.path.endswith("instruments") and len(refused) < 3:
+            refused.append(request.path)
+            return answer._replace(body=b'{"code":"50013","msg":"Systems are busy","data":[]}')
+        return answer
+
+    sim.rest.handle = busy  # type: ignore[method-assign]
+    async with working(sim) as live:
+        await live.all_live()
+        assert len(refused) == 3
+
+
+@told
+async def test_one_unknown_instrument_among_others_is_refused_alone() -> None:
+    """The venue has delisted it, and the segment still has its slot."""
+    async with working(market()) as live:
+        await live.all_live()
+        known = live.sim.source.symbols
+
+        live.sim.source.symbols = lambda: [name for name in known() if name != "ETH-USD-SWAP"]  # type: ignore[method-assign]
+        live.sim.faults.reset()
+        await live.until(lambda: live.counted("rejects") >= 3, "refused")
+        await live.until(lambda: live.live("BTC/USDT", "BTC/USDT:USDT"), "the others LIVE")
+        assert not live.live("ETH/USD:ETH")
+        live.sim.source.symbols = known  # type: ignore[method-assign]
+        live.sim.faults.reset()
+        await live.all_live()
+        await live.equal()
+
+
+def test_the_capture_is_played_to_its_last_books() -> None:
+    if not CAPTURE.exists():
+        pytest.skip(f"{CAPTURE} is not here")
+    rows = [json.loads(line) for line in BOOKS.read_text().splitlines()]
+
+    async def main() -> None:
+        sim = SimVenue("okx", capture=CAPTURE, speed=None, settle=0.1)
+        symbols = ["BTC/USDT", "UNI/USD:UNI", "BTC/USD:BTC-220527"]
+        async with working(sim, symbols, channels=["book", "trades", "ticker"]) as live:
+            assert sim.replay is not None
+            await sim.replay.ended.wait()
+            await live.equal()
+            slots = {slot.venue_symbol: slot for slot in live.feed.slots}
+            assert slots["BTC-USD-220527"].kind is InstrumentKind.FUTURE
+            for row in rows:
+                book = live.feed.book(slots[row["symbol"]].symbol)
+                for ours, theirs in zip(book.decimal(), (row["bids"], row["asks"]), strict=True):
+                    right = [(float(price), float(size)) for price, size in theirs[: len(ours)]]
+                    assert [(float(price), float(size)) for price, size in ours] == right
+            assert (live.counted("resyncs"), live.counted("malformed")) == (0, 0)
+
+    run(main())
