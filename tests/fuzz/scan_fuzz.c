@@ -128,6 +128,19 @@ static size_t edge_like(char *text)
     return n;
 }
 
+/* Few digits on either side of the dot, at their edges: what is scaled up most. */
+static size_t short_like(char *text)
+{
+    static const unsigned edges[] = {0, 9, 10, 18, 19, 92, 93, 184, 185, 999, 9999999, 10000000};
+    size_t n = (size_t)sprintf(text, "%u", edges[below(12)]);
+    if (below(4)) {
+        text[n++] = '.';
+        for (unsigned digits = 1 + below(9), nines = below(2); digits; digits--)
+            text[n++] = nines ? '9' : (char)('0' + below(10));
+    }
+    return n;
+}
+
 static size_t any_text(char *text)
 {
     size_t n = below(40);
@@ -149,10 +162,13 @@ static void check_decimal(const char *text, size_t size)
     note((uint64_t)verdict);
     note((uint64_t)got);
     /* As it stands on the wire: something follows, which is where the fast way may be taken. */
-    char *quoted = malloc(size + 1);
+    size_t behind = below(2) ? 0 : below(24);
+    char *quoted = malloc(size + 1 + behind);
     memcpy(quoted, text, size);
     quoted[size] = '"';
-    tr_cursor c = {quoted, quoted + size + 1};
+    for (size_t i = 0; i < behind; i++)
+        quoted[size + 1 + i] = below(2) ? (char)('0' + below(10)) : (char)below(256);
+    tr_cursor c = {quoted, quoted + size + 1 + behind};
     int before = verdict;
     got = 0;
     verdict = tr_decimal(&c, exponent, &got);
@@ -213,8 +229,11 @@ int main(int argc, char **argv)
     unsigned long rounds = argc > 1 ? strtoul(argv[1], NULL, 10) : 100000;
     state = (argc > 2 ? strtoul(argv[2], NULL, 10) : 1) * 0x9E3779B97F4A7C15ULL | 1;
     for (unsigned long i = 0; i < rounds; i++) {
-        unsigned what = below(4);
-        size_t size = what == 0 ? any_text(text) : what == 1 ? edge_like(text) : decimal_like(text);
+        unsigned what = below(5);
+        size_t size = what == 0   ? any_text(text)
+                      : what == 1 ? edge_like(text)
+                      : what == 2 ? short_like(text)
+                                  : decimal_like(text);
         char *exact = malloc(size ? size : 1);
         char *start = size ? exact : exact + 1; /* an empty text lies at the very end */
         memcpy(start, text, size);

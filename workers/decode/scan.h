@@ -238,19 +238,22 @@ static inline int tr_decimal_slow(tr_cursor *c, unsigned exponent, int64_t *out)
     return TR_EXACT;
 }
 
-/* Eight ASCII digits at once: all of them digits, and their value (below 10^8). Little-endian. */
-TR_INLINE int tr_eight_digits(uint64_t word)
+/* Of eight bytes, the high bit of each that is no ASCII digit. */
+TR_INLINE uint64_t tr_no_digits(uint64_t word)
 {
-    return ((word & 0xF0F0F0F0F0F0F0F0ULL) | (((word + 0x0606060606060606ULL) & 0xF0F0F0F0F0F0F0F0ULL) >> 4)) ==
-           0x3333333333333333ULL;
+    const uint64_t low = 0x7F7F7F7F7F7F7F7FULL, high = 0x8080808080808080ULL;
+    word ^= 0x3030303030303030ULL;
+    return (((word & low) + 0x7676767676767676ULL) | word) & high; /* no byte carries into the next */
 }
 
-TR_INLINE uint32_t tr_eight_value(uint64_t word)
+/* The value (below 10^8) of the first `digits` (1 to 8) bytes, all of them ASCII digits. Little-endian. */
+TR_INLINE uint64_t tr_digits_value(uint64_t word, unsigned digits)
 {
+    word <<= 64 - 8 * digits; /* leading zeros instead of what follows */
     word &= 0x0F0F0F0F0F0F0F0FULL;
     word = (word * 10 + (word >> 8)) & 0x00FF00FF00FF00FFULL;    /* four pairs */
     word = (word * 100 + (word >> 16)) & 0x0000FFFF0000FFFFULL;  /* two groups of four */
-    return (uint32_t)((word * 10000 + (word >> 32)) & 0xFFFFFFFFULL);
+    return (word * 10000 + (word >> 32)) & 0xFFFFFFFFULL;
 }
 
 /* Decimal text at the cursor -> mantissa at `exponent` (0 to 18; value = mantissa * 10^-exponent).
@@ -260,48 +263,54 @@ TR_INLINE uint32_t tr_eight_value(uint64_t word)
 TR_INLINE int tr_decimal(tr_cursor *c, unsigned exponent, int64_t *out)
 {
 #ifndef TR_SCAN_PORTABLE
-    const char *p = c->p, *start = p;
-    uint64_t whole = 0, word;
-    uint32_t fraction = 0, part, divisor;
-    unsigned digit;
-    while (p < c->end && (digit = tr_digit(*p)) < 10) {
-        whole = whole * 10 + digit; /* may wrap beyond 18 digits: those go the slow way */
-        p++;
-    }
-    if (TR_UNLIKELY(p == start || p - start > 18 || exponent > 8 || p == c->end))
+    const char *p = c->p;
+    uint64_t whole, fraction = 0, part, divisor, marks;
+    unsigned digits;
+#ifndef TR_MUTANT_OVERREAD
+    /* Seven digits, the dot, eight more and the byte behind them: all that is read below. */
+    if (TR_UNLIKELY(c->end - p < 17))
         return tr_decimal_slow(c, exponent, out);
+#endif
+    whole = tr_load8(p);
+    marks = tr_no_digits(whole);
+    if (TR_UNLIKELY(marks == 0 || marks & 0x80)) /* eight digits or more, or none */
+        return tr_decimal_slow(c, exponent, out);
+    digits = (unsigned)__builtin_ctzll(marks) / 8;
+    whole = tr_digits_value(whole, digits);
+    p += digits;
     if (TR_LIKELY(*p == '.')) {
-        /* Venues pad to eight decimals: one word, then a byte that is no digit. */
-#ifdef TR_MUTANT_OVERREAD
-        word = tr_load8(p + 1);
-        if (!tr_eight_digits(word) || tr_digit(p[9]) < 10)
-#else
-        if (TR_UNLIKELY(c->end - p < 10 || !tr_eight_digits(word = tr_load8(p + 1)) || tr_digit(p[9]) < 10))
-#endif
+        part = tr_load8(++p);
+        marks = tr_no_digits(part);
+        digits = marks ? (unsigned)__builtin_ctzll(marks) / 8 : 8;
+        if (TR_UNLIKELY(digits == 0 || (digits == 8 && tr_digit(p[8]) < 10)))
             return tr_decimal_slow(c, exponent, out);
-        part = tr_eight_value(word);
-        divisor = (uint32_t)TR_POW10[8 - exponent];
-        fraction = part / divisor;
-        p += 9;
-        c->p = p;
-#ifdef TR_MUTANT_WRAP
-        if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole + fraction > INT64_MAX)
-#else
-        /* Compared before the sum, which could wrap around. */
-        if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole > (uint64_t)INT64_MAX - fraction)
-#endif
-            return TR_OVERFLOW;
+        part = tr_digits_value(part, digits);
+        p += digits;
+        if (digits <= exponent) {
+            fraction = part * TR_POW10[exponent - digits];
+        } else {
+            divisor = TR_POW10[digits - exponent];
+            fraction = (uint32_t)part / (uint32_t)divisor;
 #ifndef TR_MUTANT_ROUND
-        if (TR_UNLIKELY(fraction * divisor != part))
-            return TR_INEXACT;
+            if (TR_UNLIKELY(fraction * divisor != part)) {
+                c->p = p;
+                return __builtin_mul_overflow(whole, TR_POW10[exponent], &whole) ||
+                               whole > (uint64_t)INT64_MAX - fraction
+                           ? TR_OVERFLOW
+                           : TR_INEXACT;
+            }
 #endif
-        *out = (int64_t)(whole + fraction);
-        return TR_EXACT;
+        }
     }
     c->p = p;
-    if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole > INT64_MAX)
+#ifdef TR_MUTANT_WRAP
+    if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole + fraction > INT64_MAX)
+#else
+    /* Compared before the sum, which could wrap around. */
+    if (__builtin_mul_overflow(whole, TR_POW10[exponent], &whole) || whole > (uint64_t)INT64_MAX - fraction)
+#endif
         return TR_OVERFLOW;
-    *out = (int64_t)whole;
+    *out = (int64_t)(whole + fraction);
     return TR_EXACT;
 #else
     return tr_decimal_slow(c, exponent, out);
