@@ -110,11 +110,15 @@ class Synthetic:
         self._hub = hub
         self.rate = rate
         self._together = together
+        self._prices: dict[str, int] = {}
         now = self.now_ms()
         self._symbols: dict[str, Symbol] = {}
         self._tellers: dict[str, Teller] = {}
         self._tops: dict[str, tuple[int, int, int, int]] = {}
         for one in listings:
+            self._prices[one.venue_symbol] = one.price
+            if together:  # begin where the world is now
+                one = one._replace(price=round(self._world(one)))
             market = Market(one, seed, levels, text=text, salt=salt, ids=ids)
             symbol = self._symbols[one.venue_symbol] = Symbol(one, market, now, seed)
             self._tellers[one.venue_symbol] = teller(symbol, hub)
@@ -178,8 +182,7 @@ class Synthetic:
                 continue
             teller = self._tellers[name]
             if self._together:
-                one = symbol.listing
-                symbol.market.anchor = one.price * drift(one.base, one.quote, now)
+                symbol.market.anchor = self._world(symbol.listing)
             for _ in range(count):
                 self._act(name, symbol, teller, now)
             teller.instant(now)
@@ -215,6 +218,10 @@ class Synthetic:
             symbol.candles.roll(now // 1_000_000)
             self._tellers[name].slow(now)
         self._hub.flush()
+
+    def _world(self, listing: Listing) -> float:
+        """The world's price of a listing, in its ticks."""
+        return self._prices[listing.venue_symbol] * drift(listing.base, listing.quote, self.wall_ns())
 
     async def run(self) -> None:
         """Drive the markets at `rate` until cancelled; what the machine cannot keep up with is skipped."""
