@@ -71,7 +71,7 @@ def test_every_file_linked_is_there() -> None:
 def test_every_file_that_the_architecture_names_is_there() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     rooms = ["", "shm/", "workers/", *(f"workers/{room}/" for room in ("websocket", "rest", "books", "auth"))]
-    rooms += ["workers/decode/", "workers/venues/binance_spot/"]
+    rooms += ["workers/decode/", "workers/venues/binance_spot/", "workers/sim/"]
     for name in re.findall(r"`([\w/]+\.(?:py|pyx|h|md))`", text) + re.findall(r"\]\(([\w/.-]+)\)", text):
         assert any((ROOT / room / name).exists() for room in rooms), name
 
