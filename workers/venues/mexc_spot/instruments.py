@@ -62,12 +62,13 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
     nothing: they vary.
     """
     symbol = unified(entry)
+    min_size, min_notional = entry.min_size or "0", entry.min_notional or "0"
     try:
         step, grain = power(entry.price_decimals), power(entry.size_decimals)
         price_exp = exponent(symbol, "tick", step)
-        size_exp = exponent(symbol, "lot", grain, entry.min_size)
-        notional_exp = decimals(entry.min_notional)
-        smallest = exact(symbol, entry.min_size, size_exp)
+        size_exp = exponent(symbol, "lot", grain, min_size)
+        notional_exp = decimals(min_notional)
+        smallest = exact(symbol, min_size, size_exp)
     except ValueError as error:
         raise PrecisionError(f"{symbol}: the venue's limits cannot be read: {error}") from error
     return Instrument(
@@ -78,9 +79,9 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
         size_exp=size_exp,
         tick=exact(symbol, step, price_exp),
         lot=smallest or exact(symbol, grain, size_exp),
-        min_notional=exact(symbol, entry.min_notional, notional_exp),
+        min_notional=exact(symbol, min_notional, notional_exp),
         notional_exp=notional_exp,
-        status=InstrumentStatus.ACTIVE if entry.status in ONLINE else InstrumentStatus.HALTED,
+        status=InstrumentStatus.ACTIVE if str(entry.status) in ONLINE else InstrumentStatus.HALTED,
     )
 
 

@@ -121,16 +121,17 @@ class RestDepth(msgspec.Struct, frozen=True):
 
 class SymbolInfo(msgspec.Struct, frozen=True):
     """One symbol of ``GET /api/v3/exchangeInfo``. In spite of their names, `min_size` and `min_notional` are
-    amounts ("min order quantity", "min order amount"), not counts of decimals."""
+    amounts ("min order quantity", "min order amount"), not counts of decimals. The venue is not strict about
+    types: its own examples have a number here as text and there as a number."""
 
     symbol: str
-    status: str
+    status: str | int
     base: str = msgspec.field(name="baseAsset")
     quote: str = msgspec.field(name="quoteAsset")
     price_decimals: int = msgspec.field(name="quotePrecision")
     size_decimals: int = msgspec.field(name="baseAssetPrecision")
-    min_size: str = msgspec.field(name="baseSizePrecision", default="0")
-    min_notional: str = msgspec.field(name="quoteAmountPrecision", default="0")
+    min_size: str | None = msgspec.field(name="baseSizePrecision", default=None)
+    min_notional: str | None = msgspec.field(name="quoteAmountPrecision", default=None)
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):
@@ -145,5 +146,5 @@ class ServerTime(msgspec.Struct, frozen=True):
     time: int = msgspec.field(name="serverTime")
 
 
-# Open time, open, high, low, close, volume, close time, quote volume: ``GET /api/v3/klines``.
-RestKline = tuple[int, str, str, str, str, str, int, str]
+# Open time, open, high, low, close, volume, close time, quote volume: ``GET /api/v3/klines``. Times in ms.
+RestKline = list[int | str]

@@ -28,7 +28,7 @@ from workers.venues.mexc_spot.sync import BookSync, buffer_of
 if TYPE_CHECKING:
     from workers.rest import RestManager
 
-_exchange_info = msgspec.json.Decoder(schema.ExchangeInfo)
+_exchange_info = msgspec.json.Decoder(schema.ExchangeInfo, strict=False)
 _depth = msgspec.json.Decoder(schema.RestDepth)
 _klines = msgspec.json.Decoder(list[schema.RestKline])
 _time = msgspec.json.Decoder(schema.ServerTime)
@@ -126,10 +126,21 @@ async def _candles(rest: RestManager, venue_symbol: str, interval: str, limit: i
         {"symbol": venue_symbol, "interval": INTERVALS[interval], "limit": limit},
         decoder=_klines.decode,
     )
-    return [
-        Kline(start * 1_000_000, first, high, low, last, volume, turnover, closed=end <= now)
-        for start, first, high, low, last, volume, end, turnover in sorted(rows)
-    ]
+    return [_candle(row, now) for row in sorted(rows, key=lambda row: int(row[0]))]
+
+
+def _candle(row: schema.RestKline, now: int) -> Kline:
+    start, first, high, low, last, volume, end, turnover = row[:8]
+    return Kline(
+        int(start) * 1_000_000,
+        str(first),
+        str(high),
+        str(low),
+        str(last),
+        str(volume),
+        str(turnover),
+        closed=int(end) <= now,
+    )
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

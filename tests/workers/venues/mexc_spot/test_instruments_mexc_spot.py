@@ -28,7 +28,7 @@ DOCUMENTED = {
     "quoteAmountPrecisionMarket": "1", "maxQuoteAmountMarket": "100000", "fullName": "Metal Blockchain",
     "tradeSideType": "1", "contractAddress": "xtokens", "st": False,
 }  # fmt: skip
-_info = msgspec.json.Decoder(schema.ExchangeInfo)
+_info = msgspec.json.Decoder(schema.ExchangeInfo, strict=False)
 
 
 def info(*changes: dict[str, Any]) -> schema.ExchangeInfo:
@@ -60,11 +60,19 @@ def test_sizes() -> None:
 def test_states() -> None:
     for status, ours in (
         ("1", InstrumentStatus.ACTIVE),
+        (1, InstrumentStatus.ACTIVE),
         ("ENABLED", InstrumentStatus.ACTIVE),
         ("2", InstrumentStatus.HALTED),
         ("3", InstrumentStatus.HALTED),
     ):
         assert instrument(info({"status": status}).symbols[0]).status is ours
+
+
+def test_an_entry_that_is_typed_otherwise_or_says_less_costs_no_other_one() -> None:
+    """Docs have `tradeSideType` as text and as a number; the listing is one answer for all symbols."""
+    odd = {"symbol": "ODDUSDT", "baseAsset": "ODD", "quotePrecision": "3", "baseSizePrecision": None}
+    slots = instruments(info({}, odd), ["METAL/USDT", "ODD/USDT"])
+    assert [(slot.price_exp, slot.size_exp, slot.lot) for slot in slots] == [(5, 2, 10), (3, 2, 1)]
 
 
 def test_assets_that_the_venue_calls_otherwise() -> None:

@@ -179,7 +179,7 @@ def test_candles() -> None:
         1640804940000,
         "168387.3",
     ]
-    open_ = [1640804940000, "1", "4", "0.5", "3", "2", 1640805000000, "6"]
+    open_ = [1640804940000, "1", "4", "0.5", "3", "2", 1640805000000, "6", "newer"]
     rest: Any = Rest(time=b'{"serverTime":1640804940000}', klines=json.dumps([open_, done]).encode())
     assert VENUE.klines is not None
     assert run(VENUE.klines(rest, "BTCUSDT", "1h", 2)) == [
