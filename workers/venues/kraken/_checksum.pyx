@@ -5,9 +5,10 @@ bids from high to low; of each the price, then the quantity, as the wire spells 
 leading zeros.
 
 The wire spells every number of a pair with the pair's own decimals. A mantissa at just these decimals, written
-without leading zeros, therefore *is* the text that the venue sums up. A slot can have others: decimals of a slot
-never become fewer (`workers.listing.successor`), those of a pair may. So when a sum does not agree, the spellings
-with fewer or more decimals that leave every value as it is are tried, and the one that agrees is kept.
+without leading zeros, therefore *is* the text that the venue sums up. A slot can come to have others
+(`instruments.py` says when). So when a sum does not agree, the spellings with fewer or more decimals that leave every
+value as it is are tried, and the one that agrees is kept: that costs a book with a wrong checksum some 100 us, and the
+chance that one of them agrees with a wrong book is 169 in 2^32.
 """
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t

@@ -1,9 +1,10 @@
 """Kraken spot's AssetPairs -> instrument slots, and the numbers of its events.
 
-A slot has exactly the decimals that the pair lists, for they are also how the venue spells its numbers, and
-the book's checksum is over that spelling. So a slot is replaced by what a fresh listing says and by nothing
-else: a number with more decimals than are listed is a contradiction of the venue's, not a reason to widen.
-(Of a slot whose pair has fewer decimals than before, `_checksum.pyx` finds the spelling.)
+A slot begins with exactly the decimals that the pair lists, for they are also how the venue spells its
+numbers, and the book's checksum is over that spelling: mantissas at these decimals are its digits. A slot
+that comes to have others (it keeps those that a pair had before, and a number may need more than are listed,
+such as the day's low after the pair has lost a decimal) still has every value exactly, and `_checksum.pyx`
+finds the spelling.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import msgspec
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.errors import Action
-from workers.listing import InstrumentError, Number, PrecisionError, choose, exact
-from workers.listing import widen as widened
+from workers.listing import Number, PrecisionError, choose, exact
 from workers.venues.kraken import schema
 from workers.venues.kraken.names import symbol as symbol_of
 
@@ -60,30 +59,6 @@ def instrument(pair: schema.Pair) -> Instrument:
         notional_exp=notional_exp,
         status=InstrumentStatus.ACTIVE if pair.status in TRADING else InstrumentStatus.HALTED,
     )
-
-
-def widen(old: Instrument, found: Iterable[Number], fresh: Instrument | None) -> Instrument:
-    """The slot that replaces `old` because one of the numbers `found` did not fit it: as it is listed now.
-
-    Raises:
-        Unlisted: the listing is not at hand; to be tried again.
-        PrecisionError: the numbers do not fit what is listed now either.
-    """
-    if fresh is None:
-        raise Unlisted(f"{old.symbol}: a number does not fit its slot, and the listing cannot be read")
-    try:
-        wider = widened(old, (), fresh)
-    except ValueError:
-        wider = old  # it is listed as it was
-    for what, text in found:
-        exact(old.symbol, text, wider.price_exp if what == "price" else wider.size_exp)
-    return wider
-
-
-class Unlisted(InstrumentError):
-    """No listing to widen by, just now."""
-
-    action = Action.BACKOFF
 
 
 def numbers(events: object, venue_symbol: str) -> list[Number]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
+from workers.listing import widen
 from workers.market import Kline, ServerLimit
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
@@ -81,7 +82,7 @@ async def _server_limits(rest: RestManager) -> list[ServerLimit]:
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
     assert isinstance(evidence, bytes)  # there are no snapshots but those of the stream
     events = KrakenParser({}).parse(evidence).data
-    return instruments.widen(old, instruments.numbers(events, old.venue_symbol), fresh)
+    return widen(old, instruments.numbers(events, old.venue_symbol), fresh)
 
 
 VENUE = Venue(

@@ -30,7 +30,7 @@ from workers.request import Failure, ReplayClass
 from workers.rest import RestManager
 from workers.venues.kraken import schema
 from workers.venues.kraken.errors import LOCKED, KrakenErrors
-from workers.venues.kraken.instruments import Unlisted, instruments
+from workers.venues.kraken.instruments import instruments
 from workers.venues.kraken.names import rest_pair, symbol
 from workers.venues.kraken.venue import VENUE
 from workers.vocabulary import HTTPMethod
@@ -162,19 +162,24 @@ def test_a_slot_is_replaced_by_what_is_listed_now() -> None:
     assert (fewer.price_exp, fewer.size_exp, fewer.lot) == (5, 8, 100)
 
 
-def test_a_slot_is_replaced_by_nothing_else() -> None:
-    old, frame = slots(), UPDATE.replace(b"0.0277", b"0.02775")
-    with pytest.raises(PrecisionError, match=r"0\.02775 does not fit"):
-        VENUE.widen(old, frame, slots())
-    with pytest.raises(Unlisted, match="the listing cannot be read") as caught:
-        VENUE.widen(old, frame, None)
-    assert caught.value.action is Action.BACKOFF  # the keeper tries again
-    # Another symbol's numbers do not count.
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_number_finer_than_what_is_listed(fresh: bool) -> None:
+    """The day's low of before a pair lost a decimal, say; the listing may not be at hand."""
+    old = slots()
+    frame = TICKER.replace(b"USDT/USD", b"MINA/GBP").replace(b"0.99959", b"0.9995912")
+    wider = VENUE.widen(old, frame, slots() if fresh else None)
+    assert (wider.price_exp, wider.size_exp, wider.tick) == (7, 8, 1000)
+    with pytest.raises(ValueError, match="everything fits"):
+        VENUE.widen(wider, frame, None)
+    with pytest.raises(PrecisionError, match="does not fit an int64"):
+        VENUE.widen(old, UPDATE.replace(b"0.0277", b"922337203685477580.7"), slots())
+
+
+def test_the_numbers_of_other_symbols_do_not_count() -> None:
+    old = slots()
     other = TRADES.replace(b'"symbol":"BTC/USD","side":"sell"', b'"symbol":"MINA/GBP","side":"sell"')
-    other = other.replace(b"81205.1", b"81205.12345").replace(b"81205.0", b"0.02775")
-    assert VENUE.widen(old, other, slots(pair_decimals=5, tick_size="0.00005")).price_exp == 5
-    ticker = TICKER.replace(b"USDT/USD", b"MINA/GBP")
-    assert VENUE.widen(old, ticker, slots(pair_decimals=5, tick_size="0.00001")).price_exp == 5
+    other = other.replace(b"81205.1", b"81205.123456789").replace(b"81205.0", b"0.02775")
+    assert VENUE.widen(old, other, None).price_exp == 5
 
 
 def test_a_listing_with_fewer_decimals_keeps_the_slot_s() -> None:

@@ -253,6 +253,26 @@ async def test_a_new_listing_gives_a_new_slot() -> None:
         await live.equal()
 
 
+@told
+async def test_a_statistic_that_is_finer_than_the_listing_costs_a_slot_and_no_book() -> None:
+    """The new slot has more decimals than the wire, and the checksums agree all the same."""
+    async with working(market()) as live:
+        await live.all_live()
+        assert live.sim.market is not None
+        frame = live.sim.market._tellers["ETH/USD"]._statistics("update", 1)  # type: ignore[attr-defined]
+        head, tail = frame.index(b'"low":'), frame.index(b',"high":')
+        live.sim.hub.publish("ticker/ETH/USD", frame[:head] + b'"low":1.00001' + frame[tail:])
+        live.sim.hub.flush()
+        await live.until(lambda: live.feed.instrument("ETH/USD").price_exp == 5, "a new slot")
+        await live.until(lambda: live.live("ETH/USD"), "LIVE")
+        cursor = live.feed.cursor()
+        for _ in range(50):
+            live.pump()
+            await asyncio.sleep(0.001)
+        await live.equal()
+        assert said(live, cursor) == []
+
+
 @pytest.mark.parametrize("channels", [["top"], ["ticker"], ["book"], ["trades"], ["top", "book"]])
 def test_any_channels_alone_and_over_a_replaced_connection(channels: list[str]) -> None:
     """Top and ticker are one stream: who asks for one of them gets no cell of the other, and no harm."""
