@@ -1,8 +1,8 @@
 """Kraken's names of assets and pairs.
 
-WebSocket v2 writes ccxt's symbols (``BTC/USD``). REST and WebSocket v1 have older names for two assets (venue
-docs, "Spot Websockets Introduction", 2026: "BTC instead of XBT, DOGE instead of XDG"), and REST leaves out
-the slash; its own keys (``XXBTZUSD``) are needed nowhere.
+WebSocket v2 writes ccxt's symbols (``BTC/USD``). REST and WebSocket v1 have older names for two assets, XBT
+and XDG (as `wsname` in AssetPairs shows), and REST leaves out the slash; its own keys (``XXBTZUSD``) are
+needed nowhere.
 """
 
 from __future__ import annotations

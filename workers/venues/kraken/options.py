@@ -19,8 +19,8 @@ class KrakenOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     symbols_per_message: symbols that one subscription message names.
     messages_per_second: of ours; the venue has a limit that changes with its load and tells no number.
     connects_per_10_minutes: connection attempts.
-    rest_per_second, rest_burst: REST requests, as many at once at most. The venue's counter of an account
-        takes 15 to 20 and forgets 0.33 to 1 a second, and public requests are to be about one a second.
+    rest_per_second, rest_burst: REST requests, as many at once at most. An account's counter is said to
+        take 15 to 20 and forget 0.33 to 1 a second; of public requests, one a second is asked for.
     rest_cooldown: seconds without a request after the venue has said that there were too many.
     """
 

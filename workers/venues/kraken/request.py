@@ -1,13 +1,38 @@
-"""Kraken spot: how REST requests look: paths below ``/0``, parameters in the query."""
+"""Kraken spot: how REST requests look: paths below ``/0``, parameters in the query, or in a form when signed.
+
+Everything private is a POST, so its verb does not say what may be repeated and what is urgent: these tables
+do (venue docs, "Spot REST": Account Data, Trading).
+"""
 
 from __future__ import annotations
 
 from workers.defaults import PlainRequests
+from workers.strategies import HTTPMethod, Priority, ReplayClass
 
 TIME = "/0/public/Time"
 PAIRS = "/0/public/AssetPairs"
 CANDLES = "/0/public/OHLC"
 
+READS = frozenset(
+    f"/0/private/{name}"
+    for name in (
+        "Balance", "BalanceEx", "TradeBalance", "OpenOrders", "ClosedOrders", "QueryOrders", "TradesHistory",
+        "QueryTrades", "OpenPositions", "Ledgers", "QueryLedgers", "TradeVolume", "GetWebSocketsToken",
+    )
+)  # fmt: skip
+CANCELS = frozenset(
+    f"/0/private/{name}" for name in ("CancelOrder", "CancelAll", "CancelAllOrdersAfter", "CancelOrderBatch")
+)
+
 
 class KrakenRequests(PlainRequests):
     """The venue's API is at ``https://api.kraken.com``."""
+
+    def replay_class(self, method: HTTPMethod, endpoint: str) -> ReplayClass:
+        """An order is never repeated: nothing is said of a second one with the same client id."""
+        return ReplayClass.SAFE if endpoint in READS else super().replay_class(method, endpoint)
+
+    def priority(self, method: HTTPMethod, endpoint: str) -> Priority:
+        if endpoint in CANCELS:
+            return Priority.CANCEL
+        return Priority.QUERY if endpoint in READS else super().priority(method, endpoint)

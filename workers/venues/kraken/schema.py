@@ -59,7 +59,7 @@ class Book(msgspec.Struct, frozen=True):
 
     Attributes:
         checksum: CRC32 of the best ten levels after this message; None: it came without.
-        timestamp: RFC 3339, in UTC; "": it came without (snapshots of 2023 did).
+        timestamp: RFC 3339, in UTC; "": it came without.
         snapshot: set by the parser, for the type stands outside.
     """
 
@@ -87,7 +87,7 @@ class Statistics(msgspec.Struct, frozen=True):
 
     Attributes:
         change: last minus the price 24 hours ago; may be negative.
-        trades: how many there were; the wire has it since 2026-09, the documentation not yet.
+        trades: how many there were; seen on the wire in 2026-09, in older descriptions not.
     """
 
     symbol: str
