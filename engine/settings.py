@@ -60,7 +60,7 @@ def data_directory() -> Path:
     """The shipped `config/` folder."""
     try:
         return shipped.directory()
-    except shipped.NotShipped as error:
+    except shipped.ConfigError as error:
         raise SettingsError([str(error)]) from error
 
 

@@ -19,15 +19,15 @@ from workers.errors import WorkerError
 MAIN = "tickring.toml"
 
 
-class NotShipped(WorkerError):
-    """The shipped configuration is missing, or does not hold with what was given; one line."""
+class ConfigError(WorkerError):
+    """The shipped configuration is missing, or a key over it is unknown or wrong; one line."""
 
 
 def directory() -> Path:
     """The shipped `config/` folder: beside the packages in a checkout, `share/tickring` when installed.
 
     Raises:
-        NotShipped: the text names the places looked at.
+        ConfigError: the text names the places looked at.
     """
     root = Path(__file__).resolve().parent.parent
     candidates = [
@@ -40,14 +40,14 @@ def directory() -> Path:
         if (candidate / MAIN).is_file():
             return candidate
     where = ", ".join(str(candidate) for candidate in candidates)
-    raise NotShipped(f"{MAIN}: the shipped configuration is missing (looked in {where}); reinstall")
+    raise ConfigError(f"{MAIN}: the shipped configuration is missing (looked in {where}); reinstall")
 
 
 def venue_config(name: str, **keys: Any) -> VenueConfig:
     """What `config/venues/<name>.toml` says, with `keys` over it; `options` key by key.
 
     Raises:
-        NotShipped: the file is missing, or a key is unknown or has a wrong value.
+        ConfigError: the file is missing, or a key is unknown or has a wrong value.
     """
     file = directory() / "venues" / f"{name}.toml"
     try:
@@ -58,4 +58,4 @@ def venue_config(name: str, **keys: Any) -> VenueConfig:
     try:
         return msgspec.convert({**shipped, **keys, "options": options}, VenueConfig)
     except msgspec.ValidationError as error:
-        raise NotShipped(f"{name}: {str(error)[:1].lower()}{str(error)[1:]}") from error
+        raise ConfigError(f"{name}: {str(error)[:1].lower()}{str(error)[1:]}") from error

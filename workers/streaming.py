@@ -104,6 +104,11 @@ class Stream:
         self._room.set()
         return message
 
+    @property
+    def connections(self) -> int:
+        """How many connections were made so far; one that is replaced before its end interrupts nothing."""
+        return self._manager.get_performance_metrics().connection_count
+
     async def __aenter__(self) -> Self:
         return self
 

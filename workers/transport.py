@@ -61,7 +61,7 @@ class TransportFactory:
 
         Raises:
             UnknownVenue: the text names the venues that there are.
-            NotShipped: a key is unknown or has a wrong value.
+            ConfigError: a key is unknown or has a wrong value.
             ValueError: a symbol is not of a canonical form, or there is none.
         """
         venue = load(exchange_name)

@@ -31,7 +31,7 @@ from workers.public import (
     Top,
     Trade,
 )
-from workers.shipped import NotShipped, venue_config
+from workers.shipped import ConfigError, venue_config
 from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
 from workers.streaming import BOUND, Stream
@@ -145,9 +145,9 @@ def test_symbols_and_keys_that_are_none() -> None:
         TransportFactory.create_public_exchange(FEED, ["BTCUSDT"])
     with pytest.raises(ValueError, match="at least one symbol"):
         TransportFactory.create_public_exchange(FEED, [])
-    with pytest.raises(NotShipped, match="binance_spot: object contains unknown field `rest_tmeout`"):
+    with pytest.raises(ConfigError, match="binance_spot: object contains unknown field `rest_tmeout`"):
         TransportFactory.create_public_exchange(FEED, ["BTC/USDT"], rest_tmeout=1.0)
-    with pytest.raises(NotShipped, match=r"expected `float`, got `str` - at `\$\.rest_timeout`"):
+    with pytest.raises(ConfigError, match=r"expected `float`, got `str` - at `\$\.rest_timeout`"):
         TransportFactory.create_public_exchange(FEED, ["BTC/USDT"], rest_timeout="long")
 
 
@@ -284,6 +284,20 @@ def test_a_lost_connection_is_told_in_its_place_and_made_again() -> None:
         assert [m async for m in _until(stream, lambda m: isinstance(m, Top))]
 
     with_exchange(work, reconnect_delay=0.01)
+
+
+def test_a_planned_replacement_loses_and_repeats_nothing() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("trades", ["BTC/USDT"])
+        ids: list[int] = []
+        async for message in stream:
+            assert isinstance(message, Trade), message
+            ids.append(message.update_id)
+            if stream.connections > 2 and len(ids) > 20:
+                break
+        assert ids == list(range(ids[0], ids[0] + len(ids)))
+
+    with_exchange(work, max_connection_age=0.5)
 
 
 async def _until(stream: Stream, last: Callable[[object], bool]) -> Any:
