@@ -1,5 +1,5 @@
-"""All simulated venues from one configuration: each is LIVE, one worker's death touches no other, and what the
-HTTP face says has every feed and symbol."""
+"""All simulated venues from one configuration: each is LIVE, one worker's death touches no other, and the
+HTTP face tells of every feed and symbol."""
 
 from __future__ import annotations
 
