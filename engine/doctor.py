@@ -65,7 +65,7 @@ def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = 
     except EngineError as error:
         found += [Check("settings", "problem", line) for line in str(error).splitlines()]
     else:
-        found.append(Check("settings", "ok", f"venues {', '.join(settings.enabled) or 'none'}"))
+        found += _venues(settings)
         needed = {name: geometry(venue).size for name, venue in settings.enabled.items()}
         instance = settings.engine.instance
     if all(not check.bad for check in found if check.name == "build"):
@@ -75,6 +75,17 @@ def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = 
         if network:
             found += _network(settings)
     return found
+
+
+def _venues(settings: Settings) -> list[Check]:
+    """Whether the venues' own code, native decoders included, can be run with these settings."""
+    from engine.venues import check
+
+    try:
+        check(settings)
+    except EngineError as error:
+        return [Check("settings", "problem", line) for line in str(error).splitlines()]
+    return [Check("settings", "ok", f"venues {', '.join(settings.enabled) or 'none'}")]
 
 
 def _python() -> Iterator[Check]:

@@ -165,6 +165,9 @@ def test_doctor_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     path.write_text("[venues.binance_spot]\ndepht = 1\n")
     found = {check.name: check for check in doctor.examine(path, {})}
     assert found["settings"].bad
+    path.write_text("[venues.binance_spot]\ncpu = 'none'\nchannels = ['mark']\n")
+    found = {check.name: check for check in doctor.examine(path, {})}
+    assert "'mark' is no channel of this venue" in found["settings"].text
     monkeypatch.setattr(doctor, "NATIVE", ("shm._none",))
     assert "run: make build" in {check.name: check for check in doctor.examine(path, {})}["build"].text
 
