@@ -2,7 +2,8 @@
 
 1. Our top and our ticker are one stream of the venue, `ticker` with the trigger `bbo`: one subscription for
    both, and every message of it is a top and a ticker. When only the top is asked for, the tickers are
-   published all the same, as records that nobody has to read; when only the ticker is, no top is.
+   published all the same, as records that nobody has to read; when only the ticker is, no top is. (The venue
+   promises a message for a change of the best *prices*; where a size must be of this moment, ask the book.)
 2. Who unsubscribes one of the two while the other stays must not end the stream. What is sent then is a
    `ping` with the message's number: the venue answers it, and nothing changes.
 3. Subscribing the second of the two repeats a subscription. Should the venue refuse that as one that there is
@@ -64,7 +65,9 @@ class KrakenSubscription(SubscriptionStrategy):
             "book": {"depth": depth, "snapshot": True},
             "trade": {"snapshot": False},  # the last 50 trades are no news after a reconnect
         }
-        self._asked: dict[str, set[str]] = {}  # symbol -> which of top and ticker (rule 2)
+        # symbol -> which of top and ticker (rule 2). What is given up while there is no connection is not
+        # heard of here: then the stream of the other one may outlive it until the next connection.
+        self._asked: dict[str, set[str]] = {}
 
     def create_subscription_messages(
         self,

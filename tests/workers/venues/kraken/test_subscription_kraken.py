@@ -224,3 +224,20 @@ def test_a_book_is_subscribed_anew() -> None:
     assert back["method"] == "subscribe"
     made.hear(taken(back["req_id"], "book", "BTC/USD"))
     assert made.facts.settled
+
+
+def test_a_top_is_subscribed_anew_while_the_ticker_stays() -> None:
+    made = Connection(("BTC/USD", "top"), ("BTC/USD", "ticker"))
+    [question] = made.ask()
+    made.hear(taken(question["req_id"], "ticker", "BTC/USD"))
+    made.facts.again([("BTC/USD", "top")])
+    [ping] = made.ask()
+    made.hear(b'{"method":"pong","req_id":%d}' % ping["req_id"])
+    [again] = made.ask()
+    assert again["params"]["channel"] == "ticker"
+    # Rule 3, by both answers that the venue may give.
+    assert made.hear(refused(again["req_id"], "Already subscribed to one or more symbols")) == ()
+    assert made.facts.settled
+    assert made.facts.active == set(made.desired)
+    made.hear(taken(again["req_id"], "ticker", "BTC/USD"))
+    assert made.facts.settled
