@@ -17,6 +17,7 @@ from sim_ear import Ear
 from workers.sim import SimVenue
 from workers.sim.binance_futures.dialect import LISTINGS
 from workers.sim.book import Depth, Diff
+from workers.sim.faults import Fault
 from workers.sim.funding import LIMIT, PERIOD_MS, Funding
 from workers.sim.market import Market
 from workers.sim.tape import Snapshot, Tape
@@ -99,6 +100,24 @@ def test_marks_and_liquidations():
             assert closed
             trades = {(t["p"], t["q"], t["m"]) for t in map(json.loads, ear.payloads("btcusdt@trade"))}
             assert {(one["ap"], one["z"], one["S"] == "SELL") for one in closed} <= trades
+
+    asyncio.run(run())
+
+
+def test_events_with_the_fields_of_2026():
+    async def run() -> None:
+        async with still() as venue, Ear(venue) as ear:
+            channels = ("depth@100ms", "bookTicker", "aggTrade", "forceOrder", "markPrice@1s")
+            await ear.subscribe([f"btcusdt@{channel}" for channel in channels])
+            venue.faults.add(Fault("new_fields", count=None))
+            pump(venue, 60)
+            await ear.hear()
+            last = {stream: list(json.loads(payload)) for stream, payload in ear.frames}
+            assert last.pop("btcusdt@forceOrder") == ["e", "E", "o"]
+            assert {keys[-1] for keys in last.values()} == {"st"}
+            assert last["btcusdt@aggTrade"][4:7] == ["p", "q", "nq"]
+            closed = json.loads(ear.payloads("btcusdt@forceOrder")[0])["o"]
+            assert (closed["ps"], closed["st"]) == ("BTCUSDT", 1)
 
     asyncio.run(run())
 

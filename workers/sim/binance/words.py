@@ -20,6 +20,7 @@ from workers.sim.faults import About
 from workers.sim.hub import Hub, Words
 from workers.sim.transport import Peer
 
+NEW_FIELDS = "new_fields"
 _ELSEWHERE = "elsewhere:"
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 # Times (13 digits: milliseconds) of every payload; ids are shorter or have other names.
@@ -164,7 +165,10 @@ class BinanceWords(Words):
         return (b'{"stream":"!serverShutdown","data":%s}' % body if peer.form.combined else body,)
 
     def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
-        """``crossed``: a bid more, above the best ask; ``repeat_price``: a level, first with a wrong size."""
+        """``crossed``: a bid more, above the best ask; ``repeat_price``: a level, first with a wrong size;
+        ``new_fields``: what the futures' events have had beyond the recorded fields since 2026."""
+        if kind == NEW_FIELDS:
+            return (_newer(payload),)
         if kind not in ("crossed", "repeat_price"):
             return None
         diff: dict[str, Any] = msgspec.json.decode(payload)
@@ -180,6 +184,16 @@ class BinanceWords(Words):
         price, size = side[0]
         side.insert(0, [price, str(Decimal(size) + 1)])
         return (msgspec.json.encode(diff),)
+
+
+def _newer(payload: bytes) -> bytes:
+    """``st`` at the end; ``nq`` of an aggregate trade, ``ps`` of a liquidation, as seen in 2026."""
+    if payload.startswith(b'{"e":"forceOrder"'):
+        symbol = msgspec.json.decode(payload)["o"]["s"]
+        return b'%s,"ps":"%s","st":1}}' % (payload[:-2], symbol.encode())
+    if payload.startswith(b'{"e":"aggTrade"'):
+        payload = re.sub(rb'("q":("[^"]*"))', rb'\1,"nq":\2', payload, count=1)
+    return payload[:-1] + b',"st":1}'
 
 
 def _good_id(number: object) -> bool:

@@ -9,7 +9,7 @@ from workers.sim.assets import listing
 from workers.sim.binance import symbols
 from workers.sim.binance.reading import FUTURES_CHANNELS, BinanceReading
 from workers.sim.binance.rest import BinanceRest
-from workers.sim.binance.words import ROUTES, BinanceWords
+from workers.sim.binance.words import NEW_FIELDS, ROUTES, BinanceWords
 from workers.sim.binance_futures.rest import FACE
 from workers.sim.binance_futures.teller import FuturesTeller
 from workers.sim.dialect import Dialect
@@ -67,7 +67,7 @@ DIALECT = Dialect(
     ask=symbols.ask,
     canonical=symbols.canonical_swap,
     snapshot_path=lambda symbol: f"/fapi/v1/depth?symbol={symbol}&limit=1000",
-    faults=("repeat_price",),
+    faults=("repeat_price", NEW_FIELDS),
     ids=_ids,
     salt="binance_futures/",
 )
