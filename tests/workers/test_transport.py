@@ -34,6 +34,7 @@ from workers.public import (
 from workers.shipped import ConfigError, venue_config
 from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
+from workers.strategies import ConnectionEvent, ConnectionState
 from workers.streaming import BOUND, Stream
 from workers.transport import NotOffered, PublicExchange, TransportFactory
 from workers.venue import UnknownVenue, load, names
@@ -284,6 +285,35 @@ def test_a_lost_connection_is_told_in_its_place_and_made_again() -> None:
         assert [m async for m in _until(stream, lambda m: isinstance(m, Top))]
 
     with_exchange(work, reconnect_delay=0.01)
+
+
+def test_what_cannot_be_read_or_cannot_be_is_told() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream(["book"], ["BTC/USDT"])
+        await anext(stream)
+        await sim.blast([b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","s":"BTCUSDT"}}'], 1)
+        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert isinstance(told, Interruption)
+        assert ("BTC/USDT", "book") in told.topics
+        zero = '"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["0.0","1"]],"a":[]'
+        await sim.blast([f'{{"stream":"btcusdt@depth@100ms","data":{{{zero}}}}}'.encode()], 1)
+        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert told == Interruption((("BTC/USDT", "book"),), "a message with impossible content")
+
+    with_exchange(work)
+
+
+def test_what_the_venue_refuses_is_told() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream(["top", "trades"])
+        refused = (("BTC/USDT", "trades"),)
+        event = ConnectionEvent(
+            state=ConnectionState.CONNECTED, reason="refused: no such stream", rejected=refused
+        )
+        stream._on_connection(event)
+        assert await anext(stream) == Interruption(refused, "refused: no such stream")
+
+    with_exchange(work)
 
 
 def test_a_planned_replacement_loses_and_repeats_nothing() -> None:
