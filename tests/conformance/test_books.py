@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from shm import Scope, State
 from shm._ring import now as monotonic_ns
-from tests.conformance.fixture import Book, Fixture, Recording, TextLevel, load
-from tests.conformance.player import Player, rows, slots
+from tests.conformance.fixture import CHECKED, Book, Fixture, Recording, TextLevel, load
+from tests.conformance.player import Player, reference, rows, slots
 from tests.conformance.report import Case, row
 from workers import venue as venues
 from workers.books.keeper import BookKeeper, KeeperConfig
@@ -117,6 +118,50 @@ def test_tops_are_the_books_best(case: Case, instance: str) -> None:
     case.figure = f"{tops}/{tops}"
 
 
+CHECKSUM = re.compile(rb'(?<="checksum":)-?[0-9]+')
+
+
+@row(9, "Every checksum of a real capture is that of our book; one that is another is noticed at once")
+def test_checksums_of_real_captures(case: Case, instance: str) -> None:
+    right = 0
+    for number, recording in enumerate(case.fixture.recordings):
+        count = checked(case, recording, f"{instance}-{number}")
+        if count:
+            right += count
+            assert checked(case, recording, f"{instance}-{number}-altered", alter=count // 2) == count // 2
+    if not right:
+        pytest.skip("not applicable: the capture has no checksum")
+    case.figure = f"{right}/{right}"
+
+
+def checked(case: Case, recording: Recording, instance: str, alter: int = -1) -> int:
+    """After how many frames with a checksum the book is LIVE; up to the one that is altered, after which it
+    must be RESYNC."""
+    found = rows(recording)
+    scales = slots(recording, found)
+    symbols = {scale.instrument: symbol for symbol, scale in scales.items()}
+    count = 0
+    with Player(instance, case.fixture, case.venue, scales, **recording.keys) as player:
+        player.carry()
+        for each in found:
+            if each.dir != "in":
+                continue
+            frame = each.payload()
+            summed = [
+                form for form in reference(case.venue, player.parser, frame, scales) if form.flags & CHECKED
+            ]
+            if summed and count == alter:
+                frame = CHECKSUM.sub(lambda text: b"%d" % (int(text[0]) ^ 1), frame)
+            player.frame(frame, each.ts)
+            for form in summed:
+                wanted = State.RESYNC if count == alter else State.LIVE
+                assert player.state(symbols[form.instrument]) is wanted, frame
+            if summed and count == alter:
+                return count
+            count += bool(summed)
+    return count
+
+
 # -- one message -----------------------------------------------------------------------------------------
 BIDS = [("100.00", "1.000"), ("99.99", "2.000"), ("99.98", "3.000"), ("99.97", "4.000"), ("99.96", "5.000")]
 ASKS = [
@@ -129,7 +174,7 @@ ASKS = [
 ROOM = Scale(0, 2, 3)
 
 
-@row(9, "A price repeated in one message: levels are applied in the order sent, by both decoders")
+@row(10, "A price repeated in one message: levels are applied in the order sent, by both decoders")
 def test_a_repeated_price_is_applied_in_its_order(case: Case, instance: str) -> None:
     fixture = case.fixture
     symbol = fixture.venue_symbol(fixture.symbols[0])
@@ -249,7 +294,7 @@ class Afternoon:
         self.player.__exit__(None, None, None)
 
 
-@row(10, "One silent symbol among 200 is STALE within the bound and a second, the others stay LIVE")
+@row(11, "One silent symbol among 200 is STALE within the bound and a second, the others stay LIVE")
 def test_one_silent_symbol_among_200(case: Case, instance: str) -> None:
     asyncio.run(one_silent(case, instance, Afternoon.STALE))
     case.figure = "199/199"
@@ -272,7 +317,7 @@ async def one_silent(case: Case, instance: str, stale_after: float) -> None:
         await some.close()
 
 
-@row(11, "Heartbeats are no data: with them alone, everything is STALE within the same bound")
+@row(12, "Heartbeats are no data: with them alone, everything is STALE within the same bound")
 def test_heartbeats_keep_nothing_live(case: Case, instance: str) -> None:
     heartbeats = case.fact(case.fixture.heartbeats)
 
@@ -320,14 +365,14 @@ def test_an_oracle_that_lies_is_noticed(instance: str) -> None:
 
 
 def test_silence_that_nobody_minds_is_noticed(instance: str) -> None:
-    """Negative control of row 10: a keeper that is patient for an hour."""
+    """Negative control of row 11: a keeper that is patient for an hour."""
     case = Case(load("binance_spot"), venues.load("binance_spot"))
     with pytest.raises(AssertionError, match="STALE"):
         asyncio.run(one_silent(case, instance, 3600.0))
 
 
 def test_levels_applied_in_another_order_are_noticed(instance: str) -> None:
-    """Negative control of row 9: the same levels, the other way round."""
+    """Negative control of row 10: the same levels, the other way round."""
     fixture, venue = load("binance_spot"), venues.load("binance_spot")
     with Player(instance, fixture, venue, {"BTCUSDT": ROOM}) as player:
         player.carry()

@@ -24,7 +24,7 @@ from workers.sim.book import Depth
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-@row(12, "{trouble}: that book alone RESYNC (or not harmed), LIVE again, equal to the venue's")
+@row(13, "{trouble}: that book alone RESYNC (or not harmed), LIVE again, equal to the venue's")
 def test_a_defect_costs_one_book(case: Case, trouble: str, instance: str) -> None:
     stated = case.fact(case.fixture.troubles[trouble])
     run(spoilt(case, stated, instance))
@@ -56,7 +56,7 @@ async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
             assert live.counted(trouble.counter) == counted + 1, trouble.counter
 
 
-@row(13, "The connection is reset after each single byte of the handshake's answer: LIVE again each time")
+@row(14, "The connection is reset after each single byte of the handshake's answer: LIVE again each time")
 def test_a_handshake_cut_at_every_byte(case: Case, instance: str) -> None:
     async def main() -> None:
         async with (
@@ -118,7 +118,7 @@ async def answer_size(case: Case, sim: SimVenue) -> int:
     return len(head)
 
 
-@row(14, "A planned replacement of the connection: no reader notices, nothing is missing")
+@row(15, "A planned replacement of the connection: no reader notices, nothing is missing")
 def test_a_planned_replacement_is_no_gap(case: Case, instance: str) -> None:
     case.fact(case.fixture.renewable)
 
@@ -145,7 +145,7 @@ def test_a_planned_replacement_is_no_gap(case: Case, instance: str) -> None:
     run(main())
 
 
-@row(15, "An unknown symbol: one clear error that names it")
+@row(16, "An unknown symbol: one clear error that names it")
 def test_an_unknown_symbol_is_named(case: Case, instance: str) -> None:
     async def main() -> None:
         async with SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0) as sim:
@@ -157,7 +157,7 @@ def test_an_unknown_symbol_is_named(case: Case, instance: str) -> None:
     run(main())
 
 
-@row(16, "REST says 429 and a time: nothing is sent before it, LIVE after it")
+@row(17, "REST says 429 and a time: nothing is sent before it, LIVE after it")
 def test_a_limit_at_the_start_is_kept(case: Case, instance: str) -> None:
     async def main() -> None:
         sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
@@ -187,7 +187,7 @@ def case_of(feed: str, **changes: Any) -> Case:
 
 
 def test_a_venue_that_overlooks_gaps_is_noticed(instance: str) -> None:
-    """Negative control of row 12: rules that call every event the next one."""
+    """Negative control of row 13: rules that call every event the next one."""
 
     class Blind(type(venues.load("binance_spot").make_sync(None))):  # type: ignore[misc, arg-type]
         def on_diff(self, diff: Diff) -> Step:

@@ -61,7 +61,7 @@ async def under_limit(case: Case, limited: Limited, rest: RestStrategySet) -> No
     assert len(server.seen) <= CALLERS + 1  # no storm: each once, and the first again
 
 
-@row(20, "REST says that it is too much, in each of the venue's ways: no request before its time, no storm")
+@row(21, "REST says that it is too much, in each of the venue's ways: no request before its time, no storm")
 def test_a_limit_is_kept(case: Case) -> None:
     kept = []
     for name, limited in case.fixture.limited.items():
@@ -71,7 +71,7 @@ def test_a_limit_is_kept(case: Case) -> None:
     case.figure = ", ".join(kept)
 
 
-@row(21, "Whatever the body of a refusal, the error is a typed one")
+@row(22, "Whatever the body of a refusal, the error is a typed one")
 def test_any_body_gives_a_typed_error(case: Case) -> None:
     handler = strategies(case).exception_handler_strategy
     bodies = [b"", b"null", b"[]", b"<html>502</html>", b"\xff\xfe"]
@@ -98,7 +98,7 @@ def test_any_body_gives_a_typed_error(case: Case) -> None:
 
 # -- the suite's own teeth ----------------------------------------------------------------------------------
 def test_a_client_that_does_not_wait_is_noticed() -> None:
-    """Negative control of row 20: limits that learn nothing, errors that say nothing."""
+    """Negative control of row 21: limits that learn nothing, errors that say nothing."""
     case = Case(load("binance_spot"), venues.load("binance_spot"))
     whole = strategies(case)
 

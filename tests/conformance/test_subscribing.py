@@ -57,7 +57,7 @@ def none_live(live: Live, *scopes: Scope) -> bool:
     )
 
 
-@row(17, "One symbol is acknowledged and silent: told by name, asked again, not LIVE; the others are")
+@row(18, "One symbol is acknowledged and silent: told by name, asked again, not LIVE; the others are")
 def test_an_acknowledgement_alone_is_no_data(case: Case, instance: str) -> None:
     async def main() -> None:
         sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
@@ -75,7 +75,7 @@ def test_an_acknowledgement_alone_is_no_data(case: Case, instance: str) -> None:
     run(main())
 
 
-@row(18, "All is acknowledged and nothing comes: never LIVE, given up and dialled again")
+@row(19, "All is acknowledged and nothing comes: never LIVE, given up and dialled again")
 def test_acknowledgements_alone_are_no_feed(case: Case, instance: str) -> None:
     heard: list[bytes] = []
 
@@ -94,7 +94,7 @@ def test_acknowledgements_alone_are_no_feed(case: Case, instance: str) -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-@row(19, "A subscription that is {refusal}: told by symbol, its cells DOWN")
+@row(20, "A subscription that is {refusal}: told by symbol, its cells DOWN")
 def test_a_refusal_is_told(case: Case, refusal: str, instance: str) -> None:
     refuse = case.fact(case.fixture.refuse[refusal])
     run(refused(case, refuse, instance))
@@ -112,7 +112,7 @@ async def refused(case: Case, refuse: Answer, instance: str) -> None:
 
 # -- the suite's own teeth ----------------------------------------------------------------------------------
 def test_a_refusal_that_is_taken_for_an_acceptance_is_noticed(instance: str) -> None:
-    """Negative control of row 19: a venue that accepts everything has refused nothing."""
+    """Negative control of row 20: a venue that accepts everything has refused nothing."""
     from tests.conformance.test_recovery import case_of
 
     case = case_of("binance_spot")
