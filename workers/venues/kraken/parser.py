@@ -78,38 +78,47 @@ class KrakenParser(MessageParser):
         return self._symbols.get(named[0].symbol) if named else None
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
-        """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
-        `schema.Malformed` as its data. An answer has `schema.Response`.
+        """Decode; never raises on what a venue sends. An answer has `schema.Response` as its data, and what
+        is malformed `schema.Malformed`; see `_damaged` for its kind.
 
         `data` is a list of events for market data, in the order in which they are published; None where there
         is nothing to say of a message but its kind.
         """
-        channel: str | None = None
+        envelope: schema.Envelope | None = None
         try:
             envelope = _envelope(data)
-            channel = envelope.channel or None
             response = _response(data) if envelope.answers else None
             kind = _kind(envelope, response)
             events = [] if response else _decode(kind, envelope)
+            first = events[0] if events else None
+            named = None if first is None or isinstance(first, schema.Status) else first.symbol
+            found: object = response or events or None
         except (msgspec.MsgspecError, ValueError) as error:
-            return ParsedMessage(
-                message_type=MessageType.ERROR,
-                channel=channel,
-                data=schema.Malformed(str(error)),
-                timestamp=received,
-                raw_data=data,
-            )
-        first = events[0] if events else None
+            kind, named = self._damaged(envelope)
+            found = schema.Malformed(str(error))
         return ParsedMessage(
             message_type=kind,
-            symbol=None
-            if first is None or isinstance(first, schema.Status)
-            else self._symbols.get(first.symbol),
-            channel=channel,
-            data=response or events or None,
+            symbol=None if named is None else self._symbols.get(named),
+            channel=None if envelope is None else envelope.channel or None,
+            data=found,
             timestamp=received,
             raw_data=data,
         )
+
+    def _damaged(self, envelope: schema.Envelope | None) -> tuple[MessageType, str | None]:
+        """Whose data is missing when a message cannot be read: its kind and venue symbol. ERROR: it may be
+        anybody's, and all books of the connection are built anew."""
+        if envelope is None or envelope.channel not in _EVENTS:
+            return MessageType.ERROR, None
+        if envelope.channel != "book":
+            return _CHANNELS[envelope.channel], None  # no book of the connection has missed anything
+        try:
+            named = _names(envelope.data)
+        except (msgspec.MsgspecError, ValueError):
+            return MessageType.ERROR, None
+        if len(named) != 1 or named[0].symbol not in self._symbols:
+            return MessageType.ERROR, None
+        return MessageType.ORDERBOOK, named[0].symbol
 
 
 def _kind(envelope: schema.Envelope, response: schema.Response | None) -> MessageType:

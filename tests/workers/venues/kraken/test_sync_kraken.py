@@ -330,6 +330,16 @@ def test_native_and_twin_are_equal_on_any_book() -> None:
         assert Checksum(price_exp, size_exp).compute(book) == checksum(*sides)
 
 
+@pytest.mark.parametrize("size", [1, 9, 10**8 - 1, 10**8, 10**16 - 1, 10**16, 10**16 + 7, 2**63 - 1])
+def test_numbers_of_any_length(size: int) -> None:
+    book = Book()
+    book.set(False, 10**8 + 1, size)
+    book.set(True, 2**63 - 1, size)
+    assert Checksum(0, 8).compute(book) == checksum(
+        texts([(10**8 + 1, size)], 0, 8), texts([(2**63 - 1, size)], 0, 8)
+    )
+
+
 def test_an_empty_book() -> None:
     assert Checksum(4, 8).compute(Book()) == checksum([], []) == 0
 

@@ -199,6 +199,32 @@ async def test_a_message_that_cannot_be_read_voids_its_book() -> None:
         await live.all_live()
         await live.equal()
         assert set(said(live, cursor)) == void("ETH/USD")
+        live.sim.hub.publish(
+            "book/25/BTC/USD", fine.replace(b"ETH", b"BTC").replace(b'"asks":[]', b'"asks":0')
+        )
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("malformed") == 2, "malformed", pump=False)
+        await live.all_live()
+        await live.equal()
+        assert set(said(live, cursor)) == void("BTC/USD")
+
+
+@told
+async def test_a_ticker_that_cannot_be_read_costs_no_book() -> None:
+    """A field of another type, after a change of the venue's, must not take the books down."""
+    async with working(market()) as live:
+        await live.all_live()
+        cursor = live.feed.cursor()
+        live.sim.hub.publish(
+            "ticker/ETH/USD", b'{"channel":"ticker","type":"update","data":[{"symbol":"ETH/USD"}]}'
+        )
+        live.sim.hub.publish(
+            "trade/ETH/USD", b'{"channel":"trade","type":"update","data":[{"symbol":"ETH/USD"}]}'
+        )
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("malformed") == 2, "malformed")
+        await live.all_live()
+        assert said(live, cursor) == []
 
 
 @told
