@@ -20,22 +20,22 @@ cdef extern from "workers/venues/okx/checksum.h" nogil:
 cdef enum:
     DEPTH = 25
     POOL = 2 * DEPTH    # texts of a side: those of before and, in the worst case, as many new ones
-    ROOM = 48           # "price:size:", each at most 21 bytes
+    ROOM = 44           # "price:size:", each at most 21 bytes
 
 
 cdef struct Kept:
-    int64_t key         # the price, or minus it for asks: the best one is the largest
-    int64_t size
-    uint32_t length
     char text[ROOM]
+    uint32_t length
 
 
 cdef struct KeptSide:
-    Kept pool[POOL]
-    uint8_t order[DEPTH]        # places in the pool, the best level first
+    int64_t keys[DEPTH]         # the price, or minus it for asks; the best level first, the largest
+    int64_t sizes[DEPTH]
+    uint8_t places[DEPTH]       # of their texts in the pool
     uint8_t free[POOL]          # the other places
     uint32_t levels
     uint32_t n_free
+    Kept pool[POOL]
 
 
 tr_okx_prepare()
@@ -52,23 +52,32 @@ cdef class Checksum(BookChecksum):
             self.side[side].levels = 0
             self.side[side].n_free = POOL
             for place in range(POOL):
-                self.side[side].free[place] = place
+                self.side[side].free[place] = POOL - 1 - place
 
     cdef int64_t of(self, Book book) noexcept nogil:
         cdef tr_level levels[DEPTH]
-        cdef uint32_t i
+        cdef uint32_t i, both, most
         cdef int side
-        cdef char text[2 * DEPTH * ROOM]
+        cdef char text[2 * DEPTH * ROOM + ROOM]
         cdef char* end = text
         cdef Kept* kept
+        cdef KeptSide* longer
         for side in range(2):
             self._renew(&self.side[side], side, levels, book.c_window(side, DEPTH, levels))
-        for i in range(max(self.side[0].levels, self.side[1].levels)):
-            for side in range(2):
-                if i < self.side[side].levels:
-                    kept = &self.side[side].pool[self.side[side].order[i]]
-                    memcpy(end, kept.text, ROOM)        # all of it: a fixed length needs no loop
-                    end += kept.length
+        both = min(self.side[0].levels, self.side[1].levels)
+        most = max(self.side[0].levels, self.side[1].levels)
+        for i in range(both):
+            kept = &self.side[0].pool[self.side[0].places[i]]
+            memcpy(end, kept.text, ROOM)        # all of it: a fixed length needs no loop
+            end += kept.length
+            kept = &self.side[1].pool[self.side[1].places[i]]
+            memcpy(end, kept.text, ROOM)
+            end += kept.length
+        longer = &self.side[0] if self.side[0].levels == most else &self.side[1]
+        for i in range(both, most):
+            kept = &longer.pool[longer.places[i]]
+            memcpy(end, kept.text, ROOM)
+            end += kept.length
         if end == text:
             return 0
         # The last colon separates nothing. The venue writes the result as a signed number of 32 bits.
@@ -76,38 +85,40 @@ cdef class Checksum(BookChecksum):
 
     cdef void _renew(self, KeptSide* kept, int ask, const tr_level* levels, uint32_t n) noexcept nogil:
         # Both lists are sorted, so one walk along them finds what both have.
-        cdef uint8_t order[DEPTH]
+        cdef int64_t keys[DEPTH]
+        cdef int64_t sizes[DEPTH]
+        cdef uint8_t places[DEPTH]
         cdef uint32_t i, j = 0
-        cdef uint8_t place
         cdef int64_t key
         for i in range(n):
             key = -levels[i].price if ask else levels[i].price
-            while j < kept.levels and kept.pool[kept.order[j]].key > key:
-                kept.free[kept.n_free] = kept.order[j]
+            while j < kept.levels and kept.keys[j] > key:
+                kept.free[kept.n_free] = kept.places[j]
                 kept.n_free += 1
                 j += 1
-            if j < kept.levels and kept.pool[kept.order[j]].key == key:
-                place = kept.order[j]
+            keys[i] = key
+            sizes[i] = levels[i].size
+            if j < kept.levels and kept.keys[j] == key:
+                places[i] = kept.places[j]
+                if kept.sizes[j] != levels[i].size:
+                    self._write(&kept.pool[places[i]], &levels[i])
                 j += 1
-                if kept.pool[place].size != levels[i].size:
-                    self._write(&kept.pool[place], key, &levels[i])
             else:
                 kept.n_free -= 1
-                place = kept.free[kept.n_free]
-                self._write(&kept.pool[place], key, &levels[i])
-            order[i] = place
+                places[i] = kept.free[kept.n_free]
+                self._write(&kept.pool[places[i]], &levels[i])
         while j < kept.levels:
-            kept.free[kept.n_free] = kept.order[j]
+            kept.free[kept.n_free] = kept.places[j]
             kept.n_free += 1
             j += 1
-        memcpy(kept.order, order, n)
+        memcpy(kept.keys, keys, n * sizeof(int64_t))
+        memcpy(kept.sizes, sizes, n * sizeof(int64_t))
+        memcpy(kept.places, places, n)
         kept.levels = n
 
-    cdef void _write(self, Kept* kept, int64_t key, const tr_level* level) noexcept nogil:
+    cdef void _write(self, Kept* kept, const tr_level* level) noexcept nogil:
         cdef char* end = tr_okx_text(kept.text, level.price, self.price_exp)
         end[0] = c':'
         end = tr_okx_text(end + 1, level.size, self.size_exp)
         end[0] = c':'
         kept.length = end + 1 - kept.text
-        kept.key = key
-        kept.size = level.size

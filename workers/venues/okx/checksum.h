@@ -85,7 +85,7 @@ static inline uint64_t tr_okx_digits(uint32_t value)
 #endif
 
 /* A mantissa (not negative) at `exponent` (0 to 18) as the venue writes it: no zeros behind the last decimal,
- * no dot without one. At most 21 bytes, and up to 24 are written; answers where the text ends. */
+ * no dot without one. Writes at most 21 bytes; answers where the text ends. */
 static inline char *tr_okx_text(char *out, int64_t mantissa, unsigned exponent)
 {
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
