@@ -28,6 +28,7 @@ from engine.process import start_and_read
 from engine.screen import PlainScreen, RichScreen, Screen
 from engine.service import Engine
 from engine.settings import Settings, available_venues, load
+from engine.venues import check
 from shm.errors import ShmError
 from shm.layout import State
 
@@ -59,6 +60,7 @@ def run_demo(instance: str, seconds: float | None) -> None:
         sim, urls = _start_sim(list(markets), stderr)
         cleanup.callback(_stop_sim, sim)
         settings = _settings(instance, markets, urls)
+        check(settings)
         screen = RichScreen(recent) if on_terminal else PlainScreen()
         engine = Engine(settings, SharedMemory(instance), stderr=stderr)
         try:
@@ -73,11 +75,7 @@ def choose_markets() -> dict[str, list[str]]:
     """feed -> symbols: of every venue that can be simulated, a market of each of `BASES`."""
     from workers.sim.dialects import FEEDS, dialect
 
-    return {
-        name: pick_symbols(dialect(name).default_symbols)
-        for name in available_venues()
-        if name in FEEDS
-    }
+    return {name: pick_symbols(dialect(name).default_symbols) for name in available_venues() if name in FEEDS}
 
 
 def pick_symbols(listed: Sequence[str]) -> list[str]:
