@@ -104,6 +104,8 @@ class Subscriptions:
             return None
         (action, message), open_ = self._waiting[number], self._open[number]
         topics = [topic for topic in open_ if not ack.topics or topic in ack.topics]
+        if not topics:
+            return None
         for topic in topics:
             del open_[topic]
         if not open_:

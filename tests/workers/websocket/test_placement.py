@@ -66,6 +66,22 @@ def test_a_number_is_never_used_again() -> None:
     assert placement.add(["C/U"], ["top"]) == [(2, ("C/U", "top"))]
 
 
+def test_a_channel_that_a_symbol_has_not_is_no_wish() -> None:
+    """Spot and swap on one worker: the spot market is not marked, and takes no room for it."""
+    placement = Placement(lambda: 3, lambda symbol, channel: channel != "mark" or symbol.endswith(":USDT"))
+    placed = placement.add(["A/USDT", "A/USDT:USDT"], ["top", "mark"])
+    assert [topic for _, topic in placed] == [
+        ("A/USDT", "top"),
+        ("A/USDT:USDT", "top"),
+        ("A/USDT:USDT", "mark"),
+    ]
+    assert counts(placement) == [3]
+    assert placement.add(["A/USDT"], ["mark"]) == []
+    assert counts(placement) == [3]  # not even an empty shard
+    assert placement.home(("A/USDT", "mark")) is None
+    assert placement.remove(["A/USDT"], ["mark"]) == set()
+
+
 class Stable(RuleBasedStateMachine):
     """Whatever is wished: every topic once, no shard over its room, and what is placed stays there."""
 
