@@ -1,91 +1,47 @@
-"""Native decoder == reference (protobuf's own runtime): on every captured frame, on frames of our own, and on
-whatever protobuf allows; forbidden outcomes are in `workers.decode.normal.disagreement`."""
+"""Native decoder == reference (protobuf's own runtime): on every captured frame and on frames of our own;
+forbidden outcomes are in `workers.decode.normal.disagreement`."""
 
 from __future__ import annotations
 
 import base64
 import json
-import random
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shm.layout import Flag
+from tests.workers.venues.mexc_spot.mexc_kit import (
+    DEALS,
+    DEALS_BODY,
+    DEALS_EVENT,
+    DECODER,
+    DEPTH,
+    DEPTH_EVENT,
+    FRAMES,
+    PARSER,
+    SCALES,
+    SENT,
+    TICKER,
+    TOP,
+    TOP_BODY,
+    TOP_CHANNEL,
+    TRADES,
+    check,
+    frame,
+    left,
+    make_decoder,
+    reference,
+)
 from workers.decode.decimals import to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale, disagreement
 from workers.sim.mexc_spot import wire
 from workers.strategies import MessageType
 from workers.venues.mexc_spot import proto
-from workers.venues.mexc_spot._decode import Decoder
-from workers.venues.mexc_spot.parser import MexcSpotParser, normalise, trade_hash
-from workers.venues.mexc_spot.venue import VENUE
+from workers.venues.mexc_spot.parser import normalise, trade_hash
 
 ROOT = Path(__file__).resolve().parents[4]
 EXPECTED = ROOT.parent / "shared/captures/mexc_spot/expected.jsonl"
-
-SCALES = {"BTCUSDT": Scale(0, 2, 8), "HYPEUSDT": Scale(1, 2, 2), "PEPEUSDT": Scale(7, 12, 2)}
-SENT = 1790281243450
-TOP_CHANNEL = "spot@public.aggre.bookTicker.v3.api.pb@100ms@BTCUSDT"
-DEPTH_EVENT = "spot@public.aggre.depth.v3.api.pb@100ms"
-DEALS_EVENT = "spot@public.aggre.deals.v3.api.pb@100ms"
-TOP_BODY = wire.book_ticker(("84270", "0.006387"), ("84270.01", "5.42169969"), 82164153436, SENT - 3)
-DEPTH_BODY = wire.depths(
-    DEPTH_EVENT,
-    82164153430,
-    82164153436,
-    [("84269.99", "0.5"), ("84260.00", "0.00000000")],
-    [("84270.01", "5.42169969")],
-)
-DEALS = [
-    wire.deal("84270", "0.00099829", True, SENT - 74, "731901896985399296X0_731901896985399297X0"),
-    wire.deal("84270.01", "0.00019169", False, SENT - 73, "731901896985399298X0_731901896985399299X0"),
-]
-DEALS_BODY = wire.deals(DEALS_EVENT, DEALS)
-TICKER_BODY = wire.mini_ticker(
-    "BTCUSDT", "84270", "0.0766", "85000.01", "83000", "11336518.0264", "134.52000001"
-)
-
-
-def frame(number: int, body: bytes, symbol: str = "BTCUSDT", channel: str = TOP_CHANNEL) -> bytes:
-    return wire.wrapper(channel, symbol, SENT, number, body)
-
-
-TOP = frame(wire.BOOK_TICKER, TOP_BODY)
-DEPTH = frame(wire.DEPTHS, DEPTH_BODY, channel=f"{DEPTH_EVENT}@BTCUSDT")
-TRADES = frame(wire.DEALS, DEALS_BODY, channel=f"{DEALS_EVENT}@BTCUSDT")
-TICKER = frame(wire.MINI_TICKER, TICKER_BODY, channel="spot@public.miniTicker.v3.api.pb@BTCUSDT@24H")
-FRAMES = [TOP, DEPTH, TRADES, TICKER]
-
-
-def make_decoder(scales: dict[str, Scale] = SCALES, **options: int) -> Decoder:
-    decoder = Decoder(**options)
-    for symbol, scale in scales.items():
-        decoder.add_symbol(symbol, *scale)
-    return decoder
-
-
-DECODER = make_decoder()
-PARSER = MexcSpotParser({"BTCUSDT": "BTC/USDT", "HYPEUSDT": "HYPE/USDT"})
-
-
-def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> list[Decoded]:
-    return VENUE.forms(PARSER.parse(data).data, scales)
-
-
-def check(data: bytes) -> list[Decoded]:
-    native = DECODER.decode_messages(data)
-    assert disagreement(native, reference(data)) is None, data
-    return native
-
-
-def left(data: bytes) -> bool:
-    """Whether the native decoder leaves this to the reference."""
-    return [each.code for each in check(data)] == [DecodeCode.NOT_MINE]
 
 
 # -- the capture ---------------------------------------------------------------------------------------
@@ -409,227 +365,6 @@ def test_levels_beyond_the_buffer() -> None:
     small = make_decoder(max_levels=1999)
     assert small.decode_message(data).code is DecodeCode.NOT_MINE
     assert small.too_many_levels == 1
-
-
-# -- what protobuf allows ------------------------------------------------------------------------------
-def test_field_order_and_unknown_fields() -> None:
-    """Any order, and newer fields of every wire type, in the wrapper and in every message."""
-    newer = wire.field(99, "new") + wire.field(98, 7) + b"\xb5\x06abcd" + b"\xb1\x06abcdefgh"
-    body = newer + wire.message((5, "7"), (4, "1"), (3, "2")) + newer + wire.message((2, "1"), (1, "1.5"))
-    data = wire.field(wire.BOOK_TICKER, body) + newer + wire.message((6, SENT), (3, "BTCUSDT"), (1, "x"))
-    [top] = check(data)
-    assert (top.words[:4], top.update_id) == ((150, 10**8, 200, 10**8), 7)
-    level = newer + wire.message((2, "1"), (1, "2")) + newer
-    [depth] = check(frame(wire.DEPTHS, newer + wire.message((5, "4"), (4, "3"), (1, level)) + newer))
-    assert depth.asks == ((200, 10**8),)
-    deal = newer + wire.message((3, 2), (2, "1"), (1, "2")) + newer
-    [trade] = check(frame(wire.DEALS, newer + wire.field(1, deal) + newer))
-    assert trade.flags == Flag.SELL
-    assert check(frame(wire.MINI_TICKER, newer + TICKER_BODY + newer))[0].code is DecodeCode.OK
-    named = wire.message((1, "x"), (3, "BTCUSDT"), (4, "2fb9"), (5, SENT), (6, SENT), (315, TOP_BODY))
-    assert check(named) == check(TOP)
-
-
-def test_what_comes_twice_and_other_oddities_are_the_references() -> None:
-    other = wire.book_ticker(("1", "1"), ("2", "1"), 9)
-    group = b"\x93\x03\x94\x03"  # an empty group of field 50
-    for data in (
-        TOP + wire.field(wire.BOOK_TICKER, other),  # merged: the later fields win
-        TOP + wire.field(wire.DEPTHS, DEPTH_BODY),  # one of several: the last
-        TOP + wire.field(3, "HYPEUSDT"),
-        TOP + wire.field(6, 1),
-        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(1, "3")),
-        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(5, "3")),
-        frame(wire.DEPTHS, DEPTH_BODY + wire.field(5, "82164153437")),
-        frame(
-            wire.DEPTHS, wire.message((4, "1"), (5, "2"), (1, wire.level(("1", "1")) + wire.field(1, "2")))
-        ),
-        TOP + group,
-        frame(wire.BOOK_TICKER, TOP_BODY + group),
-        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(1, 7)),  # a known field of another type is unknown
-        TOP + b"\x80\x01\x00",  # field 16 in two bytes, value 0: unknown, and fine
-        TOP + b"\x88\x80\x00\x00",  # a tag of three bytes
-    ):
-        check(data)
-    assert left(TOP + wire.field(wire.BOOK_TICKER, other))
-    assert reference(TOP + wire.field(wire.BOOK_TICKER, other))[0].update_id == 9
-    assert reference(TOP + wire.field(wire.DEPTHS, DEPTH_BODY))[0].kind is MessageKind.DEPTH
-
-
-def test_text_that_is_not_utf_8_is_malformed_and_utf_8_is_the_references() -> None:
-    for number in (1, 3, 4):
-        for raw, fine in ((b"\xff", False), ("é".encode(), True)):
-            data = TOP + wire.field(number, raw)
-            assert left(data)
-            assert (reference(data)[0].code is not DecodeCode.MALFORMED) is fine
-    channel = wire.wrapper("spot@é", "BTCUSDT", SENT, wire.BOOK_TICKER, TOP_BODY)
-    assert left(channel)
-    assert reference(channel) == check(TOP)
-
-
-@pytest.mark.parametrize("data", FRAMES)
-def test_truncated_at_every_byte(data: bytes) -> None:
-    for size in range(len(data)):
-        check(data[:size])
-
-
-@pytest.mark.parametrize("data", FRAMES)
-def test_every_byte_changed(data: bytes) -> None:
-    chance = random.Random(7)
-    for place in range(len(data)):
-        for byte in {0, 0x7F, 0x80, 0xFF, data[place] ^ 1, data[place] ^ 8, chance.randrange(256)}:
-            check(data[:place] + bytes([byte]) + data[place + 1 :])
-
-
-def test_huge_varints_and_lengths() -> None:
-    for raw in (
-        b"\xff" * 9 + b"\x01",
-        b"\xff" * 10,
-        b"\xff" * 11,
-        b"\x80" * 9 + b"\x00",
-        b"\x80" * 5 + b"\x00",
-    ):
-        for tag in (b"\x30", b"\x28", b"\x0a", b"\x1a", b"\xda\x13", b"\xf0\x03", b"\xf2\x03", b""):
-            check(TOP + tag + raw)
-            check(tag + raw + TOP)
-            check(frame(wire.BOOK_TICKER, TOP_BODY + tag + raw))
-            check(frame(wire.BOOK_TICKER, tag + raw + TOP_BODY))
-            check(frame(wire.DEALS, DEALS_BODY + tag + raw))
-            check(frame(wire.DEPTHS, tag + raw + DEPTH_BODY))
-
-
-# -- generated -----------------------------------------------------------------------------------------
-def mostly(good: st.SearchStrategy[Any], *odd: Any) -> st.SearchStrategy[Any]:
-    """The good ones, and now and then one of the odd: else hardly a message would be whole."""
-    return st.integers(0, 30).flatmap(lambda n: st.sampled_from(odd) if n == 17 else good)
-
-
-ODD = (
-    "",
-    "0",
-    "0.0",
-    "1e5",
-    "-1",
-    ".5",
-    "5.",
-    "9" * 18,
-    "9" * 19,
-    "9" * 40,
-    "0" * 30 + "1",
-    "1.23456789012",
-    "é",
-)
-DECIMALS = mostly(st.from_regex(r"[1-9][0-9]{0,6}(\.[0-9]{1,2}0{0,3})?", fullmatch=True), *ODD)
-IDS = mostly(st.integers(0, 2**63 - 1).map(str), "", "007", "0", "x", "1.0", str(2**63), str(2**64))
-NUMBERS = st.one_of(st.integers(0, 3), st.integers(0, 2**64 - 1))
-SIDES = mostly(st.integers(1, 2), 0, 3, 2**32 + 1, 2**64 - 1)
-TIMES = mostly(st.integers(0, 2**42), 2**62, 2**63, 2**64 - 1)
-UNKNOWN = st.tuples(st.integers(17, 299), st.one_of(NUMBERS, st.binary(max_size=6)))
-
-
-@st.composite
-def fields(draw: st.DrawFn, *known: tuple[int, Any]) -> bytes:
-    """A message: mostly each field once and in order; now and then in any order, one again, one missing, with
-    newer ones between."""
-    chosen = [(number, draw(values)) for number, values in known]
-    match draw(st.integers(0, 20)):
-        case 11:
-            chosen = draw(st.permutations(chosen))
-        case 12:
-            chosen = draw(st.permutations([*chosen, *draw(st.lists(UNKNOWN, min_size=1, max_size=2))]))
-        case 13:
-            chosen.remove(draw(st.sampled_from(chosen)))
-        case 14:
-            number, values = draw(st.sampled_from(known))
-            chosen.append((number, draw(values)))
-    return b"".join(wire.field(number, value) for number, value in chosen)
-
-
-LEVELS = fields((1, DECIMALS), (2, DECIMALS))
-DEALT = fields((1, DECIMALS), (2, DECIMALS), (3, SIDES), (4, TIMES), (5, st.text(max_size=5)))
-TEXT = st.text(st.characters(max_codepoint=0x7E), max_size=3)
-TEXTS = mostly(TEXT, "é", "\0")
-SIDE = ((1, DECIMALS), (2, DECIMALS), (3, DECIMALS), (4, DECIMALS))
-BODIES = [
-    (wire.BOOK_TICKER, fields(*SIDE, (5, IDS), (6, TIMES))),
-    (wire.DEPTHS, fields((1, LEVELS), (1, LEVELS), (2, LEVELS), (3, TEXTS), (4, IDS), (5, IDS), (6, TIMES))),
-    (wire.DEALS, fields((1, DEALT), (1, DEALT), (2, TEXTS))),
-    (wire.MINI_TICKER, fields(*((number, DECIMALS) for number in range(1, 13)))),
-]
-WRAPPERS = st.one_of(
-    fields(
-        (1, mostly(st.just(TOP_CHANNEL), "", "é")),
-        (3, mostly(st.sampled_from(["BTCUSDT", "HYPEUSDT", "PEPEUSDT"]), "ETHUSDT", "", "é")),
-        (4, TEXTS),
-        (5, TIMES),
-        (6, TIMES),
-        body,
-    )
-    for body in BODIES
-)
-
-
-def test_what_is_generated_is_mostly_whole() -> None:
-    """Else the test below would compare refusals."""
-    codes: Counter[DecodeCode] = Counter()
-
-    @given(WRAPPERS)
-    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
-    def count(data: bytes) -> None:
-        codes[check(data)[0].code] += 1
-
-    count()
-    assert codes[DecodeCode.OK] > 60, codes
-    assert codes[DecodeCode.NOT_MINE] > 20, codes
-
-
-@given(WRAPPERS)
-@settings(max_examples=1500, deadline=None)
-def test_generated_messages_are_equal(data: bytes) -> None:
-    check(data)
-
-
-@given(WRAPPERS, st.data())
-@settings(max_examples=500, deadline=None)
-def test_generated_messages_with_damage_are_equal(data: bytes, draw: st.DataObject) -> None:
-    if data:
-        place = draw.draw(st.integers(0, len(data) - 1))
-        check(data[:place] + bytes([draw.draw(st.integers(0, 255))]) + data[place + 1 :])
-        check(data[:place])
-
-
-@given(st.binary(max_size=64))
-@settings(max_examples=500, deadline=None)
-def test_any_bytes_are_equal(data: bytes) -> None:
-    check(data)
-
-
-def ordinary(seed: int, count: int) -> Iterator[bytes]:
-    """Frames as the venue sends them all day."""
-    chance = random.Random(seed)
-
-    def price() -> str:
-        return chance.choice(["{:.2f}", "{:.1f}", "{:.0f}"]).format(chance.uniform(1, 90_000))
-
-    def size() -> str:
-        return f"{chance.uniform(0.00000001, 100):.{chance.randrange(9)}f}"
-
-    for n in range(count):
-        symbol = chance.choice(["BTCUSDT", "ETHUSDT"])
-        levels = [(price().replace("0.00", "1.00"), size()) for _ in range(chance.randrange(12))]
-        yield frame(
-            wire.BOOK_TICKER, wire.book_ticker((price(), "1"), (price(), "1"), n + 1, SENT + n), symbol
-        )
-        yield frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, n + 1, n + 1, levels, levels[:3]), symbol)
-        each = [wire.deal(price(), size(), bool(n % 2), SENT + n, f"{n}X{i}") for i in range(1 + n % 4)]
-        yield frame(wire.DEALS, wire.deals(DEALS_EVENT, each), symbol)
-        ticker = wire.mini_ticker(symbol, price(), "-0.1", price(), price(), "1.5", size())
-        yield frame(wire.MINI_TICKER, ticker, symbol)
-
-
-def test_the_native_decoder_takes_all_that_is_ordinary() -> None:
-    for data in ordinary(1, 400):
-        assert check(data)[0].code in (DecodeCode.OK, DecodeCode.UNKNOWN_SYMBOL)
 
 
 # -- the hash and the tags -----------------------------------------------------------------------------
