@@ -41,7 +41,7 @@ def _candles(body: bytes) -> schema.Candles:
 
 
 def _kline(candle: schema.Candle) -> Kline:
-    opened, first, high, low, last, volume, _, quote_volume, confirmed = candle
+    opened, first, high, low, last, volume, _, quote_volume, confirmed = candle[:9]
     return Kline(to_ns(opened) or 0, first, high, low, last, volume, quote_volume, confirmed == "1")
 
 

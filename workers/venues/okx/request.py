@@ -9,5 +9,5 @@ PING = "/api/v5/public/time"
 
 
 class OkxRequests(PlainRequests):
-    """The venue's API is at ``https://www.okx.com``; with another host it redirects, and the redirect loses
-    what signs a request. Query and JSON are the plain ones."""
+    """The venue's API is at ``https://www.okx.com``; the bare ``okx.com`` redirects, which loses what signs a
+    request. Query and JSON are the plain ones."""

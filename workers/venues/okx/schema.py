@@ -192,7 +192,7 @@ class Instruments(msgspec.Struct, frozen=True):
 
 
 # ts, open, high, low, close, volume, volume in currency, volume in quote currency, confirm
-Candle = tuple[str, str, str, str, str, str, str, str, str]
+Candle = Annotated[list[str], msgspec.Meta(min_length=9)]
 
 
 class Candles(msgspec.Struct, frozen=True):

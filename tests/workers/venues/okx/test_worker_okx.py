@@ -47,7 +47,13 @@ async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) 
             "symbols": symbols or SYMBOLS,
             "snapshot_limit": 400,
         }
-        patient = {"heartbeat_limit": 5.0, "ping_interval": 0.1}  # a busy machine is no frozen process
+        # A busy machine is no silence, and no frozen process.
+        patient = {
+            "heartbeat_limit": 5.0,
+            "ping_interval": 0.1,
+            "stale_after_min": 30.0,
+            "stale_after_max": 30.0,
+        }
         config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)
         worker = Worker(WorkerConfig(instance=instance, feed="okx", venue=config), VENUE)
         running = asyncio.ensure_future(worker.run())

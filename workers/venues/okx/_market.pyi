@@ -1,0 +1,3 @@
+from workers.decode.symbols import SymbolDecoder
+
+class MarketDecoder(SymbolDecoder): ...
