@@ -1,6 +1,7 @@
-"""The simulated venue: real wire protocol on loopback, a synthetic market or a capture's replay, faults
-on command. It ships with the product (``tickring demo``, ``tickring sim``) and is what the tests trade
-against; it shares no code with the workers' parsers and books.
+"""The simulated venues: real wire protocol on loopback, a synthetic market or a capture's replay, faults
+on command. They ship with the product (``tickring demo``, ``tickring sim``) and are what the tests trade
+against; they share no code with the workers' parsers and books. `FEEDS` are the venues there are, each a
+*dialect* over common machinery (`workers.sim.dialect`).
 
 >>> import asyncio
 >>> from workers.sim import SimVenue
@@ -12,6 +13,7 @@ True
 """
 
 from workers.sim.command import main, serve
+from workers.sim.dialect import Dialect
 from workers.sim.faults import Fault, Faults
 from workers.sim.hub import Rules
 from workers.sim.keys import SimKey
@@ -19,4 +21,16 @@ from workers.sim.venue import FEEDS, SimError, SimVenue
 
 cli = main
 
-__all__ = ["FEEDS", "Fault", "Faults", "Rules", "SimError", "SimKey", "SimVenue", "cli", "main", "serve"]
+__all__ = [
+    "FEEDS",
+    "Dialect",
+    "Fault",
+    "Faults",
+    "Rules",
+    "SimError",
+    "SimKey",
+    "SimVenue",
+    "cli",
+    "main",
+    "serve",
+]

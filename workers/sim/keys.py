@@ -1,4 +1,4 @@
-"""API keys of the simulated venue, and the check of what was signed with them.
+"""API keys of the simulated venue, and the check of what was signed with them, as Binance's markets check it.
 
 Written by the venue's rules with the standard library and `cryptography` alone, not with the workers'
 signers: an error shared by both ends would go unseen.

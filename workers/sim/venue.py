@@ -52,7 +52,7 @@ class SimVenue:
         together: synthetic: prices follow one world's, so that several venues look like one market.
         rules: what is allowed on a connection; None is what the venue allows.
         budget: REST weight in the venue's window, of the process as a whole; None is the venue's.
-        keys: API keys; without any, every signed request is refused.
+        keys: API keys, where the dialect has signed endpoints; without any, every such request is refused.
         port, rest_port: 0 picks a free one.
         clock: monotonic seconds, for rules and budget.
         wall_ns: the venue's wall clock.

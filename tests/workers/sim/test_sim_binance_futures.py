@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import itertools
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from sim_client import Client, exact, until
 from sim_ear import Ear
 
-from workers.sim import SimVenue
+from workers.sim import SimKey, SimVenue
 from workers.sim.binance_futures.dialect import LISTINGS
 from workers.sim.book import Depth, Diff
 from workers.sim.faults import Fault
@@ -209,6 +210,31 @@ def test_rest():
             assert Decimal(mark["markPrice"]) > 0
             _, day, _ = await client.get("/fapi/v1/ticker/24hr?symbol=BTCUSDT")
             assert "bidPrice" not in day
+
+    asyncio.run(run())
+
+
+def test_signed_requests_are_verified_and_orders_counted():
+    def signed(path: str, secret: bytes = b"a secret", **params: str) -> str:
+        query = "&".join(f"{name}={value}" for name, value in params.items())
+        query += f"&timestamp={NOW // 1_000_000}"
+        return f"{path}?{query}&signature={hmac.new(secret, query.encode(), 'sha256').hexdigest()}"
+
+    async def run() -> None:
+        async with still(keys=[SimKey(key="k", secret="a secret")]) as venue, Client(venue) as client:
+            who = {"X-MBX-APIKEY": "k"}
+            url = venue.rest_url + signed("/fapi/v3/balance", recvWindow="5000")
+            async with client.session.get(url, headers=who) as answer:
+                assert (answer.status, (await answer.json())[0]["asset"]) == (200, "USDT")
+            url = venue.rest_url + signed("/fapi/v3/balance", b"another", recvWindow="5000")
+            async with client.session.get(url, headers=who) as answer:
+                assert (answer.status, (await answer.json())["code"]) == (400, -1022)
+            order = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "1"}
+            url = venue.rest_url + signed("/fapi/v1/order/test", **order)
+            async with client.session.post(url, headers=who) as answer:
+                assert answer.status == 200
+                assert answer.headers["X-MBX-ORDER-COUNT-10S"] == "1"
+                assert answer.headers["X-MBX-ORDER-COUNT-1M"] == "1"
 
     asyncio.run(run())
 
