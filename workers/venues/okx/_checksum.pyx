@@ -28,17 +28,27 @@ cdef struct Kept:
     uint32_t length
 
 
-cdef struct KeptSide:
+cdef struct Levels:
+    uint32_t n
+    uint8_t places[DEPTH]       # of their texts in the pool
     int64_t keys[DEPTH]         # the price, or minus it for asks; the best level first, the largest
     int64_t sizes[DEPTH]
-    uint8_t places[DEPTH]       # of their texts in the pool
-    uint8_t free[POOL]          # the other places
-    uint32_t levels
+
+
+cdef struct KeptSide:
+    Levels turns[2]             # of the last time and of this time, in turn
+    uint32_t turn
     uint32_t n_free
+    uint8_t free[POOL]          # places in the pool that no level has
     Kept pool[POOL]
 
 
 tr_okx_prepare()
+
+
+cdef inline char* append(char* end, const Kept* kept) noexcept nogil:
+    memcpy(end, kept.text, ROOM)        # all of it: a fixed length needs no loop
+    return end + kept.length
 
 
 cdef class Checksum(BookChecksum):
@@ -49,35 +59,32 @@ cdef class Checksum(BookChecksum):
     def __cinit__(self):
         cdef int side, place
         for side in range(2):
-            self.side[side].levels = 0
+            self.side[side].turn = 0
+            self.side[side].turns[0].n = 0
             self.side[side].n_free = POOL
             for place in range(POOL):
                 self.side[side].free[place] = POOL - 1 - place
 
     cdef int64_t of(self, Book book) noexcept nogil:
         cdef tr_level levels[DEPTH]
-        cdef uint32_t i, both, most
+        cdef uint32_t i, both
         cdef int side
         cdef char text[2 * DEPTH * ROOM + ROOM]
         cdef char* end = text
-        cdef Kept* kept
-        cdef KeptSide* longer
+        cdef Levels* bids
+        cdef Levels* asks
         for side in range(2):
             self._renew(&self.side[side], side, levels, book.c_window(side, DEPTH, levels))
-        both = min(self.side[0].levels, self.side[1].levels)
-        most = max(self.side[0].levels, self.side[1].levels)
+        bids = &self.side[0].turns[self.side[0].turn]
+        asks = &self.side[1].turns[self.side[1].turn]
+        both = min(bids.n, asks.n)
         for i in range(both):
-            kept = &self.side[0].pool[self.side[0].places[i]]
-            memcpy(end, kept.text, ROOM)        # all of it: a fixed length needs no loop
-            end += kept.length
-            kept = &self.side[1].pool[self.side[1].places[i]]
-            memcpy(end, kept.text, ROOM)
-            end += kept.length
-        longer = &self.side[0] if self.side[0].levels == most else &self.side[1]
-        for i in range(both, most):
-            kept = &longer.pool[longer.places[i]]
-            memcpy(end, kept.text, ROOM)
-            end += kept.length
+            end = append(end, &self.side[0].pool[bids.places[i]])
+            end = append(end, &self.side[1].pool[asks.places[i]])
+        for i in range(both, bids.n):
+            end = append(end, &self.side[0].pool[bids.places[i]])
+        for i in range(both, asks.n):
+            end = append(end, &self.side[1].pool[asks.places[i]])
         if end == text:
             return 0
         # The last colon separates nothing. The venue writes the result as a signed number of 32 bits.
@@ -85,36 +92,35 @@ cdef class Checksum(BookChecksum):
 
     cdef void _renew(self, KeptSide* kept, int ask, const tr_level* levels, uint32_t n) noexcept nogil:
         # Both lists are sorted, so one walk along them finds what both have.
-        cdef int64_t keys[DEPTH]
-        cdef int64_t sizes[DEPTH]
-        cdef uint8_t places[DEPTH]
+        cdef Levels* before = &kept.turns[kept.turn]
+        cdef Levels* now = &kept.turns[1 - kept.turn]
         cdef uint32_t i, j = 0
+        cdef uint8_t place
         cdef int64_t key
         for i in range(n):
             key = -levels[i].price if ask else levels[i].price
-            while j < kept.levels and kept.keys[j] > key:
-                kept.free[kept.n_free] = kept.places[j]
+            while j < before.n and before.keys[j] > key:
+                kept.free[kept.n_free] = before.places[j]
                 kept.n_free += 1
                 j += 1
-            keys[i] = key
-            sizes[i] = levels[i].size
-            if j < kept.levels and kept.keys[j] == key:
-                places[i] = kept.places[j]
-                if kept.sizes[j] != levels[i].size:
-                    self._write(&kept.pool[places[i]], &levels[i])
+            now.keys[i] = key
+            now.sizes[i] = levels[i].size
+            if j < before.n and before.keys[j] == key:
+                place = before.places[j]
+                if before.sizes[j] != levels[i].size:
+                    self._write(&kept.pool[place], &levels[i])
                 j += 1
             else:
                 kept.n_free -= 1
-                places[i] = kept.free[kept.n_free]
-                self._write(&kept.pool[places[i]], &levels[i])
-        while j < kept.levels:
-            kept.free[kept.n_free] = kept.places[j]
+                place = kept.free[kept.n_free]
+                self._write(&kept.pool[place], &levels[i])
+            now.places[i] = place
+        while j < before.n:
+            kept.free[kept.n_free] = before.places[j]
             kept.n_free += 1
             j += 1
-        memcpy(kept.keys, keys, n * sizeof(int64_t))
-        memcpy(kept.sizes, sizes, n * sizeof(int64_t))
-        memcpy(kept.places, places, n)
-        kept.levels = n
+        now.n = n
+        kept.turn = 1 - kept.turn
 
     cdef void _write(self, Kept* kept, const tr_level* level) noexcept nogil:
         cdef char* end = tr_okx_text(kept.text, level.price, self.price_exp)

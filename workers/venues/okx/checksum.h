@@ -46,8 +46,6 @@ static inline uint32_t tr_okx_crc(const char *text, size_t size)
     return ~crc;
 }
 
-static const uint32_t TR_OKX_POW10[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
-
 /* The plain way, any number; the fast way below must give the same. */
 static char *tr_okx_text_slow(char *out, uint64_t value, unsigned exponent)
 {
@@ -84,6 +82,13 @@ static inline uint64_t tr_okx_digits(uint32_t value)
 }
 #endif
 
+#define TR_OKX_CASE(places, power)                      \
+    case places:                                        \
+        whole = value / power;                          \
+        fraction = (uint32_t)(value - whole * power);   \
+        scale = 100000000U / power;                     \
+        break;
+
 /* A mantissa (not negative) at `exponent` (0 to 18) as the venue writes it: no zeros behind the last decimal,
  * no dot without one. Writes at most 21 bytes; answers where the text ends. */
 static inline char *tr_okx_text(char *out, int64_t mantissa, unsigned exponent)
@@ -91,11 +96,21 @@ static inline char *tr_okx_text(char *out, int64_t mantissa, unsigned exponent)
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
     const uint64_t zeros = 0x3030303030303030ULL;
     uint64_t value = (uint64_t)mantissa, whole, word;
-    uint32_t fraction;
+    uint32_t fraction, scale;
     unsigned skip;
     if (exponent <= 8) {
-        whole = value / TR_OKX_POW10[exponent];
-        fraction = (uint32_t)(value - whole * TR_OKX_POW10[exponent]);
+        switch (exponent) { /* a division by a constant is a multiplication */
+            TR_OKX_CASE(0, 1U)
+            TR_OKX_CASE(1, 10U)
+            TR_OKX_CASE(2, 100U)
+            TR_OKX_CASE(3, 1000U)
+            TR_OKX_CASE(4, 10000U)
+            TR_OKX_CASE(5, 100000U)
+            TR_OKX_CASE(6, 1000000U)
+            TR_OKX_CASE(7, 10000000U)
+        default:
+            TR_OKX_CASE(8, 100000000U)
+        }
         if (whole < 100000000) {
             word = tr_okx_digits((uint32_t)whole);
             skip = word ? (unsigned)__builtin_ctzll(word) / 8 : 7; /* zeros in front; one digit stays */
@@ -103,7 +118,7 @@ static inline char *tr_okx_text(char *out, int64_t mantissa, unsigned exponent)
             memcpy(out, &word, 8);
             out += 8 - skip;
             if (fraction) {
-                word = tr_okx_digits(fraction * TR_OKX_POW10[8 - exponent]);
+                word = tr_okx_digits(fraction * scale);
                 skip = (unsigned)__builtin_clzll(word) / 8; /* zeros at the end */
                 word |= zeros;
                 *out++ = '.';
