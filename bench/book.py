@@ -30,7 +30,7 @@ dicts with the best 20 of both sides taken after every message, which is what a 
 cryptofeed's Binance handler (its own decoder, Decimal, C book; no callback). Frames are the capture's
 depth@100ms of Binance SPOT, there and back again (each event, then backwards what undoes it), with update
 ids that go on; books start from the capture's snapshots of 1,000 levels a side. The target stands for
-Binance futures, whose messages are larger (326 B): there is no futures decoder yet, so spot stands in.
+Binance futures, whose messages are larger (326 B): bench/venues.py asks that of the futures' own.
 Rounds in turn."""
 
 BATCH = 64
