@@ -131,6 +131,22 @@ def test_trades_are_put_together_by_price():
     assert {entry["side"] for entry in entries} == {"buy", "sell"}
 
 
+def test_who_subscribes_to_trades_is_told_the_last_one_again():
+    async def run() -> None:
+        async with still() as venue:
+            seen = []
+            for _ in range(2):
+                async with Ear(venue) as ear:
+                    await ear.subscribe([f"trades/{SPOT}"])
+                    if not seen:
+                        pump(venue, 60)
+                    await ear.hear()
+                    seen.append([json.loads(one)["data"] for one in ear.payloads(f"trades/{SPOT}")])
+            assert seen[1] == [seen[0][-1][-1:]]
+
+    asyncio.run(run())
+
+
 def test_liquidations_come_for_the_whole_type():
     async def run() -> None:
         async with still() as venue, Ear(venue) as ear:

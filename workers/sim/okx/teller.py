@@ -44,6 +44,7 @@ class OkxTeller(Teller):
         self._told_at = self._top_at = self._funding_at = 0
         self._kept: Depth | None = None  # the levels told, once there are many
         self._top_changed = self._traded = False
+        self._last_trade = b""  # the last one told of, alone
 
     def _stream(self, channel: str) -> str:
         return f"{channel}/{self._name}"
@@ -65,8 +66,6 @@ class OkxTeller(Teller):
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
         """``trades``: what a taker matched at one price is one entry, all its prices are one message."""
         self._traded = True
-        if not self._wanted("trades"):
-            return
         market, entries = self._market, []
         for price, group in groupby(trades, key=lambda one: one.price):
             matches = list(group)
@@ -78,7 +77,9 @@ class OkxTeller(Teller):
                 )
             )  # fmt: skip
         arg = {"channel": "trades", "instId": self._name}
-        self._hub.publish(self._stream("trades"), payloads.push(arg, entries))
+        self._last_trade = payloads.push(arg, entries[-1:])
+        if self._wanted("trades"):
+            self._hub.publish(self._stream("trades"), payloads.push(arg, entries))
 
     def liquidated(self, now_ns: int, trade: Trade) -> None:
         """``liquidation-orders``"""
@@ -145,7 +146,8 @@ class OkxTeller(Teller):
             self._hub.publish(self._stream(LEGACY), payload)
 
     def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
-        """The book whole; of everything else but trades and liquidations the last state."""
+        """The book whole; of everything else but liquidations the last state, which of trades is the last
+        one once more, as recorded."""
         channel, ms = stream.partition("/")[0], now_ns // 1_000_000
         if channel in ("books", LEGACY):
             self.fast(now_ns)
@@ -158,6 +160,8 @@ class OkxTeller(Teller):
             payload = self._best(channel, 1 if channel == "bbo-tbt" else 5, now_ns)
         elif channel == "tickers":
             payload = ticker(self._symbol, ms)
+        elif channel == "trades" and self._last_trade:
+            payload = self._last_trade
         elif self._symbol.funding is not None and channel in ("mark-price", "index-tickers", "funding-rate"):
             payload = self._marked(channel, self._symbol.funding.at(ms), ms)
         else:
