@@ -104,7 +104,7 @@ class ColdPath:
             return  # whatever state the connection is in: no change of it
         before = self._states.get(event.shard, ConnectionState.DISCONNECTED)
         lost = event.state in _LOST
-        if lost:
+        if lost and event.carries("top", "book"):  # a late message of others revives no cell
             self._lost_at.update(dict.fromkeys(event.symbols, _ring.now()))
         if lost or event.state is not before:
             self._on_state(event)

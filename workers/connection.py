@@ -208,6 +208,10 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
 
+    def carries(self, *channels: str) -> bool:
+        """Whether this shard has one of these channels, as far as is told."""
+        return not self.channels or not set(channels).isdisjoint(self.channels)
+
 
 class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot since the manager's start. Times in ms.

@@ -36,10 +36,6 @@ _MIRRORED = {
 CELLS = ("top", "book")  # channels that have a cell
 
 
-def _carries(event: ConnectionEvent, *channels: str) -> bool:
-    return not event.channels or not set(channels).isdisjoint(event.channels)
-
-
 @dataclass
 class Group:
     """One connection and the instruments that it carries.
@@ -88,11 +84,11 @@ class Readiness:
         """A connection's state has changed: its instruments follow at once."""
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         # A connection without the channel of a cell says nothing of the cells of its symbols.
-        group.symbols = event.symbols if _carries(event, *CELLS) else ()
+        group.symbols = event.symbols if event.carries(*CELLS) else ()
         group.state = event.state
         if event.state is ConnectionState.CONNECTED:
             group.connected_at = _ring.now()
-            books = group.symbols if _carries(event, "book") else ()
+            books = group.symbols if event.carries("book") else ()
             self._keeper.subscribed(
                 self._indexes(symbol for symbol in books if (symbol, "book") not in group.rejected)
             )

@@ -253,6 +253,14 @@ def test_a_message_that_waited_while_its_connection_went_is_not_published(run: A
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
         await desk.event(1, ConnectionState.CONNECTED)
+        # Another connection of the same symbol, for other channels, takes nothing of this one with it.
+        other: dict[str, Any] = {"symbols": (A, B), "channels": ("ticker", "mark")}
+        await desk.event(2, ConnectionState.CONNECTED, **other)
+        queued = parser.parse(frame, _ring.now())
+        await desk.event(2, ConnectionState.RECONNECTING, reason="lost", **other)
+        desk.cold.message(queued)
+        assert desk.states(A)[0] is State.LIVE
+        assert desk.lab.counter("cold_dropped") == 0
         queued = parser.parse(frame, _ring.now())
         assert queued.message_type is MessageType.BOOK_TICKER
         await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
