@@ -352,6 +352,21 @@ def test_a_book_that_misses_a_frame_is_noticed(instance: str) -> None:
     assert "RESYNC" in wrong[0]
 
 
+def test_a_book_that_is_not_cut_is_noticed(instance: str) -> None:
+    """Negative control of row 7: levels that have fallen out of what is subscribed stay, and come back."""
+    fixture, venue = load("kraken"), venues.load("kraken")
+
+    def uncut(keys: Any) -> Any:
+        sync: Any = venue.make_sync(keys)
+        sync.depth = 0
+        return sync
+
+    [recording] = fixture.own
+    right, wrong, _ = replay(recording, fixture, dataclasses.replace(venue, make_sync=uncut), instance)
+    assert right < recording.booked
+    assert wrong
+
+
 def test_an_oracle_that_lies_is_noticed(instance: str) -> None:
     fixture, venue = load("binance_spot"), venues.load("binance_spot")
     [recording] = fixture.own
