@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,12 @@ _MIRRORED = {
 
 
 CELLS = ("top", "book")  # channels that have a cell
+
+
+def book_channels(publisher: Publisher, index: int) -> tuple[str, ...]:
+    """Channels that an instrument's book is delivered for: its own, and the top's where that is its best. One
+    stream of the venue serves both, so whoever makes a subscription of it anew names both."""
+    return CELLS if publisher.tops(index) else ("book",)
 
 
 @dataclass
@@ -88,10 +94,7 @@ class Readiness:
         group.state = event.state
         if event.state is ConnectionState.CONNECTED:
             group.connected_at = _ring.now()
-            books = group.symbols if event.carries("book") else ()
-            self._keeper.subscribed(
-                self._indexes(symbol for symbol in books if (symbol, "book") not in group.rejected)
-            )
+            self._keeper.subscribed(self._books(group, group.symbols, event.carries))
             self.review()  # now: while the feed is DOWN, none of the cells that come back is readable
         elif event.state not in (ConnectionState.CONNECTING, ConnectionState.CLOSING):
             group.connected_at = 0
@@ -117,9 +120,7 @@ class Readiness:
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         group.rejected.difference_update(event.accepted)
         symbols = dict.fromkeys(symbol for symbol, channel in event.accepted if channel in CELLS)
-        self._keeper.subscribed(
-            self._indexes(symbol for symbol in symbols if (symbol, "book") not in group.rejected)
-        )
+        self._keeper.subscribed(self._books(group, symbols))
 
     def overdue(self, event: ConnectionEvent) -> None:
         """Subscriptions have not delivered in time; the manager sees to it."""
@@ -153,6 +154,20 @@ class Readiness:
         if proof == -1 or index is None or not self._publisher.synced(index):
             return proof
         return max(proof, self._publisher.proof(index, Scope.BOOK))
+
+    def _books(
+        self, group: Group, symbols: Iterable[str], carried: Callable[..., bool] = lambda channel: True
+    ) -> list[int]:
+        """The slots of these symbols whose book is delivered: on a channel carried and not refused."""
+        return [
+            index
+            for symbol in symbols
+            for index in self._indexes([symbol])
+            if any(
+                carried(channel) and (symbol, channel) not in group.rejected
+                for channel in book_channels(self._publisher, index)
+            )
+        ]
 
     def _indexes(self, symbols: Iterable[str]) -> list[int]:
         return [index for symbol in symbols if (index := self._keeper.index_of(symbol)) is not None]

@@ -40,7 +40,7 @@ from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.listing import successor
-from workers.readiness import Readiness
+from workers.readiness import CELLS, Readiness, book_channels
 from workers.request import Pulse
 from workers.service import make_circuits
 from workers.strategies import HTTPMethod, Priority, WebSocketManagerConfig
@@ -253,10 +253,11 @@ class Worker:
         for spec in await self._listing(missing) if missing else ():
             index = self.writer.add_instrument(spec)
             have[spec.symbol] = msgspec.structs.replace(spec, index=index)
+        top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
+        # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
+        book = book or (top and self.venue.make_sync(self.keys).tops)
         for symbol in self.keys.symbols:
-            self.keeper.carry(
-                have[symbol], top="top" in self.keys.channels, book="book" in self.keys.channels
-            )
+            self.keeper.carry(have[symbol], top=top, book=book)
         for symbol, slot in have.items():
             if symbol not in self.keys.symbols:  # the configuration names it no more
                 self.writer.top_state(slot.index, State.DOWN, Reason.UNSUBSCRIBED)
@@ -404,7 +405,9 @@ class Worker:
 
     async def _resubscribe(self, instrument: Instrument) -> None:
         if self._manager is not None:
-            await self._manager.resubscribe([instrument.symbol], ["book"])
+            await self._manager.resubscribe(
+                [instrument.symbol], book_channels(self.publisher, instrument.index)
+            )
 
     async def _snapshot(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
         assert self.venue.snapshot is not None  # else the keeper does not ask
@@ -426,18 +429,23 @@ class Worker:
         others of the same instrument go on: a new subscription of theirs would be a hole in them."""
         if self._manager is None:
             return
+        channels: Sequence[str] = [CHANNELS[scope]]
         if scope is Scope.BOOK:
             self.publisher.void_unnumbered([index])
-        self._manager.refresh([self.writer.instruments()[index].symbol], [CHANNELS[scope]])
+            channels = book_channels(self.publisher, index)
+        self._manager.refresh([self.writer.instruments()[index].symbol], channels)
 
     def _missed(self, topics: Sequence[tuple[str, str]]) -> None:
         """Data of these may be missing from here on. A book whose updates have ids finds out by itself; one
         without would be LIVE and wrong: it is rebuilt."""
-        known = (
-            self._venue_symbols.get(symbol) for symbol, channel in topics if channel == CHANNELS[Scope.BOOK]
-        )
-        if indexes := [self._scales[venue_symbol].instrument for venue_symbol in known if venue_symbol]:
-            self.publisher.void_unnumbered(indexes)
+        slots = [
+            (self._scales[venue_symbol].instrument, channel)
+            for symbol, channel in topics
+            if channel in CELLS and (venue_symbol := self._venue_symbols.get(symbol))
+        ]
+        known = {index for index, channel in slots if channel in book_channels(self.publisher, index)}
+        if known:
+            self.publisher.void_unnumbered(sorted(known))
 
     # -- REST ------------------------------------------------------------------------------------------
     async def _rest_manager(self) -> RestManager:

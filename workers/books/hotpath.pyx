@@ -101,9 +101,10 @@ cdef class HotPath(Windows):
         self.scales = [None] * self.capacity
         self.collected = [None] * self.capacity
         self.watchers = [None] * self.capacity
-        # What is pending and one more update stay within half of the ring between two heads (W5, R5).
+        # What is pending and one more update, of a book and its top, stay within half of the ring between two
+        # heads (W5, R5). Half of the ring is a power of two, which the largest update is not: one is always left.
         self.commit_every = min(
-            writer.geometry.slots // 8, writer.geometry.slots // 2 - writer.geometry.largest_update
+            writer.geometry.slots // 8, writer.geometry.slots // 2 - writer.geometry.largest_update - 1
         )
         self.committed = writer.ring.next
         self.last_error = None

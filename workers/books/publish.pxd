@@ -8,4 +8,5 @@ from workers.books.window cimport Pace
 
 cdef class Publisher(Entry):
     cdef tuple _check(self, uint32_t index)
+    cdef int _judged(self, uint32_t index, int scope) except -1
     cdef int64_t _patience(self, const Pace* pace) noexcept

@@ -29,7 +29,11 @@ Decisions that a reader of the feed lives by:
 10. A snapshot in the stream says whether the events after it have update ids (`BookSync.numbered`). One that
     has none cannot be older, and a handover that began when it was otherwise fails.
 11. Where a venue tells of its best levels only (`BookSync.depth`), a book is cut to them after every event,
-   before the venue's checksum is compared: what falls out is not told, and would come back as an old price.
+    before the venue's checksum is compared: what falls out is not told, and would come back as an old price.
+12. Where a venue's tops are not exact (`BookSync.tops`), an instrument with both has the best of its book as its
+    top: after each update of the book a TOP record and the cell, when price or size of the best is another, at the
+    event's time. Both have one state: when the book leaves LIVE so does the top, and what is proof of delivery for
+    the book is so for the top. Tops that come all the same are passed over.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -110,17 +114,18 @@ cdef class Publisher(Entry):
                     raise MemoryError
             slot.n[side] = 0
         memset(slot.pace, 0, sizeof(slot.pace))
-        slot.has_top = top
-        slot.has_book = book
         self.books[index] = Book(self.max_levels)
         self.syncs[index] = self.make_sync() if book else None
+        slot.has_book = book
+        slot.tops = top and book and self.syncs[index].tops
+        slot.has_top = top and not slot.tops
         self.scales[index] = (price_exp, size_exp)
         slot.step = 1 if not book or self.syncs[index].numbered else 0
         slot.kept = self.syncs[index].depth if book else 0
         make = self.syncs[index].checksum if book else None
         self.checksums[index] = None if make is None else <Checksum?>make(price_exp, size_exp)
         slot.known = True
-        if top:
+        if slot.has_top:
             self._state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
         if book:
             self._state(index, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
@@ -135,7 +140,7 @@ cdef class Publisher(Entry):
         self._check(index)
         self.fail_watchers(index, f"instrument {index} is carried no more")
         slot = &self.slots[index]
-        slot.known = slot.synced = slot.requested = slot.collecting = False
+        slot.known = slot.synced = slot.requested = slot.collecting = slot.tops = False
         slot.aside = 0
         slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
         slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
@@ -284,11 +289,17 @@ cdef class Publisher(Entry):
 
     def threshold(self, uint32_t index, int scope):
         """ns without proof of delivery after which the top or book is overdue."""
-        self._check(index)
+        scope = self._judged(index, scope)
         return threshold(&self.slots[index].pace[1 if scope == SCOPE_BOOK else 0], &self.freshness)
 
+    cdef int _judged(self, uint32_t index, int scope) except -1:
+        """Whose proofs and silences count for a cell: where the top is the book's best, the book's."""
+        self._check(index)
+        return SCOPE_BOOK if self.slots[index].tops else scope
+
     def overdue(self, int64_t now):
-        """(index, scope) of the LIVE cells whose last proof of delivery is older than their threshold.
+        """(index, scope) of the LIVE cells whose last proof of delivery is older than their threshold; a top that is
+        its book's best goes with the book.
 
         A top that has been without proof for `start` and is not LIVE forgets its update id: should the venue
         have started its ids anew, every new one would be taken for an old one for ever.
@@ -302,7 +313,7 @@ cdef class Publisher(Entry):
                 if slot.top_state != LIVE:
                     if now - slot.top_proof > self.freshness.start:
                         slot.top_id = 0
-                elif now - slot.top_proof > threshold(&slot.pace[0], &self.freshness):
+                elif not slot.tops and now - slot.top_proof > threshold(&slot.pace[0], &self.freshness):
                     found.append((i, SCOPE_TOP))
                 if slot.book_state == LIVE:
                     if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
@@ -318,8 +329,9 @@ cdef class Publisher(Entry):
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state == STALE and now - slot.top_proof > self._patience(&slot.pace[0]):
-                    found.append((i, SCOPE_TOP))
+                if slot.top_state == STALE and not slot.tops:
+                    if now - slot.top_proof > self._patience(&slot.pace[0]):
+                        found.append((i, SCOPE_TOP))
                 if slot.book_state == STALE and now - slot.book_proof > self._patience(&slot.pace[1]):
                     found.append((i, SCOPE_BOOK))
         return found
@@ -329,7 +341,7 @@ cdef class Publisher(Entry):
 
     def mark_stale(self, uint32_t index, int scope):
         """No proof of delivery: a LIVE cell goes STALE."""
-        self._check(index)
+        scope = self._judged(index, scope)
         if scope == SCOPE_TOP and self.slots[index].top_state == LIVE:
             self._state(index, SCOPE_TOP, STALE, R_SILENT)
         elif scope == SCOPE_BOOK and self.slots[index].book_state == LIVE:
@@ -339,7 +351,7 @@ cdef class Publisher(Entry):
     def proven(self, uint32_t index, int scope, int64_t now):
         """An independent check agrees with the cell: proof of delivery; STALE goes back to LIVE."""
         cdef Slot* slot
-        self._check(index)
+        scope = self._judged(index, scope)
         slot = &self.slots[index]
         if scope == SCOPE_TOP and slot.top_state >= STALE:
             slot.top_proof = now
@@ -359,8 +371,9 @@ cdef class Publisher(Entry):
             if self.slots[i].known:
                 self.slots[i].pace[0].seen = self.slots[i].pace[1].seen = 0
                 if self.slots[i].top_state == LIVE:
-                    self._state(i, SCOPE_TOP, STALE, R_SILENT)
                     n += 1
+                    if not self.slots[i].tops:
+                        self._state(i, SCOPE_TOP, STALE, R_SILENT)
                 if self.slots[i].book_state == LIVE:
                     self._state(i, SCOPE_BOOK, STALE, R_SILENT)
                     n += 1
@@ -404,7 +417,7 @@ cdef class Publisher(Entry):
 
     def proof(self, uint32_t index, int scope):
         """CLOCK_MONOTONIC ns of the last proof of delivery; 0: none yet."""
-        self._check(index)
+        scope = self._judged(index, scope)
         return self.slots[index].top_proof if scope == SCOPE_TOP else self.slots[index].book_proof
 
     def synced(self, uint32_t index):
@@ -427,6 +440,10 @@ cdef class Publisher(Entry):
         """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""
         self._check(index)
         return self.syncs[index] is not None and self.syncs[index].streamed
+
+    def tops(self, uint32_t index):
+        """Whether this instrument is carried, and its top is the best of its book (decision 12)."""
+        return index < self.capacity and bool(self.slots[index].tops)
 
     def published_top(self, uint32_t index):
         """(bid, bid size, ask, ask size) as published last."""

@@ -58,6 +58,7 @@ class SnapshotSync:
     streamed: ClassVar[bool] = False
     depth: ClassVar[int] = 0
     checksum: ClassVar[None] = None
+    tops: ClassVar[bool] = False
     max_buffer: int = MAX_BUFFER
     synced: bool = False
     last_id: int = 0

@@ -85,7 +85,8 @@ class BookSync(Protocol):
     `numbered`: events have update ids, each one's first the one after the last. `streamed`: a snapshot comes
     in the stream, with every new subscription; otherwise it has to be fetched. `depth`: levels a side that
     the venue keeps us told of, beyond which a book is cut after every event; 0: all. `checksum`: (price_exp,
-    size_exp) -> the venue's checksum of a book, native; None: `agrees` is asked.
+    size_exp) -> the venue's checksum of a book, native; None: `agrees` is asked. `tops`: the venue has no
+    stream of tops that is exact: an instrument's top is the best of its book, which is kept for it.
     """
 
     @property
@@ -96,6 +97,8 @@ class BookSync(Protocol):
     def depth(self) -> int: ...
     @property
     def checksum(self) -> Callable[[int, int], Checksum] | None: ...
+    @property
+    def tops(self) -> bool: ...
 
     synced: bool
     last_id: int
@@ -141,6 +144,7 @@ class StreamSync:
         check: (book, the venue's checksum) -> whether they agree; None: the venue has none.
         checksum: the same, native: what makes it from an instrument's exponents.
         depth: levels a side beyond which the book is cut; 0: it is whole.
+        tops: the top is the best of the book, see `BookSync`.
     """
 
     streamed: ClassVar[bool] = True
@@ -148,6 +152,7 @@ class StreamSync:
     check: Callable[[Book, int], bool] | None = None
     checksum: Callable[[int, int], Checksum] | None = None
     depth: int = 0
+    tops: bool = False
     synced: bool = False
     last_id: int = 0
     gaps: int = 0

@@ -31,7 +31,7 @@ cdef struct Freshness:
 cdef struct Slot:
     uint8_t known           # the publisher carries this instrument
     uint8_t aside           # Aside bits: the plain way is not for this instrument; 0: it is
-    uint8_t has_top
+    uint8_t has_top         # tops come as messages
     uint8_t has_book
     uint8_t top_state       # shm.layout.State of the top cell
     uint8_t book_state
@@ -41,6 +41,7 @@ cdef struct Slot:
     uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events
     uint8_t older           # snapshots in a row that were older than what has been published
+    uint8_t tops            # no tops come: the top is the best of the book (decision 12)
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof
     Pace pace[2]            # of the top and of the book
@@ -72,4 +73,5 @@ cdef class Windows(FrameSink):
     cdef bint _beyond(self, Book book, tr_level** windows, uint32_t* n) noexcept
     cdef int _window(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
     cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
+    cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
     cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept

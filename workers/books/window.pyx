@@ -1,4 +1,4 @@
-"""What a book's readers see: the window, its changes as LEVEL records, and the cell.
+"""What a book's readers see: the window, its changes as LEVEL records, the cell, and the top where it is the book's best.
 
 The decisions that this carries out are numbered in publish.pyx.
 """
@@ -16,6 +16,9 @@ from shm import layout
 cdef uint8_t FIRST = layout.Flag.FIRST
 cdef uint8_t LAST = layout.Flag.LAST
 cdef uint8_t ASK = layout.Flag.ASK
+cdef uint8_t NO_BID = layout.Flag.NO_BID
+cdef uint8_t NO_ASK = layout.Flag.NO_ASK
+cdef uint8_t STALE = layout.State.STALE
 cdef uint8_t LIVE = layout.State.LIVE
 cdef int SCOPE_TOP = layout.Scope.TOP
 cdef int SCOPE_BOOK = layout.Scope.BOOK
@@ -147,6 +150,8 @@ cdef class Windows(FrameSink):
         slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
+        if slot.tops:
+            self._best(slot, book, index, ts_event, recv)
         return 1
 
     cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
@@ -171,12 +176,41 @@ cdef class Windows(FrameSink):
         slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
+        if slot.tops:
+            self._best(slot, book, index, ts_event, recv)
+
+    cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
+        """Decision 12: the best of the published window as the top, unless it is the one published last."""
+        cdef int64_t best[4]
+        cdef uint8_t flags = 0, before = slot.top_state
+        cdef bint same = before == LIVE
+        cdef int side, i
+        for side in range(2):
+            if slot.n[side]:
+                best[2 * side] = slot.window[side].price
+                best[2 * side + 1] = slot.window[side].size
+            else:
+                best[2 * side] = best[2 * side + 1] = 0
+                flags |= NO_ASK if side else NO_BID
+        for i in range(4):
+            same = same and slot.top[i] == best[i]
+            slot.top[i] = best[i]
+        if same:
+            return
+        slot.top_id = book.last_id
+        slot.top_event = ts_event
+        slot.top_state = LIVE
+        self.writer.c_top(index, best[0], best[1], best[2], best[3], flags, book.last_id, ts_event, recv)
+        if before != LIVE:
+            self.writer.c_status(index, SCOPE_TOP, LIVE, R_FRESH if before == STALE else R_SYNCED, 0)
 
     cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept:
-        """STATUS and the cell's state."""
+        """STATUS and the cell's state; a book's is its top's too where that is its best."""
         if scope == SCOPE_TOP:
             self.slots[index].top_state = state
             self.writer.c_top_state(index, state, reason)
         else:
             self.slots[index].book_state = state
             self.writer.c_book_state(index, state, reason)
+            if self.slots[index].tops:
+                self._state(index, SCOPE_TOP, state, reason)

@@ -92,7 +92,10 @@ cdef class Witness(Watcher):
             publisher._check(index)
             if channel.upper() not in Stream.__members__:
                 raise ValueError(f"no channel {channel!r}: {', '.join(Stream.__members__).lower()}")
-            self.topics.add(<Py_ssize_t>index * STREAMS + Stream[channel.upper()])
+            stream = Stream[channel.upper()]
+            if stream == TOP and publisher.slots[<uint32_t>index].tops:
+                stream = BOOK  # its top is the best of its book, and comes and goes with it
+            self.topics.add(<Py_ssize_t>index * STREAMS + stream)
 
     def watch(self):
         """From now on."""
@@ -229,6 +232,8 @@ cdef class Witness(Watcher):
         if m.instrument >= self.publisher.capacity or not self.publisher.slots[m.instrument].known:
             self.publisher.writer.c_count(C_UNKNOWN, 1)
             return NOT_NEEDED
+        if stream == TOP and self.publisher.slots[m.instrument].tops:
+            return NOT_NEEDED  # no top of it is published
         if place not in self.topics:  # a symbol that has a new slot since
             self.topics.add(place)
             self._begin(m.instrument, stream)
