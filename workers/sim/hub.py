@@ -348,8 +348,9 @@ class Hub:
         now = self._clock()
         self.counters["messages"] += 1
         peer.heard.append(now)
-        limit = self.rules.messages_per_second
-        if len(peer.heard) > limit and now - peer.heard[-1 - limit] < 1.0:
+        while now - peer.heard[0] >= 1.0:
+            peer.heard.popleft()
+        if len(peer.heard) > self.rules.messages_per_second:
             self.police(peer, "too many messages")
         elif opcode == transport.PING:
             self._queue(peer, encode(payload, transport.PONG))

@@ -77,7 +77,7 @@ class Peer(asyncio.Protocol):
         opened_at, ping_at: monotonic seconds; `ping_at` is 0 when no ping is outstanding.
         bare_since: monotonic seconds; since when it has no stream.
         fed_at: monotonic seconds; when something of the venue's (no ping) was last sent.
-        heard: monotonic seconds of the client's latest messages (the message rate limit).
+        heard: monotonic seconds of the client's messages of the last second (the message rate limit).
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -101,7 +101,7 @@ class Peer(asyncio.Protocol):
         self.last_ping = 0.0
         self.ping_payload = b""
         self.notified = False
-        self.heard: deque[float] = deque(maxlen=64)
+        self.heard: deque[float] = deque()
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "muted" if self.muted else "open"

@@ -11,7 +11,9 @@ from aiohttp import WSMsgType
 from sim_client import Client, until
 
 from workers.sim import Rules, SimVenue
+from workers.sim.dialects import FEEDS
 from workers.sim.limits import Budget
+from workers.sim.transport import PING, Peer
 
 
 class Clock:
@@ -97,6 +99,21 @@ def test_the_sixth_message_in_a_second_closes_with_1008(ping):
             assert venue.hub.counters["policy_closed"] == 1
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_every_venues_own_message_rate_is_enforced(feed):
+    """Whatever the number: so many in a second are fine, again and again, and one more is not."""
+    clock = Clock()
+    hub = SimVenue(feed, clock=clock).hub
+    peer = Peer(hub)
+    for second in range(3):
+        for _ in range(hub.rules.messages_per_second):
+            hub.received(peer, PING, b"x")
+        assert hub.counters["policy_closed"] == 0
+        clock.now += 1.0 if second < 2 else 0.999
+    hub.received(peer, PING, b"x")
+    assert hub.counters["policy_closed"] == 1
 
 
 def test_1024_streams_a_connection():
