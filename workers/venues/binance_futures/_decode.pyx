@@ -101,7 +101,7 @@ cdef class Decoder(SymbolDecoder):
         # {"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1.0","B":"1.0","a":"1.1","A":"1.0","T":1,"E":1}
         # {"e":"bookTicker","u":1,"E":1,"T":1,"s":"BTCUSDT","b":"1.0","B":"1.0","a":"1.1","A":"1.0"}
         cdef int worst = TR_EXACT
-        cdef uint64_t time = 0, engine_time
+        cdef uint64_t time, engine_time = 0
         cdef int64_t ns
         cdef bint ahead
         cdef Entry* entry
@@ -120,7 +120,8 @@ cdef class Decoder(SymbolDecoder):
             and tr_match(c, b',"E":') and tr_unsigned(c, &time)
         ):
             return D_NOT_MINE
-        return top_of(entry, out, worst, ns) if to_ns(time, &ns) else D_NOT_MINE
+        # When it changed; E is when it was told (schema.py).
+        return top_of(entry, out, worst, ns) if to_ns(engine_time, &ns) else D_NOT_MINE
 
     cdef int _depth(self, tr_cursor* c, Message* out) noexcept nogil:
         # {"e":"depthUpdate","E":1,"T":1,"s":"BTCUSDT","U":3,"u":4,"pu":2,"b":[["1.0","1.0"]],"a":[]}

@@ -54,7 +54,7 @@ def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
 
 
 def _top(event: schema.BookTicker, numbers: Numbers) -> Decoded | None:
-    time = to_ns(event.event_time)
+    time = to_ns(event.engine_time)
     return None if time is None else parser.top(event, numbers, time)
 
 

@@ -43,9 +43,13 @@ __all__ = [
 
 
 class BookTicker(schema.BookTicker, frozen=True):
-    """``<symbol>@bookTicker``; here it says when."""
+    """``<symbol>@bookTicker``; here it says when.
 
-    event_time: Unsigned = msgspec.field(name="E")
+    `engine_time` ("transaction time"), not the event's (`E`): that is when a server of the streams spoke, 1
+    to 10 ms later in real captures, and a server that lags would speak of an old top at a new time.
+    """
+
+    engine_time: Unsigned = msgspec.field(name="T")
 
 
 class DepthUpdate(schema.DepthUpdate, frozen=True):

@@ -210,3 +210,26 @@ def test_the_small_session_is_what_its_maker_makes() -> None:
     with gzip.open(SESSIONS["small"][0], "rt") as lines:
         assert [json.loads(line) for line in lines] == made
     assert [json.loads(line) for line in SESSIONS["small"][1].read_text().splitlines()] == books
+
+
+def test_a_server_that_lags_takes_no_top_back(plays: Any) -> None:
+    """It tells an old top now: the time of telling (E) says nothing, that of the change (T) does."""
+    play = plays("small")
+    venue = next(iter(play.symbols))
+    now = 1_800_000_000_000
+
+    def told(update: int, changed: int, sent: int) -> int:
+        """The update id that is published after this top."""
+        frame = (
+            f'{{"e":"bookTicker","u":{update},"s":"{venue}","b":"8.5","B":"2","a":"9.0","A":"3",'
+            f'"T":{changed},"E":{sent}}}'
+        )
+        play.publisher.frame(frame.encode(), 1)
+        play.publisher.batch_end()
+        return int(play.feed.top(play.symbols[venue]).update_id)
+
+    newest = 10**15
+    assert told(newest, now, now + 5) == newest
+    assert told(newest - 7, now - 900, now + 60) == newest
+    assert play.counter("outdated") == 1
+    assert told(5, now + 100, now + 101) == 5  # ids that begin anew, after a change that is later

@@ -82,7 +82,7 @@ def test_the_symbol_of_a_liquidation_stands_in_its_stream() -> None:
 @pytest.mark.parametrize(
     "raw",
     [
-        TOP.replace(',"E":5', ""),
+        TOP.replace(',"T":4', "").replace('"T":4,', ""),
         TOP.replace('"u":1', '"u":"1"'),
         DEPTH.replace(',"pu":0', ""),
         DEPTH.replace('"pu":0', '"pu":-1'),
