@@ -14,6 +14,7 @@ from workers.decode.message cimport (
     D_NOT_MINE,
     F_CHECKED,
     F_MARK,
+    F_SENT,
     F_SNAPSHOT,
     M_DEPTH,
     M_LIQUIDATION,
@@ -236,7 +237,7 @@ cdef class HotPath(Windows):
             return
         before = slot.top_state
         slot.top_id = m.update_id
-        slot.top_event = m.ts_event
+        slot.top_event = 0 if m.flags & F_SENT else m.ts_event
         slot.top_proof = recv
         arrived(&slot.pace[0], &self.freshness, recv)
         slot.top_state = LIVE

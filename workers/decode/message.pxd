@@ -37,6 +37,7 @@ cdef enum MessageFlag:
     F_INDEX = 0x800     # mark: words[1], the index price
     F_RATE = 0x1000     # mark: words[2], the funding rate at 1e-12
     F_NEXT = 0x2000     # mark: words[3], when funding is paid next, ns
+    F_SENT = 0x4000     # top: ts_event is when it was sent, which says nothing of how old it is
 
 
 cdef struct Message:

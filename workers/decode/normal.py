@@ -46,6 +46,7 @@ class MessageFlag(IntFlag):
     INDEX = 0x800  # mark: words[1], the index price
     RATE = 0x1000  # mark: words[2], the funding rate at 1e-12
     NEXT = 0x2000  # mark: words[3], when funding is paid next, ns
+    SENT = 0x4000  # top: ts_event is when it was sent, which says nothing of how old it is
 
 
 class Scale(NamedTuple):

@@ -158,9 +158,9 @@ class Tops:
         self.lab = lab
         self.index = lab.add()
 
-    def send(self, number: int, time: int, bid: int) -> int:
+    def send(self, number: int, time: int, bid: int, flags: int = 0) -> int:
         self.lab.now += 1_000
-        self.lab.publisher.top(self.index, bid, 1, bid + 5, 1, number, time, self.lab.now)
+        self.lab.publisher.top(self.index, bid, 1, bid + 5, 1, number, time, self.lab.now, flags)
         self.lab.publisher.batch_end()
         return int(self.lab.feed.top("AAA/BBB").exact[0])
 
@@ -189,6 +189,16 @@ def test_an_older_id_needs_a_newer_time(
     tops.send(*published, 100)
     assert tops.send(*comes, 200) == (200 if taken else 100)
     assert tops.lab.counter("outdated") == (0 if taken else 1)
+
+
+def test_a_time_of_sending_makes_no_older_id_newer(tops: Tops) -> None:
+    """A server that lags sends old tops now."""
+    tops.send(50, 1_000, 100, MessageFlag.SENT)
+    assert tops.send(49, 1_001, 200, MessageFlag.SENT) == 100
+    assert tops.lab.counter("outdated") == 1
+    assert tops.send(51, 1_000, 300, MessageFlag.SENT) == 300
+    record = tops.lab.feed.top("AAA/BBB")
+    assert record.ts_event == 1_000  # told all the same
 
 
 def test_after_ids_have_begun_anew_they_count_from_there(tops: Tops) -> None:

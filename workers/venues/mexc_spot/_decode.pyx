@@ -14,6 +14,7 @@ from workers.decode.message cimport (
     D_NOT_MINE,
     D_OK,
     D_UNKNOWN_SYMBOL,
+    F_SENT,
     M_DEPTH,
     M_NONE,
     M_TICKER,
@@ -211,7 +212,8 @@ cdef class Decoder(SymbolDecoder):
         # An absent side is zero in both; a price without size, or a size without price, is no quote.
         if (out.words[0] == 0) != (out.words[1] == 0) or (out.words[2] == 0) != (out.words[3] == 0):
             return D_NOT_MINE
-        out.flags = (FLAG_NO_BID if out.words[0] == 0 else 0) | (FLAG_NO_ASK if out.words[2] == 0 else 0)
+        # The one time of a change, that of the last order made, does not move with an order that ends.
+        out.flags = F_SENT | (FLAG_NO_BID if out.words[0] == 0 else 0) | (FLAG_NO_ASK if out.words[2] == 0 else 0)
         out.ts_event = time
         out.first_id = 0
         out.n_bids = out.n_asks = 0

@@ -14,7 +14,7 @@ import msgspec
 
 from shm.layout import Flag
 from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
 from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.mexc_spot import proto, schema
@@ -219,12 +219,12 @@ def _normal_top(event: schema.BookTicker, numbers: Numbers, time: int) -> Decode
         numbers.price(event.ask or "0"),
         numbers.size(event.ask_size or "0"),
     )
-    flags = 0
+    flags = int(MessageFlag.SENT)  # the wrapper's time
     if numbers.worst is Verdict.EXACT:
         # An absent side is zero in both; a price without size, or a size without price, is no quote.
         if (words[0] == 0) != (words[1] == 0) or (words[2] == 0) != (words[3] == 0):
             return None
-        flags = (Flag.NO_BID if words[0] == 0 else 0) | (Flag.NO_ASK if words[2] == 0 else 0)
+        flags |= (Flag.NO_BID if words[0] == 0 else 0) | (Flag.NO_ASK if words[2] == 0 else 0)
     if version is None:
         return None
     return Decoded(
@@ -233,7 +233,7 @@ def _normal_top(event: schema.BookTicker, numbers: Numbers, time: int) -> Decode
         numbers.scale.instrument,
         time,
         version,
-        flags=int(flags),
+        flags=flags,
         words=(*words, 0, 0, 0, 0),
     )
 

@@ -34,7 +34,7 @@ from tests.workers.venues.mexc_spot.mexc_kit import (
     reference,
 )
 from workers.decode.decimals import to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale, disagreement
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.sim.mexc_spot import wire
 from workers.strategies import MessageType
 from workers.venues.mexc_spot import proto
@@ -149,7 +149,9 @@ def test_the_simulated_venues_writer_writes_what_the_venue_has_written() -> None
 # -- one by one ----------------------------------------------------------------------------------------
 def test_top() -> None:
     told = (8427000, 638700, 8427001, 542169969, 0, 0, 0, 0)
-    assert check(TOP) == [Decoded(DecodeCode.OK, MessageKind.TOP, 0, SENT * 10**6, 82164153436, words=told)]
+    assert check(TOP) == [
+        Decoded(DecodeCode.OK, MessageKind.TOP, 0, SENT * 10**6, 82164153436, 0, MessageFlag.SENT, told)
+    ]
 
 
 def test_an_emptied_side_is_absent() -> None:
@@ -161,7 +163,7 @@ def test_an_emptied_side_is_absent() -> None:
         (("0", "0.00"), ("1", "1"), Flag.NO_BID),
     ):
         [top] = check(frame(wire.BOOK_TICKER, wire.book_ticker(bid, ask, 7)))
-        assert (top.code, top.flags, top.update_id) == (DecodeCode.OK, flags, 7)
+        assert (top.code, top.flags, top.update_id) == (DecodeCode.OK, flags | MessageFlag.SENT, 7)
     # A price without size is no quote, nor is a size without price.
     for bid in (("1", ""), ("", "1"), ("1", "0"), ("0", "1")):
         half = frame(wire.BOOK_TICKER, wire.book_ticker(bid, ("2", "1"), 7))
@@ -169,7 +171,7 @@ def test_an_emptied_side_is_absent() -> None:
         assert reference(half) == [Decoded(DecodeCode.MALFORMED)]
     # Spelt out, an empty text is the same as an absent one.
     spelt = b"".join(wire.field(n, text) for n, text in enumerate(("", "", "2", "1", "7"), 1))
-    assert check(frame(wire.BOOK_TICKER, spelt))[0].flags == Flag.NO_BID
+    assert check(frame(wire.BOOK_TICKER, spelt))[0].flags == Flag.NO_BID | MessageFlag.SENT
 
 
 def test_depth() -> None:
