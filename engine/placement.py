@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Set
-from itertools import cycle
 
 from engine.errors import SettingsError
 
@@ -15,8 +15,9 @@ def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str
         wishes: feed -> ``"auto"``, ``"none"`` or a core number.
         allowed: the cores that this process may run on (`os.sched_getaffinity`).
 
-    ``auto`` takes the cores in turn, first those that nobody named; the lowest core is left to all else
-    (supervisor, HTTP face, interrupts) when there are others.
+    ``auto`` takes a core that nobody named. The lowest core is left to all else (supervisor, HTTP face,
+    interrupts) while there is another for each ``auto``; when there is not, every core is used, each ``auto``
+    on the one with the fewest workers, the lowest last: five on two cores are 3 and 2.
 
     Returns:
         feed -> core, or None for not pinned; and warnings, a line each.
@@ -32,14 +33,21 @@ def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str
     ]
     if problems:
         raise SettingsError(problems)
-    named = {wish for wish in wishes.values() if isinstance(wish, int)}
-    spare = cores[1:] if len(cores) > 1 else cores
-    turn = cycle([core for core in spare if core not in named] or spare)
+    workers = Counter(wish for wish in wishes.values() if isinstance(wish, int))
+    lowest, *others = cores
+    free = [core for core in others if core not in workers]
+    short = sum(wish == "auto" for wish in wishes.values()) > len(free)
+    candidates = [*others, lowest] if short else free
     placed: dict[str, int | None] = {}
     for feed, wish in wishes.items():
-        placed[feed] = wish if isinstance(wish, int) else next(turn) if wish == "auto" else None
-    pinned = [core for core in placed.values() if core is not None]
-    if len(pinned) <= len(set(pinned)):
-        return placed, []
-    used = len(set(pinned))
-    return placed, [f"{len(pinned)} pinned workers on {used} cores: some share one and will be slower"]
+        core = min(candidates, key=workers.__getitem__) if wish == "auto" else None
+        if core is not None:
+            workers[core] += 1
+        placed[feed] = wish if isinstance(wish, int) else core
+    pinned, used = workers.total(), len(workers)
+    said = f"{pinned} pinned workers on {used} core{'s' if used > 1 else ''}"
+    if pinned > used:
+        return placed, [f"{said}: some share one and will be slower"]
+    if short and others:
+        return placed, [f"{said}: no core is left to all else, which makes them slower at times"]
+    return placed, []

@@ -23,10 +23,34 @@ def test_cores(wishes: dict[str, int | str], allowed: set[int], placed: dict[str
     assert assign(wishes, allowed) == (placed, [])
 
 
-def test_more_workers_than_cores_is_one_warning() -> None:
-    placed, warnings = assign({"a": "auto", "b": "auto", "c": "auto"}, {0, 1, 2})
-    assert placed == {"a": 1, "b": 2, "c": 1}
-    assert warnings == ["3 pinned workers on 2 cores: some share one and will be slower"]
+@pytest.mark.parametrize(
+    ("wishes", "allowed", "placed", "warning"),
+    [
+        ("auto auto auto auto auto", {0, 1}, [1, 0, 1, 0, 1], "5 pinned workers on 2 cores: some share one"),
+        ("auto auto auto auto", {0, 1, 2}, [1, 2, 0, 1], "4 pinned workers on 3 cores: some share one"),
+        ("auto auto", {5}, [5, 5], "2 pinned workers on 1 core: some share one"),
+        (  # a named worker counts
+            "1 auto auto", {0, 1}, [1, 0, 1], "3 pinned workers on 2 cores: some share one",
+        ),
+        ("0 auto auto", {0, 1}, [0, 1, 1], "3 pinned workers on 2 cores: some share one"),
+        ("1 1 none", {0, 1}, [1, 1, None], "2 pinned workers on 1 core: some share one"),
+        (  # one each, the lowest with all else
+            "auto auto auto", {0, 1, 2}, [1, 2, 0], "3 pinned workers on 3 cores: no core is left to all else",
+        ),
+        ("1 auto", {0, 1}, [1, 0], "2 pinned workers on 2 cores: no core is left to all else"),
+    ],
+)  # fmt: skip
+def test_more_workers_than_spare_cores(
+    wishes: str, allowed: set[int], placed: list[int | None], warning: str
+) -> None:
+    """Every core is used, the lowest last, and one warning says so."""
+    asked: dict[str, int | str] = {
+        f"feed{place}": int(wish) if wish.isdigit() else wish for place, wish in enumerate(wishes.split())
+    }
+    got, warnings = assign(asked, allowed)
+    assert list(got.values()) == placed
+    assert len(warnings) == 1
+    assert warnings[0].startswith(warning)
 
 
 def test_a_core_that_may_not_be_used() -> None:
