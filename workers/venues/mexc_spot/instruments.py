@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.listing import Number, PrecisionError, choose, exact, exponent, level_numbers
+from workers.listing import InstrumentError, Number, PrecisionError, choose, exact, exponent, level_numbers
 from workers.venues.mexc_spot import schema
 
 ONLINE = frozenset({"1", "ENABLED"})  # docs: 1 online, 2 paused, 3 offline; the word was used until 2024
@@ -47,10 +47,28 @@ def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instr
 
     Raises:
         UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
+        InstrumentError: several that are traded have the name of one: which is meant, nobody can say.
         PrecisionError: the venue's limits of one fit no int64.
     """
-    listed = {unified(entry): entry for entry in info.symbols}
-    return [instrument(entry) for entry in choose(listed, symbols, "MEXC spot")]
+    listed: dict[str, list[schema.SymbolInfo]] = {}
+    for entry in info.symbols:
+        listed.setdefault(unified(entry), []).append(entry)
+    return [instrument(_only(entries)) for entries in choose(listed, symbols, "MEXC spot")]
+
+
+def _only(entries: Sequence[schema.SymbolInfo]) -> schema.SymbolInfo:
+    """The one that is traded, of those that share a name: one's alias may be what another is called."""
+    traded = [entry for entry in entries if _online(entry)] or entries
+    if len(traded) > 1:
+        raise InstrumentError(
+            f"{unified(traded[0])} can be any of {', '.join(entry.symbol for entry in traded)} at MEXC spot: "
+            "take the symbol out of the configuration"
+        )
+    return traded[0]
+
+
+def _online(entry: schema.SymbolInfo) -> bool:
+    return str(entry.status) in ONLINE
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
@@ -81,7 +99,7 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
         lot=smallest or exact(symbol, grain, size_exp),
         min_notional=exact(symbol, min_notional, notional_exp),
         notional_exp=notional_exp,
-        status=InstrumentStatus.ACTIVE if str(entry.status) in ONLINE else InstrumentStatus.HALTED,
+        status=InstrumentStatus.ACTIVE if _online(entry) else InstrumentStatus.HALTED,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
-from workers.listing import PrecisionError, UnknownInstrument
+from workers.listing import InstrumentError, PrecisionError, UnknownInstrument
 from workers.sim.mexc_spot import wire
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.instruments import ALIASES, instrument, instruments, numbers, power
@@ -55,6 +55,23 @@ def test_sizes() -> None:
     free = instrument(info({"baseSizePrecision": "0"}).symbols[0])
     assert (free.size_exp, free.lot) == (2, 1)
     assert (power(0), power(1), power(12)) == ("1", "0.1", "0.000000000001")
+
+
+def test_a_name_that_two_have_is_of_the_one_that_is_traded_or_of_none() -> None:
+    """BIFI is called BIFIF elsewhere: were there a BIFIF too, its prices would be another asset's."""
+    aliased = {"symbol": "BIFIUSDT", "baseAsset": "BIFI"}
+    named = {"symbol": "BIFIFUSDT", "baseAsset": "BIFIF"}
+    for both in ((aliased, named), (named, aliased)):
+        with pytest.raises(InstrumentError, match=r"BIFIF/USDT can be any of BIFIF?USDT, BIFIF?USDT"):
+            instruments(info(*both), ["BIFIF/USDT"])
+        [other] = instruments(info(*both, {}), ["METAL/USDT"])  # it costs nobody else
+        assert other.venue_symbol == "METALUSDT"
+    for ended, traded in ((aliased, named), (named, aliased)):
+        for both in ((ended | {"status": "3"}, traded), (traded, ended | {"status": "3"})):
+            [slot] = instruments(info(*both), ["BIFIF/USDT"])
+            assert slot.venue_symbol == traded["symbol"]
+    with pytest.raises(InstrumentError, match="can be any of"):
+        instruments(info(aliased | {"status": "2"}, named | {"status": "3"}), ["BIFIF/USDT"])
 
 
 def test_states() -> None:
