@@ -35,9 +35,9 @@ def test_cores(wishes: dict[str, int | str], allowed: set[int], placed: dict[str
         ("0 auto auto", {0, 1}, [0, 1, 1], "3 pinned workers on 2 cores: some share one"),
         ("1 1 none", {0, 1}, [1, 1, None], "2 pinned workers on 1 core: some share one"),
         (  # one each, the lowest with all else
-            "auto auto auto", {0, 1, 2}, [1, 2, 0], "3 pinned workers on 3 cores: no core is left to all else",
+            "auto auto auto", {0, 1, 2}, [1, 2, 0], "3 pinned workers on 3 cores: no core is left",
         ),
-        ("1 auto", {0, 1}, [1, 0], "2 pinned workers on 2 cores: no core is left to all else"),
+        ("1 auto", {0, 1}, [1, 0], "2 pinned workers on 2 cores: no core is left"),
     ],
 )  # fmt: skip
 def test_more_workers_than_spare_cores(
