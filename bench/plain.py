@@ -86,23 +86,11 @@ class _KrakenBook(msgspec.Struct):
     asks: list[_KrakenLevel]
 
 
-class _KrakenTop(msgspec.Struct):
-    bid: float
-    bid_qty: float
-    ask: float
-    ask_qty: float
-
-
 class _KrakenFrame(msgspec.Struct):
     data: list[_KrakenBook]
 
 
-class _KrakenTops(msgspec.Struct):
-    data: list[_KrakenTop]
-
-
 _kraken = msgspec.json.Decoder(_KrakenFrame).decode
-_kraken_tops = msgspec.json.Decoder(_KrakenTops).decode
 
 
 def _kraken_depth(frame: bytes, books: Books) -> None:
@@ -116,11 +104,6 @@ def _kraken_depth(frame: bytes, books: Books) -> None:
                     side.pop(level.price, None)
 
 
-def _kraken_top(frame: bytes, books: Books) -> tuple[float, float, float, float]:
-    [data] = _kraken_tops(frame).data
-    return data.bid, data.bid_qty, data.ask, data.ask_qty
-
-
 PLAIN: dict[tuple[str, MessageKind], Plain] = {
     ("binance_spot", MessageKind.TOP): _binance_top,
     ("binance_spot", MessageKind.DEPTH): _binance_depth,
@@ -128,7 +111,6 @@ PLAIN: dict[tuple[str, MessageKind], Plain] = {
     ("binance_futures", MessageKind.DEPTH): _binance_depth,
     ("okx", MessageKind.TOP): _okx_top,
     ("okx", MessageKind.DEPTH): _okx_depth,
-    ("kraken", MessageKind.TOP): _kraken_top,
     ("kraken", MessageKind.DEPTH): _kraken_depth,
 }
 """A venue that is not here speaks protobuf, which msgspec does not read."""

@@ -140,7 +140,8 @@ def _made(fixture: Fixture, venue: Venue, kinds: set[MessageKind]) -> Tape:
     if MessageKind.TOP in kinds:
         for n in range(MADE):
             bid, ask = (text(10_000 + n % 50, 2), "1.500"), (text(10_060 + n % 50, 2), "2.500")
-            tape.frames[MessageKind.TOP].append(fixture.wire.top(symbol, 1_000 + n, bid, ask))
+            if (top := fixture.wire.top(symbol, 1_000 + n, bid, ask)) is not None:
+                tape.frames[MessageKind.TOP].append(top)
     if MessageKind.DEPTH in kinds:
         begin = fixture.wire.begin(symbol, 1_000, *whole())
         tape.begin.append((symbol, begin) if isinstance(begin, Snapshot) else begin)

@@ -4,21 +4,25 @@ venue without the engine. Some ten thousand messages a second; the engine (`work
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
+from workers.books.best import Best
 from workers.config import DERIVATIVES, VenueConfig
-from workers.decode.normal import DecodeCode, Decoded, Scale
+from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
 from workers.errors import WorkerError
 from workers.public import KINDS, Interruption, PublicMessage
 from workers.strategies import (
     DATA_TYPES,
     ConnectionEvent,
     ConnectionState,
+    MessageType,
     ParsedMessage,
     WebSocketManagerConfig,
 )
@@ -35,6 +39,10 @@ class Stream:
 
     It connects when it is first asked for a message, reconnects by itself, and ends when it is closed: by
     `aclose`, by ``async with``, or with the exchange that made it.
+
+    Of a venue whose top is the best of its book (`BookSync.tops`) a `Top` comes when that is another, right
+    after the `BookUpdate` that made it so; a book that is not the venue's any more is an `Interruption`, and
+    is subscribed anew.
 
     Raises, where the next message would be:
         WebSocketError: no connection after ten attempts, or the venue refused every subscription.
@@ -63,9 +71,16 @@ class Stream:
         self._error: Exception | None = None
         self._closed = False
         self._delivered: dict[tuple[str, str], int] = {}
-        self._streamed = venue.make_sync(config).streamed
+        sync = venue.make_sync(config)
+        self._streamed = sync.streamed
+        self._make_sync = partial(venue.make_sync, config)
+        self._bests: dict[int, Best] = {}  # of instruments whose top is made here
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # books that are subscribed anew
+        if sync.tops and sync.streamed and "top" in self._channels:
+            self._bests = {i: self._best(i) for i in range(len(self._instruments))}
         self._connecting: asyncio.Task[None] | None = None
         patience = PATIENT if not LIVELY & {*channels} else config.first_event_after
+        self._patience = patience
         self._manager = WebSocketManager(
             WebSocketManagerConfig(
                 reconnect_delay=config.reconnect_delay,
@@ -123,6 +138,8 @@ class Stream:
             return
         self._closed = True
         self._room.set()
+        for task in self._tasks.values():
+            task.cancel()
         await self._manager.close()
         if self._connecting is not None:
             self._connecting.cancel()
@@ -163,15 +180,62 @@ class Stream:
             if form.code is DecodeCode.MALFORMED:
                 topics = tuple((parsed.symbol, one) for one in self._channels) if parsed.symbol else ()
                 self._put(Interruption(topics, "a message with impossible content"))
+                if parsed.symbol and parsed.message_type is MessageType.ORDERBOOK:
+                    self._void([self._symbols[parsed.symbol]])
             elif form.code is DecodeCode.OK:
-                message = KINDS[form.kind](form, self._instruments[form.instrument], parsed.timestamp)
-                self._delivered[message.symbol, message.channel] = parsed.timestamp
-                self._put(message)
+                for one in self._made(form, parsed.timestamp):
+                    message = KINDS[one.kind](one, self._instruments[one.instrument], parsed.timestamp)
+                    self._delivered[message.symbol, message.channel] = parsed.timestamp
+                    self._put(message)
         # A program that is too slow holds the manager's queue back, which is bounded and tells what it drops.
         while len(self._waiting) >= BOUND and not self._closed:
             self._room.clear()
             await self._room.wait()
 
+    # -- tops that are made here --------------------------------------------------------------------------
+    def _best(self, index: int) -> Best:
+        made = self._instruments[index]
+        return Best(self._make_sync(), Scale(index, made.price_exp, made.size_exp))
+
+    def _made(self, form: Decoded, received: int) -> list[Decoded]:
+        """What the program is given of a message: with its top, and without what it has not asked for."""
+        best = self._bests.get(form.instrument)
+        if best is None or form.kind is not MessageKind.DEPTH:
+            return [form]
+        synced = best.synced
+        top = best.take(form)
+        given = [form] if "book" in self._channels else []
+        symbol = self._instruments[form.instrument].symbol
+        if best.synced:
+            self._delivered[symbol, "top"] = received
+        elif synced:
+            topics = tuple((symbol, one) for one in ("top", "book") if one in self._channels)
+            self._put(Interruption(topics, "the book was no longer the venue's"))
+            self._begin_anew(form.instrument)
+        return given if top is None else [*given, top]
+
+    def _void(self, indexes: Iterable[int]) -> None:
+        """Something of these is missing: who makes a top of them needs a snapshot."""
+        for index in indexes:
+            best = self._bests.get(index)
+            if best is not None and best.synced:
+                best.void()
+                self._begin_anew(index)
+
+    def _begin_anew(self, index: int) -> None:
+        if index not in self._tasks and not self._closed:
+            self._tasks[index] = task = asyncio.create_task(self._resubscribe(index))
+            task.add_done_callback(lambda done: self._tasks.pop(index, None))
+
+    async def _resubscribe(self, index: int) -> None:
+        """Until there is a snapshot. A connection that is made anew brings one by itself."""
+        symbol = self._instruments[index].symbol
+        while not self._bests[index].synced:
+            with contextlib.suppress(WorkerError):
+                await self._manager.resubscribe([symbol], ["top", "book"])
+            await asyncio.sleep(self._patience)
+
+    # -- messages and connections -------------------------------------------------------------------------
     def _forms(self, parsed: ParsedMessage) -> list[Decoded]:
         """The normal forms; where a number asks for more decimals than the listing said, it gets them."""
         while True:
@@ -183,8 +247,15 @@ class Stream:
             made = self._venue.widen(old, parsed.raw_data, None)
             self._instruments[wide[0].instrument] = made
             self._scales[made.venue_symbol] = Scale(wide[0].instrument, made.price_exp, made.size_exp)
+            if wide[0].instrument in self._bests:  # its prices count otherwise from here on
+                self._bests[wide[0].instrument] = self._best(wide[0].instrument)
+                self._begin_anew(wide[0].instrument)
 
     def _on_connection(self, event: ConnectionEvent) -> None:
+        if event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+            for symbol in event.symbols:
+                if (best := self._bests.get(self._symbols[symbol])) is not None:
+                    best.void()
         if event.rejected:
             self._put(Interruption(event.rejected, event.reason))
         elif event.error is not None and event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
@@ -197,6 +268,7 @@ class Stream:
 
     def _on_missed(self, topics: Sequence[tuple[str, str]]) -> None:
         self._put(Interruption(tuple(topics), "messages were dropped, unreadable or subscribed anew"))
+        self._void({self._symbols[symbol] for symbol, channel in topics if channel in ("top", "book")})
 
     def _put(self, message: PublicMessage | Interruption) -> None:
         self._waiting.append(message)

@@ -110,8 +110,8 @@ class Wire(Protocol):
     """Writes frames of today's shape. Symbols are the venue's; levels are decimal texts with exactly the two
     decimals of price and three of size that the tests' instruments have; ids rise, times do not matter."""
 
-    def top(self, symbol: str, update_id: int, bid: TextLevel, ask: TextLevel) -> bytes:
-        """A top of book."""
+    def top(self, symbol: str, update_id: int, bid: TextLevel, ask: TextLevel) -> bytes | None:
+        """A top of book; None: the venue has none of its own, the top is the best of the book."""
 
     def begin(
         self, symbol: str, update_id: int, bids: Sequence[TextLevel], asks: Sequence[TextLevel]

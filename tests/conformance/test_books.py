@@ -273,7 +273,8 @@ class Afternoon:
         bids = [("100.00", size), *BIDS[1:]]
         for symbol in symbols:
             wire = self.fixture.wire
-            self.player.frame(wire.top(symbol, self.update + 1, bids[0], ASKS[0]), self.now())
+            if (top := wire.top(symbol, self.update + 1, bids[0], ASKS[0])) is not None:
+                self.player.frame(top, self.now())
             change = wire.change(symbol, self.update, self.update + 1, bids[:1], [], (bids, ASKS))
             self.player.frame(change, self.now())
         self.update += 1

@@ -110,6 +110,39 @@ async def test_an_answer_for_each_symbol() -> None:
 
 
 @told
+async def test_a_ticker_is_told_by_its_trigger() -> None:
+    """By trades with what each of them has changed, or by best prices; not by a size alone."""
+    async with venue() as sim:
+        assert sim.market is not None
+        counts: dict[str, int] = {}
+        for trigger in ("trades", "bbo"):
+            async with Client(sim) as client:
+                await client.hear()
+                params = {"channel": "ticker", "symbol": ["BTC/USD"], "event_trigger": trigger}
+                assert (await client.ask(method="subscribe", params=params))["result"][
+                    "event_trigger"
+                ] == trigger
+                last = (await client.hear())["data"][0]
+                before, numbers = sim.hub.counters["sent"], []
+                sim.market.step(150)
+                sim.hub.flush()
+                for _ in range(sim.hub.counters["sent"] - before):
+                    event = (await client.hear())["data"][0]
+                    if trigger == "bbo":
+                        assert (event["bid"], event["ask"]) != (last["bid"], last["ask"])
+                    numbers.append(int(event["trades"]))
+                    last = event
+                counts[trigger] = len(numbers)
+                if trigger == "trades":
+                    assert numbers == sorted(set(numbers))
+        assert min(counts.values()) > 5, counts
+    async with venue() as sim, Client(sim) as client:
+        await client.hear()
+        params = {"channel": "ticker", "symbol": ["BTC/USD"], "event_trigger": "size"}
+        assert not (await client.ask(method="subscribe", params=params))["success"]
+
+
+@told
 async def test_a_depth_outside_of_the_list_is_refused_once() -> None:
     async with venue() as sim, Client(sim) as client:
         await client.hear()

@@ -1,6 +1,7 @@
 """Kraken's spelling of pairs and streams, and how a client asks for them.
 
-Names of streams are ours: ``book/25/BTC/USD``, ``ticker/BTC/USD``, ``trade/BTC/USD``.
+Names of streams are ours: ``book/25/BTC/USD``, ``trade/BTC/USD``, ``ticker/BTC/USD`` (told with trades, as it
+is unless asked for otherwise) and ``bbo/BTC/USD`` (the ticker with the trigger ``bbo``; a capture has none).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def parts(stream: str) -> tuple[str, int, str]:
 
 
 def streams(symbol: str) -> dict[str, str]:
-    """Of a symbol: from our channel to the stream. The ticker is the top's."""
+    """Of a symbol: from our channel to the stream. Of tops the ticker is all that there is."""
     return {"top": f"ticker/{symbol}", "book": book(symbol), "trades": f"trade/{symbol}"}
 
 
@@ -65,7 +66,7 @@ def ask(streams: Sequence[str]) -> tuple[str, list[bytes]]:
         params: dict[str, object] = {"channel": channel, "symbol": symbols}
         if depth:
             params["depth"] = depth
-        if channel == "ticker":
-            params["event_trigger"] = "bbo"
+        if channel == "bbo":
+            params |= {"channel": "ticker", "event_trigger": "bbo"}
         messages.append(msgspec.json.encode({"method": "subscribe", "params": params, "req_id": number}))
     return "/v2", messages

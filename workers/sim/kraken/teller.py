@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from workers.sim.book import Depth, Level
+from workers.sim.candles import Candle
 from workers.sim.hub import Hub
 from workers.sim.kraken import payloads
 from workers.sim.kraken.names import DEPTHS, book, parts
@@ -24,7 +25,8 @@ class KrakenTeller(Teller):
     def __init__(self, symbol: Symbol, hub: Hub) -> None:
         self._symbol, self._market, self._hub = symbol, symbol.market, hub
         self._name = symbol.listing.venue_symbol
-        self._ticker, self._trades = f"ticker/{self._name}", f"trade/{self._name}"
+        self._ticker, self._bbo, self._trades = (f"{one}/{self._name}" for one in ("ticker", "bbo", "trade"))
+        self._best: tuple[int, int] | None = None  # prices that the trigger bbo has told
         self._views: dict[int, tuple[Side, Side]] = {}  # depth -> what its subscribers have
         self._history: deque[tuple[bool, str, str, int, int]] = deque(maxlen=HISTORY)
         self._day = symbol.candles.day()
@@ -69,12 +71,15 @@ class KrakenTeller(Teller):
 
     # -- ticker and trades ------------------------------------------------------------------------------
     def topped(self, now_ns: int) -> None:
-        """``ticker``, with the trigger ``bbo``."""
-        if self._hub.wanted(self._ticker):
-            self._hub.publish(self._ticker, self._statistics("update", now_ns))
+        """``ticker`` with the trigger ``bbo``: when a best price is another; not for a size alone."""
+        bid, _, ask, _ = self._market.matcher.top()
+        if (bid, ask) != self._best:
+            self._best = bid, ask
+            if self._hub.wanted(self._bbo):
+                self._hub.publish(self._bbo, self._statistics("update", now_ns))
 
     def slow(self, now_ns: int) -> None:
-        """The last 24 hours, counted once a second."""
+        """The last 24 hours: trades are counted as they come, and once a second what is older is left out."""
         self._day = self._symbol.candles.day()
 
     def _statistics(self, kind: str, now_ns: int) -> bytes:
@@ -92,12 +97,18 @@ class KrakenTeller(Teller):
         ).encode()
 
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
-        """``trade``: all trades of a taker in one message."""
+        """``trade``: all trades of a taker in one message; ``ticker``, which they trigger."""
         price, size = self._market.price_text, self._market.size_text
         told = [(one.buyer_is_maker, price(one.price), size(one.size), one.id, now_ns) for one in trades]
         self._history.extend(told)
+        for one in trades:
+            self._day.add(
+                Candle(0, one.price, one.price, one.price, one.price, one.size, one.price * one.size, 1)
+            )
         if self._hub.wanted(self._trades):
             self._hub.publish(self._trades, payloads.trade("update", self._name, told))
+        if self._hub.wanted(self._ticker):
+            self._hub.publish(self._ticker, self._statistics("update", now_ns))
 
     # -- who comes ----------------------------------------------------------------------------------------
     def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
@@ -113,7 +124,7 @@ class KrakenTeller(Teller):
         if channel == "book":
             whole = self._depth(self._views[depth])
             frame = payloads.book("snapshot", self._name, whole.bids, whole.asks, whole, now_ns)
-        elif channel == "ticker":
+        elif channel in ("ticker", "bbo"):
             frame = self._statistics("snapshot", now_ns)
         elif self._history:
             frame = payloads.trade("snapshot", self._name, self._history)

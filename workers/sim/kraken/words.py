@@ -15,6 +15,9 @@ from workers.sim.kraken.names import DEPTHS, parts
 from workers.sim.transport import Peer
 
 CHANNELS = ("book", "ticker", "trade")
+STREAMS = (*CHANNELS, "bbo")
+"""What names of streams begin with: the ticker has two, by its trigger."""
+TRIGGERS = {"trades": "ticker", "bbo": "bbo"}
 SNAPSHOT = {"book": True, "ticker": True, "trade": False}
 """Whether a snapshot is sent when the client does not say."""
 HEARTBEAT_AFTER = 1.0
@@ -64,7 +67,7 @@ class KrakenWords(Words):
     def about(self, stream: str) -> About:
         """``book/25/BTC/USD``: the symbol, and whether it is a book."""
         channel, depth, symbol = parts(stream)
-        if channel not in CHANNELS or not symbol or (channel == "book") != bool(depth):
+        if channel not in STREAMS or not symbol or (channel == "book") != bool(depth):
             return About()
         return About(*self._symbols(symbol), book=channel == "book")
 
@@ -96,6 +99,9 @@ class KrakenWords(Words):
             return [_answer({**common, "error": "Channel not supported", "success": False})]
         if not isinstance(symbols, list) or not symbols:
             return [_answer({**common, "error": "Symbol(s) not found", "success": False})]
+        trigger = params.get("event_trigger", "trades")
+        if channel == "ticker" and trigger not in TRIGGERS:
+            return [_answer({**common, "error": "Event trigger not supported", "success": False})]
         depth = params.get("depth", 10) if channel == "book" else 0
         refuses = channel == "book" and subscribes and self._hub.faults.take((REFUSE_DEPTH,)) is not None
         if channel == "book" and (depth not in DEPTHS or refuses):
@@ -108,13 +114,14 @@ class KrakenWords(Words):
                 told = {"error": f"Currency pair not supported {symbol}", "success": False, "symbol": symbol}
                 answers.append(_answer({**common, **told}))
                 continue
-            stream = f"book/{depth}/{symbol}" if channel == "book" else f"{channel}/{symbol}"
+            name = TRIGGERS[trigger] if channel == "ticker" else channel
+            stream = f"book/{depth}/{symbol}" if channel == "book" else f"{name}/{symbol}"
             snapshot = bool(params.get("snapshot", SNAPSHOT[channel]))
             result: dict[str, Any] = {"channel": channel, "snapshot": snapshot, "symbol": symbol}
             if depth:
                 result["depth"] = depth
             if channel == "ticker":
-                result["event_trigger"] = params.get("event_trigger", "trades")
+                result["event_trigger"] = trigger
             self._turn(peer, stream, subscribes, snapshot)
             answers.append(_answer({**common, "result": dict(sorted(result.items())), "success": True}))
         return answers

@@ -13,6 +13,6 @@ cdef class Decoder(SymbolDecoder):
     cdef bint _levels(self, tr_cursor* c, Buffer* buffer, uint32_t* count, Entry* entry, int* worst) noexcept nogil
     cdef int _book(self, tr_cursor* c, Message* out, bint snapshot) noexcept nogil
     cdef int _tickers(self, tr_cursor* c, Message* out) noexcept nogil
-    cdef int _ticker(self, tr_cursor* c, Message* top, Message* ticker, int* other) noexcept nogil
+    cdef int _ticker(self, tr_cursor* c, Message* out) noexcept nogil
     cdef int _trades(self, tr_cursor* c, Message* out) noexcept nogil
     cdef int _trade(self, tr_cursor* c, Message* out) noexcept nogil

@@ -18,7 +18,6 @@ from workers.decode.message cimport (
     M_DEPTH,
     M_NONE,
     M_TICKER,
-    M_TOP,
     M_TRADE,
     Message,
 )
@@ -34,8 +33,6 @@ from workers.decode.scan cimport (
 )
 from workers.decode.symbols cimport (
     FLAG_ABSENT,
-    FLAG_NO_ASK,
-    FLAG_NO_BID,
     FLAG_SELL,
     Buffer,
     Entry,
@@ -233,36 +230,27 @@ cdef class Decoder(SymbolDecoder):
         return False
 
     cdef int _tickers(self, tr_cursor* c, Message* out) noexcept nogil:
-        # Each is two messages: a top, which goes first, and a ticker.
-        cdef Message top, ticker
+        cdef Message more
         cdef Message* place
-        cdef int code, other, first = D_NOT_MINE
-        while True:
-            memset(&top, 0, sizeof(Message))
-            memset(&ticker, 0, sizeof(Message))
-            code = self._ticker(c, &top, &ticker, &other)
+        cdef int code, first
+        memset(out, 0, sizeof(Message))
+        first = self._ticker(c, out)
+        while first != D_NOT_MINE and tr_byte(c, c','):
+            memset(&more, 0, sizeof(Message))
+            code = self._ticker(c, &more)
             if code == D_NOT_MINE:
                 return D_NOT_MINE
-            if first == D_NOT_MINE:
-                first = code
-                out[0] = top
-            else:
-                place = self._push(code)
-                if place == NULL:
-                    return D_NOT_MINE
-                place[0] = top
-            place = self._push(other)
+            place = self._push(code)
             if place == NULL:
                 return D_NOT_MINE
-            place[0] = ticker
-            if not tr_byte(c, c','):
-                return first
+            place[0] = more
+        return first
 
-    cdef int _ticker(self, tr_cursor* c, Message* top, Message* ticker, int* other) noexcept nogil:
+    cdef int _ticker(self, tr_cursor* c, Message* out) noexcept nogil:
         # {"symbol":"BTC/USD","bid":1.0,"bid_qty":1.0,"ask":1.1,"ask_qty":1.0,"last":1.0,"volume":1.0,"vwap":1.0,
         #  "low":1.0,"high":1.0,"change":-0.1,"change_pct":-9.1,"trades":1,"timestamp":"..."}
-        # The top's code; `other`: the ticker's.
-        cdef int quoted = TR_EXACT, worst = TR_EXACT, verdict
+        # Bid and ask are of the last trade: a top is not made of them.
+        cdef int worst = TR_EXACT, verdict
         cdef int64_t change = 0
         cdef bint fell
         cdef uint64_t trades = 0
@@ -273,15 +261,15 @@ cdef class Decoder(SymbolDecoder):
         if entry == NULL:
             return D_NOT_MINE
         if not (
-            tr_match(c, b',"bid":') and price(c, entry, &top.words[0], &quoted)
-            and tr_match(c, b',"bid_qty":') and size(c, entry, &top.words[1], &quoted)
-            and tr_match(c, b',"ask":') and price(c, entry, &top.words[2], &quoted)
-            and tr_match(c, b',"ask_qty":') and size(c, entry, &top.words[3], &quoted)
-            and tr_match(c, b',"last":') and price(c, entry, &ticker.words[0], &worst)
-            and tr_match(c, b',"volume":') and size(c, entry, &ticker.words[4], &worst)
+            tr_match(c, b',"bid":') and skip_number(c)
+            and tr_match(c, b',"bid_qty":') and skip_number(c)
+            and tr_match(c, b',"ask":') and skip_number(c)
+            and tr_match(c, b',"ask_qty":') and skip_number(c)
+            and tr_match(c, b',"last":') and price(c, entry, &out.words[0], &worst)
+            and tr_match(c, b',"volume":') and size(c, entry, &out.words[4], &worst)
             and tr_match(c, b',"vwap":') and skip_number(c)
-            and tr_match(c, b',"low":') and price(c, entry, &ticker.words[3], &worst)
-            and tr_match(c, b',"high":') and price(c, entry, &ticker.words[2], &worst)
+            and tr_match(c, b',"low":') and price(c, entry, &out.words[3], &worst)
+            and tr_match(c, b',"high":') and price(c, entry, &out.words[2], &worst)
             and tr_match(c, b',"change":')
         ):
             return D_NOT_MINE
@@ -293,27 +281,19 @@ cdef class Decoder(SymbolDecoder):
             return D_NOT_MINE
         if tr_match(c, b',"trades":') and not tr_unsigned(c, &trades):
             return D_NOT_MINE
-        if not timestamp(c, &top.ts_event):
+        if not timestamp(c, &out.ts_event):
             return D_NOT_MINE
-        ticker.ts_event = top.ts_event
         # What it opened with is 0 where it cannot be said exactly.
         if verdict == TR_EXACT and worst == TR_EXACT:
             if not fell:
-                ticker.words[1] = ticker.words[0] - change if change <= ticker.words[0] else 0
-            elif change <= INT64_MAX - ticker.words[0]:
-                ticker.words[1] = ticker.words[0] + change
-        ticker.words[6] = <int64_t>trades
-        ticker.flags = FLAG_ABSENT
-        top.kind = M_TOP
-        ticker.kind = M_TICKER
-        top.instrument = ticker.instrument = entry.instrument
-        other[0] = code_of(entry, worst)
-        if quoted == TR_EXACT and entry.length != 0:
-            # An absent side is zero in both; a price without size, or a size without price, is no quote.
-            if (top.words[0] == 0) != (top.words[1] == 0) or (top.words[2] == 0) != (top.words[3] == 0):
-                return D_NOT_MINE
-            top.flags = (FLAG_NO_BID if top.words[0] == 0 else 0) | (FLAG_NO_ASK if top.words[2] == 0 else 0)
-        return code_of(entry, quoted)
+                out.words[1] = out.words[0] - change if change <= out.words[0] else 0
+            elif change <= INT64_MAX - out.words[0]:
+                out.words[1] = out.words[0] + change
+        out.words[6] = <int64_t>trades
+        out.flags = FLAG_ABSENT
+        out.kind = M_TICKER
+        out.instrument = entry.instrument
+        return code_of(entry, worst)
 
     cdef int _trades(self, tr_cursor* c, Message* out) noexcept nogil:
         cdef Message more

@@ -76,9 +76,7 @@ def numbers(events: object, venue_symbol: str) -> list[Number]:
             case schema.Book():
                 levels = [*event.bids, *event.asks]
                 add((level.price for level in levels), (level.qty for level in levels))
-            case schema.Quote():
-                add((event.bid, event.ask), (event.bid_qty, event.ask_qty))
-            case schema.Statistics():
+            case schema.Ticker():
                 add((event.last, event.high, event.low), (event.volume,))
             case schema.Trade():
                 add((event.price,), (event.qty,))

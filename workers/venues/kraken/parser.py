@@ -1,8 +1,8 @@
 """The reference decoder of Kraken spot: complete and easy to read, the truth that the native one is held to.
 
 `KrakenParser` tells what a message is and decodes it; `normalise` brings a decoded event to the same normal
-form that `_decode.Decoder` gives. One ticker of the venue is two of our messages, a top and a ticker; a
-message about trades names several.
+form that `_decode.Decoder` gives. A message about trades names several. No message is a top: that is the best
+of the book (rule 7 of sync.py).
 """
 
 from __future__ import annotations
@@ -19,19 +19,18 @@ from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.kraken import schema
 from workers.venues.kraken.times import to_ns
 
-Event = schema.Book | schema.Quote | schema.Statistics | schema.Trade
+Event = schema.Book | schema.Ticker | schema.Trade
 
 _envelope = msgspec.json.Decoder(schema.Envelope).decode
 _books = msgspec.json.Decoder(list[schema.Book]).decode
-_quotes = msgspec.json.Decoder(list[schema.Quote]).decode
-_statistics = msgspec.json.Decoder(list[schema.Statistics]).decode
+_tickers = msgspec.json.Decoder(list[schema.Ticker]).decode
 _trades = msgspec.json.Decoder(list[schema.Trade]).decode
 _statuses = msgspec.json.Decoder(list[schema.Status]).decode
 _response = msgspec.json.Decoder(schema.Response).decode
 
 _CHANNELS = {
     "book": MessageType.ORDERBOOK,
-    "ticker": MessageType.BOOK_TICKER,  # and TICKER: the frame says both
+    "ticker": MessageType.TICKER,
     "trade": MessageType.TRADES,
     "heartbeat": MessageType.HEARTBEAT,
     "status": MessageType.OTHER,
@@ -142,9 +141,7 @@ def _book(envelope: schema.Envelope) -> list[Event]:
 
 
 def _ticker(envelope: schema.Envelope) -> list[Event]:
-    """A top and a ticker of each."""
-    both = zip(_quotes(envelope.data), _statistics(envelope.data), strict=True)
-    return [event for pair in both for event in pair]
+    return [*_tickers(envelope.data)]
 
 
 def _trade(envelope: schema.Envelope) -> list[Event]:
@@ -185,10 +182,8 @@ def _normal(event: Event, numbers: Numbers, time: int) -> Decoded | None:
     match event:
         case schema.Book():
             return _depth(event, numbers, time)
-        case schema.Quote():
-            return _top(event, numbers, time)
-        case schema.Statistics():
-            return _statistic(event, numbers, time)
+        case schema.Ticker():
+            return _one_ticker(event, numbers, time)
     return _one_trade(event, numbers, time)
 
 
@@ -212,29 +207,7 @@ def _depth(event: schema.Book, numbers: Numbers, time: int) -> Decoded:
     )
 
 
-def _top(event: schema.Quote, numbers: Numbers, time: int) -> Decoded | None:
-    bid, ask = numbers.price(schema.decimal(event.bid)), numbers.price(schema.decimal(event.ask))
-    bid_size, ask_size = (
-        numbers.size(schema.decimal(event.bid_qty)),
-        numbers.size(schema.decimal(event.ask_qty)),
-    )
-    flags = 0
-    if numbers.worst is Verdict.EXACT:
-        # An absent side is zero in both; a price without size, or a size without price, is no quote.
-        if (bid == 0) != (bid_size == 0) or (ask == 0) != (ask_size == 0):
-            return None
-        flags = (Flag.NO_BID if bid == 0 else 0) | (Flag.NO_ASK if ask == 0 else 0)
-    return Decoded(
-        DecodeCode.OK,
-        MessageKind.TOP,
-        numbers.scale.instrument,
-        time,
-        flags=int(flags),
-        words=(bid, bid_size, ask, ask_size, 0, 0, 0, 0),
-    )
-
-
-def _statistic(event: schema.Statistics, numbers: Numbers, time: int) -> Decoded | None:
+def _one_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
     last = numbers.price(schema.decimal(event.last))
     high, low = numbers.price(schema.decimal(event.high)), numbers.price(schema.decimal(event.low))
     volume = numbers.size(schema.decimal(event.volume))

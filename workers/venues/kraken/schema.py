@@ -71,19 +71,8 @@ class Book(msgspec.Struct, frozen=True):
     snapshot: bool = False
 
 
-class Quote(msgspec.Struct, frozen=True):
-    """Channel ``ticker``, the part that is a top: best bid and ask."""
-
-    symbol: str
-    bid: msgspec.Raw
-    bid_qty: msgspec.Raw
-    ask: msgspec.Raw
-    ask_qty: msgspec.Raw
-    timestamp: str = ""
-
-
-class Statistics(msgspec.Struct, frozen=True):
-    """Channel ``ticker``, the part that is a ticker: the last 24 hours.
+class Ticker(msgspec.Struct, frozen=True):
+    """Channel ``ticker``: the last 24 hours. Its best bid and ask are those of the last trade, and not read.
 
     Attributes:
         change: last minus the price 24 hours ago; may be negative.

@@ -1,11 +1,11 @@
 """Kraken spot: subscribe and unsubscribe messages, and their acknowledgements.
 
-1. Our top and our ticker are one stream of the venue, `ticker` with the trigger `bbo`: one subscription for
-   both, and every message of it is a top and a ticker. When only the top is asked for, the tickers are
-   published all the same, as records that nobody has to read; when only the ticker is, no top is. (The venue
-   promises a message for a change of the best *prices*; where a size must be of this moment, ask the book.)
+1. Our top and our book are one stream of the venue, `book`: one subscription for both, of one depth, for the
+   top is the best of the book (rule 7 of sync.py). Our ticker is the venue's with the trigger `trades`: last
+   price, volume, high and low change with trades, and `bbo` would leave out those that move no best price.
 2. Who unsubscribes one of the two while the other stays must not end the stream. What is sent then is a
-   `ping` with the message's number: the venue answers it, and nothing changes.
+   `ping` with the message's number: the venue answers it, and nothing changes. A book that is subscribed anew
+   for its snapshot is therefore named with its top, in one message.
 3. Subscribing the second of the two repeats a subscription. Should the venue refuse that as one that there is
    already, it is as good as taken.
 4. The venue answers once a symbol, each time with the message's `req_id`. A refusal names the symbol when it
@@ -32,11 +32,12 @@ from workers.venues.kraken import schema
 # Venue docs, "Spot WebSocket v2", channels book, ticker, trade: what is said beside the symbols. Each of it
 # is said when unsubscribing, too: without a depth, 10 would be unsubscribed.
 STREAMS: Mapping[str, str] = {
-    PublicWebsocketChannelType.BOOK_TICKER: "ticker",
-    PublicWebsocketChannelType.TICKER: "ticker",
+    PublicWebsocketChannelType.BOOK_TICKER: "book",
     PublicWebsocketChannelType.ORDERBOOK: "book",
+    PublicWebsocketChannelType.TICKER: "ticker",
     PublicWebsocketChannelType.EXECUTION: "trade",
 }
+SHARED = "book"  # of two of our channels (rule 1)
 _OURS = {
     stream: tuple(channel for channel, its in STREAMS.items() if its == stream) for stream in STREAMS.values()
 }
@@ -61,11 +62,11 @@ class KrakenSubscription(SubscriptionStrategy):
         self._canonical: dict[str, str] = {}
         self._batch = symbols_per_message
         self._parameters: dict[str, dict[str, Any]] = {
-            "ticker": {"event_trigger": "bbo", "snapshot": True},
+            "ticker": {"event_trigger": "trades", "snapshot": True},
             "book": {"depth": depth, "snapshot": True},
             "trade": {"snapshot": False},  # the last 50 trades are no news after a reconnect
         }
-        # symbol -> which of top and ticker (rule 2). What is given up while there is no connection is not
+        # symbol -> which of top and book (rule 2). What is given up while there is no connection is not
         # heard of here: then the stream of the other one may outlive it until the next connection.
         self._asked: dict[str, set[str]] = {}
 
@@ -85,7 +86,7 @@ class KrakenSubscription(SubscriptionStrategy):
         known = {symbol: self._venue_symbol(symbol) for symbol in symbols}
         messages: list[SubscriptionMessage] = []
         for stream, ours in wanted.items():
-            kept = self._note(action, known, ours) if stream == "ticker" else set()
+            kept = self._note(action, known, ours) if stream == SHARED else set()
             for part in _parts([symbol for symbol in known if symbol not in kept], self._batch):
                 number = first_id + len(messages)
                 params = {

@@ -14,9 +14,12 @@ number in the tests. There are no update ids.
 5. When it is not: unsubscribe, subscribe, and wait for the snapshot. What comes until then is not used.
 6. A message that we know to be lost or cannot read voids the book as a wrong checksum does: one that changes
    nothing among the ten best levels would not show in it.
+7. The top is the best of this book, which rule 4 has checked. The venue's own (channel "ticker", trigger
+   `bbo`) is told "on a change in the best-bid-offer price levels": that a size alone has changed nobody
+   promises to tell, and a top that lags would look LIVE.
 
-Rules 1, 2 and 5 are those of `workers.books.sync.StreamSync`; 3 and 4 are carried out beside the book
-(`workers/books/publish.pyx`, decisions 7 and 11), rule 6 by the publisher's `void_unnumbered`.
+Rules 1, 2 and 5 are those of `workers.books.sync.StreamSync`; 3, 4 and 7 are carried out beside the book
+(`workers/books/publish.pyx`, decisions 7, 11 and 12), rule 6 by the publisher's `void_unnumbered`.
 """
 
 from __future__ import annotations
@@ -31,4 +34,4 @@ class BookSync(StreamSync):
     """
 
     def __init__(self, depth: int) -> None:
-        super().__init__(numbered=False, checksum=Checksum, depth=depth)
+        super().__init__(numbered=False, checksum=Checksum, depth=depth, tops=True)

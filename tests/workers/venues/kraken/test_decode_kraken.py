@@ -88,11 +88,8 @@ def test_two_books_in_a_frame_are_for_the_reference() -> None:
     assert [form.bids for form in reference(two)] == [((279, 0), (277, 148659884909))] * 2
 
 
-def test_a_ticker_is_a_top_and_a_ticker() -> None:
+def test_a_ticker() -> None:
     time = 1790222058054886000
-    top = Decoded(
-        OK, MessageKind.TOP, 3, time, words=(99980, 4462068691883, 99981, 108760570466858, 0, 0, 0, 0)
-    )
     ticker = Decoded(
         OK,
         MessageKind.TICKER,
@@ -102,11 +99,11 @@ def test_a_ticker_is_a_top_and_a_ticker() -> None:
         # open = last - change
         words=(99981, 99976, 100000, 99959, 27063827750461281, 0, 38144, 0),
     )
-    assert check(TICKER) == [top, ticker]
-    assert check(TICKER.replace(b'"update"', b'"snapshot"')) == [top, ticker]
+    assert check(TICKER) == [ticker]
+    assert check(TICKER.replace(b'"update"', b'"snapshot"')) == [ticker]
     # As it was until 2026: neither count nor time.
     words = (*ticker.words[:6], 0, 0)
-    assert check(OLD_TICKER) == [top._replace(ts_event=0), ticker._replace(ts_event=0, words=words)]
+    assert check(OLD_TICKER) == [ticker._replace(ts_event=0, words=words)]
 
 
 @pytest.mark.parametrize(
@@ -126,31 +123,31 @@ def test_a_ticker_is_a_top_and_a_ticker() -> None:
 def test_what_a_ticker_opened_with(change: bytes, opened: int) -> None:
     frame = TICKER.replace(b"0.00005", change)
     check(frame)
-    assert reference(frame)[1].words[1] == opened
+    assert reference(frame)[0].words[1] == opened
 
 
 def test_several_tickers_in_a_frame() -> None:
     other = TICKER[TICKER.index(b"[{") + 1 : -2].replace(b"USDT/USD", b"MINA/GBP")
     forms = check(TICKER[:-2] + b"," + other.replace(b"0.99", b"0.9") + b"]}")
     assert [(form.kind, form.instrument, form.code) for form in forms] == [
-        (MessageKind.TOP, 3, OK),
         (MessageKind.TICKER, 3, OK),
-        (MessageKind.TOP, 0, OK),
         (MessageKind.TICKER, 0, OK),
     ]
     stranger = check(TICKER[:-2] + b"," + other.replace(b"MINA", b"XMINA") + b"]}")
-    assert [form.code for form in stranger] == [OK, OK, *[DecodeCode.UNKNOWN_SYMBOL] * 2]
+    assert [form.code for form in stranger] == [OK, DecodeCode.UNKNOWN_SYMBOL]
     # What is wrong in the second leaves nothing of the first.
     broken = TICKER[:-2] + b"," + other.replace(b'"last":', b'"last":x') + b"]}"
     assert [form.code for form in check(broken)] == [NOT_MINE]
 
 
-def test_absent_sides() -> None:
-    no_bid = TICKER.replace(b'"bid":0.99980,"bid_qty":44620.68691883', b'"bid":0.00000,"bid_qty":0.00000000')
-    assert check(no_bid)[0].flags == Flag.NO_BID
-    half = TICKER.replace(b'"bid":0.99980', b'"bid":0.00000')
-    assert check(half)[0].code is NOT_MINE
-    assert reference(half)[0].code is MALFORMED
+@pytest.mark.parametrize(
+    "bid", [b"0.00000", b"0.999805", b"99999999999999999999.5", b"-1", b"1e-05", b"null"]
+)
+def test_a_ticker_s_bid_and_ask_are_no_top_and_cost_nothing(bid: bytes) -> None:
+    """Whatever they are: a number of theirs that does not fit would else cost the symbol its slot."""
+    frame = TICKER.replace(b'"bid":0.99980', b'"bid":' + bid)
+    check(frame)
+    assert reference(frame) == reference(TICKER)
 
 
 def test_trades() -> None:
@@ -180,11 +177,8 @@ def test_a_number_that_does_not_fit() -> None:
     assert check(finer) == [Decoded(DecodeCode.INEXACT, MessageKind.DEPTH, 0)]
     huge = UPDATE.replace(b"1486.59884909", b"99999999999999999999.0")
     assert check(huge) == [Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, 0)]
-    # The top is exact, the ticker is not: each is judged by itself.
     ticker = TICKER.replace(b'"low":0.99959', b'"low":0.999595')
-    assert [form.code for form in check(ticker)] == [OK, DecodeCode.INEXACT]
-    top = TICKER.replace(b'"bid":0.99980', b'"bid":0.999805')
-    assert [form.code for form in check(top)] == [DecodeCode.INEXACT, OK]
+    assert [form.code for form in check(ticker)] == [DecodeCode.INEXACT]
     # Zeros beyond the slot's decimals are no digits.
     assert check(UPDATE.replace(b"1486.59884909", b"1486.5988490900"))[0].code is OK
 

@@ -49,22 +49,28 @@ def test_one_message_for_each_stream() -> None:
     assert payloads(messages) == [
         {
             "method": "subscribe",
-            "params": {"channel": "ticker", "symbol": both, "event_trigger": "bbo", "snapshot": True},
+            "params": {"channel": "book", "symbol": both, "depth": 25, "snapshot": True},
             "req_id": 5,
         },
         {
             "method": "subscribe",
-            "params": {"channel": "book", "symbol": both, "depth": 25, "snapshot": True},
+            "params": {"channel": "trade", "symbol": both, "snapshot": False},
             "req_id": 6,
         },
         {
             "method": "subscribe",
-            "params": {"channel": "trade", "symbol": both, "snapshot": False},
+            "params": {"channel": "ticker", "symbol": both, "event_trigger": "trades", "snapshot": True},
             "req_id": 7,
         },
     ]
-    assert [message.channels for message in messages] == [("top", "ticker"), ("book",), ("trades",)]  # rule 1
+    assert [message.channels for message in messages] == [("top", "book"), ("trades",), ("ticker",)]  # rule 1
     assert [message.id for message in messages] == [5, 6, 7]
+
+
+def test_the_top_alone_is_the_book() -> None:
+    made = strategy()
+    [alone] = payloads(made.create_subscription_messages(SUBSCRIBE, ["BTC/USD"], ["top"]))
+    assert alone["params"] == {"channel": "book", "symbol": ["BTC/USD"], "depth": 25, "snapshot": True}
 
 
 def test_unsubscribing_names_the_depth() -> None:
@@ -86,30 +92,38 @@ def test_batches() -> None:
     assert strategy().create_subscription_messages(SUBSCRIBE, [], ["book"]) == []
 
 
-def test_rule_2_one_of_top_and_ticker_goes() -> None:
+@pytest.mark.parametrize(("goes", "stays"), [("book", "top"), ("top", "book")])
+def test_rule_2_one_of_top_and_book_goes(goes: str, stays: str) -> None:
     made = strategy()
-    made.create_subscription_messages(SUBSCRIBE, ["BTC/USD", "ETH/USD"], ["top", "ticker"])
-    made.create_subscription_messages(SUBSCRIBE, ["MINA/GBP"], ["ticker"])
-    # Of MINA/GBP the ticker is all that was asked for: its stream ends. The others' streams stay.
-    messages = made.create_subscription_messages(UNSUBSCRIBE, list(SYMBOLS), ["ticker"], first_id=9)
+    made.create_subscription_messages(SUBSCRIBE, ["BTC/USD", "ETH/USD"], ["top", "book"])
+    made.create_subscription_messages(SUBSCRIBE, ["MINA/GBP"], [goes])
+    # Of MINA/GBP that was all that was asked for: its stream ends. The others' streams stay.
+    messages = made.create_subscription_messages(UNSUBSCRIBE, list(SYMBOLS), [goes], first_id=9)
     assert payloads(messages) == [
         {
             "method": "unsubscribe",
-            "params": {"channel": "ticker", "symbol": ["MINA/GBP"], "event_trigger": "bbo", "snapshot": True},
+            "params": {"channel": "book", "symbol": ["MINA/GBP"], "depth": 25, "snapshot": True},
             "req_id": 9,
         },
         {"method": "ping", "req_id": 10},
     ]
     assert [(message.symbols, message.channels) for message in messages] == [
-        (("MINA/GBP",), ("ticker",)),
-        (("BTC/USD", "ETH/USD"), ("ticker",)),
+        (("MINA/GBP",), (goes,)),
+        (("BTC/USD", "ETH/USD"), (goes,)),
     ]
     # Then the other one goes, too.
-    [last] = payloads(made.create_subscription_messages(UNSUBSCRIBE, ["BTC/USD"], ["top"]))
+    [last] = payloads(made.create_subscription_messages(UNSUBSCRIBE, ["BTC/USD"], [stays]))
     assert last["method"] == "unsubscribe"
     # Both at once: at once.
-    [both] = payloads(made.create_subscription_messages(UNSUBSCRIBE, ["ETH/USD"], ["top", "ticker"]))
+    [both] = payloads(made.create_subscription_messages(UNSUBSCRIBE, ["ETH/USD"], ["top", "book"]))
     assert both["method"] == "unsubscribe"
+
+
+def test_the_ticker_goes_by_itself() -> None:
+    made = strategy()
+    made.create_subscription_messages(SUBSCRIBE, ["BTC/USD"], ["top", "book", "ticker"])
+    [away] = payloads(made.create_subscription_messages(UNSUBSCRIBE, ["BTC/USD"], ["ticker"]))
+    assert (away["method"], away["params"]["channel"]) == ("unsubscribe", "ticker")
 
 
 def test_what_is_not_known() -> None:
@@ -127,7 +141,7 @@ def test_an_answer_as_it_was_captured() -> None:
     )
     ack = strategy().match_acknowledgement(captured)
     assert ack is not None
-    assert (ack.id, ack.ok, ack.topics) == (None, True, (("MINA/GBP", "book"),))
+    assert (ack.id, ack.ok, ack.topics) == (None, True, (("MINA/GBP", "top"), ("MINA/GBP", "book")))
 
 
 def test_what_is_no_answer() -> None:
@@ -173,18 +187,18 @@ class Connection:
 
 
 def test_rule_4_an_answer_for_each_symbol() -> None:
-    made = Connection(*((symbol, channel) for symbol in SYMBOLS for channel in ("top", "ticker")))
+    made = Connection(*((symbol, channel) for symbol in SYMBOLS for channel in ("top", "book")))
     [question] = made.ask()
     number = question["req_id"]
-    assert made.hear(taken(number, "ticker", "ETH/USD")) == ()
-    assert made.facts.active == {("ETH/USD", "top"), ("ETH/USD", "ticker")}
+    assert made.hear(taken(number, "book", "ETH/USD")) == ()
+    assert made.facts.active == {("ETH/USD", "top"), ("ETH/USD", "book")}
     refusal = made.hear(refused(number, "Currency pair not supported MINA/GBP", "MINA/GBP"))
     assert refusal is not None
-    assert set(refusal) == {("MINA/GBP", "top"), ("MINA/GBP", "ticker")}
+    assert set(refusal) == {("MINA/GBP", "top"), ("MINA/GBP", "book")}
     assert not made.facts.settled
-    assert made.hear(taken(number, "ticker", "BTC/USD")) == ()
+    assert made.hear(taken(number, "book", "BTC/USD")) == ()
     assert made.facts.settled
-    assert made.hear(taken(number, "ticker", "BTC/USD")) is None  # a second time: of nothing
+    assert made.hear(taken(number, "book", "BTC/USD")) is None  # a second time: of nothing
 
 
 def test_rule_4_a_depth_that_is_refused_names_no_symbol() -> None:
@@ -201,10 +215,10 @@ def test_rule_4_a_depth_that_is_refused_names_no_symbol() -> None:
 
 
 def test_a_channel_that_goes_while_the_other_stays() -> None:
-    made = Connection(("BTC/USD", "top"), ("BTC/USD", "ticker"))
+    made = Connection(("BTC/USD", "top"), ("BTC/USD", "book"))
     [question] = made.ask()
-    made.hear(taken(question["req_id"], "ticker", "BTC/USD"))
-    del made.desired["BTC/USD", "ticker"]
+    made.hear(taken(question["req_id"], "book", "BTC/USD"))
+    del made.desired["BTC/USD", "book"]
     [ping] = made.ask()
     assert ping["method"] == "ping"
     assert made.hear(b'{"method":"pong","req_id":%d,%s}' % (ping["req_id"], TIMES.encode())) == ()
@@ -212,11 +226,13 @@ def test_a_channel_that_goes_while_the_other_stays() -> None:
     assert made.facts.settled
 
 
-def test_a_book_is_subscribed_anew() -> None:
-    made = Connection(("BTC/USD", "book"))
+@pytest.mark.parametrize("channels", [("book",), ("top",), ("top", "book")])
+def test_a_book_is_subscribed_anew_with_its_top(channels: tuple[str, ...]) -> None:
+    """As a worker asks for it: for both, whichever of them are wished."""
+    made = Connection(*(("BTC/USD", channel) for channel in channels))
     [question] = made.ask()
     made.hear(taken(question["req_id"], "book", "BTC/USD"))
-    made.facts.again([("BTC/USD", "book")])
+    made.facts.again([("BTC/USD", "top"), ("BTC/USD", "book")])
     [away] = made.ask()
     assert away["method"] == "unsubscribe"
     made.hear(taken(away["req_id"], "book", "BTC/USD", "unsubscribe"))
@@ -224,20 +240,21 @@ def test_a_book_is_subscribed_anew() -> None:
     assert back["method"] == "subscribe"
     made.hear(taken(back["req_id"], "book", "BTC/USD"))
     assert made.facts.settled
+    assert made.facts.active == set(made.desired)
 
 
-def test_a_top_is_subscribed_anew_while_the_ticker_stays() -> None:
-    made = Connection(("BTC/USD", "top"), ("BTC/USD", "ticker"))
+def test_a_top_is_subscribed_anew_while_the_book_stays() -> None:
+    made = Connection(("BTC/USD", "top"), ("BTC/USD", "book"))
     [question] = made.ask()
-    made.hear(taken(question["req_id"], "ticker", "BTC/USD"))
+    made.hear(taken(question["req_id"], "book", "BTC/USD"))
     made.facts.again([("BTC/USD", "top")])
     [ping] = made.ask()
     made.hear(b'{"method":"pong","req_id":%d}' % ping["req_id"])
     [again] = made.ask()
-    assert again["params"]["channel"] == "ticker"
+    assert again["params"]["channel"] == "book"
     # Rule 3, by both answers that the venue may give.
     assert made.hear(refused(again["req_id"], "Already subscribed to one or more symbols")) == ()
     assert made.facts.settled
     assert made.facts.active == set(made.desired)
-    made.hear(taken(again["req_id"], "ticker", "BTC/USD"))
+    made.hear(taken(again["req_id"], "book", "BTC/USD"))
     assert made.facts.settled

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Callable, Coroutine
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ import shm
 from shm import Kind, Reason, Scope, State
 from tests.conformance.live import FAST, Live, run
 from workers.config import VenueConfig, WorkerConfig
+from workers.public import Interruption, Top
 from workers.sim import Fault, SimVenue
 from workers.sim.kraken import payloads
+from workers.transport import TransportFactory
 from workers.venues.kraken.venue import VENUE
 from workers.worker import Worker
 
@@ -101,9 +104,10 @@ async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
         }
         assert (live.counted("malformed"), live.counted("unknown"), live.counted("resyncs")) == (0, 0, 0)
         await live.equal()
-        for symbol in SYMBOLS:  # the top is the book's best
+        for symbol in SYMBOLS:  # the top is the book's best, with its sizes
             top, book = live.feed.top(symbol), live.sim.book(symbol)
-            assert (top.bid, top.ask) == (float(book.bids[0][0]), float(book.asks[0][0]))
+            best = [*map(float, book.bids[0]), *map(float, book.asks[0])]
+            assert [top.bid, top.bid_size, top.ask, top.ask_size] == best
 
 
 @told
@@ -117,10 +121,85 @@ async def test_a_wrong_checksum_costs_one_book() -> None:
         await live.all_live()
         await live.equal()
         assert said(live, cursor) == [
-            ("ETH/USD", Scope.BOOK, State.RESYNC, Reason.CHECKSUM),
-            ("ETH/USD", Scope.BOOK, State.LIVE, Reason.SYNCED),
+            ("ETH/USD", scope, state, reason)
+            for state, reason in ((State.RESYNC, Reason.CHECKSUM), (State.LIVE, Reason.SYNCED))
+            for scope in (Scope.BOOK, Scope.TOP)
         ]
         assert live.counted("connects") == 1
+
+
+@told
+async def test_a_wrong_checksum_of_a_top_alone_heals() -> None:
+    """Its subscription is the book's, and is made anew as one."""
+    async with working(market(), channels=["top"]) as live:
+        await live.all_live()
+        cursor = live.feed.cursor()
+        live.sim.faults.bad_checksum("ETH/USD")
+        await live.until(lambda: live.counted("resyncs"), "RESYNC")
+        await live.all_live()
+        await live.equal()
+        assert {symbol for symbol, *_ in said(live, cursor)} == {"ETH/USD"}
+        assert live.counted("connects") == 1
+
+
+@told
+async def test_a_top_is_the_best_of_its_book_whenever_one_looks() -> None:
+    """Sizes too, that no ticker tells of."""
+    async with working(market()) as live:
+        await live.all_live()
+        cursor = live.feed.cursor()
+        tops: dict[str, set[tuple[int, ...]]] = {symbol: set() for symbol in SYMBOLS}
+        for _ in range(300):
+            live.pump()
+            await asyncio.sleep(0.001)
+            for symbol in SYMBOLS:
+                top, book = live.feed.top(symbol), live.feed.book(symbol, 1)
+                assert top.exact == (*book.exact[0][0].tolist(), *book.exact[1][0].tolist())
+                tops[symbol].add(top.exact)
+        assert min(map(len, tops.values())) > 20
+        assert any(len({(t[0], t[2]) for t in seen}) < len(seen) for seen in tops.values())  # sizes alone
+        assert said(live, cursor) == []
+
+
+@told
+async def test_a_program_without_the_engine_has_the_same_top() -> None:
+    """Also after a message that its book does not agree with: it says so, and has a top again."""
+    async with market() as sim:
+        assert sim.market is not None
+        urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+        async with TransportFactory.create_public_exchange("kraken", SYMBOLS[:1], **urls) as exchange:
+            stream = exchange.stream("top")
+
+            async def top() -> Any:
+                """The next one; the market trades until it comes."""
+                waiting = asyncio.ensure_future(anext(stream))
+                while not waiting.done():
+                    await asyncio.wait([waiting], timeout=0.01)
+                    if not waiting.done():
+                        sim.market.step(1)
+                        sim.hub.flush()
+                return waiting.result()
+
+            for spoilt in (False, True):
+                if spoilt:
+                    sim.faults.bad_checksum("BTC/USD")
+                    while isinstance(await top(), Top):
+                        pass
+                    said = await top()
+                    while isinstance(said, Interruption):
+                        said = await top()
+                for _ in range(40):
+                    said = await top()
+                    assert isinstance(said, Top), said
+                # All that there is has been heard when the last one is the oracle's.
+                async with asyncio.timeout(5):
+                    while True:
+                        book = sim.book("BTC/USD")
+                        best = tuple(Decimal(text) for text in (*book.bids[0], *book.asks[0]))
+                        if (said.bid, said.bid_size, said.ask, said.ask_size) == best:
+                            break
+                        said = await anext(stream)
+            assert stream.connections == 1
 
 
 @told
@@ -141,10 +220,12 @@ async def test_a_depth_that_is_refused_is_seen() -> None:
     async with working(sim) as live:
         await live.until(lambda: live.counted("rejects") >= len(SYMBOLS), "refused")
         await live.until(
-            lambda: all(live.feed.cell_state(symbol, Scope.BOOK) is State.DOWN for symbol in SYMBOLS), "DOWN"
-        )
-        await live.until(
-            lambda: all(live.feed.cell_state(symbol, Scope.TOP) is State.LIVE for symbol in SYMBOLS), "tops"
+            lambda: all(
+                live.feed.cell_state(symbol, scope) is State.DOWN
+                for symbol in SYMBOLS
+                for scope in (Scope.BOOK, Scope.TOP)
+            ),
+            "DOWN, the tops with the books",
         )
         texts = [event.text for event in live.feed.events(64)]
         for symbol in SYMBOLS:
@@ -153,10 +234,11 @@ async def test_a_depth_that_is_refused_is_seen() -> None:
 
 
 def void(symbol: str) -> set[tuple[str, Scope, State, Reason]]:
-    """What is said of a book that is built anew because a message of it is missing."""
+    """What is said of a book, and its top, that is built anew because a message of it is missing."""
     return {
-        (symbol, Scope.BOOK, State.RESYNC, Reason.MALFORMED),
-        (symbol, Scope.BOOK, State.LIVE, Reason.SYNCED),
+        (symbol, scope, state, reason)
+        for scope in (Scope.BOOK, Scope.TOP)
+        for state, reason in ((State.RESYNC, Reason.MALFORMED), (State.LIVE, Reason.SYNCED))
     }
 
 
@@ -301,7 +383,7 @@ async def test_a_statistic_that_is_finer_than_the_listing_costs_a_slot_and_no_bo
 
 @pytest.mark.parametrize("channels", [["top"], ["ticker"], ["book"], ["trades"], ["top", "book"]])
 def test_any_channels_alone_and_over_a_replaced_connection(channels: list[str]) -> None:
-    """Top and ticker are one stream: who asks for one of them gets no cell of the other, and no harm."""
+    """Top and book are one stream: who asks for the top alone finds the book kept, too."""
 
     async def main() -> None:
         async with working(market(), channels=channels) as live:
@@ -327,7 +409,7 @@ def test_any_channels_alone_and_over_a_replaced_connection(channels: list[str]) 
                 Kind.CLEAR,
             }
             expected = {
-                "top": {Kind.TOP, Kind.TICKER},
+                "top": {Kind.TOP, Kind.LEVEL},
                 "ticker": {Kind.TICKER},
                 "book": {Kind.LEVEL},
                 "trades": {Kind.TRADE},
