@@ -45,7 +45,7 @@ VERBS = {
 }
 ANSWER_BYTES = 16_384  # what is longer is no answer
 
-_TOPIC = re.compile(r"spot@[^\s,\[\]]+")
+_TOPIC = re.compile(r"spot@[^\s,\[\]]*[A-Za-z0-9]")  # what ends the sentence is none of it
 _answer = msgspec.json.Decoder(schema.Response).decode
 
 

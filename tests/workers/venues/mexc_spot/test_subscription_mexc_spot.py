@@ -98,6 +98,10 @@ def test_a_refusal_says_code_0_too() -> None:
     assert refused is not None
     assert (refused.ok, refused.code, refused.topics) == (False, 0, (("ETH/USDT", "top"),))
     assert "Blocked!" in refused.message
+    for sentence in ("Blocked: {}.", "({}) is blocked", "no such topic '{}'!", "Blocked： {}。"):
+        worded = strategy.match_acknowledgement(answer(sentence.format(TOP + "ETHUSDT")))
+        assert worded is not None, sentence
+        assert (worded.ok, worded.topics) == (False, (("ETH/USDT", "top"),))
     two = strategy.match_acknowledgement(blocked(TOP + "ETHUSDT", DEPTH + "BTCUSDT"))
     assert two is not None
     assert (two.ok, two.topics) == (False, (("ETH/USDT", "top"), ("BTC/USDT", "book")))
