@@ -1,4 +1,8 @@
-"""``tickring sim``: the simulated venue as a process."""
+"""``tickring sim``: the simulated venue as a process, or several of them in one.
+
+Several (``--feeds``) listen on free ports, or with ``--port BASE`` on fixed ones: the n-th feed, from 0, has
+its WebSocket on ``BASE + 2n`` and its REST on ``BASE + 2n + 1``.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,11 @@ from pathlib import Path
 import uvloop
 
 from workers.sim.capture import CaptureError
-from workers.sim.dialects import FEEDS
+from workers.sim.dialects import FEEDS, dialect
 from workers.sim.keys import SimKey, read_keys
 from workers.sim.venue import SimError, SimVenue
+
+LAST_PORT = 65535
 
 
 def _speed(text: str) -> float | None:
@@ -29,6 +35,17 @@ def _speed(text: str) -> float | None:
     if not speed > 0:
         raise argparse.ArgumentTypeError(f"{text!r} is neither 'max' nor a number above 0")
     return speed
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= LAST_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: expected 0 to {LAST_PORT}")
+    return int(text)
+
+
+def _names(text: str) -> list[str]:
+    """Names between commas, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def _keys(path: Path) -> list[SimKey]:
@@ -45,16 +62,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("feed", nargs="?", help=f"the venue to simulate: {', '.join(FEEDS)}")
-    which.add_argument(
-        "--feeds", help="several venues side by side, comma-separated; synthetic, on free ports"
-    )
+    which.add_argument("--feeds", type=_names, help="several venues side by side, comma-separated; synthetic")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--capture", type=Path, help="replay this capture (v1, .gz, .zst or plain)")
     mode.add_argument("--synthetic", action="store_true", help="a seeded market (the default)")
-    parser.add_argument("--port", type=int, default=0, help="WebSocket port; 0 picks a free one")
-    parser.add_argument("--rest-port", type=int, default=0, help="REST port; 0 picks a free one")
+    parser.add_argument(
+        "--port",
+        type=_port,
+        default=0,
+        help="WebSocket port; 0 picks a free one. With --feeds the first of all ports: the n-th feed, from 0,"
+        " has WebSocket on PORT + 2n and REST on PORT + 2n + 1",
+    )
+    parser.add_argument("--rest-port", type=_port, default=0, help="REST port; 0 picks a free one")
     parser.add_argument("--speed", type=_speed, default=1.0, metavar="max|N", help="replay speed")
-    parser.add_argument("--symbols", help="synthetic: canonical symbols, comma-separated")
+    parser.add_argument(
+        "--symbols",
+        type=_names,
+        help="synthetic: canonical symbols, comma-separated; with --feeds each venue has those that it lists",
+    )
     parser.add_argument("--seed", type=int, default=1, help="synthetic: same seed, same market")
     parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions/s and symbol")
     parser.add_argument(
@@ -85,7 +110,10 @@ async def _serve(venues: Sequence[SimVenue], line: Callable[[], object]) -> None
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         for venue in venues:
-            await stack.enter_async_context(venue)
+            try:
+                await stack.enter_async_context(venue)
+            except OSError as error:
+                raise OSError(f"{venue.feed}: {error}") from error
         print(json.dumps(line()), flush=True)
         waits = [asyncio.ensure_future(one.wait()) for one in (stop, *(venue.failed for venue in venues))]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -95,18 +123,14 @@ async def _serve(venues: Sequence[SimVenue], line: Callable[[], object]) -> None
 
 async def _run(options: argparse.Namespace) -> None:
     if options.feeds is not None:
-        if options.capture or options.symbols or options.port or options.rest_port:
-            raise SimError("--feeds goes with --synthetic, --seed, --rate and --keys alone")
-        keys = () if options.keys is None else _keys(options.keys)
-        feeds = list(dict.fromkeys(feed.strip() for feed in options.feeds.split(",")))
-        await serve_all([_one_of_many(feed, options, keys) for feed in feeds])
+        await serve_all(_several(options))
         return
     await serve(
         SimVenue(
             options.feed,
             capture=options.capture,
             speed=options.speed,
-            symbols=options.symbols and [symbol.strip() for symbol in options.symbols.split(",")],
+            symbols=options.symbols,
             seed=options.seed,
             rate=options.rate,
             port=options.port,
@@ -116,8 +140,42 @@ async def _run(options: argparse.Namespace) -> None:
     )
 
 
-def _one_of_many(feed: str, options: argparse.Namespace, keys: Sequence[SimKey]) -> SimVenue:
-    return SimVenue(feed, seed=options.seed, rate=options.rate, keys=keys, together=True)
+def _several(options: argparse.Namespace) -> list[SimVenue]:
+    """The venues of ``--feeds``, each at its ports."""
+    feeds: list[str] = options.feeds
+    if options.capture or options.rest_port:
+        raise SimError("--feeds goes with --synthetic, --port, --symbols, --seed, --rate and --keys alone")
+    if options.port and options.port + 2 * len(feeds) - 1 > LAST_PORT:
+        raise SimError(f"--port {options.port}: {len(feeds)} feeds need {2 * len(feeds)} ports from there on")
+    keys = () if options.keys is None else _keys(options.keys)
+    symbols = _shares(feeds, options.symbols)
+    return [
+        SimVenue(
+            feed, symbols=symbols[feed], seed=options.seed, rate=options.rate, keys=keys, together=True,
+            port=options.port and options.port + 2 * place,
+            rest_port=options.port and options.port + 2 * place + 1,
+        )
+        for place, feed in enumerate(feeds)
+    ]  # fmt: skip
+
+
+def _shares(feeds: Sequence[str], symbols: Sequence[str] | None) -> dict[str, list[str] | None]:
+    """feed -> those of the symbols that it lists; None is its usual few."""
+    if symbols is None:
+        return dict.fromkeys(feeds)
+    try:
+        listed = {feed: dialect(feed).listings for feed in feeds}
+    except LookupError as error:
+        raise SimError(str(error)) from None
+    for symbol in symbols:
+        if not any(symbol in listings for listings in listed.values()):
+            raise SimError(f"--symbols: none of {', '.join(feeds)} lists {symbol!r}")
+    shares: dict[str, list[str] | None] = {}
+    for feed, listings in listed.items():
+        shares[feed] = [symbol for symbol in symbols if symbol in listings]
+        if not shares[feed]:
+            raise SimError(f"--symbols: {feed} lists none of these; it lists {', '.join(listings)}")
+    return shares
 
 
 def main(argv: Sequence[str] | None = None) -> int:
