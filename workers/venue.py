@@ -43,6 +43,8 @@ class Venue:
         options: the struct of what only this venue is configured by (`VenueConfig.options`).
         instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
+        aggregated: config -> whether the channel `trades` brings what `agg_trades` does elsewhere: those of
+            one order at one price together, told as such.
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
         decoder: makes the native decoder (`add_symbol`, `remove_symbol`); None: the reference decoder alone.
         snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
@@ -61,6 +63,7 @@ class Venue:
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
     widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
     options: type[Options] = Options
+    aggregated: Callable[[VenueConfig], bool] = lambda config: False
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
     snapshot_weight: Callable[[int], int] = lambda levels: 1

@@ -359,7 +359,9 @@ class Worker:
         """What lets one connection replace another without a trace in the segment."""
         from workers.books.handover import Handover  # nothing that a first tick needs
 
-        slots = [(self.keeper.index_of(symbol), channel) for symbol, channel in topics]
+        # Known by what they are: one that the new connection repeats would not be found among plain trades.
+        alike = {"trades": "agg_trades"} if self.venue.aggregated(self.keys) else {}
+        slots = [(self.keeper.index_of(symbol), alike.get(channel, channel)) for symbol, channel in topics]
         return Handover(
             self.publisher,
             [(index, channel) for index, channel in slots if index is not None],

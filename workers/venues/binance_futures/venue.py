@@ -109,12 +109,17 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
     return widen(old, instruments.numbers(BinanceFuturesParser({}).parse(evidence).data), fresh)
 
 
+def _aggregated(config: VenueConfig) -> bool:
+    return make_options(config, BinanceFuturesOptions).trades == "aggTrade"
+
+
 VENUE = Venue(
     name="binance_futures",
     channels=frozenset(map(str, STREAMS)),
     websocket=_websocket,
     rest=_rest,
     options=BinanceFuturesOptions,
+    aggregated=_aggregated,
     decoder=Decoder,
     make_sync=lambda config: BookSync(),
     instruments=_instruments,

@@ -1,0 +1,109 @@
+"""A worker on the simulated venue, on real sockets in this process: its two addresses, and its trades."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import shm
+import workers.books.handover
+from shm import Kind, Scope, State
+from tests.conformance.live import FAST, Live, run
+from workers.config import VenueConfig, WorkerConfig
+from workers.sim import Fault, SimVenue
+from workers.venues.binance_futures.venue import VENUE
+from workers.worker import Worker
+
+SYMBOL = "BTC/USDT:USDT"
+_count = itertools.count()
+
+
+@contextlib.asynccontextmanager
+async def working(**keys: Any) -> AsyncIterator[Live]:
+    """A worker on a simulated venue that trades only when pumped."""
+    async with SimVenue("binance_futures", symbols=[SYMBOL], rate=0.0) as sim:
+        instance = f"usdm{os.getpid()}w{next(_count)}"
+        plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": [SYMBOL], "heartbeat_limit": 5.0}
+        patient = {"stale_after_min": 30.0, "stale_after_max": 30.0}  # a busy machine is no silence
+        config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)
+        worker = Worker(WorkerConfig(instance=instance, feed="binance_futures", venue=config), VENUE)
+        running = asyncio.ensure_future(worker.run())
+        feed = None
+        try:
+            while feed is None or not feed.symbols:
+                assert not running.done(), running.exception()
+                if feed is None:
+                    with contextlib.suppress(shm.ShmError):
+                        feed = shm.attach("binance_futures", instance)
+                await asyncio.sleep(0.005)
+            yield Live(sim, worker, feed, [SYMBOL])
+        finally:
+            worker.stop()
+            await asyncio.gather(running, return_exceptions=True)
+            if feed is not None:
+                feed.close()
+
+
+def trades(cursor: shm.Cursor) -> list[int]:
+    """The ids of the trades since the cursor's last time."""
+    records = np.asarray(cursor.poll(1 << 20))
+    return [int(one["words"][2]) for one in records[records["kind"] == Kind.TRADE]]
+
+
+@pytest.mark.parametrize("kind", ["trade", "aggTrade"])
+def test_a_replacement_knows_the_trades_by_what_they_are(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked for among plain trades, an aggregated one that the new connection repeats would be published
+    twice."""
+    watched: set[str] = set()
+    real = workers.books.handover.Handover
+
+    def spy(publisher: Any, topics: list[tuple[int, str]], **keys: Any) -> Any:
+        watched.update(channel for _, channel in topics)
+        return real(publisher, topics, **keys)
+
+    monkeypatch.setattr(workers.books.handover, "Handover", spy)
+
+    async def scenario() -> None:
+        channels = ["top", "book", "trades", "mark"]
+        async with working(channels=channels, options={"trades": kind}) as live:
+            cursor = live.feed.cursor()
+            await live.all_live()
+            assert live.worker._manager is not None
+            live.worker._manager.renew("to see what it repeats")
+            await live.until(lambda: live.counted("renewals") == 2, "both connections are replaced")
+            for _ in range(20):
+                live.pump()
+                await asyncio.sleep(0.002)
+            ids = trades(cursor)
+            assert ids == list(range(ids[0], ids[0] + len(ids)))
+            assert live.counted("renewals_failed") == 0
+
+    run(scenario())
+    assert watched == {"top", "book", "mark", "trades" if kind == "trade" else "agg_trades"}
+
+
+def test_either_address_may_be_lost() -> None:
+    """Without /public nothing is LIVE; without /market the cells are as they were, and the feed says so."""
+
+    async def scenario() -> None:
+        async with working(channels=["top", "book", "mark"], reconnect_delay=0.1) as live:
+            await live.all_live()
+            for stream, cells in (("btcusdt@markPrice@1s", State.LIVE), ("btcusdt@bookTicker", State.DOWN)):
+                [peer] = [each for each in live.sim.hub.peers if stream in each.streams]
+                live.sim.faults.add(Fault(kind="reset_handshake", count=3))
+                peer.reset()
+                await live.until(lambda: live.feed.state is State.RESYNC, f"{stream} is missed", pump=False)
+                states = {live.feed.cell_state(SYMBOL, scope) for scope in (Scope.TOP, Scope.BOOK)}
+                assert states == {cells}
+                await live.all_live()
+                await live.equal()
+
+    run(scenario())
