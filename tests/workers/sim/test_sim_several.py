@@ -106,7 +106,7 @@ def has_book(rest_url: str, symbol: str) -> bool:
 
 
 def test_the_seed_is_every_venues() -> None:
-    """Side by side the prices follow one world's, which goes with the clock; the sizes are the seed's alone."""
+    """Side by side the prices follow one world's, which goes with the clock; sizes are the seed's alone."""
     arguments = ("--feeds", "binance_spot,mexc_spot", "--rate", "0", "--symbols", "BTC/USDT", "--seed")
 
     def sizes(seed: str) -> list[list[str]]:
