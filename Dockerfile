@@ -22,6 +22,7 @@ print(*project['project']['dependencies'], sep='\n', file=open('/run.txt', 'w'))
 COPY setup.py README.md LICENSE ./
 COPY config/tickring.toml config/
 COPY config/venues config/venues
+COPY docs/conformance.md docs/
 COPY shm shm
 COPY workers workers
 COPY engine engine
