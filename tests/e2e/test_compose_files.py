@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,15 +13,18 @@ import pytest
 
 from engine.metrics import render
 from engine.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
-from engine.settings import Settings, load
+from engine.settings import Settings, available_venues, load
 from shm import counters
 from shm.layout import State
+from workers.sim import FEEDS as SIMULATED
+from workers.sim.dialects import dialect
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PROMETHEUS = ROOT / "config" / "prometheus"
 PORT = 9464
+FEEDS = ["binance_spot", "binance_futures", "okx", "mexc_spot", "kraken"]
 
 
 def settings(name: str) -> Settings:
@@ -29,22 +33,37 @@ def settings(name: str) -> Settings:
 
 def test_both_configurations_load_and_run_the_same_symbols() -> None:
     simulated, real = settings("simulated"), settings("real")
-    assert list(simulated.enabled) == list(real.enabled) == ["binance_spot"]
-    assert simulated.venues["binance_spot"].symbols == real.venues["binance_spot"].symbols
+    assert list(simulated.enabled) == list(real.enabled) == FEEDS
+    for feed in FEEDS:
+        assert simulated.venues[feed].symbols == real.venues[feed].symbols
     assert "${TICKRING_VENUE:-simulated}.toml" in COMPOSE
 
 
-def test_the_simulated_one_points_at_the_ports_of_the_simulated_venue() -> None:
-    venue = settings("simulated").venues["binance_spot"]
-    given = dict(re.findall(r'"--(port|rest-port)", "(\d+)"', COMPOSE))
-    assert urlsplit(venue.ws_url).netloc == f"127.0.0.1:{given['port']}"
-    assert urlsplit(venue.rest_url).netloc == f"127.0.0.1:{given['rest-port']}"
+def test_every_shipped_venue_is_in_them() -> None:
+    assert sorted(FEEDS) == sorted(available_venues()) == sorted(SIMULATED)
+
+
+def test_the_simulated_one_points_at_the_ports_of_the_simulated_venues() -> None:
+    found = re.search(r'--feeds\n\s+- (\S+)\n\s+- --port\n\s+- "(\d+)"', COMPOSE)
+    assert found is not None
+    base = int(found[2])
+    venues = settings("simulated").venues
+    for place, feed in enumerate(found[1].split(",")):
+        assert venues[feed].ws_url == f"ws://127.0.0.1:{base + 2 * place}"
+        assert venues[feed].rest_url == f"http://127.0.0.1:{base + 2 * place + 1}"
+    assert found[1].split(",") == FEEDS
+    assert f"range({base + 1}, {base + 2 * len(FEEDS)}, 2)" in COMPOSE, "the health check looks at each"
+
+
+def test_the_simulated_venues_list_the_symbols() -> None:
+    for feed, venue in settings("simulated").enabled.items():
+        assert set(venue.symbols) <= set(dialect(feed).default_symbols)
 
 
 def test_the_real_one_leaves_loopback() -> None:
-    venue = settings("real").venues["binance_spot"]
-    assert urlsplit(venue.ws_url).scheme == "wss"
-    assert urlsplit(venue.rest_url).scheme == "https"
+    for feed, venue in settings("real").enabled.items():
+        assert (urlsplit(venue.ws_url).scheme, urlsplit(venue.rest_url).scheme) == ("wss", "https"), feed
+        assert "127.0.0.1" not in venue.ws_url + venue.rest_url
 
 
 @pytest.mark.parametrize("name", ["simulated", "real"])
@@ -63,8 +82,23 @@ def test_the_segments_fit_the_default_volume_and_the_lock_limit() -> None:
     assert lock is not None
     for name in ("simulated", "real"):
         sizes = [geometry(venue).size for venue in settings(name).enabled.values()]
-        assert sum(sizes) < int(megabytes[1]) * 2**20
+        assert 2 * sum(sizes) < int(megabytes[1]) * 2**20, "also while old and new generation are both there"
         assert max(sizes) < int(lock[1])
+        said = (ROOT / "docs" / "compose.md").read_text()
+        assert f"{max(sizes) / 2**20:.1f} MiB" in said
+        assert f"{sum(sizes) / 2**20:.1f} MiB" in said
+
+
+def test_the_image_is_built_of_all_that_is_shipped_beside_the_code() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    files = [file for given in project["tool"]["setuptools"]["data-files"].values() for file in given]
+    copied = re.findall(r"^COPY (?!--)(.*) \S+$", DOCKERFILE, re.MULTILINE)
+    sent = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for file in files:
+        there = {file, *map(str, Path(file).parents)}
+        assert there & set(" ".join(copied).split()), f"{file} is not copied by the Dockerfile"
+        assert there & set(sent), f"{file} is not sent to the build"
+    assert "docs/conformance.md" in files, "what proves the venues: `tickring venues` reads it"
 
 
 def exported() -> set[str]:

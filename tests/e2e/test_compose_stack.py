@@ -1,4 +1,4 @@
-"""The compose stack for real: TICKRING_TEST_COMPOSE=1, a docker daemon, and the ports 9090 and 9464 to 9466.
+"""The compose stack for real: TICKRING_TEST_COMPOSE=1, a docker daemon, and the ports 9090 and 9464 to 9474.
 
 Figures are printed (`pytest -s`); the bounds are wide, since the container runtime's own times are in them.
 """
@@ -23,6 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 ENGINE = "http://127.0.0.1:9464"
 PROMETHEUS = "http://127.0.0.1:9090"
+FEEDS = ("binance_spot", "binance_futures", "okx", "mexc_spot", "kraken")
 SERVICES = ("sim", "engine", "reader", "prometheus")
 
 pytestmark = pytest.mark.skipif(
@@ -95,9 +96,11 @@ def get(url: str) -> tuple[int, bytes]:
 
 
 def query(expression: str) -> list[float]:
-    """The values of an instant query."""
+    """The values of an instant query, in the order of the feeds' names."""
     status, body = get(f"{PROMETHEUS}/api/v1/query?query={urllib.parse.quote(expression)}")
-    return [float(one["value"][1]) for one in json.loads(body)["data"]["result"]] if status == 200 else []
+    found = json.loads(body)["data"]["result"] if status == 200 else []
+    found.sort(key=lambda one: one["metric"].get("feed", ""))
+    return [float(one["value"][1]) for one in found]
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +135,7 @@ def reader_returns(project: Project, cut: Callable[[], object], what: str) -> No
     assert new[0][0] == "DOWN", "a late heartbeat is DOWN"
     assert new[-1][2] - new[0][2] < 30
     assert project.inspect("reader", "{{.State.StartedAt}} {{.RestartCount}}") == f"{born} 0"
-    eventually("ready", lambda: get(f"{ENGINE}/readyz")[0] == 200, 10)
+    eventually("ready", lambda: get(f"{ENGINE}/readyz")[0] == 200, 30)
 
 
 def test_all_are_healthy_and_nobody_is_root(project: Project) -> None:
@@ -143,11 +146,25 @@ def test_all_are_healthy_and_nobody_is_root(project: Project) -> None:
     assert "LIVE" in [state for state, _, _ in project.states()]
 
 
-def test_prometheus_has_the_feed(project: Project) -> None:
+def test_every_venue_is_live_with_every_symbol(project: Project) -> None:
+    shown = json.loads(project("exec", "-T", "engine", "tickring", "status", "--json", "--require-live"))
+    assert {feed["name"]: feed["state"] for feed in shown["feeds"]} == dict.fromkeys(FEEDS, "LIVE")
+    look = "import shm, sys; [print(shm.attach(f).top(s)) for f, s in map(str.split, sys.argv[1:])]"
+    asked = ["binance_futures SOL/USDT:USDT", "okx BTC/USDT:USDT", "mexc_spot BTC/USDT", "kraken ETH/USD"]
+    tops = project("exec", "-T", "reader", "python", "-c", look, *asked).splitlines()
+    assert len(tops) == len(asked)
+
+
+def test_prometheus_has_the_feeds(project: Project) -> None:
     eventually("the target is up", lambda: query('up{job="tickring"}') == [1.0], 30)
-    assert query("tickring_feed_state") == [3.0]
-    assert query("sum(tickring_records_total)")[0] > 0
-    eventually("messages come in", lambda: any(query("rate(tickring_messages_total[30s]) > 1")), 30)
+    eventually("all are LIVE", lambda: query("tickring_feed_state") == [3.0] * len(FEEDS), 15)
+    assert query("count(sum by (feed) (tickring_records_total) > 0)") == [len(FEEDS)]
+    coming = "rate(tickring_messages_total[30s]) > 1"
+    eventually("messages come in", lambda: len(query(coming)) == len(FEEDS), 30)
+
+
+def test_no_alert_on_a_healthy_stack(project: Project) -> None:
+    assert query('ALERTS{alertname!="TickringWorkerRestarted", alertstate="firing"}') == []
 
 
 def test_a_crash_of_the_engine_under_a_running_reader(project: Project) -> None:
@@ -189,7 +206,7 @@ def test_a_volume_that_is_too_small_is_one_clear_line(project: Project) -> None:
     try:
         small("up", "-d", "--no-deps", "engine", TICKRING_SHM_SIZE="2m")
         line = eventually("it says why", lambda: "MiB free" in (said := small("logs", "engine")) and said, 30)
-        assert "/dev/shm has 2.0 MiB free, the segments of binance_spot need" in line
+        assert f"/dev/shm has 2.0 MiB free, the segments of {', '.join(FEEDS)} need 20.9 MiB" in line
         assert "Traceback" not in line
     finally:
         small("down", "-v", TICKRING_SHM_SIZE="2m")
@@ -198,7 +215,14 @@ def test_a_volume_that_is_too_small_is_one_clear_line(project: Project) -> None:
 def test_the_real_configuration_is_in_the_image(project: Project) -> None:
     check = ("tickring", "config", "check", "--config", "/etc/tickring/real.toml")
     said = run("docker", "run", "--rm", "--network", "none", "tickring:local", *check)
-    assert "ok: instance default, venues binance_spot" in said
+    assert f"ok: instance default, venues {', '.join(FEEDS)}" in said
+
+
+def test_what_proves_the_venues_is_in_the_image(project: Project) -> None:
+    said = run("docker", "run", "--rm", "--network", "none", "tickring:local", "tickring", "venues", "--json")
+    proofs = {venue["name"]: venue["proof"] for venue in json.loads(said)}
+    assert sorted(proofs) == sorted(FEEDS)
+    assert all(proof and proof["passed"] for proof in proofs.values()), proofs
 
 
 def test_the_image_has_no_compiler(project: Project) -> None:
