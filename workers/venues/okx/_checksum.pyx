@@ -9,11 +9,10 @@ from libc.string cimport memcpy
 from shm._ring cimport tr_level
 from workers.books.book cimport Book
 from workers.books.checksum cimport Checksum as BookChecksum
+from workers.decode.crc32 cimport tr_crc32, tr_crc32_prepare
 
 
 cdef extern from "workers/venues/okx/checksum.h" nogil:
-    void tr_okx_prepare()
-    uint32_t tr_okx_crc(const char* text, size_t size)
     char* tr_okx_text(char* out, int64_t mantissa, unsigned int exponent)
 
 
@@ -43,7 +42,7 @@ cdef struct KeptSide:
     Kept pool[POOL]
 
 
-tr_okx_prepare()
+tr_crc32_prepare()
 
 
 cdef inline char* append(char* end, const Kept* kept) noexcept nogil:
@@ -88,7 +87,7 @@ cdef class Checksum(BookChecksum):
         if end == text:
             return 0
         # The last colon separates nothing. The venue writes the result as a signed number of 32 bits.
-        return <int32_t>tr_okx_crc(text, end - text - 1)
+        return <int32_t>tr_crc32(text, end - text - 1)
 
     cdef void _renew(self, KeptSide* kept, int ask, const tr_level* levels, uint32_t n) noexcept nogil:
         # Both lists are sorted, so one walk along them finds what both have.
