@@ -101,6 +101,9 @@ class Readiness:
             group.rejected.clear()
             self._settled = False
             self._keeper.lost(self._indexes(group.symbols))
+            if event.carries("mark"):
+                for index in self._indexes(event.symbols):
+                    self._publisher.forget_marks(index)
             if event.state is ConnectionState.CLOSED:
                 del self._groups[event.shard]
             connected = any(each.connected_at for each in self._groups.values())

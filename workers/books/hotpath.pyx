@@ -163,6 +163,11 @@ cdef class HotPath(Windows):
         elif m.kind == M_DEPTH:
             self._depth(slot, m, recv)
         elif m.kind == M_TRADE:
+            if m.update_id:  # decision 13
+                if m.update_id == slot.trade_id[m.words[2] != 0]:
+                    writer.c_count(C_OUTDATED, 1)
+                    return
+                slot.trade_id[m.words[2] != 0] = m.update_id
             writer.c_trade(m.instrument, m.words[0], m.words[1], m.update_id, <int64_t>m.first_id,
                            <uint8_t>m.flags, m.ts_event, recv)
             writer.c_count_instrument(m.instrument, I_TRADES, 1)

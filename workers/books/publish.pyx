@@ -34,6 +34,9 @@ Decisions that a reader of the feed lives by:
     top: after each update of the book a TOP record and the cell, when price or size of the best is another, at the
     event's time. Both have one state: when the book leaves LIVE so does the top, and what is proof of delivery for
     the book is so for the top. Tops that come all the same are passed over.
+13. A trade is published once. A venue may tell the last one again to whoever subscribes, so also after a connection
+    was lost: a trade whose id is that of the instrument's last one, singles and aggregated ones apart, is dropped
+    and counted (`outdated`). The ids outlive connections, not the slot. Without an id nothing tells two apart.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -144,21 +147,20 @@ cdef class Publisher(Entry):
         slot.aside = 0
         slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
         slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
+        slot.trade_id[0] = slot.trade_id[1] = 0
         slot.top_state = slot.book_state = DOWN
         self.books[index] = self.syncs[index] = self.scales[index] = self.checksums[index] = None
         self.collected[index] = self.watchers[index] = None
 
     def lost(self, uint32_t index, uint8_t state, uint8_t reason):
-        """The stream of this instrument has ended (disconnected, unsubscribed): nothing of it is LIVE.
+        """The stream of this instrument's cells has ended (disconnected, unsubscribed): nothing of it is LIVE.
 
-        Update ids of the top are kept: a new connection never takes it back to an older one. What a derivative
-        is marked to is forgotten: of four facts that are told one by one, none may be from before.
+        Update ids of the top are kept: a new connection never takes it back to an older one.
         """
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
         slot.pace[0].seen = slot.pace[1].seen = 0
-        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
         if slot.has_top and slot.top_state != state:
             self._state(index, SCOPE_TOP, state, reason)
         if slot.has_book:
@@ -170,6 +172,14 @@ cdef class Publisher(Entry):
             if slot.book_state != state:
                 self._state(index, SCOPE_BOOK, state, reason)
         self.flush()
+
+    def forget_marks(self, uint32_t index):
+        """The stream of what a derivative is marked to has ended: of four facts that are told one by one, none may
+        be from before."""
+        cdef Slot* slot
+        self._check(index)
+        slot = &self.slots[index]
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
 
     def void(self, uint32_t index, uint8_t reason):
         """Rebuild this book: RESYNC and a snapshot (an audit disagreed, a checksum failed)."""

@@ -51,6 +51,7 @@ cdef struct Slot:
     uint64_t stream_id      # update id of the newest event that waits for a snapshot
     int64_t top[4]
     int64_t mark[4]         # mark, index, rate, next funding, each as told last; 0: never
+    uint64_t trade_id[2]    # of the trade published last: a single one, an aggregated one; 0: none
     uint32_t n[2]           # levels in the published window, bids and asks
     tr_level* window[2]
 

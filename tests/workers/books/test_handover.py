@@ -385,11 +385,11 @@ def test_streams_of_another_connection_are_not_its_business(lab: Any) -> None:
     two = Two(lab, ("top",))
     two.begin()
     two.handover.subscribed()
-    two.old(depth(11, 11), trade(1))
+    two.old(depth(11, 11), trade(1), trade(2))
     assert two.settled()
     two.complete()
     two.old(depth(12, 12), trade(1))
-    assert two.trades() == [1, 1]
+    assert two.trades() == [1, 2, 1]
 
 
 def test_two_handovers_of_one_symbol(lab: Any) -> None:

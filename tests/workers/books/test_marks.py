@@ -79,9 +79,17 @@ def test_a_new_slot_begins_empty(one: Perpetual) -> None:
 def test_a_lost_connection_forgets_what_was_told(one: Perpetual) -> None:
     """A funding rate of before beside a mark of after would look like one moment's."""
     one.send(one.mark(1, mark=100, rate=5))
-    one.lab.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
+    one.lab.publisher.forget_marks(one.index)
     one.send(one.mark(2, mark=101))
     assert one.records()[-1] == (101, 0, 0, 0)
+
+
+def test_a_lost_connection_of_the_cells_alone_does_not(one: Perpetual) -> None:
+    """Marks go on elsewhere: nobody tells again what they were made of."""
+    one.send(one.mark(1, mark=100, rate=5))
+    one.lab.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
+    one.send(one.mark(2, mark=101))
+    assert one.records()[-1] == (101, 0, 5, 0)
 
 
 def test_a_liquidation(one: Perpetual) -> None:

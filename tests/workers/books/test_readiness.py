@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from shm import Reason, Scope, State, _ring
+from shm import Kind, Reason, Scope, State, _ring
 from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper
 from workers.books.sync import Snapshot
 from workers.cold import ColdPath
 from workers.config import VenueConfig
-from workers.decode.normal import DecodeCode, Decoded, Scale
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.errors import WebSocketError
 from workers.readiness import Readiness
 from workers.request import Priority
@@ -364,5 +364,34 @@ def test_the_managers_counts_stand_in_the_segment(run: Any) -> None:
         desk.readiness.mirror(PerformanceMetrics(parse_errors=1, callback_errors=2))
         assert desk.lab.counter("parse_errors") == 3
         assert [desk.lab.counter(n) for n in ("renewals", "renewals_failed", "resubscribes")] == [3, 2, 1]
+
+    run(scenario)
+
+
+def test_a_lost_connection_of_marks_forgets_what_was_told_and_no_other_does(run: Any) -> None:
+    """Of four facts that are told one by one, none of before is published beside one of after."""
+
+    async def scenario(desk: Desk) -> None:
+        cursor = desk.lab.feed.cursor()
+
+        def mark(flags: MessageFlag, *words: int) -> tuple[int, ...]:
+            told = Decoded(
+                DecodeCode.OK, MessageKind.MARK, 0, 1, flags=int(flags), words=(*words, 0, 0, 0, 0)
+            )
+            assert desk.lab.publisher.publish_message(told, _ring.now(), b"")
+            desk.lab.publisher.batch_end()
+            records = [r for r in cursor.poll() if int(r["kind"]) == Kind.MARK]
+            return tuple(map(int, records[-1]["words"]))
+
+        cells: dict[str, Any] = {"symbols": (A,), "channels": ("top", "book")}
+        marks: dict[str, Any] = {"symbols": (A,), "channels": ("mark",)}
+        await desk.event(0, ConnectionState.CONNECTED, **cells)
+        await desk.event(1, ConnectionState.CONNECTED, **marks)
+        assert mark(MessageFlag.RATE | MessageFlag.NEXT, 0, 0, 5, 900) == (0, 0, 5, 900)
+        await desk.event(0, ConnectionState.RECONNECTING, **cells)
+        assert mark(MessageFlag.MARK, 100, 0, 0, 0) == (100, 0, 5, 900)
+        await desk.event(1, ConnectionState.RECONNECTING, **marks)
+        await desk.event(1, ConnectionState.CONNECTED, **marks)
+        assert mark(MessageFlag.MARK, 101, 0, 0, 0) == (101, 0, 0, 0)
 
     run(scenario)
