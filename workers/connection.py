@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from workers.tls import TlsOptions
+from workers.vocabulary import SubscriptionAction
 
 
 class ConnectionState(StrEnum):
@@ -118,6 +119,8 @@ class Acknowledgement(msgspec.Struct, frozen=True):
         topics: (canonical symbol, channel) that the answer is about; empty: all of the message. Those that
             the message does not ask for are passed over, so that a venue's stream may stand for several
             channels.
+        action: what was asked; None: the venue does not say. An answer to another action is no answer to a
+            message that waits, however alike they are: a late copy settles nothing.
     """
 
     id: int | None
@@ -125,6 +128,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     code: int | str | None = None
     message: str = ""
     topics: tuple[tuple[str, str], ...] = ()
+    action: SubscriptionAction | None = None
 
 
 class SubscriptionMessage(msgspec.Struct, frozen=True):

@@ -131,15 +131,19 @@ class Subscriptions:
     def _meant(self, ack: Acknowledgement) -> int | None:
         """The message that an answer is about."""
         if ack.id is not None:
-            return ack.id if ack.id in self._waiting else None
+            return ack.id if ack.id in self._waiting and self._asks(ack, ack.id) else None
         return next(
             (
                 number
                 for number, left in self._open.items()
-                if not ack.topics or any(t in left for t in ack.topics)
+                if self._asks(ack, number) and (not ack.topics or any(t in left for t in ack.topics))
             ),
             None,
         )
+
+    def _asks(self, ack: Acknowledgement, number: int) -> bool:
+        """Whether a message asks for what an answer says that it answers."""
+        return ack.action in (None, self._waiting[number][0])
 
     def __repr__(self) -> str:
         return (

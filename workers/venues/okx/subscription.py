@@ -9,7 +9,8 @@ One of our channels is one or several of the venue's, and some of the venue's ar
 3. What is shared is never unsubscribed: another symbol may need it. When there is nothing else to say, it is
    subscribed once more, which the venue acknowledges as it does the first time.
 4. Every entry is answered by itself, with the id of the message. ``mark`` counts as subscribed when
-   `mark-price` is, and as refused when any of its parts is.
+   `mark-price` is, and as refused when any of its parts is; so `mark-price` is asked for after the others,
+   and answered after them.
 """
 
 from __future__ import annotations
@@ -104,15 +105,22 @@ class OkxSubscription(SubscriptionStrategy):
             return []
         if unknown := [channel for channel in channels if channel not in CHANNELS]:
             raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(sorted(CHANNELS))}")
-        asked = tuple(channels)
-        size = max(1, self._batch // sum(3 if channel == MARK else 1 for channel in asked))
-        messages = []
-        for number, start in enumerate(range(0, len(symbols), size), first_id):
-            part = tuple(symbols[start : start + size])
-            messages.append(
-                SubscriptionMessage(number, self._payload(number, action, part, asked), part, asked)
-            )
+        messages: list[SubscriptionMessage] = []
+        for asked in self._apart(action, tuple(channels)):
+            size = max(1, self._batch // sum(3 if channel == MARK else 1 for channel in asked))
+            for start in range(0, len(symbols), size):
+                part, number = tuple(symbols[start : start + size]), first_id + len(messages)
+                payload = self._payload(number, action, part, asked)
+                messages.append(SubscriptionMessage(number, payload, part, asked))
         return messages
+
+    def _apart(self, action: SubscriptionAction, channels: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        """The channels of each message: whose answer would not come with that of the others' is by itself."""
+        if action is SubscriptionAction.SUBSCRIBE or LIQUIDATIONS not in channels or len(channels) == 1:
+            yield channels
+        else:  # rule 3
+            yield tuple(channel for channel in channels if channel != LIQUIDATIONS)
+            yield (LIQUIDATIONS,)
 
     def _payload(
         self, number: int, action: SubscriptionAction, symbols: Sequence[str], channels: Sequence[str]
@@ -125,7 +133,7 @@ class OkxSubscription(SubscriptionStrategy):
                 own += self._own(venue, channel)
                 shared += (entry for entry in self._shared(venue, channel) if entry not in shared)
         if action is SubscriptionAction.SUBSCRIBE:
-            return _encode(_Operation(str(number), "subscribe", own + shared))
+            return _encode(_Operation(str(number), "subscribe", shared + own))  # rule 4
         if own:
             return _encode(_Operation(str(number), "unsubscribe", own))
         return _encode(_Operation(str(number), "subscribe", shared))  # rule 3
@@ -135,9 +143,9 @@ class OkxSubscription(SubscriptionStrategy):
         if channel in self._plain:
             yield _ByInstrument(self._plain[channel], venue)
         elif channel == MARK:  # rule 1
-            yield _ByInstrument("mark-price", venue)
             if type_of(venue) == "SWAP":
                 yield _ByInstrument("funding-rate", venue)
+            yield _ByInstrument("mark-price", venue)  # rule 4
 
     def _shared(self, venue: str, channel: str) -> Iterator[_Entry]:
         if channel == MARK:
@@ -168,7 +176,11 @@ class OkxSubscription(SubscriptionStrategy):
             return self._refusal(event, number)
         # Rule 4: the parts of `mark` beside the mark price settle nothing.
         topics = self._topics(event.arg.channel, event.arg.instrument, event.arg.type, refused=False)
-        return Acknowledgement(number, True, topics=topics) if topics else None
+        if not topics:
+            return None
+        # Rule 3: what is shared is subscribed, whatever we ask for.
+        action = None if event.arg.type else SubscriptionAction(event.event)
+        return Acknowledgement(number, True, topics=topics, action=action)
 
     def _refusal(self, event: schema.Event, number: int | None) -> Acknowledgement:
         """What an error is about, if it says so: else it is about the message, or about the oldest one."""

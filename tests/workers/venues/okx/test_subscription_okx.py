@@ -68,13 +68,13 @@ def test_channels() -> None:
 
 def test_rule_1_one_channel_is_several_of_the_venues() -> None:
     assert ask([SWAP, OTHER, DATED], ["mark"]) == [
-        {"channel": "mark-price", "instId": "BTC-USDT-SWAP"},
-        {"channel": "funding-rate", "instId": "BTC-USDT-SWAP"},
-        {"channel": "mark-price", "instId": "ETH-USDT-SWAP"},
-        {"channel": "funding-rate", "instId": "ETH-USDT-SWAP"},
-        {"channel": "mark-price", "instId": "BTC-USDT-261225"},  # a dated one is paid no funding
         {"channel": "index-tickers", "instId": "BTC-USDT"},  # of both of BTC's
         {"channel": "index-tickers", "instId": "ETH-USDT"},
+        {"channel": "funding-rate", "instId": "BTC-USDT-SWAP"},
+        {"channel": "mark-price", "instId": "BTC-USDT-SWAP"},
+        {"channel": "funding-rate", "instId": "ETH-USDT-SWAP"},
+        {"channel": "mark-price", "instId": "ETH-USDT-SWAP"},
+        {"channel": "mark-price", "instId": "BTC-USDT-261225"},  # a dated one is paid no funding
     ]
 
 
@@ -86,9 +86,9 @@ def test_rule_2_liquidations_are_subscribed_by_type() -> None:
 
 
 def test_rule_3_what_is_shared_is_never_unsubscribed() -> None:
-    assert ask([SWAP], ["mark", "liquidations"], UNSUBSCRIBE) == [
-        {"channel": "mark-price", "instId": "BTC-USDT-SWAP"},
+    assert ask([SWAP], ["mark"], UNSUBSCRIBE) == [
         {"channel": "funding-rate", "instId": "BTC-USDT-SWAP"},
+        {"channel": "mark-price", "instId": "BTC-USDT-SWAP"},
     ]
     [message] = make().create_subscription_messages(UNSUBSCRIBE, [SWAP], ["liquidations"], first_id=3)
     assert message.payload == (
@@ -155,10 +155,11 @@ def error(message: str, code: str = "60018", number: int | None = 7) -> bytes:
 @pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])
 def test_acknowledgements(event: str, arg: dict[str, str], topics: tuple[tuple[str, str], ...]) -> None:
     strategy = make()
-    assert strategy.match_acknowledgement(answer(event, **arg)) == Acknowledgement(7, True, topics=topics)
-    assert strategy.match_acknowledgement(answer(event, None, **arg)) == Acknowledgement(
-        None, True, topics=topics
-    )
+    # Rule 3: what is subscribed by type is never unsubscribed, so its answer says nothing of what was meant.
+    action = None if "instType" in arg else SubscriptionAction(event)
+    for number in (7, None):
+        ack = strategy.match_acknowledgement(answer(event, number, **arg))
+        assert ack == Acknowledgement(number, True, topics=topics, action=action)
 
 
 def test_rule_4_the_parts_of_a_mark() -> None:
@@ -247,3 +248,61 @@ def test_the_managers_bookkeeping_is_settled_part_by_part() -> None:
     assert ack is not None
     facts.acknowledge(ack)
     assert facts.settled  # nothing is wished of it any more, though it goes on
+
+
+def test_a_symbol_that_leaves_with_all_its_channels_is_settled_by_two_messages() -> None:
+    """Its liquidations are not unsubscribed, so no answer about its other channels would come for them."""
+    desired = dict.fromkeys(product([SWAP, OTHER], ["book", "mark", "liquidations"]))
+    facts, strategy = Subscriptions(desired), make()
+    for wish in (desired, dict.fromkeys(product([OTHER], ["book", "mark", "liquidations"]))):
+        for topic in [topic for topic in desired if topic not in wish]:
+            del desired[topic]
+        for question in facts.plan(strategy):
+            facts.sent(question, 0.0)
+            operation = msgspec.json.decode(question[1].payload)
+            for arg in operation["args"]:
+                ack = strategy.match_acknowledgement(answer(operation["op"], question[1].id, **arg))
+                if ack is not None:
+                    facts.acknowledge(ack)
+        assert facts.settled
+        assert facts.active == desired.keys()
+
+
+@pytest.mark.parametrize("number", [2, None])
+def test_a_late_answer_to_a_subscription_is_none_to_its_end(number: int | None) -> None:
+    """Were the copy believed, the new subscription would be sent before the old has ended."""
+    facts, strategy = Subscriptions({(SPOT, "book"): None}), make()
+    arg = {"channel": "books", "instId": "BTC-USDT"}
+
+    def told(event: str, number: int | None) -> bool:
+        ack = strategy.match_acknowledgement(answer(event, number, **arg))
+        assert ack is not None
+        return facts.acknowledge(ack) is not None
+
+    [question] = facts.plan(strategy)
+    facts.sent(question, 0.0)
+    assert not told("unsubscribe", question[1].id)
+    assert told("subscribe", question[1].id)
+    facts.again([(SPOT, "book")])
+    [question] = facts.plan(strategy)
+    facts.sent(question, 1.0)
+    assert question[1].id == 2
+    assert not told("subscribe", number)  # of before
+    assert facts.waiting == 1
+    assert told("unsubscribe", number)
+    assert facts.active == set()
+
+
+def test_a_refused_part_of_a_mark_is_told_although_its_price_is_taken() -> None:
+    """The venue answers in the order asked."""
+    facts, strategy = Subscriptions({(SWAP, "mark"): None}), make()
+    [question] = facts.plan(strategy)
+    facts.sent(question, 0.0)
+    for arg in entries(question[1]):
+        said = answer("subscribe", question[1].id, **arg)
+        if arg["channel"] == "index-tickers":
+            said = error("channel:index-tickers,instId:BTC-USDT doesn't exist", number=question[1].id)
+        if (ack := strategy.match_acknowledgement(said)) is not None:
+            facts.acknowledge(ack)
+    assert facts.settled
+    assert set(facts.rejected) == {(SWAP, "mark")}
