@@ -17,9 +17,10 @@ from tests.native import ROOT, compiled, pytest_with
 
 HERE = "tests/workers/books/"
 MANY, KEPT, IDS = HERE + "test_many_things.py", HERE + "test_kept.py", HERE + "test_ids_come_and_go.py"
-MARKS, FRESH = HERE + "test_marks.py", HERE + "test_freshness.py"
+MARKS, FRESH, TOPS = HERE + "test_marks.py", HERE + "test_freshness.py", HERE + "test_tops.py"
 HOT, PUBLISH, SHADOW = "workers.books.hotpath", "workers.books.publish", "workers.books.shadow"
 WITNESS, HANDOVER, PACE = "workers.books.witness", "workers.books.handover", "workers.books.pace"
+WINDOW = "workers.books.window"
 
 
 class Mutant(NamedTuple):
@@ -132,6 +133,38 @@ MUTANTS = {
     ),
     "repeated tops teach nothing": Mutant(
         HOT, "arrived(&slot.pace[0], &self.freshness, recv)\n                    return", "return", FRESH
+    ),
+    "a book's best by its prices": Mutant(
+        WINDOW,
+        "same = same and slot.top[i] == best[i]",
+        "same = same and (i & 1 or slot.top[i] == best[i])",
+        TOPS,
+    ),
+    "a book's best outlives it": Mutant(
+        WINDOW,
+        "            if self.slots[index].tops:\n                self._state(",
+        "            if False:\n                self._state(",
+        TOPS,
+    ),
+    "a book that begins has no best": Mutant(
+        WINDOW,
+        "        if slot.tops:\n            self._best(slot, book, index, ts_event, recv)\n\n",
+        "\n",
+        TOPS,
+    ),
+    "a book's best is no side of none": Mutant(WINDOW, "flags |= NO_ASK if side else NO_BID", "pass", TOPS),
+    "tops beside a book's best": Mutant(
+        PUBLISH, "slot.has_top = top and not slot.tops", "slot.has_top = top", TOPS
+    ),
+    "a silence of its own": Mutant(PUBLISH, "elif not slot.tops and now", "elif now", TOPS),
+    "a proof of its own": Mutant(
+        PUBLISH, "return SCOPE_BOOK if self.slots[index].tops else scope", "return scope", TOPS
+    ),
+    "a handover that waits for tops": Mutant(
+        WITNESS, "if stream == TOP and publisher.slots[<uint32_t>index].tops:", "if False:", TOPS
+    ),
+    "a handover that hears of tops": Mutant(
+        WITNESS, "if stream == TOP and self.publisher.slots[m.instrument].tops:", "if False:", TOPS
     ),
 }
 FEW = ("only the first thing", "one outage makes it patient")

@@ -40,6 +40,11 @@ def options(config: VenueConfig) -> KrakenOptions:
         ValueError: the text names the key and what is allowed.
     """
     own = make_options(config, KrakenOptions)
+    if {"top", "book"} <= {*config.channels} and config.max_streams < len(config.channels):
+        raise ValueError(
+            f"max_streams = {config.max_streams}: Kraken's top and book are one stream, not to come by two "
+            f"connections: one must hold the {len(config.channels)} channels of a symbol"
+        )
     allowed = ", ".join(map(str, DEPTHS))
     if config.depth > DEPTHS[-1]:
         raise ValueError(f"depth = {config.depth}: Kraken has {DEPTHS[-1]} levels a side at most")

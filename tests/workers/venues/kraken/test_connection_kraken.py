@@ -94,6 +94,7 @@ def test_the_fewest_levels_that_hold_the_window(depth: int, book: int) -> None:
     [
         ({"options": {"book_depth": 27}}, "book_depth = 27 is none that Kraken has: 10, 25, 100, 500, 1000"),
         ({"options": {"book_depth": 10}}, "book_depth = 10 cannot fill a window of depth = 20"),
+        ({"max_streams": 3}, "max_streams = 3: .* one must hold the 4 channels of a symbol"),
         ({"depth": 1001}, "depth = 1001: Kraken has 1000 levels a side at most"),
         ({"options": {"depth": 10}}, "options.depth is not known; this venue's options: book_depth"),
         ({"options": {"rest_burst": 0}}, "rest_burst"),
