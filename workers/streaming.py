@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -70,7 +71,9 @@ class Stream:
         self._room = asyncio.Event()
         self._error: Exception | None = None
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._delivered: dict[tuple[str, str], int] = {}
+        self._lost_at: dict[tuple[str, str], int] = {}  # topic -> ns of CLOCK_MONOTONIC
         sync = venue.make_sync(config)
         self._streamed = sync.streamed
         self._make_sync = partial(venue.make_sync, config)
@@ -91,6 +94,7 @@ class Stream:
             self._on_message,
             self._on_connection,
             delivered=self._proof,
+            proven=self._sign_of_life,
             has=self._has,
             on_missed=self._on_missed,
         )
@@ -134,10 +138,13 @@ class Stream:
 
     async def aclose(self) -> None:
         """Close the connections; what waits can still be taken, then the iteration ends. Idempotent."""
-        if self._closed:
-            return
         self._closed = True
         self._room.set()
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)  # who waits no longer leaves no connection open
+
+    async def _close(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         await self._manager.close()
@@ -163,10 +170,19 @@ class Stream:
         spot = self._instruments[self._symbols[symbol]].kind is InstrumentKind.SPOT
         return not (spot and channel in DERIVATIVES)
 
+    def _topics(self, symbols: Iterable[str]) -> tuple[tuple[str, str], ...]:
+        """What this stream asks for of these symbols."""
+        topics = ((symbol, channel) for symbol in symbols for channel in self._channels)
+        return tuple(topic for topic in topics if self._has(*topic))
+
     def _proof(self, symbol: str, channel: str) -> int:
         """Tops come soon whatever happens, and books whose snapshot is in the stream; others may be quiet."""
         owed = channel == "top" or (channel == "book" and self._streamed)
         return self._delivered.get((symbol, channel), 0) if owed else -1
+
+    def _sign_of_life(self, symbol: str, channel: str) -> int:
+        """As `_proof`, of a whole connection that is silent: nothing tells that a market stands still."""
+        return self._delivered.get((symbol, channel), 0) if channel in LIVELY else -1
 
     async def _on_message(self, parsed: ParsedMessage) -> None:
         if parsed.message_type not in DATA_TYPES:
@@ -178,19 +194,33 @@ class Stream:
             return
         for form in forms:
             if form.code is DecodeCode.MALFORMED:
-                topics = tuple((parsed.symbol, one) for one in self._channels) if parsed.symbol else ()
+                topics = self._topics([parsed.symbol] if parsed.symbol in self._symbols else self._symbols)
                 self._put(Interruption(topics, "a message with impossible content"))
                 if parsed.symbol and parsed.message_type is MessageType.ORDERBOOK:
                     self._void([self._symbols[parsed.symbol]])
             elif form.code is DecodeCode.OK:
-                for one in self._made(form, parsed.timestamp):
-                    message = KINDS[one.kind](one, self._instruments[one.instrument], parsed.timestamp)
-                    self._delivered[message.symbol, message.channel] = parsed.timestamp
-                    self._put(message)
+                topic = self._topic(form)
+                if parsed.timestamp <= self._lost_at.get(topic, 0):
+                    continue  # it was in the queue when its connection went: part of what is told as missing
+                made = self._made(form, parsed.timestamp)
+                if made:
+                    self._delivered[topic] = parsed.timestamp
+                for one in made:
+                    self._put(KINDS[one.kind](one, self._instruments[one.instrument], parsed.timestamp))
         # A program that is too slow holds the manager's queue back, which is bounded and tells what it drops.
         while len(self._waiting) >= BOUND and not self._closed:
             self._room.clear()
             await self._room.wait()
+
+    def _topic(self, form: Decoded) -> tuple[str, str]:
+        """What was asked for and brings such messages."""
+        channel = KINDS[form.kind].channel
+        asked = self._channels
+        if channel == "trades" and "agg_trades" in asked and (form.words[2] or "trades" not in asked):
+            channel = "agg_trades"
+        elif channel == "book" and "book" not in asked:
+            channel = "top"
+        return self._instruments[form.instrument].symbol, channel
 
     # -- tops that are made here --------------------------------------------------------------------------
     def _best(self, index: int) -> Best:
@@ -259,12 +289,9 @@ class Stream:
         if event.rejected:
             self._put(Interruption(event.rejected, event.reason))
         elif event.error is not None and event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
-            self._put(
-                Interruption(
-                    tuple((symbol, channel) for symbol in event.symbols for channel in self._channels),
-                    event.reason,
-                )
-            )
+            topics = tuple(topic for topic in self._topics(event.symbols) if event.carries(topic[1]))
+            self._lost_at.update(dict.fromkeys(topics, time.monotonic_ns()))
+            self._put(Interruption(topics, event.reason))
 
     def _on_missed(self, topics: Sequence[tuple[str, str]]) -> None:
         self._put(Interruption(tuple(topics), "messages were dropped, unreadable or subscribed anew"))

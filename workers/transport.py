@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from workers.config import VenueConfig
+from shm.layout import InstrumentKind
+from workers.config import DERIVATIVES, VenueConfig
 from workers.errors import WorkerError
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.public import OrderBook, Side
@@ -126,10 +127,12 @@ class PublicExchange:
 
     async def aclose(self) -> None:
         """Close every connection; idempotent."""
-        await asyncio.gather(*(stream.aclose() for stream in tuple(self._streams)))
-        rest, self._rest = self._rest, None
-        if rest is not None:
-            await rest.close()
+        try:
+            await asyncio.gather(*(stream.aclose() for stream in tuple(self._streams)))
+        finally:
+            rest, self._rest = self._rest, None
+            if rest is not None:
+                await rest.close()
 
     # -- REST -------------------------------------------------------------------------------------------
     async def instruments(self) -> list[Instrument]:
@@ -141,8 +144,10 @@ class PublicExchange:
 
         Raises:
             NotOffered: this venue has snapshots in its stream alone.
+            ValueError: a limit below 1.
         """
         rest, made = self._open(), self._instrument(symbol)
+        _check_limit(limit)
         if self.venue.snapshot is None:
             raise NotOffered(f"{self.name} has no order book by REST; its stream brings it: stream(['book'])")
         snapshot = await self.venue.snapshot(rest, made.venue_symbol, limit, Priority.SNAPSHOT)
@@ -156,8 +161,10 @@ class PublicExchange:
 
         Raises:
             UnknownInterval: the text names those that there are.
+            ValueError: a limit below 1.
         """
         rest, made = self._open(), self._instrument(symbol)
+        _check_limit(limit)
         if interval not in INTERVALS:
             raise UnknownInterval(f"no interval {interval!r}; there are: {', '.join(INTERVALS)}")
         if self.venue.klines is None:
@@ -196,6 +203,10 @@ class PublicExchange:
         chosen = {
             symbol: self._instrument(symbol) for symbol in (self.symbols if symbols is None else symbols)
         }
+        if set(wanted) <= {*DERIVATIVES} and all(
+            made.kind is InstrumentKind.SPOT for made in chosen.values()
+        ):
+            raise NotOffered(f"spot markets have no {' or '.join(wanted)}: {', '.join(chosen)}")
         stream = Stream(self.venue, self.config, chosen, wanted, self._streams.discard)
         self._streams.add(stream)
         return stream
@@ -221,6 +232,11 @@ class PublicExchange:
             hint = f"nearest: {', '.join(near)}" if near else f"it has: {', '.join(self._instruments)}"
             raise NotOffered(f"this exchange was not made for {symbol!r}; {hint}")
         return self._instruments[symbol]
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"limit = {limit}: at least 1 is needed")
 
 
 def _side(levels: Iterable[tuple[str, str]]) -> Side:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from decimal import Decimal
@@ -166,6 +167,9 @@ def test_what_the_exchange_was_not_made_for() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         with pytest.raises(NotOffered, match="not made for 'BTC/USD'; nearest: BTC/USDT"):
             await exchange.order_book("BTC/USD")
+        for asked in (exchange.order_book, exchange.klines):
+            with pytest.raises(ValueError, match="limit = -1: at least 1"):
+                await asked("BTC/USDT", limit=-1)
         with pytest.raises(NotOffered, match=r"no channel 'mark'; it has: .*book"):
             exchange.stream("mark")
         with pytest.raises(ValueError, match="at least one channel is needed"):
@@ -328,6 +332,107 @@ def test_a_planned_replacement_loses_and_repeats_nothing() -> None:
         assert ids == list(range(ids[0], ids[0] + len(ids)))
 
     with_exchange(work, max_connection_age=0.5)
+
+
+FUTURES = "BTC/USDT:USDT"
+
+
+def test_a_lost_connection_interrupts_what_it_carried_and_nothing_else() -> None:
+    async def work() -> None:
+        async with SimVenue("binance_futures", symbols=[FUTURES], rate=200.0) as sim:
+            urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+            made = TransportFactory.create_public_exchange("binance_futures", [FUTURES], **urls)
+            async with made as exchange:
+                stream = exchange.stream(["top", "trades", "mark"])
+                for kind in (Mark, Top):
+                    while not isinstance(await anext(stream), kind):
+                        pass
+                for name, lost in (("markPrice@1s", {"mark"}), ("bookTicker", {"top", "trades"})):
+                    [peer] = [each for each in sim.hub.peers if f"btcusdt@{name}" in each.streams]
+                    peer.reset()
+                    told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+                    assert set(told.topics) == {(FUTURES, channel) for channel in lost}
+
+    run(work())
+
+
+def test_what_waited_while_its_connection_went_does_not_come_after_the_interruption() -> None:
+    """Else whoever begins anew there would miss what lies between, and not know."""
+
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream(["top", "trades"])
+        parser = exchange.venue.websocket(exchange.config, {"BTC/USDT": "BTCUSDT"}).message_parser
+        top = f'{{"stream":"btcusdt@bookTicker","data":{_top("1")}}}'.encode()
+        lost = ConnectionEvent(
+            state=ConnectionState.RECONNECTING,
+            reason="lost",
+            error=ConnectionFailed("lost"),
+            symbols=("BTC/USDT",),
+            channels=("top",),
+        )
+        before = time.monotonic_ns()
+        stream._on_connection(lost)
+        await stream._on_message(parser.parse(top, before))
+        assert [*stream._waiting] == [Interruption((("BTC/USDT", "top"),), "lost")]
+        await stream._on_message(parser.parse(top, time.monotonic_ns() + 1))
+        assert isinstance(stream._waiting[-1], Top)
+        # The trades have a connection of their own.
+        trade = b'{"e":"trade","E":1,"s":"BTCUSDT","t":7,"p":"1","q":"1","T":1,"m":true,"M":true}'
+        await stream._on_message(parser.parse(b'{"stream":"btcusdt@trade","data":%s}' % trade, before))
+        assert isinstance(stream._waiting[-1], Trade)
+
+    with_exchange(work)
+
+
+@pytest.mark.parametrize("channel", ["book", "ticker"])
+def test_a_connection_that_falls_silent_is_told(channel: str) -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream(channel)
+        assert isinstance(await anext(stream), PublicMessage)
+        sim.faults.add(Fault(kind="silent", count=None))
+        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert set(told.topics) == {(symbol, channel) for symbol in SYMBOLS}
+
+    with_exchange(work, stale_after=0.5, stale_after_max=0.5, stale_after_min=0.5, first_event_after=1.0)
+
+
+def test_trades_may_be_rare() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("trades")
+        assert stream._sign_of_life("BTC/USDT", "trades") == stream._proof("BTC/USDT", "trades") == -1
+
+    with_exchange(work)
+
+
+def test_whoever_waits_no_longer_for_the_end_leaves_no_connection_open() -> None:
+    async def work(exchange: PublicExchange, sim: SimVenue) -> None:
+        stream = exchange.stream("top")
+        await anext(stream)
+        assert sim.hub.peers
+        closing = asyncio.create_task(stream.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        await stream.aclose()
+        assert all(isinstance(message, Top) for message in [m async for m in stream])
+        assert stream not in exchange._streams
+        links = [link for shard in stream._manager._shards.values() for link in shard.links]
+        assert all(link.listener.is_closed for link in links)
+
+    with_exchange(work)
+
+
+def test_a_spot_market_alone_has_no_marks() -> None:
+    async def work() -> None:
+        async with SimVenue("okx", symbols=["BTC/USDT", FUTURES]) as sim:
+            urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+            made = TransportFactory.create_public_exchange("okx", ["BTC/USDT", FUTURES], **urls)
+            async with made as exchange:
+                with pytest.raises(NotOffered, match="spot markets have no mark: BTC/USDT"):
+                    exchange.stream("mark", ["BTC/USDT"])
+                exchange.stream("mark")
+
+    run(work())
 
 
 async def _until(stream: Stream, last: Callable[[object], bool]) -> Any:
