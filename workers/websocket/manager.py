@@ -118,7 +118,7 @@ class WebSocketManager:
             on_rtt=on_rtt,
         )
         self._placement = Placement(
-            lambda: self._strategies.connection_strategy.budget.max_streams, has, self._route
+            lambda route: self._at(route).connection_strategy.budget.max_streams, has, self._route
         )
         self._shards: dict[int, Shard] = {}
         self._channels: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from workers.websocket.subscriptions import Topic
 
 
 class Placement:
-    """Topics over shards, each with room for `room()` of them (a venue's streams a connection).
+    """Topics over shards, each with room for `room(route)` of them (a venue's streams a connection).
 
     1. A symbol's channels stay together where they fit: on the shard that has the symbol already, else on the
        first with room for all of them, else on a new one.
@@ -27,7 +27,7 @@ class Placement:
 
     def __init__(
         self,
-        room: Callable[[], int],
+        room: Callable[[str], int],
         has: Callable[[str, str], bool] = lambda symbol, channel: True,
         route: Callable[[str], str] = lambda channel: "",
     ) -> None:
@@ -70,7 +70,7 @@ class Placement:
         placed: list[tuple[int, Topic]] = []
         while topics:
             number = self._shard_for(symbol, len(topics), route)
-            part = topics[: max(1, self._room() - len(self.shards[number]))]
+            part = topics[: max(1, self._room(route) - len(self.shards[number]))]
             topics = topics[len(part) :]
             self.shards[number].update(dict.fromkeys(part))
             placed += [(number, topic) for topic in part]
@@ -97,7 +97,7 @@ class Placement:
 
     def _shard_for(self, symbol: str, count: int, route: str) -> int:
         """Rules 1 and 5: the shard for `count` more topics of one symbol; at least one of them fits there."""
-        room = self._room()
+        room = self._room(route)
         possible = [n for n in self.shards if self.routes[n] == route]
         homes = [n for n in possible if any(t[0] == symbol for t in self.shards[n])]
         others = [n for n in possible if n not in homes]

@@ -18,13 +18,13 @@ def counts(placement: Placement) -> list[int]:
 
 
 def test_symbols_fill_a_shard_then_the_next() -> None:
-    placement = Placement(lambda: 5)
+    placement = Placement(lambda route: 5)
     placement.add(["A/U", "B/U", "C/U", "D/U", "E/U"], ["top", "book"])
     assert counts(placement) == [4, 4, 2]  # 5 streams: two symbols of two, none is cut
 
 
 def test_a_new_channel_goes_where_its_symbol_is_and_a_new_symbol_where_there_is_room() -> None:
-    placement = Placement(lambda: 4)
+    placement = Placement(lambda route: 4)
     placement.add(["A/U", "B/U"], ["top", "book"])
     placement.add(["C/U"], ["top"])
     placement.remove(["B/U"], ["book"])
@@ -34,7 +34,7 @@ def test_a_new_channel_goes_where_its_symbol_is_and_a_new_symbol_where_there_is_
 
 
 def test_a_symbol_with_more_channels_than_a_connection_carries_is_cut() -> None:
-    placement = Placement(lambda: 2)
+    placement = Placement(lambda route: 2)
     placement.add(["A/U"], ["top", "book", "trades", "ticker", "agg_trades"])
     assert counts(placement) == [2, 2, 1]
 
@@ -42,7 +42,7 @@ def test_a_symbol_with_more_channels_than_a_connection_carries_is_cut() -> None:
 def test_channels_of_different_routes_never_share_a_shard() -> None:
     """Rule 5: what is asked for at the wrong address of a venue may be silent."""
     placement = Placement(
-        lambda: 4, route=lambda channel: "slow" if channel in ("ticker", "mark") else "fast"
+        lambda route: 4, route=lambda channel: "slow" if channel in ("ticker", "mark") else "fast"
     )
     placement.add(["A/U", "B/U"], ["top", "ticker", "book"])
     assert list(placement.shards.values()) == [
@@ -59,7 +59,7 @@ def test_channels_of_different_routes_never_share_a_shard() -> None:
 
 
 def test_a_number_is_never_used_again() -> None:
-    placement = Placement(lambda: 1)
+    placement = Placement(lambda route: 1)
     placement.add(["A/U", "B/U"], ["top"])
     assert placement.remove(["B/U"]) == {1}
     placement.close(1)
@@ -68,7 +68,9 @@ def test_a_number_is_never_used_again() -> None:
 
 def test_a_channel_that_a_symbol_has_not_is_no_wish() -> None:
     """Spot and swap on one worker: the spot market is not marked, and takes no room for it."""
-    placement = Placement(lambda: 3, lambda symbol, channel: channel != "mark" or symbol.endswith(":USDT"))
+    placement = Placement(
+        lambda route: 3, lambda symbol, channel: channel != "mark" or symbol.endswith(":USDT")
+    )
     placed = placement.add(["A/USDT", "A/USDT:USDT"], ["top", "mark"])
     assert [topic for _, topic in placed] == [
         ("A/USDT", "top"),
@@ -89,7 +91,7 @@ class Stable(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.placement = Placement(lambda: self.ROOM, route=lambda channel: ROUTES[channel])
+        self.placement = Placement(lambda route: self.ROOM, route=lambda channel: ROUTES[channel])
         self.homes: dict[tuple[str, str], int] = {}
 
     @rule(symbols=SYMBOLS, channels=st.lists(st.sampled_from(CHANNELS), min_size=1, unique=True))
@@ -125,7 +127,7 @@ def test_the_channels_of_a_symbol_stay_together_when_they_fit_a_connection(
     room: int, calls: list[int]
 ) -> None:
     """Whoever loses a connection voids its symbols: a cut one would be void with either."""
-    placement = Placement(lambda: room)
+    placement = Placement(lambda route: room)
     channels = [f"c{n}" for n in range(9)]
     for number, count in enumerate(calls):
         placement.add([f"S{number}/A", f"S{number}/B"], channels[:count])

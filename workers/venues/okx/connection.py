@@ -22,6 +22,12 @@ PING, PONG = b"ping", b"pong"
 UPGRADE = "64008"
 NOTICE = 60.0
 MAX_STREAMS = 1024  # the venue names no limit
+# Channels of which a part is not of one instrument: liquidations come by instrument type, an index for all
+# that stand on it. Each connection that subscribed to them would bring them all, and each would be published
+# as often. So they have one connection of their own, however many instruments there are.
+SHARED = "shared"
+SHARED_CHANNELS = frozenset({"mark", "liquidations"})
+ALL_STREAMS = 1_000_000
 
 
 class _Notice(msgspec.Struct):
@@ -36,7 +42,10 @@ _PING = Dialogue((PING,), lambda data: Answer.ACCEPTED if data == PONG else Answ
 
 
 class OkxConnection(PlainConnection):
-    """The public endpoint `PATH`; demo trading and the regions differ in the host alone."""
+    """The public endpoint `PATH`; demo trading and the regions differ in the host alone.
+
+    `SHARED_CHANNELS` go by a route of their own, at the same address.
+    """
 
     def __init__(
         self,
@@ -54,6 +63,14 @@ class OkxConnection(PlainConnection):
             connect_burst=CONNECT_BURST,
         )
         super().__init__(context, budget, policy)
+
+    def route(self, channel: str) -> str:
+        return SHARED if channel in SHARED_CHANNELS else ""
+
+    def at(self, route: str) -> OkxConnection:
+        if route != SHARED:
+            return self
+        return OkxConnection(self._context, self._policy, max_streams=ALL_STREAMS)
 
     def handle_heartbeat(self) -> Dialogue:
         return _PING

@@ -47,7 +47,7 @@ def test_rule_5_thirty_subscriptions_at_most() -> None:
 
 def test_500_symbols_with_three_channels_are_50_connections() -> None:
     """A symbol's channels stay on one connection, and all are made within a minute."""
-    placement = Placement(lambda: connection().budget.max_streams)
+    placement = Placement(lambda route: connection().budget.max_streams)
     placement.add([f"S{n}/USDT" for n in range(500)], ["top", "book", "trades"])
     assert len(placement.shards) == 50
     assert all(len(topics) == 30 for topics in placement.shards.values())

@@ -6,7 +6,9 @@ import pytest
 
 from workers.errors import ConnectionFailed, Disconnected, HandshakeRefused, PingTimeout
 from workers.strategies import Answer, ConnectionContext, ReconnectionPolicy
-from workers.venues.okx.connection import PATH, OkxConnection
+from workers.venues.okx.connection import PATH, SHARED_CHANNELS, OkxConnection
+from workers.venues.okx.subscription import CHANNELS
+from workers.websocket.placement import Placement
 
 CONTEXT = ConnectionContext(url="wss://x" + PATH)
 NOTICE = (
@@ -21,6 +23,20 @@ def test_the_venues_limits() -> None:
     assert (budget.connects, budget.connects_per) == (3, 1.0)
     assert budget.connect_burst <= 3
     assert OkxConnection(CONTEXT, max_streams=10).budget.max_streams == 10
+
+
+def test_what_is_shared_has_one_connection_of_its_own() -> None:
+    """Two would bring each liquidation twice."""
+    made = OkxConnection(CONTEXT, ReconnectionPolicy(max_attempts=3), max_streams=6)
+    placement = Placement(lambda route: made.at(route).budget.max_streams, route=made.route)
+    placement.add([f"S{n}/USDT:USDT" for n in range(300)], sorted(CHANNELS))
+    homes = [n for n, topics in placement.shards.items() if any(t[1] in SHARED_CHANNELS for t in topics)]
+    assert len(homes) == 1
+    assert {channel for _, channel in placement.shards[homes[0]]} == SHARED_CHANNELS
+    shared = made.at(made.route("mark"))
+    assert shared.context == made.context
+    assert shared.get_reconnection_policy() == made.get_reconnection_policy()
+    assert shared.budget.messages == made.budget.messages
 
 
 def test_pings_are_text() -> None:

@@ -303,3 +303,31 @@ def test_the_capture_is_played_to_its_last_books() -> None:
             assert (live.counted("resyncs"), live.counted("malformed")) == (0, 0)
 
     run(main())
+
+
+@told
+async def test_what_several_connections_would_share_is_told_once() -> None:
+    """Liquidations come by instrument type and an index for all that stand on it: each connection that
+    subscribed to them would bring them all."""
+    channels, published = ["top", "book", "mark", "liquidations"], []
+    sim = market()
+    publish = sim.hub.publish
+
+    def noted(stream: str, payload: Any) -> Any:
+        published.append(stream)
+        return publish(stream, payload)
+
+    sim.hub.publish = noted  # type: ignore[method-assign]
+    async with working(sim, SYMBOLS[1:], channels=channels, max_streams=2) as live:
+        await live.all_live()
+        await asyncio.sleep(0.05)
+        cursor = live.feed.cursor()
+        cursor.poll(1 << 20)
+        published.clear()
+        await live.until(lambda: sum(one.startswith("liquidation") for one in published) >= 5, "liquidations")
+        await live.equal()
+        await asyncio.sleep(0.1)
+        records = np.asarray(cursor.poll(1 << 20))
+        told = sum(one.startswith("liquidation") for one in published)
+        assert sum(records["kind"] == Kind.LIQUIDATION) == told
+        assert len(live.sim.hub.peers) == 3  # one a symbol, and theirs
