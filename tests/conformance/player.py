@@ -25,6 +25,7 @@ from workers.strategies import MessageParser
 from workers.venue import Venue
 
 DECLARED = frozenset(DecodeCode) - {DecodeCode.MALFORMED}  # of the native decoder
+MOST_SNAPSHOTS = 10  # of a book, until a venue's rules take one
 QUIET = frozenset({DecodeCode.MALFORMED, DecodeCode.NOT_MINE, DecodeCode.UNKNOWN_SYMBOL})
 
 
@@ -165,11 +166,14 @@ class Player:
         self.publisher.batch_end()
 
     def begin(self, symbol: str, what: bytes | Snapshot, ns: int = 0) -> None:
-        """A whole book, by the stream or by REST."""
+        """A whole book, by the stream or by REST; a venue may want to hear the same several times."""
         if isinstance(what, bytes):
             self.frame(what, ns)
         else:
-            outcome = self.publisher.apply_snapshot(self.scales[symbol].instrument, what)
+            for _ in range(MOST_SNAPSHOTS):
+                outcome = self.publisher.apply_snapshot(self.scales[symbol].instrument, what)
+                if outcome is not Outcome.REFETCH:
+                    break
             assert outcome is Outcome.SYNCED, outcome
 
     def _missed(self, topics: Sequence[tuple[str, str]]) -> None:

@@ -9,7 +9,9 @@ L is the snapshot's `lastUpdateId`.
 3. Request a depth snapshot.
 4. If L is below that first `fromVersion`, request it again. (L = fromVersion - 1 touches the cache without
    a hole, so it is taken: rule 6 holds for it.) The venue's snapshots are often older than its stream, one
-   client asks up to twelve times; see `buffer_of`.
+   client asks up to twelve times; see `buffer_of`. So without a push (rule 2) nothing says how old a snapshot
+   is. Where none comes, because nothing happens, the sixth in a row that says the same is taken: by then the
+   keeper has asked for 4 to 8 s. ([U] Nobody says how long the venue's snapshots lag; ours is a guess.)
 5. Drop cached pushes with toVersion <= L.
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
 7. The local book is the snapshot, its version L; apply the cached pushes and all that follow. After each
@@ -17,18 +19,50 @@ L is the snapshot's `lastUpdateId`.
 8. Quantities are absolute; 0 removes a level. (The book's part, not this one's.)
 9. Levels beyond the snapshot's that never change are never told: a snapshot must be deep (docs: 5000 levels).
 
-These are the rules of `workers.books.snapshot_sync`, with first_id = fromVersion and last_id = toVersion.
-What it adds: where one connection takes over from another, the first newer push may overlap what there is.
+These are the rules of `workers.books.snapshot_sync`, with first_id = fromVersion and last_id = toVersion, but
+for a snapshot without a push. What they add: where one connection takes over from another, the first newer
+push may overlap what there is.
 """
 
-from workers.books.snapshot_sync import SnapshotSync
+from __future__ import annotations
 
-BookSync = SnapshotSync
+from dataclasses import dataclass
+
+from workers.books.snapshot_sync import SnapshotSync
+from workers.books.sync import Refetch, Replay
+
+SAME = 6  # rule 4: snapshots in a row
 
 # Rule 4: a snapshot that is too old now is new enough later, if the cache still reaches back to it. The
 # keeper asks again after 0.25, 0.5, 1 ... s, eight times in half a minute, then every half minute: the cache
 # holds that half minute and some more, at the faster pace too.
 LONGEST_LAG = 40.0  # seconds
+
+
+@dataclass
+class BookSync(SnapshotSync):
+    """One instrument's state; see the module.
+
+    Attributes:
+        alone: snapshots in a row that said `told` while no push had come.
+    """
+
+    alone: int = 0
+    told: int = 0
+
+    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+        """Decide over a snapshot; after Replay its events count as applied."""
+        if not self.buffer:
+            self.alone = self.alone + 1 if last_update_id == self.told else 1
+            self.told = last_update_id
+            if self.alone < SAME:
+                return Refetch(f"snapshot at {last_update_id}, and no push to hold it to")
+        return super().on_snapshot(last_update_id)
+
+    def reset(self) -> None:
+        """The book is void: buffer anew and wait for a snapshot."""
+        super().reset()
+        self.alone = 0
 
 
 def buffer_of(interval: str) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Diff, Gap, Refetch, Replay, Step
-from workers.venues.mexc_spot.sync import BookSync, buffer_of
+from workers.venues.mexc_spot.sync import SAME, BookSync, buffer_of
 
 
 def push(first: int, last: int) -> Diff:
@@ -50,6 +51,28 @@ def test_rule_7_a_hole_voids_the_book() -> None:
     assert sync.gap == Gap(109, 110)
     assert not sync.synced
     assert sync.on_snapshot(109) == Replay([push(110, 111)])
+
+
+def test_rule_4_a_snapshot_without_a_push_may_be_older_than_the_stream() -> None:
+    """The stream goes on at 101, snapshots lag at 90: what 91 to 100 said would be missing from the book."""
+    assert isinstance(SnapshotSync().on_snapshot(90), Replay), "others take it"
+    sync = BookSync()
+    for older in (90, 90, 95, 95, 95, 95, 95):
+        assert isinstance(sync.on_snapshot(older), Refetch)
+        assert not sync.synced
+    assert sync.on_diff(push(101, 105)) is Step.BUFFER
+    assert isinstance(sync.on_snapshot(95), Refetch)
+    assert sync.on_snapshot(100) == Replay([push(101, 105)])
+
+
+def test_rule_4_where_nothing_happens_it_is_taken_in_the_end() -> None:
+    sync = BookSync()
+    for _ in range(SAME - 1):
+        assert isinstance(sync.on_snapshot(90), Refetch)
+    assert sync.on_snapshot(90) == Replay([])
+    assert sync.on_diff(push(91, 91)) is Step.APPLY
+    sync.reset()  # a new connection, of another server
+    assert isinstance(sync.on_snapshot(91), Refetch)
 
 
 @pytest.mark.parametrize(("interval", "pushes"), [("100ms", 400), ("10ms", 4000)])
