@@ -136,8 +136,8 @@ class Worker:
             self.publisher,
             None if self.venue.snapshot is None else self._snapshot,
             KeeperConfig(
-                limit=keys.snapshot_limit,
-                proof_limit=max(100, keys.depth),
+                limit=self._levels(keys.snapshot_limit),
+                proof_limit=self._levels(max(100, keys.depth)),
                 stale_after=keys.stale_after,
                 stale_after_min=keys.stale_after_min,
                 stale_after_max=keys.stale_after_max,
@@ -151,6 +151,11 @@ class Worker:
             on_silent=self._silent,
         )
         self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
+
+    def _levels(self, wanted: int) -> int:
+        """What a snapshot is asked for. One that is cut short of that would pass for the whole book, and what
+        lies deeper for empty."""
+        return min(wanted, self.venue.snapshot_levels or wanted)
 
     async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
         """Runs the services until the order to leave; what one raises is raised here."""
@@ -479,7 +484,7 @@ class Worker:
         keys = self.keys
         if "book" not in keys.channels or self.venue.snapshot is None:
             return
-        weight = self.venue.snapshot_weight(keys.snapshot_limit)
+        weight = self.venue.snapshot_weight(self._levels(keys.snapshot_limit))
         minutes = weight * len(keys.symbols) / keys.weight_per_minute
         if minutes > 1.0:
             self._say(

@@ -26,7 +26,7 @@ from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.auth import TIME
 from workers.venues.binance_futures.connection import PATH, BinanceFuturesConnection
 from workers.venues.binance_futures.errors import BinanceFuturesErrors
-from workers.venues.binance_futures.limits import depth_limit, depth_weight, limits
+from workers.venues.binance_futures.limits import DEPTH_LIMITS, depth_limit, depth_weight, limits
 from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
 from workers.venues.binance_futures.request import (
     DEPTH,
@@ -124,6 +124,7 @@ VENUE = Venue(
     make_sync=lambda config: BookSync(),
     instruments=_instruments,
     snapshot=_snapshot,
+    snapshot_levels=DEPTH_LIMITS[-1],
     snapshot_weight=lambda levels: depth_weight(depth_limit(levels)),
     klines=_klines,
     server_time=_server_time,

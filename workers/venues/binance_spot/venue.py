@@ -19,7 +19,7 @@ from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.auth import TIME
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.venues.binance_spot.limits import CONNECTIONS, depth_weight, limits
+from workers.venues.binance_spot.limits import CONNECTIONS, DEPTH_WEIGHTS, depth_weight, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.request import DEPTH, EXCHANGE_INFO, KLINES, PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
@@ -87,6 +87,7 @@ VENUE = Venue(
     make_sync=lambda config: BookSync(),
     instruments=_instruments,
     snapshot=_snapshot,
+    snapshot_levels=DEPTH_WEIGHTS[-1][0],
     snapshot_weight=depth_weight,
     klines=_klines,
     server_time=_server_time,

@@ -159,6 +159,7 @@ VENUE = Venue(
     options=MexcSpotOptions,
     instruments=_instruments,
     snapshot=_snapshot,
+    snapshot_levels=5000,
     snapshot_weight=depth_weight,
     klines=_candles,
     server_time=_server_time,

@@ -107,6 +107,7 @@ VENUE = Venue(
     make_sync=_make_sync,
     instruments=_instruments,
     snapshot=_snapshot,
+    snapshot_levels=MAX_DEPTH,
     normalise=normalise,
     widen=_widen,
     klines=market.klines,

@@ -107,3 +107,15 @@ def test_either_address_may_be_lost() -> None:
                 await live.equal()
 
     run(scenario())
+
+
+def test_a_snapshot_that_the_venue_cuts_is_no_whole_book() -> None:
+    """Asked for more than it gives, the venue sends what it gives: taken for all that there is, the prices
+    beyond would be empty, and LIVE so once the market has moved there."""
+
+    async def scenario() -> None:
+        async with working(channels=["book"], snapshot_limit=5000) as live:
+            assert live.worker.keeper.config.limit == VENUE.snapshot_levels == 1000
+            await live.all_live()
+
+    run(scenario())
