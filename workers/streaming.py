@@ -282,13 +282,14 @@ class Stream:
                 self._begin_anew(wide[0].instrument)
 
     def _on_connection(self, event: ConnectionEvent) -> None:
-        if event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+        lost = event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR)
+        if lost and event.carries("top", "book"):
             for symbol in event.symbols:
                 if (best := self._bests.get(self._symbols[symbol])) is not None:
                     best.void()
         if event.rejected:
             self._put(Interruption(event.rejected, event.reason))
-        elif event.error is not None and event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR):
+        elif event.error is not None and lost:
             topics = tuple(topic for topic in self._topics(event.symbols) if event.carries(topic[1]))
             self._lost_at.update(dict.fromkeys(topics, time.monotonic_ns()))
             self._put(Interruption(topics, event.reason))
