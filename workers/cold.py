@@ -22,6 +22,7 @@ _UNKNOWN = counters.FEED.index("unknown")
 _RECONNECTS = counters.FEED.index("reconnects")
 _CONNECTS = counters.FEED.index("connects")
 _REJECTS = counters.FEED.index("rejects")
+_OF_CELLS = (MessageType.BOOK_TICKER, MessageType.ORDERBOOK)
 _LOST = (ConnectionState.RECONNECTING, ConnectionState.ERROR)
 
 
@@ -71,8 +72,9 @@ class ColdPath:
     def message(self, parsed: ParsedMessage) -> None:
         """A message that neither the native decoder nor the manager took."""
         if parsed.message_type in DATA_TYPES:
-            # It was in the queue when its connection went: no news.
-            if parsed.timestamp <= self._lost_at.get(parsed.symbol or "", 0):
+            # It was in the queue when its connection went: no news, which would revive a cell.
+            lost_at = self._lost_at.get(parsed.symbol or "", 0) if parsed.message_type in _OF_CELLS else 0
+            if parsed.timestamp <= lost_at:
                 self._writer.count_up(_COLD_DROPPED)
                 return
             for decoded in self._venue.forms(parsed.data, self._scales):
@@ -104,7 +106,7 @@ class ColdPath:
             return  # whatever state the connection is in: no change of it
         before = self._states.get(event.shard, ConnectionState.DISCONNECTED)
         lost = event.state in _LOST
-        if lost and event.carries("top", "book"):  # a late message of others revives no cell
+        if lost and event.carries("top", "book"):
             self._lost_at.update(dict.fromkeys(event.symbols, _ring.now()))
         if lost or event.state is not before:
             self._on_state(event)

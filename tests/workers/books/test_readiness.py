@@ -273,6 +273,24 @@ def test_a_message_that_waited_while_its_connection_went_is_not_published(run: A
     run(scenario)
 
 
+def test_what_has_no_cell_is_published_though_it_waited_while_a_connection_went(run: Any) -> None:
+    """A trade stays true; and a connection for other channels of its symbol may have brought it."""
+    trade = b'{"e":"trade","E":1,"s":"AAABBB","t":7,"p":"1.00","q":"1.00","T":1,"m":true,"M":true}'
+    parser = BinanceSpotParser({"AAABBB": A})
+
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED)
+        queued = parser.parse(b'{"stream":"aaabbb@trade","data":%s}' % trade, _ring.now())
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        before = desk.lab.writer.head
+        desk.cold.message(queued)
+        assert desk.lab.counter("cold_dropped") == 0
+        assert desk.lab.writer.head == before + 1
+        assert desk.states(A)[0] is State.DOWN
+
+    run(scenario)
+
+
 def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
