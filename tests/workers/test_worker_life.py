@@ -81,9 +81,11 @@ def test_only_the_books_of_what_is_missed_are_void_and_only_the_silent_stream_is
     """The trades of a symbol whose top is silent are healthy: a new subscription would be a hole in them."""
     each = worker()
     void: list[list[int]] = []
-    refreshed: list[tuple[list[str], list[str]]] = []
+    refreshed: list[tuple[object, ...]] = []
     instrument = SimpleNamespace(symbol="BTC/USDT")
-    each.publisher = SimpleNamespace(void_unnumbered=void.append)  # type: ignore[assignment]
+    each.publisher = SimpleNamespace(  # type: ignore[assignment]
+        void_unnumbered=void.append, tops=lambda index: False
+    )
     each.writer = SimpleNamespace(instruments=lambda: [None, None, None, instrument])  # type: ignore[assignment]
     each._manager = SimpleNamespace(refresh=lambda *what: refreshed.append(what))  # type: ignore[assignment]
     each._venue_symbols = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
@@ -95,4 +97,4 @@ def test_only_the_books_of_what_is_missed_are_void_and_only_the_silent_stream_is
     each._silent(3, Scope.TOP)
     assert (void, refreshed) == ([[3]], [(["BTC/USDT"], ["top"])])
     each._silent(3, Scope.BOOK)
-    assert (void, refreshed[1:]) == ([[3], [3]], [(["BTC/USDT"], ["book"])])
+    assert (void, refreshed[1:]) == ([[3], [3]], [(["BTC/USDT"], ("book",))])
