@@ -26,8 +26,10 @@ def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instr
         UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
         PrecisionError: the venue's limits of one fit no int64.
     """
-    # A contract without a type is announced only.
-    listed = {symbol_of(entry): entry for entry in info.symbols if entry.contract}
+    # A contract without a type is announced only. A settled one keeps its currencies under a new name
+    # (BNXUSDTSETTLED, 2023) when the symbol is listed again: what trades stands for the symbol.
+    known = sorted(info.symbols, key=lambda entry: entry.status == "TRADING")
+    listed = {symbol_of(entry): entry for entry in known if entry.contract}
     return [instrument(entry) for entry in choose(listed, symbols, "Binance USD-M futures")]
 
 

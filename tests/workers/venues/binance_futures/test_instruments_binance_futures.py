@@ -45,6 +45,15 @@ def entry(
     return msgspec.convert(shape, schema.SymbolInfo)
 
 
+def test_a_settled_contract_does_not_stand_for_the_one_that_trades() -> None:
+    settled = entry(symbol="BTCUSDTSETTLED", status="CLOSE")
+    for both in ([settled, entry()], [entry(), settled]):
+        [found] = instruments(schema.ExchangeInfo(both), ["BTC/USDT:USDT"])
+        assert (found.venue_symbol, found.status) == ("BTCUSDT", InstrumentStatus.ACTIVE)
+    [alone] = instruments(schema.ExchangeInfo([settled]), ["BTC/USDT:USDT"])
+    assert alone.status is InstrumentStatus.HALTED
+
+
 def test_a_perpetual() -> None:
     assert instrument(entry()) == Instrument(
         symbol="BTC/USDT:USDT",
