@@ -220,7 +220,7 @@ def test_the_real_configuration_is_in_the_image(project: Project) -> None:
 
 def test_what_proves_the_venues_is_in_the_image(project: Project) -> None:
     said = run("docker", "run", "--rm", "--network", "none", "tickring:local", "tickring", "venues", "--json")
-    proofs = {venue["name"]: venue["proof"] for venue in json.loads(said)}
+    proofs = {venue["name"]: venue["proof"] for venue in json.loads(said)["venues"]}
     assert sorted(proofs) == sorted(FEEDS)
     assert all(proof and proof["passed"] for proof in proofs.values()), proofs
 
