@@ -409,6 +409,9 @@ cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept no
     # Price and size are there, and a side that exists.
     if (seen & (1 << 1 | 1 << 2)) != (1 << 1 | 1 << 2) or not 1 <= side <= 2 or at > MAX_MS:
         return D_NOT_MINE
+    # A price of zero stands for "no price" in shared memory.
+    if worst == TR_EXACT and out.words[0] == 0:
+        return D_NOT_MINE
     out.kind = M_TRADE
     out.instrument = entry.instrument
     out.ts_event = <int64_t>at * 1_000_000 if at else time

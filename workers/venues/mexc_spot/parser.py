@@ -257,6 +257,9 @@ def _normal_depth(event: schema.DepthUpdate, numbers: Numbers, time: int) -> Dec
 def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | None:
     if event.side not in (1, 2):
         return None
+    price, size = numbers.price(event.price), numbers.size(event.size)
+    if numbers.worst is Verdict.EXACT and price == 0:
+        return None  # in shared memory it stands for "no price"
     trade_id = trade_hash(event.id) if event.id else 0
     flags = (Flag.SELL if event.side == 2 else 0) | (Flag.HASHED_ID if event.id else 0)
     return Decoded(
@@ -267,7 +270,7 @@ def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | N
         trade_id,
         trade_id,
         int(flags),
-        (numbers.price(event.price), numbers.size(event.size), 0, 0, 0, 0, 0, 0),
+        (price, size, 0, 0, 0, 0, 0, 0),
     )
 
 

@@ -256,6 +256,16 @@ def test_a_trade_needs_a_side() -> None:
         assert codes == [DecodeCode.OK, DecodeCode.OK, last]
 
 
+def test_a_trade_has_a_price() -> None:
+    """Zero stands for "no price" in shared memory; the trades beside it are told."""
+    for none in ("0", "0.00", "000"):
+        data = frame(wire.DEALS, wire.deals("", [DEALS[0], wire.deal(none, "1", False, SENT, "a")]))
+        assert left(data)
+        assert [each.code for each in reference(data)] == [DecodeCode.OK, DecodeCode.MALFORMED]
+    fine = frame(wire.DEALS, wire.deals("", [wire.deal("0.01", "0", False, SENT, "a")]))
+    assert check(fine)[0].words[:2] == (1, 0)
+
+
 def test_each_trade_of_a_frame_is_judged_by_itself() -> None:
     wide = wire.deal("84270.001", "1", False, SENT, "a")
     vast = wire.deal("9" * 19, "1", False, SENT, "b")
