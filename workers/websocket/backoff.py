@@ -101,6 +101,10 @@ class SlidingWindow:
             return 0.0
         return max(0.0, self.per - (now - self._times[0]))  # in this order never more than `per`
 
+    def left(self, now: float) -> int:
+        """How many more fit now."""
+        return self.limit - sum(now - time < self.per for time in self._times)
+
     def take(self, now: float) -> None:
         """Book one event, whether or not it fitted (a pong cannot wait)."""
         self._times.append(now)

@@ -45,6 +45,11 @@ from workers.websocket.subscriptions import Question, Subscriptions, Topic
 from workers.websocket.tally import Tally
 from workers.websocket.wire import FrameSink, WireListener
 
+# A message budget of so many seconds is no pace: who has spent it can neither subscribe nor ping for as long.
+LONG = 60.0
+# Of such a budget, the share that is kept for the replacement by a connection with a fresh one.
+RESERVE = 0.05
+
 
 @dataclass(frozen=True)
 class Common:
@@ -269,6 +274,13 @@ class Link:
     def data(self) -> int:
         """Valid data messages of this connection: taken by the sink, or handled without an error."""
         return self.listener.consumed + self._handled
+
+    @property
+    def spent(self) -> bool:
+        """Whether the venue takes hardly any message of this connection any more, for longer than can be
+        waited for; another connection has a budget of its own."""
+        window = self._window
+        return window.per >= LONG and window.left(self._clock()) <= RESERVE * window.limit
 
     @property
     def max_age(self) -> float:

@@ -321,6 +321,8 @@ class Shard:
             self._wanted = "the venue has announced the end of this connection"
         elif not self._wanted and self._clock() >= self._renew_at:
             self._wanted = "this connection has reached its age"
+        elif not self._wanted and link.spent:
+            self._wanted = "this connection has sent nearly all the messages that the venue takes"
         if not self._wanted or self._clock() < self._renewal_after:
             return
         if not self._gapless:
