@@ -42,6 +42,7 @@ _OURS = {
     stream: tuple(channel for channel, its in STREAMS.items() if its == stream) for stream in STREAMS.values()
 }
 _ALREADY = "already subscribed"
+_ACTIONS = {action.value: action for action in SubscriptionAction}
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(schema.Response).decode
@@ -125,12 +126,16 @@ class KrakenSubscription(SubscriptionStrategy):
             return None
         if answer.method == "pong":  # without a number: to a ping that was only one
             return None if answer.req_id is None else Acknowledgement(answer.req_id, True)
-        if answer.success and answer.method not in ("subscribe", "unsubscribe"):
+        if answer.success and answer.method not in _ACTIONS:
             return None
         named = answer.result or schema.Acknowledged(symbol=answer.symbol)
         ok = answer.success or _ALREADY in answer.error.lower()
         return Acknowledgement(
-            answer.req_id, ok, message="" if ok else answer.error, topics=self._topics(named)
+            answer.req_id,
+            ok,
+            message="" if ok else answer.error,
+            topics=self._topics(named),
+            action=_ACTIONS.get(answer.method),
         )
 
     def _topics(self, named: schema.Acknowledged) -> tuple[tuple[str, str], ...]:

@@ -258,3 +258,24 @@ def test_a_top_is_subscribed_anew_while_the_book_stays() -> None:
     assert made.facts.active == set(made.desired)
     made.hear(taken(again["req_id"], "book", "BTC/USD"))
     assert made.facts.settled
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_a_late_answer_to_a_subscription_is_none_to_its_end(numbered: bool) -> None:
+    """Were the copy believed, the new subscription would be sent before the old has ended."""
+    made = Connection(("BTC/USD", "book"), ("BTC/USD", "top"))
+
+    def said(method: str, number: int) -> bytes:
+        frame = taken(number, "book", "BTC/USD", method)
+        return frame if numbered else frame.replace(b'"req_id":%d' % number, b'"req_id":null')
+
+    [question] = made.ask()
+    assert made.hear(said("unsubscribe", question["req_id"])) is None
+    assert made.hear(said("subscribe", question["req_id"])) == ()
+    made.facts.again(list(made.desired))
+    [question] = made.ask()
+    assert question["method"] == "unsubscribe"
+    assert made.hear(said("subscribe", question["req_id"])) is None
+    assert made.facts.waiting == 1
+    assert made.hear(said("unsubscribe", question["req_id"])) == ()
+    assert made.facts.active == set()
