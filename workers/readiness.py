@@ -79,6 +79,7 @@ class Readiness:
         self._publisher = publisher
         self._keeper = keeper
         self._groups: dict[int, Group] = {}  # by shard
+        self._apart: set[str] = set()  # channels of connections that carry no cell's
         self._scopes = [
             scope for scope, channel in ((Scope.TOP, "top"), (Scope.BOOK, "book")) if channel in keys.channels
         ]
@@ -91,6 +92,8 @@ class Readiness:
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         # A connection without the channel of a cell says nothing of the cells of its symbols.
         group.symbols = event.symbols if event.carries(*CELLS) else ()
+        if not event.carries(*CELLS):
+            self._apart.update(event.channels)
         group.state = event.state
         if event.state is ConnectionState.CONNECTED:
             group.connected_at = _ring.now()
@@ -149,8 +152,9 @@ class Readiness:
     def proven(self, symbol: str, channel: str) -> int:
         """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
         has just agreed with says that the market stands still, so that its top owes nothing either. A mark
-        price comes whether the market moves or not: a connection that should bring it owes it."""
-        if channel == "mark":
+        price comes whether the market moves or not: a connection that should bring it owes it. So does one of
+        tickers alone, beside which no top and no book would tell."""
+        if channel == "mark" or (channel == "ticker" and channel in self._apart):
             return 0
         proof = self.delivered(symbol, channel)
         index = self._keeper.index_of(symbol)

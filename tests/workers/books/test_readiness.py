@@ -304,6 +304,20 @@ def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
     run(scenario)
 
 
+def test_a_connection_of_tickers_owes_them(run: Any) -> None:
+    """A venue's address that is silent is noticed by nothing else there."""
+
+    async def scenario(desk: Desk) -> None:
+        await desk.event(0, ConnectionState.CONNECTED, channels=("top", "book", "ticker"))
+        assert desk.readiness.proven(A, "ticker") == -1
+        await desk.event(2, ConnectionState.CONNECTING, symbols=(A, B), channels=("ticker", "liquidations"))
+        assert desk.readiness.proven(A, "ticker") == 0
+        assert desk.readiness.proven(A, "liquidations") == -1
+        assert desk.readiness.delivered(A, "ticker") == -1
+
+    run(scenario)
+
+
 def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any) -> None:
     """A market that stands still; but only where REST says so, and of no symbol without a book in step."""
 

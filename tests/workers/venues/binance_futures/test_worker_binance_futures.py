@@ -119,3 +119,15 @@ def test_a_snapshot_that_the_venue_cuts_is_no_whole_book() -> None:
             await live.all_live()
 
     run(scenario())
+
+
+def test_an_address_that_takes_subscriptions_and_stays_silent_is_noticed() -> None:
+    async def scenario() -> None:
+        async with working(channels=["top", "ticker"], first_event_after=0.5, stale_after=0.5) as live:
+            await live.until(lambda: live.feed.state is State.LIVE, "LIVE")
+            live.sim.faults.add(Fault(kind="silent", stream="*@ticker", count=None))
+            cursor = live.feed.cursor()
+            await live.until(lambda: live.counted("reconnects"), "the silence")
+            assert live.downs(cursor) == set()
+
+    run(scenario())
