@@ -21,6 +21,7 @@ MARKS, FRESH, TOPS = HERE + "test_marks.py", HERE + "test_freshness.py", HERE + 
 HOT, PUBLISH, SHADOW = "workers.books.hotpath", "workers.books.publish", "workers.books.shadow"
 WITNESS, HANDOVER, PACE = "workers.books.witness", "workers.books.handover", "workers.books.pace"
 WINDOW = "workers.books.window"
+ONCE = HERE + "test_trades_once.py"
 
 
 class Mutant(NamedTuple):
@@ -159,6 +160,19 @@ MUTANTS = {
     "a silence of its own": Mutant(PUBLISH, "elif not slot.tops and now", "elif now", TOPS),
     "a proof of its own": Mutant(
         PUBLISH, "return SCOPE_BOOK if self.slots[index].tops else scope", "return scope", TOPS
+    ),
+    "a trade as often as it is told": Mutant(
+        HOT, "if m.update_id == slot.trade_id[m.words[2] != 0]:", "if False:", ONCE
+    ),
+    "trades without an id are one": Mutant(HOT, "if m.update_id:  # decision 13", "if True:", ONCE),
+    "one id for singles and aggregated ones": Mutant(
+        HOT,
+        "slot.trade_id[m.words[2] != 0] = m.update_id",
+        "slot.trade_id[0] = slot.trade_id[1] = m.update_id",
+        ONCE,
+    ),
+    "the last trade outlives the slot": Mutant(
+        PUBLISH, "slot.trade_id[0] = slot.trade_id[1] = 0", "pass", ONCE
     ),
     "a handover that waits for tops": Mutant(
         WITNESS, "if stream == TOP and publisher.slots[<uint32_t>index].tops:", "if False:", TOPS

@@ -331,3 +331,27 @@ async def test_what_several_connections_would_share_is_told_once() -> None:
         told = sum(one.startswith("liquidation") for one in published)
         assert sum(records["kind"] == Kind.LIQUIDATION) == told
         assert len(live.sim.hub.peers) == 3  # one a symbol, and theirs
+
+
+@told
+async def test_the_last_trade_told_again_after_a_lost_connection_is_recorded_once() -> None:
+    async with working(market(), channels=["top", "trades"]) as live:
+        await live.all_live()
+        cursor = live.feed.cursor(from_oldest=True)
+        ids: dict[str, list[int]] = {symbol: [] for symbol in SYMBOLS}
+
+        def each_has_one_more() -> bool:
+            for record in cursor.poll(1 << 20):
+                if record["kind"] == Kind.TRADE:
+                    ids[live.feed.slots[int(record["instrument"])].symbol].append(int(record["words"][2]))
+            return all(len(found) > before[symbol] for symbol, found in ids.items())
+
+        for round_ in range(3):
+            before = {symbol: len(found) for symbol, found in ids.items()}
+            await live.until(each_has_one_more, "a trade of each")
+            live.sim.faults.reset()
+            await live.until(lambda: live.counted("reconnects") > round_, "reconnected", pump=False)  # noqa: B023
+            await live.until(lambda: live.counted("outdated") >= 3 * (round_ + 1), "told again", pump=False)  # noqa: B023
+        each_has_one_more()
+        for found in ids.values():
+            assert len(found) == len(set(found))
