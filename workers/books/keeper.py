@@ -92,7 +92,7 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 # Why a snapshot that came is of no use.
 _REFUSALS = {
-    Outcome.REFETCH: "it is older than the stream",
+    Outcome.REFETCH: "it is older than the stream, or may be",
     Outcome.MALFORMED: "it has impossible content",
     Outcome.CROSSED: "best bid >= best ask, with the stream's events",
     Outcome.TOO_LARGE: "more levels than a book may have",
