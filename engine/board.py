@@ -170,13 +170,15 @@ def board_lines(
 ) -> list[Line]:
     """At most `height` lines of at most `width` columns: feeds, symbols, hints, then what was logged last.
 
-    What does not fit is left out and said: ``... 2 more symbols``.
+    What was logged is always there, the newest of it where the screen is full; hints give way to it,
+    and symbols but the first. What does not fit is left out and said: ``... 2 more symbols``.
     """
     shown = board.feeds[: max(1, (width - LABEL) // CELL)]
     lines = _head(shown, len(board.feeds) - len(shown), rates)
+    recent = list(recent)[-max(1, (height - len(lines)) // 3) :]
     groups = list(board.groups.items())
     # Hints go before symbols do, but for the first symbol: somebody has to see a price.
-    room = height - len(lines)
+    room = height - len(lines) - len(recent)
     kept = min(len(groups), max(1, room // GROUP))
     if kept < len(groups) and kept * GROUP + 1 > room:
         kept = max(1, kept - 1)
@@ -184,14 +186,14 @@ def board_lines(
         lines += _group(base, quotes, shown)
     if kept < len(groups):
         lines.append([(f"... {len(groups) - kept} more symbols", "dim")])
+    told: list[Line] = [[(line, "yellow")] for line in recent][-height:]
+    lines = lines[: height - len(told)]
+    room = height - len(lines) - len(told)
     rest: list[Line] = [[(hint, "dim")] for hint in hints]
-    rest += [[(line, "yellow")] for line in recent]
-    room = height - len(lines)
     if len(rest) > room:
         fit = max(0, room - 1)
-        rest[fit:] = [[(f"... {len(rest) - fit} more lines", "dim")]]
-    lines += rest
-    return [_cut(line, width) for line in lines[:height]]
+        rest[fit:] = [[(f"... {len(rest) - fit} more lines", "dim")]][:room]
+    return [_cut(line, width) for line in (lines + rest + told)[:height]]
 
 
 def _head(feeds: Sequence[FeedLine], more: int, rates: Mapping[str, float]) -> list[Line]:

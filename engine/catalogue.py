@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.settings import available_venues, data_directory
 from engine.venues import place
+from engine.views import tables
 
 if TYPE_CHECKING:
     from workers.config import VenueConfig
@@ -115,8 +116,9 @@ def proof_table(file: Path) -> dict[str, dict[str, int]]:
 
 
 # -- for people ---------------------------------------------------------------------------------------------
-def venues_text(documents: Sequence[Mapping[str, Any]]) -> str:
-    """Two tables: what there is and what proves it; how it is kept right and within limits."""
+def venues_text(documents: Sequence[Mapping[str, Any]], width: int | None = None) -> str:
+    """Two tables: what there is and what proves it; how it is kept right and within limits. More of them
+    where a line has but `width` columns."""
     channels = _channels()
     what = [["VENUE", "KINDS", *channels, "DECODER", "PROOF"]]
     how = [["VENUE", "BOOK", "CHECKSUM", "PING", "STALE", "STREAMS", "MESSAGES", "REST"]]
@@ -129,7 +131,7 @@ def venues_text(documents: Sequence[Mapping[str, Any]]) -> str:
         decoder = "native" if one["native"] else "plain"
         what.append([one["name"], ", ".join(one["kinds"]), *has, decoder, _proof(one["proof"])])
         how.append([one["name"], *_how(one)])
-    said = [_table(what), _table(how), *problems]
+    said = ["\n".join(lines) for rows in (what, how) for lines in tables(rows, width)] + problems
     if any(one.get("proof") for one in documents):
         said.append("proof: checks of docs/conformance.md that it has passed")
     return "\n\n".join(said)
@@ -154,11 +156,3 @@ def _proof(proof: Mapping[str, int] | None) -> str:
     if proof is None:
         return "-"
     return f"{proof['passed']} of {proof['checks'] - proof['not_applicable']}"
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )

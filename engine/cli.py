@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,8 @@ def up(config: Path | None, instance: str | None) -> None:
 
     settings = _settings(config, instance)
     check_venues(settings)
-    configure(settings.engine.log_level, settings.engine.log_format)
-    run(Engine(settings, SharedMemory(settings.engine.instance)))
+    structured = configure(settings.engine.log_level, settings.engine.log_format)
+    run(Engine(settings, SharedMemory(settings.engine.instance), structured=structured))
 
 
 @cli.command()
@@ -129,9 +130,13 @@ def book(feed: str, symbol: str, depth: int | None, instance: str, as_json: bool
     """The book of SYMBOL, whatever its state."""
     import shm
     from engine.views import book_document, book_text
+    from shm.layout import Reason
 
     with _attached(feed, instance) as attached:
         instrument = attached.instrument(symbol)
+        never = attached.cell_state(symbol, shm.Scope.BOOK) is shm.State.DOWN
+        if never and attached.cell_reason(symbol, shm.Scope.BOOK) is Reason.NONE:
+            raise errors.NotFoundError(f"book is not among the channels of {feed}")
         found: shm.Book = attached.book(symbol, depth=depth, allow_stale=True)
         document = book_document(feed, instrument, found)
     click.echo(json.dumps(document) if as_json else book_text(document))
@@ -149,9 +154,12 @@ def tail(
 ) -> None:
     """Follow the records of FEED; the last line tells what was lost."""
     from engine.tail import follow
-    from engine.views import record_text
+    from engine.views import record_text, unit
 
     with _attached(feed, instance) as attached:
+        for one in [] if as_json else attached.instruments:
+            if symbol in (None, one.symbol) and unit(one).startswith("contracts"):
+                click.echo(f"{one.symbol}: size in {unit(one)}", err=True)
         lost = follow(
             attached,
             lambda document: click.echo(json.dumps(document) if as_json else record_text(document)),
@@ -264,7 +272,7 @@ def venues(as_json: bool) -> None:
     from engine.catalogue import venue_documents, venues_text
 
     found = venue_documents()
-    click.echo(json.dumps({"venues": found}) if as_json else venues_text(found))
+    click.echo(json.dumps({"venues": found}) if as_json else venues_text(found, _width()))
 
 
 def _settings(config: Path | None, instance: str | None) -> Settings:
@@ -274,15 +282,27 @@ def _settings(config: Path | None, instance: str | None) -> Settings:
 
 
 def _status(instance: str, as_json: bool) -> dict[str, Any]:
-    from engine import sample
+    from engine import roster, sample
     from engine.views import status_text
 
-    document: dict[str, Any] = sample.status_document(instance, sample.take(instance))
+    told = roster.read(instance)
+    document: dict[str, Any] = sample.status_document(instance, sample.take(instance, roster=told), told)
     if as_json:
         click.echo(json.dumps(document))
     elif document["feeds"]:
-        click.echo(status_text(document))
+        click.echo(status_text(document, _width()))
+        if told is None:
+            click.echo(
+                f"tickring: no engine of instance {instance!r} could be asked: this is what lies in shared "
+                "memory, and a feed that never came up is not in it",
+                err=True,
+            )
     return document
+
+
+def _width() -> int | None:
+    """Columns of the terminal that stdout is; None when it is none, and lines may be as long as they are."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _attached(feed: str, instance: str) -> Any:
@@ -290,11 +310,14 @@ def _attached(feed: str, instance: str) -> Any:
     from contextlib import closing
 
     import shm
+    from engine import roster
     from shm.errors import NotFound
 
     try:
         return closing(shm.attach(feed, instance))
     except NotFound as error:
+        if (why := roster.unattached(feed, roster.read(instance))) is not None:
+            raise errors.NotFoundError(f"feed {feed!r} of instance {instance!r} is not up: {why}") from error
         there = ", ".join(info.name for info in shm.feeds(instance))
         hint = f"there are: {there}" if there else "there is none; start one with: tickring up"
         raise errors.NotFoundError(f"no feed {feed!r} in instance {instance!r}; {hint}") from error

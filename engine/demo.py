@@ -21,10 +21,11 @@ from typing import Any
 
 import shm
 from engine import board
-from engine.errors import EngineError
+from engine.errors import EngineError, UsageError
 from engine.logging import TextFormatter, configure
 from engine.memory import SharedMemory
 from engine.process import start_and_read
+from engine.rules import check_name
 from engine.screen import PlainScreen, RichScreen, Screen
 from engine.service import Engine
 from engine.settings import Settings, available_venues, load
@@ -50,6 +51,8 @@ def run_demo(instance: str, seconds: float | None) -> None:
     Raises:
         EngineError: something did not start, or a feed was never LIVE.
     """
+    if (problem := check_name(instance)) is not None:
+        raise UsageError(f"--instance {instance!r}: {problem}")
     on_terminal = sys.stdout.isatty()
     recent: deque[str] = deque(maxlen=5)
     markets = choose_markets()

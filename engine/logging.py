@@ -44,8 +44,12 @@ class TextFormatter(logging.Formatter):
         return line
 
 
-def configure(level: str, style: str, stream: TextIO | None = None) -> None:
-    """Send the engine's loggers to `stream` (stderr). `style` is ``auto``, ``json`` or ``text``."""
+def configure(level: str, style: str, stream: TextIO | None = None) -> bool:
+    """Send the engine's loggers to `stream` (stderr). `style` is ``auto``, ``json`` or ``text``.
+
+    Returns:
+        Whether it is JSON now.
+    """
     stream = sys.stderr if stream is None else stream
     text = style == "text" or (style == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
@@ -53,6 +57,7 @@ def configure(level: str, style: str, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    return not text
 
 
 def _fields(record: logging.LogRecord) -> list[tuple[str, object]]:

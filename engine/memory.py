@@ -3,11 +3,13 @@ leave nothing behind."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 from collections.abc import Iterable
 from typing import Protocol
 
+from engine import roster
 from engine.errors import EngineError
 from shm import layout, segment
 from shm._ring import Mapping
@@ -33,6 +35,9 @@ class Memory(Protocol):
     def heartbeat_age(self, feed: str, pid: int) -> float | None:
         """Seconds since the last heartbeat that `pid` made; None when it has made none yet."""
 
+    def tell(self, told: roster.Roster) -> None:
+        """Say how the feeds stand, to whoever asks for this instance."""
+
     def release(self, remove: bool) -> None:
         """Give the instance up; `remove` leaves nothing of it, else it waits for the next engine."""
 
@@ -54,6 +59,7 @@ class SharedMemory:
         self._feeds = frozenset(feeds)
         try:
             self._lock = segment.exclusive_instance(self.instance)
+            roster.remove(self.instance)  # of an engine that died
             return segment.remove_stale(self.instance, self._feeds)
         except Locked as error:
             raise EngineError(
@@ -106,10 +112,15 @@ class SharedMemory:
         self._mappings[feed] = mapping
         return mapping
 
+    def tell(self, told: roster.Roster) -> None:
+        with contextlib.suppress(OSError):  # a full /dev/shm: who asks is told that nobody says
+            roster.write(self.instance, told)
+
     def release(self, remove: bool) -> None:
         self._mappings.clear()
         if self._lock is None:
             return
+        roster.remove(self.instance)
         if remove:
             segment.remove_stale(self.instance)
             for feed in self._feeds:

@@ -3,6 +3,10 @@
 A child gets one end of a socket pair as ``--fd N`` and one JSON line in it. The other end stays open here for
 the child's life: its end-of-file is the child's order to leave, so that a supervisor's death, however sudden,
 takes its children along. What a child writes into it (the HTTP face does) counts as its heartbeat.
+
+What a child says on stderr comes through a pipe, line by line, so that the supervisor knows the last one and
+can log them in its own format. The pipe is read in the event loop and holds a mebibyte: a child waits for its
+reader only when it says more than that while the supervisor itself stands still.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -25,6 +30,10 @@ from engine.errors import EngineError
 from workers.process import death_signal
 
 Exit = Callable[[int], None]
+Say = Callable[[str], None]
+
+PIPE = 1 << 20  # bytes of what a child has said that wait to be read; the kernel may allow less
+LONGEST = 8192  # bytes of a line; what is longer comes in pieces
 
 
 def child_environment() -> dict[str, str]:
@@ -78,20 +87,32 @@ class Process:
         pid: its process id, which cannot be reused before `on_exit` was called.
     """
 
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], channel: socket.socket) -> None:
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], channel: socket.socket, said: int) -> None:
         self.name = name
         self.pid = popen.pid
         self._popen = popen
         self._channel = channel
+        self._said = said  # the pipe of its stderr
+        self._line = b""  # of it, what has no end yet
+        self._on_line: Say | None = None
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"<Process {self.name} pid {self.pid} {'running' if self._pidfd >= 0 else 'ended'}>"
 
-    def watch(self, loop: asyncio.AbstractEventLoop, on_exit: Exit, on_beat: Callable[[], None]) -> None:
-        """Call `on_exit(returncode)` once, when it has ended, and `on_beat()` whenever it writes."""
+    def watch(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_exit: Exit,
+        on_beat: Callable[[], None],
+        on_line: Say | None = None,
+    ) -> None:
+        """Call `on_exit(returncode)` once, when it has ended, `on_beat()` whenever it writes into its
+        channel, and `on_line(text)` with each line of its stderr, the last ones before its exit."""
         self._loop = loop
+        self._on_line = on_line
+        loop.add_reader(self._said, self._read)
         loop.add_reader(self._pidfd, self._ended, on_exit)
         loop.add_reader(self._channel, self._written, on_beat)
 
@@ -105,10 +126,12 @@ class Process:
         """Kill it and wait: for the case that nobody watches any more."""
         self.send(signal.SIGKILL)
         self._popen.wait()
+        self._drain()
         self._release()
 
     def _ended(self, on_exit: Exit) -> None:
         # A zombie by now: its files are closed (so the segment's lock is free) and wait() does not block.
+        self._drain()
         self._release()
         on_exit(self._popen.wait())
 
@@ -124,10 +147,42 @@ class Process:
         elif self._loop is not None:  # it closed its end; its exit is noticed by the pidfd
             self._loop.remove_reader(self._channel)
 
+    def _read(self) -> bool:
+        """One piece of what it says; False when there is no more for now."""
+        try:
+            data = os.read(self._said, 65536)
+        except BlockingIOError:
+            return False
+        if not data:
+            if self._loop is not None:
+                self._loop.remove_reader(self._said)
+            return False
+        *lines, self._line = (self._line + data).split(b"\n")
+        for line in lines:
+            self._tell(line)
+        while len(self._line) >= LONGEST:
+            self._tell(self._line[:LONGEST])
+            self._line = self._line[LONGEST:]
+        return True
+
+    def _drain(self) -> None:
+        for _ in range(PIPE // 4096):  # bounded: somebody else may have inherited the other end
+            if not self._read():
+                break
+        if self._line:
+            self._tell(self._line)
+            self._line = b""
+
+    def _tell(self, line: bytes) -> None:
+        if self._on_line is not None:
+            self._on_line(line.decode("utf-8", "replace"))
+
     def _release(self) -> None:
         if self._loop is not None:
             self._loop.remove_reader(self._pidfd)
             self._loop.remove_reader(self._channel)
+            self._loop.remove_reader(self._said)
+        os.close(self._said)
         self._channel.close()
         os.close(self._pidfd)
         self._pidfd = -1
@@ -139,7 +194,6 @@ def spawn(
     line: bytes = b"",
     *,
     pass_fds: Sequence[int] = (),
-    stderr: int | None = None,
 ) -> Process:
     """Start ``python <arguments> --fd N`` with `line` waiting in N.
 
@@ -148,7 +202,6 @@ def spawn(
         arguments: what follows the interpreter, such as ``["-m", "workers.worker"]``.
         line: the one line the child reads first, without its newline.
         pass_fds: further descriptors to inherit.
-        stderr: a descriptor for its stderr; None is ours.
 
     Raises:
         OSError: no process could be made.
@@ -157,32 +210,39 @@ def spawn(
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("children are spawned from the main thread only")
     ours, theirs = socket.socketpair()
+    said, saying = os.pipe2(os.O_CLOEXEC)
     try:
         ours.setblocking(False)
+        os.set_blocking(said, False)  # our end alone
+        with contextlib.suppress(OSError):  # beyond the user's limit: it stays at 64 KiB
+            fcntl.fcntl(said, fcntl.F_SETPIPE_SZ, PIPE)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * len(line) + 65536)
         if line and ours.send(line + b"\n") <= len(line):
             raise OSError(errno.E2BIG, f"{name}: its settings are too long to hand over ({len(line)} bytes)")
         # -P and the path: a folder of the user's named `workers` must not be taken for ours.
         # An own process group: Ctrl-C in a terminal reaches the supervisor alone, which stops all in order.
-        # Its stdout is our stderr: only the command line itself writes results to stdout.
+        # Its stdout is its stderr: only the command line itself writes results to stdout.
         popen = subprocess.Popen(
             [sys.executable, "-P", *arguments, "--fd", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__ if stderr is None else stderr,
-            stderr=stderr,
+            stdout=saying,
+            stderr=saying,
             env=child_environment(),
             pass_fds=(theirs.fileno(), *pass_fds),
             process_group=0,
         )
     except BaseException:
         ours.close()
+        os.close(said)
         raise
     finally:
         theirs.close()
+        os.close(saying)
     try:
-        return Process(name, popen, ours)
+        return Process(name, popen, ours, said)
     except OSError:  # no pidfd: what cannot be watched must not run
         popen.kill()
         popen.wait()
         ours.close()
+        os.close(said)
         raise

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import shm
-from shm.errors import ShmError
+from engine.roster import Roster, Told
+from shm.errors import NotFound, ShmError
 from shm.layout import InstrumentStatus, Reason, Scope, State
 
 
@@ -47,7 +48,8 @@ class HistogramSample:
 class FeedSample:
     """One feed. `problem` says why it could not be read; then all but the name is empty.
 
-    `state` is what a reader is told: DOWN too when the heartbeat is late.
+    `state` is what a reader is told: DOWN too when the heartbeat is late. `told` is what the engine says of
+    its worker, None where no engine tells.
     """
 
     name: str
@@ -61,25 +63,31 @@ class FeedSample:
     histograms: dict[str, HistogramSample] = field(default_factory=dict)
     instruments: list[InstrumentSample] = field(default_factory=list)
     problem: str | None = None
+    told: Told | None = None
 
 
-def take(instance: str, names: Iterable[str] | None = None) -> list[FeedSample]:
-    """Sample feeds of an instance, by default all; one that is missing is a sample with a problem."""
+def take(instance: str, names: Iterable[str] | None = None, roster: Roster | None = None) -> list[FeedSample]:
+    """Sample feeds of an instance, by default all that are in shared memory or that the engine is to run; one
+    that is missing is a sample with a problem."""
+    told: Mapping[str, Told] = roster.feeds if roster is not None else {}
     if names is None:
-        names = [info.name for info in shm.feeds(instance)]
-    return [take_one(instance, name) for name in names]
+        names = sorted({info.name for info in shm.feeds(instance)} | told.keys())
+    return [take_one(instance, name, told.get(name)) for name in names]
 
 
-def take_one(instance: str, name: str) -> FeedSample:
+def take_one(instance: str, name: str, told: Told | None = None) -> FeedSample:
     """Attach, look, detach: a generation that was replaced meanwhile is never looked at again."""
     try:
         feed = shm.attach(name, instance)
+    except NotFound as error:
+        return FeedSample(name, problem=str(error) if told is None else str(told), told=told)
     except ShmError as error:
-        return FeedSample(name, problem=str(error))
+        return FeedSample(name, problem=str(error), told=told)
     try:
         counters = feed.counters()
         return FeedSample(
             name=name,
+            told=told,
             state=feed.state,
             reason=feed.reason,
             generation=feed.generation,
@@ -102,7 +110,7 @@ def take_one(instance: str, name: str) -> FeedSample:
             ],
         )
     except ShmError as error:
-        return FeedSample(name, problem=str(error))
+        return FeedSample(name, problem=str(error), told=told)
     finally:
         feed.close()
 
@@ -116,8 +124,13 @@ def _cells(feed: shm.Feed, symbol: str) -> dict[str, CellSample]:
     }
 
 
-def status_document(instance: str, samples: Iterable[FeedSample]) -> dict[str, object]:
-    """The stable JSON of `tickring status --json`, `feeds --json` and `/status`."""
+def status_document(
+    instance: str, samples: Iterable[FeedSample], roster: Roster | None = None
+) -> dict[str, object]:
+    """The stable JSON of `tickring status --json`, `feeds --json` and `/status`.
+
+    ``engine`` is null where no running engine could be asked: then a feed that never came up is not there.
+    """
     feeds = []
     for sample in samples:
         age = sample.heartbeat_age
@@ -137,8 +150,16 @@ def status_document(instance: str, samples: Iterable[FeedSample]) -> dict[str, o
             feed["problem"] = sample.problem
         elif sample.state is not State.LIVE:
             feed["reason"] = sample.reason.name
+        if sample.told is not None:
+            feed["worker"] = {
+                "phase": sample.told.phase,
+                "restarts": sample.told.restarts,
+                "why": sample.told.why,
+                "said": sample.told.said,
+            }
         feeds.append(feed)
-    return {"instance": instance, "feeds": feeds}
+    engine = None if roster is None else {"pid": roster.pid, "address": roster.address}
+    return {"instance": instance, "engine": engine, "feeds": feeds}
 
 
 def cells_by_state(sample: FeedSample) -> dict[str, dict[str, int]]:
@@ -165,5 +186,7 @@ def not_ready(sample: FeedSample) -> str | None:
     if sample.problem is not None:
         return sample.problem
     if sample.state is not State.LIVE:
-        return f"is {sample.state.name} ({sample.reason.name})"
+        words = f"is {sample.state.name} ({sample.reason.name})"
+        idle = sample.told is not None and sample.told.phase != "running"
+        return f"{words}; its worker is {sample.told}" if idle else words
     return None

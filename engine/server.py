@@ -16,7 +16,7 @@ import sys
 
 from aiohttp import web
 
-from engine import metrics, sample
+from engine import metrics, roster, sample
 from workers.process import die_with_parent
 
 BEAT = 0.25  # s
@@ -33,7 +33,7 @@ def application(instance: str, feeds: list[str]) -> web.Application:
     """The routes over one instance; `feeds` are those that must be LIVE for `/readyz`."""
 
     def take() -> list[sample.FeedSample]:
-        return sample.take(instance, feeds)
+        return sample.take(instance, feeds, roster.read(instance))
 
     async def index(_: web.Request) -> web.Response:
         return web.Response(text=INDEX)
@@ -46,7 +46,7 @@ def application(instance: str, feeds: list[str]) -> web.Application:
         return web.json_response({"ready": not waiting, "not_ready": waiting}, status=503 if waiting else 200)
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(sample.status_document(instance, take()))
+        return web.json_response(sample.status_document(instance, take(), roster.read(instance)))
 
     async def exposition(_: web.Request) -> web.Response:
         return web.Response(body=metrics.render(take), headers={"Content-Type": metrics.CONTENT_TYPE})

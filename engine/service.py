@@ -7,10 +7,12 @@ at heartbeats. Nothing here decides: decisions are in `engine.supervisor`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,6 +22,7 @@ from engine import placement
 from engine.errors import EngineError
 from engine.memory import Memory
 from engine.process import Process, spawn
+from engine.roster import Roster, Told
 from engine.rules import geometry, parse_listen
 from engine.settings import Settings
 from engine.supervisor import (
@@ -41,6 +44,7 @@ from workers.config import WorkerConfig
 
 HTTP = "http"
 TICK = 0.1  # s
+SAID = 500  # characters of a worker's last line that are told
 WORKER = ("-m", "workers.worker")
 SERVER = ("-m", "engine.server")
 
@@ -56,7 +60,8 @@ class Engine:
         settings: the whole tree.
         memory: shared memory.
         worker: what follows the interpreter for a worker (tests give a dummy).
-        stderr: a descriptor for the children's stderr; None is ours.
+        stderr: a descriptor for what the children say on stderr; None is ours.
+        structured: log what they say as lines of the engine's own log, for a log that is JSON.
         on_event: called with every event, for tests and the demo.
     """
 
@@ -67,6 +72,7 @@ class Engine:
         *,
         worker: tuple[str, ...] = WORKER,
         stderr: int | None = None,
+        structured: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self.settings = settings
@@ -76,6 +82,10 @@ class Engine:
         self._memory = memory
         self._worker = worker
         self._stderr = stderr
+        self._structured = structured
+        self._said: dict[str, str] = {}  # by child: the last line it wrote
+        self._why: dict[str, str] = {}  # by child: what the supervisor said of it last
+        self._told: Roster | None = None
         self._on_event = on_event
         self._venues = settings.enabled
         self._cores: Mapping[str, int | None] = {}
@@ -129,6 +139,7 @@ class Engine:
                 extra={"instance": self.instance, "pid": os.getpid(), "address": self.address},
             )
             self._carry_out(self.machine.start(time.monotonic()))
+            self._tell()
             self.started.set()
             while not self._finished.is_set():
                 self._look()
@@ -155,6 +166,8 @@ class Engine:
         if self._on_event is not None:
             self._on_event(event)
         self._carry_out(self.machine.handle(event, time.monotonic()))
+        if not isinstance(event, Beat):
+            self._tell()
         if self.machine.finished:
             self._finished.set()
 
@@ -170,6 +183,7 @@ class Engine:
                 case Kill(name):
                     self.processes[name].send(signal.SIGKILL)
                 case Alert(name, level, text):
+                    self._why[name] = text
                     log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text, extra={"feed": name})
 
     def _start(self, name: str, restart: int) -> None:
@@ -181,10 +195,12 @@ class Engine:
             asyncio.get_running_loop().call_soon(self._handle, failed)
             return
         self.processes[name] = process
+        self._said.pop(name, None)  # of the one before
         process.watch(
             asyncio.get_running_loop(),
             on_exit=lambda code: self._exited(name, code),
             on_beat=lambda: self._handle(Beat(name, 0.0)),
+            on_line=lambda line: self._heard(name, line),
         )
         log.info(
             "worker started" if name != HTTP else "HTTP face started",
@@ -195,6 +211,34 @@ class Engine:
                 "restarts": restart or None,
             },
         )
+
+    def _heard(self, name: str, line: str) -> None:
+        """A line of a child's stderr. As text it goes on as it came; a reader of JSON gets JSON."""
+        if line.strip():
+            self._said[name] = line.removeprefix(f"worker {name}: ")
+        if self._structured:
+            if line.strip():
+                log.warning("%s", self._said[name], extra={"feed": name})
+            return
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            _write(self._stderr, f"{line}\n".encode())
+
+    def _tell(self) -> None:
+        """Tell how the feeds stand, when that has changed."""
+        feeds = {
+            name: Told(
+                phase=child.phase.value,
+                restarts=max(0, child.restarts),
+                why=self._why.get(name, ""),
+                said=self._said.get(name, "")[:SAID],
+            )
+            for name, child in self.machine.children.items()
+            if child.is_feed
+        }
+        roster = Roster(pid=os.getpid(), address=self.address, feeds=feeds)
+        if roster != self._told:
+            self._told = roster
+            self._memory.tell(roster)
 
     def _exited(self, name: str, code: int) -> None:
         del self.processes[name]
@@ -208,13 +252,13 @@ class Engine:
             cpu=self._cores[name],
             parent_pid=os.getpid(),
         )
-        return spawn(name, self._worker, msgspec.json.encode(config), stderr=self._stderr)
+        return spawn(name, self._worker, msgspec.json.encode(config))
 
     def _spawn_http(self) -> Process:
         assert self._socket is not None
         fd = self._socket.fileno()
         arguments = [*SERVER, "--instance", self.instance, "--feeds", ",".join(self._venues)]
-        return spawn(HTTP, [*arguments, "--socket", str(fd)], pass_fds=(fd,), stderr=self._stderr)
+        return spawn(HTTP, [*arguments, "--socket", str(fd)], pass_fds=(fd,))
 
     def _listen(self) -> socket.socket | None:
         """The HTTP face's socket is made here and handed down: a port that is taken is an error at the start,
@@ -232,6 +276,16 @@ class Engine:
         host, port = made.getsockname()[:2]
         self.address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         return made
+
+
+def _write(fd: int | None, data: bytes) -> None:
+    """All of it, to that descriptor or to our stderr."""
+    if fd is None:
+        if sys.__stderr__ is None:  # we were started without one
+            return
+        fd = sys.__stderr__.fileno()
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 def run(engine: Engine) -> None:

@@ -5,10 +5,11 @@ Numbers are exact: decimal strings made from the fixed-point integers, without t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from shm.layout import NO_INSTRUMENT, Flag, Kind, Reason, Scope, State
+from shm.layout import NO_INSTRUMENT, Flag, InstrumentKind, Kind, Reason, Scope, State
 
 RATE_EXP = 12  # of a funding rate, as `shm/README.md` has it
 
@@ -22,6 +23,17 @@ class Scales(Protocol):
     def price_exp(self) -> int: ...
     @property
     def size_exp(self) -> int: ...
+
+
+class Sized(Scales, Protocol):
+    """And what one unit of size is."""
+
+    @property
+    def kind(self) -> InstrumentKind: ...
+    @property
+    def multiplier(self) -> int: ...
+    @property
+    def multiplier_exp(self) -> int: ...
 
 
 def fixed(mantissa: int, exponent: int) -> str:
@@ -47,8 +59,18 @@ def plain(mantissa: int, exponent: int) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def book_document(feed: str, instrument: Scales, book: Any) -> dict[str, object]:
-    """The stable JSON of `tickring book`."""
+def unit(instrument: Sized) -> str:
+    """What sizes count: ``BTC``, or ``contracts of 0.01 BTC`` (linear), ``contracts of 1 USD`` (inverse)."""
+    base, _, rest = instrument.symbol.partition("/")
+    quote, _, settle = rest.partition(":")
+    worth = plain(instrument.multiplier, instrument.multiplier_exp)
+    if instrument.kind is InstrumentKind.SPOT or (worth == "1" and not settle.startswith(base)):
+        return base
+    return f"contracts of {worth} {quote if settle.split('-')[0] == base else base}"
+
+
+def book_document(feed: str, instrument: Sized, book: Any) -> dict[str, object]:
+    """The stable JSON of `tickring book`; ``size_unit`` says what sizes count, as in `unit`."""
     bids, asks = book.exact
 
     def levels(side: Iterable[Iterable[int]]) -> list[list[str]]:
@@ -64,21 +86,41 @@ def book_document(feed: str, instrument: Scales, book: Any) -> dict[str, object]
         "update_id": int(book.update_id),
         "ts_event": int(book.ts_event),
         "ts_recv": int(book.ts_recv),
+        "size_unit": unit(instrument),
         "bids": levels(bids),
         "asks": levels(asks),
     }
 
 
 def book_text(document: Mapping[str, Any]) -> str:
-    """Two columns, best first."""
-    lines = [f"{document['feed']} {document['symbol']} {document['state']} update {document['update_id']}"]
+    """Two columns, best first, each with as many decimals as its longest number."""
+    title = f"{document['feed']} {document['symbol']} {document['state']} update {document['update_id']}"
+    lines = [f"{title}, size in {document['size_unit']}"]
     lines.append(f"{'bid size':>18} {'bid':>16} | {'ask':<16} {'ask size':<18}")
     bids, asks = document["bids"], document["asks"]
+    prices, sizes = (max((_decimals(level[i]) for level in (*bids, *asks)), default=0) for i in (0, 1))
+    bids, asks = (
+        [(_padded(price, prices), _padded(size, sizes)) for price, size in side] for side in (bids, asks)
+    )
     for row in range(max(len(bids), len(asks))):
         bid = bids[row] if row < len(bids) else ("", "")
         ask = asks[row] if row < len(asks) else ("", "")
         lines.append(f"{bid[1]:>18} {bid[0]:>16} | {ask[0]:<16} {ask[1]:<18}".rstrip())
     return "\n".join(lines)
+
+
+def _decimals(number: str) -> int:
+    return len(number.partition(".")[2])
+
+
+def _padded(number: str, decimals: int) -> str:
+    """The same number with so many decimals.
+
+    >>> _padded("1.5", 3), _padded("2", 0)
+    ('1.500', '2')
+    """
+    missing = decimals - _decimals(number)
+    return number + ("." if decimals and "." not in number else "") + "0" * missing
 
 
 def record_document(record: Any, instruments: Mapping[int, Scales]) -> dict[str, object]:
@@ -190,43 +232,88 @@ def record_text(document: Mapping[str, Any]) -> str:
 
 
 def _state(feed: Mapping[str, Any]) -> str:
-    """``LIVE``, ``LIVE, 1 of 4 books RESYNC``, ``DOWN (DISCONNECTED)``."""
-    parts = [f"{feed['state']} ({feed['reason']})" if "reason" in feed else feed["state"]]
+    """``LIVE``, ``DOWN (DISCONNECTED)``, ``DOWN (parked)``."""
+    if "problem" in feed:
+        return f"DOWN ({feed['worker']['phase']})" if "worker" in feed else "DOWN"
+    return f"{feed['state']} ({feed['reason']})" if "reason" in feed else str(feed["state"])
+
+
+def _parts(feed: Mapping[str, Any]) -> list[str]:
+    """``1 of 4 books RESYNC`` and what is said of a worker that does not run."""
+    parts = [feed["problem"]] if "problem" in feed else []
     if feed["state"] != "DOWN":  # then all are
         for channel, states in feed["cells"].items():
             total = sum(states.values())
             parts += [
                 f"{count} of {total} {channel}s {state}" for state, count in states.items() if state != "LIVE"
             ]
-    return ", ".join(parts)
+    worker = feed.get("worker", {"phase": "running"})
+    if worker["phase"] != "running" and not parts:
+        parts.append(f"{worker['phase']}: {worker['said'] or worker['why']}")
+    return parts
 
 
-def status_text(document: Mapping[str, Any]) -> str:
-    """One row a feed."""
-    rows = [
-        ("FEED", "STATE", "GENERATION", "EPOCH", "PID", "HEARTBEAT", "MESSAGES", "INSTRUMENTS", "RESTARTS")
-    ]
-    for feed in document["feeds"]:
-        if "problem" in feed:
-            rows.append((feed["name"], feed["problem"], *[""] * 7))
-            continue
-        age = feed["heartbeat_age_ms"]
-        rows.append(
-            (
-                feed["name"],
-                _state(feed),
-                str(feed["generation"]),
-                str(feed["epoch"]),
-                str(feed["pid"]),
-                "-" if age is None else f"{age:.0f} ms",
-                str(feed["messages"]),
-                str(feed["instruments"]),
-                str(feed["restarts"]),
-            )
-        )
-    widths = [max(len(row[column]) for row in rows if row[2]) for column in range(len(rows[0]))]
-    lines = [
+def status_text(document: Mapping[str, Any], width: int | None = None) -> str:
+    """One row a feed, and under it what is to be said of it, in lines of at most `width` columns."""
+    lines = _status_lines(document["feeds"], width, short=False)
+    if width is not None and max(map(len, lines)) > width:
+        lines = _status_lines(document["feeds"], width, short=True)
+    return "\n".join(lines)
+
+
+def _status_lines(feeds: Sequence[Mapping[str, Any]], width: int | None, *, short: bool) -> list[str]:
+    """`short`: a state's reason stands under the row, too."""
+    head = ("FEED", "STATE", "EPOCH", "PID", "BEAT", "MESSAGES", "SYMBOLS", "RESTARTS")
+    rows: list[Sequence[str]] = [head]
+    said: list[str] = [""]
+    for feed in feeds:
+        state, _, reason = _state(feed).partition(" ")
+        age = feed.get("heartbeat_age_ms")
+        beat = "-" if age is None else f"{age:.0f} ms" if age < 10_000 else f"{age / 1e3:.0f} s"
+        numbers = [str(feed.get(key, "-")) for key in ("messages", "instruments", "restarts")]
+        facts = (str(feed.get("epoch", "-")), str(feed.get("pid", "-")), beat, *numbers)
+        shown = state if short else _state(feed)
+        rows.append((feed["name"], shown, *(["-"] * len(facts) if "problem" in feed else facts)))
+        parts = [reason.strip("()")] if short and reason and "problem" not in feed else []
+        said.append(", ".join(parts + _parts(feed)))
+    lines = []
+    for row, words in zip(table(rows), said, strict=True):
+        lines.append(row)
+        lines += wrapped(words, width, "  ")
+    return lines
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with columns as wide as their widest cell."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-    return "\n".join(lines)
+
+
+def tables(rows: Sequence[Sequence[str]], width: int | None) -> list[list[str]]:
+    """The same table, cut into as many as `width` columns of text need; each has the first column."""
+    if width is None:
+        return [table(rows)]
+    found: list[list[str]] = []
+    first = last = 1
+    while first < len(rows[0]):
+        last = max(first + 1, min(last + 1, len(rows[0])))
+        lines = table([[row[0], *row[first:last]] for row in rows])
+        if max(map(len, lines)) > width and last > first + 1:
+            last -= 1
+            lines = table([[row[0], *row[first:last]] for row in rows])
+        elif last < len(rows[0]):
+            continue
+        found.append(lines)
+        first = last
+    return found
+
+
+def wrapped(text: str, width: int | None, indent: str) -> list[str]:
+    """The text as indented lines of at most `width` columns; None: one line."""
+    if not text:
+        return []
+    room = len(indent) + len(text) if width is None else max(width, 20)
+    return textwrap.wrap(text, room, initial_indent=indent, subsequent_indent=indent)

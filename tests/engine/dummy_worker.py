@@ -31,6 +31,7 @@ def main() -> int:
     if mode == "crash":
         return 1
     if mode == "config":
+        print(f"worker {config.feed}: the venue lists no FOO/BAR", file=sys.stderr, flush=True)
         return 2
     leave: list[int] = []
     signal.signal(signal.SIGTERM, lambda *_: None if mode == "deaf" else leave.append(1))

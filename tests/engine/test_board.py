@@ -133,6 +133,16 @@ def test_it_never_overflows(width: int, height: int, bases: int) -> None:
     assert max(map(len, lines), default=0) <= width
 
 
+def test_a_warning_is_never_hidden_hints_are() -> None:
+    warning = "12:00:00.000 warning okx: killed by signal 9 (SIGKILL); restarted"
+    lines = texts(board_lines(board(), {}, HINTS, [warning], 80, 23))
+    assert lines[-1] == warning
+    assert len(lines) == 23
+    lines = texts(board_lines(board(12), {}, HINTS, ["first", "second", warning], 80, 23))
+    assert lines[-3:] == ["first", "second", warning]
+    assert texts(board_lines(board(), {}, HINTS, ["first", warning], 80, 8))[-1] == warning
+
+
 def test_what_is_left_out_is_said() -> None:
     lines = texts(board_lines(board(12), {}, HINTS, [], 80, 23))
     assert "... 8 more symbols" in lines

@@ -86,6 +86,13 @@ def test_both_tables_name_every_venue(
     assert "docs/conformance.md" in said
 
 
+def test_on_a_narrow_terminal_it_is_more_tables() -> None:
+    documents = venue_documents()
+    narrow = venues_text(documents, 80)
+    assert max(map(len, narrow.splitlines())) <= 80, narrow
+    assert sorted(set(narrow.split())) == sorted(set(venues_text(documents).split()))
+
+
 def test_the_json_is_stable(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["venues", "--json"]) == 0
     for one in json.loads(capsys.readouterr().out)["venues"]:

@@ -9,15 +9,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import shm
 from engine import cli, tail
-from engine.views import book_text, plain, record_document, record_text, status_text
+from engine.views import book_text, plain, record_document, record_text, status_text, unit
 from shm.instruments import Instrument
-from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentStatus, Kind, Reason, State
+from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
 
@@ -66,9 +67,66 @@ def test_book_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
         "update_id": 9,
         "ts_event": 5,
         "ts_recv": 6,
+        "size_unit": "NKN",
         "bids": [["0.3527", "9602"], ["0.3526", "1"]],
         "asks": [["0.3528", "7"]],
     }
+
+
+def test_sizes_say_what_they_count(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    for symbol, kind, multiplier in (
+        ("BTC/USDT:USDT", InstrumentKind.PERPETUAL, (1, 2)),
+        ("BTC/USD:BTC", InstrumentKind.PERPETUAL, (100, 0)),
+    ):
+        index = writer.add_instrument(
+            Instrument(
+                symbol=symbol,
+                venue_symbol=symbol,
+                kind=kind,
+                price_exp=1,
+                size_exp=0,
+                multiplier=multiplier[0],
+                multiplier_exp=multiplier[1],
+            )
+        )
+        writer.book_cell(index, [(10, 1)], [(11, 1)], state=State.LIVE)
+        writer.trade(index, 10, 1, 7)
+    writer.commit()
+    where = ("--instance", INSTANCE)
+    for symbol, said in (("BTC/USDT:USDT", "contracts of 0.01 BTC"), ("BTC/USD:BTC", "contracts of 100 USD")):
+        _, out, _ = run(capsys, "book", "venue", symbol, *where)
+        assert out.splitlines()[0].endswith(f"size in {said}")
+        _, _, err = run(capsys, "tail", "venue", "-s", symbol, "--from-oldest", "-n", "3", *where)
+        assert err == f"{symbol}: size in {said}\n"
+    for symbol, kind, worth, said in (
+        ("BTC/USDT", InstrumentKind.SPOT, 1, "BTC"),
+        ("BTC/USDT:USDT", InstrumentKind.PERPETUAL, 1, "BTC"),
+        ("BTC/USD:BTC-220527", InstrumentKind.FUTURE, 1, "contracts of 1 USD"),
+        ("BTC/USDT:USDT-220527", InstrumentKind.FUTURE, 5, "contracts of 5 BTC"),
+    ):
+        slot = Instrument(
+            symbol=symbol, venue_symbol="X", kind=kind, price_exp=1, size_exp=0, multiplier=worth
+        )
+        assert unit(slot) == said
+
+
+def test_a_feed_without_the_channel_has_no_book(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "book", "venue", "BTC/USDT", "--instance", INSTANCE)
+    assert (code, out, err) == (4, "", "tickring: book is not among the channels of venue\n")
+
+
+def test_the_numbers_of_a_book_stand_under_each_other() -> None:
+    document: dict[str, Any] = {
+        "feed": "f",
+        "symbol": "s",
+        "state": "LIVE",
+        "update_id": 1,
+        "size_unit": "BTC",
+        "bids": [["100", "1.5"], ["99.95", "20"]],
+        "asks": [],
+    }
+    rows = [line.split() for line in book_text(document).splitlines()[2:]]
+    assert rows == [["1.5", "100.00", "|"], ["20.0", "99.95", "|"]]
 
 
 def test_book_depth_and_state(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,7 +137,7 @@ def test_book_depth_and_state(writer: Writer, capsys: pytest.CaptureFixture[str]
     document = json.loads(out)
     assert (code, document["state"], len(document["bids"])) == (0, "STALE", 1)
     code, out, _ = run(capsys, *arguments)
-    assert out.splitlines()[0] == "venue NKN/USDT STALE update 9"
+    assert out.splitlines()[0] == "venue NKN/USDT STALE update 9, size in NKN"
 
 
 def test_tail_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +250,9 @@ def test_status_counts_the_cells_that_are_not_live(
     [feed] = json.loads(out)["feeds"]
     assert feed["cells"] == {"top": {"LIVE": 1, "STALE": 1}, "book": {"LIVE": 1, "RESYNC": 1}}
     _, out, _ = run(capsys, "status", "--instance", INSTANCE)
-    assert "venue  LIVE, 1 of 2 tops STALE, 1 of 2 books RESYNC  " in out
+    row, said = out.splitlines()[1:]
+    assert row.split()[:2] == ["venue", "LIVE"]
+    assert said == "  1 of 2 tops STALE, 1 of 2 books RESYNC"
     writer.set_instrument_status(1, InstrumentStatus.HALTED)
     for state in (writer.top_state, writer.book_state):  # the configuration names it no more
         state(1, State.DOWN, Reason.UNSUBSCRIBED)
@@ -262,7 +322,7 @@ def test_unknown_feed_and_symbol_name_what_there_is(
 
 def test_feeds_of_an_empty_instance_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "feeds", "--json", "--instance", f"{INSTANCE}-none")
-    assert (code, json.loads(out)) == (0, {"instance": f"{INSTANCE}-none", "feeds": []})
+    assert (code, json.loads(out)) == (0, {"instance": f"{INSTANCE}-none", "engine": None, "feeds": []})
 
 
 def test_config_check_and_show(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -444,6 +504,8 @@ def test_a_record_of_an_instrument_added_a_moment_ago() -> None:
 
 
 def test_text_of_odd_documents() -> None:
-    assert "no such segment" in status_text({"feeds": [{"name": "a", "problem": "no such segment"}]})
+    assert "no such segment" in status_text(
+        {"feeds": [{"name": "a", "state": "DOWN", "problem": "no such segment"}]}
+    )
     book = {"feed": "f", "symbol": "s", "state": "LIVE", "update_id": 1, "bids": [], "asks": [["1", "2"]]}
-    assert len(book_text(book).splitlines()) == 3
+    assert len(book_text(book | {"size_unit": "BTC"}).splitlines()) == 3

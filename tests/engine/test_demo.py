@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 import shm
-from engine import doctor
+from engine import cli, doctor
 from engine.board import Board, take
 from engine.demo import choose_markets, configuration, hints, pick_symbols
 from engine.errors import EngineError
@@ -88,6 +88,13 @@ def test_hints_say_where_and_how_within_80_columns(monkeypatch: pytest.MonkeyPat
     assert "--instance demo" in said
     assert "shm.attach('binance_spot', 'demo').top('BTC/USDT')" in said
     assert max(map(len, lines)) <= 80
+
+
+def test_a_bad_name_is_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["demo", "--instance", "Bad Name"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("tickring: --instance 'Bad Name': ")
+    assert "demo.toml" not in said
 
 
 def test_a_market_of_each_base_spot_before_swaps() -> None:
