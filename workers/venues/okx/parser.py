@@ -34,7 +34,8 @@ _CHANNELS: Mapping[str, tuple[MessageType, Any]] = {
 _EVENTS = {
     "subscribe": MessageType.SUBSCRIPTION_CONFIRM,
     "unsubscribe": MessageType.SUBSCRIPTION_CONFIRM,
-    "error": MessageType.ERROR,
+    # A refusal that nobody waits for is no damaged data: as ERROR it would void the books without ids.
+    "error": MessageType.UNKNOWN,
     "notice": MessageType.OTHER,
     "login": MessageType.OTHER,
     "channel-conn-count": MessageType.OTHER,
@@ -80,7 +81,7 @@ class OkxParser(MessageParser):
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
         """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
-        `schema.Malformed` as its data. A refused subscription is ERROR with `schema.Event`."""
+        `schema.Malformed` as its data. What an event says is `schema.Event`."""
         if data == PONG:
             return ParsedMessage(message_type=MessageType.HEARTBEAT, timestamp=received, raw_data=data)
         said: list[schema.Said] = []

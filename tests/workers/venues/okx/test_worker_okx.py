@@ -355,3 +355,20 @@ async def test_the_last_trade_told_again_after_a_lost_connection_is_recorded_onc
         each_has_one_more()
         for found in ids.values():
             assert len(found) == len(set(found))
+
+
+@told
+async def test_a_refusal_that_nobody_waits_for_is_no_damaged_book() -> None:
+    """The best five have no ids: where something may be missing, they are void."""
+    keys: dict[str, Any] = {"depth": 5, "options": {"book_channel": "books5"}}
+    async with working(market(), **keys) as live:
+        await live.all_live()
+        cursor = live.feed.cursor()
+        [peer] = live.sim.hub.peers
+        refusal = b'{"event":"error","code":"60018","msg":"too late","connId":"x"}'
+        live.sim.hub.say(peer, [refusal, refusal])
+        live.sim.hub.flush()
+        await live.until(lambda: live.counted("unknown") >= 2, "heard")
+        await live.equal()
+        assert said(live, cursor) == []
+        assert live.counted("malformed") == 0
