@@ -126,16 +126,22 @@ class Trades(Track):
 
 
 class Times(Track):
-    """Records that replace each other and have event times, ns: tickers and marks."""
+    """Records that replace each other and have event times, ns: tickers and marks.
+
+    Of those that tell different facts (`part`; 0: all of them, or nobody knows) none is older than another: a
+    venue that tells them one by one may give a rate the time of its reckoning.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.last = 0
         self.first = 0
+        self._lasts: dict[int, int] = {0: 0}
 
-    def deliver(self, ts_event: int) -> None:
+    def deliver(self, ts_event: int, part: int = 0) -> None:
         """The old connection delivered one of this time."""
         self.last = max(self.last, ts_event)
+        self._lasts[part] = max(self._lasts.get(part, 0), ts_event)
 
     def hold(self, ts_event: int, received: int) -> None:
         """The new connection delivered one of this time."""
@@ -146,9 +152,9 @@ class Times(Track):
         """Whether the new connection has one as old as the one published."""
         return 0 < self.first <= self.last
 
-    def repeats(self, ts_event: int) -> bool:
-        """Whether it is no newer than the one published."""
-        return ts_event <= self.last
+    def repeats(self, ts_event: int, part: int = 0) -> bool:
+        """Whether it is no newer than the one published of its part."""
+        return ts_event <= max(self._lasts[0], self._lasts.get(part, 0))
 
 
 class States(Track):

@@ -28,6 +28,9 @@ HELD = 60_000_000_000
 # take some 50 ms.
 MEMORY = 50_000
 
+cdef enum:
+    FACTS = F_MARK | F_MARK << 1 | F_MARK << 2 | F_MARK << 3
+
 cdef int SELL = layout.Flag.SELL
 cdef int STALE = layout.State.STALE
 cdef int K_TRADE = layout.Kind.TRADE
@@ -47,6 +50,11 @@ cdef inline int _stream(Message* m) noexcept:
     if m.kind == M_LIQUIDATION:
         return LIQUIDATIONS
     return TICKER if m.kind == M_TICKER else TOP
+
+
+cdef inline int _part(Message* m) noexcept:
+    # Which facts a mark tells: `Times` takes those that are told apart as streams of their own.
+    return <int>(m.flags & FACTS) if m.kind == M_MARK else 0
 
 
 cdef inline object _key(Message* m):
@@ -251,7 +259,7 @@ cdef class Witness(Watcher):
             return NOT_NEEDED if track.repeats(key) else NO_STATE
         if isinstance(track, Times):
             track.hold(m.ts_event, recv)
-            return NOT_NEEDED if track.repeats(m.ts_event) else NO_STATE
+            return NOT_NEEDED if track.repeats(m.ts_event, _part(m)) else NO_STATE
         if stream != BOOK:
             self._note()
             return track.hold(self._state(m), m.ts_event, recv)
@@ -281,7 +289,7 @@ cdef class Witness(Watcher):
             track = self.tracks.get(<Py_ssize_t>m.instrument * STREAMS + _stream(m))
             if isinstance(track, Trades):
                 return track.repeats(_key(m))
-            return isinstance(track, Times) and track.repeats(m.ts_event)
+            return isinstance(track, Times) and track.repeats(m.ts_event, _part(m))
         except Exception as error:
             self.fail(f"a fault of ours: {error!r}")
             return False
@@ -301,7 +309,7 @@ cdef class Witness(Watcher):
                 self._note()
                 track.deliver(_key(m))
             elif isinstance(track, Times):
-                track.deliver(m.ts_event)
+                track.deliver(m.ts_event, _part(m))
             elif isinstance(track, States):
                 state = self._state(m) if stream == TICKER else self.published_state(m.instrument, stream)
                 if state is not None:

@@ -133,6 +133,29 @@ def test_a_mark_that_the_old_connection_left_out_is_still_of_before(one: Perpetu
     assert [words[0] for words in one.records()] == [102, 103]
 
 
+def test_facts_that_are_told_apart_have_times_of_their_own(one: Perpetual) -> None:
+    """A rate is told with the time of its reckoning: a mark of the meantime makes it no old news."""
+    one.send(one.mark(10, mark=100))
+    handover = begin(one, "mark")
+    one.send(one.mark(20, mark=101), one.mark(19, index=50))
+    handover.sink.frame(one.frame(one.mark(20, mark=101), one.mark(15, rate=5, next=900)), one.lab.now)
+    assert handover.ready()
+    handover.complete()
+    late = one.frame(
+        one.mark(19, mark=99), one.mark(18, index=49), one.mark(19, index=50), one.mark(10, rate=4)
+    )
+    handover.sink.frame(late, one.lab.now)
+    handover.sink.frame(one.frame(one.mark(16, rate=6, next=901)), one.lab.now)
+    one.lab.publisher.batch_end()
+    assert one.records() == [
+        (100, 0, 0, 0),
+        (101, 0, 0, 0),
+        (101, 50, 0, 0),
+        (101, 50, 5, 900),
+        (101, 50, 6, 901),
+    ]
+
+
 def test_a_mark_of_the_same_time_is_waited_for(one: Perpetual) -> None:
     one.send(one.mark(10, mark=100))
     handover = begin(one, "mark")
