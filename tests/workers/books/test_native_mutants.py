@@ -98,9 +98,12 @@ MUTANTS = {
     "facts not merged": Mutant(HOT, "if m.flags & (F_MARK << i):", "if True:", MARKS),
     "facts of before": Mutant(
         PUBLISH,
-        "slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0\n        if slot.has_top",
-        "if slot.has_top",
+        "slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0\n\n    def void(",
+        "pass\n\n    def void(",
         MARKS,
+    ),
+    "one time for all facts": Mutant(
+        WITNESS, "return <int>(m.flags & FACTS) if m.kind == M_MARK else 0", "return 0", MARKS
     ),
     "marks by what is not told": Mutant(
         WITNESS, "m.words[i] if m.flags & (F_MARK << i) else None", "m.words[i]", MARKS
