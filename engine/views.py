@@ -194,15 +194,15 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
             return {"update_id": words[2], "first": Flag.FIRST in flags, "last": Flag.LAST in flags}
         case Kind.MARK:
             return {
-                "mark": price(words[0]),
-                "index": price(words[1]),
+                "mark": plain(words[0], aux),
+                "index": plain(words[1], aux),
                 "funding_rate": plain(words[2], RATE_EXP),
                 "next_funding": words[3],
             }
         case Kind.LIQUIDATION:
             return {
                 "side": "sell" if Flag.SELL in flags else "buy",
-                "price": price(words[0]),
+                "price": plain(words[0], aux),
                 "size": size(words[1]),
                 "id": words[2],
             }

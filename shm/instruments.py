@@ -17,6 +17,22 @@ _SLOT = struct.Struct("<64s64sQqqqqqqqqQ")
 _STATUS = _SLOT.size - 8
 assert _SLOT.size <= layout.INSTRUMENT
 
+MAX_EXPONENT = 18
+MARK_DECIMALS = 8  # as many as any venue's mark prices have today
+MARK_FINER = 2  # what a price of a fine tick is averaged to
+
+
+def mark_exp(price_exp: int) -> int:
+    """The exponent of mark, index and liquidation prices of a slot whose prices are at `price_exp`.
+
+    They are averages, with more decimals than the tick; at `price_exp` they would not fit, and a `price_exp`
+    for their sake takes the room of volumes. MARK and LIQUIDATION records name it in `aux`.
+
+    >>> mark_exp(1), mark_exp(8), mark_exp(18)
+    (8, 10, 18)
+    """
+    return min(MAX_EXPONENT, max(MARK_DECIMALS, price_exp + MARK_FINER))
+
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """One instrument slot. Every number is an int64 mantissa: value = mantissa * 10**-exponent.
@@ -26,7 +42,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         symbol: ccxt's unified symbol: spot ``BTC/USDT``, perpetual ``BTC/USDT:USDT``.
         venue_symbol: as the venue writes it.
         kind: spot, perpetual or future.
-        price_exp, size_exp: exponents of all prices and sizes of this slot; immutable.
+        price_exp, size_exp: exponents of all prices and sizes of this slot, but for mark, index and
+            liquidation prices (`mark_exp`); immutable.
         tick, lot: smallest step of price (at `price_exp`) and size (at `size_exp`).
         min_notional: smallest order value, at `notional_exp`; 0 = none known.
         multiplier: contract multiplier at `multiplier_exp`; 1 for spot.
@@ -51,6 +68,11 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         """The exact price."""
         return Decimal(mantissa).scaleb(-self.price_exp)
 
+    @property
+    def mark_exp(self) -> int:
+        """The exponent of mark, index and liquidation prices."""
+        return mark_exp(self.price_exp)
+
     def size(self, mantissa: int) -> Decimal:
         """The exact size."""
         return Decimal(mantissa).scaleb(-self.size_exp)
@@ -70,7 +92,7 @@ def _name(value: str, what: str) -> bytes:
 def write_slot(mapping: Mapping, offset: int, index: int, instrument: Instrument) -> None:
     """Fills slot `index`; it becomes visible only with the instrument count."""
     for name in ("price_exp", "size_exp", "notional_exp", "multiplier_exp"):
-        if not 0 <= getattr(instrument, name) <= 18:
+        if not 0 <= getattr(instrument, name) <= MAX_EXPONENT:
             raise ValueError(f"{instrument.symbol}: {name} must be 0 to 18, not {getattr(instrument, name)}")
     mapping.write(
         offset + index * layout.INSTRUMENT,

@@ -69,6 +69,9 @@ class PublicMessage:
     def _price(self, word: int) -> Decimal:
         return self.instrument.price(self.form.words[word])
 
+    def _mark_price(self, word: int) -> Decimal:
+        return Decimal(self.form.words[word]).scaleb(-self.instrument.mark_exp)
+
     def _size(self, word: int) -> Decimal:
         return self.instrument.size(self.form.words[word])
 
@@ -188,6 +191,10 @@ class Liquidation(_Dealt):
     __slots__ = ()
     channel = "liquidations"
 
+    @property
+    def price(self) -> Decimal:
+        return self._mark_price(0)
+
 
 class Ticker(PublicMessage):
     """The statistics of the last 24 hours; 0 where the venue does not say."""
@@ -244,11 +251,11 @@ class Mark(PublicMessage):
 
     @property
     def mark(self) -> Decimal | None:
-        return self._price(0) if self._told(MessageFlag.MARK) else None
+        return self._mark_price(0) if self._told(MessageFlag.MARK) else None
 
     @property
     def index(self) -> Decimal | None:
-        return self._price(1) if self._told(MessageFlag.INDEX) else None
+        return self._mark_price(1) if self._told(MessageFlag.INDEX) else None
 
     @property
     def funding_rate(self) -> Decimal | None:

@@ -16,7 +16,7 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.books.best import Best
 from workers.config import DERIVATIVES, VenueConfig
-from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
+from workers.decode.normal import LEFT_OUT, DecodeCode, Decoded, MessageKind, Scale
 from workers.errors import WorkerError
 from workers.public import KINDS, Interruption, PublicMessage
 from workers.strategies import (
@@ -33,6 +33,7 @@ from workers.websocket import WebSocketManager
 BOUND = 1000  # messages that wait for the program; as many more wait undecoded, what is beyond is dropped
 LIVELY = frozenset({"top", "book", "ticker", "mark"})  # one of these is silent only when something is wrong
 PATIENT = 86_400.0  # seconds: trades and liquidations may be rare
+UNFIT = (DecodeCode.INEXACT, DecodeCode.OVERFLOW)
 
 
 class Stream:
@@ -198,6 +199,9 @@ class Stream:
                 self._put(Interruption(topics, "a message with impossible content"))
                 if parsed.symbol and parsed.message_type is MessageType.ORDERBOOK:
                     self._void([self._symbols[parsed.symbol]])
+            elif form.code in UNFIT:
+                topic = (self._instruments[form.instrument].symbol, KINDS[form.kind].channel)
+                self._put(Interruption((topic,), "a number that does not fit"))
             elif form.code is DecodeCode.OK:
                 topic = self._topic(form)
                 if parsed.timestamp <= self._lost_at.get(topic, 0):
@@ -270,7 +274,7 @@ class Stream:
         """The normal forms; where a number asks for more decimals than the listing said, it gets them."""
         while True:
             forms = self._venue.forms(parsed.data, self._scales)
-            wide = [form for form in forms if form.code in (DecodeCode.INEXACT, DecodeCode.OVERFLOW)]
+            wide = [form for form in forms if form.code in UNFIT and form.kind not in LEFT_OUT]
             if not wide:
                 return forms
             old = self._instruments[wide[0].instrument]

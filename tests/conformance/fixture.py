@@ -281,6 +281,11 @@ def mantissa(text: str, exponent: int) -> int:
     return int(scaled)
 
 
+def mark_mantissa(text: str, scale: Scale) -> int:
+    """Of a mark, index or liquidation price; `shm/README.md`, "Record", has the exponent."""
+    return mantissa(text, min(18, max(8, scale.price_exp + 2)))
+
+
 def mantissas(levels: Sequence[Sequence[str]], scale: Scale) -> tuple[tuple[int, int], ...]:
     """Levels of (price, size, ...) texts, in their order."""
     return tuple((mantissa(row[0], scale.price_exp), mantissa(row[1], scale.size_exp)) for row in levels)

@@ -37,6 +37,7 @@ def test_slot_round_trip(instance: str, make: Callable[..., Writer]) -> None:
     assert found == given
     assert found.price(12345) == Decimal("1234.5")
     assert found.size(1) == Decimal("0.001")
+    assert found.mark_exp == 8
 
 
 @pytest.mark.parametrize(

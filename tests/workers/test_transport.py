@@ -481,6 +481,27 @@ def test_a_number_that_needs_more_decimals_gets_them() -> None:
     with_exchange(work)
 
 
+def test_a_mark_that_does_not_fit_is_told_in_its_place() -> None:
+    async def work() -> None:
+        async with SimVenue("binance_futures", rate=200.0) as sim:
+            urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+            symbol = "BTC/USDT:USDT"
+            async with TransportFactory.create_public_exchange(
+                "binance_futures", [symbol], **urls
+            ) as exchange:
+                stream = exchange.stream("mark", [symbol])
+                before = await anext(stream)
+                event = b'"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"1.%s","i":"2","P":"1","r":"0","T":1'
+                for price in (b"123456789", b"12345678"):
+                    await sim.blast([b'{"stream":"btcusdt@markPrice@1s","data":{%s}}' % (event % price)], 1)
+                told = [m async for m in _until(stream, lambda m: isinstance(m, Mark) and m.index == 2)]
+                assert Interruption(((symbol, "mark"),), "a number that does not fit") in told
+                assert told[-1].mark == Decimal("1.12345678")
+                assert told[-1].instrument == before.instrument  # it has asked for no other exponents
+
+    run(work())
+
+
 def test_no_connection_is_told_and_then_raised() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream("top")
@@ -520,13 +541,14 @@ def test_the_numbers_of_each() -> None:
     trade: Trade = message(MessageKind.TRADE, (125, 500, 3), int(Flag.SELL))
     assert (trade.price, trade.size, trade.count, trade.side) == (Decimal("1.25"), Decimal("0.5"), 3, "sell")
     assert message(MessageKind.TRADE, (125, 500)).count == 1
-    dealt: Liquidation = message(MessageKind.LIQUIDATION, (125, 500))
-    assert (dealt.price, dealt.side) == (Decimal("1.25"), "buy")
+    dealt: Liquidation = message(MessageKind.LIQUIDATION, (125_000_001, 500))
+    assert (dealt.price, dealt.size, dealt.side) == (Decimal("1.25000001"), Decimal("0.5"), "buy")
     ticker: Ticker = message(MessageKind.TICKER, (1, 2, 3, 4, 5, 600_000, 7, 8))
     assert (ticker.last, ticker.low, ticker.volume) == (Decimal("0.01"), Decimal("0.04"), Decimal("0.005"))
     assert (ticker.quote_volume, ticker.trades, ticker.open_time) == (6, 7, 8)
     assert message(MessageKind.TICKER, (1,), int(Flag.ABSENT)).quote_volume is None
-    mark: Mark = message(MessageKind.MARK, (100, 0, 100_000_000), int(MessageFlag.MARK | MessageFlag.RATE))
+    told = int(MessageFlag.MARK | MessageFlag.RATE)
+    mark: Mark = message(MessageKind.MARK, (100_000_000, 0, 100_000_000), told)
     assert (mark.mark, mark.index, mark.next_funding) == (1, None, None)
     assert mark.funding_rate == Decimal("0.0001")
 

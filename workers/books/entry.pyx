@@ -59,7 +59,7 @@ cdef class Entry(HotPath):
         cdef Message m
         cdef tr_level* levels
         if message.code == D_INEXACT or message.code == D_OVERFLOW:
-            self._precision(message.instrument, message.code, <const char*>frame, len(frame))
+            self._precision(message.instrument, message.kind, message.code, <const char*>frame, len(frame))
             self.flush()
             return True
         if message.code != D_OK:

@@ -264,8 +264,8 @@ cdef class Handover(Witness):
                 elif code == D_OK:
                     self._again(recv, at)
                 elif code == D_INEXACT or code == D_OVERFLOW:
-                    self.publisher._precision(self.message.instrument, code, <const char*><bytes>message,
-                                              len(message))
+                    self.publisher._precision(self.message.instrument, self.message.kind, code,
+                                              <const char*><bytes>message, len(message))
                 if self.publisher.decoder.left:
                     code = self.publisher.decoder.next(&self.message)
             return

@@ -134,7 +134,7 @@ cdef class HotPath(Windows):
         if code == D_UNKNOWN_SYMBOL:
             self.writer.c_count(C_UNKNOWN, 1)
         else:
-            self._precision(self.message.instrument, code, data, size)
+            self._precision(self.message.instrument, self.message.kind, code, data, size)
         return 1
 
     cdef void on_batch_end(self) noexcept:
@@ -179,8 +179,8 @@ cdef class HotPath(Windows):
         elif m.kind == M_MARK:
             self._mark(slot, m, recv)
         elif m.kind == M_LIQUIDATION:
-            writer.c_record(K_LIQUIDATION, <uint8_t>(m.flags & SELL), 0, m.instrument, m.ts_event, recv,
-                            m.words[0], m.words[1], <int64_t>m.update_id, 0)
+            writer.c_record(K_LIQUIDATION, <uint8_t>(m.flags & SELL), slot.mark_exp, m.instrument, m.ts_event,
+                            recv, m.words[0], m.words[1], <int64_t>m.update_id, 0)
         self.pending += 1
         self.pending_recv = recv
         if writer.ring.next - self.committed > self.commit_every:
@@ -259,8 +259,8 @@ cdef class HotPath(Windows):
         for i in range(4):
             if m.flags & (F_MARK << i):
                 slot.mark[i] = m.words[i]
-        self.writer.c_record(K_MARK, 0, 0, m.instrument, m.ts_event, recv, slot.mark[0], slot.mark[1],
-                             slot.mark[2], slot.mark[3])
+        self.writer.c_record(K_MARK, 0, slot.mark_exp, m.instrument, m.ts_event, recv, slot.mark[0],
+                             slot.mark[1], slot.mark[2], slot.mark[3])
 
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
         cdef Book book = <Book>self.books[m.instrument]
@@ -497,10 +497,13 @@ cdef class HotPath(Windows):
             self.listener.request_snapshot(index)
         return 0
 
-    cdef void _precision(self, uint32_t index, int verdict, const char* data, Py_ssize_t size) noexcept:
-        """Decision 8: a number that does not fit."""
+    cdef void _precision(self, uint32_t index, int kind, int verdict, const char* data,
+                         Py_ssize_t size) noexcept:
+        """Decision 8: a number that does not fit, in a message of this kind."""
         cdef Slot* slot
         self.writer.c_count(C_PRECISION, 1)
+        if kind == M_MARK or kind == M_LIQUIDATION:
+            return
         if index >= self.capacity or not self.slots[index].known or self.slots[index].aside & BLOCKED:
             return
         slot = &self.slots[index]

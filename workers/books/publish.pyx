@@ -22,7 +22,8 @@ Decisions that a reader of the feed lives by:
 7. A snapshot in the stream replaces the book: of a LIVE one as one update of differences (decision 1), else
    by decision 3. A wrong checksum is found before anything is published, and is treated by decision 4.
 8. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
-   is told, which gives the symbol a new slot.
+   is told, which gives the symbol a new slot. A mark or a liquidation that does not fit is left out and
+   counted (`precision`), and nothing else: neither book nor top depends on it.
 9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
    reconnect) is fetched again. The venue has started its ids anew, and the snapshot is taken, when it is the
    second such in a row while the stream too is behind what was published, or the eighth in any case.
@@ -47,8 +48,9 @@ from libc.string cimport memset
 from shm._ring cimport tr_level, tr_now
 from workers.books.book cimport Book
 from workers.books.checksum cimport Checksum
-from workers.decode.message cimport D_INEXACT, D_OVERFLOW
+from workers.decode.message cimport D_INEXACT, D_OVERFLOW, M_DEPTH
 from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
+from workers.decode.symbols cimport mark_exp
 from workers.books.entry cimport Entry
 from workers.books.pace cimport threshold
 from workers.books.window cimport BLOCKED, WATCHED, Pace, Slot
@@ -123,6 +125,7 @@ cdef class Publisher(Entry):
         slot.tops = top and book and self.syncs[index].tops
         slot.has_top = top and not slot.tops
         self.scales[index] = (price_exp, size_exp)
+        slot.mark_exp = mark_exp(price_exp)
         slot.step = 1 if not book or self.syncs[index].numbered else 0
         slot.kept = self.syncs[index].depth if book else 0
         make = self.syncs[index].checksum if book else None
@@ -215,7 +218,7 @@ cdef class Publisher(Entry):
     def refuse(self, uint32_t index, int code):
         """A number of this instrument does not fit (found by an audit): blocked until it has a new slot."""
         self._check(index)
-        self._precision(index, code, NULL, 0)
+        self._precision(index, M_DEPTH, code, NULL, 0)
         self.flush()
 
     def need_snapshot(self, uint32_t index):
@@ -257,7 +260,8 @@ cdef class Publisher(Entry):
                 if verdict != TR_EXACT:
                     book.c_clear()
                     # The caller holds the snapshot that shows what is needed: nobody else has to be told.
-                    self._precision(index, D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW, NULL, 0)
+                    code = D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW
+                    self._precision(index, M_DEPTH, code, NULL, 0)
                     self.flush()
                     return Outcome.PRECISION
                 if book.c_set(side, price, size) != 0:

@@ -37,6 +37,7 @@ cdef struct Slot:
     uint8_t book_state
     uint8_t synced          # the book is the venue's book at its last_id
     uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
+    uint8_t mark_exp        # exponent of mark, index and liquidation prices
     uint32_t kept           # levels a side that the venue keeps us told of: what is beyond is cut; 0: all
     uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events

@@ -10,7 +10,8 @@ from shm._ring cimport tr_level
 
 
 # What `decode` returns. INEXACT and OVERFLOW: the message's shape is whole and `kind` and `instrument` are
-# set, but a number does not fit the instrument's exponents and nothing else of the message is to be used.
+# set, but a number does not fit the instrument's exponents and nothing else of the message is to be used. A
+# mark or a liquidation that does not fit is left out; anything else blocks the instrument.
 cdef enum DecodeCode:
     D_NOT_MINE = 0          # not a shape it knows: the reference decoder shall see it
     D_OK = 1
@@ -52,7 +53,8 @@ cdef struct Message:
     # top: bid, bid size, ask, ask size; trade: price, size, count of trades in an aggregated one (a single
     # trade: 0); ticker: see `TICKER` in shm/README.md, words 0-3 of part 0 (last, open, high, low) then of
     # part 1 (volume, quote volume at price_exp + size_exp or ABSENT and 0, trades, open time ns);
-    # mark: mark price, index price, rate, next funding; liquidation: price, size
+    # mark: mark price, index price (both at `mark_exp`), rate, next funding; liquidation: price (at
+    # `mark_exp`), size
     int64_t words[8]
     uint32_t n_bids
     uint32_t n_asks

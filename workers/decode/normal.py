@@ -37,6 +37,11 @@ class MessageKind(IntEnum):
     LIQUIDATION = 6
 
 
+LEFT_OUT = frozenset({MessageKind.MARK, MessageKind.LIQUIDATION})
+"""Kinds of which what does not fit is left out: neither book nor top depends on it. Of any other kind it asks
+for other exponents."""
+
+
 class MessageFlag(IntFlag):
     """The values of `message.pxd`'s F_ names: flags that a message has and a record has not."""
 

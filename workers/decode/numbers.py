@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shm.instruments import mark_exp
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, Levels, Scale
 
@@ -25,6 +26,10 @@ class Numbers:
     def price(self, text: str) -> int:
         """A price at the instrument's `price_exp`."""
         return self._take(text, self.scale.price_exp)
+
+    def mark(self, text: str) -> int:
+        """A mark, index or liquidation price at the instrument's `mark_exp`."""
+        return self._take(text, mark_exp(self.scale.price_exp))
 
     def size(self, text: str) -> int:
         """A size at the instrument's `size_exp`."""

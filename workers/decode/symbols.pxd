@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from shm._ring cimport tr_level
 from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, Message
 from workers.decode.native cimport NativeDecoder
-from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, TR_OVERFLOW, tr_cursor, tr_decimal
+from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, TR_MAX_EXPONENT, TR_OVERFLOW, tr_cursor, tr_decimal
 
 
 # shm.layout.Flag; a test holds them equal.
@@ -46,6 +46,19 @@ cdef inline bint price_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) 
 
 cdef inline bint size_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil:
     cdef int verdict = tr_decimal(c, entry.size_exp, out)
+    if verdict > worst[0]:
+        worst[0] = verdict
+    return verdict != TR_MALFORMED
+
+
+cdef inline uint32_t mark_exp(uint32_t price_exp) noexcept nogil:
+    # Of mark, index and liquidation prices: shm.instruments.mark_exp; a test holds them equal.
+    return min(<uint32_t>TR_MAX_EXPONENT, max(<uint32_t>8, price_exp + 2))
+
+
+cdef inline bint mark_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil:
+    # A mark, index or liquidation price.
+    cdef int verdict = tr_decimal(c, mark_exp(entry.price_exp), out)
     if verdict > worst[0]:
         worst[0] = verdict
     return verdict != TR_MALFORMED

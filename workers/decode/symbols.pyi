@@ -6,6 +6,7 @@ from workers.decode.native import NativeDecoder
 from workers.decode.normal import Decoded
 
 FLAGS: dict[str, int]
+MARK_EXPONENTS: tuple[int, ...]
 
 @disjoint_base
 class SymbolDecoder(NativeDecoder):

@@ -40,6 +40,8 @@ FLAGS = {
     "HASHED_ID": FLAG_HASHED_ID,
     "ABSENT": FLAG_ABSENT,
 }
+# By `price_exp`, for the test that holds it to `shm.instruments.mark_exp`.
+MARK_EXPONENTS = tuple([mark_exp(price_exp) for price_exp in range(TR_MAX_EXPONENT + 1)])
 
 
 cdef inline uint64_t place_of(const uint64_t* key) noexcept nogil:

@@ -10,7 +10,8 @@ import pytest
 from shm import Flag, Kind, Reason, State
 from tests.workers.decode.talk import talk
 from workers.books.handover import Handover
-from workers.decode.normal import MessageFlag
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.strategies import MessageType, ParsedMessage
 
 MARK, INDEX, RATE, NEXT = MessageFlag.MARK, MessageFlag.INDEX, MessageFlag.RATE, MessageFlag.NEXT
 ALL = MARK | INDEX | RATE | NEXT
@@ -19,9 +20,9 @@ ALL = MARK | INDEX | RATE | NEXT
 class Perpetual:
     """A feed of one derivative; what is not told is sent as 7, as a decoder may leave there what it likes."""
 
-    def __init__(self, lab: Any) -> None:
+    def __init__(self, lab: Any, price_exp: int = 2) -> None:
         self.lab = lab
-        self.index = lab.add()
+        self.index = lab.add(price_exp=price_exp)
 
     def frame(self, *lines: str) -> bytes:
         return "\n".join(lines).encode()
@@ -94,8 +95,53 @@ def test_a_lost_connection_of_the_cells_alone_does_not(one: Perpetual) -> None:
 
 def test_a_liquidation(one: Perpetual) -> None:
     one.send('L AAABBB" 17 5 1.00 2', 'L AAABBB" 0 6 1.01 3')
-    assert one.records(Kind.LIQUIDATION) == [(100, 200, 17, 0), (101, 300, 0, 0)]
+    assert one.records(Kind.LIQUIDATION) == [(100_000_000, 200, 17, 0), (101_000_000, 300, 0, 0)]
     assert all(int(r["flags"]) == Flag.SELL for r in one.lab.records if int(r["kind"]) == Kind.LIQUIDATION)
+
+
+# -- their exponent, and what does not fit it ----------------------------------------------------------------
+@pytest.mark.parametrize(("price_exp", "expected"), [(1, 8), (6, 8), (7, 9), (16, 18), (18, 18)])
+def test_a_record_names_the_exponent_of_its_prices(
+    make_lab: Callable[..., Any], price_exp: int, expected: int
+) -> None:
+    one = Perpetual(make_lab(decoder=talk()), price_exp)
+    one.send(one.mark(1, mark=100), 'L AAABBB" 17 5 1.5 2')
+    [(price, *_)] = one.records(Kind.LIQUIDATION)
+    assert price == 15 * 10 ** (expected - 1)
+    told = [r for r in one.lab.records if int(r["kind"]) in (Kind.MARK, Kind.LIQUIDATION)]
+    assert [int(record["aux"]) for record in told] == [expected, expected]
+    assert one.lab.feed.slots[one.index].mark_exp == expected
+
+
+@pytest.mark.parametrize("price", ["1.123456789", "9" * 19])
+@pytest.mark.parametrize("size", ["2", "2.001"])
+def test_a_liquidation_that_does_not_fit_is_left_out(one: Perpetual, price: str, size: str) -> None:
+    """Also by its size; the instrument is not blocked, and what comes after it is published."""
+    one.lab.live(one.index)
+    one.send(f'L AAABBB" 17 5 {price} {size}', 'L AAABBB" 18 6 1.5 2', 'T AAABBB" 3 1.00 2')
+    assert [words[2] for words in one.records(Kind.LIQUIDATION)] == [18]
+    assert [words[2] for words in one.records(Kind.TRADE)] == [3]
+    assert (one.lab.counter("precision"), one.lab.precision) == (1, [])
+    assert one.lab.state(one.index) is State.LIVE
+    # Control: anything else that does not fit blocks it, marks and liquidations too.
+    one.send('T AAABBB" 4 1.001 2', 'L AAABBB" 19 7 1.5 2')
+    assert one.lab.state(one.index) is State.RESYNC
+    assert (one.lab.counter("precision"), len(one.lab.precision)) == (3, 1)
+    assert [words[2] for words in one.records(Kind.LIQUIDATION)] == [18]
+
+
+@pytest.mark.parametrize("code", [DecodeCode.INEXACT, DecodeCode.OVERFLOW])
+@pytest.mark.parametrize("kind", [MessageKind.MARK, MessageKind.LIQUIDATION])
+def test_so_is_what_came_by_the_cold_path(one: Perpetual, kind: MessageKind, code: DecodeCode) -> None:
+    one.lab.live(one.index)
+    assert one.lab.publisher.publish_message(Decoded(code, kind, one.index), 9, b"the frame")
+    assert (one.lab.counter("precision"), one.lab.precision) == (1, [])
+    assert one.lab.state(one.index) is State.LIVE
+    one.send(one.mark(1, mark=100))
+    assert one.records() == [(100, 0, 0, 0)]
+    assert one.lab.publisher.publish_message(Decoded(code, MessageKind.TRADE, one.index), 9, b"the frame")
+    assert one.lab.precision == [(one.index, code, b"the frame")]
+    assert one.lab.state(one.index) is State.RESYNC
 
 
 # -- over a handover -----------------------------------------------------------------------------------------
@@ -194,6 +240,29 @@ def test_a_liquidation_is_published_once(one: Perpetual, number: int) -> None:
     one.lab.poll()
     times = [int(r["ts_event"]) for r in one.lab.records if int(r["kind"]) == Kind.LIQUIDATION]
     assert times == [5, 6, 7, 6]
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_what_does_not_fit_is_left_out_of_a_replay_too(one: Perpetual, cold: bool) -> None:
+    said = one.frame('L AAABBB" 17 5 1.123456789 2')
+    one.lab.live(one.index)
+    normalise = one.lab.decoder.decode_messages
+    handover = Handover(
+        one.lab.publisher,
+        [(one.index, "liquidations")],
+        normalise=lambda message: normalise(message.raw_data),
+        clock=lambda: one.lab.now,
+    )
+    handover.subscribed()
+    if cold:
+        handover.keep(
+            ParsedMessage(message_type=MessageType.LIQUIDATION, timestamp=one.lab.now, raw_data=said)
+        )
+    else:
+        handover.sink.frame(said, one.lab.now)
+    handover.complete()
+    assert (one.lab.counter("precision"), one.lab.precision) == (1, [])
+    assert one.lab.state(one.index) is State.LIVE
 
 
 def test_a_spot_channels_handover_does_not_wait_for_them(one: Perpetual) -> None:

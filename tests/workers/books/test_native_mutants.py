@@ -95,6 +95,16 @@ MUTANTS = {
     ),
     "ids never begin anew": Mutant(HOT, "and not m.ts_event > slot.top_event > 0:", "and True:", IDS),
     "tops where there is none": Mutant(HOT, "        if not slot.has_top:\n            return\n", "", IDS),
+    "a mark that does not fit blocks": Mutant(
+        HOT, "if kind == M_MARK or kind == M_LIQUIDATION:", "if False:", MARKS
+    ),
+    "the replay forgets the kind": Mutant(HANDOVER, "self.message.kind, code,", "0, code,", MARKS),
+    "a mark without its exponent": Mutant(
+        HOT, "c_record(K_MARK, 0, slot.mark_exp,", "c_record(K_MARK, 0, 0,", MARKS
+    ),
+    "a liquidation without its exponent": Mutant(
+        HOT, "(m.flags & SELL), slot.mark_exp,", "(m.flags & SELL), 0,", MARKS
+    ),
     "facts not merged": Mutant(HOT, "if m.flags & (F_MARK << i):", "if True:", MARKS),
     "facts of before": Mutant(
         PUBLISH,

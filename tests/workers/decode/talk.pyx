@@ -19,7 +19,8 @@ from workers.books.checksum cimport Checksum
 from workers.decode.message cimport D_NOT_MINE, D_UNKNOWN_SYMBOL, F_CHECKED, F_SNAPSHOT, M_DEPTH, M_LIQUIDATION
 from workers.decode.message cimport M_MARK, M_TOP, M_TRADE, Message
 from workers.decode.scan cimport TR_EXACT, tr_byte, tr_cursor, tr_unsigned
-from workers.decode.symbols cimport FLAG_SELL, Buffer, Entry, SymbolDecoder, code_of, price_of, size_of
+from workers.decode.symbols cimport FLAG_SELL, Buffer, Entry, SymbolDecoder
+from workers.decode.symbols cimport code_of, mark_of, price_of, size_of
 
 
 cdef class Talk(SymbolDecoder):
@@ -97,7 +98,9 @@ cdef class Talk(SymbolDecoder):
             m.kind = M_LIQUIDATION
             m.flags = FLAG_SELL
             if not (tr_byte(c, b" ") and tr_unsigned(c, &m.update_id) and tr_byte(c, b" ")
-                    and tr_unsigned(c, <uint64_t*>&m.ts_event) and self.pair(c, entry, m.words, &worst)):
+                    and tr_unsigned(c, <uint64_t*>&m.ts_event)
+                    and tr_byte(c, b" ") and mark_of(c, entry, &m.words[0], &worst)
+                    and tr_byte(c, b" ") and size_of(c, entry, &m.words[1], &worst)):
                 return D_NOT_MINE
         elif kind == b"M":
             m.kind = M_MARK

@@ -11,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from shm.instruments import mark_exp
 from tests.native import ROOT, compiled, pytest_with
 from tests.workers.decode.talk import SOURCE, talk
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
+from workers.decode.numbers import Numbers
+from workers.decode.symbols import MARK_EXPONENTS
 
 MOST = 65_536  # things beyond the first
 HERE = "tests/workers/decode/test_symbols.py"
@@ -36,6 +39,29 @@ def codes(found: list[Decoded]) -> list[str]:
 
 def trade(number: int, symbol: str = "AAABBB", price: str = "1.00") -> str:
     return f'T {symbol}" {number} {price} 2'
+
+
+# -- mark, index and liquidation prices ----------------------------------------------------------------------
+def test_the_exponent_of_marks_is_one_rule() -> None:
+    assert tuple(map(mark_exp, range(19))) == MARK_EXPONENTS
+    assert (*[8] * 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 18, 18) == MARK_EXPONENTS
+
+
+@pytest.mark.parametrize("price_exp", [0, 1, 6, 7, 16, 18])
+def test_a_mark_price_has_decimals_beyond_the_tick(price_exp: int) -> None:
+    made = talk()
+    made.add_symbol("AAABBB", 3, price_exp, 2)
+    places = mark_exp(price_exp)
+    for text, code in (
+        (f"1.{'0' * (places - 1)}1", DecodeCode.OK),
+        (f"1.{'0' * places}1", DecodeCode.INEXACT),
+        ("9" * 19 + ".5", DecodeCode.OVERFLOW),
+    ):
+        [native] = made.decode_messages(f'L AAABBB" 1 1 {text} 2'.encode())
+        numbers = Numbers(Scale(3, price_exp, 2))
+        mantissa = numbers.mark(text)
+        twin = numbers.judged(native._replace(code=DecodeCode.OK))
+        assert (native.code, twin.code, native.words[0]) == (code, code, mantissa)
 
 
 # -- frames that say several things --------------------------------------------------------------------------
@@ -271,7 +297,7 @@ def sanitized(tmp_path: Path, symbols: str, which: str) -> tuple[subprocess.Comp
 def test_the_sanitizer_finds_nothing(tmp_path: Path) -> None:
     done, said = sanitized(tmp_path, SYMBOLS, "not memory and not sanitizer and not poverty")
     assert done.returncode == 0, done.stdout + done.stderr + said
-    assert "13 passed" in done.stdout
+    assert "20 passed" in done.stdout
     assert not said
 
 

@@ -17,7 +17,7 @@ def instrument(
     kind: InstrumentKind = InstrumentKind.SPOT,
     decimals_at_least: int = 0,
 ) -> Instrument:
-    """One symbol's slot. `decimals_at_least`: of prices, where other prices than the book's have more.
+    """One symbol's slot. `decimals_at_least`: of prices, where those in the book may be finer than the tick.
 
     Venue docs, "Filters": a step of zero switches the rule off; how many decimals the wire writes says
     nothing about them.
@@ -62,7 +62,8 @@ def _exponent(symbol: str, price: schema.Filter, least: str) -> int:
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of an event, as the venue wrote them; none of anything else."""
+    """The prices and sizes of an event, as the venue wrote them; none of anything else, nor of marks and
+    liquidations, which ask for no new slot."""
     match event:
         case schema.BookTicker():
             return level_numbers(((event.bid, event.bid_size), (event.ask, event.ask_size)))

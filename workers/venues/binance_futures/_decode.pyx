@@ -32,7 +32,7 @@ from workers.decode.scan cimport (
     tr_skip_text,
     tr_unsigned,
 )
-from workers.decode.symbols cimport FLAG_SELL, Entry, SymbolDecoder, code_of, price_of, size_of
+from workers.decode.symbols cimport FLAG_SELL, Entry, SymbolDecoder, code_of, mark_of, size_of
 from workers.venues.binance.decode cimport (
     aggregated,
     closed,
@@ -218,14 +218,14 @@ cdef class Decoder(SymbolDecoder):
         entry = self._find(c)
         if entry == NULL or not (
             skip_text_field(c, b',"ps":"')
-            and tr_match(c, b',"p":"') and price_of(c, entry, &out.words[0], &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"p":"') and mark_of(c, entry, &out.words[0], &worst) and tr_byte(c, c'"')
             and skip_text_field(c, b',"ap":"')
         ):
             return D_NOT_MINE
         ahead = tr_match(c, b',"P":"')
         if ahead and not (tr_skip_text(c) and tr_byte(c, c'"')):
             return D_NOT_MINE
-        if not (tr_match(c, b',"i":"') and price_of(c, entry, &out.words[1], &worst) and tr_byte(c, c'"')):
+        if not (tr_match(c, b',"i":"') and mark_of(c, entry, &out.words[1], &worst) and tr_byte(c, c'"')):
             return D_NOT_MINE
         if not ahead and not skip_text_field(c, b',"P":"'):
             return D_NOT_MINE
@@ -270,7 +270,7 @@ cdef class Decoder(SymbolDecoder):
         if not (
             skip_text_field(c, b',"o":"') and skip_text_field(c, b',"f":"')
             and skip_text_field(c, b',"q":"') and skip_text_field(c, b',"p":"')
-            and tr_match(c, b',"ap":"') and price_of(c, entry, &out.words[0], &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"ap":"') and mark_of(c, entry, &out.words[0], &worst) and tr_byte(c, c'"')
             and skip_text_field(c, b',"X":"') and skip_text_field(c, b',"l":"')
             and tr_match(c, b',"z":"') and size_of(c, entry, &out.words[1], &worst) and tr_byte(c, c'"')
             and tr_match(c, b',"T":') and tr_unsigned(c, &trade_time)

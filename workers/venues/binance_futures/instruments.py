@@ -1,4 +1,4 @@
-"""Binance USD-M futures' exchangeInfo -> instrument slots, and the numbers of its events."""
+"""Binance USD-M futures' exchangeInfo -> instrument slots."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from datetime import UTC, datetime
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
-from workers.listing import Number, choose
+from workers.decode.decimals import MAX_EXPONENT
+from workers.listing import choose
 from workers.venues.binance.instruments import instrument as slot
-from workers.venues.binance.instruments import numbers as shared_numbers
 from workers.venues.binance_futures import schema
 
-# Mark and index prices come with eight decimals whatever the tick is, and nothing is rounded: an instrument's
-# prices have as many where there is room.
-MARK_DECIMALS = 8
 PERPETUAL = "PERPETUAL"  # also as a part: TRADIFI_PERPETUAL
 
 
@@ -42,16 +39,13 @@ def symbol_of(entry: schema.SymbolInfo) -> str:
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
-    """One symbol's slot. A contract is one unit of the base currency. Raises PrecisionError."""
+    """One symbol's slot. A contract is one unit of the base currency.
+
+    Prices have the decimals of the tick, and where there is room those of `pricePrecision`: orders of before
+    the tick became coarser stay in the book (CTKUSDT in 2021: a tick of 0.001, asks at 1.56842).
+
+    Raises:
+        PrecisionError: the venue's limits of it fit no int64.
+    """
     kind = InstrumentKind.PERPETUAL if PERPETUAL in entry.contract else InstrumentKind.FUTURE
-    return slot(entry, symbol_of(entry), kind, MARK_DECIMALS)
-
-
-def numbers(event: object) -> list[Number]:
-    """The prices and sizes of an event, as the venue wrote them; none of anything else."""
-    match event:
-        case schema.MarkPrice():
-            return [("price", event.mark), ("price", event.index)]
-        case schema.Liquidation():
-            return [("price", event.order.average_price), ("size", event.order.filled)]
-    return shared_numbers(event)
+    return slot(entry, symbol_of(entry), kind, min(entry.price_decimals, MAX_EXPONENT))

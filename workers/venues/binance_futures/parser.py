@@ -69,7 +69,7 @@ def _mark(event: schema.MarkPrice, numbers: Numbers) -> Decoded | None:
         flags |= MessageFlag.RATE
     if following:
         flags |= MessageFlag.NEXT
-    words = (numbers.price(event.mark), numbers.price(event.index), rate, following, 0, 0, 0, 0)
+    words = (numbers.mark(event.mark), numbers.mark(event.index), rate, following, 0, 0, 0, 0)
     return Decoded(
         DecodeCode.OK, MessageKind.MARK, numbers.scale.instrument, time, flags=int(flags), words=words
     )
@@ -91,7 +91,7 @@ def _liquidation(event: schema.Liquidation, numbers: Numbers) -> Decoded | None:
     order, time = event.order, to_ns(event.event_time)
     if time is None or order.side not in ("BUY", "SELL"):
         return None
-    price, size = numbers.price(order.average_price), numbers.size(order.filled)
+    price, size = numbers.mark(order.average_price), numbers.size(order.filled)
     # Nothing was filled at a price of zero: no liquidation yet.
     if numbers.worst is Verdict.EXACT and (price == 0 or size == 0):
         return None

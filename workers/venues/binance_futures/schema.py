@@ -101,6 +101,7 @@ class SymbolInfo(schema.SymbolInfo, frozen=True):
     contract: str = msgspec.field(name="contractType")
     margin: str = msgspec.field(name="marginAsset")
     delivery: int = msgspec.field(name="deliveryDate", default=0)  # ms
+    price_decimals: int = msgspec.field(name="pricePrecision", default=0)  # may be more than the tick's
 
 
 class ExchangeInfo(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from workers.service import (
 from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
 from workers.venue import Venue
 from workers.venues.binance import market
+from workers.venues.binance.instruments import numbers
 from workers.venues.binance_futures import instruments, schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.auth import TIME
@@ -106,7 +107,7 @@ async def _server_limits(rest: RestManager) -> list[ServerLimit]:
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
     if isinstance(evidence, Snapshot):
         return widen(old, level_numbers(evidence.bids, evidence.asks), fresh)
-    return widen(old, instruments.numbers(BinanceFuturesParser({}).parse(evidence).data), fresh)
+    return widen(old, numbers(BinanceFuturesParser({}).parse(evidence).data), fresh)
 
 
 def _aggregated(config: VenueConfig) -> bool:

@@ -32,7 +32,7 @@ from workers.decode.scan cimport (
     tr_match,
     tr_skip_text,
 )
-from workers.decode.symbols cimport FLAG_SELL, Entry, SymbolDecoder, code_of, price_of, size_of
+from workers.decode.symbols cimport FLAG_SELL, Entry, SymbolDecoder, code_of, mark_of, size_of
 from workers.venues.okx._market cimport MarketDecoder, same, skip_field, to_ns
 
 from workers.venues.okx.names import index_of, type_of
@@ -136,7 +136,7 @@ cdef class Decoder(MarketDecoder):
             c.p -= 1            # the quote of one order's last text is that of the other's
         out.words[1] = out.words[2] = out.words[3] = 0
         if not (
-            tr_match(c, b'","markPx":"') and price_of(c, entry, &out.words[0], &worst)
+            tr_match(c, b'","markPx":"') and mark_of(c, entry, &out.words[0], &worst)
             and tr_match(c, b'","ts":"') and to_ns(c, &out.ts_event) and tr_match(c, b'}]}')
         ):
             return D_NOT_MINE
@@ -165,7 +165,7 @@ cdef class Decoder(MarketDecoder):
         out.words[0] = out.words[2] = out.words[3] = 0
         if not (
             tr_match(c, b'"},"data":[{"instId":"') and same(c, index, length)
-            and tr_match(c, b',"idxPx":"') and price_of(c, entry, &out.words[1], &worst)
+            and tr_match(c, b',"idxPx":"') and mark_of(c, entry, &out.words[1], &worst)
         ):
             return D_NOT_MINE
         if not (
@@ -270,7 +270,7 @@ cdef class Decoder(MarketDecoder):
             if entry == NULL:
                 if not tr_skip_text(c):
                     return False
-            elif not price_of(c, entry, &one.words[0], &worst):
+            elif not mark_of(c, entry, &one.words[0], &worst):
                 return False
             if not (
                 skip_field(c, b'","ccy":"') and skip_field(c, b'","posSide":"') and tr_match(c, b'","side":"')

@@ -88,7 +88,8 @@ def _multiplier(entry: schema.InstrumentInfo) -> tuple[int, int]:
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of what a frame says, as the venue wrote them; none of anything else."""
+    """The prices and sizes of what a frame says, as the venue wrote them; none of anything else, nor of marks
+    and liquidations, which ask for no new slot."""
     if isinstance(event, list):
         return [number for each in event for number in numbers(each)]
     if not isinstance(event, schema.Said):
@@ -97,11 +98,9 @@ def numbers(event: object) -> list[Number]:
     match event.payload:
         case schema.Book(asks=asks, bids=bids):
             found = level_numbers([(level[0], level[1]) for level in (*bids, *asks)])
-        case schema.Trade(price=price, size=size) | schema.LiquidationDetail(price=price, size=size):
+        case schema.Trade(price=price, size=size):
             found = [("price", price), ("size", size)]
         case schema.Ticker() as ticker:
             prices = (ticker.last, ticker.open, ticker.high, ticker.low)
             found = [*(("price", price) for price in prices), ("size", ticker.volume)]
-        case schema.MarkPrice(price=price) | schema.IndexPrice(price=price):
-            found = [("price", price)]
     return [(what, text) for what, text in found if text]

@@ -82,9 +82,9 @@ def _normal(event: schema.Said, numbers: Numbers) -> Decoded | None:
         case schema.Ticker():
             return _ticker(payload, numbers, time)
         case schema.MarkPrice():
-            return _mark(numbers, time, MessageFlag.MARK, (numbers.price(payload.price), 0, 0, 0))
+            return _mark(numbers, time, MessageFlag.MARK, (numbers.mark(payload.price), 0, 0, 0))
         case schema.IndexPrice():
-            return _mark(numbers, time, MessageFlag.INDEX, (0, numbers.price(payload.price), 0, 0))
+            return _mark(numbers, time, MessageFlag.INDEX, (0, numbers.mark(payload.price), 0, 0))
         case schema.LiquidationDetail():
             return _liquidation(payload, numbers, time)
 
@@ -230,5 +230,5 @@ def _liquidation(detail: schema.LiquidationDetail, numbers: Numbers, time: int) 
         numbers.scale.instrument,
         time,
         flags=int(Flag.SELL) if detail.side == "sell" else 0,
-        words=(numbers.price(detail.price), numbers.size(detail.size), 0, 0, 0, 0, 0, 0),
+        words=(numbers.mark(detail.price), numbers.size(detail.size), 0, 0, 0, 0, 0, 0),
     )

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 import shm
-from shm import Geometry, Kind, Scope, State
+from shm import Flag, Geometry, Kind, Scope, State
 from shm.segment import open_writer
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
@@ -37,7 +38,13 @@ _count = itertools.count()
 class Play:
     """One session, played through a publisher into a segment of its own."""
 
-    def __init__(self, name: str, drop: int = -1, sync: type[BookSync] = BookSync) -> None:
+    def __init__(
+        self,
+        name: str,
+        drop: int = -1,
+        sync: type[BookSync] = BookSync,
+        finer: tuple[int, str] = (-1, ""),  # the frame, and the number that gets nine decimals
+    ) -> None:
         path, oracle = SESSIONS[name]
         if not path.exists():
             pytest.skip(f"{path} is not here")
@@ -58,6 +65,7 @@ class Play:
         self.bests: dict[tuple[str, int], tuple[int, ...]] = {}
         self.snapshots: list[Outcome] = []
         self.drop = drop
+        self.finer = finer
 
     def run(self) -> Play:
         incoming = 0
@@ -73,7 +81,10 @@ class Play:
             elif row["dir"] == "in":
                 incoming += 1
                 if incoming - 1 != self.drop:
-                    self.publisher.frame(row["text"].encode(), row["ts"])
+                    text = row["text"]
+                    if incoming - 1 == self.finer[0]:
+                        text = re.sub(rf'"{self.finer[1]}":"[^"]*"', f'"{self.finer[1]}":"1.123456789"', text)
+                    self.publisher.frame(text.encode(), row["ts"])
                     self.publisher.batch_end()
                     self._note()
         return self
@@ -170,6 +181,40 @@ def test_every_kind_of_message_is_published(plays: Any) -> None:
     assert records[Kind.MARK] == 24
     assert records[Kind.LIQUIDATION] == 8
     assert records[Kind.TICKER] == 16
+
+
+def test_a_mark_that_does_not_fit_costs_only_itself(plays: Any) -> None:
+    probe = plays("small")
+    incoming = [row["text"] for row in probe.rows if row.get("dir") == "in"]
+    victim = next(iter(probe.oracle))
+    wanted = f'"s":"{victim}"'
+
+    def altered(event: str, key: str) -> Play:
+        """The session with more decimals in one event's number."""
+        at = next(n for n, text in enumerate(incoming) if f'"{event}"' in text and wanted in text)
+        return plays("small", finer=(at, key))
+
+    play = altered("markPriceUpdate", "i")
+    assert play.differences() == []
+    assert {play.state(venue) for venue in play.oracle} == {State.LIVE}
+    assert play.counter("precision") == 1
+    records = play.records()
+    assert (records[Kind.MARK], records[Kind.LIQUIDATION]) == (23, 8)
+    # Control: a trade with as many.
+    assert altered("aggTrade", "p").state(victim) is State.RESYNC
+
+
+def test_quote_volumes_have_room_and_marks_their_own_exponent(plays: Any) -> None:
+    play = plays("small")
+    seen = []
+    while len(batch := play.cursor.poll()):
+        seen += list(batch)
+    volumes = [r for r in seen if int(r["kind"]) == Kind.TICKER and int(r["aux"]) == 1]
+    assert volumes
+    assert not any(int(r["flags"]) & Flag.ABSENT for r in volumes)
+    exponents = {int(r["aux"]) for r in seen if int(r["kind"]) in (Kind.MARK, Kind.LIQUIDATION)}
+    assert exponents == {8}
+    assert all(price_exp < 8 for _, price_exp, _ in play.exponents.values())
 
 
 @pytest.mark.parametrize("name", SESSIONS)

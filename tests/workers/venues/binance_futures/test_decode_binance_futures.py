@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[4]
 FULL = ROOT.parent / "shared/captures/binance_futures/session.jsonl.gz"
 SMALL = ROOT / "tests/fixtures/binance_futures_small.jsonl.gz"
 
-SCALES = {"SUSHIUSDT": Scale(0, 8, 0), "BTCUSDT": Scale(7, 8, 3), "BTCUSDT_261225": Scale(3, 1, 3)}
+SCALES = {"SUSHIUSDT": Scale(0, 3, 0), "BTCUSDT": Scale(7, 4, 3), "BTCUSDT_261225": Scale(3, 1, 3)}
 # Shapes of 2021, as captured, and as the venue documents them.
 TOP = (
     b'{"e":"bookTicker","u":600859600576,"s":"SUSHIUSDT","b":"7.6110","B":"2","a":"7.6120","A":"297",'
@@ -215,7 +215,7 @@ def test_top() -> None:
         0,
         1626992741012000000,
         600859600576,
-        words=(761100000, 2, 761200000, 297, 0, 0, 0, 0),
+        words=(7611, 2, 7612, 297, 0, 0, 0, 0),
     )
     assert check(TOP_DOCUMENTED).ts_event == 1568014460891000000
     no_bid = TOP.replace(b'"7.6110","B":"2"', b'"0","B":"0"')
@@ -233,8 +233,8 @@ def test_depth_follows_the_id_that_it_names() -> None:
         1626992741037000000,
         600859600917,
         600859598062,
-        bids=((750400000, 813), (760900000, 0)),
-        asks=((761500000, 1563),),
+        bids=((7504, 813), (7609, 0)),
+        asks=((7615, 1563),),
     )
     largest = DEPTH.replace(b"600859598061", b"9223372036854775807")
     assert check(largest).first_id == 2**63
@@ -252,13 +252,13 @@ def test_trades() -> None:
         3280342045,
         3280342045,
         0,
-        (2184510000000, 1, 0, 0, 0, 0, 0, 0),
+        (218451000, 1, 0, 0, 0, 0, 0, 0),
     )
     assert check(TRADE.replace(b'"m":false', b'"m":true')).flags == Flag.SELL
     aggregated = check(AGG_TRADE)
     assert (aggregated.update_id, aggregated.first_id, aggregated.flags) == (16599292, 23961322, Flag.SELL)
-    assert aggregated.words[:3] == (761100000, 10, 3)
-    assert check(AGG_TRADE_DOCUMENTED).words[:3] == (100000, 100000, 6)
+    assert aggregated.words[:3] == (7611, 10, 3)
+    assert check(AGG_TRADE_DOCUMENTED).words[:3] == (10, 100000, 6)
     assert check(AGG_TRADE.replace(b'"l":23961324', b'"l":1')).code is DecodeCode.NOT_MINE
 
 
@@ -273,13 +273,13 @@ def test_what_is_no_trade_of_the_book_is_none_of_ours(kind: bytes) -> None:
 
 
 def test_ticker() -> None:
-    # 88754314.20 at 8 + 3 decimals.
+    # 88754314.20 at 4 + 3 decimals.
     words = (
-        *(7749000000000, 7713450000000, 7777160000000, 7558800000000),
-        *(115619606, 8875431420000000000, 2798861, 1787405880000000000),
+        *(774900000, 771345000, 777716000, 755880000),
+        *(115619606, 887543142000000, 2798861, 1787405880000000000),
     )
     assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1787492324171000000, words=words)
-    absent = check(TICKER.replace(b"88754314.20", b"8875431314.20"))
+    absent = check(TICKER.replace(b"88754314.20", b"8875431314200.20"))
     assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, Flag.ABSENT, 0)
 
 
@@ -303,6 +303,25 @@ def test_mark() -> None:
         assert check(frame).code is DecodeCode.NOT_MINE
         assert reference(frame).code is DecodeCode.MALFORMED
     assert check(MARK.replace(b"-0.00004435", b"-0.0")).words[2] == 0
+
+
+def test_mark_prices_are_exact_whatever_the_tick() -> None:
+    """A tick of one decimal; the same digits of a trade do not fit."""
+    for event in (MARK, LIQUIDATION):
+        dated = event.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"82651.90", b"82651.90123456")
+        told = check(dated)
+        assert (told.code, told.instrument) == (DecodeCode.OK, 3)
+        assert told.words[0] in (6800580802899, 8265190123456)
+    traded = TRADE.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"')
+    assert check(traded).code is DecodeCode.OK
+    assert check(traded.replace(b"21845.10", b"21845.12")).code is DecodeCode.INEXACT
+
+
+def test_a_days_volume_in_dollars_has_room() -> None:
+    """As on the busiest days: 30 billion of BTC, at its tick."""
+    busy = TICKER.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"88754314.20", b"30875431420.37")
+    told = check(busy)
+    assert (told.flags, told.words[5]) == (0, 308_754_314_203_700)
 
 
 def test_liquidation() -> None:
@@ -373,8 +392,7 @@ def test_unknown_symbols() -> None:
         assert reference(frame).code is DecodeCode.UNKNOWN_SYMBOL
         wide = event.replace(name.encode(), "币安人生USDT".encode())
         assert check(wide).code is DecodeCode.NOT_MINE
-    dated = MARK.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"68005.80802899", b"68005.8")
-    assert check(dated.replace(b"68035.14043478", b"68035.1")).instrument == 3
+    assert check(MARK.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"')).instrument == 3
 
 
 def test_many_levels() -> None:

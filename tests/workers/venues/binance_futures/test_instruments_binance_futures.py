@@ -1,4 +1,4 @@
-"""exchangeInfo -> instruments: contracts, exponents with room for mark prices, clear refusals."""
+"""exchangeInfo -> instruments: contracts, exponents of prices, sizes and marks, clear refusals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.listing import PrecisionError, UnknownInstrument, needed
+from workers.venues.binance.instruments import numbers
 from workers.venues.binance_futures import schema
-from workers.venues.binance_futures.instruments import instrument, instruments, numbers, symbol_of
+from workers.venues.binance_futures.instruments import instrument, instruments, symbol_of
 from workers.venues.binance_futures.parser import BinanceFuturesParser
 from workers.venues.binance_futures.venue import VENUE
 
@@ -59,9 +60,9 @@ def test_a_perpetual() -> None:
         symbol="BTC/USDT:USDT",
         venue_symbol="BTCUSDT",
         kind=InstrumentKind.PERPETUAL,
-        price_exp=8,
+        price_exp=1,
         size_exp=3,
-        tick=10_000_000,
+        tick=1,
         lot=1,
         min_notional=100,
         notional_exp=0,
@@ -94,13 +95,18 @@ def test_what_does_not_trade_is_halted(status: str) -> None:
     assert instrument(entry(status=status)).status is InstrumentStatus.HALTED
 
 
-def test_prices_have_the_decimals_of_mark_prices_where_there_is_room() -> None:
+def test_prices_have_the_decimals_of_the_tick_and_marks_their_own() -> None:
     made = instrument(entry())
-    assert to_mantissa("68005.80802899", made.price_exp)[0] is Verdict.EXACT
+    assert (made.price_exp, made.mark_exp) == (1, 8)
+    assert to_mantissa("68005.80802899", made.mark_exp)[0] is Verdict.EXACT
     finer = instrument(entry(tick="0.0000000001", price_most="10"))
-    assert (finer.price_exp, finer.tick) == (10, 1)
-    large = instrument(entry(price_most="900000000000"))  # no room for eight: those of the tick
+    assert (finer.price_exp, finer.tick, finer.mark_exp) == (10, 1, 12)
+    # Orders of before the tick became coarser stay in the book.
+    coarser = instrument(entry(pricePrecision=5))
+    assert (coarser.price_exp, coarser.tick, coarser.mark_exp) == (5, 10_000, 8)
+    large = instrument(entry(pricePrecision=5, price_most="900000000000000"))  # no room for five
     assert (large.price_exp, large.tick) == (1, 1)
+    assert instrument(entry(pricePrecision=40)).price_exp == 1
     with pytest.raises(PrecisionError, match="BTC/USDT:USDT"):
         instrument(entry(price_most="9" * 18))
 
@@ -126,18 +132,18 @@ def test_the_whole_exchange_of_2021() -> None:
         "BTC/USDT:USDT-210924",
         "ETH/USDT:USDT-210924",
     }
-    assert all(one.price_exp == 8 and one.tick > 0 and one.lot > 0 for one in made)
+    assert all(one.price_exp <= 7 and one.tick > 0 and one.lot > 0 for one in made)
     assert {one.min_notional for one in made} == {5}
     assert {one.multiplier for one in made} == {1}
 
 
-def test_numbers_of_what_only_futures_send_and_the_slot_that_follows() -> None:
+def test_marks_and_liquidations_ask_for_no_new_slot() -> None:
     parse = BinanceFuturesParser({}).parse
     mark = b'{"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"1.125","i":"1.5","r":"0.1","T":0}'
     force = b'{"e":"forceOrder","E":5,"o":{"s":"BTCUSDT","S":"BUY","ap":"1.25","z":"2.5"}}'
-    assert needed(numbers(parse(mark).data)) == (3, 0)
-    assert needed(numbers(parse(force).data)) == (2, 1)
-    assert numbers(parse(b"{}").data) == []
-    old = instrument(entry())
-    wider = VENUE.widen(old, mark.replace(b"1.125", b"1.123456789"), None)
-    assert (wider.price_exp, wider.tick) == (9, 100_000_000)
+    for frame in (mark, force, b"{}"):
+        assert numbers(parse(frame).data) == []
+    trade = b'{"e":"aggTrade","E":1,"a":1,"s":"BTCUSDT","p":"1.125","q":"2.5","f":1,"l":1,"T":1,"m":true}'
+    assert needed(numbers(parse(trade).data)) == (3, 1)
+    wider = VENUE.widen(instrument(entry()), trade, None)
+    assert (wider.price_exp, wider.size_exp, wider.tick) == (3, 3, 100)

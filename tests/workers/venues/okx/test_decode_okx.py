@@ -239,14 +239,18 @@ def test_tickers() -> None:
 
 def test_marks() -> None:
     [mark] = check(MARK)
-    assert (mark.flags, mark.words, mark.instrument) == (int(MessageFlag.MARK), words(836798), 3)
+    assert (mark.flags, mark.words, mark.instrument) == (int(MessageFlag.MARK), words(8367980000000), 3)
     documented = MARK.replace(
         b'"instId":"BTC-USDT-SWAP","instType":"SWAP","markPx"',
         b'"instType":"SWAP","instId":"BTC-USDT-SWAP","markPx"',
     )
     assert check(documented) == [mark]
     [index] = check(INDEX)
-    assert (index.flags, index.words, index.instrument) == (int(MessageFlag.INDEX), words(0, 837001), 3)
+    assert (index.flags, index.words, index.instrument) == (
+        int(MessageFlag.INDEX),
+        words(0, 8370010000000),
+        3,
+    )
     opened, high, low = b'"open24h":"84180.1"', b'"high24h":"85258.8"', b'"low24h":"83174.7"'
     older = INDEX.replace(b",".join([high, low, opened]), b",".join([opened, high, low]))
     assert older != INDEX
@@ -259,6 +263,15 @@ def test_marks() -> None:
     for wrong in (MARK.replace(b"83679.8", b"0"), INDEX.replace(b"83700.1", b"0")):
         assert check(wrong)[0].code is NOT_MINE
         assert reference(wrong)[0].code is MALFORMED
+
+
+def test_mark_prices_are_exact_whatever_the_tick() -> None:
+    """A tick of one decimal; the same digits of a trade do not fit."""
+    [mark] = check(MARK.replace(b"83679.8", b"83679.81234567"))
+    [index] = check(INDEX.replace(b"83700.1", b"83700.12345678"))
+    [closed] = check(LIQUIDATION.replace(b"82655.7", b"82655.71234567"))
+    assert (mark.words[0], index.words[1], closed.words[0]) == (8367981234567, 8370012345678, 8265571234567)
+    assert check(TRADES.replace(b"42219.9", b"42219.91"))[0].code is DecodeCode.INEXACT
 
 
 def test_funding_that_lacks_something() -> None:
@@ -298,7 +311,9 @@ def test_an_index_is_that_of_every_derivative_on_it() -> None:
 def test_liquidations() -> None:
     [one] = check(LIQUIDATION)
     assert one == Decoded(
-        OK, MessageKind.LIQUIDATION, 3, 1791565600771000000, flags=int(Flag.SELL), words=words(826557, 855)
+        *(OK, MessageKind.LIQUIDATION, 3, 1791565600771000000),
+        flags=int(Flag.SELL),
+        words=words(8265570000000, 855),
     )
     # Others' are left out, and when nothing is left it is no news.
     entry = LIQUIDATION[LIQUIDATION.index(b'{"details"') : -2]
@@ -322,8 +337,9 @@ def test_numbers_that_do_not_fit() -> None:
         (TOP.replace(b"117.36", b"117.365"), DecodeCode.INEXACT),
         (TRADE.replace(b"78808.8", b"78808.88"), DecodeCode.INEXACT),
         (TICKER.replace(b"113625.5", b"113625.55"), DecodeCode.INEXACT),
-        (MARK.replace(b"83679.8", b"83679.85"), DecodeCode.INEXACT),
-        (INDEX.replace(b"83700.1", b"83700.12"), DecodeCode.INEXACT),
+        (MARK.replace(b"83679.8", b"83679.850000001"), DecodeCode.INEXACT),
+        (INDEX.replace(b"83700.1", b"83700.120000001"), DecodeCode.INEXACT),
+        (LIQUIDATION.replace(b"82655.7", b"82655.700000001"), DecodeCode.INEXACT),
         (LIQUIDATION.replace(b"8.55", b"8.555"), DecodeCode.INEXACT),
     ):
         [one] = check(frame)
