@@ -70,14 +70,17 @@ def cli() -> None:
 @click.option("--instance", "-i", help="Overrides engine.instance.")
 def up(config: Path | None, instance: str | None) -> None:
     """Start the engine and stay until SIGTERM or Ctrl-C."""
+    import logging
+
     from engine.logging import configure
     from engine.memory import SharedMemory
     from engine.service import Engine, run
-    from engine.venues import check as check_venues
+    from engine.venues import doubts, load_and_check
 
-    settings = _settings(config, instance)
-    check_venues(settings)
+    settings = load_and_check(config, os.environ, instance)
     structured = configure(settings.engine.log_level, settings.engine.log_format)
+    for line in doubts(settings):
+        logging.getLogger("engine").warning("%s", line)
     run(Engine(settings, SharedMemory(settings.engine.instance), structured=structured))
 
 
@@ -210,21 +213,28 @@ def config() -> None:
 @config_option
 @json_option
 def check(config: Path | None, as_json: bool) -> None:
-    """Validate: every problem is a line with file, key, value and what is allowed. Loads the venues' code."""
-    from engine.venues import check as check_venues
+    """Validate: every problem is a line with file, key, value and what is allowed. Loads the venues' code.
+
+    What can be run and will not do what was perhaps meant is a warning.
+    """
+    from engine.venues import check_here, doubts, load_and_check
 
     try:
-        settings = _settings(config, None)
-        check_venues(settings)
+        settings = load_and_check(config, os.environ)
+        check_here(settings)
     except errors.SettingsError as error:
         if as_json:
-            click.echo(json.dumps({"ok": False, "problems": error.problems, "venues": []}))
+            failed = {"ok": False, "problems": error.problems, "warnings": [], "venues": []}
+            click.echo(json.dumps(failed))
             sys.exit(error.exit_code)
         raise
     names = list(settings.enabled)
+    warnings = doubts(settings)
     if as_json:
-        click.echo(json.dumps({"ok": True, "problems": [], "venues": names}))
+        click.echo(json.dumps({"ok": True, "problems": [], "warnings": warnings, "venues": names}))
     else:
+        for line in warnings:
+            click.echo(f"tickring: warning: {line}", err=True)
         click.echo(f"ok: instance {settings.engine.instance}, venues {', '.join(names) or 'none'}")
 
 
@@ -340,6 +350,10 @@ def run(arguments: list[str]) -> int:
         return errors.USAGE
     except click.Abort:
         return 130
+    except errors.SettingsError as error:
+        for line in error.problems:
+            click.echo(f"tickring: {line}", err=True)
+        return error.exit_code
     except errors.EngineError as error:
         click.echo(f"tickring: {error}", err=True)
         return error.exit_code

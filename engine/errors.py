@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
 # Exit codes of the command line, documented in `tickring --help` and the README.
 OK = 0
 FAILED = 1  # it could not be done: the line on stderr says why
@@ -17,13 +22,15 @@ class EngineError(Exception):
 
 
 class SettingsError(EngineError):
-    """Settings that do not hold; `problems` has one line each: file, key, value, what is allowed."""
+    """Settings that do not hold; `problems` has one line each: file, key, value, what is allowed. `rest` is
+    what could be read all the same, to look for further problems in; never to be run."""
 
     exit_code = USAGE
 
-    def __init__(self, problems: list[str]) -> None:
+    def __init__(self, problems: list[str], rest: Settings | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+        self.rest = rest
 
 
 class UsageError(EngineError):

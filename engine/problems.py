@@ -19,11 +19,22 @@ def text(value: object) -> str:
     return written if len(written) <= 200 else written[:197] + "..."
 
 
-def allowed(kind: object, error: msgspec.ValidationError) -> str:
+# Of keys whose type alone does not show how they are written.
+EXAMPLES = {
+    "symbols": '["BTC/USDT", "ETH/USDT"]',
+    "channels": '["top", "book"]',
+    "rest_alternates": '["https://host"]',
+    "tls_pins": '["base64 of a SHA-256"]',
+    "options": "a table [venues.<name>.options]",
+}
+
+
+def allowed(kind: object, error: msgspec.ValidationError, key: str = "") -> str:
     """What a key of this type may hold."""
     if get_origin(kind) is Literal:
         return f"expected one of {', '.join(get_args(kind))}"
-    return str(error)[:1].lower() + str(error)[1:]
+    example = f", such as {EXAMPLES[key]}" if key in EXAMPLES else ""
+    return str(error)[:1].lower() + str(error)[1:] + example
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -192,5 +192,3 @@ def check_venue(venue: VenueConfig) -> Iterator[tuple[str, str]]:
         yield "stale_after_max", f"expected at least stale_after_min = {venue.stale_after_min:g}"
     if venue.max_reconnect_delay < venue.reconnect_delay:
         yield "max_reconnect_delay", f"expected at least reconnect_delay = {venue.reconnect_delay:g}"
-    if "book" in venue.channels and venue.snapshot_limit < venue.depth:
-        yield "snapshot_limit", f"expected at least depth = {venue.depth}: the snapshot must fill the window"

@@ -133,9 +133,10 @@ class _Loader:
                 self._whole_venue(section, decoded)
         if not venues and not self.problems:
             self.problems.append(f"{source}: no venue: add a table such as [venues.binance_spot]")
-        self._stop_on_problems()
-        assert engine is not None
-        return Settings(engine=engine, venues=venues, origins=self.origins)
+        found = Settings(engine=engine or EngineSettings(), venues=venues, origins=self.origins)
+        if self.problems:
+            raise SettingsError(self.problems, found)
+        return found
 
     def _read(self, file: Path) -> dict[str, Any]:
         try:
@@ -204,18 +205,22 @@ class _Loader:
     def _struct(
         self, section: tuple[str, ...], keys: dict[str, Any], kind: type[Struct], rules: Mapping[str, Rule]
     ) -> Struct | None:
+        """The struct; also where some keys are unknown, so that they hide no other problem. None where a
+        value is wrong or missing."""
         known = hints(kind)
         good: dict[str, Any] = {}
+        unknown = 0
         before = len(self.problems)
         for key, value in keys.items():
             source = self.origins.get((*section, key), str(self.file))
             if key not in known:
                 self._unknown(source, ".".join((*section, key)), value, list(known))
+                unknown += 1
                 continue
             try:
                 good[key] = msgspec.convert(value, known[key])
             except msgspec.ValidationError as error:
-                self._bad(source, (*section, key), value, allowed(known[key], error))
+                self._bad(source, (*section, key), value, allowed(known[key], error, key))
                 continue
             problem = rules[key](good[key]) if key in rules else None
             if problem is not None:
@@ -223,7 +228,7 @@ class _Loader:
         for field in msgspec.structs.fields(kind):
             if field.required and field.name not in keys:
                 self._missing(section, field.name)
-        return kind(**good) if len(self.problems) == before else None
+        return kind(**good) if len(self.problems) == before + unknown else None
 
     def _whole_venue(self, section: tuple[str, ...], venue: VenueConfig) -> None:
         """Rules between keys; each names the key to change."""

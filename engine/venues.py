@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.errors import SettingsError
+from engine.placement import assign
 from engine.problems import allowed, nearest, text
 from engine.settings import Settings, hints
+from engine.settings import load as load_settings
+from workers.config import DERIVATIVES
 
 if TYPE_CHECKING:
     from workers.config import VenueConfig
@@ -18,12 +23,59 @@ if TYPE_CHECKING:
     from workers.venue import Venue
 
 
-def check(settings: Settings) -> None:
-    """Loads every enabled venue, and compares its channels and options with what it has.
+def load_and_check(file: Path | None, environ: Mapping[str, str], instance: str | None = None) -> Settings:
+    """`engine.settings.load` and `check`; what the one finds wrong does not hide what the other does.
 
     Raises:
         SettingsError: every problem found, a line each.
     """
+    try:
+        settings = load_settings(file, environ, instance)
+    except SettingsError as error:
+        if error.rest is not None:
+            error.problems += _found(error.rest)
+        raise SettingsError(error.problems) from error
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Loads every enabled venue, and compares its keys with what it has.
+
+    Raises:
+        SettingsError: every problem found, a line each.
+    """
+    if problems := _found(settings):
+        raise SettingsError(problems)
+
+
+def check_here(settings: Settings) -> None:
+    """Whether these settings can be run on this machine: something to run, and cores that there are.
+
+    Raises:
+        SettingsError: every problem found, a line each.
+    """
+    if not settings.enabled:
+        raise SettingsError(["no venue is enabled: set enabled = true in one of the [venues.<name>] tables"])
+    assign({name: venue.cpu for name, venue in settings.enabled.items()}, os.sched_getaffinity(0))
+
+
+def doubts(settings: Settings) -> list[str]:
+    """What can be run and will not do what was perhaps meant, a line each."""
+    found = []
+    for name, keys in settings.enabled.items():
+        if any(":" in symbol for symbol in keys.symbols):
+            continue
+        where = f"{_source(settings, name, 'channels')}venues.{name}.channels"
+        found += [
+            f"{where}: {channel!r} is of derivatives, and every symbol is spot: it will bring nothing"
+            for channel in DERIVATIVES
+            if channel in keys.channels
+        ]
+    return found
+
+
+def _found(settings: Settings) -> list[str]:
     from workers.venue import load
 
     problems: list[str] = []
@@ -39,9 +91,40 @@ def check(settings: Settings) -> None:
             for channel in keys.channels
             if channel not in venue.channels
         ]
-        problems += _options(settings, name, keys, venue.options) or _parts(name, keys, venue)
-    if problems:
-        raise SettingsError(problems)
+        problems += _markets(settings, name, keys, venue)
+        own = _options(settings, name, keys, venue.options) or _parts(name, keys, venue)
+        problems += own or _window(settings, name, keys, venue)
+    return problems
+
+
+def _markets(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
+    """Derivatives of a venue that has none: whoever has them has their channels."""
+    derivatives = [symbol for symbol in keys.symbols if ":" in symbol]
+    if not derivatives or venue.channels & {*DERIVATIVES}:
+        return []
+    spot = derivatives[0].partition(":")[0]
+    where = f"{_source(settings, name, 'symbols')}venues.{name}.symbols"
+    return [f"{where}: {', '.join(derivatives)}: this venue has spot markets only, such as {spot}"]
+
+
+def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
+    """A book that begins with a fetched snapshot shows no more levels than that has."""
+    if "book" not in keys.channels or venue.snapshot is None or venue.make_sync(keys).streamed:
+        return []
+    if keys.snapshot_limit < keys.depth:
+        key, said = (
+            "snapshot_limit",
+            f"expected at least depth = {keys.depth}: the snapshot must fill the window",
+        )
+    elif 0 < venue.snapshot_levels < keys.depth:
+        key, said = (
+            "depth",
+            f"expected at most {venue.snapshot_levels}: the venue's snapshots have no more levels",
+        )
+    else:
+        return []
+    where = _source(settings, name, key)
+    return [f"{where or 'default: '}venues.{name}.{key} = {text(getattr(keys, key))}: {said}"]
 
 
 def _options(settings: Settings, name: str, keys: VenueConfig, kind: type[Options]) -> list[str]:

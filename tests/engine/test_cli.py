@@ -329,7 +329,10 @@ def test_config_check_and_show(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     path = tmp_path / "t.toml"
     path.write_text("[venues.binance_spot]\nsymbols = ['A/B']\n")
     code, out, _ = run(capsys, "config", "check", "--config", str(path), "--json")
-    assert (code, json.loads(out)) == (0, {"ok": True, "problems": [], "venues": ["binance_spot"]})
+    assert (code, json.loads(out)) == (
+        0,
+        {"ok": True, "problems": [], "warnings": [], "venues": ["binance_spot"]},
+    )
     code, out, _ = run(capsys, "config", "show", "--config", str(path), "--json")
     assert json.loads(out)["venues"]["binance_spot"]["symbols"] == ["A/B"]
     code, out, _ = run(capsys, "config", "show", "--config", str(path))
@@ -337,6 +340,52 @@ def test_config_check_and_show(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     path.write_text("[venues.binance_spot]\ndepht = 1\n")
     code, out, _ = run(capsys, "config", "check", "--config", str(path), "--json")
     assert (code, json.loads(out)["ok"], len(json.loads(out)["problems"])) == (2, False, 1)
+
+
+def test_every_line_of_several_problems_names_the_program(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text("[venues.binance_spot]\ndepth = 'a'\nsymbols = 'A/B'\n")
+    for command in (["config", "check"], ["up"]):
+        code, _, err = run(capsys, *command, "--config", str(path))
+        assert code == 2
+        assert len(err.splitlines()) == 2
+        assert all(line.startswith(f"tickring: {path}: venues.binance_spot.") for line in err.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        ("[venues.okx]\nenabled = false\n", 2, "no venue is enabled: set enabled = true"),
+        ("[venues.okx]\ncpu = 7777\n", 2, "venues.okx.cpu = 7777: this process may run on"),
+        (
+            "[venues.kraken]\nsymbols = ['BTC/USDT:USDT']\n",
+            2,
+            "venues.kraken.symbols: BTC/USDT:USDT: this venue has spot markets only, such as BTC/USDT",
+        ),
+        (
+            "[venues.okx]\nsymbols = ['BTC/USDT']\nchannels = ['top', 'mark']\n",
+            0,
+            "venues.okx.channels: 'mark' is of derivatives, and every symbol is spot: it will bring nothing",
+        ),
+        ("[venues.kraken]\ndepth = 5000\n", 2, "venues.kraken: depth = 5000: Kraken has 1000 levels"),
+        (
+            "[venues.binance_spot]\ndepth = 2000\n",
+            2,
+            "venues.binance_spot.snapshot_limit = 1000: expected at least depth = 2000: the snapshot must",
+        ),
+    ],
+)
+def test_config_check_knows_what_cannot_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, code: int, said: str
+) -> None:
+    path = tmp_path / "t.toml"
+    path.write_text(text)
+    found, _, err = run(capsys, "config", "check", "--config", str(path))
+    assert (found, len(err.splitlines())) == (code, 1), err
+    assert said in err
+    assert err.startswith("tickring: ")
 
 
 def test_venues(capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ class ToyOptions(Options, frozen=True):
 
 VENUE = replace(SPOT, name="toy", options=ToyOptions)
 """
-PLAIN = "ws_url = 'ws://h:1'\nrest_url = 'http://h:1'\nsymbols = ['BTC/USDT:USDT']\n"
+PLAIN = "ws_url = 'ws://h:1'\nrest_url = 'http://h:1'\nsymbols = ['BTC/USDT']\n"
 
 
 @pytest.fixture

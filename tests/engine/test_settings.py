@@ -11,6 +11,7 @@ import pytest
 from engine import settings
 from engine.errors import SettingsError
 from engine.settings import load
+from engine.venues import load_and_check
 from workers.config import VenueConfig
 
 ROOT = Path(__file__).parents[2]
@@ -162,7 +163,8 @@ def test_mistakes_in_the_file_are_one_line(tmp_path: Path, text: str, expected: 
         ("heartbeat_limit", "0.01", "expected 0.1 to 10 seconds"),
         ("stale_after", "nan", "expected 0.1 to 86400 seconds"),
         ("max_reconnect_delay", "0.1", "expected at least reconnect_delay = 0.5"),
-        ("snapshot_limit", "10", "expected at least depth = 20: the snapshot must fill the window"),
+        ("symbols", '"A/B"', 'expected `array`, got `str`, such as ["BTC/USDT", "ETH/USDT"]'),
+        ("channels", "1", 'expected `array`, got `int`, such as ["top", "book"]'),
     ],
 )
 def test_mistakes_in_a_venue_name_file_key_value_and_what_is_allowed(
@@ -178,6 +180,16 @@ def test_more_symbols_than_slots(tmp_path: Path) -> None:
     assert problems(write(tmp_path, text)) == [
         "FILE: venues.binance_spot.max_instruments = 1: expected at least 2: there are that many symbols"
     ]
+
+
+def test_an_unknown_key_hides_no_other_mistake(tmp_path: Path) -> None:
+    text = (
+        "[venues.binance_spot]\nfoo = 1\nbar = 1\nring_slots = 128\n[venues.binance_spot.options]\nbaz = 1\n"
+    )
+    with pytest.raises(SettingsError) as caught:
+        load_and_check(write(tmp_path, text), {})
+    for said in ("foo = 1", "bar = 1", "ring_slots = 128", "options.baz = 1"):
+        assert [line for line in caught.value.problems if said in line], said
 
 
 def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:
