@@ -7,12 +7,13 @@ SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h
 
 setup: $(STAMP) build
 
-# The environment: made once, again when the dependencies change.
+# The environment: made once, again when the dependencies change. The editable install compiles nothing
+# (TICKRING_EXT): `build` does, once, in place.
 $(STAMP): pyproject.toml setup.py
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "tickring: making .venv and compiling the native code, one to three minutes ..."
 	@$(PY) -m pip install --quiet --upgrade pip setuptools
-	@PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --editable '.[dev]'
+	@TICKRING_EXT=none PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
 # The native code, in place: only what changed is compiled again.
@@ -39,7 +40,7 @@ stress: setup
 
 fuzz: setup
 	$(PY) -m tests.conformance.malformed
-	$(PY) -m pip install --quiet --editable '.[fuzz]'
+	TICKRING_EXT=none $(PY) -m pip install --quiet --editable '.[fuzz]'
 	$(PY) tests/fuzz/decode_fuzz.py
 
 # Every fault that we know how to make: the proxy's own tests, the defects of the field, orders never sent twice.

@@ -10,7 +10,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
-# TICKRING_EXT=workers.books.book[,...] builds those modules alone; TICKRING_CFLAGS adds flags (mutants).
+# TICKRING_EXT=workers.books.book[,...] builds those modules alone, TICKRING_EXT=none not one (the Makefile's
+# editable install); TICKRING_CFLAGS adds flags (mutants).
 ONLY = set(filter(None, os.environ.get("TICKRING_EXT", "").split(",")))
 CFLAGS = ["-O3", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type"]
 

@@ -48,7 +48,7 @@ FEED_COUNTERS = {
     "slow": ("slow_messages", "Messages that took longer than 1 ms to process."),
     "acks": ("acknowledgements", "Subscriptions acknowledged by the venue."),
     "rejects": ("rejections", "Subscriptions refused by the venue."),
-    "pings": ("pings", "Pings answered by the venue."),
+    "pings": ("pings", "Ping frames that the venue sent us (ours: tickring_ping_rtt_seconds)."),
     "rest_requests": ("rest_requests", "REST requests sent."),
     "rest_errors": ("rest_errors", "REST requests that failed."),
     "rate_limited": ("rate_limited", "REST answers that told us to slow down (429, 418)."),

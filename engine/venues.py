@@ -108,8 +108,8 @@ def _markets(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> 
 
 
 def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
-    """A book that begins with a fetched snapshot shows no more levels than that has."""
-    if "book" not in keys.channels or venue.snapshot is None or venue.make_sync(keys).streamed:
+    """Where snapshots are fetched, to begin a book or to check it, they must fill the window."""
+    if venue.snapshot is None:
         return []
     if keys.snapshot_limit < keys.depth:
         key, said = (

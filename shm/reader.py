@@ -321,7 +321,8 @@ class Feed(_cells.Reader):
         """The best `depth` levels a side, read at once.
 
         Raises:
-            Stale: not LIVE, unless `allow_stale`. Busy: being written in each of 64 tries.
+            Stale: not LIVE, unless `allow_stale`.
+            Busy: the writer was writing in each of 64 tries, whatever `allow_stale` says: read again.
             UnknownSymbol: no such instrument.
         """
         if depth is not None and depth < 1:

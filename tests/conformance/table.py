@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from tests.conformance.report import DOCUMENT, ROOT
 from tests.conformance.test_table import WRITE
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """0: everything passes, and the document says what."""
+    argparse.ArgumentParser(prog="python -m tests.conformance.table", description=__doc__).parse_args(
+        arguments
+    )
     with tempfile.TemporaryDirectory(prefix="tickring-table-") as folder:
         made = Path(folder, DOCUMENT.name)
         command = [sys.executable, "-m", "pytest", "-q", "-rs", "tests/conformance"]

@@ -18,6 +18,9 @@ import shm
 from engine.catalogue import venue_documents
 from engine.settings import load
 from engine.venues import check
+from shm.instruments import Instrument
+from shm.layout import Geometry, InstrumentKind, Reason, State
+from shm.segment import open_writer
 
 README = (ROOT / "README.md").read_text()
 PYTHON = Path(sys.executable)
@@ -63,6 +66,14 @@ def test_every_target_named_is_there() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_the_native_code_is_built_once() -> None:
+    """The editable install builds none (`setup.py`): `make build` does."""
+    lines = (ROOT / "Makefile").read_text().splitlines()
+    installs = [line for line in lines if "--editable" in line]
+    assert installs
+    assert all("TICKRING_EXT=none " in line for line in installs)
+
+
 def test_every_file_linked_is_there() -> None:
     for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
         assert (ROOT / path).exists(), path
@@ -77,7 +88,7 @@ def test_every_file_that_the_architecture_names_is_there() -> None:
 
 
 def test_the_python_example(demo: str) -> None:
-    [example, _] = blocks("python")
+    [example, _, _] = blocks("python")
     done = subprocess.run(
         [sys.executable, "-c", example.replace('"demo"', repr(demo))],
         capture_output=True,
@@ -90,8 +101,40 @@ def test_the_python_example(demo: str) -> None:
     assert "records" in done.stdout
 
 
+def test_the_example_of_contracts() -> None:
+    """One contract is 0.01 BTC: 2500 of them are 25."""
+    [_, example, _] = blocks("python")
+    instance = f"readme-okx-{os.getpid()}"
+    writer = open_writer(instance, "okx", Geometry(slots=256, instruments=1), heartbeat_limit=60.0)
+    try:
+        swap = Instrument(
+            symbol="BTC/USDT:USDT",
+            venue_symbol="BTC-USDT-SWAP",
+            kind=InstrumentKind.PERPETUAL,
+            price_exp=1,
+            size_exp=2,
+            multiplier=1,
+            multiplier_exp=2,
+        )
+        writer.top(writer.add_instrument(swap), 1_000_000, 250_000, 1_000_001, 1)
+        writer.set_state(State.LIVE, Reason.SYNCED)
+        writer.heartbeat()
+        writer.commit()
+        done = subprocess.run(
+            [sys.executable, "-c", example],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env=environment() | {"TICKRING_INSTANCE": instance},
+            check=False,
+        )
+    finally:
+        writer.close(unlink=True)
+    assert (done.stdout, done.stderr) == ("25.0 BTC\n", "")
+
+
 def test_the_example_of_a_venue_without_the_engine() -> None:
-    [_, example] = blocks("python")
+    [_, _, example] = blocks("python")
     command = [sys.executable, "-m", "workers.sim", "binance_spot"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as sim:
         assert sim.stdout is not None

@@ -114,6 +114,11 @@ def test_cumulative_counts_exactly_at_every_bound(raw: list[tuple[int, int]]) ->
         assert found[-1][1] == histogram.count
 
 
+def test_pings_are_what_they_are_counted_as() -> None:
+    """The counter `pings` is of `pings_received` (`workers.readiness`): the venue's, not ours."""
+    assert "that the venue sent us" in metrics.FEED_COUNTERS["pings"][1]
+
+
 def test_every_counter_of_shared_memory_has_a_name_and_a_help() -> None:
     assert set(counters.INSTRUMENT) == set(metrics.INSTRUMENT_COUNTERS)
     assert set(counters.FEED) == set(metrics.FEED_COUNTERS)

@@ -149,7 +149,7 @@ class BookKeeper:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self.config = config or KeeperConfig()
-        if self.config.limit < publisher.depth or self.config.proof_limit < 1:
+        if fetch is not None and (self.config.limit < publisher.depth or self.config.proof_limit < 1):
             raise ValueError(
                 f"snapshot_limit = {self.config.limit} cannot fill a window of depth = {publisher.depth}: "
                 "raise snapshot_limit or lower depth"

@@ -710,6 +710,13 @@ def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookKeeper, 
     asyncio.run(main())
 
 
+def test_who_fetches_no_snapshot_is_not_held_to_its_limit(make_lab: Any) -> None:
+    lab = make_lab(instruments=4, depth=2, make_sync=StreamSync)
+    BookKeeper(lab.writer, lab.publisher, None, KeeperConfig(limit=1))
+    with pytest.raises(ValueError, match="snapshot_limit = 1 cannot fill a window of depth = 2"):
+        BookKeeper(lab.writer, lab.publisher, Rest().fetch, KeeperConfig(limit=1))
+
+
 def stream_snapshot(index: int) -> Decoded:
     return Decoded(
         DecodeCode.OK,
