@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
-from shm.layout import Reason
+from shm.layout import Reason, Scope
 
 _WORDS = struct.Struct("<4q")
 
@@ -61,7 +61,7 @@ class Code(IntEnum):
 TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.STARTED: (Severity.INFO, "worker {0} started, epoch {1}"),
     Code.STOPPED: (Severity.INFO, "worker stopped cleanly"),
-    Code.CONNECTED: (Severity.INFO, "connected, attempt {0}"),
+    Code.CONNECTED: (Severity.INFO, "connected, connection {0}"),
     Code.DISCONNECTED: (Severity.WARNING, "disconnected, close code {0}"),
     Code.SUBSCRIBED: (Severity.INFO, "subscribed to {0} streams"),
     Code.REJECTED: (Severity.ERROR, "subscription rejected: {text}"),
@@ -85,6 +85,9 @@ TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.SUPERSEDED: (Severity.WARNING, "has a new slot {0} with exponents {1} and {2}"),
     Code.REST_CIRCUIT: (Severity.ERROR, "REST requests fail and are held back for {text}"),
 }
+
+
+_CELLS = {int(Scope.TOP): "top", int(Scope.BOOK): "book"}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,11 +120,20 @@ def pack(args: Sequence[int | str]) -> tuple[int, int, int, int]:
 
 
 def describe(code: int, words: Sequence[int]) -> str:
-    """The text of an event; a code of a newer writer is shown by its number."""
+    """The text of an event; a code of a newer writer is shown by its number, a word that an older one has not
+    written is 0."""
     try:
         _, template = TEMPLATES[Code(code)]
     except (ValueError, KeyError):
         return f"event {code}: {', '.join(map(str, words))}"
+    if code in (Code.STALE, Code.FRESH) and (scope := words[0 if code == Code.FRESH else 1]) in _CELLS:
+        return f"{_CELLS[scope]}: {template.format(*words)}"
+    if code == Code.CONNECTED and words[1]:
+        return f"connected again, connection {words[0]}"
+    if (
+        code == Code.STARTED and words[1] > 1
+    ):  # who leaves by order removes its segment, and with it its epoch
+        return f"{template.format(*words)}; the one before had ended without an order"
     if code == Code.RESYNC and words[0] in Reason._value2member_map_:
         return template.format(Reason(words[0]).name.lower().replace("_", " "))
     if "{text}" in template:

@@ -117,10 +117,11 @@ class ColdPath:
         self._states[event.shard] = event.state
         if event.state is ConnectionState.CONNECTED:
             self._writer.count_up(_CONNECTS)
-            if event.shard in self._connected_before:
+            again = event.shard in self._connected_before
+            if again:
                 self._writer.count_up(_RECONNECTS)
             self._connected_before.add(event.shard)
-            self._writer.log(Code.CONNECTED, event.connection)
+            self._writer.log(Code.CONNECTED, event.connection, again)
         elif event.state is ConnectionState.CLOSED:  # for good: its number is never used again
             del self._states[event.shard]
             self._connected_before.discard(event.shard)

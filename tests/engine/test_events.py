@@ -15,9 +15,9 @@ import pytest
 
 import shm
 from engine import cli, events
-from shm.events import Code
+from shm.events import Code, describe
 from shm.instruments import Instrument
-from shm.layout import Geometry, Reason
+from shm.layout import Geometry, Reason, Scope
 from shm.segment import open_writer
 from shm.writer import Writer
 
@@ -47,7 +47,7 @@ def test_in_words(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["events", "venue", "--instance", INSTANCE]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[20:].split("Z ")[1] for line in lines] == [
-        "info    connected, attempt 1",
+        "info    connected, connection 1",
         f"warning {SYMBOL}: gap: expected update 10, got 12",
         f"warning {SYMBOL}: book is being rebuilt: gap",
     ]
@@ -103,3 +103,24 @@ def test_an_order_to_stop_ends_it_cleanly(writer: Writer) -> None:
         assert "connected" in process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "text"),
+    [
+        (Code.STALE, (1200, Scope.TOP, 0, 0), "top: no proof of delivery for 1200 ms"),
+        (Code.STALE, (1200, 0, 0, 0), "no proof of delivery for 1200 ms"),
+        (Code.FRESH, (Scope.BOOK, 0, 0, 0), "book: delivers again"),
+        (Code.FRESH, (0, 0, 0, 0), "delivers again"),
+        (Code.CONNECTED, (2, 0, 0, 0), "connected, connection 2"),
+        (Code.CONNECTED, (3, 1, 0, 0), "connected again, connection 3"),
+        (Code.STARTED, (77, 1, 0, 0), "worker 77 started, epoch 1"),
+        (
+            Code.STARTED,
+            (78, 2, 0, 0),
+            "worker 78 started, epoch 2; the one before had ended without an order",
+        ),
+    ],
+)
+def test_words_of_events(code: Code, words: tuple[int, ...], text: str) -> None:
+    assert describe(code, words) == text

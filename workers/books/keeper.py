@@ -179,6 +179,8 @@ class BookKeeper:
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
         # (index, scope) -> `on_silent`: times, when (ns)
         self._told: dict[tuple[int, int], tuple[int, int]] = {}
+        self._stale: set[tuple[int, int]] = set()  # cells said to be STALE
+        self._in_step: set[int] = set()  # books of the stream said to be in step
         self.failures = 0
         publisher.listener = self
         config = self.config
@@ -235,6 +237,7 @@ class BookKeeper:
             if index not in self._replacing:  # a new slot is needed, connected or not
                 self._cancel(index)
             self._attempts.pop(index, None)
+            self._in_step.discard(index)
             self._lost.add(self._instruments[index].symbol)
             self._publisher.lost(index, state, reason)
 
@@ -253,6 +256,7 @@ class BookKeeper:
                 self._broken[index] = now
                 if index not in self._tasks:
                     self._start(index, self._rebuild(index))  # its task died of a fault of ours
+        self._say_what_is_well_again()
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             self._look_for_stale(now, stale)
@@ -265,8 +269,30 @@ class BookKeeper:
         for index, scope in self._publisher.overdue(now):
             age = (now - self._publisher.proof(index, scope)) // 1_000_000
             self._publisher.mark_stale(index, scope)
-            self._writer.log(Code.STALE, age, instrument=index)
+            self._stale.add((index, scope))
+            self._writer.log(Code.STALE, age, scope, instrument=index)
         self._rouse(now, stale)
+
+    def _say_what_is_well_again(self) -> None:
+        """What the publisher heals by itself, in the socket callback, is said by the next tick: a cell that
+        was STALE, a book whose snapshot came in the stream."""
+        publisher = self._publisher
+        for index, scope in list(self._stale):
+            state = publisher.state(index, scope) if index in self._instruments else State.DOWN
+            if state == State.LIVE:
+                self._writer.log(Code.FRESH, scope, instrument=index)
+            if state != State.STALE:
+                self._stale.discard((index, scope))
+        for index, (_, book) in self._channels.items():
+            if book and publisher.streamed(index):
+                if not publisher.synced(index):
+                    self._in_step.discard(index)
+                elif index not in self._in_step:
+                    self._say_in_step(index)
+
+    def _say_in_step(self, index: int) -> None:
+        self._in_step.add(index)
+        self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
 
     def _prove_quiet(self, now: int, stale: int) -> None:
         # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
@@ -329,7 +355,7 @@ class BookKeeper:
         while True:
             attempt = await self._next_attempt(index)
             if self._publisher.synced(index):
-                self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
+                self._say_in_step(index)
                 return
             if asked:
                 self._failed(index, attempt, "the stream has brought no snapshot after a new subscription")
@@ -511,7 +537,8 @@ class BookKeeper:
         elif publisher.state(index, Scope.TOP) == State.STALE and self._outstayed(index, now):
             self._silent(index, Scope.TOP)  # the book goes on, the top's stream does not
         if stale:
-            self._writer.log(Code.FRESH, instrument=index)
+            self._stale.discard((index, Scope.BOOK))
+            self._writer.log(Code.FRESH, Scope.BOOK, instrument=index)
 
     def _outstayed(self, index: int, now: int) -> bool:
         """Whether the top has been without proof for `stale_after`, whatever its own threshold."""

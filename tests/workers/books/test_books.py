@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from shm import InstrumentStatus, Reason, Scope, State, _ring
+from shm.events import Code
 from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.sync import Snapshot, StreamSync
@@ -381,6 +382,55 @@ def test_without_proof_stale_and_with_an_event_live(run: Any) -> None:
     run(scenario)
 
 
+def said(lab: Any, *codes: Code) -> list[str]:
+    """The texts of these events in the feed's log."""
+    return [
+        event.text for event in lab.feed.events(1000) if event.code in {code.name.lower() for code in codes}
+    ]
+
+
+def test_stale_and_live_again_are_said_of_the_cell_that_it_was(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.rest.answers["AAABBB"] = [RestDown("no")]
+        for _ in range(32):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert sorted(text.partition(" for ")[0] for text in said(desk.lab, Code.STALE)) == [
+            "book: no proof of delivery",
+            "top: no proof of delivery",
+        ]
+        desk.top(index, 6)
+        for _ in range(2):
+            desk.keeper.tick()
+        assert said(desk.lab, Code.FRESH) == ["top: delivers again"]
+        desk.depth(index, 11, 12)
+        for _ in range(2):
+            desk.keeper.tick()
+        assert said(desk.lab, Code.FRESH) == ["top: delivers again", "book: delivers again"]
+
+    run(scenario)
+
+
+def test_a_book_proven_by_rest_is_said_to_deliver_once(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        await in_step(desk)
+        desk.rest.answers["AAABBB"] = [RestDown("no")]
+        for _ in range(32):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        desk.rest.answers["AAABBB"] = [book(10)]
+        for _ in range(20):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert sorted(said(desk.lab, Code.FRESH)) == ["book: delivers again", "top: delivers again"]
+
+    run(scenario)
+
+
 def test_a_quiet_book_that_agrees_with_rest_stays_live(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
@@ -726,6 +776,20 @@ def stream_snapshot(index: int) -> Decoded:
         bids=((100, 1),),
         asks=((101, 1),),
     )
+
+
+def test_a_book_of_the_stream_is_said_to_be_in_step_once_each_time(make_lab: Callable[..., Any]) -> None:
+    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+        for times in (1, 2):
+            for _ in range(3):
+                keeper.tick()
+            assert len(said(lab, Code.SYNCED)) == times
+            keeper.lost()
+            keeper.tick()
+            keeper.subscribed()
+            lab.publisher.publish_message(stream_snapshot(0), 1)
+
+    streamed(make_lab, scenario)
 
 
 def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: Callable[..., Any]) -> None:
