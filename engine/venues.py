@@ -62,8 +62,14 @@ def check_here(settings: Settings) -> None:
 
 def doubts(settings: Settings) -> list[str]:
     """What can be run and will not do what was perhaps meant, a line each."""
+    from workers.venue import load
+
     found = []
     for name, keys in settings.enabled.items():
+        most = load(name).make_sync(keys).depth
+        if "book" in keys.channels and 0 < most < keys.depth:
+            where = f"{_source(settings, name, 'depth')}venues.{name}.depth = {keys.depth}"
+            found.append(f"{where}: the book that is subscribed has {most} levels a side, and shows no more")
         if any(":" in symbol for symbol in keys.symbols):
             continue
         where = f"{_source(settings, name, 'channels')}venues.{name}.channels"

@@ -369,6 +369,16 @@ def test_every_line_of_several_problems_names_the_program(
             0,
             "venues.okx.channels: 'mark' is of derivatives, and every symbol is spot: it will bring nothing",
         ),
+        (
+            "[venues.okx]\ndepth = 20\noptions = {book_channel = 'books5'}\n",
+            0,
+            "venues.okx.depth = 20: the book that is subscribed has 5 levels a side, and shows no more",
+        ),
+        (
+            "[venues.okx]\ndepth = 500\nsnapshot_limit = 500\n",
+            2,
+            "venues.okx.depth = 500: expected at most 400: ",
+        ),
         ("[venues.kraken]\ndepth = 5000\n", 2, "venues.kraken: depth = 5000: Kraken has 1000 levels"),
         (
             "[venues.binance_spot]\ndepth = 2000\n",

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from shm import Kind, Reason, Scope, State, _ring
+from shm.events import Code
 from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper
 from workers.books.sync import Snapshot
@@ -72,6 +73,9 @@ class Desk:
         await self.widened.wait()
         return msgspec.structs.replace(old, price_exp=old.price_exp + 1)
 
+    def log(self, code: Code) -> list[str]:
+        return [event.text for event in self.lab.feed.events(1000) if event.code == code.name.lower()]
+
     async def event(self, number: int, state: ConnectionState, **facts: Any) -> None:
         facts.setdefault("symbols", (A, B)[number : number + 1])
         self.cold.connection(ConnectionEvent(state=state, shard=number, **facts))
@@ -116,6 +120,19 @@ def test_what_a_failed_attempt_has_published_is_not_live(run: Any) -> None:
         await desk.event(0, ConnectionState.RECONNECTING, reason="not acknowledged")
         assert desk.states(A) == (State.DOWN, State.DOWN)
         assert desk.said == ["lost"]
+
+    run(scenario)
+
+
+def test_a_second_connection_is_not_one_made_again(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        for number in (0, 1):
+            await desk.event(number, ConnectionState.CONNECTED, connection=number + 1)
+        await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
+        await desk.event(0, ConnectionState.CONNECTED, connection=3)
+        first, second, third = desk.log(Code.CONNECTED)
+        assert (first, second) == ("connected, connection 1", "connected, connection 2")
+        assert third == "connected again, connection 3"
 
     run(scenario)
 

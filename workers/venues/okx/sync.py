@@ -50,6 +50,8 @@ class BookSync(StreamSync):
 
     def __post_init__(self) -> None:
         self.numbered = self.chained
+        if not self.chained:
+            self.depth = 5  # no message has more; who asks for a deeper window can be told
 
     def on_diff(self, diff: Diff) -> Step:
         """Decide over one event; without a snapshot none can be used."""

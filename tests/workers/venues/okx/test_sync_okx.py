@@ -100,7 +100,7 @@ def test_rule_7_the_wire_without_ids() -> None:
 
 def test_the_best_five_have_no_chain() -> None:
     sync = BookSync(chained=False)
-    assert not sync.numbered
+    assert (sync.numbered, sync.depth, BookSync().depth) == (False, 5, 0)
     assert sync.on_snapshot(15) == Replay([])
     assert not sync.numbered
 
