@@ -32,11 +32,12 @@ native decoder, full book, venue's checksum where the venue sends one, Publisher
 differs in the best 20, the cell, commit every 64 frames), in C calls from a compiled driver, into a real
 segment. A capture's depth events are played in passes, each from the capture's own snapshots, which are not
 timed. p50 and p99 are of single messages, each a socket read of its own with its commit. Kinds that a
-capture has not are written in the venue's form (`made`: 4 levels a side). OKX's capture is of 2022, with checksums to verify
-and no ids; the same frames as it sends them today (ids, checksum 0) are a tape of their own. Peers, on the same frames:
-msgspec typed structs with floats into two dicts, no order, no checks (see bench/plain.py; none reads
-protobuf); cryptofeed's and ccxt's own book handlers where they know the venue, with their own decoding and
-books; our own reference decoder in plain Python, decoding alone. Rounds in turn."""
+capture has not are written in the venue's form (`made`: 4 levels a side). OKX's capture is of 2022, with
+checksums to verify and no ids; the same frames as it sends them today (ids, checksum 0) are a tape of their
+own. Peers, on the same frames: msgspec typed structs with floats into two dicts, no order, no checks (see
+bench/plain.py; none reads protobuf); cryptofeed's and ccxt's own book handlers where they know the venue,
+with their own decoding and books; our own reference decoder in plain Python, decoding alone. Rounds in
+turn."""
 
 BATCH = 64
 DEPTH, TOP, TRADE = MessageKind.DEPTH, MessageKind.TOP, MessageKind.TRADE
@@ -247,9 +248,9 @@ def _measure(budget: Budget, tape: Tape, kind: MessageKind) -> list[Result]:
     target = TARGETS.get((feed, kind))
     rows = [
         result(
-            f"{feed} decode, {WORDS[kind]}{wire}", "k/s", taken["decode"], "our reference decoder, plain Python",
-            taken["reference"], at_most=False, taken_natively=natively, **detail,
-        )
+            f"{feed} decode, {WORDS[kind]}{wire}", "k/s", taken["decode"],
+            "our reference decoder, plain Python", taken["reference"], at_most=False, taken_natively=natively,
+        **detail, )
     ]  # fmt: skip
     names = {"plain": "msgspec + dict", **PEERS}
     first = {"p50_ns": percentile(single, 0.5), "p99_ns": percentile(single, 0.99), **detail}
