@@ -1,10 +1,13 @@
-"""Strategies that do the plain thing: a venue takes one as it is, or inherits it and states what differs."""
+"""Strategies that do the plain thing: a venue takes one as it is, or inherits it and states what differs; and
+what the strategies of several venues decide alike."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any
 
+from workers.errors import HandshakeRefused
 from workers.strategies import (
     ConnectionContext,
     ConnectionStrategy,
@@ -76,3 +79,30 @@ class PlainRequests(RequestStrategy):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._context.base_url})"
+
+
+def venue_symbol(venue_symbols: Mapping[str, str], symbol: str) -> str:
+    """The venue's symbol of a canonical one.
+
+    Raises:
+        KeyError: it is not known; the text has the nearest ones.
+    """
+    venue = venue_symbols.get(symbol)
+    if venue is None:
+        near = get_close_matches(symbol, venue_symbols, 3)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
+    return venue
+
+
+def check_channels(channels: Iterable[str], allowed: Collection[str]) -> None:
+    """KeyError when the venue does not have one of them; the text names those that it has."""
+    for channel in channels:
+        if channel not in allowed:
+            raise KeyError(f"channel {channel!r} is not known; allowed: {', '.join(allowed)}")
+
+
+def refused_for_good(error: BaseException, *, passing: Collection[int] = (429,)) -> bool:
+    """Whether it is a handshake that the server understood and refused (a wrong path, a blocked region).
+    `passing`: statuses that end by themselves, as 5xx do."""
+    return isinstance(error, HandshakeRefused) and 400 <= error.status < 500 and error.status not in passing

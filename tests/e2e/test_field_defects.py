@@ -52,7 +52,7 @@ from tests.faults import (
 from tests.soak.watch import Watcher
 from workers.config import VenueConfig, WorkerConfig
 from workers.sim import SimVenue
-from workers.sim.binance_spot import LISTINGS
+from workers.sim.binance_spot.dialect import LISTINGS
 from workers.sim.hub import Rules
 from workers.sim.market import Listing
 from workers.strategies import ConnectionEvent, ConnectionState, WebSocketManagerConfig

@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 
 from workers.config import VenueConfig
-from workers.defaults import PlainConnection, PlainRequests
+from workers.defaults import (
+    PlainConnection,
+    PlainRequests,
+    check_channels,
+    refused_for_good,
+    venue_symbol,
+)
+from workers.errors import HandshakeRefused
 from workers.service import make_connection, make_context, make_policy
 from workers.strategies import (
     ConnectionContext,
@@ -53,3 +60,24 @@ def test_plain_requests_leave_out_what_is_none() -> None:
     )
     assert prepared.path == "/a"
     assert prepared.params == (("n", "5"), ("b", "true"), ("d", "x y"))
+
+
+def test_a_symbol_or_channel_that_is_not_known_is_told_with_those_that_are() -> None:
+    symbols = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
+    assert venue_symbol(symbols, "BTC/USDT") == "BTCUSDT"
+    with pytest.raises(KeyError, match=r"symbol 'BTC/USD' is not known at the venue; near it: BTC/USDT"):
+        venue_symbol(symbols, "BTC/USD")
+    with pytest.raises(KeyError, match=r"symbol 'x' is not known at the venue\""):
+        venue_symbol(symbols, "x")
+    check_channels(("top", "book"), ("book", "top"))
+    with pytest.raises(KeyError, match=r"channel 'mark' is not known; allowed: book, top"):
+        check_channels(("top", "mark"), ("book", "top"))
+
+
+def test_a_handshake_that_was_understood_and_refused_is_not_tried_again() -> None:
+    refused = {
+        status: refused_for_good(HandshakeRefused("no", status=status)) for status in (404, 418, 429, 503)
+    }
+    assert refused == {404: True, 418: True, 429: False, 503: False}
+    assert not refused_for_good(HandshakeRefused("no", status=418), passing=(418, 429))
+    assert not refused_for_good(ConnectionError())

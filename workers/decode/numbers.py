@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shm.instruments import mark_exp
-from workers.decode.decimals import Verdict, to_mantissa
+from shm.layout import Flag
+from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, Levels, Scale
 
 
@@ -48,6 +49,17 @@ class Numbers:
     def levels(self, levels: Iterable[tuple[str, str]]) -> Levels:
         """One side of a book, in the order sent."""
         return tuple(map(self.level, levels))
+
+    def quote_volume(self, text: str) -> tuple[int, int]:
+        """A volume in the quote currency at `price_exp` + `size_exp`, where every product of a price and a
+        size is exact, and flags: ABSENT where it does not fit, which is no fault."""
+        exponent = self.scale.price_exp + self.scale.size_exp
+        verdict, mantissa = to_mantissa(text, min(exponent, MAX_EXPONENT))
+        if verdict is Verdict.MALFORMED:
+            self.worst = verdict
+        elif verdict is Verdict.EXACT and exponent <= MAX_EXPONENT:
+            return mantissa, 0
+        return 0, int(Flag.ABSENT)
 
     def judged(self, decoded: Decoded | None) -> Decoded:
         """`decoded` if every number fitted; else what is known of it: malformed, or that it does not fit.

@@ -8,7 +8,9 @@ recorded traffic and imports nothing of ``workers.venues``, ``workers.decode`` o
 shared by both ends would go unseen.
 
 **What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
-``workers/sim/binance/``) as the example:
+``workers/sim/binance/``) as the example. Modules have the same names in every folder: ``dialect`` (1),
+``words`` (2), ``teller`` (3), ``rest`` (4), ``reading`` (5), ``names`` (6, and how symbols and streams are
+spelled), and ``payloads``, the frames letter by letter:
 
 1. *Listings* (`market.Listing`): what can be listed, by canonical symbol. `assets.listing` makes one at the
    price that all simulated venues agree on; name only tick, lot and spelling. Inverse and linear swaps have

@@ -17,11 +17,11 @@ from sim_client import until
 
 from workers.sim import Fault, SimVenue
 from workers.sim.capture import read
-from workers.sim.mexc_spot import reading, topics, wire
+from workers.sim.mexc_spot import names, payloads, reading
 from workers.sim.mexc_spot.rest import Limits
 
 CAPTURE = Path(__file__).resolve().parents[4] / "shared/captures/mexc_spot/session.jsonl.gz"
-TOP, DEPTH, DEALS = (topics.topic(kind, "BTCUSDT") for kind in ("bookTicker", "depth", "deals"))
+TOP, DEPTH, DEALS = (names.topic(kind, "BTCUSDT") for kind in ("bookTicker", "depth", "deals"))
 
 
 class Clock:
@@ -89,8 +89,8 @@ def told(msg: str, code: int = 0) -> dict[str, Any]:
     return {"id": 0, "code": code, "msg": msg}
 
 
-def refused(*names: str) -> dict[str, Any]:
-    return told(f"Not Subscribed successfully! [{','.join(names)}].  Reason： Blocked!")
+def refused(*blocked: str) -> dict[str, Any]:
+    return told(f"Not Subscribed successfully! [{','.join(blocked)}].  Reason： Blocked!")
 
 
 # -- answers ----------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ def test_subscriptions_are_answered_with_their_topics() -> None:
             assert await client.ask("SUBSCRIPTION", DEPTH, DEALS) == [told(f"{DEPTH},{DEALS}")]
             assert await client.ask("UNSUBSCRIPTION", DEPTH) == [told(DEPTH)]
             assert await client.ask("SUBSCRIPTION", "nonsense@BTCUSDT") == [refused("nonsense@BTCUSDT")]
-            strange = topics.topic("depth", "NOPEUSDT")
+            strange = names.topic("depth", "NOPEUSDT")
             assert await client.ask("SUBSCRIPTION", DEPTH, strange, answers=2) == [
                 told(DEPTH),
                 refused(strange),
@@ -132,16 +132,16 @@ def test_a_blocked_topic_is_refused_with_code_0() -> None:
 
 def test_thirty_subscriptions_a_connection() -> None:
     async def main() -> None:
-        kinds = [(kind, every) for kind in ("bookTicker", "depth", "deals") for every in topics.INTERVALS]
-        windows = [topics.ticker("BTCUSDT", f"UTC+{hour}") for hour in range(24)]
-        names = [topics.topic(kind, "BTCUSDT", every) for kind, every in kinds] + windows
-        assert len(names) == 30
+        kinds = [(kind, every) for kind in ("bookTicker", "depth", "deals") for every in names.INTERVALS]
+        windows = [names.ticker("BTCUSDT", f"UTC+{hour}") for hour in range(24)]
+        asked = [names.topic(kind, "BTCUSDT", every) for kind, every in kinds] + windows
+        assert len(asked) == 30
         async with still() as venue, Client(venue) as client:
-            assert await client.ask("SUBSCRIPTION", *names) == [told(",".join(names))]
-            more = topics.topic("deals", "ETHUSDT")
+            assert await client.ask("SUBSCRIPTION", *asked) == [told(",".join(asked))]
+            more = names.topic("deals", "ETHUSDT")
             assert await client.ask("SUBSCRIPTION", more) == [refused(more)]
-            assert await client.ask("SUBSCRIPTION", names[0]) == [told(names[0])]
-            await client.ask("UNSUBSCRIPTION", names[0])
+            assert await client.ask("SUBSCRIPTION", asked[0]) == [told(asked[0])]
+            await client.ask("UNSUBSCRIPTION", asked[0])
             assert await client.ask("SUBSCRIPTION", more) == [told(more)]
 
     run(main())
@@ -183,7 +183,7 @@ def test_only_the_venues_path() -> None:
 # -- frames -----------------------------------------------------------------------------------------------
 def test_both_intervals_tell_one_chain_each() -> None:
     async def main() -> None:
-        fast = topics.topic("depth", "BTCUSDT", "10ms")
+        fast = names.topic("depth", "BTCUSDT", "10ms")
         async with still(seed=3) as venue, Client(venue) as client:
             await client.ask("SUBSCRIPTION", DEPTH, fast)
             await until(lambda: venue.hub.wanted(fast))
@@ -195,7 +195,7 @@ def test_both_intervals_tell_one_chain_each() -> None:
             ends: dict[str, list[tuple[int, int]]] = {DEPTH: [], fast: []}
             for _ in range(5 + 15):
                 outer = dict(reading.fields(await client.frame()))
-                diff = reading.diff(outer[wire.DEPTHS])
+                diff = reading.diff(outer[payloads.DEPTHS])
                 ends[outer[1].decode()].append((diff.first_id, diff.last_id))
             for chain in ends.values():
                 assert all(after[0] == before[1] + 1 for before, after in pairwise(chain))
@@ -214,7 +214,7 @@ def test_several_trades_in_a_frame_with_ids_that_are_text() -> None:
             venue.market.step(300, "BTCUSDT")
             venue.market.flush_fast()
             outer = dict(reading.fields(await client.frame()))
-            each = [dict(reading.fields(body)) for n, body in reading.fields(outer[wire.DEALS]) if n == 1]
+            each = [dict(reading.fields(body)) for n, body in reading.fields(outer[payloads.DEALS]) if n == 1]
             assert len(each) > 3
             assert {one[3] for one in each} == {1, 2}
             ids = [one[5].decode() for one in each]
@@ -238,13 +238,13 @@ def test_a_frame_without_body_and_an_emptied_side() -> None:
                 dict(reading.fields(await client.frame())),
                 dict(reading.fields(await client.frame())),
             )
-            assert (bare.keys(), whole.keys()) == ({1, 3, 6}, {1, 3, 6, wire.BOOK_TICKER})
+            assert (bare.keys(), whole.keys()) == ({1, 3, 6}, {1, 3, 6, payloads.BOOK_TICKER})
             matcher = venue.market.symbol("BTCUSDT").market.matcher
             matcher.market(True, sum(matcher.asks.totals.values()))
             venue.market.step(0)
             venue.market._tellers["BTCUSDT"].topped(0)
             venue.market.flush_fast()
-            body = dict(reading.fields(dict(reading.fields(await client.frame()))[wire.BOOK_TICKER]))
+            body = dict(reading.fields(dict(reading.fields(await client.frame()))[payloads.BOOK_TICKER]))
             assert body.keys() == {1, 2, 5, 6}, "the side that is empty is not there"
 
     run(main())
@@ -345,11 +345,11 @@ def test_the_capture_is_told_again_word_for_word() -> None:
 
     async def main() -> None:
         recorded = [row.payload() for row in read(CAPTURE) if row.dir == "in"]
-        names = list(dict.fromkeys(dict(reading.fields(one))[1].decode() for one in recorded))
+        asked = list(dict.fromkeys(dict(reading.fields(one))[1].decode() for one in recorded))
         async with SimVenue("mexc_spot", capture=CAPTURE, speed=None, settle=0.05) as venue:
             assert venue.source.symbols() == ["BTCUSDT", "HYPEUSDT"]
             async with Client(venue) as client:
-                await client.ask("SUBSCRIPTION", *names)
+                await client.ask("SUBSCRIPTION", *asked)
                 assert [await client.frame() for _ in recorded] == recorded
                 info = (await client.get("/api/v3/exchangeInfo"))[1]
                 assert [row["baseAsset"] for row in info["symbols"]] == ["BTC", "HYPE"]
@@ -359,9 +359,9 @@ def test_the_capture_is_told_again_word_for_word() -> None:
 
 
 def test_topics() -> None:
-    assert topics.split(DEPTH) == ("depth", "BTCUSDT")
-    assert topics.split("spot@public.limit.depth.v3.api.pb@HYPEUSDT@20") == ("limit.depth", "HYPEUSDT")
-    assert topics.split("spot@public.kline.v3.api.pb@BTCUSDT@Min1") == ("kline", "BTCUSDT")
+    assert names.split(DEPTH) == ("depth", "BTCUSDT")
+    assert names.split("spot@public.limit.depth.v3.api.pb@HYPEUSDT@20") == ("limit.depth", "HYPEUSDT")
+    assert names.split("spot@public.kline.v3.api.pb@BTCUSDT@Min1") == ("kline", "BTCUSDT")
     for wrong in (DEPTH + "@x", DEPTH.lower(), "spot@public.depth.v3.api@BTCUSDT", ""):
-        assert topics.split(wrong) == ("", "")
-    assert topics.canonical("BTCUSDC") == "BTC/USDC"
+        assert names.split(wrong) == ("", "")
+    assert names.canonical("BTCUSDC") == "BTC/USDC"

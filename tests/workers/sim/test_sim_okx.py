@@ -22,9 +22,9 @@ from workers.sim.book import Depth, Diff, Fold
 from workers.sim.candles import Candle
 from workers.sim.okx import payloads
 from workers.sim.okx.dialect import DIALECT, LISTINGS
+from workers.sim.okx.names import PATH, ask, canonical, parts, streams
 from workers.sim.okx.reading import OkxReading
 from workers.sim.okx.stats import volumes
-from workers.sim.okx.symbols import PATH, ask, canonical, parts, streams
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("TICKRING_SHARED", ROOT.parent / "shared")) / "captures" / "okx"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sim_client import Client, exact
 
 from workers.sim import SimError, SimVenue
-from workers.sim.binance_spot import LISTINGS
+from workers.sim.binance_spot.dialect import LISTINGS
 from workers.sim.book import Depth, Diff, Fold
 from workers.sim.candles import Candles
 from workers.sim.market import Market, Matcher, decimal_text

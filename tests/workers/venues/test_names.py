@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ import workers.venues
 from engine.settings import available_venues
 from workers.venue import UnknownVenue, load, names
 
+ROOT = Path(__file__).parents[3]
+# What a single venue needs, and where not every venue has the role.
+ALONE = {"kraken": {"times.py"}, "mexc_spot": {"proto.py"}, "okx": {"_market.pyx"}}
+OPTIONAL = {"options.py", "names.py", "checksum.py", "_checksum.pyx"}
 FOLDERS = [path.parent for path in Path(next(iter(workers.venues.__path__))).glob("*/__init__.py")]
 
 
@@ -25,3 +30,25 @@ def test_only_a_folder_with_a_venue_is_one() -> None:
 
 def test_every_name_loads() -> None:
     assert [load(name).name for name in names()] == names()
+
+
+def test_a_venues_folder_has_the_files_that_its_neighbours_have() -> None:
+    page = (ROOT / "docs/adding-a-venue.md").read_text()
+    rows = re.search(r"\| file \| its role \|\n\|---\|---\|\n((?:\|.*\n)+)", page)
+    assert rows is not None
+    roles = {name for row in rows[1].splitlines() for name in re.findall(r"`(\w+\.pyx?)`", row.split("|")[1])}
+    assert roles > OPTIONAL
+    for folder in FOLDERS:
+        files = {path.name for path in folder.iterdir() if path.suffix in (".py", ".pyx")} - {"__init__.py"}
+        assert files <= roles | ALONE.get(folder.name, set()), folder.name
+        if "venue.py" in files:
+            assert roles - files <= OPTIONAL, folder.name
+            assert ("checksum.py" in files) == ("_checksum.pyx" in files), folder.name
+        assert (folder / "__init__.py").read_text().startswith('"""'), folder.name
+
+
+def test_what_rest_says_of_a_market_is_in_market() -> None:
+    for name in names():
+        venue = load(name)
+        for part in (venue.snapshot, venue.klines, venue.server_time, venue.server_limits):
+            assert part is None or part.__module__ == f"workers.venues.{name}.market"

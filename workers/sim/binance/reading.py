@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from workers.sim.binance.symbols import is_book, split
+from workers.sim.binance.names import is_book, split
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.capture import Row
 from workers.sim.market import Listing

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from workers.sim.binance.symbols import is_book
+from workers.sim.binance.names import is_book
 from workers.sim.faults import About
 from workers.sim.hub import Hub, Words
 from workers.sim.transport import Peer

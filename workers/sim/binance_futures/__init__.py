@@ -1,1 +1,1 @@
-"""Binance USD-M futures in the simulated venue; what they share with spot lies in `workers.sim.binance`."""
+"""Binance USD-M futures, simulated; what they share with spot lies in `workers.sim.binance`."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 
 from workers.sim.assets import listing
-from workers.sim.binance import symbols
+from workers.sim.binance import names
 from workers.sim.binance.reading import FUTURES_CHANNELS, BinanceReading
 from workers.sim.binance.rest import BinanceRest
 from workers.sim.binance.words import NEW_FIELDS, ROUTES, BinanceWords
@@ -63,9 +63,9 @@ DIALECT = Dialect(
     teller=FuturesTeller,
     rest=_rest,
     reading=_reading,
-    streams=lambda symbol: symbols.streams(symbol, CHANNELS),
-    ask=symbols.ask,
-    canonical=symbols.canonical_swap,
+    streams=lambda symbol: names.streams(symbol, CHANNELS),
+    ask=names.ask,
+    canonical=names.canonical_swap,
     snapshot_path=lambda symbol: f"/fapi/v1/depth?symbol={symbol}&limit=1000",
     faults=("repeat_price", NEW_FIELDS),
     ids=_ids,

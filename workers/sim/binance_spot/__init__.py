@@ -1,5 +1,1 @@
-"""Binance spot in the simulated venue; what it shares with the futures lies in `workers.sim.binance`."""
-
-from workers.sim.binance_spot.dialect import DEFAULT_SYMBOLS, LISTINGS
-
-__all__ = ["DEFAULT_SYMBOLS", "LISTINGS"]
+"""Binance spot, simulated; what it shares with the futures lies in `workers.sim.binance`."""

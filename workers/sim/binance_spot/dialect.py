@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.sim.binance import spot_payloads, symbols
+from workers.sim.binance import names, spot_payloads
 from workers.sim.binance.reading import BinanceReading
 from workers.sim.binance.rest import BinanceRest
 from workers.sim.binance.teller import BinanceTeller
@@ -56,9 +56,9 @@ DIALECT = Dialect(
     teller=_teller,
     rest=_rest,
     reading=BinanceReading,
-    streams=lambda symbol: symbols.streams(symbol, ("top", "book", "trades", "agg_trades", "ticker")),
-    ask=symbols.ask,
-    canonical=symbols.canonical,
+    streams=lambda symbol: names.streams(symbol, ("top", "book", "trades", "agg_trades", "ticker")),
+    ask=names.ask,
+    canonical=names.canonical,
     snapshot_path=lambda symbol: f"/api/v3/depth?symbol={symbol}&limit=5000",
     text=decimal_text,  # 8 decimals on every symbol, as recorded
     faults=("repeat_price",),

@@ -6,7 +6,7 @@ from workers.sim.assets import listing
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Rules
 from workers.sim.market import Listing, short_text
-from workers.sim.mexc_spot import topics
+from workers.sim.mexc_spot import names
 from workers.sim.mexc_spot.reading import MexcReading
 from workers.sim.mexc_spot.rest import MexcRest
 from workers.sim.mexc_spot.teller import MexcTeller
@@ -50,9 +50,9 @@ DIALECT = Dialect(
     teller=MexcTeller,
     rest=MexcRest,
     reading=MexcReading,
-    streams=topics.streams,
-    ask=topics.ask,
-    canonical=topics.canonical,
+    streams=names.streams,
+    ask=names.ask,
+    canonical=names.canonical,
     snapshot_path=lambda symbol: f"/api/v3/depth?symbol={symbol}&limit=5000",
     text=short_text,  # no needless zeros, as recorded of tops and trades
     faults=FAULTS,

@@ -11,7 +11,7 @@ import msgspec
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.capture import Row
 from workers.sim.market import Listing
-from workers.sim.mexc_spot import topics, wire
+from workers.sim.mexc_spot import names, payloads
 from workers.sim.replay import Reading
 from workers.sim.transport import Binary
 
@@ -77,20 +77,20 @@ class MexcReading(Reading):
         payload = row.payload()
         outer = dict(fields(payload))
         for number, body in outer.items():
-            if number >= wire.LIMIT_DEPTHS:
+            if number >= payloads.LIMIT_DEPTHS:
                 list(fields(body))
         return ((str(outer.get(1, b""), "utf-8"), Binary(payload)),)
 
     def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
         """``aggre.depth`` is a change; the others are none."""
-        if topics.split(stream)[0] != "depth":
+        if names.split(stream)[0] != "depth":
             return None
-        body = dict(fields(payload)).get(wire.DEPTHS)
+        body = dict(fields(payload)).get(payloads.DEPTHS)
         return None if body is None else diff(body)
 
     def keeps_state(self, stream: str) -> bool:
         """All but trades."""
-        return topics.split(stream)[0] != "deals"
+        return names.split(stream)[0] != "deals"
 
     def snapshot(self, row: Row) -> tuple[str, Depth] | None:
         """``.../depth?symbol=``"""
@@ -109,5 +109,5 @@ class MexcReading(Reading):
 
     def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
         """Base and quote by the quotes that the venue has."""
-        base, quote = topics.assets(venue_symbol)
+        base, quote = names.assets(venue_symbol)
         return Listing(base, quote, price_decimals, size_decimals, 1, 1000 * 10**size_decimals, "1")

@@ -9,7 +9,7 @@ import msgspec
 
 from workers.sim.book import Depth
 from workers.sim.market import Listing, short_text
-from workers.sim.mexc_spot import topics
+from workers.sim.mexc_spot import names
 from workers.sim.refusal import Refusal
 from workers.sim.replay import Replay
 from workers.sim.rest import Answer, Desk, Request, Rest
@@ -108,7 +108,7 @@ class MexcRest(Rest):
     def _depth(self, query: Query) -> bytes:
         symbol = self._known(query)
         limit = _number(query, "limit", 100, MAX_DEPTH)
-        about = self._hub.about(topics.topic("depth", symbol))
+        about = self._hub.about(names.topic("depth", symbol))
         try:
             if self._faults.active and self._faults.take(("stale_snapshot",), about=about) is not None:
                 answer: Depth | bytes = self._source.stale(symbol).cut(limit)

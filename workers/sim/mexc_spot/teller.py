@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from workers.sim.hub import Hub
 from workers.sim.market import Changes, Trade, short_text
-from workers.sim.mexc_spot import topics, wire
+from workers.sim.mexc_spot import names, payloads
 from workers.sim.synthetic import Symbol, Teller
 from workers.sim.transport import Binary
 
@@ -32,7 +32,7 @@ class MexcTeller(Teller):
     def __init__(self, symbol: Symbol, hub: Hub) -> None:
         self._symbol, self._market, self._hub = symbol, symbol.market, hub
         self._name = symbol.listing.venue_symbol
-        self._slow, self._fast = (Cadence(interval, symbol.market.watch()) for interval in topics.INTERVALS)
+        self._slow, self._fast = (Cadence(interval, symbol.market.watch()) for interval in names.INTERVALS)
         self._seconds = 0
 
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
@@ -55,32 +55,34 @@ class MexcTeller(Teller):
     def _tell(self, cadence: Cadence, ms: int) -> None:
         diff = self._market.take(cadence.changes)
         if diff is not None:
-            name = topics.topic("depth", self._name, cadence.interval)
+            name = names.topic("depth", self._name, cadence.interval)
             if self._hub.wanted(name):
-                body = wire.depths(topics.event(name), diff.first_id, diff.last_id, diff.bids, diff.asks, ms)
-                self._publish(name, ms, wire.DEPTHS, body)
+                body = payloads.depths(
+                    names.event(name), diff.first_id, diff.last_id, diff.bids, diff.asks, ms
+                )
+                self._publish(name, ms, payloads.DEPTHS, body)
         if cadence.topped:
             cadence.topped = False
-            self._tell_top(topics.topic("bookTicker", self._name, cadence.interval), ms)
+            self._tell_top(names.topic("bookTicker", self._name, cadence.interval), ms)
         trades, cadence.trades = cadence.trades, []
         if trades:
-            self._tell_trades(topics.topic("deals", self._name, cadence.interval), ms, trades)
+            self._tell_trades(names.topic("deals", self._name, cadence.interval), ms, trades)
 
     def _tell_top(self, name: str, ms: int) -> None:
         """An emptied side is absent."""
         price, size = self._market.price_text, self._market.size_text
         bid, bids, ask, asks = self._market.matcher.top()
         best = [(price(at), size(much)) if much else ("", "") for at, much in ((bid, bids), (ask, asks))]
-        body = wire.book_ticker(best[0], best[1], self._market.matcher.last_id, ms)
-        self._publish(name, ms, wire.BOOK_TICKER, body)
+        body = payloads.book_ticker(best[0], best[1], self._market.matcher.last_id, ms)
+        self._publish(name, ms, payloads.BOOK_TICKER, body)
 
     def _tell_trades(self, name: str, ms: int, trades: Sequence[tuple[int, Trade]]) -> None:
         price, size = self._market.price_text, self._market.size_text
         each = [
-            wire.deal(price(one.price), size(one.size), one.buyer_is_maker, at, trade_id(one.id))
+            payloads.deal(price(one.price), size(one.size), one.buyer_is_maker, at, trade_id(one.id))
             for at, one in trades
         ]
-        self._publish(name, ms, wire.DEALS, wire.deals(topics.event(name), each))
+        self._publish(name, ms, payloads.DEALS, payloads.deals(names.event(name), each))
 
     def slow(self, now_ns: int) -> None:
         """The mini ticker, every third time."""
@@ -89,7 +91,7 @@ class MexcTeller(Teller):
             return
         day, listing = self._symbol.candles.day(), self._symbol.listing
         price = self._market.price_text
-        body = wire.mini_ticker(
+        body = payloads.mini_ticker(
             self._name,
             price(day.close),
             f"{(day.close - day.open) / day.open:.4f}",
@@ -98,11 +100,11 @@ class MexcTeller(Teller):
             short_text(day.quote, listing.price_decimals + listing.size_decimals),
             self._market.size_text(day.base),
         )
-        self._publish(topics.ticker(self._name), now_ns // 1_000_000, wire.MINI_TICKER, body)
+        self._publish(names.ticker(self._name), now_ns // 1_000_000, payloads.MINI_TICKER, body)
 
     def _publish(self, name: str, ms: int, number: int, body: bytes) -> None:
         if self._hub.wanted(name):
-            self._hub.publish(name, Binary(wire.wrapper(name, self._name, ms, number, body)))
+            self._hub.publish(name, Binary(payloads.wrapper(name, self._name, ms, number, body)))
 
 
 def trade_id(number: int) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from workers.sim.faults import About
 from workers.sim.hub import Hub, Words
-from workers.sim.mexc_spot import reading, topics, wire
+from workers.sim.mexc_spot import names, payloads, reading
 from workers.sim.transport import Binary, Peer
 
 FAULTS = ("repeat_price", "blocked", "bodyless")
@@ -40,8 +40,8 @@ class MexcWords(Words):
             return (_answer("msg format invalid", 1),)
         if method == "PING":
             return (_answer("PONG"),)
-        names = isinstance(params, list) and all(isinstance(name, str) for name in params)
-        if method not in ("SUBSCRIPTION", "UNSUBSCRIPTION") or not names or not params:
+        listed = isinstance(params, list) and all(isinstance(name, str) for name in params)
+        if method not in ("SUBSCRIPTION", "UNSUBSCRIPTION") or not listed or not params:
             return (_answer("msg format invalid", 1),)
         if method == "UNSUBSCRIPTION":
             self._hub.unsubscribe(peer, params)
@@ -63,7 +63,7 @@ class MexcWords(Words):
 
     def _blocked(self, name: str) -> bool:
         """What is no topic, of a symbol that is not listed, or ordered to be so."""
-        kind, symbol = topics.split(name)
+        kind, symbol = names.split(name)
         if not kind or symbol not in self._hub.source.symbols():
             return True
         faults = self._hub.faults
@@ -71,8 +71,8 @@ class MexcWords(Words):
 
     def about(self, stream: str) -> About:
         """The symbol, and whether it is the stream of changes."""
-        kind, symbol = topics.split(stream)
-        return About(topics.canonical(symbol), symbol, kind == "depth") if kind else About()
+        kind, symbol = names.split(stream)
+        return About(names.canonical(symbol), symbol, kind == "depth") if kind else About()
 
     def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
         """Cut within its body, without it, with a bid above the best ask, with a price twice."""
@@ -81,10 +81,10 @@ class MexcWords(Words):
         outer = dict(reading.fields(payload))
         channel, symbol = str(outer[1], "utf-8"), str(outer[3], "utf-8")
         if kind == "bodyless":
-            return (Binary(wire.wrapper(channel, symbol, outer[6])),)
-        if kind not in ("crossed", "repeat_price") or wire.DEPTHS not in outer:
+            return (Binary(payloads.wrapper(channel, symbol, outer[6])),)
+        if kind not in ("crossed", "repeat_price") or payloads.DEPTHS not in outer:
             return None
-        diff = reading.diff(outer[wire.DEPTHS])
+        diff = reading.diff(outer[payloads.DEPTHS])
         bids, asks = list(diff.bids), list(diff.asks)
         if kind == "crossed":
             bids.insert(0, (f"{Decimal(self._hub.source.depth(symbol, 1).asks[0][0]) * 2}", "1"))
@@ -93,8 +93,8 @@ class MexcWords(Words):
             side.insert(0, (price, str(Decimal(size) + 1)))
         else:
             return None
-        body = wire.depths(topics.event(stream), diff.first_id, diff.last_id, bids, asks)
-        return (Binary(wire.wrapper(channel, symbol, outer[6], wire.DEPTHS, body)),)
+        body = payloads.depths(names.event(stream), diff.first_id, diff.last_id, bids, asks)
+        return (Binary(payloads.wrapper(channel, symbol, outer[6], payloads.DEPTHS, body)),)
 
 
 def _answer(text: str, code: int = 0) -> bytes:

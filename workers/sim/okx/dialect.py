@@ -6,9 +6,9 @@ from workers.sim import assets
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, short_text
+from workers.sim.okx.names import ask, canonical, streams
 from workers.sim.okx.reading import OkxReading
 from workers.sim.okx.rest import OkxRest
-from workers.sim.okx.symbols import ask, canonical, streams
 from workers.sim.okx.teller import OkxTeller
 from workers.sim.okx.words import OkxWords
 

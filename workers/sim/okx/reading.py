@@ -12,7 +12,7 @@ from workers.sim.book import Depth, Diff, Level
 from workers.sim.capture import Row
 from workers.sim.market import Listing
 from workers.sim.okx import payloads
-from workers.sim.okx.symbols import LEGACY, parts
+from workers.sim.okx.names import LEGACY, parts
 from workers.sim.okx.teller import LEVELS
 from workers.sim.replay import Reading
 

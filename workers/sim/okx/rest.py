@@ -11,8 +11,8 @@ import msgspec
 from workers.sim.book import Depth
 from workers.sim.market import Listing, short_text
 from workers.sim.okx import payloads
+from workers.sim.okx.names import type_of
 from workers.sim.okx.stats import BARS, candles
-from workers.sim.okx.symbols import type_of
 from workers.sim.okx.words import OkxWords
 from workers.sim.replay import Replay
 from workers.sim.rest import Answer, Desk, Request, Rest

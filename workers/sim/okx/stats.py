@@ -7,7 +7,7 @@ from typing import Any
 
 from workers.sim.candles import MINUTE_MS, Candle
 from workers.sim.okx import payloads
-from workers.sim.okx.symbols import type_of
+from workers.sim.okx.names import type_of
 from workers.sim.synthetic import Symbol
 
 BARS = {

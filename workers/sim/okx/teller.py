@@ -14,8 +14,8 @@ from workers.sim.funding import PERIOD_MS, Mark
 from workers.sim.hub import Hub
 from workers.sim.market import Trade
 from workers.sim.okx import payloads
+from workers.sim.okx.names import LEGACY, index_of
 from workers.sim.okx.stats import ticker
-from workers.sim.okx.symbols import LEGACY, index_of
 from workers.sim.okx.words import OkxWords
 from workers.sim.synthetic import Symbol, Teller
 from workers.sim.transport import Peer

@@ -15,7 +15,7 @@ import msgspec
 
 from workers.sim.faults import About
 from workers.sim.hub import Hub, Words
-from workers.sim.okx.symbols import (
+from workers.sim.okx.names import (
     DERIVATIVES,
     LEGACY,
     OF_INSTRUMENT,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.defaults import PlainConnection
-from workers.errors import HandshakeRefused
+from workers.defaults import PlainConnection, refused_for_good
 
 
 class _Notice(msgspec.Struct):
@@ -40,8 +39,4 @@ class BinanceConnection(PlainConnection):
     def should_reconnect(self, error: BaseException) -> bool:
         """All but a handshake that the server understood and refused (a wrong path, a blocked region):
         429 and 418 end by themselves, 5xx too."""
-        return not (
-            isinstance(error, HandshakeRefused)
-            and 400 <= error.status < 500
-            and error.status not in (418, 429)
-        )
+        return not refused_for_good(error, passing=(418, 429))

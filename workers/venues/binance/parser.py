@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from shm.layout import Flag
-from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
+from workers.decode.decimals import Verdict
 from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
 from workers.decode.numbers import Numbers
 from workers.strategies import MessageParser, MessageType, ParsedMessage
@@ -248,19 +248,8 @@ def ticker(event: schema.Ticker, numbers: Numbers) -> Decoded | None:
         return None
     part = tuple(numbers.price(text) for text in (event.last, event.open, event.high, event.low))
     volume = numbers.size(event.volume)
-    quote_volume, flags = _quote_volume(event.quote_volume, numbers)
+    quote_volume, flags = numbers.quote_volume(event.quote_volume)
     words = (*part, volume, quote_volume, event.trades, opened)
     return Decoded(
         DecodeCode.OK, MessageKind.TICKER, numbers.scale.instrument, time, flags=flags, words=words
     )
-
-
-def _quote_volume(text: str, numbers: Numbers) -> tuple[int, int]:
-    """At price_exp + size_exp, where every product of a price and a size is exact; else absent."""
-    exponent = numbers.scale.price_exp + numbers.scale.size_exp
-    verdict, mantissa = to_mantissa(text, min(exponent, MAX_EXPONENT))
-    if verdict is Verdict.MALFORMED:
-        numbers.worst = verdict
-    elif verdict is Verdict.EXACT and exponent <= MAX_EXPONENT:
-        return mantissa, 0
-    return 0, int(Flag.ABSENT)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import NamedTuple
 
 import msgspec
 
+from workers.defaults import check_channels, venue_symbol
 from workers.strategies import (
     Acknowledgement,
     SubscriptionAction,
@@ -133,17 +133,12 @@ class _StreamMap(dict[str, bytes]):
         self, streams: Mapping[str, str], venue_symbols: Mapping[str, str], channels: tuple[str, ...]
     ) -> None:
         super().__init__()
-        if unknown := [channel for channel in channels if channel not in streams]:
-            raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(streams)}")
+        check_channels(channels, streams)
         self._venue_symbols = venue_symbols
         self._suffixes = [streams[channel] for channel in channels]
 
     def __missing__(self, symbol: str) -> bytes:
-        venue = self._venue_symbols.get(symbol)
-        if venue is None:
-            near = get_close_matches(symbol, self._venue_symbols, 3)
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
+        venue = venue_symbol(self._venue_symbols, symbol)
         # Venue docs, "WebSocket Streams": stream names carry the symbol in lower case.
         quoted = [msgspec.json.encode(f"{venue.lower()}@{suffix}") for suffix in self._suffixes]
         self[symbol] = b",".join(quoted)

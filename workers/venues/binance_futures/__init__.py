@@ -1,0 +1,1 @@
+"""Binance USD-M futures; what they share with spot lies in `workers.venues.binance`."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
 from workers.venues.binance.auth import signed_query
+from workers.venues.binance_futures.request import TIME
 
-TIME = "/fapi/v1/time"
 PUBLIC = frozenset(
     f"/fapi/v1/{name}"
     for name in (

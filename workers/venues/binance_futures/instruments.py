@@ -1,4 +1,4 @@
-"""Binance USD-M futures' exchangeInfo -> instrument slots."""
+"""Binance USD-M futures' exchangeInfo -> instrument slots, and the numbers of its events."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT
-from workers.listing import choose
-from workers.venues.binance.instruments import instrument as slot
+from workers.listing import Number, choose
+from workers.venues.binance import instruments as shared
 from workers.venues.binance_futures import schema
 
 PERPETUAL = "PERPETUAL"  # also as a part: TRADIFI_PERPETUAL
@@ -48,4 +48,9 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
         PrecisionError: the venue's limits of it fit no int64.
     """
     kind = InstrumentKind.PERPETUAL if PERPETUAL in entry.contract else InstrumentKind.FUTURE
-    return slot(entry, symbol_of(entry), kind, min(entry.price_decimals, MAX_EXPONENT))
+    return shared.instrument(entry, symbol_of(entry), kind, min(entry.price_decimals, MAX_EXPONENT))
+
+
+def numbers(event: object) -> list[Number]:
+    """The prices and sizes of an event, as the venue wrote them; none of anything else."""
+    return shared.numbers(event)

@@ -6,7 +6,8 @@ from workers.venues.binance.request import BinanceRequests
 
 # Venue docs, "Test Connectivity": weight 1, no parameters, answers {}.
 PING = "/fapi/v1/ping"
-EXCHANGE_INFO = "/fapi/v1/exchangeInfo"
+TIME = "/fapi/v1/time"
+LISTING = "/fapi/v1/exchangeInfo"
 DEPTH = "/fapi/v1/depth"
 KLINES = "/fapi/v1/klines"
 

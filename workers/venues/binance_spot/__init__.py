@@ -1,0 +1,1 @@
+"""Binance spot; what it shares with the futures lies in `workers.venues.binance`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
 from workers.venues.binance.auth import login_frame, signed_frame, signed_query, to_sign
+from workers.venues.binance_spot.request import TIME
 
-__all__ = ["PUBLIC", "TIME", "auth", "login_frame", "signed_frame", "to_sign"]
+__all__ = ["PUBLIC", "auth", "login_frame", "signed_frame", "to_sign"]
 
-TIME = "/api/v3/time"
 PUBLIC = frozenset(
     f"/api/v3/{name}"
     for name in (

@@ -6,7 +6,8 @@ from workers.venues.binance.request import BinanceRequests
 
 # Venue docs, "Test connectivity": weight 1, no parameters, answers {}.
 PING = "/api/v3/ping"
-EXCHANGE_INFO = "/api/v3/exchangeInfo"
+TIME = "/api/v3/time"
+LISTING = "/api/v3/exchangeInfo"
 DEPTH = "/api/v3/depth"
 KLINES = "/api/v3/klines"
 

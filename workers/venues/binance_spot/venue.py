@@ -9,19 +9,16 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
 from workers.listing import level_numbers, widen
-from workers.market import Kline, ServerLimit
 from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
+from workers.strategies import RestStrategySet, WebSocketStrategySet
 from workers.venue import Venue
-from workers.venues.binance import market
-from workers.venues.binance_spot import instruments, schema
+from workers.venues.binance_spot import instruments, market, schema
 from workers.venues.binance_spot._decode import Decoder
-from workers.venues.binance_spot.auth import TIME
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.venues.binance_spot.limits import CONNECTIONS, DEPTH_WEIGHTS, depth_weight, limits
+from workers.venues.binance_spot.limits import DEPTH_WEIGHTS, depth_weight, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
-from workers.venues.binance_spot.request import DEPTH, EXCHANGE_INFO, KLINES, PING, BinanceSpotRequests
+from workers.venues.binance_spot.request import LISTING, PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 from workers.venues.binance_spot.sync import BookSync
 
@@ -50,26 +47,14 @@ def _rest(config: VenueConfig) -> RestStrategySet:
     )
 
 
+def _make_sync(config: VenueConfig) -> BookSync:
+    return BookSync()
+
+
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
     # The whole listing in one request: an unknown symbol can then be told with its nearest names.
-    info = await rest.get(EXCHANGE_INFO, decoder=schema.decode_exchange_info)
+    info = await rest.get(LISTING, decoder=schema.decode_exchange_info)
     return instruments.instruments(info, symbols)
-
-
-async def _snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
-    return await market.snapshot(rest, DEPTH, venue_symbol, levels, priority)
-
-
-async def _klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
-    return await market.klines(rest, KLINES, venue_symbol, interval, limit)
-
-
-async def _server_time(rest: RestManager) -> int:
-    return await market.server_time(rest, TIME)
-
-
-async def _server_limits(rest: RestManager) -> list[ServerLimit]:
-    return [*await market.server_limits(rest, EXCHANGE_INFO), CONNECTIONS]
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
@@ -84,14 +69,14 @@ VENUE = Venue(
     websocket=_websocket,
     rest=_rest,
     decoder=Decoder,
-    make_sync=lambda config: BookSync(),
+    make_sync=_make_sync,
     instruments=_instruments,
-    snapshot=_snapshot,
+    snapshot=market.snapshot,
     snapshot_levels=DEPTH_WEIGHTS[-1][0],
     snapshot_weight=depth_weight,
-    klines=_klines,
-    server_time=_server_time,
-    server_limits=_server_limits,
+    klines=market.klines,
+    server_time=market.server_time,
+    server_limits=market.server_limits,
     normalise=normalise,
     widen=_widen,
 )

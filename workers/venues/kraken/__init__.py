@@ -1,1 +1,1 @@
-"""Kraken spot: how its requests are signed. No `venue.py` yet: nothing that a worker can run."""
+"""Kraken spot (WebSocket v2 and REST)."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.defaults import PlainConnection
-from workers.errors import HandshakeRefused
+from workers.defaults import PlainConnection, refused_for_good
 from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 
 PATH = "/v2"
+PING = b'{"method":"ping"}'
 ONLINE = "online"
 REMEMBERED = 256  # connections that are halted at a time
 
@@ -47,7 +47,7 @@ class KrakenConnection(PlainConnection):
         self._halted: dict[int, None] = {}  # by the venue's connection id
 
     def handle_heartbeat(self) -> Dialogue:
-        return Dialogue((b'{"method":"ping"}',), _answers_ping)
+        return Dialogue((PING,), _answers_ping)
 
     def announced_end(self, data: bytes) -> float | None:
         """A connection that has seen the trading engine halted (docs, "status": `maintenance`, `cancel_only`,
@@ -75,7 +75,7 @@ class KrakenConnection(PlainConnection):
     def should_reconnect(self, error: BaseException) -> bool:
         """All but a handshake that the server understood and refused (a wrong path, a blocked region): 429
         ends by itself, 5xx too."""
-        return not (isinstance(error, HandshakeRefused) and 400 <= error.status < 500 and error.status != 429)
+        return not refused_for_good(error)
 
 
 def _answers_ping(data: bytes) -> Answer:

@@ -18,7 +18,7 @@ from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import MAX_EXPONENT, decimals
 from workers.listing import Number, PrecisionError, choose, exact
 from workers.venues.kraken import schema
-from workers.venues.kraken.names import symbol as symbol_of
+from workers.venues.kraken.names import symbol as symbol_named
 
 # Venue docs, "Get Tradable Asset Pairs": in these states orders are matched.
 TRADING = frozenset({"online", "limit_only", "reduce_only"})
@@ -31,13 +31,18 @@ def instruments(pairs: Mapping[str, schema.Pair], symbols: Iterable[str]) -> lis
         UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
         PrecisionError: what the venue lists of one fits no slot.
     """
-    listed = {symbol_of(pair.wsname): pair for pair in pairs.values() if pair.wsname}
+    listed = {symbol_of(pair): pair for pair in pairs.values() if pair.wsname}
     return [instrument(pair) for pair in choose(listed, symbols, "Kraken spot")]
+
+
+def symbol_of(pair: schema.Pair) -> str:
+    """The canonical symbol."""
+    return symbol_named(pair.wsname)
 
 
 def instrument(pair: schema.Pair) -> Instrument:
     """One pair's slot. Raises PrecisionError."""
-    symbol = symbol_of(pair.wsname)
+    symbol = symbol_of(pair)
     try:
         notional_exp = decimals(pair.costmin)
     except ValueError as error:

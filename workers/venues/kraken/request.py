@@ -10,8 +10,9 @@ from workers.defaults import PlainRequests
 from workers.strategies import HTTPMethod, Priority, ReplayClass
 
 TIME = "/0/public/Time"
-PAIRS = "/0/public/AssetPairs"
-CANDLES = "/0/public/OHLC"
+PING = TIME  # no parameters, small
+LISTING = "/0/public/AssetPairs"
+KLINES = "/0/public/OHLC"
 
 READS = frozenset(
     f"/0/private/{name}"

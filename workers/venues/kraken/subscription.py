@@ -15,11 +15,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import msgspec
 
+from workers.defaults import check_channels, venue_symbol
 from workers.strategies import (
     Acknowledgement,
     PublicWebsocketChannelType,
@@ -79,12 +79,11 @@ class KrakenSubscription(SubscriptionStrategy):
         *,
         first_id: int = 1,
     ) -> list[SubscriptionMessage]:
+        check_channels(channels, STREAMS)
         wanted: dict[str, list[str]] = {}
         for channel in channels:
-            if channel not in STREAMS:
-                raise KeyError(f"channel {channel!r} is not known; allowed: {', '.join(STREAMS)}")
             wanted.setdefault(STREAMS[channel], []).append(channel)
-        known = {symbol: self._venue_symbol(symbol) for symbol in symbols}
+        known = {symbol: venue_symbol(self._venue_symbols, symbol) for symbol in symbols}
         messages: list[SubscriptionMessage] = []
         for stream, ours in wanted.items():
             kept = self._note(action, known, ours) if stream == SHARED else set()
@@ -147,14 +146,6 @@ class KrakenSubscription(SubscriptionStrategy):
         if symbol is None:
             return ()
         return tuple((symbol, channel) for channel in _OURS.get(named.channel, STREAMS))
-
-    def _venue_symbol(self, symbol: str) -> str:
-        venue = self._venue_symbols.get(symbol)
-        if venue is None:
-            near = get_close_matches(symbol, self._venue_symbols, 3)
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
-        return venue
 
 
 def _parts(symbols: Sequence[str], size: int) -> Iterator[tuple[str, ...]]:

@@ -9,20 +9,17 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
 from workers.listing import widen
-from workers.market import Kline, ServerLimit
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
 from workers.venue import Venue
-from workers.venues.kraken import instruments, schema
+from workers.venues.kraken import instruments, market, schema
 from workers.venues.kraken._decode import Decoder
-from workers.venues.kraken.candles import candles, minutes
 from workers.venues.kraken.connection import PATH, KrakenConnection
 from workers.venues.kraken.errors import KrakenErrors
-from workers.venues.kraken.limits import limits, server_limits
-from workers.venues.kraken.names import rest_pair
+from workers.venues.kraken.limits import limits
 from workers.venues.kraken.options import KrakenOptions, options
 from workers.venues.kraken.parser import KrakenParser, normalise
-from workers.venues.kraken.request import CANDLES, PAIRS, TIME, KrakenRequests
+from workers.venues.kraken.request import LISTING, PING, KrakenRequests
 from workers.venues.kraken.subscription import STREAMS, KrakenSubscription
 from workers.venues.kraken.sync import BookSync
 
@@ -48,35 +45,21 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
 
 def _rest(config: VenueConfig) -> RestStrategySet:
     return RestStrategySet(
-        KrakenRequests(make_context(config, health_endpoint=TIME, connection_timeout=config.connect_timeout)),
+        KrakenRequests(make_context(config, health_endpoint=PING, connection_timeout=config.connect_timeout)),
         limits(options(config)),
         make_retry(config),
         exception_handler_strategy=KrakenErrors(),
     )
 
 
+def _make_sync(config: VenueConfig) -> BookSync:
+    return BookSync(options(config).book_depth)
+
+
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
     # The whole listing in one request: an unknown symbol can then be told with its nearest names.
-    listed = await rest.get(PAIRS, decoder=schema.decode_pairs)
+    listed = await rest.get(LISTING, decoder=schema.decode_pairs)
     return instruments.instruments(listed.result, symbols)
-
-
-async def _klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
-    answer = await rest.get(
-        CANDLES,
-        {"pair": rest_pair(venue_symbol), "interval": minutes(interval)},
-        decoder=schema.decode_candles,
-    )
-    return candles(answer, limit)
-
-
-async def _server_time(rest: RestManager) -> int:
-    answer = await rest.get(TIME, decoder=schema.decode_time)
-    return int(answer.result.unixtime) * 1000
-
-
-async def _server_limits(rest: RestManager) -> list[ServerLimit]:
-    return server_limits(KrakenOptions())
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
@@ -92,11 +75,11 @@ VENUE = Venue(
     rest=_rest,
     options=KrakenOptions,
     decoder=Decoder,
-    make_sync=lambda config: BookSync(options(config).book_depth),
+    make_sync=_make_sync,
     instruments=_instruments,
-    klines=_klines,
-    server_time=_server_time,
-    server_limits=_server_limits,
+    klines=market.klines,
+    server_time=market.server_time,
+    server_limits=market.server_limits,
     normalise=normalise,
     widen=_widen,
 )

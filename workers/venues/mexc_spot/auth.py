@@ -4,13 +4,12 @@ of a POST too (venue docs, "SIGNED"). No WebSocket login: private streams have a
 
 from __future__ import annotations
 
-import msgspec
-
 from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
 from workers.auth.signing import HmacSigner
 from workers.strategies import ServerTime
-from workers.venues.mexc_spot.schema import ServerTime as Time
+from workers.venues.mexc_spot import schema
+from workers.venues.mexc_spot.request import TIME
 
 KEY_HEADER = "X-MEXC-APIKEY"
 PUBLIC = frozenset(
@@ -22,12 +21,9 @@ PUBLIC = frozenset(
 )  # fmt: skip
 
 
-_time = msgspec.json.Decoder(Time).decode
-
-
 def read_time(body: bytes) -> int:
     """ms since 1970."""
-    return _time(body).time
+    return schema.decode_time(body).time
 
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
@@ -37,7 +33,7 @@ def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQue
         key_header=KEY_HEADER,
         signer=lambda pair: HmacSigner(pair.secret),
         public=PUBLIC,
-        server_time=ServerTime(endpoint="/api/v3/time", read=read_time),
+        server_time=ServerTime(endpoint=TIME, read=read_time),
         recv_window=recv_window,
         headers={"Content-Type": "application/json"},
     )

@@ -12,8 +12,7 @@ Rules (venue docs, "Websocket Market Streams", 2026-04; [U]: not in them, see ea
 
 from __future__ import annotations
 
-from workers.defaults import PlainConnection
-from workers.errors import HandshakeRefused
+from workers.defaults import PlainConnection, refused_for_good
 from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 
 PATH = "/ws"
@@ -52,11 +51,7 @@ class MexcSpotConnection(PlainConnection):
     def should_reconnect(self, error: BaseException) -> bool:
         """All but a handshake that the server understood and refused: 429 ends by itself, 5xx too. 403 is the
         venue's firewall, after too many attempts or for good: it is tried at the slow pace."""
-        return not (
-            isinstance(error, HandshakeRefused)
-            and 400 <= error.status < 500
-            and error.status not in (418, 429)
-        )
+        return not refused_for_good(error, passing=(418, 429))
 
 
 def _pong(data: bytes) -> Answer:

@@ -2,44 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import MAX_EXPONENT, decimals
 from workers.listing import InstrumentError, Number, PrecisionError, choose, exact, exponent, level_numbers
 from workers.venues.mexc_spot import schema
+from workers.venues.mexc_spot.names import symbol as symbol_named
 
 ONLINE = frozenset({"1", "ENABLED"})  # docs: 1 online, 2 paused, 3 offline; the word was used until 2024
-
-# Assets that the venue calls otherwise than others do, or by a name that is another asset's elsewhere: the
-# venue's name -> the unified one. Source: ccxt, `commonCurrencies` of its MEXC adapter (v4, 2026).
-ALIASES: Mapping[str, str] = {
-    "BEYONDPROTOCOL": "BEYOND",
-    "BIFI": "BIFIF",
-    "BYN": "BEYONDFI",
-    "COFI": "COFIX",
-    "DFI": "DFISTARTER",
-    "DFT": "DFUTURE",
-    "EGC": "EGORASCREDIT",
-    "FLUX1": "FLUX",
-    "FLUX": "FLUX1",
-    "FREE": "FREEROSSDAO",
-    "GAS": "GASDAO",
-    "GASNEO": "GAS",
-    "GMT": "GMTTOKEN",
-    "STEPN": "GMT",
-    "HERO": "STEPHERO",
-    "MIMO": "MIMOSA",
-    "PROS": "PROSFINANCE",
-    "SIN": "SINCITYTOKEN",
-    "SOUL": "SOULSWAP",
-}
-
-
-def unified(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol, ``BTC/USDT``."""
-    return f"{ALIASES.get(entry.base, entry.base)}/{ALIASES.get(entry.quote, entry.quote)}"
 
 
 def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instrument]:
@@ -52,8 +24,13 @@ def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instr
     """
     listed: dict[str, list[schema.SymbolInfo]] = {}
     for entry in info.symbols:
-        listed.setdefault(unified(entry), []).append(entry)
+        listed.setdefault(symbol_of(entry), []).append(entry)
     return [instrument(_only(entries)) for entries in choose(listed, symbols, "MEXC spot")]
+
+
+def symbol_of(entry: schema.SymbolInfo) -> str:
+    """The canonical symbol."""
+    return symbol_named(entry.base, entry.quote)
 
 
 def _only(entries: Sequence[schema.SymbolInfo]) -> schema.SymbolInfo:
@@ -61,8 +38,8 @@ def _only(entries: Sequence[schema.SymbolInfo]) -> schema.SymbolInfo:
     traded = [entry for entry in entries if _online(entry)] or entries
     if len(traded) > 1:
         raise InstrumentError(
-            f"{unified(traded[0])} can be any of {', '.join(entry.symbol for entry in traded)} at MEXC spot: "
-            "take the symbol out of the configuration"
+            f"{symbol_of(traded[0])} can be any of {', '.join(entry.symbol for entry in traded)} at MEXC "
+            "spot: take the symbol out of the configuration"
         )
     return traded[0]
 
@@ -79,7 +56,7 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
     `baseSizePrecision` are refused, so it is the lot, where it is not 0. Trailing zeros on the wire say
     nothing: they vary.
     """
-    symbol = unified(entry)
+    symbol = symbol_of(entry)
     min_size, min_notional = entry.min_size or "0", entry.min_notional or "0"
     try:
         step, grain = power(entry.price_decimals), power(entry.size_decimals)

@@ -98,5 +98,7 @@ def limits(
     )
 
 
-# What the docs say; the venue's answers have no such headers, and `rateLimits` of exchangeInfo is empty.
-SERVER_LIMITS = [ServerLimit("weight", DOCUMENTED, TEN_SECONDS, told=False)]
+def server_limits() -> list[ServerLimit]:
+    """What the docs say: the venue's answers have no such headers, and `rateLimits` of exchangeInfo is
+    empty."""
+    return [ServerLimit("weight", DOCUMENTED, TEN_SECONDS, told=False)]

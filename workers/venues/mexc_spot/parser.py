@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from shm.layout import Flag
-from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, to_mantissa
+from workers.decode.decimals import INT64_MAX, Verdict
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
 from workers.strategies import MessageParser, MessageType, ParsedMessage
@@ -277,17 +277,12 @@ def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | N
 def _normal_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
     last, high, low = (numbers.price(text) for text in (event.last, event.high or "0", event.low or "0"))
     volume = numbers.size(event.volume or "0")
-    # At price_exp + size_exp every product of a price and a size is exact; else it is absent.
-    exponent = numbers.scale.price_exp + numbers.scale.size_exp
-    verdict, turnover = to_mantissa(event.quote_volume or "0", min(exponent, MAX_EXPONENT))
-    if verdict is Verdict.MALFORMED:
-        return None
-    absent = verdict is not Verdict.EXACT or exponent > MAX_EXPONENT
+    turnover, flags = numbers.quote_volume(event.quote_volume or "0")
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
-        flags=int(Flag.ABSENT) if absent else 0,
-        words=(last, 0, high, low, volume, 0 if absent else turnover, 0, 0),
+        flags=flags,
+        words=(last, 0, high, low, volume, turnover, 0, 0),
     )

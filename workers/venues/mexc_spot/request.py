@@ -1,4 +1,4 @@
-"""MEXC spot: how REST requests look."""
+"""MEXC spot: its REST endpoints, and how requests look."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from workers.defaults import PlainRequests
 
 # Venue docs, "Test Connectivity": weight 1, no parameters, answers {}.
 PING = "/api/v3/ping"
+TIME = "/api/v3/time"
+LISTING = "/api/v3/exchangeInfo"
+DEPTH = "/api/v3/depth"
+KLINES = "/api/v3/klines"
 
 
 class MexcSpotRequests(PlainRequests):

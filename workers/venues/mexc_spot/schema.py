@@ -148,3 +148,9 @@ class ServerTime(msgspec.Struct, frozen=True):
 
 # Open time, open, high, low, close, volume, close time, quote volume: ``GET /api/v3/klines``. Times in ms.
 RestKline = list[int | str]
+
+
+decode_depth = msgspec.json.Decoder(RestDepth).decode
+decode_exchange_info = msgspec.json.Decoder(ExchangeInfo, strict=False).decode
+decode_candles = msgspec.json.Decoder(list[RestKline]).decode
+decode_time = msgspec.json.Decoder(ServerTime).decode

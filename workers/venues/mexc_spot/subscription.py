@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from itertools import product
 
 import msgspec
 
+from workers.defaults import check_channels, venue_symbol
 from workers.strategies import (
     Acknowledgement,
     PublicWebsocketChannelType,
@@ -81,8 +81,7 @@ class MexcSpotSubscription(SubscriptionStrategy):
         *,
         first_id: int = 1,
     ) -> list[SubscriptionMessage]:
-        if unknown := [channel for channel in channels if channel not in TOPICS]:
-            raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(TOPICS)}")
+        check_channels(channels, TOPICS)
         parts: list[tuple[tuple[str, ...], tuple[str, ...]]]
         if self._batch < len(channels):
             parts = [((symbol,), (channel,)) for symbol, channel in product(symbols, channels)]
@@ -102,11 +101,7 @@ class MexcSpotSubscription(SubscriptionStrategy):
         return msgspec.json.encode({"method": VERBS[action], "params": topics})
 
     def _topic(self, symbol: str, channel: str) -> str:
-        venue = self._venue_symbols.get(symbol)
-        if venue is None:
-            near = get_close_matches(symbol, self._venue_symbols, 3)
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
+        venue = venue_symbol(self._venue_symbols, symbol)
         topic = TOPICS[channel].format(interval=self._interval, symbol=venue, window=self._window)
         self._asked[topic] = (symbol, channel)
         return topic

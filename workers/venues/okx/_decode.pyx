@@ -2,7 +2,7 @@
 
 It takes the venue's exact shapes (key order and spelling as on the wire, that of 2022 and today's) and
 nothing else: another order, an extra field, white space, an escape are "not mine", and the reference decoder
-(`parser.py`, `normal.py`) judges them. Whatever it does accept it decodes as the reference does;
+(`parser.py`) judges them. Whatever it does accept it decodes as the reference does;
 `tests/workers/venues/okx` holds it to that.
 What every instrument has is read by `_market.pyx`, what derivatives alone have is read here.
 """

@@ -16,6 +16,7 @@ from workers.auth.credentials import CredentialSource
 from workers.auth.encoding import encode_body, encode_json, encode_query
 from workers.auth.signing import hmac_key
 from workers.strategies import AuthenticationData, AuthStrategy, HTTPMethod, ServerTime
+from workers.venues.okx.request import TIME
 
 PUBLIC = ("/api/v5/public/", "/api/v5/market/")
 
@@ -80,9 +81,7 @@ class OkxAuth(AuthStrategy):
         return encode_json({"op": "login", "args": [entry]})
 
     def server_time(self) -> ServerTime:
-        return ServerTime(
-            endpoint="/api/v5/public/time", read=lambda body: int(_time.decode(body).data[0].ts)
-        )
+        return ServerTime(endpoint=TIME, read=lambda body: int(_time.decode(body).data[0].ts))
 
     def __repr__(self) -> str:
         return f"OkxAuth({self._key!r})"

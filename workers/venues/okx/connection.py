@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.defaults import PlainConnection
-from workers.errors import HandshakeRefused
+from workers.defaults import PlainConnection, refused_for_good
 from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 
 PATH = "/ws/v5/public"
@@ -88,4 +87,4 @@ class OkxConnection(PlainConnection):
     def should_reconnect(self, error: BaseException) -> bool:
         """All but a handshake that the server understood and refused (a wrong path, a blocked region): 429
         ends by itself, 5xx too."""
-        return not (isinstance(error, HandshakeRefused) and 400 <= error.status < 500 and error.status != 429)
+        return not refused_for_good(error)

@@ -23,15 +23,6 @@ def types_of(symbols: Iterable[str]) -> list[InstrumentType]:
     return sorted({type_of_canonical(symbol) for symbol in symbols})
 
 
-def canonical(entry: schema.InstrumentInfo) -> str:
-    """``BTC/USDT``, ``BTC/USDT:USDT``, ``BTC/USD:BTC``, ``BTC/USD:BTC-220527``."""
-    if entry.type == "SPOT":
-        return f"{entry.base}/{entry.quote}"
-    base, _, quote = entry.underlying.partition("-")
-    symbol = f"{base}/{quote}:{entry.settle}"
-    return f"{symbol}-{entry.symbol.rpartition('-')[2]}" if entry.type == "FUTURES" else symbol
-
-
 def instruments(listing: Iterable[schema.InstrumentInfo], symbols: Iterable[str]) -> list[Instrument]:
     """The instruments of `symbols` (canonical), in that order, `index` left at 0.
 
@@ -39,8 +30,17 @@ def instruments(listing: Iterable[schema.InstrumentInfo], symbols: Iterable[str]
         UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
         PrecisionError: the venue's steps of one fit no int64.
     """
-    listed = {canonical(entry): entry for entry in listing if entry.type in KINDS}
+    listed = {symbol_of(entry): entry for entry in listing if entry.type in KINDS}
     return [instrument(entry) for entry in choose(listed, symbols, "OKX")]
+
+
+def symbol_of(entry: schema.InstrumentInfo) -> str:
+    """The canonical symbol: ``BTC/USDT``, ``BTC/USDT:USDT``, ``BTC/USD:BTC``, ``BTC/USD:BTC-220527``."""
+    if entry.type == "SPOT":
+        return f"{entry.base}/{entry.quote}"
+    base, _, quote = entry.underlying.partition("-")
+    symbol = f"{base}/{quote}:{entry.settle}"
+    return f"{symbol}-{entry.symbol.rpartition('-')[2]}" if entry.type == "FUTURES" else symbol
 
 
 def instrument(entry: schema.InstrumentInfo) -> Instrument:
@@ -50,7 +50,7 @@ def instrument(entry: schema.InstrumentInfo) -> Instrument:
     quote currency (inverse). The largest sizes that the venue names are formal (9999999999 at any lot), so
     they say nothing about room. "" is a number that it does not tell.
     """
-    symbol = canonical(entry)
+    symbol = symbol_of(entry)
     tick, lot, least = entry.tick or "0", entry.lot or "0", entry.least or "0"
     try:
         price_exp = exponent(symbol, "tick", tick)

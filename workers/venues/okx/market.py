@@ -1,12 +1,15 @@
-"""OKX: what REST says of a market beside its book."""
+"""OKX: what REST says of a market."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workers.books.sync import Snapshot
 from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.strategies import Priority
 from workers.venues.okx import limits, schema
-from workers.venues.okx.normal import to_ns
+from workers.venues.okx.parser import to_ns
+from workers.venues.okx.request import DEPTH, KLINES, TIME
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -18,6 +21,19 @@ BARS = {
     "6h": "6Hutc", "12h": "12Hutc", "1d": "1Dutc", "3d": "3Dutc", "1w": "1Wutc",
 }  # fmt: skip
 MAX_CANDLES = 300  # a request
+MAX_LEVELS = 400  # a side, of a REST book
+
+
+async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
+    """For proofs and audits alone: the book itself comes in the stream. Its id counts as the stream's do."""
+    answer: schema.RestBooks = await rest.get(
+        DEPTH,
+        {"instId": venue_symbol, "sz": min(levels, MAX_LEVELS)},
+        decoder=schema.decode_books,
+        priority=priority,
+    )
+    [book] = answer.data
+    return Snapshot(book.id, *([(level[0], level[1]) for level in side] for side in (book.bids, book.asks)))
 
 
 async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
@@ -29,7 +45,7 @@ async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int
     if (bar := BARS.get(interval)) is None:
         raise UnknownInterval(f"OKX has no candles of {interval!r}; it has: {', '.join(BARS)}")
     params = {"instId": venue_symbol, "bar": bar, "limit": min(limit, MAX_CANDLES)}
-    answer: schema.Candles = await rest.get("/api/v5/market/candles", params, decoder=_candles)
+    answer: schema.Candles = await rest.get(KLINES, params, decoder=_candles)
     return [_kline(candle) for candle in reversed(answer.data)]
 
 
@@ -47,7 +63,7 @@ def _kline(candle: schema.Candle) -> Kline:
 
 async def server_time(rest: RestManager) -> int:
     """ms since 1970."""
-    answer: schema.Times = await rest.get("/api/v5/public/time", decoder=schema.decode_time)
+    answer: schema.Times = await rest.get(TIME, decoder=schema.decode_time)
     return int(answer.data[0].time)
 
 

@@ -1,7 +1,7 @@
 """The reference decoder of OKX: complete and easy to read, the truth that the native one is held to.
 
-`OkxParser` tells what a message is and decodes it; `normal.normalise` brings what it says to the same normal
-form that `_decode.Decoder` gives.
+`OkxParser` tells what a message is and decodes it; `normalise` brings what it says to the same normal form
+that `_decode.Decoder` gives.
 """
 
 from __future__ import annotations
@@ -11,6 +11,10 @@ from typing import Any
 
 import msgspec
 
+from shm.layout import Flag
+from workers.decode.decimals import Verdict, to_mantissa
+from workers.decode.normal import DecodeCode, Decoded, Levels, MessageFlag, MessageKind, Scale
+from workers.decode.numbers import Numbers
 from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.okx import schema
 from workers.venues.okx.names import index_of, type_of
@@ -42,6 +46,10 @@ _EVENTS = {
     "channel-conn-count-error": MessageType.OTHER,
 }
 PONG = b"pong"
+
+RATE_EXP = 12  # of a funding rate in shared memory
+MAX_MS = (2**63 - 1) // 10**6  # int64 nanoseconds end in the year 2262; times beyond are not times
+MAX_ID = 2**63 - 1
 
 
 class OkxParser(MessageParser):
@@ -150,3 +158,214 @@ def _kind(message: schema.Envelope) -> MessageType:
     if message.data and message.arg.channel in _CHANNELS:
         return _CHANNELS[message.arg.channel][0]
     return MessageType.UNKNOWN
+
+
+# -- the normal form --------------------------------------------------------------------------------------
+
+
+def integer(text: str, limit: int = MAX_ID) -> int | None:
+    """An integer written as text, 0 to `limit`, without a leading zero; None: it is none."""
+    if not (text.isascii() and text.isdigit()) or (text[0] == "0" and len(text) > 1) or len(text) > 19:
+        return None
+    value = int(text)
+    return value if value <= limit else None
+
+
+def to_ns(text: str) -> int | None:
+    """The venue's time, ms as text, in ns; None when it is none."""
+    ms = integer(text, MAX_MS)
+    return None if ms is None else ms * 10**6
+
+
+def rate(text: str) -> int | None:
+    """A funding rate at 1e-12, what is beyond cut off; None when it is none.
+
+    The venue writes sixteen decimals. No order is made of a rate, and a trillionth is far below what it can
+    be relied on; so it is cut where a price would not be.
+
+    >>> rate("0.0000663322867090"), rate("-0.00375")
+    (66332286, -3750000000)
+    """
+    negative = text.startswith("-")
+    whole, dot, fraction = text.removeprefix("-").partition(".")
+    if dot and not (fraction.isascii() and fraction.isdigit()):
+        return None
+    verdict, mantissa = to_mantissa(f"{whole}.{fraction[:RATE_EXP]}" if dot else whole, RATE_EXP)
+    if verdict is not Verdict.EXACT:
+        return None
+    return -mantissa if negative else mantissa
+
+
+def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
+    """One thing that a frame said, in normal form; `scales` is keyed by venue symbol.
+
+    NOT_MINE for anything that is no market data.
+    """
+    if isinstance(event, schema.Malformed):
+        return Decoded(DecodeCode.MALFORMED)
+    if not isinstance(event, schema.Said):
+        return Decoded(DecodeCode.NOT_MINE)
+    scale = scales.get(event.symbol)
+    if scale is None:
+        return Decoded(DecodeCode.UNKNOWN_SYMBOL)
+    numbers = Numbers(scale)
+    return numbers.judged(_normal(event, numbers))
+
+
+def _normal(event: schema.Said, numbers: Numbers) -> Decoded | None:
+    """None: malformed. Verdicts about numbers are in `numbers`."""
+    payload = event.payload
+    if isinstance(payload, schema.Funding):
+        return _funding(payload, numbers)
+    time = to_ns(payload.time)
+    if time is None:
+        return None
+    match payload:
+        case schema.Book():
+            if event.channel == "bbo-tbt":
+                return _top(payload, numbers, time)
+            return _depth(payload, numbers, time, event.snapshot)
+        case schema.Trade():
+            return _trade(payload, numbers, time)
+        case schema.Ticker():
+            return _ticker(payload, numbers, time)
+        case schema.MarkPrice():
+            return _mark(numbers, time, MessageFlag.MARK, (numbers.mark(payload.price), 0, 0, 0))
+        case schema.IndexPrice():
+            return _mark(numbers, time, MessageFlag.INDEX, (0, numbers.mark(payload.price), 0, 0))
+        case schema.LiquidationDetail():
+            return _liquidation(payload, numbers, time)
+
+
+def _levels(levels: list[schema.Level], numbers: Numbers) -> Levels:
+    return numbers.levels([(level[0], level[1]) for level in levels])
+
+
+def _top(book: schema.Book, numbers: Numbers, time: int) -> Decoded | None:
+    flags = 0
+    words: list[int] = []
+    half = False
+    for side, absent in ((book.bids, Flag.NO_BID), (book.asks, Flag.NO_ASK)):
+        if not side:
+            flags |= absent
+            words += (0, 0)
+            continue
+        [(price, size)] = _levels(side[:1], numbers)
+        half = half or size == 0
+        words += (price, size)
+    if half and numbers.worst is Verdict.EXACT:
+        return None  # a price without size is no quote
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TOP,
+        numbers.scale.instrument,
+        time,
+        book.id or 0,
+        flags=int(flags),
+        words=(*words, 0, 0, 0, 0),
+    )
+
+
+def _depth(book: schema.Book, numbers: Numbers, time: int, snapshot: bool) -> Decoded | None:
+    if book.id is None and book.previous is not None:
+        return None
+    flags = MessageFlag.SNAPSHOT if snapshot else MessageFlag(0)
+    # A checksum of 0 is none: the venue has sent nothing else since 2026-06.
+    if book.checksum:
+        flags |= MessageFlag.CHECKED
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.DEPTH,
+        numbers.scale.instrument,
+        time,
+        book.id or 0,
+        0 if book.previous is None else book.previous + 1,
+        int(flags),
+        (book.checksum, 0, 0, 0, 0, 0, 0, 0),
+        _levels(book.bids, numbers),
+        _levels(book.asks, numbers),
+    )
+
+
+def _trade(trade: schema.Trade, numbers: Numbers, time: int) -> Decoded | None:
+    number = integer(trade.id)
+    count = integer(trade.count) if trade.count else 0
+    if number is None or count is None or trade.side not in ("buy", "sell"):
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TRADE,
+        numbers.scale.instrument,
+        time,
+        number,
+        number,  # the venue says how many were put together, and not which was the first
+        int(Flag.SELL) if trade.side == "sell" else 0,
+        (numbers.price(trade.price), numbers.size(trade.size), count if count > 1 else 0, 0, 0, 0, 0, 0),
+    )
+
+
+def _ticker(ticker: schema.Ticker, numbers: Numbers, time: int) -> Decoded:
+    prices = tuple(
+        numbers.price(text) if text else 0 for text in (ticker.last, ticker.open, ticker.high, ticker.low)
+    )
+    volume = numbers.size(ticker.volume) if ticker.volume else 0
+    # Of a derivative the venue does not tell the volume in the quote currency.
+    quote = ticker.currency_volume if ticker.type == "SPOT" else ""
+    quote_volume, flags = numbers.quote_volume(quote) if quote else (0, int(Flag.ABSENT))
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.TICKER,
+        numbers.scale.instrument,
+        time,
+        flags=flags,
+        words=(*prices, volume, quote_volume, 0, 0),
+    )
+
+
+def _mark(
+    numbers: Numbers, time: int, flags: MessageFlag, words: tuple[int, int, int, int]
+) -> Decoded | None:
+    if numbers.worst is Verdict.EXACT and flags in (MessageFlag.MARK, MessageFlag.INDEX) and not any(words):
+        return None  # a price of zero stands for "never told" in shared memory
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.MARK,
+        numbers.scale.instrument,
+        time,
+        flags=int(flags),
+        words=(*words, 0, 0, 0, 0),
+    )
+
+
+def _funding(funding: schema.Funding, numbers: Numbers) -> Decoded | None:
+    flags = MessageFlag(0)
+    told = due = 0
+    if funding.rate:
+        value = rate(funding.rate)
+        if value is None:
+            return None
+        told = value
+        flags |= MessageFlag.RATE
+    if funding.due:
+        moment = to_ns(funding.due)
+        if moment is None:
+            return None
+        due = moment
+        flags |= MessageFlag.NEXT
+    time = to_ns(funding.time) if funding.time else 0  # until 2022 it had none
+    if time is None or not flags:
+        return None
+    return _mark(numbers, time, flags, (0, 0, told, due))
+
+
+def _liquidation(detail: schema.LiquidationDetail, numbers: Numbers, time: int) -> Decoded | None:
+    if detail.side not in ("buy", "sell"):
+        return None
+    return Decoded(
+        DecodeCode.OK,
+        MessageKind.LIQUIDATION,
+        numbers.scale.instrument,
+        time,
+        flags=int(Flag.SELL) if detail.side == "sell" else 0,
+        words=(numbers.mark(detail.price), numbers.size(detail.size), 0, 0, 0, 0, 0, 0),
+    )

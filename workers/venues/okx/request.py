@@ -1,11 +1,14 @@
-"""OKX: how REST requests look."""
+"""OKX: its REST endpoints, and how requests look."""
 
 from __future__ import annotations
 
 from workers.defaults import PlainRequests
 
-# Venue docs, "Get system time": no parameters, small.
-PING = "/api/v5/public/time"
+TIME = "/api/v5/public/time"
+PING = TIME  # no parameters, small
+LISTING = "/api/v5/public/instruments"
+DEPTH = "/api/v5/market/books"
+KLINES = "/api/v5/market/candles"
 
 
 class OkxRequests(PlainRequests):

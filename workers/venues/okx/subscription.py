@@ -17,10 +17,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 
 import msgspec
 
+from workers.defaults import check_channels, venue_symbol
 from workers.strategies import (
     Acknowledgement,
     PublicWebsocketChannelType,
@@ -103,8 +103,7 @@ class OkxSubscription(SubscriptionStrategy):
     ) -> list[SubscriptionMessage]:
         if not symbols or not channels:
             return []
-        if unknown := [channel for channel in channels if channel not in CHANNELS]:
-            raise KeyError(f"channel {unknown[0]!r} is not known; allowed: {', '.join(sorted(CHANNELS))}")
+        check_channels(channels, sorted(CHANNELS))
         messages: list[SubscriptionMessage] = []
         for asked in self._apart(action, tuple(channels)):
             size = max(1, self._batch // sum(3 if channel == MARK else 1 for channel in asked))
@@ -128,7 +127,7 @@ class OkxSubscription(SubscriptionStrategy):
         own: list[_Entry] = []
         shared: list[_Entry] = []
         for symbol in symbols:
-            venue = self._venue(symbol)
+            venue = venue_symbol(self._venue_symbols, symbol)
             for channel in channels:
                 own += self._own(venue, channel)
                 shared += (entry for entry in self._shared(venue, channel) if entry not in shared)
@@ -152,14 +151,6 @@ class OkxSubscription(SubscriptionStrategy):
             yield _ByInstrument("index-tickers", index_of(venue))
         elif channel == LIQUIDATIONS:
             yield _ByType("liquidation-orders", type_of(venue))  # rule 2
-
-    def _venue(self, symbol: str) -> str:
-        venue = self._venue_symbols.get(symbol)
-        if venue is None:
-            near = get_close_matches(symbol, self._venue_symbols, 3)
-            hint = f"; near it: {', '.join(near)}" if near else ""
-            raise KeyError(f"symbol {symbol!r} is not known at the venue{hint}")
-        return venue
 
     def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
         # Market data starts with what was subscribed; an answer is short, and its keys' order is free.

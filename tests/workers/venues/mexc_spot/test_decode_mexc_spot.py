@@ -35,7 +35,7 @@ from tests.workers.venues.mexc_spot.mexc_kit import (
 )
 from workers.decode.decimals import to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
-from workers.sim.mexc_spot import wire
+from workers.sim.mexc_spot import payloads
 from workers.strategies import MessageType
 from workers.venues.mexc_spot import proto
 from workers.venues.mexc_spot.parser import normalise, trade_hash
@@ -128,22 +128,22 @@ def test_the_simulated_venues_writer_writes_what_the_venue_has_written() -> None
     """The frames of these tests are of the captured shape, byte by byte."""
     for data, expect in captured():
         if body := expect.get("publicAggreBookTicker"):
-            made = wire.book_ticker(
+            made = payloads.book_ticker(
                 (body["bidPrice"], body["bidQuantity"]),
                 (body["askPrice"], body["askQuantity"]),
                 int(body["version"]),
                 body["lastOrderCreateTime"],
             )
-            number = wire.BOOK_TICKER
+            number = payloads.BOOK_TICKER
         elif body := expect.get("publicAggreDeals"):
             each = [
-                wire.deal(d["price"], d["quantity"], d["tradeType"] == 2, d["time"], d["tradeId"])
+                payloads.deal(d["price"], d["quantity"], d["tradeType"] == 2, d["time"], d["tradeId"])
                 for d in body["deals"]
             ]
-            made, number = wire.deals(body["eventType"], each), wire.DEALS
+            made, number = payloads.deals(body["eventType"], each), payloads.DEALS
         else:
             continue
-        assert wire.wrapper(expect["channel"], expect["symbol"], expect["sendTime"], number, made) == data
+        assert payloads.wrapper(expect["channel"], expect["symbol"], expect["sendTime"], number, made) == data
 
 
 # -- one by one ----------------------------------------------------------------------------------------
@@ -162,16 +162,16 @@ def test_an_emptied_side_is_absent() -> None:
         (none, none, Flag.NO_BID | Flag.NO_ASK),
         (("0", "0.00"), ("1", "1"), Flag.NO_BID),
     ):
-        [top] = check(frame(wire.BOOK_TICKER, wire.book_ticker(bid, ask, 7)))
+        [top] = check(frame(payloads.BOOK_TICKER, payloads.book_ticker(bid, ask, 7)))
         assert (top.code, top.flags, top.update_id) == (DecodeCode.OK, flags | MessageFlag.SENT, 7)
     # A price without size is no quote, nor is a size without price.
     for bid in (("1", ""), ("", "1"), ("1", "0"), ("0", "1")):
-        half = frame(wire.BOOK_TICKER, wire.book_ticker(bid, ("2", "1"), 7))
+        half = frame(payloads.BOOK_TICKER, payloads.book_ticker(bid, ("2", "1"), 7))
         assert left(half)
         assert reference(half) == [Decoded(DecodeCode.MALFORMED)]
     # Spelt out, an empty text is the same as an absent one.
-    spelt = b"".join(wire.field(n, text) for n, text in enumerate(("", "", "2", "1", "7"), 1))
-    assert check(frame(wire.BOOK_TICKER, spelt))[0].flags == Flag.NO_BID | MessageFlag.SENT
+    spelt = b"".join(payloads.field(n, text) for n, text in enumerate(("", "", "2", "1", "7"), 1))
+    assert check(frame(payloads.BOOK_TICKER, spelt))[0].flags == Flag.NO_BID | MessageFlag.SENT
 
 
 def test_depth() -> None:
@@ -189,30 +189,32 @@ def test_depth() -> None:
     ]
     # Field 1 is the asks; a side may be absent; a repeated price is kept, in the order sent.
     twice = [("1.5", "2"), ("1.5", "0")]
-    one = check(frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, 3, 4, [], twice)))
+    one = check(frame(payloads.DEPTHS, payloads.depths(DEPTH_EVENT, 3, 4, [], twice)))
     assert (one[0].bids, one[0].asks) == ((), ((150, 200000000), (150, 0)))
-    assert check(frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, 3, 4, [], [])))[0].code is DecodeCode.OK
-    mixed = wire.message((2, wire.level(("1", "1"))), (4, "3"), (1, wire.level(("2", "2"))), (5, "4"))
-    mixed += wire.message((2, wire.level(("3", "3"))))
-    assert check(frame(wire.DEPTHS, mixed))[0].bids == ((100, 10**8), (300, 3 * 10**8))
+    assert check(frame(payloads.DEPTHS, payloads.depths(DEPTH_EVENT, 3, 4, [], [])))[0].code is DecodeCode.OK
+    mixed = payloads.message(
+        (2, payloads.level(("1", "1"))), (4, "3"), (1, payloads.level(("2", "2"))), (5, "4")
+    )
+    mixed += payloads.message((2, payloads.level(("3", "3"))))
+    assert check(frame(payloads.DEPTHS, mixed))[0].bids == ((100, 10**8), (300, 3 * 10**8))
 
 
 def test_a_depth_event_needs_its_place_in_the_chain_and_whole_levels() -> None:
-    good = wire.level(("1", "1"))
+    good = payloads.level(("1", "1"))
     for body in (
-        wire.message((1, good), (4, "3")),
-        wire.message((1, good), (5, "3")),
-        wire.message((1, good), (4, "x"), (5, "3")),
-        wire.message((1, good), (4, "03"), (5, "3")),
-        wire.message((1, good), (4, "-1"), (5, "3")),
-        wire.message((1, good), (4, "3"), (5, str(2**63))),
-        wire.message((1, wire.message((1, "1"))), (4, "3"), (5, "3")),
-        wire.message((1, wire.message((2, "1"))), (4, "3"), (5, "3")),
-        wire.message((4, "3"), (5, "3")) + wire.field(2, b""),
-        wire.message((1, wire.level(("0", "1"))), (4, "3"), (5, "3")),
-        wire.message((1, wire.level(("0.00", "1"))), (4, "3"), (5, "3")),
+        payloads.message((1, good), (4, "3")),
+        payloads.message((1, good), (5, "3")),
+        payloads.message((1, good), (4, "x"), (5, "3")),
+        payloads.message((1, good), (4, "03"), (5, "3")),
+        payloads.message((1, good), (4, "-1"), (5, "3")),
+        payloads.message((1, good), (4, "3"), (5, str(2**63))),
+        payloads.message((1, payloads.message((1, "1"))), (4, "3"), (5, "3")),
+        payloads.message((1, payloads.message((2, "1"))), (4, "3"), (5, "3")),
+        payloads.message((4, "3"), (5, "3")) + payloads.field(2, b""),
+        payloads.message((1, payloads.level(("0", "1"))), (4, "3"), (5, "3")),
+        payloads.message((1, payloads.level(("0.00", "1"))), (4, "3"), (5, "3")),
     ):
-        data = frame(wire.DEPTHS, body)
+        data = frame(payloads.DEPTHS, body)
         assert left(data)
         assert reference(data) == [Decoded(DecodeCode.MALFORMED)]
 
@@ -234,12 +236,12 @@ def test_trades() -> None:
 
 
 def test_a_trade_without_id_or_time() -> None:
-    [one] = check(frame(wire.DEALS, wire.deals(DEALS_EVENT, [wire.deal("1", "1", False, 0, "")])))
+    [one] = check(frame(payloads.DEALS, payloads.deals(DEALS_EVENT, [payloads.deal("1", "1", False, 0, "")])))
     assert (one.update_id, one.first_id, one.flags, one.ts_event) == (0, 0, 0, SENT * 10**6)
 
 
 def test_a_frame_without_trades_says_nothing() -> None:
-    data = frame(wire.DEALS, wire.deals(DEALS_EVENT, []))
+    data = frame(payloads.DEALS, payloads.deals(DEALS_EVENT, []))
     assert left(data)
     assert reference(data) == []
     assert PARSER.parse(data).message_type is MessageType.TRADES
@@ -247,8 +249,8 @@ def test_a_frame_without_trades_says_nothing() -> None:
 
 def test_a_trade_needs_a_side() -> None:
     for side in (0, 3, 2**31 - 1, 2**32 + 1):
-        deal = wire.message((1, "1"), (2, "1"), (3, side), (5, "x"))
-        data = frame(wire.DEALS, wire.deals(DEALS_EVENT, [*DEALS, deal]))
+        deal = payloads.message((1, "1"), (2, "1"), (3, side), (5, "x"))
+        data = frame(payloads.DEALS, payloads.deals(DEALS_EVENT, [*DEALS, deal]))
         assert left(data), "one that cannot be read, and the whole frame is the reference's"
         codes = [each.code for each in reference(data)]
         # An int32 is cut to 32 bits.
@@ -259,25 +261,27 @@ def test_a_trade_needs_a_side() -> None:
 def test_a_trade_has_a_price() -> None:
     """Zero stands for "no price" in shared memory; the trades beside it are told."""
     for none in ("0", "0.00", "000"):
-        data = frame(wire.DEALS, wire.deals("", [DEALS[0], wire.deal(none, "1", False, SENT, "a")]))
+        data = frame(
+            payloads.DEALS, payloads.deals("", [DEALS[0], payloads.deal(none, "1", False, SENT, "a")])
+        )
         assert left(data)
         assert [each.code for each in reference(data)] == [DecodeCode.OK, DecodeCode.MALFORMED]
-    fine = frame(wire.DEALS, wire.deals("", [wire.deal("0.01", "0", False, SENT, "a")]))
+    fine = frame(payloads.DEALS, payloads.deals("", [payloads.deal("0.01", "0", False, SENT, "a")]))
     assert check(fine)[0].words[:2] == (1, 0)
 
 
 def test_each_trade_of_a_frame_is_judged_by_itself() -> None:
-    wide = wire.deal("84270.001", "1", False, SENT, "a")
-    vast = wire.deal("9" * 19, "1", False, SENT, "b")
-    codes = [each.code for each in check(frame(wire.DEALS, wire.deals("", [wide, DEALS[0], vast])))]
+    wide = payloads.deal("84270.001", "1", False, SENT, "a")
+    vast = payloads.deal("9" * 19, "1", False, SENT, "b")
+    codes = [each.code for each in check(frame(payloads.DEALS, payloads.deals("", [wide, DEALS[0], vast])))]
     assert codes == [DecodeCode.INEXACT, DecodeCode.OK, DecodeCode.OVERFLOW]
-    stranger = check(frame(wire.DEALS, DEALS_BODY, symbol="ETHUSDT"))
+    stranger = check(frame(payloads.DEALS, DEALS_BODY, symbol="ETHUSDT"))
     assert stranger == 2 * [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
 
 
 def test_many_trades_in_a_frame() -> None:
-    each = [wire.deal("1", str(n + 1), bool(n % 2), SENT, f"{n}X0") for n in range(500)]
-    native = check(frame(wire.DEALS, wire.deals(DEALS_EVENT, each)))
+    each = [payloads.deal("1", str(n + 1), bool(n % 2), SENT, f"{n}X0") for n in range(500)]
+    native = check(frame(payloads.DEALS, payloads.deals(DEALS_EVENT, each)))
     assert [trade.words[1] for trade in native] == [(n + 1) * 10**8 for n in range(500)]
     assert len({trade.update_id for trade in native}) == 500
 
@@ -288,12 +292,12 @@ def test_ticker() -> None:
     assert check(TICKER) == [Decoded(DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, words=words)]
     for turnover in ("1.00000000001", "9" * 19):
         [absent] = check(
-            frame(wire.MINI_TICKER, wire.mini_ticker("BTCUSDT", "1", "0", "1", "1", turnover, "1"))
+            frame(payloads.MINI_TICKER, payloads.mini_ticker("BTCUSDT", "1", "0", "1", "1", turnover, "1"))
         )
         assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, Flag.ABSENT, 0)
-    quiet = wire.mini_ticker("BTCUSDT", "84270", "", "", "", "", "")
-    assert check(frame(wire.MINI_TICKER, quiet))[0].words == (8427000, 0, 0, 0, 0, 0, 0, 0)
-    none = frame(wire.MINI_TICKER, wire.mini_ticker("BTCUSDT", "", "", "1", "1", "1", "1"))
+    quiet = payloads.mini_ticker("BTCUSDT", "84270", "", "", "", "", "")
+    assert check(frame(payloads.MINI_TICKER, quiet))[0].words == (8427000, 0, 0, 0, 0, 0, 0, 0)
+    none = frame(payloads.MINI_TICKER, payloads.mini_ticker("BTCUSDT", "", "", "1", "1", "1", "1"))
     assert left(none)
     assert reference(none) == [Decoded(DecodeCode.MALFORMED)]
 
@@ -308,9 +312,9 @@ def test_ticker_with_exponents_beyond_18() -> None:
 def test_a_wrapper_without_body_is_no_fault() -> None:
     """proto3 leaves out what is empty; a body of a kind that is yet to come is unknown."""
     for data in (
-        wire.wrapper(TOP_CHANNEL, "BTCUSDT", SENT),
-        wire.wrapper(TOP_CHANNEL, "BTCUSDT", SENT, 399, b"\x0a\x01x"),
-        wire.wrapper("", "", 0),
+        payloads.wrapper(TOP_CHANNEL, "BTCUSDT", SENT),
+        payloads.wrapper(TOP_CHANNEL, "BTCUSDT", SENT, 399, b"\x0a\x01x"),
+        payloads.wrapper("", "", 0),
     ):
         assert left(data)
         parsed = PARSER.parse(data)
@@ -319,15 +323,17 @@ def test_a_wrapper_without_body_is_no_fault() -> None:
 
 
 def test_symbols() -> None:
-    assert check(frame(wire.BOOK_TICKER, TOP_BODY, symbol="ETHUSDT")) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
+    assert check(frame(payloads.BOOK_TICKER, TOP_BODY, symbol="ETHUSDT")) == [
+        Decoded(DecodeCode.UNKNOWN_SYMBOL)
+    ]
     for symbol in ("", "X" * 25, "Ü", "BTCUSDT\0"):
-        data = frame(wire.BOOK_TICKER, TOP_BODY, symbol=symbol)
+        data = frame(payloads.BOOK_TICKER, TOP_BODY, symbol=symbol)
         assert left(data) or check(data) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
         assert reference(data) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]
     long = {"L" * 24: Scale(3, 2, 8), "M" * 25: Scale(4, 2, 8)}
     decoder = make_decoder(long)
-    assert decoder.decode_message(frame(wire.BOOK_TICKER, TOP_BODY, symbol="L" * 24)).instrument == 3
-    data = frame(wire.BOOK_TICKER, TOP_BODY, symbol="M" * 25)
+    assert decoder.decode_message(frame(payloads.BOOK_TICKER, TOP_BODY, symbol="L" * 24)).instrument == 3
+    data = frame(payloads.BOOK_TICKER, TOP_BODY, symbol="M" * 25)
     assert decoder.decode_message(data).code is DecodeCode.NOT_MINE
     assert reference(data, long)[0].instrument == 4
 
@@ -350,17 +356,17 @@ def test_numbers_that_do_not_fit(data: bytes) -> None:
 def test_of_two_faults_the_worse_one_is_told() -> None:
     vast, fine = "9" * 19, "0.001"
     for bid, ask in (((vast, "1"), (fine, "1")), ((fine, "1"), (vast, "1"))):
-        [one] = check(frame(wire.BOOK_TICKER, wire.book_ticker(bid, ask, 1)))
+        [one] = check(frame(payloads.BOOK_TICKER, payloads.book_ticker(bid, ask, 1)))
         assert one == Decoded(DecodeCode.OVERFLOW, MessageKind.TOP, 0)
     levels = [("0.001", "1"), ("1", "9" * 19)]
-    [one] = check(frame(wire.DEPTHS, wire.depths("", 1, 2, levels, [])))
+    [one] = check(frame(payloads.DEPTHS, payloads.depths("", 1, 2, levels, [])))
     assert one.code is DecodeCode.OVERFLOW
-    assert left(frame(wire.DEPTHS, wire.depths("", 1, 2, [*levels, ("", "1")], [])))
+    assert left(frame(payloads.DEPTHS, payloads.depths("", 1, 2, [*levels, ("", "1")], [])))
 
 
 def test_times() -> None:
     def at(sent: int) -> bytes:
-        return wire.wrapper(TOP_CHANNEL, "BTCUSDT", sent, wire.BOOK_TICKER, TOP_BODY)
+        return payloads.wrapper(TOP_CHANNEL, "BTCUSDT", sent, payloads.BOOK_TICKER, TOP_BODY)
 
     longest = (2**63 - 1) // 10**6
     assert check(at(0))[0].ts_event == 0
@@ -372,7 +378,7 @@ def test_times() -> None:
 
 def test_levels_beyond_the_buffer() -> None:
     asks = [(str(n + 1), "1") for n in range(2000)]
-    data = frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, 1, 2, [], asks))
+    data = frame(payloads.DEPTHS, payloads.depths(DEPTH_EVENT, 1, 2, [], asks))
     assert len(check(data)[0].asks) == 2000
     small = make_decoder(max_levels=1999)
     assert small.decode_message(data).code is DecodeCode.NOT_MINE
@@ -384,7 +390,7 @@ def test_trade_hash_is_fnv_1a() -> None:
     """Known answers of the algorithm's authors (draft-eastlake-fnv)."""
     known = {"": 0xCBF29CE484222325, "a": 0xAF63DC4C8601EC8C, "foobar": 0x85944171F73967E8}
     assert {text: trade_hash(text) for text in known} == known
-    [one] = check(frame(wire.DEALS, wire.deals("", [wire.deal("1", "1", False, 1, "foobar")])))
+    [one] = check(frame(payloads.DEALS, payloads.deals("", [payloads.deal("1", "1", False, 1, "foobar")])))
     assert one.update_id == 0x85944171F73967E8
 
 
@@ -403,12 +409,12 @@ def test_the_table_of_fields_is_the_venues() -> None:
         "symbolId": 4,
         "createTime": 5,
         "sendTime": 6,
-        "publicLimitDepths": wire.LIMIT_DEPTHS,
-        "publicSpotKline": wire.KLINE,
-        "publicMiniTicker": wire.MINI_TICKER,
-        "publicAggreDepths": wire.DEPTHS,
-        "publicAggreDeals": wire.DEALS,
-        "publicAggreBookTicker": wire.BOOK_TICKER,
+        "publicLimitDepths": payloads.LIMIT_DEPTHS,
+        "publicSpotKline": payloads.KLINE,
+        "publicMiniTicker": payloads.MINI_TICKER,
+        "publicAggreDepths": payloads.DEPTHS,
+        "publicAggreDeals": payloads.DEALS,
+        "publicAggreBookTicker": payloads.BOOK_TICKER,
     }
     source = (ROOT / "workers/venues/mexc_spot/_decode.pyx").read_text()
     for name, body in (

@@ -11,9 +11,10 @@ import pytest
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
 from workers.listing import InstrumentError, PrecisionError, UnknownInstrument
-from workers.sim.mexc_spot import wire
+from workers.sim.mexc_spot import payloads
 from workers.venues.mexc_spot import schema
-from workers.venues.mexc_spot.instruments import ALIASES, instrument, instruments, numbers, power
+from workers.venues.mexc_spot.instruments import instrument, instruments, numbers, power
+from workers.venues.mexc_spot.names import ALIASES
 from workers.venues.mexc_spot.venue import VENUE
 
 # The entry of the venue's docs (2026-04), word for word but for the symbol.
@@ -125,14 +126,14 @@ def test_what_fits_no_slot(change: dict[str, Any]) -> None:
 
 def test_a_number_that_is_finer_than_listed_widens_the_slot() -> None:
     [slot] = instruments(info({}), ["METAL/USDT"])
-    each = [wire.deal("1", "1", False, 1, "a"), wire.deal("1.0000001", "2.1234", True, 1, "b")]
+    each = [payloads.deal("1", "1", False, 1, "a"), payloads.deal("1.0000001", "2.1234", True, 1, "b")]
     for body, number, exponents in (
-        (wire.deals("", each), wire.DEALS, (7, 4)),
-        (wire.book_ticker(("", ""), ("1.0000001", "1"), 1), wire.BOOK_TICKER, (7, 2)),
-        (wire.depths("", 1, 1, [("1", "2.123")], []), wire.DEPTHS, (5, 3)),
-        (wire.mini_ticker("", "1", "", "1.000001", "", "0.1", "2.12345"), wire.MINI_TICKER, (6, 5)),
+        (payloads.deals("", each), payloads.DEALS, (7, 4)),
+        (payloads.book_ticker(("", ""), ("1.0000001", "1"), 1), payloads.BOOK_TICKER, (7, 2)),
+        (payloads.depths("", 1, 1, [("1", "2.123")], []), payloads.DEPTHS, (5, 3)),
+        (payloads.mini_ticker("", "1", "", "1.000001", "", "0.1", "2.12345"), payloads.MINI_TICKER, (6, 5)),
     ):
-        frame = wire.wrapper("", "METALUSDT", 1, number, body)
+        frame = payloads.wrapper("", "METALUSDT", 1, number, body)
         wider = VENUE.widen(slot, frame, None)
         assert (wider.price_exp, wider.size_exp) == exponents
         assert wider.lot * 10**-wider.size_exp == pytest.approx(0.1)

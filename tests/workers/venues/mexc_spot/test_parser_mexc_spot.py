@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.sim.mexc_spot import wire
+from workers.sim.mexc_spot import payloads
 from workers.strategies import MessageType
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.parser import MexcSpotParser
@@ -15,39 +15,41 @@ CHANNEL = "spot@public.limit.depth.v3.api.pb@BTCUSDT@20"
 
 
 def frame(number: int, body: bytes) -> bytes:
-    return wire.wrapper(CHANNEL, "BTCUSDT", SENT, number, body)
+    return payloads.wrapper(CHANNEL, "BTCUSDT", SENT, number, body)
 
 
 def test_events() -> None:
     levels = [("1.5", "2"), ("1.4", "0.10")]
     for number, body, kind, event in (
         (
-            wire.BOOK_TICKER,
-            wire.book_ticker(levels[0], ("", ""), 7),
+            payloads.BOOK_TICKER,
+            payloads.book_ticker(levels[0], ("", ""), 7),
             MessageType.BOOK_TICKER,
             schema.BookTicker("BTCUSDT", SENT, "1.5", "2", "", "", "7"),
         ),
         (
-            wire.DEPTHS,
-            wire.depths("e", 3, 4, levels, [("2", "1")]),
+            payloads.DEPTHS,
+            payloads.depths("e", 3, 4, levels, [("2", "1")]),
             MessageType.ORDERBOOK,
             schema.DepthUpdate("BTCUSDT", SENT, "3", "4", levels, [("2", "1")]),
         ),
         (
-            wire.LIMIT_DEPTHS,
-            wire.limit_depths("e", 9, levels, []),
+            payloads.LIMIT_DEPTHS,
+            payloads.limit_depths("e", 9, levels, []),
             MessageType.OTHER,
             schema.LimitDepth("BTCUSDT", SENT, "9", levels, []),
         ),
         (
-            wire.MINI_TICKER,
-            wire.mini_ticker("BTCUSDT", "2", "0.1", "3", "1", "20.5", "10"),
+            payloads.MINI_TICKER,
+            payloads.mini_ticker("BTCUSDT", "2", "0.1", "3", "1", "20.5", "10"),
             MessageType.TICKER,
             schema.Ticker("BTCUSDT", SENT, "2", "3", "1", "10", "20.5"),
         ),
         (
-            wire.DEALS,
-            wire.deals("e", [wire.deal("1", "2", True, 5, "aX0"), wire.deal("3", "4", False, 0, "")]),
+            payloads.DEALS,
+            payloads.deals(
+                "e", [payloads.deal("1", "2", True, 5, "aX0"), payloads.deal("3", "4", False, 0, "")]
+            ),
             MessageType.TRADES,
             [
                 schema.Deal("BTCUSDT", 5, "1", "2", 2, "aX0"),
@@ -55,8 +57,8 @@ def test_events() -> None:
             ],
         ),
         (
-            wire.KLINE,
-            wire.message(*enumerate(("Min1", 60, "1", "4", "5", "0.5", "10", "20", 120), 1)),
+            payloads.KLINE,
+            payloads.message(*enumerate(("Min1", 60, "1", "4", "5", "0.5", "10", "20", 120), 1)),
             MessageType.OTHER,
             schema.Candle("BTCUSDT", "Min1", 60, 120, "1", "4", "5", "0.5", "10", "20"),
         ),
@@ -69,13 +71,13 @@ def test_events() -> None:
 
 
 def test_a_wrapper_without_body() -> None:
-    parsed = PARSER.parse(wire.wrapper(CHANNEL, "BTCUSDT", SENT))
+    parsed = PARSER.parse(payloads.wrapper(CHANNEL, "BTCUSDT", SENT))
     assert (parsed.message_type, parsed.data) == (MessageType.UNKNOWN, schema.Bodyless(CHANNEL, "BTCUSDT"))
     assert PARSER.parse(b"").data == schema.Bodyless("", "")
 
 
 def test_a_stranger() -> None:
-    data = wire.wrapper(CHANNEL, "ETHUSDT", SENT, wire.BOOK_TICKER, b"")
+    data = payloads.wrapper(CHANNEL, "ETHUSDT", SENT, payloads.BOOK_TICKER, b"")
     assert PARSER.extract_symbol(data) is None
     assert PARSER.classify(data) is MessageType.BOOK_TICKER
 
@@ -114,7 +116,7 @@ def test_what_is_no_message(data: bytes) -> None:
 def test_a_mapping_may_grow() -> None:
     symbols: dict[str, str] = {}
     parser = MexcSpotParser(symbols)
-    data = frame(wire.BOOK_TICKER, b"")
+    data = frame(payloads.BOOK_TICKER, b"")
     assert parser.extract_symbol(data) is None
     symbols["BTCUSDT"] = "BTC/USDT"
     assert parser.extract_symbol(data) == "BTC/USDT"

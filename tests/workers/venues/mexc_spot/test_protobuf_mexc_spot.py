@@ -30,61 +30,73 @@ from tests.workers.venues.mexc_spot.mexc_kit import (
     reference,
 )
 from workers.decode.normal import DecodeCode, MessageKind
-from workers.sim.mexc_spot import wire
+from workers.sim.mexc_spot import payloads
 
 
 # -- what protobuf allows ------------------------------------------------------------------------------
 def test_field_order_and_unknown_fields() -> None:
     """Any order, and newer fields of every wire type, in the wrapper and in every message."""
-    newer = wire.field(99, "new") + wire.field(98, 7) + b"\xb5\x06abcd" + b"\xb1\x06abcdefgh"
-    body = newer + wire.message((5, "7"), (4, "1"), (3, "2")) + newer + wire.message((2, "1"), (1, "1.5"))
-    data = wire.field(wire.BOOK_TICKER, body) + newer + wire.message((6, SENT), (3, "BTCUSDT"), (1, "x"))
+    newer = payloads.field(99, "new") + payloads.field(98, 7) + b"\xb5\x06abcd" + b"\xb1\x06abcdefgh"
+    body = (
+        newer
+        + payloads.message((5, "7"), (4, "1"), (3, "2"))
+        + newer
+        + payloads.message((2, "1"), (1, "1.5"))
+    )
+    data = (
+        payloads.field(payloads.BOOK_TICKER, body)
+        + newer
+        + payloads.message((6, SENT), (3, "BTCUSDT"), (1, "x"))
+    )
     [top] = check(data)
     assert (top.words[:4], top.update_id) == ((150, 10**8, 200, 10**8), 7)
-    level = newer + wire.message((2, "1"), (1, "2")) + newer
-    [depth] = check(frame(wire.DEPTHS, newer + wire.message((5, "4"), (4, "3"), (1, level)) + newer))
+    level = newer + payloads.message((2, "1"), (1, "2")) + newer
+    [depth] = check(frame(payloads.DEPTHS, newer + payloads.message((5, "4"), (4, "3"), (1, level)) + newer))
     assert depth.asks == ((200, 10**8),)
-    deal = newer + wire.message((3, 2), (2, "1"), (1, "2")) + newer
-    [trade] = check(frame(wire.DEALS, newer + wire.field(1, deal) + newer))
+    deal = newer + payloads.message((3, 2), (2, "1"), (1, "2")) + newer
+    [trade] = check(frame(payloads.DEALS, newer + payloads.field(1, deal) + newer))
     assert trade.flags == Flag.SELL
-    assert check(frame(wire.MINI_TICKER, newer + TICKER_BODY + newer))[0].code is DecodeCode.OK
-    named = wire.message((1, "x"), (3, "BTCUSDT"), (4, "2fb9"), (5, SENT), (6, SENT), (315, TOP_BODY))
+    assert check(frame(payloads.MINI_TICKER, newer + TICKER_BODY + newer))[0].code is DecodeCode.OK
+    named = payloads.message((1, "x"), (3, "BTCUSDT"), (4, "2fb9"), (5, SENT), (6, SENT), (315, TOP_BODY))
     assert check(named) == check(TOP)
 
 
 def test_what_comes_twice_and_other_oddities_are_the_references() -> None:
-    other = wire.book_ticker(("1", "1"), ("2", "1"), 9)
+    other = payloads.book_ticker(("1", "1"), ("2", "1"), 9)
     group = b"\x93\x03\x94\x03"  # an empty group of field 50
     for data in (
-        TOP + wire.field(wire.BOOK_TICKER, other),  # merged: the later fields win
-        TOP + wire.field(wire.DEPTHS, DEPTH_BODY),  # one of several: the last
-        TOP + wire.field(3, "HYPEUSDT"),
-        TOP + wire.field(6, 1),
-        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(1, "3")),
-        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(5, "3")),
-        frame(wire.DEPTHS, DEPTH_BODY + wire.field(5, "82164153437")),
+        TOP + payloads.field(payloads.BOOK_TICKER, other),  # merged: the later fields win
+        TOP + payloads.field(payloads.DEPTHS, DEPTH_BODY),  # one of several: the last
+        TOP + payloads.field(3, "HYPEUSDT"),
+        TOP + payloads.field(6, 1),
+        frame(payloads.BOOK_TICKER, TOP_BODY + payloads.field(1, "3")),
+        frame(payloads.BOOK_TICKER, TOP_BODY + payloads.field(5, "3")),
+        frame(payloads.DEPTHS, DEPTH_BODY + payloads.field(5, "82164153437")),
         frame(
-            wire.DEPTHS, wire.message((4, "1"), (5, "2"), (1, wire.level(("1", "1")) + wire.field(1, "2")))
+            payloads.DEPTHS,
+            payloads.message((4, "1"), (5, "2"), (1, payloads.level(("1", "1")) + payloads.field(1, "2"))),
         ),
         TOP + group,
-        frame(wire.BOOK_TICKER, TOP_BODY + group),
-        frame(wire.BOOK_TICKER, TOP_BODY + wire.field(1, 7)),  # a known field of another type is unknown
+        frame(payloads.BOOK_TICKER, TOP_BODY + group),
+        frame(
+            payloads.BOOK_TICKER, TOP_BODY + payloads.field(1, 7)
+        ),  # a known field of another type is unknown
         TOP + b"\x80\x01\x00",  # field 16 in two bytes, value 0: unknown, and fine
         TOP + b"\x88\x80\x00\x00",  # a tag of three bytes
     ):
         check(data)
-    assert left(TOP + wire.field(wire.BOOK_TICKER, other))
-    assert reference(TOP + wire.field(wire.BOOK_TICKER, other))[0].update_id == 9
-    assert reference(TOP + wire.field(wire.DEPTHS, DEPTH_BODY))[0].kind is MessageKind.DEPTH
+    assert left(TOP + payloads.field(payloads.BOOK_TICKER, other))
+    assert reference(TOP + payloads.field(payloads.BOOK_TICKER, other))[0].update_id == 9
+    assert reference(TOP + payloads.field(payloads.DEPTHS, DEPTH_BODY))[0].kind is MessageKind.DEPTH
 
 
 def test_text_that_is_not_utf_8_is_malformed_and_utf_8_is_the_references() -> None:
     for number in (1, 3, 4):
         for raw, fine in ((b"\xff", False), ("é".encode(), True)):
-            data = TOP + wire.field(number, raw)
+            data = TOP + payloads.field(number, raw)
             assert left(data)
             assert (reference(data)[0].code is not DecodeCode.MALFORMED) is fine
-    channel = wire.wrapper("spot@é", "BTCUSDT", SENT, wire.BOOK_TICKER, TOP_BODY)
+    channel = payloads.wrapper("spot@é", "BTCUSDT", SENT, payloads.BOOK_TICKER, TOP_BODY)
     assert left(channel)
     assert reference(channel) == check(TOP)
 
@@ -114,10 +126,10 @@ def test_huge_varints_and_lengths() -> None:
         for tag in (b"\x30", b"\x28", b"\x0a", b"\x1a", b"\xda\x13", b"\xf0\x03", b"\xf2\x03", b""):
             check(TOP + tag + raw)
             check(tag + raw + TOP)
-            check(frame(wire.BOOK_TICKER, TOP_BODY + tag + raw))
-            check(frame(wire.BOOK_TICKER, tag + raw + TOP_BODY))
-            check(frame(wire.DEALS, DEALS_BODY + tag + raw))
-            check(frame(wire.DEPTHS, tag + raw + DEPTH_BODY))
+            check(frame(payloads.BOOK_TICKER, TOP_BODY + tag + raw))
+            check(frame(payloads.BOOK_TICKER, tag + raw + TOP_BODY))
+            check(frame(payloads.DEALS, DEALS_BODY + tag + raw))
+            check(frame(payloads.DEPTHS, tag + raw + DEPTH_BODY))
 
 
 # -- generated -----------------------------------------------------------------------------------------
@@ -164,7 +176,7 @@ def fields(draw: st.DrawFn, *known: tuple[int, Any]) -> bytes:
         case 14:
             number, values = draw(st.sampled_from(known))
             chosen.append((number, draw(values)))
-    return b"".join(wire.field(number, value) for number, value in chosen)
+    return b"".join(payloads.field(number, value) for number, value in chosen)
 
 
 LEVELS = fields((1, DECIMALS), (2, DECIMALS))
@@ -173,10 +185,13 @@ TEXT = st.text(st.characters(max_codepoint=0x7E), max_size=3)
 TEXTS = mostly(TEXT, "é", "\0")
 SIDE = ((1, DECIMALS), (2, DECIMALS), (3, DECIMALS), (4, DECIMALS))
 BODIES = [
-    (wire.BOOK_TICKER, fields(*SIDE, (5, IDS), (6, TIMES))),
-    (wire.DEPTHS, fields((1, LEVELS), (1, LEVELS), (2, LEVELS), (3, TEXTS), (4, IDS), (5, IDS), (6, TIMES))),
-    (wire.DEALS, fields((1, DEALT), (1, DEALT), (2, TEXTS))),
-    (wire.MINI_TICKER, fields(*((number, DECIMALS) for number in range(1, 13)))),
+    (payloads.BOOK_TICKER, fields(*SIDE, (5, IDS), (6, TIMES))),
+    (
+        payloads.DEPTHS,
+        fields((1, LEVELS), (1, LEVELS), (2, LEVELS), (3, TEXTS), (4, IDS), (5, IDS), (6, TIMES)),
+    ),
+    (payloads.DEALS, fields((1, DEALT), (1, DEALT), (2, TEXTS))),
+    (payloads.MINI_TICKER, fields(*((number, DECIMALS) for number in range(1, 13)))),
 ]
 WRAPPERS = st.one_of(
     fields(
@@ -240,13 +255,15 @@ def ordinary(seed: int, count: int) -> Iterator[bytes]:
         symbol = chance.choice(["BTCUSDT", "ETHUSDT"])
         levels = [(price().replace("0.00", "1.00"), size()) for _ in range(chance.randrange(12))]
         yield frame(
-            wire.BOOK_TICKER, wire.book_ticker((price(), "1"), (price(), "1"), n + 1, SENT + n), symbol
+            payloads.BOOK_TICKER,
+            payloads.book_ticker((price(), "1"), (price(), "1"), n + 1, SENT + n),
+            symbol,
         )
-        yield frame(wire.DEPTHS, wire.depths(DEPTH_EVENT, n + 1, n + 1, levels, levels[:3]), symbol)
-        each = [wire.deal(price(), size(), bool(n % 2), SENT + n, f"{n}X{i}") for i in range(1 + n % 4)]
-        yield frame(wire.DEALS, wire.deals(DEALS_EVENT, each), symbol)
-        ticker = wire.mini_ticker(symbol, price(), "-0.1", price(), price(), "1.5", size())
-        yield frame(wire.MINI_TICKER, ticker, symbol)
+        yield frame(payloads.DEPTHS, payloads.depths(DEPTH_EVENT, n + 1, n + 1, levels, levels[:3]), symbol)
+        each = [payloads.deal(price(), size(), bool(n % 2), SENT + n, f"{n}X{i}") for i in range(1 + n % 4)]
+        yield frame(payloads.DEALS, payloads.deals(DEALS_EVENT, each), symbol)
+        ticker = payloads.mini_ticker(symbol, price(), "-0.1", price(), price(), "1.5", size())
+        yield frame(payloads.MINI_TICKER, ticker, symbol)
 
 
 def test_the_native_decoder_takes_all_that_is_ordinary() -> None:

@@ -25,8 +25,9 @@ from workers.strategies import Failure, HTTPMethod, Priority, ReplayClass
 from workers.venues.mexc_spot.auth import auth, read_time
 from workers.venues.mexc_spot.errors import MexcSpotErrors
 from workers.venues.mexc_spot.limits import UNKNOWN_WEIGHT, depth_weight, limits
+from workers.venues.mexc_spot.market import INTERVALS
 from workers.venues.mexc_spot.request import MexcSpotRequests
-from workers.venues.mexc_spot.venue import INTERVALS, VENUE
+from workers.venues.mexc_spot.venue import VENUE
 
 GET, POST = HTTPMethod.GET, HTTPMethod.POST
 

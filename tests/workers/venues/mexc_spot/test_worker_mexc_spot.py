@@ -11,7 +11,7 @@ from tests.conformance.fixture import load
 from tests.conformance.live import Live, run, working
 from tests.conformance.report import Case
 from workers.sim import Fault, SimVenue
-from workers.sim.mexc_spot import topics
+from workers.sim.mexc_spot import names
 from workers.sim.mexc_spot.dialect import LISTINGS
 from workers.venues.mexc_spot.venue import VENUE
 
@@ -83,7 +83,7 @@ def test_a_blocked_topic_is_told_as_rejected_and_the_others_are_live(instance: s
     async def main() -> None:
         sim = venue()
         hit, *others = CASE.fixture.symbols
-        name = topics.topic("depth", CASE.fixture.venue_symbol(hit))
+        name = names.topic("depth", CASE.fixture.venue_symbol(hit))
         sim.faults.add(Fault("blocked", stream=name, count=None))
         async with working(CASE, instance, sim) as live:
             await live.until(lambda: live.counted("rejects") == 1, "rejected")
@@ -103,7 +103,7 @@ def test_frames_without_a_body_are_counted_and_harm_nothing(instance: str) -> No
         async with working(CASE, instance, venue()) as live:
             await live.all_live()
             cursor = live.feed.cursor()
-            stream = topics.topic("bookTicker", CASE.fixture.venue_symbol(live.symbols[0]))
+            stream = names.topic("bookTicker", CASE.fixture.venue_symbol(live.symbols[0]))
             live.sim.faults.add(Fault("bodyless", stream=stream, count=3))
             await live.until(lambda: live.counted("unknown") == 3, "counted")
             await live.all_live()

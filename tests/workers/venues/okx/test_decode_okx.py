@@ -42,9 +42,9 @@ from okx_kit import (
 from shm.layout import Flag
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.strategies import MessageType
-from workers.venues.okx import normal, schema
+from workers.venues.okx import schema
 from workers.venues.okx._decode import Decoder
-from workers.venues.okx.parser import OkxParser
+from workers.venues.okx.parser import OkxParser, normalise
 from workers.venues.okx.venue import VENUE
 
 OK, NOT_MINE, MALFORMED = DecodeCode.OK, DecodeCode.NOT_MINE, DecodeCode.MALFORMED
@@ -75,7 +75,7 @@ def test_every_captured_message_is_equal() -> None:
 
 
 def test_a_wrong_twin_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = normal.normalise
+    right = normalise
 
     def sides_swapped(event: object, scales: dict[str, Scale]) -> Decoded:
         one = right(event, scales)
@@ -433,5 +433,5 @@ def test_every_prefix_is_left_alone() -> None:
 
 
 def test_the_normal_form_of_what_is_no_market_data() -> None:
-    assert normal.normalise(None, SCALES).code is NOT_MINE
-    assert normal.normalise(schema.Malformed("x"), SCALES).code is MALFORMED
+    assert normalise(None, SCALES).code is NOT_MINE
+    assert normalise(schema.Malformed("x"), SCALES).code is MALFORMED

@@ -12,7 +12,7 @@ import pytest
 from workers.books.sync import Snapshot
 from workers.market import INTERVALS, Kline, UnknownInterval
 from workers.strategies import Priority
-from workers.venues.okx import checksum, names, normal, schema
+from workers.venues.okx import checksum, names, parser, schema
 from workers.venues.okx.market import BARS, klines, server_limits, server_time
 from workers.venues.okx.venue import VENUE
 
@@ -92,6 +92,6 @@ def test_the_snapshot_of_a_proof() -> None:
         schema.decode_books(BOOK.replace(b',"seqId":3235851742', b""))
 
 
-@pytest.mark.parametrize("module", [names, checksum, normal])
+@pytest.mark.parametrize("module", [names, checksum, parser])
 def test_examples(module: Any) -> None:
     assert doctest.testmod(module).failed == 0

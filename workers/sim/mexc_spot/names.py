@@ -1,4 +1,5 @@
-"""MEXC spot's topics, which name the streams as they stand, and how a client asks for them."""
+"""MEXC spot's spelling of symbols and of topics, which name the streams as they stand, and how a client asks
+for them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,25 @@
+"""What only Binance USD-M futures is configured by: the table ``[options]`` of
+``config/venues/binance_futures.toml``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from workers.config import VenueConfig
+from workers.service import Options, make_options
+
+
+class BinanceFuturesOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Attributes:
+    route: ``"routed"``, each stream at the path that the venue has it at, ``/public`` or ``/market``;
+        ``"plain"``: all of them on one path, as the venue was until 2026-04, and as replays are.
+    trades: the stream of the channel `trades`, ``"trade"`` or ``"aggTrade"``.
+    """
+
+    route: Literal["routed", "plain"] = "routed"
+    trades: Literal["trade", "aggTrade"] = "trade"
+
+
+def options(config: VenueConfig) -> BinanceFuturesOptions:
+    """The venue's own keys. Raises ValueError, which names the key and what is allowed."""
+    return make_options(config, BinanceFuturesOptions)

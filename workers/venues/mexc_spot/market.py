@@ -1,0 +1,75 @@
+"""MEXC spot: what REST says of a market."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from workers.books.sync import Snapshot
+from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.strategies import Priority
+from workers.venues.mexc_spot import limits, schema
+from workers.venues.mexc_spot.request import DEPTH, KLINES, TIME
+
+if TYPE_CHECKING:
+    from workers.rest import RestManager
+
+# Venue docs, "Kline Interval" (2026-04): ours -> the venue's.
+INTERVALS: Mapping[str, str] = {
+    "1m": "1m",
+    "5m": "5m",
+    "15m": "15m",
+    "30m": "30m",
+    "1h": "60m",
+    "4h": "4h",
+    "1d": "1d",
+    "1w": "1W",
+}
+MAX_LEVELS = 5000  # a side, of a REST book
+
+
+async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
+    """The best `levels` of each side."""
+    params = {"symbol": venue_symbol, "limit": levels}
+    depth: schema.RestDepth = await rest.get(DEPTH, params, decoder=schema.decode_depth, priority=priority)
+    return Snapshot(depth.last_id, depth.bids, depth.asks)
+
+
+async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
+    """Candles, oldest first.
+
+    Raises:
+        UnknownInterval: the text names those that there are. RestError.
+    """
+    if interval not in INTERVALS:
+        raise UnknownInterval(f"MEXC spot has no candles of {interval!r}: {', '.join(INTERVALS)}")
+    # The time is asked for first: what was over by then is over in the answer that follows.
+    now = await server_time(rest)
+    params = {"symbol": venue_symbol, "interval": INTERVALS[interval], "limit": limit}
+    rows: list[schema.RestKline] = await rest.get(KLINES, params, decoder=schema.decode_candles)
+    return [_kline(row, now) for row in sorted(rows, key=lambda row: int(row[0]))]
+
+
+def _kline(row: schema.RestKline, now: int) -> Kline:
+    start, first, high, low, last, volume, end, turnover = row[:8]
+    return Kline(
+        int(start) * 1_000_000,
+        str(first),
+        str(high),
+        str(low),
+        str(last),
+        str(volume),
+        str(turnover),
+        closed=int(end) <= now,
+    )
+
+
+async def server_time(rest: RestManager) -> int:
+    """ms since 1970."""
+    answer: schema.ServerTime = await rest.get(TIME, decoder=schema.decode_time)
+    return answer.time
+
+
+async def server_limits(rest: RestManager) -> list[ServerLimit]:
+    """As documented."""
+    return limits.server_limits()

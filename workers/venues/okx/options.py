@@ -1,0 +1,24 @@
+"""What only OKX is configured by: the table ``[options]`` of ``config/venues/okx.toml``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from workers.config import VenueConfig
+from workers.service import Options, make_options
+from workers.venues.okx.connection import PATH
+
+
+class OkxOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Attributes:
+    book_channel: ``"books"``, 400 levels in changes; ``"books5"``, the best five whole.
+    ws_path: after `ws_url`.
+    """
+
+    book_channel: Literal["books", "books5"] = "books"
+    ws_path: str = PATH
+
+
+def options(config: VenueConfig) -> OkxOptions:
+    """The venue's own keys. Raises ValueError, which names the key and what is allowed."""
+    return make_options(config, OkxOptions)
