@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
+from typing import Any
 
 import msgspec
 
+from workers.headers import retry_after
 from workers.tls import TlsOptions
 from workers.vocabulary import HTTPMethod
 
@@ -163,3 +165,15 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     replay: ReplayClass
     base_url: str = ""
+
+    def facts(self, code: int | None = None) -> dict[str, Any]:
+        """What every error about this answer says of it, for `RestError`. `code`: the venue's own."""
+        told = {
+            "method": self.method.value,
+            "endpoint": self.endpoint,
+            "base_url": self.base_url,
+            "status": self.status,
+            "attempt": self.attempt,
+            "retry_after": retry_after(self.headers),
+        }
+        return told if code is None else told | {"code": code}

@@ -31,7 +31,6 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
-from workers.headers import retry_after
 from workers.http import errors as http
 from workers.request import Failure, ReplayClass
 from workers.strategies import ExceptionHandlerStrategy
@@ -39,18 +38,6 @@ from workers.strategies import ExceptionHandlerStrategy
 NOT_SENT = "nothing was sent"
 NOT_DONE_REDIRECTS = (307, 308)
 _RETRIABLE = (RestTimeout, RestConnectionError, ServerError, RateLimited)
-
-
-def facts_of(failure: Failure) -> dict[str, Any]:
-    """What every error about this answer says of it."""
-    return {
-        "method": failure.method.value,
-        "endpoint": failure.endpoint,
-        "base_url": failure.base_url,
-        "status": failure.status,
-        "attempt": failure.attempt,
-        "retry_after": retry_after(failure.headers),
-    }
 
 
 def unsure_of_write(failure: Failure) -> bool:
@@ -66,7 +53,7 @@ def _leaves_open(status: int) -> bool:
 
 def default_error(failure: Failure) -> RestError:
     """HTTP status -> error, for venues without an `ExceptionHandlerStrategy`."""
-    facts = facts_of(failure)
+    facts = failure.facts()
     said = failure.body[:200].decode("utf-8", "replace") or "no reason given"
     status = failure.status
     if status in (418, 429):
@@ -102,13 +89,13 @@ def judge(failure: Failure, handler: ExceptionHandlerStrategy | None) -> RestErr
     except Exception as fault:
         error = default_error(failure)
         error.__cause__ = fault
-    for name, fact in facts_of(failure).items():  # a handler says what it knows better, we say the rest
+    for name, fact in failure.facts().items():  # a handler says what it knows better, we say the rest
         if not getattr(error, name):
             setattr(error, name, fact)
     if not isinstance(error, OutcomeUnknown) and unsure_of_write(failure):
         unknown = OutcomeUnknown(
             f"the venue does not say what became of it: {error.message}",
-            **facts_of(failure) | {"code": error.code, "retry_after": error.retry_after},
+            **failure.facts() | {"code": error.code, "retry_after": error.retry_after},
         )
         unknown.__cause__ = error
         return unknown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -17,7 +16,6 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.headers import retry_after
 from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
 
 
@@ -65,14 +63,7 @@ class BinanceErrors(ExceptionHandlerStrategy):
 
     def to_error(self, failure: Failure) -> RestError:
         body = _body(failure.body)
-        facts: dict[str, Any] = {
-            "method": failure.method.value,
-            "endpoint": failure.endpoint,
-            "status": failure.status,
-            "code": body.code,
-            "attempt": failure.attempt,
-            "retry_after": retry_after(failure.headers),
-        }
+        facts = failure.facts(body.code)
         codes, code, status = self._codes, body.code, failure.status
         said = body.msg or "no reason given"
         failed = status >= 500 or status == BACKEND_TIMEOUT

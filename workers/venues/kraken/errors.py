@@ -6,8 +6,6 @@ warning, which refuses nothing), a category and a text.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from workers.errors import (
@@ -19,7 +17,6 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.headers import retry_after
 from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
 from workers.venues.kraken import schema
 
@@ -57,13 +54,7 @@ class KrakenErrors(ExceptionHandlerStrategy):
     def to_error(self, failure: Failure) -> RestError:
         errors, status = _errors(failure.body), failure.status
         said = ", ".join(errors) or failure.body[:200].decode("utf-8", "replace") or "no reason given"
-        facts: dict[str, Any] = {
-            "method": failure.method.value,
-            "endpoint": failure.endpoint,
-            "status": status,
-            "attempt": failure.attempt,
-            "retry_after": retry_after(failure.headers),
-        }
+        facts = failure.facts()
         if _any(errors, (LOCKOUT,)):
             return RateLimited(
                 f"locked out: {said}", **facts | {"retry_after": facts["retry_after"] or LOCKED}

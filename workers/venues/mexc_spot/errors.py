@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from workers.errors import (
@@ -16,7 +14,6 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.headers import retry_after
 from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
 
 # Venue docs, "Error Code" (2026). What is in none of these tables is a refusal, and repeating cannot help:
@@ -41,14 +38,7 @@ class MexcSpotErrors(ExceptionHandlerStrategy):
 
     def to_error(self, failure: Failure) -> RestError:
         body = _body(failure.body)
-        facts: dict[str, Any] = {
-            "method": failure.method.value,
-            "endpoint": failure.endpoint,
-            "status": failure.status,
-            "code": body.code,
-            "attempt": failure.attempt,
-            "retry_after": retry_after(failure.headers),
-        }
+        facts = failure.facts(body.code)
         code, status = body.code, failure.status
         said = body.msg or "no reason given"
         if status in (418, 429) or code in TOO_MANY:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from workers.errors import (
@@ -16,7 +14,6 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.headers import retry_after
 from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
 
 # Venue docs, "Error Code", "REST API". What is in none of these tables is a refusal: repeating cannot help.
@@ -60,14 +57,7 @@ class OkxErrors(ExceptionHandlerStrategy):
 
     def to_error(self, failure: Failure) -> RestError:
         code, message = _told(failure.body)
-        facts: dict[str, Any] = {
-            "method": failure.method.value,
-            "endpoint": failure.endpoint,
-            "status": failure.status,
-            "code": code,
-            "attempt": failure.attempt,
-            "retry_after": retry_after(failure.headers),
-        }
+        facts = failure.facts(code)
         status = failure.status
         said = message or "no reason given"
         if status == 429 or code in TOO_MANY:
