@@ -64,6 +64,16 @@ cdef inline bint mark_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) n
     return verdict != TR_MALFORMED
 
 
+cdef inline bint level_price_of(tr_cursor* c, Entry* entry, tr_level* level, int* worst) noexcept nogil:
+    # As `price_of`. A price of zero stands for "no price" in shared memory; no venue has such a level.
+    cdef int verdict = tr_decimal(c, entry.price_exp, &level.price)
+    if verdict == TR_EXACT:
+        return level.price != 0
+    if verdict > worst[0]:
+        worst[0] = verdict
+    return verdict != TR_MALFORMED
+
+
 cdef inline int code_of(Entry* entry, int worst) noexcept nogil:
     if entry.length == 0:       # the stranger: its numbers have no meaning
         return D_UNKNOWN_SYMBOL

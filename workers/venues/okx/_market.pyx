@@ -39,6 +39,7 @@ from workers.decode.symbols cimport (
     Entry,
     SymbolDecoder,
     code_of,
+    level_price_of,
     price_of,
     size_of,
 )
@@ -119,7 +120,6 @@ cdef class MarketDecoder(SymbolDecoder):
         # Past the closing bracket; False: no such list, or too many levels.
         cdef uint32_t n = 0
         cdef tr_level* level
-        cdef int before
         count[0] = 0
         if tr_byte(c, c']'):
             return True
@@ -129,15 +129,8 @@ cdef class MarketDecoder(SymbolDecoder):
             if n == buffer.capacity and not self._grow(buffer):
                 return False
             level = &buffer.levels[n]
-            before = worst[0]
-            worst[0] = TR_EXACT
-            if not price_of(c, entry, &level.price, worst):
+            if not level_price_of(c, entry, level, worst):
                 return False
-            # A price of zero stands for "no price" in shared memory; the venue has no such level.
-            if worst[0] == TR_EXACT and level.price == 0:
-                return False
-            if before > worst[0]:
-                worst[0] = before
             # Price, size, a "0" of no use, the number of orders.
             if not (
                 tr_match(c, b'","') and size_of(c, entry, &level.size, worst) and tr_match(c, b'","0","')
