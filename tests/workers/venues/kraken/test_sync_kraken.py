@@ -119,9 +119,10 @@ def make_lab() -> Iterator[Callable[..., Lab]]:
 @pytest.mark.parametrize(("name", "states"), [("session", 30), ("session_resync", 19)])
 def test_every_state_is_the_oracle_s(make_lab: Callable[..., Lab], name: str, states: int) -> None:
     lab = make_lab(25)
+    frames = incoming(name)  # skips where the captures are not
     expected = oracle(name)
     compared = 0
-    for number, data in enumerate(incoming(name), 1):
+    for number, data in enumerate(frames, 1):
         lab.play(data)
         if (row := expected.get(number)) is None:
             continue

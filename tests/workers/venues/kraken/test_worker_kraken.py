@@ -218,7 +218,7 @@ async def test_a_depth_that_is_refused_is_seen() -> None:
     sim = market()
     sim.faults.add(Fault("refuse_depth", count=None))
     async with working(sim) as live:
-        await live.until(lambda: live.counted("rejects") >= len(SYMBOLS), "refused")
+        await live.until(lambda: live.counted("rejects") >= 2 * len(SYMBOLS), "refused, tops and books")
         await live.until(
             lambda: all(
                 live.feed.cell_state(symbol, scope) is State.DOWN
@@ -227,9 +227,11 @@ async def test_a_depth_that_is_refused_is_seen() -> None:
             ),
             "DOWN, the tops with the books",
         )
-        texts = [event.text for event in live.feed.events(64)]
         for symbol in SYMBOLS:
-            assert any(f"{symbol} book" in text for text in texts), texts
+            await live.until(
+                lambda symbol=symbol: any(f"{symbol} book" in event.text for event in live.feed.events(64)),
+                f"{symbol} told",
+            )
         assert live.counted("connects") == 1
 
 
