@@ -32,6 +32,11 @@ def by_size(table: Sequence[tuple[int, int]], size: int) -> int:
     return next((weight for up_to, weight in table if size <= up_to), table[-1][1])
 
 
+def given(name: str, weight: int, otherwise: int) -> Callable[[Params], int]:
+    """The weight of a request that names `name`, and of one that does not."""
+    return lambda params: weight if name in params else otherwise
+
+
 @dataclass(frozen=True)
 class Costs:
     """What requests cost in one market.

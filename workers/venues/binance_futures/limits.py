@@ -13,6 +13,7 @@ from workers.venues.binance.limits import (
     Costs,
     Params,
     by_size,
+    given,
     limiter,
     order_window,
 )
@@ -86,33 +87,17 @@ def _klines(params: Params) -> int:
     return by_size(KLINES_WEIGHTS, int(params.get("limit", KLINES_DEFAULT)))
 
 
-def _open_orders(params: Params) -> int:
-    return 1 if "symbol" in params else 40
-
-
-def _last_price(params: Params) -> int:
-    return 2 if "symbol" in params else 5
-
-
-def _statistics(params: Params) -> int:
-    return 1 if "symbol" in params else 40
-
-
-def _premium(params: Params) -> int:
-    return 1 if "symbol" in params else 10
-
-
 _WEIGHED: Mapping[tuple[str, str], Callable[[Params], int]] = {
     ("GET", "/fapi/v1/depth"): _depth,
     ("GET", "/fapi/v1/klines"): _klines,
     ("GET", "/fapi/v1/continuousKlines"): _klines,
     ("GET", "/fapi/v1/indexPriceKlines"): _klines,
     ("GET", "/fapi/v1/markPriceKlines"): _klines,
-    ("GET", "/fapi/v1/openOrders"): _open_orders,
-    ("GET", "/fapi/v1/ticker/price"): _last_price,
-    ("GET", "/fapi/v1/ticker/bookTicker"): _last_price,
-    ("GET", "/fapi/v1/ticker/24hr"): _statistics,
-    ("GET", "/fapi/v1/premiumIndex"): _premium,
+    ("GET", "/fapi/v1/openOrders"): given("symbol", 1, 40),
+    ("GET", "/fapi/v1/ticker/price"): given("symbol", 2, 5),
+    ("GET", "/fapi/v1/ticker/bookTicker"): given("symbol", 2, 5),
+    ("GET", "/fapi/v1/ticker/24hr"): given("symbol", 1, 40),
+    ("GET", "/fapi/v1/premiumIndex"): given("symbol", 1, 10),
 }
 COSTS = Costs(WEIGHTS, _WEIGHED, UNKNOWN_WEIGHT, ORDERS)
 

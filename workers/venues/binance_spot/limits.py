@@ -15,6 +15,7 @@ from workers.venues.binance.limits import (
     Costs,
     Params,
     by_size,
+    given,
     limiter,
     order_window,
 )
@@ -93,35 +94,17 @@ def _depth(params: Params) -> int:
     return depth_weight(int(params.get("limit", DEPTH_DEFAULT)))
 
 
-def _open_orders(params: Params) -> int:
-    return 6 if "symbol" in params else 80
-
-
-def _my_trades(params: Params) -> int:
-    return 5 if "orderId" in params else 20
-
-
-def _last_price(params: Params) -> int:
-    return 2 if "symbol" in params else 4
-
-
-def _statistics(params: Params) -> int:
-    return 2 if "symbol" in params else 80  # several symbols weigh 2, 40 or 80: 80 for all of them
-
-
-def _rolling(params: Params) -> int:
-    return 4 if "symbol" in params else 200  # 4 a symbol, 200 at most
-
-
 _WEIGHED: Mapping[tuple[str, str], Callable[[Params], int]] = {
     ("GET", "/api/v3/depth"): _depth,
-    ("GET", "/api/v3/openOrders"): _open_orders,
-    ("GET", "/api/v3/myTrades"): _my_trades,
-    ("GET", "/api/v3/ticker/price"): _last_price,
-    ("GET", "/api/v3/ticker/bookTicker"): _last_price,
-    ("GET", "/api/v3/ticker/24hr"): _statistics,
-    ("GET", "/api/v3/ticker"): _rolling,
-    ("GET", "/api/v3/ticker/tradingDay"): _rolling,
+    ("GET", "/api/v3/openOrders"): given("symbol", 6, 80),
+    ("GET", "/api/v3/myTrades"): given("orderId", 5, 20),
+    ("GET", "/api/v3/ticker/price"): given("symbol", 2, 4),
+    ("GET", "/api/v3/ticker/bookTicker"): given("symbol", 2, 4),
+    # Several symbols weigh 2, 40 or 80: 80 for all of them.
+    ("GET", "/api/v3/ticker/24hr"): given("symbol", 2, 80),
+    # 4 a symbol, 200 at most.
+    ("GET", "/api/v3/ticker"): given("symbol", 4, 200),
+    ("GET", "/api/v3/ticker/tradingDay"): given("symbol", 4, 200),
 }
 
 
