@@ -14,7 +14,7 @@ import numpy as np
 import uvloop
 
 import shm
-from shm import Kind, Scope, State
+from shm import Kind, Reason, Scope, State
 from tests.conformance.player import config
 from tests.conformance.report import Case
 from workers.config import VenueConfig, WorkerConfig
@@ -101,13 +101,26 @@ class Live:
             for scope in SCOPES
         )
 
+    def said(self, cursor: shm.Cursor) -> list[tuple[str, Scope, State, Reason]]:
+        """The states that the cells have been given since the cursor's last time."""
+        records = np.asarray(cursor.poll(1 << 20))
+        return [
+            (
+                self.feed.slots[int(r["instrument"])].symbol,
+                Scope(r["aux"]),
+                State(r["words"][0]),
+                Reason(r["words"][1]),
+            )
+            for r in records[records["kind"] == Kind.STATUS]
+            if r["instrument"] < len(self.feed.slots)
+        ]
+
     def downs(self, cursor: shm.Cursor) -> set[tuple[str, str, str]]:
         """(symbol, scope, state) of the STATUS records since the cursor's last time that are not LIVE."""
-        records = np.asarray(cursor.poll(1 << 20))
         return {
-            (self.feed.slots[int(r["instrument"])].symbol, Scope(r["aux"]).name, State(r["words"][0]).name)
-            for r in records[records["kind"] == Kind.STATUS]
-            if r["instrument"] < len(self.feed.slots) and r["words"][0] != State.LIVE
+            (symbol, scope.name, state.name)
+            for symbol, scope, state, _ in self.said(cursor)
+            if state is not State.LIVE
         }
 
 
@@ -148,26 +161,34 @@ def make_worker(case: Case, instance: str, sim: SimVenue, **keys: Any) -> Worker
 
 
 @contextlib.asynccontextmanager
+async def serving(sim: SimVenue, worker: Worker, within: float = 10.0) -> AsyncIterator[Live]:
+    """A worker on a simulated venue that is open, attached to `within` so many seconds."""
+    running = asyncio.ensure_future(worker.run())
+    feed = None
+    try:
+        async with asyncio.timeout(within):
+            while feed is None or len(feed.symbols) < len(worker.keys.symbols):
+                assert not running.done(), running.exception()
+                if feed is None:
+                    with contextlib.suppress(shm.ShmError):
+                        feed = shm.attach(worker.config.feed, worker.config.instance)
+                await asyncio.sleep(0.005)
+        yield Live(sim, worker, feed, list(worker.keys.symbols))
+    finally:
+        worker.stop()
+        await asyncio.gather(running, return_exceptions=True)
+        if feed is not None:
+            feed.close()
+
+
+@contextlib.asynccontextmanager
 async def working(case: Case, instance: str, sim: SimVenue | None = None, **keys: Any) -> AsyncIterator[Live]:
     """A simulated venue (one that trades only when pumped) and a worker on it, attached."""
-    async with sim or SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0) as venue:
-        worker = make_worker(case, instance, venue, **keys)
-        running = asyncio.ensure_future(worker.run())
-        feed = None
-        try:
-            async with asyncio.timeout(10):
-                while feed is None or len(feed.symbols) < len(worker.keys.symbols):
-                    assert not running.done(), running.exception()
-                    if feed is None:
-                        with contextlib.suppress(shm.ShmError):
-                            feed = shm.attach(case.fixture.feed, instance)
-                    await asyncio.sleep(0.005)
-            yield Live(venue, worker, feed, list(worker.keys.symbols))
-        finally:
-            worker.stop()
-            await asyncio.gather(running, return_exceptions=True)
-            if feed is not None:
-                feed.close()
+    async with (
+        sim or SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0) as venue,
+        serving(venue, make_worker(case, instance, venue, **keys)) as live,
+    ):
+        yield live
 
 
 def run(main: Coroutine[Any, Any, None], within: float = 60.0) -> None:

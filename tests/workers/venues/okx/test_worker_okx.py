@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from okx_kit import BOOKS, CAPTURE
 
-import shm
 from shm import Kind, Reason, Scope, State
 from shm.layout import InstrumentKind
-from tests.conformance.live import FAST, Live, run
+from tests.conformance.live import FAST, Live, run, serving
 from workers.config import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.okx.venue import VENUE
@@ -56,40 +55,12 @@ async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) 
         }
         config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)
         worker = Worker(WorkerConfig(instance=instance, feed="okx", venue=config), VENUE)
-        running = asyncio.ensure_future(worker.run())
-        feed = None
-        try:
-            while feed is None or len(feed.symbols) < len(config.symbols):
-                assert not running.done(), running.exception()
-                if feed is None:
-                    with contextlib.suppress(shm.ShmError):
-                        feed = shm.attach("okx", instance)
-                await asyncio.sleep(0.005)
-            yield Live(sim, worker, feed, config.symbols)
-        finally:
-            worker.stop()
-            await asyncio.gather(running, return_exceptions=True)
-            if feed is not None:
-                feed.close()
+        async with serving(sim, worker, 60.0) as live:
+            yield live
 
 
 def market(**options: Any) -> SimVenue:
     return SimVenue("okx", symbols=SYMBOLS, rate=0.0, **options)
-
-
-def said(live: Live, cursor: shm.Cursor) -> list[tuple[str, Scope, State, Reason]]:
-    """The states that the cells have been given since the cursor's last time."""
-    records = np.asarray(cursor.poll(1 << 20))
-    return [
-        (
-            live.feed.slots[int(r["instrument"])].symbol,
-            Scope(r["aux"]),
-            State(r["words"][0]),
-            Reason(r["words"][1]),
-        )
-        for r in records[records["kind"] == Kind.STATUS]
-        if r["instrument"] < len(live.feed.slots)
-    ]
 
 
 @told
@@ -138,7 +109,7 @@ async def test_a_gap_costs_one_book_and_one_subscription() -> None:
         await live.until(lambda: live.counted("gaps"), "the gap")
         await live.all_live()
         await live.equal()
-        assert said(live, cursor) == [
+        assert live.said(cursor) == [
             ("BTC/USDT:USDT", Scope.BOOK, State.RESYNC, Reason.GAP),
             ("BTC/USDT:USDT", Scope.BOOK, State.LIVE, Reason.SYNCED),
         ]
@@ -159,7 +130,7 @@ async def test_ids_that_begin_anew_cost_nothing() -> None:
             live.pump()
             await asyncio.sleep(0.002)
         await live.equal()
-        assert said(live, cursor) == []
+        assert live.said(cursor) == []
         assert live.feed.book("BTC/USDT").update_id < 10_000
         assert live.feed.top("BTC/USDT").update_id < 10_000
         top, book = live.feed.top("BTC/USDT"), live.sim.book("BTC/USDT")
@@ -179,7 +150,7 @@ async def test_a_lost_reset_is_a_gap_and_heals() -> None:
         await live.until(lambda: live.counted("gaps"), "the gap")
         await live.until(live.live, "LIVE", within=20.0)
         await live.equal()
-        assert {(symbol, scope) for symbol, scope, *_ in said(live, cursor)} == {("BTC/USDT", Scope.BOOK)}
+        assert {(symbol, scope) for symbol, scope, *_ in live.said(cursor)} == {("BTC/USDT", Scope.BOOK)}
 
 
 @told
@@ -196,7 +167,7 @@ async def test_the_wire_of_2022() -> None:
         await live.until(lambda: live.counted("resyncs"), "RESYNC")
         await live.all_live()
         await live.equal()
-        assert said(live, cursor) == [
+        assert live.said(cursor) == [
             ("ETH/USD:ETH", Scope.BOOK, State.RESYNC, Reason.CHECKSUM),
             ("ETH/USD:ETH", Scope.BOOK, State.LIVE, Reason.SYNCED),
         ]
@@ -227,7 +198,7 @@ async def test_a_quiet_book_is_proven_by_rest() -> None:
 
         await live.until(proven, "proofs", pump=False)
         assert live.live()
-        assert said(live, cursor) == []
+        assert live.said(cursor) == []
 
 
 @told
@@ -241,7 +212,7 @@ async def test_an_announced_end_is_no_gap() -> None:
         live.sim.hub.flush()
         await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
         await live.equal()
-        assert said(live, cursor) == []
+        assert live.said(cursor) == []
         assert peer not in live.sim.hub.peers
 
 
@@ -370,5 +341,5 @@ async def test_a_refusal_that_nobody_waits_for_is_no_damaged_book() -> None:
         live.sim.hub.flush()
         await live.until(lambda: live.counted("unknown") >= 2, "heard")
         await live.equal()
-        assert said(live, cursor) == []
+        assert live.said(cursor) == []
         assert live.counted("malformed") == 0
