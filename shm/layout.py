@@ -36,7 +36,7 @@ from enum import IntEnum, IntFlag
 
 MAGIC = 0x474E_4952_4B43_4954  # b"TICKRING" read as one little-endian word
 MAJOR = 1
-MINOR = 0
+MINOR = 1
 PAGE = 4096
 LINE = 128
 
@@ -137,6 +137,7 @@ class Reason(_Newer):
     FRESH = 17  # proof of delivery came back
     OUT_OF_WINDOW = 18
     NO_HEARTBEAT = 19  # said by readers, stored by nobody: the writer has not beaten within the limit
+    NOT_LISTED = 20  # the venue's listing has no such symbol, or an entry that cannot be used
 
 
 class Kind(_Newer):
@@ -171,6 +172,7 @@ class Scope(IntEnum):
     FEED = 0
     TOP = 1
     BOOK = 2
+    INSTRUMENT = 3  # the first word is an InstrumentStatus, not a State
 
 
 class InstrumentKind(_Newer):
@@ -183,6 +185,7 @@ class InstrumentStatus(_Newer):
     ACTIVE = 1
     HALTED = 2  # the venue says it does not trade
     SUPERSEDED = 3  # a newer slot carries this symbol (its exponents changed)
+    NOT_LISTED = 4  # the venue does not list it (any more), or what it lists cannot be used
 
 
 class Region(IntEnum):

@@ -41,6 +41,24 @@ class PrecisionError(InstrumentError):
 
 
 # -- the listing ------------------------------------------------------------------------------------------
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue's listing says of the symbols asked for. No entry of it takes another along.
+
+    Attributes:
+        instruments: those that can be carried, in the order asked for, `index` left at 0.
+        missing: canonical symbol asked for -> why it cannot be carried: not listed (with the nearest names),
+            an entry that cannot be read, numbers that fit no slot.
+        skipped: the venue's name of an entry, of any symbol -> why it could not be read.
+        shadowed: canonical symbol asked for -> the venue's names of entries of the same canonical symbol that
+            were passed over for the one that stands for it.
+    """
+
+    instruments: list[Instrument]
+    missing: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    shadowed: dict[str, list[str]] = {}
+
+
 def choose(listed: Mapping[str, Entry], symbols: Iterable[str], venue: str) -> list[Entry]:
     """The listing's entries of `symbols` (canonical), in that order.
 

@@ -137,7 +137,7 @@ class PublicExchange:
     # -- REST -------------------------------------------------------------------------------------------
     async def instruments(self) -> list[Instrument]:
         """What the venue lists of the symbols now: decimals, steps, contract sizes, status."""
-        return await self.venue.instruments(self._open(), self.config.symbols)
+        return (await self.venue.instruments(self._open(), self.config.symbols)).instruments
 
     async def order_book(self, symbol: str, limit: int = 100) -> OrderBook:
         """A depth snapshot of at most `limit` levels a side.

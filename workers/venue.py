@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from workers.books.sync import BookSync, Snapshot
     from workers.config import VenueConfig
     from workers.decode.normal import Decoded, Scale
+    from workers.listing import Listing
     from workers.market import Kline, ServerLimit
     from workers.rest import RestManager
     from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
@@ -41,7 +42,7 @@ class Venue:
         rest: config -> strategies.
         make_sync: config -> the state machine of one instrument's book.
         options: the struct of what only this venue is configured by (`VenueConfig.options`).
-        instruments: (rest, canonical symbols) -> their slots, from the venue's listing.
+        instruments: (rest, canonical symbols) -> what the venue lists of them.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
         aggregated: config -> whether the channel `trades` brings what `agg_trades` does elsewhere: those of
             one order at one price together, told as such.
@@ -60,7 +61,7 @@ class Venue:
     websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
     rest: Callable[[VenueConfig], RestStrategySet]
     make_sync: Callable[[VenueConfig], BookSync]
-    instruments: Callable[[RestManager, Sequence[str]], Awaitable[list[Instrument]]]
+    instruments: Callable[[RestManager, Sequence[str]], Awaitable[Listing]]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
     widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
     options: type[Options] = Options

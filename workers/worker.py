@@ -39,7 +39,7 @@ from workers.cold import ColdPath
 from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
-from workers.listing import successor
+from workers.listing import Listing, successor
 from workers.readiness import CELLS, Readiness, book_channels
 from workers.request import Pulse
 from workers.service import make_circuits
@@ -255,7 +255,7 @@ class Worker:
             if slot.status is not InstrumentStatus.SUPERSEDED
         }
         missing = [symbol for symbol in self.keys.symbols if symbol not in have]
-        for spec in await self._listing(missing) if missing else ():
+        for spec in (await self._listing(missing)).instruments if missing else ():
             index = self.writer.add_instrument(spec)
             have[spec.symbol] = msgspec.structs.replace(spec, index=index)
         top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
@@ -271,7 +271,7 @@ class Worker:
         self.writer.commit()
         return len(missing) == len(self.keys.symbols)
 
-    async def _listing(self, symbols: list[str]) -> list[Instrument]:
+    async def _listing(self, symbols: list[str]) -> Listing:
         """The venue's listing, asked for until it comes; an unknown symbol is final."""
         delay = self.keys.reconnect_delay
         while True:
@@ -291,11 +291,12 @@ class Worker:
         A symbol that is listed no more does not end the others' feed: that is said, and it stays silent.
         """
         try:
-            listed = {spec.symbol: spec for spec in await self._listing(list(self.keys.symbols))}
+            found = await self._listing(list(self.keys.symbols))
         except WorkerError as error:
             self._say(str(error))
             self.writer.log(Code.ERROR, f"listing: {error}")
             return
+        listed = {spec.symbol: spec for spec in found.instruments}
         for slot in self.writer.instruments():
             spec = listed.get(slot.symbol)
             if spec is None or slot.status is InstrumentStatus.SUPERSEDED:
@@ -424,7 +425,7 @@ class Worker:
     async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         fresh: Instrument | None = None
         with contextlib.suppress(RestError):  # without it the message itself says what is needed
-            [fresh] = await self.venue.instruments(await self._rest_manager(), [old.symbol])
+            [fresh] = (await self.venue.instruments(await self._rest_manager(), [old.symbol])).instruments
         return self.venue.widen(old, evidence, fresh)
 
     def _snapshot_failed(self, instrument: Instrument, attempt: int, why: str) -> None:

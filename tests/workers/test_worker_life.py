@@ -14,8 +14,12 @@ from shm import Reason, Scope, State
 from workers.config import VenueConfig, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import RestError
+from workers.listing import Listing
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker
+
+
+NOTHING = Listing(instruments=[])
 
 
 def worker(**keys: Any) -> Worker:
@@ -59,12 +63,12 @@ def test_a_listing_that_fails_takes_only_a_feed_down_that_is_not_served_yet(
             each._serving = bool(states)  # from the second attempt on
             if error := next(attempts):
                 raise error
-            return []
+            return NOTHING
 
         monkeypatch.setattr(each, "writer", Stub(), raising=False)
         monkeypatch.setattr(each, "_rest_manager", listing_free)
         object.__setattr__(each, "venue", Venue(listing))
-        assert await each._listing([]) == []
+        assert await each._listing([]) is NOTHING
         assert states == [(State.DOWN, Reason.CONNECTING)]
 
     class Venue:

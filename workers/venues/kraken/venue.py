@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
-from workers.listing import widen
+from workers.listing import Listing, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
 from workers.venue import Venue
@@ -56,10 +56,10 @@ def _make_sync(config: VenueConfig) -> BookSync:
     return BookSync(options(config).book_depth)
 
 
-async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
+async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # The whole listing in one request: an unknown symbol can then be told with its nearest names.
     listed = await rest.get(LISTING, decoder=schema.decode_pairs)
-    return instruments.instruments(listed.result, symbols)
+    return Listing(instruments=instruments.instruments(listed.result, symbols))
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
-from workers.listing import level_numbers, widen
+from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
 from workers.venue import Venue
@@ -58,10 +58,10 @@ def _make_sync(config: VenueConfig) -> BookSync:
     return BookSync(max_buffer=buffer_of(options(config).interval))
 
 
-async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
+async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # The whole listing in one request: an unknown symbol can then be told with its nearest names.
     info = await rest.get(LISTING, decoder=schema.decode_exchange_info)
-    return instruments.instruments(info, symbols)
+    return Listing(instruments=instruments.instruments(info, symbols))
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
-from workers.listing import level_numbers, widen
+from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
 from workers.venue import Venue
@@ -52,13 +52,13 @@ def _make_sync(config: VenueConfig) -> BookSync:
     return BookSync(checksum=Checksum, chained=options(config).book_channel == "books")
 
 
-async def _instruments(rest: RestManager, symbols: Sequence[str]) -> list[Instrument]:
+async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # A whole listing each: an unknown symbol can then be told with its nearest names.
     listing: list[schema.InstrumentInfo] = []
     for kind in instruments.types_of(symbols):
         answer = await rest.get(LISTING, {"instType": kind}, decoder=schema.decode_instruments)
         listing += answer.data
-    return instruments.instruments(listing, symbols)
+    return Listing(instruments=instruments.instruments(listing, symbols))
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

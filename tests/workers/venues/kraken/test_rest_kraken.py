@@ -104,7 +104,7 @@ def test_instruments() -> None:
     client = Client(answer(PAIRS))
     found = ask(client, lambda rest: VENUE.instruments(rest, ["DOGE/USD", "BTC/USD", "MINA/GBP"]))
     assert client.urls == ["http://h/0/public/AssetPairs"]
-    doge, btc, mina = found
+    doge, btc, mina = found.instruments
     assert (btc.symbol, btc.venue_symbol, btc.price_exp, btc.size_exp) == ("BTC/USD", "BTC/USD", 1, 8)
     assert (btc.tick, btc.lot, btc.min_notional, btc.notional_exp) == (1, 1, 5, 1)
     assert btc.status is doge.status is InstrumentStatus.ACTIVE
