@@ -18,7 +18,6 @@ from workers.listing import Listing
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker
 
-
 NOTHING = Listing(instruments=[])
 
 
