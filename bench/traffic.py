@@ -52,9 +52,9 @@ def _add(traffic: Traffic, row: dict[str, Any]) -> None:
     if row["kind"] == "http" and row.get("status") == 200:
         url = urlsplit(row["url"])
         if url.path.endswith("/exchangeInfo"):
-            info = schema.decode_exchange_info(row["text"].encode())
-            wanted = [f"{s.base}/{s.quote}" for s in info.symbols]
-            traffic.instruments = [one for symbol in wanted if (one := _try(info, symbol)) is not None]
+            info = schema.read_listing(row["text"].encode())
+            wanted = [f"{s.base}/{s.quote}" for s in info.entries]
+            traffic.instruments = instruments.instruments(info, wanted).instruments
         elif url.path.endswith("/depth"):
             symbol = parse_qs(url.query)["symbol"][0]
             traffic.snapshots.setdefault(symbol, schema.decode_depth(row["text"].encode()))
@@ -63,13 +63,6 @@ def _add(traffic: Traffic, row: dict[str, Any]) -> None:
         if kind in ("depth", "bookTicker", "aggTrade", "trade", "ticker"):
             traffic.frames.append(row["text"].encode())
             traffic.kinds.append(kind)
-
-
-def _try(info: schema.ExchangeInfo, symbol: str) -> Instrument | None:
-    try:
-        return instruments.instruments(info, [symbol])[0]
-    except Exception:  # a listing that this capture's venue had and we cannot carry: not our question here
-        return None
 
 
 def carried(traffic: Traffic) -> list[Instrument]:

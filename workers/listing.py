@@ -1,5 +1,19 @@
 """What a venue lists -> instrument slots: exponents, tick and lot, and when a slot needs a successor. Pure.
 
+A listing is one answer for thousands of symbols, so nothing about one entry may cost another symbol. The
+rules, the same for every venue:
+
+1. An entry that cannot be read, or whose symbol cannot be told, is left out and named (`Listing.skipped`).
+   What holds the entries must be as documented; if it is not, the answer is an error.
+2. A value that is not known is never passed over in silence. Where it decides what an entry is called (the
+   type of a contract), the entry falls under rule 1. Where it says whether orders are matched (a status), the
+   instrument is HALTED, and the value is named in `Listing.skipped`.
+3. Of several entries of one symbol one stands for it: one that trades before one that does not; then the one
+   with the symbol's plain name at the venue (`ListingRules.plain`); then the shorter name; then the name that
+   comes first in the alphabet. The order of the listing decides nothing. The venue symbols of the others are
+   never carried, so no event of theirs is taken for the symbol's (`Listing.shadowed`).
+4. Every symbol asked for is either in `Listing.instruments` or in `Listing.missing`, with the reason.
+
 Exponents are what a slot can never change, so they are chosen here once: as many decimals as tick or lot
 need, and room for 2^8 times the largest price or size that the venue allows. A number that comes and does not
 fit is never rounded: `widen` gives the exponents of the slot that replaces this one.
@@ -7,15 +21,17 @@ fit is never rounded: `widen` gives the exponents of the slot that replaces this
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, TypeVar
+from typing import Generic, Literal, NamedTuple
 
 import msgspec
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
 from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, decimals, to_mantissa
+from workers.entries import Entries, Entry, Unread, unread_entry, words
 from workers.errors import Action, WorkerError
 
 HEADROOM = 2**8
@@ -23,7 +39,6 @@ ROOM = INT64_MAX // HEADROOM
 WIRE_DECIMALS = 8  # where a venue says nothing about its steps
 
 Number = tuple[Literal["price", "size"], str]
-Entry = TypeVar("Entry")
 
 
 class InstrumentError(WorkerError):
@@ -48,7 +63,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         instruments: those that can be carried, in the order asked for, `index` left at 0.
         missing: canonical symbol asked for -> why it cannot be carried: not listed (with the nearest names),
             an entry that cannot be read, numbers that fit no slot.
-        skipped: the venue's name of an entry, of any symbol -> why it could not be read.
+        skipped: the venue's name of an entry, of any symbol -> why it could not be read; of one that stands
+            for a symbol asked for -> which value of it is not known (rule 2).
         shadowed: canonical symbol asked for -> the venue's names of entries of the same canonical symbol that
             were passed over for the one that stands for it.
     """
@@ -58,29 +74,170 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     skipped: dict[str, str] = {}
     shadowed: dict[str, list[str]] = {}
 
+    def all_instruments(self) -> list[Instrument]:
+        """The instruments, when nothing that was asked for is missing.
 
-def choose(listed: Mapping[str, Entry], symbols: Iterable[str], venue: str) -> list[Entry]:
-    """The listing's entries of `symbols` (canonical), in that order.
+        Raises:
+            UnknownInstrument: something is; the text names all of it, with the reasons.
+        """
+        if self.missing:
+            raise UnknownInstrument("; ".join(self.missing.values()))
+        return self.instruments
 
-    Raises:
-        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
+
+class Currencies:
+    """A venue's codes of currencies and what they are called everywhere (ccxt's unified codes).
+
+    Args:
+        renamed: the venue's code -> the unified one, of those that differ.
     """
-    wanted = list(symbols)
-    missing = [symbol for symbol in wanted if symbol not in listed]
-    if missing:
-        raise UnknownInstrument(
-            f"{venue} does not list {_with_nearest(missing, list(listed))}: correct `symbols` of the venue, "
-            "like BTC/USDT"
-        )
-    return [listed[symbol] for symbol in wanted]
+
+    def __init__(self, renamed: Mapping[str, str]) -> None:
+        self.renamed = dict(renamed)
+
+    def unified(self, code: str) -> str:
+        """The unified code; those are in capitals. ValueError: there is none."""
+        if not code:
+            raise ValueError("a currency is empty")
+        code = code.upper()
+        return self.renamed.get(code, code)
+
+    def pair(self, base: str, quote: str) -> str:
+        """``BTC/USDT`` of the venue's two codes. ValueError: one is empty."""
+        return f"{self.unified(base)}/{self.unified(quote)}"
 
 
-def _with_nearest(missing: Sequence[str], names: Sequence[str]) -> str:
-    parts = []
-    for symbol in missing:
-        near = get_close_matches(symbol.upper(), names, n=3, cutoff=0.6)
-        parts.append(f"{symbol!r} (nearest: {', '.join(near)})" if near else repr(symbol))
-    return ", ".join(parts)
+class States(NamedTuple):
+    """A venue's words for whether orders are matched."""
+
+    trading: frozenset[str]
+    halted: frozenset[str]
+
+    def status(self, word: str) -> InstrumentStatus:
+        """HALTED for what is not known (rule 2)."""
+        return InstrumentStatus.ACTIVE if word in self.trading else InstrumentStatus.HALTED
+
+    def known(self, word: str) -> bool:
+        return word in self.trading or word in self.halted
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListingRules(Generic[Entry]):
+    """What `make_listing` has to know of a venue.
+
+    Attributes:
+        venue: its name, in messages.
+        symbol: entry -> canonical symbol; "" of what no symbol names, such as an option. ValueError: it
+            cannot be told (rule 1).
+        instrument: entry -> slot, `index` 0; InstrumentError.
+        state: entry -> the venue's word, one of `states`.
+        plain: canonical symbol -> the venue's name that is expected of it, "" where there is no such rule.
+        excluded: (the venue's name, entry) -> why it never stands for its symbol; "": it may.
+        unified: the venue's code of a currency -> the unified one.
+    """
+
+    venue: str
+    symbol: Callable[[Entry], str]
+    instrument: Callable[[Entry], Instrument]
+    state: Callable[[Entry], str]
+    states: States
+    plain: Callable[[str], str]
+    excluded: Callable[[str, Entry], str] = lambda name, entry: ""
+    unified: Callable[[str], str] = str.upper
+
+
+def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: ListingRules[Entry]) -> Listing:
+    """The instruments of `symbols` (canonical), in that order, and what became of the others."""
+    listed: dict[str, list[tuple[str, Entry]]] = {}
+    unread = list(entries.unread)
+    for name, entry in entries.read:
+        try:
+            if not name:
+                raise ValueError("it has no name")
+            symbol = rules.symbol(entry)
+        except (ValueError, OverflowError, OSError) as error:
+            unread.append(unread_entry(msgspec.json.encode(entry), name, "", str(error)))
+            continue
+        if symbol:
+            listed.setdefault(symbol, []).append((name, entry))
+    skipped = {each.name: each.reason for each in unread}
+    found = Listing(instruments=[], missing={}, skipped=skipped, shadowed={})
+    for symbol in dict.fromkeys(symbols):
+        ranked = _ranked(symbol, listed.get(symbol, []), rules)
+        if others := [name for name, entry in ranked[1:] if (name, entry) != ranked[0]]:
+            found.shadowed[symbol] = others
+        if reason := _missing(symbol, ranked[:1], unread, rules):
+            found.missing[symbol] = reason
+        elif not ranked:
+            found.missing[symbol] = _not_listed(symbol, listed, entries.refused, rules.venue)
+        else:
+            name, entry = ranked[0]
+            if not rules.states.known(word := rules.state(entry)):
+                skipped[name] = f"its status {word!r} is not known, so it counts as not tradable"
+            try:
+                found.instruments.append(rules.instrument(entry))
+            except (InstrumentError, ValueError) as error:
+                found.missing[symbol] = str(error)
+    return found
+
+
+def _ranked(
+    symbol: str, candidates: list[tuple[str, Entry]], rules: ListingRules[Entry]
+) -> list[tuple[str, Entry]]:
+    """Rule 3: best first."""
+    plain = rules.plain(symbol)
+
+    def rank(candidate: tuple[str, Entry]) -> tuple[bool, bool, bool, int, str, bytes]:
+        name, entry = candidate
+        trades = rules.states.status(rules.state(entry)) is InstrumentStatus.ACTIVE
+        text = msgspec.json.encode(entry)  # for one name twice
+        return bool(rules.excluded(name, entry)), not trades, name != plain, len(name), name, text
+
+    return sorted(candidates, key=rank) if len(candidates) > 1 else candidates
+
+
+def _missing(
+    symbol: str, chosen: list[tuple[str, Entry]], unread: Sequence[Unread], rules: ListingRules[Entry]
+) -> str:
+    """Why nothing stands for a symbol of which there are entries; "": something does, or there are none.
+
+    What cannot be read may be the entry that would have stood for the symbol: it has its plain name, or
+    nothing else stands for it and the entry has all its currencies.
+    """
+    base = symbol.partition("/")[0]
+    # Where the venue calls another currency so, the plain name is that one's.
+    plain = rules.plain(symbol) if base and rules.unified(base) == base else ""
+    excluded = [(name, why) for name, entry in chosen if (why := rules.excluded(name, entry))]
+    if chosen and not excluded and chosen[0][0] == plain:
+        return ""
+    parts = set(words(symbol))
+    for each in unread:
+        alike = (excluded or not chosen) and parts <= {rules.unified(word) for word in each.words if word}
+        if alike or each.name == plain:
+            return f"{rules.venue} lists no {symbol!r} that can be read: its entry {each.name}: {each.reason}"
+    for name, why in excluded:
+        return f"{rules.venue} lists {symbol!r} only as {name}: {why}"
+    return ""
+
+
+def _not_listed(symbol: str, listed: Iterable[str], refused: Sequence[str], venue: str) -> str:
+    nearest = ", ".join(_nearest(symbol.upper(), list(listed)))
+    unsure = "".join(f"; a part of its listing was refused: {each}" for each in refused)
+    return f"{venue} does not list {symbol!r}{f' (nearest: {nearest})' if nearest else ''}{unsure}"
+
+
+def _nearest(symbol: str, listed: Sequence[str]) -> list[str]:
+    """At most three. To measure the distance to each of thousands of names takes as long as to decode them:
+    those that begin alike come first, and those that end alike before all others."""
+    base = symbol.partition("/")[0]
+    for names in (
+        [name for name in listed if name.startswith(base[:2])],
+        [name for name in listed if name.endswith(symbol[len(base) :])],
+        listed,
+    ):
+        if near := get_close_matches(symbol, names, n=3, cutoff=0.6):
+            return near
+    return []
 
 
 def exponent(symbol: str, what: str, step: str, least: str = "0", most: str = "0") -> int:
@@ -123,10 +280,11 @@ def successor(slot: Instrument, listed: Instrument) -> Instrument | None:
 
     A slot's exponents never change, and what an order is rounded by must not change under a reader either: a
     new slot says it. Decimals never become fewer, so that a slot that had to be widened is not narrowed again
-    with every start.
+    with every start; but a slot that was made before the venue listed any steps takes those that it lists.
     """
-    price_exp = max(slot.price_exp, listed.price_exp)
-    size_exp = max(slot.size_exp, listed.size_exp)
+    early = slot.tick == slot.lot == 0 < min(listed.tick, listed.lot)
+    price_exp = listed.price_exp if early else max(slot.price_exp, listed.price_exp)
+    size_exp = listed.size_exp if early else max(slot.size_exp, listed.size_exp)
     spec = msgspec.structs.replace(
         listed,
         index=slot.index,

@@ -136,8 +136,13 @@ class PublicExchange:
 
     # -- REST -------------------------------------------------------------------------------------------
     async def instruments(self) -> list[Instrument]:
-        """What the venue lists of the symbols now: decimals, steps, contract sizes, status."""
-        return (await self.venue.instruments(self._open(), self.config.symbols)).instruments
+        """What the venue lists of the symbols now: decimals, steps, contract sizes, status.
+
+        Raises:
+            UnknownInstrument: it does not list all of them, or not so that they can be carried; the text
+                names each of those, with the reason.
+        """
+        return (await self.venue.instruments(self._open(), self.config.symbols)).all_instruments()
 
     async def order_book(self, symbol: str, limit: int = 100) -> OrderBook:
         """A depth snapshot of at most `limit` levels a side.

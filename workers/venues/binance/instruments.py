@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from shm.instruments import Instrument
-from shm.layout import InstrumentKind, InstrumentStatus
+from shm.layout import InstrumentKind
 from workers.decode.decimals import decimals
-from workers.listing import Number, PrecisionError, exact, exponent, level_numbers
+from workers.listing import Number, PrecisionError, States, exact, exponent, level_numbers
 from workers.venues.binance import schema
 
 NOTIONALS = ("NOTIONAL", "MIN_NOTIONAL")  # until 2022, and on futures to this day, it is called MIN_NOTIONAL
@@ -14,6 +14,7 @@ NOTIONALS = ("NOTIONAL", "MIN_NOTIONAL")  # until 2022, and on futures to this d
 def instrument(
     entry: schema.SymbolInfo,
     symbol: str,
+    states: States,
     kind: InstrumentKind = InstrumentKind.SPOT,
     decimals_at_least: int = 0,
 ) -> Instrument:
@@ -46,7 +47,7 @@ def instrument(
         lot=exact(symbol, size.step_size, size_exp),
         min_notional=exact(symbol, notional, notional_exp),
         notional_exp=notional_exp,
-        status=InstrumentStatus.ACTIVE if entry.status == "TRADING" else InstrumentStatus.HALTED,
+        status=states.status(entry.status),
     )
 
 

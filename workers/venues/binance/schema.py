@@ -7,7 +7,7 @@ documents of 2026-07, and real captures of 2021. A market whose payloads have mo
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -168,6 +168,15 @@ class SymbolInfo(msgspec.Struct, frozen=True):
     def filter(self, *types: str) -> Filter | None:
         """The first filter of one of these types."""
         return next((entry for entry in self.filters if entry.type in types), None)
+
+
+Entry = TypeVar("Entry")
+
+
+class ExchangeInfo(msgspec.Struct, Generic[Entry], frozen=True):
+    """``exchangeInfo``, its symbols alone."""
+
+    symbols: list[Entry]
 
 
 class RateLimit(msgspec.Struct, frozen=True):

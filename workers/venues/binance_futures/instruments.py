@@ -8,34 +8,58 @@ from datetime import UTC, datetime
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT
-from workers.listing import Number, choose
+from workers.entries import Entries
+from workers.listing import Listing, ListingRules, Number, States, make_listing
 from workers.venues.binance import instruments as shared
+from workers.venues.binance.names import CURRENCIES
 from workers.venues.binance_futures import schema
 
-PERPETUAL = "PERPETUAL"  # also as a part: TRADIFI_PERPETUAL
+# Venue docs, "Common Definition", "Contract type". Without one a contract is announced only.
+PERPETUALS = frozenset({"PERPETUAL", "PERPETUAL_DELIVERING", "TRADIFI_PERPETUAL"})
+DATED = frozenset(
+    {
+        *("CURRENT_MONTH", "NEXT_MONTH", "CURRENT_QUARTER", "NEXT_QUARTER"),
+        *("CURRENT_QUARTER DELIVERING", "NEXT_QUARTER DELIVERING"),
+    }
+)
+# The same page, "Contract status".
+STATES = States(
+    trading=frozenset({"TRADING"}),
+    halted=frozenset(
+        {
+            *("PENDING_TRADING", "PRE_DELIVERING", "DELIVERING", "DELIVERED"),
+            *("PRE_SETTLE", "SETTLING", "CLOSE"),
+        }
+    ),
+)
 
 
-def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instrument]:
-    """The instruments of `symbols` (canonical, ``BTC/USDT:USDT``, with a delivery date
-    ``BTC/USDT:USDT-210924``), in that order, `index` left at 0.
-
-    Raises:
-        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
-        PrecisionError: the venue's limits of one fit no int64.
-    """
-    # A contract without a type is announced only. A settled one keeps its currencies under a new name
-    # (BNXUSDTSETTLED, 2023) when the symbol is listed again: what trades stands for the symbol.
-    known = sorted(info.symbols, key=lambda entry: entry.status == "TRADING")
-    listed = {symbol_of(entry): entry for entry in known if entry.contract}
-    return [instrument(entry) for entry in choose(listed, symbols, "Binance USD-M futures")]
+def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
+    """What is listed of `symbols` (canonical, ``BTC/USDT:USDT``, with a delivery date
+    ``BTC/USDT:USDT-210924``). A settled contract keeps its currencies under a new name (BNXUSDTSETTLED, 2023)
+    when the symbol is listed again."""
+    return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol."""
-    symbol = f"{entry.base}/{entry.quote}:{entry.margin}"
-    if PERPETUAL in entry.contract:
+    """The canonical symbol. ValueError: a currency is empty, or the type of contract is not known."""
+    symbol = f"{CURRENCIES.pair(entry.base, entry.quote)}:{CURRENCIES.unified(entry.margin)}"
+    if entry.contract in PERPETUALS or not entry.contract:
         return symbol
+    if entry.contract not in DATED:
+        raise ValueError(f"contractType {entry.contract!r} is not known")
     return f"{symbol}-{datetime.fromtimestamp(entry.delivery / 1000, UTC):%y%m%d}"
+
+
+def plain(symbol: str) -> str:
+    """The venue's name of a canonical symbol.
+
+    >>> plain("BTC/USDT:USDT"), plain("BTC/USDT:USDT-210924")
+    ('BTCUSDT', 'BTCUSDT_210924')
+    """
+    pair, _, settled = symbol.partition(":")
+    _, dash, date = settled.partition("-")
+    return pair.replace("/", "") + dash.replace("-", "_") + date
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
@@ -47,8 +71,21 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
     Raises:
         PrecisionError: the venue's limits of it fit no int64.
     """
-    kind = InstrumentKind.PERPETUAL if PERPETUAL in entry.contract else InstrumentKind.FUTURE
-    return shared.instrument(entry, symbol_of(entry), kind, min(entry.price_decimals, MAX_EXPONENT))
+    kind = InstrumentKind.PERPETUAL if entry.contract in PERPETUALS else InstrumentKind.FUTURE
+    decimals_at_least = min(entry.price_decimals, MAX_EXPONENT)
+    return shared.instrument(entry, symbol_of(entry), STATES, kind, decimals_at_least)
+
+
+RULES = ListingRules[schema.SymbolInfo](
+    venue="Binance USD-M futures",
+    symbol=symbol_of,
+    instrument=instrument,
+    state=lambda entry: entry.status,
+    states=STATES,
+    plain=plain,
+    excluded=lambda name, entry: "" if entry.contract else f"it is announced only ({entry.status})",
+    unified=CURRENCIES.unified,
+)
 
 
 def numbers(event: object) -> list[Number]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
+from workers.entries import EntryReader
 from workers.venues.binance import schema
 from workers.venues.binance.schema import (
     AggTrade,
+    ExchangeInfo,
     Filter,
     Malformed,
     Response,
@@ -38,7 +40,7 @@ __all__ = [
     "Ticker",
     "Trade",
     "decode_depth",
-    "decode_exchange_info",
+    "read_listing",
 ]
 
 
@@ -104,10 +106,5 @@ class SymbolInfo(schema.SymbolInfo, frozen=True):
     price_decimals: int = msgspec.field(name="pricePrecision", default=0)  # may be more than the tick's
 
 
-class ExchangeInfo(msgspec.Struct, frozen=True):
-    """``GET /fapi/v1/exchangeInfo``."""
-
-    symbols: list[SymbolInfo]
-
-
-decode_exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
+# ``GET /fapi/v1/exchangeInfo``
+read_listing = EntryReader(ExchangeInfo, SymbolInfo, at="symbols", name="symbol")

@@ -5,30 +5,52 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shm.instruments import Instrument
-from workers.listing import Number, choose, level_numbers
+from workers.entries import Entries
+from workers.listing import (
+    Listing,
+    ListingRules,
+    Number,
+    States,
+    level_numbers,
+    make_listing,
+)
 from workers.venues.binance import instruments as shared
+from workers.venues.binance.names import CURRENCIES
 from workers.venues.binance_spot import schema
 
+# Venue docs, "ENUM definitions", "Symbol status", and those of earlier years.
+STATES = States(
+    trading=frozenset({"TRADING"}),
+    halted=frozenset(
+        ("PRE_TRADING", "POST_TRADING", "END_OF_DAY", "HALT", "AUCTION_MATCH", "BREAK", "CANCEL_ONLY")
+    ),
+)
 
-def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instrument]:
-    """The instruments of `symbols` (canonical, ``BTC/USDT``), in that order, `index` left at 0.
 
-    Raises:
-        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
-        PrecisionError: the venue's limits of one fit no int64.
-    """
-    listed = {symbol_of(entry): entry for entry in info.symbols}
-    return [instrument(entry) for entry in choose(listed, symbols, "Binance spot")]
+def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
+    """What is listed of `symbols` (canonical, ``BTC/USDT``)."""
+    return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol."""
-    return f"{entry.base}/{entry.quote}"
+    """The canonical symbol. ValueError: a currency is empty."""
+    return CURRENCIES.pair(entry.base, entry.quote)
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
     """One symbol's slot. Raises PrecisionError."""
-    return shared.instrument(entry, symbol_of(entry))
+    return shared.instrument(entry, symbol_of(entry), STATES)
+
+
+RULES = ListingRules[schema.SymbolInfo](
+    venue="Binance spot",
+    symbol=symbol_of,
+    instrument=instrument,
+    state=lambda entry: entry.status,
+    states=STATES,
+    plain=lambda symbol: symbol.replace("/", ""),
+    unified=CURRENCIES.unified,
+)
 
 
 def numbers(event: object) -> list[Number]:

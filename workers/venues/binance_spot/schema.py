@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
+from workers.entries import EntryReader
 from workers.venues.binance.schema import (
     AggTrade,
     BookTicker,
     DepthUpdate,
+    ExchangeInfo,
     Filter,
     Level,
     Malformed,
@@ -36,7 +38,7 @@ __all__ = [
     "Ticker",
     "Trade",
     "decode_depth",
-    "decode_exchange_info",
+    "read_listing",
 ]
 
 
@@ -48,10 +50,5 @@ class PartialDepth(msgspec.Struct, frozen=True):
     asks: list[Level]
 
 
-class ExchangeInfo(msgspec.Struct, frozen=True):
-    """``GET /api/v3/exchangeInfo``."""
-
-    symbols: list[SymbolInfo]
-
-
-decode_exchange_info = msgspec.json.Decoder(ExchangeInfo).decode
+# ``GET /api/v3/exchangeInfo``
+read_listing = EntryReader(ExchangeInfo, SymbolInfo, at="symbols", name="symbol")

@@ -9,35 +9,46 @@ finds the spelling.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import msgspec
 
 from shm.instruments import Instrument
-from shm.layout import InstrumentKind, InstrumentStatus
+from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.listing import Number, PrecisionError, choose, exact
+from workers.entries import Entries
+from workers.listing import (
+    Listing,
+    ListingRules,
+    Number,
+    PrecisionError,
+    States,
+    exact,
+    make_listing,
+)
 from workers.venues.kraken import schema
+from workers.venues.kraken.names import stream_symbol, unified
 from workers.venues.kraken.names import symbol as symbol_named
 
-# Venue docs, "Get Tradable Asset Pairs": in these states orders are matched.
-TRADING = frozenset({"online", "limit_only", "reduce_only"})
+# Venue docs, "Get Tradable Asset Pairs": in these states orders are matched, or not. The last five are those
+# of WebSocket v2's `instrument` channel.
+STATES = States(
+    trading=frozenset({"online", "limit_only", "reduce_only"}),
+    halted=frozenset(
+        {"cancel_only", "post_only", "delisted", "maintenance", "work_in_progress", "hidden", "disabled"}
+    ),
+)
+OWN_VENUE = frozenset({"international", ""})
 
 
-def instruments(pairs: Mapping[str, schema.Pair], symbols: Iterable[str]) -> list[Instrument]:
-    """The instruments of `symbols` (canonical, ``BTC/USD``), in that order, `index` left at 0.
-
-    Raises:
-        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
-        PrecisionError: what the venue lists of one fits no slot.
-    """
-    listed = {symbol_of(pair): pair for pair in pairs.values() if pair.wsname}
-    return [instrument(pair) for pair in choose(listed, symbols, "Kraken spot")]
+def instruments(listed: Entries[schema.Pair], symbols: Iterable[str]) -> Listing:
+    """What is listed of `symbols` (canonical, ``BTC/USD``)."""
+    return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(pair: schema.Pair) -> str:
-    """The canonical symbol."""
-    return symbol_named(pair.wsname)
+    """The canonical symbol; "" of a pair that cannot be subscribed. ValueError: `wsname` is no pair."""
+    return symbol_named(pair.wsname) if pair.wsname else ""
 
 
 def instrument(pair: schema.Pair) -> Instrument:
@@ -54,7 +65,7 @@ def instrument(pair: schema.Pair) -> Instrument:
         )
     return Instrument(
         symbol=symbol,
-        venue_symbol=symbol,
+        venue_symbol=stream_symbol(pair.wsname),
         kind=InstrumentKind.SPOT,
         price_exp=pair.pair_decimals,
         size_exp=pair.lot_decimals,
@@ -62,8 +73,27 @@ def instrument(pair: schema.Pair) -> Instrument:
         lot=1,
         min_notional=exact(symbol, pair.costmin, notional_exp),
         notional_exp=notional_exp,
-        status=InstrumentStatus.ACTIVE if pair.status in TRADING else InstrumentStatus.HALTED,
+        status=STATES.status(pair.status),
     )
+
+
+def _excluded(key: str, pair: schema.Pair) -> str:
+    """The streams are those of the venue's own book: what is matched elsewhere has other prices and steps."""
+    if pair.execution_venue not in OWN_VENUE or ":" in key:
+        return f"its orders are matched elsewhere ({pair.execution_venue})"
+    return ""
+
+
+RULES = ListingRules[schema.Pair](
+    venue="Kraken spot",
+    symbol=symbol_of,
+    instrument=instrument,
+    state=lambda pair: pair.status,
+    states=STATES,
+    plain=lambda symbol: "",  # a pair's key has letters before its assets, or none
+    excluded=_excluded,
+    unified=unified,
+)
 
 
 def numbers(events: object, venue_symbol: str) -> list[Number]:

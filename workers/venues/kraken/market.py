@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.venues.kraken import limits, schema
-from workers.venues.kraken.names import rest_pair
+from workers.venues.kraken.names import is_tokenized, rest_pair
 from workers.venues.kraken.options import KrakenOptions
 from workers.venues.kraken.request import KLINES, TIME
 
@@ -26,7 +26,9 @@ async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int
     """
     if interval not in MINUTES:
         raise UnknownInterval(f"Kraken spot has no candles of {interval!r}: {', '.join(MINUTES)}")
-    params = {"pair": rest_pair(venue_symbol), "interval": MINUTES[interval]}
+    params: dict[str, str | int] = {"pair": rest_pair(venue_symbol), "interval": MINUTES[interval]}
+    if is_tokenized(venue_symbol):
+        params["asset_class"] = "tokenized_asset"
     answer: schema.CandlesAnswer = await rest.get(KLINES, params, decoder=schema.decode_candles)
     found = [entry for entries in answer.result.values() if isinstance(entries, list) for entry in entries]
     found.sort(key=lambda entry: entry.time)

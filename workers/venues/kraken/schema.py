@@ -11,9 +11,11 @@ OHLC) of 2026, and captures of 2026-08.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+
+from workers.entries import EntryReader
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 # A key that is not there; what is there is at least one byte, so it is true.
@@ -179,6 +181,8 @@ class Pair(msgspec.Struct, frozen=True):
         pair_decimals, lot_decimals: in which prices and sizes are written, always all of them.
         tick_size: step of prices; `costmin`: smallest value of an order, in the quote currency.
         status: ``online``, ``cancel_only``, ``post_only``, ``limit_only`` or ``reduce_only``.
+        execution_venue: where its orders are matched, ``international`` at the venue itself (since 2026). A
+            pair of another has a key that says so (``XBTUSD:BTNL``), and the assets of the venue's own.
     """
 
     pair_decimals: int
@@ -189,10 +193,16 @@ class Pair(msgspec.Struct, frozen=True):
     ordermin: str = "0"
     costmin: str = "0"
     status: str = "online"
+    execution_venue: str = "international"
 
 
-class PairsAnswer(msgspec.Struct, frozen=True):
-    result: dict[str, Pair]
+Entry = TypeVar("Entry")
+
+
+class PairsAnswer(msgspec.Struct, Generic[Entry], frozen=True):
+    """`result` has the pairs by REST's key."""
+
+    result: dict[str, Entry]
 
 
 class Candle(msgspec.Struct, frozen=True, array_like=True):
@@ -216,5 +226,5 @@ class CandlesAnswer(msgspec.Struct, frozen=True):
 
 decode_errors = msgspec.json.Decoder(Errors).decode
 decode_time = msgspec.json.Decoder(TimeAnswer).decode
-decode_pairs = msgspec.json.Decoder(PairsAnswer).decode
+read_listing = EntryReader(PairsAnswer, Pair, at="result")
 decode_candles = msgspec.json.Decoder(CandlesAnswer).decode

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
+from workers.entries import read_parts
 from workers.listing import Listing, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
@@ -57,9 +59,15 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
-    # The whole listing in one request: an unknown symbol can then be told with its nearest names.
-    listed = await rest.get(LISTING, decoder=schema.decode_pairs)
-    return Listing(instruments=instruments.instruments(listed.result, symbols))
+    # The whole listing in one request: an unknown symbol can then be told with its nearest names. Tokenized
+    # equities are listed only when they are asked for, which is done when something is not found without.
+    ask = partial(rest.get, LISTING, decoder=schema.read_listing)
+    listed = await ask()
+    found = instruments.instruments(listed, symbols)
+    if not found.missing:
+        return found
+    equities = await read_parts([partial(ask, {"aclass_base": "tokenized_asset"})], listed)
+    return instruments.instruments(equities, symbols)
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

@@ -2,59 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from shm.instruments import Instrument
-from shm.layout import InstrumentKind, InstrumentStatus
+from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.listing import InstrumentError, Number, PrecisionError, choose, exact, exponent, level_numbers
+from workers.entries import Entries
+from workers.listing import (
+    Listing,
+    ListingRules,
+    Number,
+    PrecisionError,
+    States,
+    exact,
+    exponent,
+    level_numbers,
+    make_listing,
+)
 from workers.venues.mexc_spot import schema
-from workers.venues.mexc_spot.names import symbol as symbol_named
+from workers.venues.mexc_spot.names import CURRENCIES
 
-ONLINE = frozenset({"1", "ENABLED"})  # docs: 1 online, 2 paused, 3 offline; the word was used until 2024
+# Venue docs, "Exchange Information", `status`: 1 online, 2 paused, 3 offline; the word was used until 2024.
+STATES = States(trading=frozenset({"1", "ENABLED"}), halted=frozenset({"2", "3", "DISABLED"}))
 
 
-def instruments(info: schema.ExchangeInfo, symbols: Iterable[str]) -> list[Instrument]:
-    """The instruments of `symbols` (canonical, ``BTC/USDT``), in that order, `index` left at 0.
-
-    Raises:
-        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
-        InstrumentError: several that are traded have the name of one: which is meant, nobody can say.
-        PrecisionError: the venue's limits of one fit no int64.
-    """
-    listed: dict[str, list[schema.SymbolInfo]] = {}
-    for entry in info.symbols:
-        listed.setdefault(symbol_of(entry), []).append(entry)
-    return [instrument(_only(entries)) for entries in choose(listed, symbols, "MEXC spot")]
+def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
+    """What is listed of `symbols` (canonical, ``BTC/USDT``). One's unified name may be what another is called
+    by the venue."""
+    return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol."""
-    return symbol_named(entry.base, entry.quote)
-
-
-def _only(entries: Sequence[schema.SymbolInfo]) -> schema.SymbolInfo:
-    """The one that is traded, of those that share a name: one's alias may be what another is called."""
-    traded = [entry for entry in entries if _online(entry)] or entries
-    if len(traded) > 1:
-        raise InstrumentError(
-            f"{symbol_of(traded[0])} can be any of {', '.join(entry.symbol for entry in traded)} at MEXC "
-            "spot: take the symbol out of the configuration"
-        )
-    return traded[0]
-
-
-def _online(entry: schema.SymbolInfo) -> bool:
-    return str(entry.status) in ONLINE
+    """The canonical symbol. ValueError: a currency is empty."""
+    return CURRENCIES.pair(entry.base, entry.quote)
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
     """One symbol's slot. Raises PrecisionError.
 
     Prices have `quotePrecision` decimals and no other step. Sizes have `baseAssetPrecision` decimals, of
-    which trades and the book use all (a capture's BTC sizes have eight); orders of less than
-    `baseSizePrecision` are refused, so it is the lot, where it is not 0. Trailing zeros on the wire say
-    nothing: they vary.
+    which trades and the book use all (a capture's BTC sizes have eight), and no other step: ALEPH is ordered
+    from 5.00 on, in steps of 0.01. Orders of less than `baseSizePrecision` are refused; a slot does not say
+    that. Trailing zeros on the wire say nothing: they vary.
     """
     symbol = symbol_of(entry)
     min_size, min_notional = entry.min_size or "0", entry.min_notional or "0"
@@ -63,7 +52,6 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
         price_exp = exponent(symbol, "tick", step)
         size_exp = exponent(symbol, "lot", grain, min_size)
         notional_exp = decimals(min_notional)
-        smallest = exact(symbol, min_size, size_exp)
     except ValueError as error:
         raise PrecisionError(f"{symbol}: the venue's limits cannot be read: {error}") from error
     return Instrument(
@@ -73,11 +61,22 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
         price_exp=price_exp,
         size_exp=size_exp,
         tick=exact(symbol, step, price_exp),
-        lot=smallest or exact(symbol, grain, size_exp),
+        lot=exact(symbol, grain, size_exp),
         min_notional=exact(symbol, min_notional, notional_exp),
         notional_exp=notional_exp,
-        status=InstrumentStatus.ACTIVE if _online(entry) else InstrumentStatus.HALTED,
+        status=STATES.status(str(entry.status)),
     )
+
+
+RULES = ListingRules[schema.SymbolInfo](
+    venue="MEXC spot",
+    symbol=symbol_of,
+    instrument=instrument,
+    state=lambda entry: str(entry.status),
+    states=STATES,
+    plain=lambda symbol: symbol.replace("/", ""),
+    unified=CURRENCIES.unified,
+)
 
 
 def power(places: int) -> str:

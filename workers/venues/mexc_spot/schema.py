@@ -8,9 +8,11 @@ subscriptions and REST are JSON, of which fields that are not named here are ign
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+
+from workers.entries import EntryReader
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Level = tuple[str, str]  # price, quantity; quantity zero removes the level
@@ -120,9 +122,10 @@ class RestDepth(msgspec.Struct, frozen=True):
 
 
 class SymbolInfo(msgspec.Struct, frozen=True):
-    """One symbol of ``GET /api/v3/exchangeInfo``. In spite of their names, `min_size` and `min_notional` are
-    amounts ("min order quantity", "min order amount"), not counts of decimals. The venue is not strict about
-    types: its own examples have a number here as text and there as a number."""
+    """One symbol of ``GET /api/v3/exchangeInfo``. Venue docs, "Exchange Information" (2026-04): in spite of
+    their names `baseSizePrecision` and `quoteAmountPrecision` are amounts ("min order quantity", "min order
+    amount"), neither steps nor counts of decimals. The venue is not strict about types: its own examples have
+    a number here as text and there as a number."""
 
     symbol: str
     status: str | int
@@ -134,10 +137,13 @@ class SymbolInfo(msgspec.Struct, frozen=True):
     min_notional: str | None = msgspec.field(name="quoteAmountPrecision", default=None)
 
 
-class ExchangeInfo(msgspec.Struct, frozen=True):
+Entry = TypeVar("Entry")
+
+
+class ExchangeInfo(msgspec.Struct, Generic[Entry], frozen=True):
     """``GET /api/v3/exchangeInfo``."""
 
-    symbols: list[SymbolInfo]
+    symbols: list[Entry]
 
 
 class ServerTime(msgspec.Struct, frozen=True):
@@ -151,6 +157,6 @@ RestKline = list[int | str]
 
 
 decode_depth = msgspec.json.Decoder(RestDepth).decode
-decode_exchange_info = msgspec.json.Decoder(ExchangeInfo, strict=False).decode
+read_listing = EntryReader(ExchangeInfo, SymbolInfo, at="symbols", name="symbol", strict=False)
 decode_candles = msgspec.json.Decoder(list[RestKline]).decode
 decode_time = msgspec.json.Decoder(ServerTime).decode

@@ -5,17 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shm.instruments import Instrument
-from shm.layout import InstrumentKind, InstrumentStatus
+from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.listing import Number, PrecisionError, choose, exact, exponent, level_numbers
+from workers.entries import Entries
+from workers.listing import (
+    Listing,
+    ListingRules,
+    Number,
+    PrecisionError,
+    States,
+    exact,
+    exponent,
+    level_numbers,
+    make_listing,
+)
 from workers.venues.okx import schema
-from workers.venues.okx.names import InstrumentType, type_of_canonical
+from workers.venues.okx.names import CURRENCIES, InstrumentType, plain, type_of_canonical
 
 KINDS = {
     "SPOT": InstrumentKind.SPOT,
     "SWAP": InstrumentKind.PERPETUAL,
     "FUTURES": InstrumentKind.FUTURE,
 }
+OTHERS = frozenset({"MARGIN", "OPTION"})  # instrument types that no symbol of ours names
+# Venue docs, "Public Data", "Get instruments", `state`.
+STATES = States(
+    trading=frozenset({"live"}), halted=frozenset({"suspend", "rebase", "preopen", "test", "expired"})
+)
+STABLE = frozenset({"USDT", "USDC"})  # a contract quoted in one of them settles in it
 
 
 def types_of(symbols: Iterable[str]) -> list[InstrumentType]:
@@ -23,24 +40,47 @@ def types_of(symbols: Iterable[str]) -> list[InstrumentType]:
     return sorted({type_of_canonical(symbol) for symbol in symbols})
 
 
-def instruments(listing: Iterable[schema.InstrumentInfo], symbols: Iterable[str]) -> list[Instrument]:
-    """The instruments of `symbols` (canonical), in that order, `index` left at 0.
-
-    Raises:
-        UnknownInstrument: one or more are not listed; the message names all of them and the nearest ones.
-        PrecisionError: the venue's steps of one fit no int64.
-    """
-    listed = {symbol_of(entry): entry for entry in listing if entry.type in KINDS}
-    return [instrument(entry) for entry in choose(listed, symbols, "OKX")]
+def instruments(listed: Entries[schema.InstrumentInfo], symbols: Iterable[str]) -> Listing:
+    """What is listed of `symbols` (canonical)."""
+    return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.InstrumentInfo) -> str:
-    """The canonical symbol: ``BTC/USDT``, ``BTC/USDT:USDT``, ``BTC/USD:BTC``, ``BTC/USD:BTC-220527``."""
-    if entry.type == "SPOT":
-        return f"{entry.base}/{entry.quote}"
-    base, _, quote = entry.underlying.partition("-")
-    symbol = f"{base}/{quote}:{entry.settle}"
-    return f"{symbol}-{entry.symbol.rpartition('-')[2]}" if entry.type == "FUTURES" else symbol
+    """The canonical symbol: ``BTC/USDT``, ``BTC/USDT:USDT``, ``BTC/USD:BTC``, ``BTC/USD:BTC-220527``; "" of
+    an instrument that none names. What the fields do not say of one that has not opened, its name does.
+
+    Raises:
+        ValueError: neither do; or the type is not known.
+    """
+    if entry.type in OTHERS:
+        return ""
+    if entry.type not in KINDS:
+        raise ValueError(f"instType {entry.type!r} is not known")
+    spot = entry.type == "SPOT"
+    base, _, quote = (f"{entry.base}-{entry.quote}" if spot else entry.underlying).partition("-")
+    named = entry.symbol.split("-")
+    if not (base and quote):
+        if len(named) != (2 if spot else 3):
+            raise ValueError(f"{entry.symbol!r} does not say its currencies, and no field does")
+        # What follows an underscore tells families of one underlying apart.
+        base, quote = named[0], named[1].partition("_")[0]
+    pair = CURRENCIES.pair(base, quote)
+    if spot:
+        return pair
+    if not entry.settle and (quote not in STABLE or "_" in entry.symbol):
+        raise ValueError(f"{entry.symbol!r} does not say what it settles in, and no field does")
+    symbol = f"{pair}:{CURRENCIES.unified(entry.settle or quote)}"
+    return f"{symbol}-{named[-1]}" if entry.type == "FUTURES" else symbol
+
+
+def _excluded(name: str, entry: schema.InstrumentInfo) -> str:
+    """A spot instrument is named by its two currencies. What is named otherwise, such as
+    ``LISTING-SPOT-SLX-USDT`` beside ``SLX-USDT``, announces one."""
+    if entry.type == "SPOT" and name.count("-") != 1:
+        return f"an instrument of that name does not trade (state {entry.state!r})"
+    if entry.type != "SPOT" and not entry.contract:
+        return f"it does not say yet what a contract is worth (state {entry.state!r})"
+    return ""
 
 
 def instrument(entry: schema.InstrumentInfo) -> Instrument:
@@ -68,7 +108,7 @@ def instrument(entry: schema.InstrumentInfo) -> Instrument:
         lot=exact(symbol, lot, size_exp),
         multiplier=multiplier,
         multiplier_exp=multiplier_exp,
-        status=InstrumentStatus.ACTIVE if entry.state == "live" else InstrumentStatus.HALTED,
+        status=STATES.status(entry.state),
     )
 
 
@@ -85,6 +125,18 @@ def _multiplier(entry: schema.InstrumentInfo) -> tuple[int, int]:
     if exp > MAX_EXPONENT or not 0 < mantissa < 2**63:
         raise PrecisionError(f"{entry.symbol}: a contract of {' * '.join(texts)} does not fit an int64")
     return mantissa, exp
+
+
+RULES = ListingRules[schema.InstrumentInfo](
+    venue="OKX",
+    symbol=symbol_of,
+    instrument=instrument,
+    state=lambda entry: entry.state,
+    states=STATES,
+    plain=plain,
+    excluded=_excluded,
+    unified=CURRENCIES.unified,
+)
 
 
 def numbers(event: object) -> list[Number]:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 from typing import Literal
 
+from workers.listing import Currencies
+
 InstrumentType = Literal["SPOT", "SWAP", "FUTURES"]
+# Source: what ccxt (4.5) calls them.
+CURRENCIES = Currencies({"XBT": "BTC", "BCHSV": "BSV", "AE": "AET"})
 
 
 def type_of(venue_symbol: str) -> InstrumentType:
@@ -44,3 +48,16 @@ def type_of_canonical(symbol: str) -> InstrumentType:
     if not colon:
         return "SPOT"
     return "FUTURES" if "-" in settle else "SWAP"
+
+
+def plain(symbol: str) -> str:
+    """The venue's name of a canonical symbol.
+
+    >>> [plain(symbol) for symbol in ("BTC/USDT", "BTC/USD:BTC", "BTC/USD:BTC-220527")]
+    ['BTC-USDT', 'BTC-USD-SWAP', 'BTC-USD-220527']
+    """
+    pair, colon, settled = symbol.partition(":")
+    name = pair.replace("/", "-")
+    if not colon:
+        return name
+    return f"{name}-{settled.partition('-')[2] or 'SWAP'}"

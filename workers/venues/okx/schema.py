@@ -7,9 +7,11 @@ frames that others recorded in 2026.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+
+from workers.entries import EntryReader
 
 # Sequence ids: at least 0, but for the -1 that a snapshot follows.
 Previous = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 2)]
@@ -171,7 +173,8 @@ class RestBooks(msgspec.Struct, frozen=True):
 
 
 class InstrumentInfo(msgspec.Struct, frozen=True):
-    """One entry of ``GET /api/v5/public/instruments``."""
+    """One entry of ``GET /api/v5/public/instruments``. Before it opens (`state` ``preopen``) any field but
+    type, name and state may be ""."""
 
     type: str = msgspec.field(name="instType")
     symbol: str = msgspec.field(name="instId")
@@ -187,8 +190,11 @@ class InstrumentInfo(msgspec.Struct, frozen=True):
     state: str = ""
 
 
-class Instruments(msgspec.Struct, frozen=True):
-    data: list[InstrumentInfo]
+Entry = TypeVar("Entry")
+
+
+class Instruments(msgspec.Struct, Generic[Entry], frozen=True):
+    data: list[Entry]
 
 
 # ts, open, high, low, close, volume, volume in currency, volume in quote currency, confirm
@@ -212,6 +218,6 @@ class Times(msgspec.Struct, frozen=True):
 
 
 decode_books = msgspec.json.Decoder(RestBooks).decode
-decode_instruments = msgspec.json.Decoder(Instruments).decode
+read_listing = EntryReader(Instruments, InstrumentInfo, at="data", name="instId")
 decode_candles = msgspec.json.Decoder(Candles).decode
 decode_time = msgspec.json.Decoder(Times).decode

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
+from workers.entries import read_parts
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
@@ -54,11 +56,11 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # A whole listing each: an unknown symbol can then be told with its nearest names.
-    listing: list[schema.InstrumentInfo] = []
-    for kind in instruments.types_of(symbols):
-        answer = await rest.get(LISTING, {"instType": kind}, decoder=schema.decode_instruments)
-        listing += answer.data
-    return Listing(instruments=instruments.instruments(listing, symbols))
+    answers = [
+        partial(rest.get, LISTING, {"instType": kind}, decoder=schema.read_listing)
+        for kind in instruments.types_of(symbols)
+    ]
+    return instruments.instruments(await read_parts(answers), symbols)
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

@@ -20,6 +20,7 @@ from shm.segment import open_writer
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.decode.decimals import to_mantissa
+from workers.entries import Entries
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.instruments import instruments, symbol_of
@@ -71,7 +72,7 @@ class Play:
         incoming = 0
         for row in self.rows:
             if row["kind"] == "http" and row["url"].endswith("exchangeInfo"):
-                self._listed(schema.decode_exchange_info(row["text"]))
+                self._listed(schema.read_listing(row["text"]))
             elif row["kind"] == "http":
                 symbol = row["url"].split("symbol=")[1].split("&")[0]
                 body = schema.decode_depth(row["text"])
@@ -89,9 +90,9 @@ class Play:
                     self._note()
         return self
 
-    def _listed(self, info: schema.ExchangeInfo) -> None:
-        wanted = [symbol_of(entry) for entry in info.symbols if entry.symbol in self.oracle]
-        for spec in instruments(info, wanted):
+    def _listed(self, info: Entries[schema.SymbolInfo]) -> None:
+        wanted = [symbol_of(entry) for entry in info.entries if entry.symbol in self.oracle]
+        for spec in instruments(info, wanted).instruments:
             index = self.writer.add_instrument(spec)
             self.publisher.add_instrument(index, spec.price_exp, spec.size_exp)
             self.decoder.add_symbol(spec.venue_symbol, index, spec.price_exp, spec.size_exp)

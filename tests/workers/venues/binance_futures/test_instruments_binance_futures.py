@@ -13,10 +13,11 @@ import pytest
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.listing import PrecisionError, UnknownInstrument, needed
+from workers.entries import Entries
+from workers.listing import PrecisionError, needed
 from workers.venues.binance.instruments import numbers
 from workers.venues.binance_futures import schema
-from workers.venues.binance_futures.instruments import instrument, instruments, symbol_of
+from workers.venues.binance_futures.instruments import instrument, instruments, plain, symbol_of
 from workers.venues.binance_futures.parser import BinanceFuturesParser
 from workers.venues.binance_futures.venue import VENUE
 
@@ -46,12 +47,18 @@ def entry(
     return msgspec.convert(shape, schema.SymbolInfo)
 
 
+def listed(*entries: schema.SymbolInfo) -> Entries[schema.SymbolInfo]:
+    return Entries([(each.symbol, each) for each in entries], [])
+
+
 def test_a_settled_contract_does_not_stand_for_the_one_that_trades() -> None:
     settled = entry(symbol="BTCUSDTSETTLED", status="CLOSE")
     for both in ([settled, entry()], [entry(), settled]):
-        [found] = instruments(schema.ExchangeInfo(both), ["BTC/USDT:USDT"])
+        listing = instruments(listed(*both), ["BTC/USDT:USDT"])
+        [found] = listing.instruments
         assert (found.venue_symbol, found.status) == ("BTCUSDT", InstrumentStatus.ACTIVE)
-    [alone] = instruments(schema.ExchangeInfo([settled]), ["BTC/USDT:USDT"])
+        assert listing.shadowed == {"BTC/USDT:USDT": ["BTCUSDTSETTLED"]}
+    [alone] = instruments(listed(settled), ["BTC/USDT:USDT"]).instruments
     assert alone.status is InstrumentStatus.HALTED
 
 
@@ -112,21 +119,28 @@ def test_prices_have_the_decimals_of_the_tick_and_marks_their_own() -> None:
 
 
 def test_unknown_symbols_name_the_nearest_and_what_is_announced_is_not_listed() -> None:
-    info = schema.ExchangeInfo(symbols=[entry(), entry("", baseAsset="BTCST", symbol="BTCSTUSDT")])
-    assert [made.symbol for made in instruments(info, ["BTC/USDT:USDT"])] == ["BTC/USDT:USDT"]
-    with pytest.raises(UnknownInstrument, match=r"'BTC/USDT' \(nearest: BTC/USDT:USDT\)"):
-        instruments(info, ["BTC/USDT"])
-    with pytest.raises(UnknownInstrument, match="BTCST"):
-        instruments(info, ["BTCST/USDT:USDT"])
+    info = listed(entry(), entry("", baseAsset="BTCST", symbol="BTCSTUSDT", status="PENDING_TRADING"))
+    found = instruments(info, ["BTC/USDT:USDT", "BTC/USDT", "BTCST/USDT:USDT"])
+    assert [made.symbol for made in found.instruments] == ["BTC/USDT:USDT"]
+    venue = "Binance USD-M futures"
+    assert found.missing == {
+        "BTC/USDT": f"{venue} does not list 'BTC/USDT' (nearest: BTC/USDT:USDT, BTCST/USDT:USDT)",
+        "BTCST/USDT:USDT": f"{venue} lists 'BTCST/USDT:USDT' only as BTCSTUSDT: it is announced only "
+        "(PENDING_TRADING)",
+    }
+    assert found.skipped == {}
 
 
 def test_the_whole_exchange_of_2021() -> None:
     if not FULL.exists():
         pytest.skip(f"{FULL} is not here")
     with gzip.open(FULL, "rt") as lines:
-        info = schema.decode_exchange_info(json.loads(next(lines))["text"])
-    wanted = [symbol_of(entry) for entry in info.symbols if entry.contract]
-    made = instruments(info, wanted)
+        info = schema.read_listing(json.loads(next(lines))["text"])
+    wanted = [symbol_of(entry) for entry in info.entries if entry.contract]
+    found = instruments(info, wanted)
+    made = found.instruments
+    assert {} == found.missing == found.skipped == found.shadowed
+    assert all(one.venue_symbol == plain(one.symbol) for one in made)
     assert len(made) == len(set(wanted)) == 121
     assert {one.symbol for one in made if one.kind is InstrumentKind.FUTURE} == {
         "BTC/USDT:USDT-210924",

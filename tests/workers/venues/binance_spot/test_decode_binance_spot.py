@@ -90,16 +90,16 @@ def capture(path: Path) -> tuple[dict[str, Scale], list[bytes]]:
         for line in lines:
             row = json.loads(line)
             if row["kind"] == "http" and row["url"].endswith("exchangeInfo"):
-                info = schema.decode_exchange_info(row["text"])
+                info = schema.read_listing(row["text"])
             elif row["kind"] == "ws" and row["dir"] == "in":
                 frames.append(row["text"].encode())
     assert info is not None
     assert frames
     names = {json.loads(frame).get("data", {}).get("s") for frame in frames}
-    wanted = [f"{entry.base}/{entry.quote}" for entry in info.symbols if entry.symbol in names]
+    wanted = [f"{entry.base}/{entry.quote}" for entry in info.entries if entry.symbol in names]
     return {
         made.venue_symbol: Scale(slot, made.price_exp, made.size_exp)
-        for slot, made in enumerate(instruments(info, wanted))
+        for slot, made in enumerate(instruments(info, wanted).instruments)
     }, frames
 
 

@@ -13,6 +13,7 @@ import pytest
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import INT64_MAX, Verdict, to_mantissa
+from workers.entries import Entries
 from workers.listing import (
     HEADROOM,
     InstrumentError,
@@ -22,8 +23,9 @@ from workers.listing import (
     needed,
     widen,
 )
+from workers.venues.binance.names import CURRENCIES
 from workers.venues.binance_spot import schema
-from workers.venues.binance_spot.instruments import instrument, instruments, numbers
+from workers.venues.binance_spot.instruments import RULES, instrument, instruments, numbers, symbol_of
 
 FULL = Path(__file__).resolve().parents[5] / "shared/captures/binance_spot/session.jsonl.gz"
 
@@ -141,26 +143,33 @@ def test_what_does_not_fit_is_refused_clearly(size: tuple[str, str, str]) -> Non
 
 
 def test_unknown_symbols_name_the_nearest() -> None:
-    info = schema.ExchangeInfo(symbols=[entry()])
-    assert [made.symbol for made in instruments(info, ["BTC/USDT"])] == ["BTC/USDT"]
-    with pytest.raises(UnknownInstrument, match=r"does not list 'BTC/USTD' \(nearest: BTC/USDT\), 'QQQ'"):
-        instruments(info, ["BTC/USDT", "BTC/USTD", "QQQ"])
-    with pytest.raises(UnknownInstrument, match=r"nearest: BTC/USDT"):
-        instruments(info, ["btc/usdt"])
+    info = Entries([("BTCUSDT", entry())], [])
+    found = instruments(info, ["BTC/USDT", "BTC/USTD", "QQQ"])
+    assert [made.symbol for made in found.instruments] == ["BTC/USDT"]
+    assert found.missing == {
+        "BTC/USTD": "Binance spot does not list 'BTC/USTD' (nearest: BTC/USDT)",
+        "QQQ": "Binance spot does not list 'QQQ'",
+    }
+    with pytest.raises(UnknownInstrument, match=r"'BTC/USTD' \(nearest: BTC/USDT\); .* 'QQQ'"):
+        found.all_instruments()
+    assert "nearest: BTC/USDT" in instruments(info, ["btc/usdt"]).missing["btc/usdt"]
 
 
 def test_the_whole_exchange_of_2021() -> None:
     if not FULL.exists():
         pytest.skip(f"{FULL} is not here")
     with gzip.open(FULL, "rt") as lines:
-        info = schema.decode_exchange_info(json.loads(next(lines))["text"])
-    made = instruments(info, [f"{symbol.base}/{symbol.quote}" for symbol in info.symbols])
+        info = schema.read_listing(json.loads(next(lines))["text"])
+    found = instruments(info, [symbol_of(symbol) for symbol in info.entries])
+    made = found.instruments
     assert len(made) == 1695
+    assert {} == found.missing == found.skipped == found.shadowed
     by_symbol = {one.symbol: one for one in made}
     names = ("NKN/USDT", "BLZ/ETH", "LRC/BTC", "RUNE/EUR")
     exponents = {name: (by_symbol[name].price_exp, by_symbol[name].size_exp) for name in names}
     assert exponents == {"NKN/USDT": (4, 0), "BLZ/ETH": (8, 0), "LRC/BTC": (8, 0), "RUNE/EUR": (3, 1)}
-    for symbol, one in zip(info.symbols, made, strict=True):
+    for symbol, one in zip(info.entries, made, strict=True):
+        assert symbol.symbol == RULES.plain(one.symbol) or symbol.base in CURRENCIES.renamed
         lot, price = symbol.filter("LOT_SIZE"), symbol.filter("PRICE_FILTER")
         assert lot is not None
         assert price is not None

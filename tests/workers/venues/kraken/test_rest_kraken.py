@@ -24,14 +24,14 @@ from workers.errors import (
     ServerError,
 )
 from workers.http.client import ClientStats
-from workers.listing import PrecisionError, UnknownInstrument, successor
+from workers.listing import PrecisionError, successor
 from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.request import Failure, ReplayClass
 from workers.rest import RestManager
 from workers.venues.kraken import schema
 from workers.venues.kraken.errors import LOCKED, KrakenErrors
 from workers.venues.kraken.instruments import instruments
-from workers.venues.kraken.names import rest_pair, symbol
+from workers.venues.kraken.names import rest_pair, stream_symbol, symbol
 from workers.venues.kraken.venue import VENUE
 from workers.vocabulary import HTTPMethod
 
@@ -114,9 +114,8 @@ def test_instruments() -> None:
 
 
 def test_what_is_not_listed() -> None:
-    pairs = msgspec.convert(PAIRS, dict[str, schema.Pair])
-    with pytest.raises(UnknownInstrument, match=r"Kraken spot does not list 'XBT/USD' \(nearest: BTC/USD"):
-        instruments(pairs, ["XBT/USD"])
+    [text] = instruments(schema.read_listing(answer(PAIRS)), ["XBT/USD"]).missing.values()
+    assert text.startswith("Kraken spot does not list 'XBT/USD' (nearest: BTC/USD")
 
 
 @pytest.mark.parametrize(
@@ -128,28 +127,37 @@ def test_what_is_not_listed() -> None:
     ],
 )
 def test_a_listing_that_no_slot_can_hold(change: dict[str, Any], text: str) -> None:
-    pairs = msgspec.convert({"X": PAIRS["XXBTZUSD"] | change}, dict[str, schema.Pair])
-    with pytest.raises(PrecisionError, match=text):
-        instruments(pairs, ["BTC/USD"])
+    pairs = schema.read_listing(answer({"X": PAIRS["XXBTZUSD"] | change, "XDGUSD": PAIRS["XDGUSD"]}))
+    found = instruments(pairs, ["BTC/USD", "DOGE/USD"])
+    assert text in found.missing["BTC/USD"]
+    assert [slot.symbol for slot in found.instruments] == ["DOGE/USD"]
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "rest"),
+    ("wsname", "canonical", "stream", "rest"),
     [
-        ("XBT/USD", "BTC/USD", "XBTUSD"),
-        ("XDG/XBT", "DOGE/BTC", "XDGXBT"),
-        ("1INCH/EUR", "1INCH/EUR", "1INCHEUR"),
+        ("XBT/USD", "BTC/USD", "BTC/USD", "XBTUSD"),
+        ("XDG/XBT", "DOGE/BTC", "DOGE/BTC", "XDGXBT"),
+        ("1INCH/EUR", "1INCH/EUR", "1INCH/EUR", "1INCHEUR"),
+        ("LUNA/EUR", "LUNC/EUR", "LUNA/EUR", "LUNAEUR"),
+        ("LUNA2/USD", "LUNA/USD", "LUNA2/USD", "LUNA2USD"),
+        ("REPV2/XBT", "REP/BTC", "REPV2/BTC", "REPV2XBT"),
+        ("REP/EUR", "REPV1/EUR", "REP/EUR", "REPEUR"),
+        ("UST/USD", "USTC/USD", "UST/USD", "USTUSD"),
+        ("AAPLx/USD", "AAPLX/USD", "AAPLx/USD", "AAPLxUSD"),
     ],
 )
-def test_names(old: str, new: str, rest: str) -> None:
-    assert symbol(old) == new
-    assert rest_pair(new) == rest
+def test_names(wsname: str, canonical: str, stream: str, rest: str) -> None:
+    """The canonical symbol has the unified codes; what is subscribed, and asked of REST, has the venue's."""
+    assert symbol(wsname) == canonical
+    assert stream_symbol(wsname) == stream
+    assert rest_pair(stream) == rest
 
 
 # -- a new slot -------------------------------------------------------------------------------------------
 def slots(**changes: Any) -> Any:
-    pairs = msgspec.convert({"X": PAIRS["MINAGBP"] | changes}, dict[str, schema.Pair])
-    return instruments(pairs, ["MINA/GBP"])[0]
+    pairs = schema.read_listing(answer({"X": PAIRS["MINAGBP"] | changes}))
+    return instruments(pairs, ["MINA/GBP"]).instruments[0]
 
 
 def test_a_slot_is_replaced_by_what_is_listed_now() -> None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
-from workers.listing import InstrumentError, PrecisionError, UnknownInstrument
+from workers.entries import Entries
 from workers.sim.mexc_spot import payloads
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.instruments import instrument, instruments, numbers, power
-from workers.venues.mexc_spot.names import ALIASES
+from workers.venues.mexc_spot.names import CURRENCIES
 from workers.venues.mexc_spot.venue import VENUE
 
 # The entry of the venue's docs (2026-04), word for word but for the symbol.
@@ -29,50 +28,49 @@ DOCUMENTED = {
     "quoteAmountPrecisionMarket": "1", "maxQuoteAmountMarket": "100000", "fullName": "Metal Blockchain",
     "tradeSideType": "1", "contractAddress": "xtokens", "st": False,
 }  # fmt: skip
-_info = msgspec.json.Decoder(schema.ExchangeInfo, strict=False)
 
 
-def info(*changes: dict[str, Any]) -> schema.ExchangeInfo:
-    return _info.decode(
-        json.dumps({"timezone": "CST", "symbols": [{**DOCUMENTED, **each} for each in changes]})
-    )
+def info(*changes: dict[str, Any]) -> Entries[schema.SymbolInfo]:
+    body = {"timezone": "CST", "symbols": [{**DOCUMENTED, **each} for each in changes]}
+    return schema.read_listing(json.dumps(body).encode())
 
 
 def test_the_documented_entry() -> None:
-    [slot] = instruments(info({}), ["METAL/USDT"])
+    [slot] = instruments(info({}), ["METAL/USDT"]).instruments
     assert (slot.symbol, slot.venue_symbol, slot.kind) == ("METAL/USDT", "METALUSDT", InstrumentKind.SPOT)
     assert (slot.price_exp, slot.size_exp) == (5, 2)
-    assert (slot.tick, slot.lot) == (1, 10)  # 0.00001, 0.1
+    assert (slot.tick, slot.lot) == (1, 1)  # 0.00001, 0.01; 0.1 is the smallest order
     assert (slot.min_notional, slot.notional_exp) == (1, 0)
     assert slot.status is InstrumentStatus.ACTIVE
 
 
 def test_sizes() -> None:
-    """BTC trades with eight decimals, and orders from 0.000001 on; 0 is no lot."""
-    btc = instrument(info({"baseAssetPrecision": 8, "baseSizePrecision": "0.000001"}).symbols[0])
-    assert (btc.size_exp, btc.lot) == (8, 100)
-    finer = instrument(info({"baseAssetPrecision": 0, "baseSizePrecision": "0.001"}).symbols[0])
-    assert (finer.size_exp, finer.lot) == (3, 1)
-    free = instrument(info({"baseSizePrecision": "0"}).symbols[0])
+    """The step of sizes is told by their decimals; `baseSizePrecision` is the smallest order. BTC trades with
+    eight decimals, and is ordered from 0.000001 on; ALEPH from 5.00 on, in steps of 0.01. Kind: a limit of
+    orders taken for a step. (Binance and OKX list both, and Kraken's `ordermin` is not read.)"""
+    aleph = instrument(info({"baseAssetPrecision": 2, "baseSizePrecision": "5.00"}).entries[0])
+    assert (aleph.size_exp, aleph.lot) == (2, 1)
+    btc = instrument(info({"baseAssetPrecision": 8, "baseSizePrecision": "0.000001"}).entries[0])
+    assert (btc.size_exp, btc.lot) == (8, 1)
+    finer = instrument(info({"baseAssetPrecision": 0, "baseSizePrecision": "0.001"}).entries[0])
+    assert (finer.size_exp, finer.lot) == (3, 1000)
+    free = instrument(info({"baseSizePrecision": "0"}).entries[0])
     assert (free.size_exp, free.lot) == (2, 1)
     assert (power(0), power(1), power(12)) == ("1", "0.1", "0.000000000001")
 
 
-def test_a_name_that_two_have_is_of_the_one_that_is_traded_or_of_none() -> None:
+def test_a_name_that_two_have_is_of_the_one_that_is_called_so() -> None:
     """BIFI is called BIFIF elsewhere: were there a BIFIF too, its prices would be another asset's."""
     aliased = {"symbol": "BIFIUSDT", "baseAsset": "BIFI"}
-    named = {"symbol": "BIFIFUSDT", "baseAsset": "BIFIF"}
-    for both in ((aliased, named), (named, aliased)):
-        with pytest.raises(InstrumentError, match=r"BIFIF/USDT can be any of BIFIF?USDT, BIFIF?USDT"):
-            instruments(info(*both), ["BIFIF/USDT"])
-        [other] = instruments(info(*both, {}), ["METAL/USDT"])  # it costs nobody else
-        assert other.venue_symbol == "METALUSDT"
-    for ended, traded in ((aliased, named), (named, aliased)):
+    plain = {"symbol": "BIFIFUSDT", "baseAsset": "BIFIF"}
+    for both in ((aliased, plain), (plain, aliased)):
+        found = instruments(info(*both, {}), ["BIFIF/USDT", "METAL/USDT"])
+        assert [slot.venue_symbol for slot in found.instruments] == ["BIFIFUSDT", "METALUSDT"]
+        assert found.shadowed == {"BIFIF/USDT": ["BIFIUSDT"]}
+    for ended, traded in ((aliased, plain), (plain, aliased)):
         for both in ((ended | {"status": "3"}, traded), (traded, ended | {"status": "3"})):
-            [slot] = instruments(info(*both), ["BIFIF/USDT"])
+            [slot] = instruments(info(*both), ["BIFIF/USDT"]).instruments
             assert slot.venue_symbol == traded["symbol"]
-    with pytest.raises(InstrumentError, match="can be any of"):
-        instruments(info(aliased | {"status": "2"}, named | {"status": "3"}), ["BIFIF/USDT"])
 
 
 def test_states() -> None:
@@ -83,14 +81,14 @@ def test_states() -> None:
         ("2", InstrumentStatus.HALTED),
         ("3", InstrumentStatus.HALTED),
     ):
-        assert instrument(info({"status": status}).symbols[0]).status is ours
+        assert instrument(info({"status": status}).entries[0]).status is ours
 
 
 def test_an_entry_that_is_typed_otherwise_or_says_less_costs_no_other_one() -> None:
     """Docs have `tradeSideType` as text and as a number; the listing is one answer for all symbols."""
     odd = {"symbol": "ODDUSDT", "baseAsset": "ODD", "quotePrecision": "3", "baseSizePrecision": None}
-    slots = instruments(info({}, odd), ["METAL/USDT", "ODD/USDT"])
-    assert [(slot.price_exp, slot.size_exp, slot.lot) for slot in slots] == [(5, 2, 10), (3, 2, 1)]
+    slots = instruments(info({}, odd), ["METAL/USDT", "ODD/USDT"]).instruments
+    assert [(slot.price_exp, slot.size_exp, slot.lot) for slot in slots] == [(5, 2, 1), (3, 2, 1)]
 
 
 def test_assets_that_the_venue_calls_otherwise() -> None:
@@ -98,16 +96,16 @@ def test_assets_that_the_venue_calls_otherwise() -> None:
     pairs = {"GAS": "GASDAO", "GASNEO": "GAS", "FLUX": "FLUX1", "FLUX1": "FLUX", "STEPN": "GMT"}
     listed = info(*({"symbol": f"{base}USDT", "baseAsset": base} for base in pairs))
     wanted = [f"{ours}/USDT" for ours in pairs.values()]
-    assert [slot.venue_symbol for slot in instruments(listed, wanted)] == [f"{base}USDT" for base in pairs]
-    assert [slot.symbol for slot in instruments(listed, wanted)] == wanted
-    assert len(set(ALIASES.values())) == len(ALIASES)
+    slots = instruments(listed, wanted).instruments
+    assert [slot.venue_symbol for slot in slots] == [f"{base}USDT" for base in pairs]
+    assert [slot.symbol for slot in slots] == wanted
+    assert len(set(CURRENCIES.renamed.values())) == len(CURRENCIES.renamed)
 
 
 def test_what_is_not_listed() -> None:
-    with pytest.raises(
-        UnknownInstrument, match=r"MEXC spot does not list 'METAL/USD' \(nearest: METAL/USDT\)"
-    ):
-        instruments(info({}), ["METAL/USD"])
+    assert instruments(info({}), ["METAL/USD"]).missing == {
+        "METAL/USD": "MEXC spot does not list 'METAL/USD' (nearest: METAL/USDT)"
+    }
 
 
 @pytest.mark.parametrize(
@@ -120,12 +118,13 @@ def test_what_is_not_listed() -> None:
     ],
 )
 def test_what_fits_no_slot(change: dict[str, Any]) -> None:
-    with pytest.raises(PrecisionError, match="METAL/USDT"):
-        instruments(info(change), ["METAL/USDT"])
+    found = instruments(info(change, {"symbol": "XUSDT", "baseAsset": "X"}), ["METAL/USDT", "X/USDT"])
+    assert [slot.symbol for slot in found.instruments] == ["X/USDT"]
+    assert found.missing["METAL/USDT"].startswith("METAL/USDT: ")
 
 
 def test_a_number_that_is_finer_than_listed_widens_the_slot() -> None:
-    [slot] = instruments(info({}), ["METAL/USDT"])
+    [slot] = instruments(info({}), ["METAL/USDT"]).instruments
     each = [payloads.deal("1", "1", False, 1, "a"), payloads.deal("1.0000001", "2.1234", True, 1, "b")]
     for body, number, exponents in (
         (payloads.deals("", each), payloads.DEALS, (7, 4)),
@@ -136,7 +135,7 @@ def test_a_number_that_is_finer_than_listed_widens_the_slot() -> None:
         frame = payloads.wrapper("", "METALUSDT", 1, number, body)
         wider = VENUE.widen(slot, frame, None)
         assert (wider.price_exp, wider.size_exp) == exponents
-        assert wider.lot * 10**-wider.size_exp == pytest.approx(0.1)
+        assert wider.lot * 10**-wider.size_exp == pytest.approx(0.01)
     wider = VENUE.widen(slot, Snapshot(1, [("1.123456", "1")], []), None)
     assert (wider.price_exp, wider.size_exp) == (6, 2)
 

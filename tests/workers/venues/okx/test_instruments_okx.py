@@ -9,7 +9,8 @@ from okx_kit import BOOKS5, FRAMES, SYMBOLS, TICKER, TRADES, UPDATE, rows
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
-from workers.listing import PrecisionError, UnknownInstrument
+from workers.entries import Entries
+from workers.listing import PrecisionError
 from workers.venues.okx import schema
 from workers.venues.okx.instruments import instrument, instruments, numbers, types_of
 from workers.venues.okx.parser import OkxParser
@@ -22,14 +23,18 @@ def listing() -> list[schema.InstrumentInfo]:
     found: dict[str, schema.InstrumentInfo] = {}
     for row in rows():
         if row["kind"] == "http":
-            for entry in schema.decode_instruments(row["text"]).data:
+            for entry in schema.read_listing(row["text"]).entries:
                 found[entry.symbol] = entry
     return list(found.values())
 
 
+def named(*entries: schema.InstrumentInfo) -> Entries[schema.InstrumentInfo]:
+    return Entries([(each.symbol, each) for each in entries], [])
+
+
 def test_the_captured_listings() -> None:
     wanted = ["BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC", "BTC/USD:BTC-220527", "UNI/USD:UNI"]
-    spot, linear, inverse, dated, uni = instruments(listing(), wanted)
+    spot, linear, inverse, dated, uni = instruments(named(*listing()), wanted).instruments
     assert spot == Instrument(
         symbol="BTC/USDT", venue_symbol="BTC-USDT", price_exp=1, size_exp=8, tick=1, lot=1
     )
@@ -89,8 +94,8 @@ def test_a_listing_of_today() -> None:
 
 
 def test_what_cannot_be_carried() -> None:
-    with pytest.raises(UnknownInstrument, match=r"'BTC/USDX:USDT' \(nearest: BTC/USDT:USDT\)"):
-        instruments([TODAY], ["BTC/USDX:USDT"])
+    [text] = instruments(named(TODAY), ["BTC/USDX:USDT"]).missing.values()
+    assert text == "OKX does not list 'BTC/USDX:USDT' (nearest: BTC/USDT:USDT)"
     for changes in ({"tick": "x"}, {"contract": "-1"}, {"contract": "0"}, {"lot": "99999999999999999999"}):
         with pytest.raises(PrecisionError, match="BTC"):
             instrument(msgspec.structs.replace(TODAY, **changes))
