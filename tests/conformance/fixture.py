@@ -163,6 +163,25 @@ class Limited:
     wait: float
 
 
+Named = tuple[str, dict[str, Any]]
+"""The venue's name of an entry of its listing, and the entry as JSON."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The venue's listing, as REST answers it today.
+
+    Attributes:
+        body: (name, entry or what takes its place) of each -> the answer.
+        entry: canonical symbol of `Fixture.symbols` -> an entry of it that trades.
+        twins: a canonical symbol, the entry that stands for it, and one of the same symbol that must not.
+    """
+
+    body: Callable[[Sequence[tuple[str, Any]]], bytes]
+    entry: Callable[[str], Named]
+    twins: tuple[str, Named, Named]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fixture:
     """A venue's facts.
@@ -189,6 +208,7 @@ class Fixture:
             acknowledgements of a subscription, a pong; no data.
         refuse: by `REFUSALS`, as `accept`, but a subscription is turned down: with an error; silently or in
             an answer that looks like an acceptance.
+        listing: see `Listed`.
         endpoint: a path of the venue's REST, and fine: a good answer's body.
         limited: by name ("429", "418", "code in a 200"), see `Limited`.
         renewable: the venue ends connections, and one can be replaced without a gap.
@@ -211,6 +231,7 @@ class Fixture:
     troubles: Mapping[str, Trouble | NotApplicable]
     accept: Callable[[bytes], list[tuple[bool, bytes]]]
     refuse: Mapping[str, Callable[[bytes], list[tuple[bool, bytes]]] | NotApplicable]
+    listing: Listed
     endpoint: str
     fine: bytes
     limited: Mapping[str, Limited | NotApplicable]

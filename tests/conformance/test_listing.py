@@ -1,0 +1,109 @@
+"""What REST lists, with entries that are not as documented among it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.conformance.fixture import Listed, Named, load
+from tests.conformance.player import config
+from tests.conformance.report import Case, row
+from tests.workers.rest.rest_kit import Answer, virtual
+from tests.workers.rest.rest_kit import Venue as Server
+from workers import venue as venues
+from workers.errors import ParseError
+from workers.listing import Listing
+from workers.rest import RestManager
+
+DELETED = object()
+NONSENSE = (DELETED, None, "", "?", -1, 10**30, 0.5, True, [], [None], {}, {"x": 1})
+
+
+def answered(case: Case, entries: Sequence[tuple[str, Any]], symbols: Sequence[str]) -> Listing:
+    """What the venue makes of a listing of these entries."""
+    server = Server()
+    server.then = Answer(200, case.fixture.listing.body(entries))
+
+    async def main() -> Listing:
+        loop = asyncio.get_running_loop()
+        rest = RestManager(
+            case.venue.rest(config(case.fixture, rest_url="http://venue")),
+            clients=server.client,
+            clock=loop.time,
+            sleep=asyncio.sleep,
+            wall=lambda: 1.79e9 + loop.time(),
+        )
+        try:
+            return await case.venue.instruments(rest, symbols)
+        finally:
+            await rest.close()
+
+    found: Listing = virtual(main())
+    return found
+
+
+def damaged(entry: Named) -> Iterator[tuple[str, Any]]:
+    """An entry with each of its values replaced by what it should not be, and whole ones that are none."""
+    name, facts = entry
+    for whole in NONSENSE[1:]:
+        yield name, whole
+    for key in facts:
+        for value in NONSENSE:
+            changed = copy.deepcopy(facts)
+            if value is DELETED:
+                del changed[key]
+            else:
+                changed[key] = value
+            yield name, changed
+
+
+@row(23, "One bad entry in the listing, of every key: no other symbol is missing or other than before")
+def test_a_bad_entry_costs_no_other_symbol(case: Case) -> None:
+    """Kind: one entry takes others along."""
+    listed = case.fixture.listing
+    own, *others = case.fixture.symbols
+    before = answered(case, [listed.entry(symbol) for symbol in case.fixture.symbols], case.fixture.symbols)
+    assert [one.symbol for one in before.instruments] == list(case.fixture.symbols)
+    assert {} == before.missing == before.skipped == before.shadowed
+    wanted = {one.symbol: one for one in before.instruments if one.symbol != own}
+    entries = list(damaged(listed.entry(own)))
+    bad = 0
+    for entry in entries:
+        first, last = (listed.entry(symbol) for symbol in others)
+        found = answered(case, [first, entry, last], case.fixture.symbols)
+        carried = {one.symbol: one for one in found.instruments}
+        assert {symbol: one for symbol, one in carried.items() if symbol != own} == wanted, entry
+        assert (own in carried) != (own in found.missing), entry
+        assert set(found.missing) <= {own}
+        bad += own not in carried
+    assert bad > 10
+    case.figure = f"{len(entries):,}/{len(entries):,}"
+
+
+@row(24, "Two entries of one symbol: what trades in its plain name stands for it, in any order")
+def test_one_of_two_entries_stands_for_the_symbol(case: Case) -> None:
+    """Kind: the last of several things of one name wins."""
+    symbol, plain, ghost = case.fixture.listing.twins
+    [wanted] = answered(case, [plain], [symbol]).instruments
+    for entries in ((plain, ghost), (ghost, plain)):
+        found = answered(case, entries, [symbol])
+        assert found.instruments == [wanted]
+        assert found.shadowed == {symbol: [ghost[0]]}
+        assert {} == found.missing == found.skipped
+    assert ghost[0] != wanted.venue_symbol
+
+
+# -- the suite's own teeth ----------------------------------------------------------------------------------
+def test_a_listing_that_is_all_or_nothing_is_noticed() -> None:
+    """Negative control of row 23: what holds the entries is damaged with one of them."""
+    fixture = load("binance_spot")
+    good = fixture.listing
+    broken = Listed(lambda entries: good.body(entries)[:-2] + b"}}", good.entry, good.twins)
+    case = Case(replace(fixture, listing=broken), venues.load("binance_spot"))
+    with pytest.raises(ParseError):
+        test_a_bad_entry_costs_no_other_symbol(case)
