@@ -38,6 +38,7 @@ class ServerLimit(NamedTuple):
     Attributes:
         name: what is counted: ``"weight"``, ``"requests"``, ``"orders"``, ``"connections"``, or the venue's
         word.
+        per: 0.0 where the venue names an interval that is not known here; `name` ends with it then.
         told: whether the server said so in its answer; otherwise it is what its documentation says.
     """
 

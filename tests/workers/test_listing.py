@@ -8,6 +8,8 @@ one symbol the last one won, whatever it was.
 from __future__ import annotations
 
 import asyncio
+import doctest
+import importlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -313,3 +315,9 @@ def test_a_slot_from_before_the_steps_were_known_takes_them() -> None:
     wider = successor(msgspec.structs.replace(early, tick=1, lot=1), opened)
     assert wider is not None
     assert (wider.price_exp, wider.size_exp) == (8, 8)
+
+
+@pytest.mark.parametrize("name", ["entries", "venues.kraken.names", "venues.binance_futures.instruments"])
+def test_examples(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(f"workers.{name}"))
+    assert found.failed == 0 < found.attempted

@@ -156,8 +156,8 @@ def test_symbols_and_keys_that_are_none() -> None:
 def test_an_unknown_symbol_names_the_nearest() -> None:
     async def work() -> None:
         async with SimVenue(FEED) as sim:
-            with pytest.raises(UnknownInstrument, match=r"'BTC/USDD'.*nearest: BTC/USDT"):
-                async with exchange_of(sim, ["BTC/USDD"]):
+            with pytest.raises(UnknownInstrument, match=r"'BTC/USDD'.*nearest: BTC/USDT.*; .*'QQQ/QQQ'"):
+                async with exchange_of(sim, ["BTC/USDT", "BTC/USDD", "QQQ/QQQ"]):
                     pass
 
     run(work())

@@ -295,6 +295,8 @@ async def test_rest() -> None:
         assert pairs["XXBTZUSD"]["wsname"] == "XBT/USD"
         assert (pairs["XXBTZUSD"]["pair_decimals"], pairs["XXBTZUSD"]["tick_size"]) == (1, "0.1")
         assert (await client.get("/0/public/AssetPairs?pair=XBTUSD"))["result"].keys() == {"XXBTZUSD"}
+        assert (await client.get("/0/public/AssetPairs?aclass_base=currency"))["result"] == pairs
+        assert (await client.get("/0/public/AssetPairs?aclass_base=tokenized_asset"))["result"] == {}
         depth = (await client.get("/0/public/Depth?pair=XBTUSD&count=3"))["result"]["XXBTZUSD"]
         oracle = sim.book("BTC/USD")
         assert [tuple(level[:2]) for level in depth["bids"]] == oracle.bids[:3]

@@ -81,6 +81,8 @@ class KrakenRest(Rest):
         listings = self._desk.source.listings()
         if "pair" in query:
             listings = [self._listing(name) for name in query["pair"].split(",")]
+        if query.get("aclass_base", "currency") != "currency":
+            return {}  # no tokenized equities
         return {key(one.symbol): _pair(one) for one in listings}
 
     def _depth(self, query: Mapping[str, str]) -> Any:
@@ -127,6 +129,7 @@ def _pair(listing: Listing) -> dict[str, Any]:
         "pair_decimals": listing.price_decimals, "lot_decimals": listing.size_decimals, "lot_multiplier": 1,
         "leverage_buy": [2, 3], "leverage_sell": [2, 3], "fees": [[0, 0.4]], "fees_maker": [[0, 0.25]],
         "fee_volume_currency": "ZUSD", "margin_call": 80, "margin_stop": 40, "ordermin": "0.00005",
+        "execution_venue": "international",
         "costmin": listing.min_notional, "tick_size": tick_text(1, listing.price_decimals),
         "status": "online",
     }  # fmt: skip

@@ -81,8 +81,11 @@ async def server_time(rest: RestManager, path: str) -> int:
 async def server_limits(rest: RestManager, path: str) -> list[ServerLimit]:
     """`rateLimits` of ``exchangeInfo``."""
     answer: schema.Limits = await rest.get(path, decoder=schema.decode_limits)
-    return [
-        ServerLimit(NAMES.get(each.type, each.type), each.limit, each.number * SECONDS[each.interval], True)
-        for each in answer.rate_limits
-        if each.interval in SECONDS
-    ]
+    return [_limit(each) for each in answer.rate_limits]
+
+
+def _limit(told: schema.RateLimit) -> ServerLimit:
+    name = NAMES.get(told.type, told.type)
+    if told.interval not in SECONDS:
+        return ServerLimit(f"{name} in {told.number} {told.interval}", told.limit, 0.0, True)
+    return ServerLimit(name, told.limit, told.number * SECONDS[told.interval], True)

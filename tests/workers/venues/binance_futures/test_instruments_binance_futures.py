@@ -62,6 +62,40 @@ def test_a_settled_contract_does_not_stand_for_the_one_that_trades() -> None:
     assert alone.status is InstrumentStatus.HALTED
 
 
+def raw(**changes: Any) -> dict[str, Any]:
+    return {**msgspec.to_builtins(entry()), **changes}
+
+
+def test_an_entry_that_cannot_be_read_or_named_takes_no_other_along() -> None:
+    """Kinds: one entry takes others along; an enum's new value is dropped in silence. The first is real."""
+    entries = [
+        raw(symbol="NEWUSDT", baseAsset="NEW", contractType=None),
+        raw(symbol="WEEKUSDT", baseAsset="WEEK", contractType="CURRENT_WEEK"),
+        raw(symbol="ODDUSDT", baseAsset="ODD", status=7),
+        raw(symbol="BTCUSDT_LATE", contractType="NEXT_QUARTER", deliveryDate=10**18),
+        raw(symbol="HALTUSDT", baseAsset="HALT", status="VOLATILITY_HALT"),
+        raw(),
+    ]
+    wanted = [f"{base}/USDT:USDT" for base in ("BTC", "NEW", "WEEK", "ODD", "HALT", "NONE")]
+    found = instruments(
+        schema.read_listing(msgspec.json.encode({"timezone": "UTC", "symbols": entries})), wanted
+    )
+    assert [(one.symbol, one.status) for one in found.instruments] == [
+        ("BTC/USDT:USDT", InstrumentStatus.ACTIVE), ("HALT/USDT:USDT", InstrumentStatus.HALTED),
+    ]  # fmt: skip
+    late = found.skipped.pop("BTCUSDT_LATE")
+    assert "year" in late
+    assert found.skipped == {
+        "NEWUSDT": "Expected `str`, got `null` - at `$.contractType`",
+        "WEEKUSDT": "contractType 'CURRENT_WEEK' is not known",
+        "ODDUSDT": "Expected `str`, got `int` - at `$.status`",
+        "HALTUSDT": "its status 'VOLATILITY_HALT' is not known, so it counts as not tradable",
+    }
+    for base, name in (("NEW", "NEWUSDT"), ("WEEK", "WEEKUSDT"), ("ODD", "ODDUSDT")):
+        assert f"its entry {name}: {found.skipped[name]}" in found.missing[f"{base}/USDT:USDT"]
+    assert "does not list 'NONE/USDT:USDT'" in found.missing["NONE/USDT:USDT"]
+
+
 def test_a_perpetual() -> None:
     assert instrument(entry()) == Instrument(
         symbol="BTC/USDT:USDT",

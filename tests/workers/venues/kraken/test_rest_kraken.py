@@ -118,6 +118,63 @@ def test_what_is_not_listed() -> None:
     assert text.startswith("Kraken spot does not list 'XBT/USD' (nearest: BTC/USD")
 
 
+# As AssetPairs has them when asked with aclass_base=tokenized_asset.
+EQUITIES = {
+    "AAPLSPVUSD": {
+        "altname": "AAPLxUSD", "wsname": "AAPLx/USD", "aclass_base": "tokenized_asset", "pair_decimals": 2,
+        "lot_decimals": 8, "costmin": "0.5", "tick_size": "0.01", "status": "online",
+        "execution_venue": "international",
+    },
+}  # fmt: skip
+
+
+def test_tokenized_equities_are_asked_for_when_something_is_not_listed_without_them() -> None:
+    """Kind: what is listed under a parameter of its own is not listed. (OKX has its instrument types.)"""
+    client = Client(answer(PAIRS), answer(EQUITIES))
+    found = ask(client, lambda rest: VENUE.instruments(rest, ["BTC/USD", "AAPLX/USD"]))
+    assert client.urls[1:] == ["http://h/0/public/AssetPairs?aclass_base=tokenized_asset"]
+    assert [(slot.symbol, slot.venue_symbol) for slot in found.instruments] == [
+        ("BTC/USD", "BTC/USD"), ("AAPLX/USD", "AAPLx/USD"),
+    ]  # fmt: skip
+    assert found.missing == {}
+    # Where there are none, or they are refused, the currencies are listed as before.
+    for nothing in (answer({}), answer(None, "EGeneral:Invalid arguments:aclass_base")):
+        refused = ask(
+            Client(answer(PAIRS), nothing), lambda rest: VENUE.instruments(rest, ["BTC/USD", "AAPLx/USD"])
+        )
+        assert [slot.symbol for slot in refused.instruments] == ["BTC/USD"]
+        assert refused.missing["AAPLx/USD"].startswith("Kraken spot does not list 'AAPLx/USD'")
+    assert "was refused" in refused.missing["AAPLx/USD"]
+    assert "Invalid arguments:aclass_base" in refused.missing["AAPLx/USD"]
+    # The venue's spelling is no canonical symbol, but the nearest name.
+    named = ask(Client(answer(PAIRS), answer(EQUITIES)), lambda rest: VENUE.instruments(rest, ["AAPLx/USD"]))
+    assert "nearest: AAPLX/USD" in named.missing["AAPLx/USD"]
+
+
+def test_a_pair_that_is_matched_elsewhere_too() -> None:
+    """Kind: the last of two entries of one symbol wins. The streams are those of the venue's own book."""
+    elsewhere = PAIRS["XXBTZUSD"] | {"pair_decimals": 0, "tick_size": "1", "status": "cancel_only"}
+    for facts in (
+        {"XBTUSD:BTNL": elsewhere | {"execution_venue": "bitnomial_exchange"}},
+        {"XBTUSD:BTNL": elsewhere},
+        {"AXBTUSD": elsewhere | {"execution_venue": "bitnomial_exchange"}},
+    ):
+        for both in (facts | PAIRS, PAIRS | facts):
+            found = instruments(schema.read_listing(answer(both)), ["BTC/USD"])
+            [slot] = found.instruments
+            assert (slot.price_exp, slot.status) == (1, InstrumentStatus.ACTIVE)
+            assert found.shadowed == {"BTC/USD": [*facts]}
+        alone = instruments(schema.read_listing(answer(facts)), ["BTC/USD"])
+        assert "its orders are matched elsewhere" in alone.missing["BTC/USD"]
+
+
+def test_a_status_that_is_not_known_is_not_tradable() -> None:
+    pairs = schema.read_listing(answer({"XXBTZUSD": PAIRS["XXBTZUSD"] | {"status": "auction"}}))
+    found = instruments(pairs, ["BTC/USD"])
+    assert [slot.status for slot in found.instruments] == [InstrumentStatus.HALTED]
+    assert found.skipped == {"XXBTZUSD": "its status 'auction' is not known, so it counts as not tradable"}
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
@@ -215,6 +272,10 @@ def test_klines() -> None:
         Kline(1700000060 * 10**9, "2.0", "2.5", "1.9", "2.1", "1.50000000", "", True),
         Kline(1700000120 * 10**9, "2.1", "2.2", "2.0", "2.2", "0.10000000", "", False),
     ]
+    equities = Client(answer(CANDLES))
+    ask(equities, lambda rest: VENUE.klines(rest, "AAPLx/USD", "1m", 2))  # type: ignore[misc]
+    query = "pair=AAPLxUSD&interval=1&asset_class=tokenized_asset"
+    assert equities.urls == [f"http://h/0/public/OHLC?{query}"]
     with pytest.raises(UnknownInterval, match="no candles of '3m': 1m, 5m"):
         ask(Client(), lambda rest: VENUE.klines(rest, "BTC/USD", "3m", 2))  # type: ignore[misc]
 

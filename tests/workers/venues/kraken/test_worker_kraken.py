@@ -22,6 +22,8 @@ from workers.config import VenueConfig, WorkerConfig
 from workers.public import Interruption, Top
 from workers.sim import Fault, SimVenue
 from workers.sim.kraken import payloads
+from workers.sim.kraken.dialect import DIALECT
+from workers.sim.market import Listing
 from workers.transport import TransportFactory
 from workers.venues.kraken.venue import VENUE
 from workers.worker import Worker
@@ -60,6 +62,32 @@ async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) 
 
 def market(**options: Any) -> SimVenue:
     return SimVenue("kraken", symbols=SYMBOLS, rate=0.0, **options)
+
+
+def test_a_currency_that_the_venue_calls_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subscribed and decoded under the venue's name, published under the unified one: its LUNA is LUNC, and
+    its LUNA2 is LUNA. Kind: two names of one thing are taken for each other."""
+    for base, price in (("LUNA", 10_000), ("LUNA2", 50_000)):
+        listing = Listing(base, "EUR", 4, 8, price, 10**9, spelled=f"{base}/EUR")
+        monkeypatch.setitem(DIALECT.listings, f"{base}/EUR", listing)  # type: ignore[arg-type]
+
+    async def main() -> None:
+        sim = SimVenue("kraken", symbols=["LUNA/EUR", "LUNA2/EUR"], rate=0.0)
+        async with working(sim, ["LUNC/EUR", "LUNA/EUR"]) as live:
+            await live.all_live()
+            for ours, theirs in (("LUNC/EUR", "LUNA/EUR"), ("LUNA/EUR", "LUNA2/EUR")):
+
+                def equal(ours: str = ours, theirs: str = theirs) -> bool:
+                    book, truth = live.feed.book(ours).decimal(), live.sim.book(theirs)
+                    return [[(float(price), float(size)) for price, size in side] for side in book] == [
+                        [(float(price), float(size)) for price, size in side[: live.feed.depth]]
+                        for side in (truth.bids, truth.asks)
+                    ]
+
+                await live.until(equal, f"{ours} is the venue's {theirs}", pump=False)
+            assert (live.counted("unknown"), live.counted("malformed")) == (0, 0)
+
+    run(main())
 
 
 @told

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import msgspec
 import pytest
 from okx_kit import BOOKS5, FRAMES, SYMBOLS, TICKER, TRADES, UPDATE, rows
@@ -10,7 +13,8 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
 from workers.entries import Entries
-from workers.listing import PrecisionError
+from workers.errors import BadRequest
+from workers.listing import PrecisionError, successor
 from workers.venues.okx import schema
 from workers.venues.okx.instruments import instrument, instruments, numbers, types_of
 from workers.venues.okx.parser import OkxParser
@@ -91,6 +95,97 @@ def test_a_listing_of_today() -> None:
     # "" is not told: the wire's usual decimals.
     bare = instrument(msgspec.structs.replace(TODAY, tick="", lot="", least=""))
     assert (bare.price_exp, bare.size_exp, bare.tick) == (8, 8, 0)
+
+
+# Rows of instruments that have not opened (2026): any field but type, name and state may be empty.
+EMPTY = {"baseCcy": "", "quoteCcy": "", "settleCcy": "", "uly": "", "tickSz": "", "lotSz": "", "minSz": ""}
+TRADED = {"instType": "SPOT", "instId": "SLX-USDT", "baseCcy": "SLX", "quoteCcy": "USDT", "tickSz": "0.0001",
+          "lotSz": "0.01", "minSz": "1", "state": "live"}  # fmt: skip
+
+
+def body(*rows: dict[str, str]) -> bytes:
+    return msgspec.json.encode({"code": "0", "msg": "", "data": rows})
+
+
+def test_what_has_not_opened_is_named_by_its_name_and_not_tradable() -> None:
+    """Kind: an empty field becomes part of a name, or a number."""
+    spot = {"instType": "SPOT", "instId": "NEW-USDT", "state": "preopen", **EMPTY}
+    swap = {"instType": "SWAP", "instId": "NEW-USDT-SWAP", "state": "preopen", "ctVal": "10", **EMPTY}
+    future = {"instType": "FUTURES", "instId": "NEW-USD-261225", "state": "preopen", "ctVal": "10", **EMPTY,
+              "settleCcy": "NEW"}  # fmt: skip
+    symbols = ["NEW/USDT", "NEW/USDT:USDT", "NEW/USD:NEW-261225", "BTC/USDT"]
+    btc = TRADED | {"instId": "BTC-USDT", "baseCcy": "BTC"}
+    found = instruments(schema.read_listing(body(spot, swap, future, btc)), symbols)
+    assert [one.symbol for one in found.instruments] == symbols
+    assert [one.venue_symbol for one in found.instruments[:2]] == ["NEW-USDT", "NEW-USDT-SWAP"]
+    assert {one.status for one in found.instruments[:3]} == {InstrumentStatus.HALTED}
+    assert [one.tick for one in found.instruments] == [0, 0, 0, 1]
+    assert {} == found.missing == found.skipped
+    # When it opens, its slot takes the steps that it has then.
+    opened = instruments(
+        schema.read_listing(body(TRADED | {"instId": "NEW-USDT", "baseCcy": "NEW"})), symbols
+    )
+    new = successor(found.instruments[0], opened.instruments[0])
+    assert new is not None
+    assert (new.price_exp, new.tick, new.size_exp, new.lot, new.status) == (
+        4, 1, 2, 1, InstrumentStatus.ACTIVE,
+    )  # fmt: skip
+
+
+def test_what_says_neither_its_symbol_nor_its_contract_is_not_listed() -> None:
+    family = {"instType": "SWAP", "instId": "ETH-USD_UM-SWAP", "state": "preopen", **EMPTY}
+    bare = {"instType": "SWAP", "instId": "NEW-USDT-SWAP", "state": "preopen", "ctVal": "", **EMPTY}
+    kind = TRADED | {"instType": "WARRANT", "instId": "WAR-USDT"}
+    found = instruments(
+        schema.read_listing(body(family, bare, kind, TRADED)), ["ETH/USD:ETH", "NEW/USDT:USDT", "SLX/USDT"]
+    )
+    assert [one.symbol for one in found.instruments] == ["SLX/USDT"]
+    assert found.skipped == {
+        "ETH-USD_UM-SWAP": "'ETH-USD_UM-SWAP' does not say what it settles in, and no field does",
+        "WAR-USDT": "instType 'WARRANT' is not known",
+    }
+    assert found.missing["NEW/USDT:USDT"] == (
+        "OKX lists 'NEW/USDT:USDT' only as NEW-USDT-SWAP: it does not say yet what a contract is worth "
+        "(state 'preopen')"
+    )
+
+
+def test_what_is_announced_does_not_stand_for_what_trades() -> None:
+    """Kind: the last of two entries of one symbol wins: the ghost's exponents, tick and HALTED were
+    published, and its name subscribed."""
+    ghost = TRADED | {"instId": "LISTING-SPOT-SLX-USDT", "tickSz": "0.1", "state": "preopen"}
+    for both in ((ghost, TRADED), (TRADED, ghost)):
+        found = instruments(schema.read_listing(body(*both)), ["SLX/USDT"])
+        [one] = found.instruments
+        assert (one.venue_symbol, one.price_exp, one.status) == ("SLX-USDT", 4, InstrumentStatus.ACTIVE)
+        assert found.shadowed == {"SLX/USDT": ["LISTING-SPOT-SLX-USDT"]}
+    found = instruments(schema.read_listing(body(ghost)), ["SLX/USDT"])
+    assert "only as LISTING-SPOT-SLX-USDT" in found.missing["SLX/USDT"]
+    empty = ghost | EMPTY
+    found = instruments(schema.read_listing(body(empty, TRADED)), ["SLX/USDT"])
+    assert [one.venue_symbol for one in found.instruments] == ["SLX-USDT"]
+    assert [*found.skipped] == ["LISTING-SPOT-SLX-USDT"]
+
+
+def test_a_state_that_is_not_known_is_not_tradable() -> None:
+    found = instruments(schema.read_listing(body(TRADED | {"state": "post_only"})), ["SLX/USDT"])
+    assert [one.status for one in found.instruments] == [InstrumentStatus.HALTED]
+    assert found.skipped == {"SLX-USDT": "its status 'post_only' is not known, so it counts as not tradable"}
+
+
+def test_a_type_that_is_refused_costs_the_symbols_of_that_type_alone() -> None:
+    """Kind: of several requests for one listing, one that is refused takes the others along."""
+
+    class Rest:
+        async def get(self, endpoint: str, params: Any, *, decoder: Any) -> Any:
+            if params["instType"] == "FUTURES":
+                raise BadRequest("refused: 51000 Parameter instType error", endpoint=endpoint, method="GET")
+            return decoder(body(TRADED))
+
+    rest: Any = Rest()
+    found = asyncio.run(VENUE.instruments(rest, ["SLX/USDT", "SLX/USD:SLX-261225"]))
+    assert [one.symbol for one in found.instruments] == ["SLX/USDT"]
+    assert "51000 Parameter instType error" in found.missing["SLX/USD:SLX-261225"]
 
 
 def test_what_cannot_be_carried() -> None:
