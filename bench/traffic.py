@@ -53,7 +53,7 @@ def _add(traffic: Traffic, row: dict[str, Any]) -> None:
         url = urlsplit(row["url"])
         if url.path.endswith("/exchangeInfo"):
             info = schema.read_listing(row["text"].encode())
-            wanted = [f"{s.base}/{s.quote}" for s in info.entries]
+            wanted = map(instruments.symbol_of, info.entries)
             traffic.instruments = instruments.instruments(info, wanted).instruments
         elif url.path.endswith("/depth"):
             symbol = parse_qs(url.query)["symbol"][0]

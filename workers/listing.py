@@ -178,7 +178,23 @@ def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: Listing
                 found.instruments.append(rules.instrument(entry))
             except (InstrumentError, ValueError) as error:
                 found.missing[symbol] = str(error)
+    _part(found, rules)
     return found
+
+
+def _part(found: Listing, rules: ListingRules[Entry]) -> None:
+    """No two symbols have one venue symbol: the one whose plain name it is keeps it, else the one asked for
+    first."""
+    named: dict[str, list[Instrument]] = {}
+    for one in found.instruments:
+        named.setdefault(one.venue_symbol, []).append(one)
+    for name, several in named.items():
+        several.sort(key=lambda one: rules.plain(one.symbol) != one.venue_symbol)
+        for other in several[1:]:
+            found.instruments.remove(other)
+            found.missing[other.symbol] = (
+                f"{rules.venue} lists {other.symbol!r} as {name}, which is its name of {several[0].symbol!r}"
+            )
 
 
 def _ranked(

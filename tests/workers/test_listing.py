@@ -226,6 +226,16 @@ def test_of_two_entries_of_a_symbol(better: dict[str, Any], worse: dict[str, Any
         assert found.missing == found.skipped == {}
 
 
+def test_two_symbols_of_one_name() -> None:
+    """What comes under a venue symbol is of one symbol, or the other one's prices are wrong."""
+    odd = {"name": "AB", "base": "ETH", "quote": "B"}
+    for symbols in (("ETH/B", "A/B"), ("A/B", "ETH/B")):
+        for entries in ((GOOD[0], odd), (odd, GOOD[0])):
+            found = listing(*entries, symbols=symbols)
+            assert [one.symbol for one in found.instruments] == ["A/B"]
+            assert found.missing == {"ETH/B": "Test lists 'ETH/B' as AB, which is its name of 'A/B'"}
+
+
 def test_one_entry_twice_is_one() -> None:
     found = listing(GOOD[0], GOOD[0], symbols=("A/B",))
     assert len(found.instruments) == 1
@@ -264,6 +274,7 @@ def test_the_order_of_the_listing_decides_nothing(
     assert sorted([*carried, *found.missing]) == sorted(set(symbols))
     assert carried == [symbol for symbol in dict.fromkeys(symbols) if symbol in carried]
     assert all(found.missing.values())
+    assert len({one.venue_symbol for one in found.instruments}) == len(found.instruments)
     for one in found.instruments:
         assert not one.venue_symbol.startswith("GHOST")
         active = [

@@ -50,7 +50,7 @@ _names = msgspec.json.Decoder(list[_Named]).decode
 
 class KrakenParser(MessageParser):
     """Args:
-    symbols: venue symbol -> canonical (``BTC/USD`` for both); kept, so a growing mapping may be given.
+    symbols: venue symbol -> canonical (``LUNA/EUR``: ``LUNC/EUR``); kept, so a growing mapping may be given.
     """
 
     def __init__(self, symbols: Mapping[str, str]) -> None:
