@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from workers.books.sync import Snapshot
@@ -46,7 +47,14 @@ async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int
     # The time is asked for first: what was over by then is over in the answer that follows.
     now = await server_time(rest)
     params = {"symbol": venue_symbol, "interval": INTERVALS[interval], "limit": limit}
-    rows: list[schema.RestKline] = await rest.get(KLINES, params, decoder=schema.decode_candles)
+    rows: list[Kline] = await rest.get(KLINES, params, decoder=partial(_klines, now=now))
+    return rows
+
+
+def _klines(body: bytes, *, now: int) -> list[Kline]:
+    """All that is in the answer, oldest first. ValueError: a row is no candle; a series with a hole in it
+    would be taken for whole."""
+    rows = schema.decode_candles(body)
     return [_kline(row, now) for row in sorted(rows, key=lambda row: int(row[0]))]
 
 

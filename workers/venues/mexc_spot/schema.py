@@ -153,7 +153,7 @@ class ServerTime(msgspec.Struct, frozen=True):
 
 
 # Open time, open, high, low, close, volume, close time, quote volume: ``GET /api/v3/klines``. Times in ms.
-RestKline = list[int | str]
+RestKline = Annotated[list[int | str], msgspec.Meta(min_length=8)]
 
 
 decode_depth = msgspec.json.Decoder(RestDepth).decode

@@ -63,8 +63,8 @@ def _kline(candle: schema.Candle) -> Kline:
 
 async def server_time(rest: RestManager) -> int:
     """ms since 1970."""
-    answer: schema.Times = await rest.get(TIME, decoder=schema.decode_time)
-    return int(answer.data[0].time)
+    answer: int = await rest.get(TIME, decoder=lambda body: int(schema.decode_time(body).data[0].time))
+    return answer
 
 
 async def server_limits(rest: RestManager) -> list[ServerLimit]:

@@ -202,6 +202,28 @@ def test_candles() -> None:
     assert INTERVALS["1w"] == "1W"
 
 
+@pytest.mark.parametrize("row", [[], [1, "2"], ["x", "1", "4", "0.5", "3", "2", 1, "6"], None])
+def test_a_row_that_is_no_candle_is_an_error_of_the_answer(row: Any) -> None:
+    """Kind: what of an answer is read after it was decoded fails without a type and without the answer. A row
+    is not left out: a series with a hole in it would be taken for whole."""
+    good = [1640804880000, "1", "1", "1", "1", "1", 1640804940000, "1"]
+    failed: list[Exception] = []
+
+    class Answered(Rest):
+        async def get(self, path: str, *asked: Any, decoder: Any, **options: Any) -> Any:
+            if "klines" not in path:
+                return await super().get(path, *asked, decoder=decoder, **options)
+            with pytest.raises(ValueError) as caught:  # noqa: PT011
+                decoder(json.dumps([good, row]).encode())
+            failed.append(caught.value)
+            return []
+
+    rest: Any = Answered(time=b'{"serverTime":1640804940000}')
+    assert VENUE.klines is not None
+    assert run(VENUE.klines(rest, "BTCUSDT", "1h", 2)) == []
+    assert len(failed) == 1
+
+
 def test_clock_and_limits() -> None:
     rest: Any = Rest(time=b'{"serverTime":1645539742000}')
     assert VENUE.server_time is not None

@@ -82,6 +82,18 @@ def test_the_clock() -> None:
     assert asyncio.run(server_limits(rest))  # type: ignore[arg-type]
 
 
+def test_a_time_that_is_none_is_an_error_of_the_answer() -> None:
+    """Kind: what of an answer is read after it was decoded fails without a type, and without the answer."""
+
+    class Answered(Rest):
+        async def get(self, *asked: Any, decoder: Callable[[bytes], Any], **options: Any) -> Any:
+            with pytest.raises(ValueError, match="invalid literal"):
+                decoder(self.body)
+            return 7
+
+    assert asyncio.run(server_time(Answered(b'{"code":"0","data":[{"ts":""}],"msg":""}'))) == 7  # type: ignore[arg-type]
+
+
 def test_the_snapshot_of_a_proof() -> None:
     assert VENUE.snapshot is not None
     rest = Rest(BOOK)
