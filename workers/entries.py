@@ -75,11 +75,15 @@ class EntryReader(Generic[Entry]):
         self._attribute = fields.get(name, "")
 
     def __call__(self, body: bytes) -> Entries[Entry]:
-        """Raises msgspec.DecodeError: the answer is no JSON, or has not the envelope's form."""
+        """Raises msgspec.DecodeError: the answer is no JSON, has not the envelope's form, or not one of its
+        entries can be read: then their form has changed, which says nothing about any of them."""
         try:
             found = self._held(self._whole(body))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._each(self._held(self._apart(body)))
+            entries = self._each(self._held(self._apart(body)))
+            if not entries.read:
+                raise
+            return entries
         if isinstance(found, dict):
             return Entries([*found.items()], [])
         return Entries([(getattr(entry, self._attribute), entry) for entry in found], [])

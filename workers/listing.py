@@ -4,7 +4,7 @@ A listing is one answer for thousands of symbols, so nothing about one entry may
 rules, the same for every venue:
 
 1. An entry that cannot be read, or whose symbol cannot be told, is left out and named (`Listing.skipped`).
-   What holds the entries must be as documented; if it is not, the answer is an error.
+   What holds the entries must be as documented, and one of them readable; if not, the answer is an error.
 2. A value that is not known is never passed over in silence. Where it decides what an entry is called (the
    type of a contract), the entry falls under rule 1. Where it says whether orders are matched (a status), the
    instrument is HALTED, and the value is named in `Listing.skipped`.
@@ -160,6 +160,7 @@ def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: Listing
             continue
         if symbol:
             listed.setdefault(symbol, []).append((name, entry))
+    unread = [each._replace(words=frozenset(_unified(word, rules) for word in each.words)) for each in unread]
     skipped = {each.name: each.reason for each in unread}
     found = Listing(instruments=[], missing={}, skipped=skipped, shadowed={})
     for symbol in dict.fromkeys(symbols):
@@ -222,18 +223,25 @@ def _missing(
     """
     base = symbol.partition("/")[0]
     # Where the venue calls another currency so, the plain name is that one's.
-    plain = rules.plain(symbol) if base and rules.unified(base) == base else ""
+    plain = rules.plain(symbol) if _unified(base, rules) == base else ""
     excluded = [(name, why) for name, entry in chosen if (why := rules.excluded(name, entry))]
     if chosen and not excluded and chosen[0][0] == plain:
         return ""
     parts = set(words(symbol))
     for each in unread:
-        alike = (excluded or not chosen) and parts <= {rules.unified(word) for word in each.words if word}
-        if alike or each.name == plain:
+        if each.name == plain or ((excluded or not chosen) and parts <= each.words):
             return f"{rules.venue} lists no {symbol!r} that can be read: its entry {each.name}: {each.reason}"
     for name, why in excluded:
         return f"{rules.venue} lists {symbol!r} only as {name}: {why}"
     return ""
+
+
+def _unified(word: str, rules: ListingRules[Entry]) -> str:
+    """What a word that may be a code is called everywhere; itself where it is none."""
+    try:
+        return rules.unified(word)
+    except ValueError:
+        return word
 
 
 def _not_listed(symbol: str, listed: Iterable[str], refused: Sequence[str], venue: str) -> str:

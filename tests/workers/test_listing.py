@@ -91,7 +91,9 @@ GOOD = [
 
 
 def listing(*entries: Any, symbols: tuple[str, ...] = ("A/B", "BTC/B")) -> Listing:
-    return make_listing(read(json.dumps({"pairs": entries}).encode()), symbols, RULES)
+    """With one more entry, so that one can be read."""
+    body = {"pairs": [*entries, {"name": "LAST", "base": "LA", "quote": "ST", "hidden": True}]}
+    return make_listing(read(json.dumps(body).encode()), symbols, RULES)
 
 
 # -- reading ----------------------------------------------------------------------------------------------
@@ -134,9 +136,20 @@ def test_text_that_is_no_utf_8_costs_its_own_entry() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"{}", b'{"pairs":null}', b'{"pairs":{}}', b'{"pairs":[{}', b"<html>"]
+    "body",
+    [
+        b"",
+        b"null",
+        b"{}",
+        b'{"pairs":null}',
+        b'{"pairs":{}}',
+        b'{"pairs":[{}',
+        b"<html>",
+        b'{"pairs":[{},{}]}',
+    ],
 )
 def test_what_holds_the_entries_must_be_as_documented(body: bytes) -> None:
+    """And one of them readable: a key that is renamed in all of them is no news about any symbol."""
     with pytest.raises(msgspec.DecodeError):
         read(body)
 

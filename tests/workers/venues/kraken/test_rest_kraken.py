@@ -151,6 +151,16 @@ def test_tokenized_equities_are_asked_for_when_something_is_not_listed_without_t
     assert "nearest: AAPLX/USD" in named.missing["AAPLx/USD"]
 
 
+def test_text_that_is_no_code_costs_its_own_entry() -> None:
+    """Kind: one entry takes others along, here in the search for what it may have been."""
+    odd = {"ODD": PAIRS["XXBTZUSD"] | {"wsname": ".d/USD", "status": None}}
+    even = {"EVEN": PAIRS["DARK"] | {"wsname": "."}}
+    found = instruments(schema.read_listing(answer(PAIRS | odd | even)), ["BTC/USD", ".d/USD", "", "."])
+    assert [slot.symbol for slot in found.instruments] == ["BTC/USD"]
+    assert set(found.missing) == {".d/USD", "", "."}
+    assert set(found.skipped) == {"ODD", "EVEN"}
+
+
 def test_a_pair_that_is_matched_elsewhere_too() -> None:
     """Kind: the last of two entries of one symbol wins. The streams are those of the venue's own book."""
     elsewhere = PAIRS["XXBTZUSD"] | {"pair_decimals": 0, "tick_size": "1", "status": "cancel_only"}
