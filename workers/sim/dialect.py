@@ -71,6 +71,7 @@ class Dialect:
             are taken where they are met (``hub.faults.take(("refuse_depth",), ...)``).
         ids: of a seed: an iterator of update ids shared by all symbols; None: each counts by itself.
         salt: sets this venue's crowds apart from those of others with the same seed.
+        halted: the word of the venue's listing for a symbol that is halted for a while.
     """
 
     feed: str
@@ -89,6 +90,7 @@ class Dialect:
     faults: Iterable[str] = ()
     ids: Callable[[int], Iterator[int]] | None = None
     salt: str = field(default="")
+    halted: str = "BREAK"
 
     def __repr__(self) -> str:
         return f"<Dialect {self.feed} listings={len(self.listings)}>"

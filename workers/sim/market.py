@@ -27,6 +27,8 @@ class Listing(NamedTuple):
         settle: of a perpetual swap the asset in which it is settled; a spot pair has none.
         spelled: the venue's spelling, where it is not base and quote side by side.
         contract: one contract in base units (linear) or in quote units (inverse), decimal text.
+        grid: the tick in units of `price_decimals`: 10 after a tick of 0.01 has become 0.1.
+        status: the venue's word for a symbol that does not trade now; empty while it trades.
     """
 
     base: str
@@ -39,6 +41,13 @@ class Listing(NamedTuple):
     settle: str = ""
     spelled: str = ""
     contract: str = "1"
+    grid: int = 1
+    status: str = ""
+
+    @property
+    def tick_decimals(self) -> int:
+        """Decimals of the tick as it is now."""
+        return self.price_decimals - trailing_zeros(self.grid, self.price_decimals)
 
     @property
     def symbol(self) -> str:
@@ -54,6 +63,14 @@ class Listing(NamedTuple):
     def is_swap(self) -> bool:
         """Whether it is a perpetual swap, with a mark price and funding."""
         return bool(self.settle)
+
+
+def trailing_zeros(number: int, most: int) -> int:
+    """How many zeros a number ends in, at most `most`."""
+    found = 0
+    while found < most and number % 10 == 0:
+        number, found = number // 10, found + 1
+    return found
 
 
 class Trade(NamedTuple):
@@ -225,12 +242,33 @@ class Market:
         self.anchor: float | None = None
         self._levels = levels
         self._resting: list[Order] = []
-        text = text or decimal_text
-        self.price_text = _texts(text, listing.price_decimals)
-        self.size_text = _texts(text, listing.size_decimals)
+        self._text = text or decimal_text
+        self._grid = 1
+        self.price_text: Callable[[int], str] = _texts(self._text, listing.price_decimals)
+        self.size_text = _texts(self._text, listing.size_decimals)
+        if listing.grid == 1:
+            self._fill(levels)
+        else:
+            self.change_tick(listing.grid)
+        self.started = self.depth()
+
+    def change_tick(self, grid: int) -> None:
+        """The tick becomes `grid` units: orders beside it are cancelled, and the crowd quotes on it."""
+        self.listing = self.listing._replace(grid=grid)
+        self._grid = grid
+        whole, places, text = self.listing.price_decimals, self.listing.tick_decimals, self._text
+        fine = 10 ** (whole - places)
+        # A price from before the change keeps the decimals that it has.
+        self.price_text = lambda value: text(value, whole) if value % fine else text(value // fine, places)
+        for order in self._resting:
+            if order.price % grid:
+                self.matcher.cancel(order)
+        self._resting = [order for order in self._resting if order.size]
+        self._fill(self._levels)
+
+    def _fill(self, levels: int) -> None:
         while min(len(self.matcher.bids.prices), len(self.matcher.asks.prices)) < levels:
             self._quote(self._random.random() < 0.5, rest=True)
-        self.started = self.depth()
 
     def depth(self, limit: int | None = None) -> Depth:
         """The full book now (or its best `limit` levels), wire text."""
@@ -264,7 +302,7 @@ class Market:
     def step(self) -> list[Trade]:
         """One action of the crowd: a quote, a cancel or a market order."""
         rng, matcher = self._random, self.matcher
-        self._fair = max(self._fair + rng.gauss(0.0, 0.35), self.listing.price * 0.25)
+        self._fair = max(self._fair + rng.gauss(0.0, 0.35) * self._grid, self.listing.price * 0.25)
         if self.anchor is not None:
             self._fair += (self.anchor - self._fair) * PULL
         bid = rng.random() < 0.5
@@ -288,9 +326,9 @@ class Market:
         # Most quotes near the fair price, some far out; a few cross the spread and trade.
         rng = self._random
         distance = rng.expovariate(1 / 6) if rng.random() < 0.7 and not rest else rng.expovariate(1 / 150)
-        distance += 1.0 if rest else -0.6
-        price = round(self._fair - distance if bid else self._fair + distance)
-        order, trades = self.matcher.limit(bid, max(1, price), self._size())
+        distance = (distance + (1.0 if rest else -0.6)) * self._grid
+        price = round((self._fair - distance if bid else self._fair + distance) / self._grid) * self._grid
+        order, trades = self.matcher.limit(bid, max(self._grid, price), self._size())
         if order is not None:
             self._resting.append(order)
         return trades

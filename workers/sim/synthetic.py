@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from workers.sim.assets import drift
 from workers.sim.book import Depth
@@ -111,19 +112,58 @@ class Synthetic:
         self.rate = rate
         self._together = together
         self._prices: dict[str, int] = {}
-        now = self.now_ms()
         self._symbols: dict[str, Symbol] = {}
         self._tellers: dict[str, Teller] = {}
         self._tops: dict[str, tuple[int, int, int, int]] = {}
-        for one in listings:
-            self._prices[one.venue_symbol] = one.price
-            if together:  # begin where the world is now
-                one = one._replace(price=round(self._world(one)))
-            market = Market(one, seed, levels, text=text, salt=salt, ids=ids)
-            symbol = self._symbols[one.venue_symbol] = Symbol(one, market, now, seed)
-            self._tellers[one.venue_symbol] = teller(symbol, hub)
-            self._tops[one.venue_symbol] = market.matcher.top()
+        self._delisted: set[str] = set()
+        self._make = partial(Market, seed=seed, levels=levels, text=text, salt=salt, ids=ids)
+        self._teller, self._seed = teller, seed
         self.actions = 0
+        for one in listings:
+            self._open(one)
+
+    def _open(self, one: Listing) -> None:
+        self._prices[one.venue_symbol] = one.price
+        if self._together:  # begin where the world is now
+            one = one._replace(price=round(self._world(one)))
+        market = self._make(one)
+        symbol = Symbol(one, market, self.now_ms(), self._seed)
+        self._symbols[one.venue_symbol] = symbol
+        self._tellers[one.venue_symbol] = self._teller(symbol, self._hub)
+        self._tops[one.venue_symbol] = market.matcher.top()
+
+    # -- the listing ----------------------------------------------------------------------------------
+
+    def enlist(self, listing: Listing) -> None:
+        """A symbol is listed; one that was before goes on where it was."""
+        self._delisted.discard(listing.venue_symbol)
+        if listing.venue_symbol not in self._symbols:
+            self._open(listing)
+
+    def delist(self, venue_symbol: str) -> None:
+        """It is listed no more, its streams are silent. KeyError: not listed."""
+        self.symbol(venue_symbol)
+        self._delisted.add(venue_symbol)
+
+    def set_status(self, venue_symbol: str, status: str) -> None:
+        """The venue's word for a symbol that does not trade: nobody acts on it; empty: it trades again.
+
+        KeyError: not listed.
+        """
+        symbol = self.symbol(venue_symbol)
+        symbol.listing = symbol.listing._replace(status=status)
+
+    def change_tick(self, venue_symbol: str, grid: int) -> None:
+        """See `market.Market.change_tick`; what is pending is told first. KeyError: not listed."""
+        symbol, teller, now = self.symbol(venue_symbol), self._tellers[venue_symbol], self.wall_ns()
+        teller.instant(now)
+        teller.fast(now)
+        symbol.market.change_tick(grid)
+        symbol.listing = symbol.listing._replace(grid=grid)
+        self._top(venue_symbol, symbol, teller, now)
+        teller.instant(now)
+        teller.fast(now)
+        self._hub.flush()
 
     def now_ms(self) -> int:
         """The venue's time."""
@@ -133,8 +173,9 @@ class Synthetic:
 
     def subscribed(self, peer: Peer, stream: str) -> None:
         """See `hub.Source`: the teller decides what a new subscriber gets at once."""
-        teller = self._tellers.get(self._hub.about(stream).venue_symbol)
-        if teller is not None:
+        name = self._hub.about(stream).venue_symbol
+        teller = self._tellers.get(name)
+        if teller is not None and name not in self._delisted:
             teller.subscribed(peer, stream, self.wall_ns())
 
     def disturbed(self, stream: str) -> None:
@@ -142,15 +183,17 @@ class Synthetic:
 
     def symbols(self) -> list[str]:
         """All listed."""
-        return list(self._symbols)
+        return [name for name in self._symbols if name not in self._delisted]
 
     def symbol(self, venue_symbol: str) -> Symbol:
         """One symbol. KeyError: not listed."""
+        if venue_symbol in self._delisted:
+            raise KeyError(venue_symbol)
         return self._symbols[venue_symbol]
 
     def listings(self) -> list[Listing]:
         """What is listed, for the venue's instruments endpoint."""
-        return [symbol.listing for symbol in self._symbols.values()]
+        return [self._symbols[name].listing for name in self.symbols()]
 
     def depth(self, symbol: str, limit: int | None = None) -> Depth:
         """The oracle: the book as it stands.
@@ -158,7 +201,7 @@ class Synthetic:
         Raises:
             KeyError: not listed.
         """
-        return self._symbols[symbol].market.depth(limit)
+        return self.symbol(symbol).market.depth(limit)
 
     def snapshot(self, symbol: str, limit: int | None = None) -> Depth | bytes:
         """The answer to a REST depth request."""
@@ -166,7 +209,7 @@ class Synthetic:
 
     def stale(self, symbol: str) -> Depth:
         """The book as it was when the venue started."""
-        return self._symbols[symbol].market.started
+        return self.symbol(symbol).market.started
 
     def recorded(self, name: str) -> bytes | None:
         """Nothing is recorded here."""
@@ -178,7 +221,7 @@ class Synthetic:
         """So many actions of the crowd on every symbol, or on the `only` one (venue symbol)."""
         now = self.wall_ns()
         for name, symbol in self._symbols.items():
-            if only and name != only:
+            if (only and name != only) or name in self._delisted or symbol.listing.status:
                 continue
             teller = self._tellers[name]
             if self._together:
@@ -198,6 +241,9 @@ class Synthetic:
             teller.traded(now, trades)
             if symbol.funding is not None and trades[0].order % LIQUIDATIONS == 0:
                 teller.liquidated(now, trades[-1])
+        self._top(name, symbol, teller, now)
+
+    def _top(self, name: str, symbol: Symbol, teller: Teller, now: int) -> None:
         top = symbol.market.matcher.top()
         if top != self._tops[name]:
             self._tops[name] = top
@@ -206,8 +252,9 @@ class Synthetic:
     def flush_fast(self) -> None:
         """What the venue sends every 100 ms."""
         now = self.wall_ns()
-        for teller in self._tellers.values():
-            teller.fast(now)
+        for name, teller in self._tellers.items():
+            if name not in self._delisted:
+                teller.fast(now)
         self._hub.flush()
 
     def flush_slow(self) -> None:
@@ -216,7 +263,8 @@ class Synthetic:
         now = self.wall_ns()
         for name, symbol in self._symbols.items():
             symbol.candles.roll(now // 1_000_000)
-            self._tellers[name].slow(now)
+            if name not in self._delisted:
+                self._tellers[name].slow(now)
         self._hub.flush()
 
     def _world(self, listing: Listing) -> float:

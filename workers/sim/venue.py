@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import msgspec
 from aiohttp import web
@@ -24,7 +27,7 @@ from workers.sim.rest import Desk, Request
 from workers.sim.synthetic import Synthetic
 from workers.sim.transport import Peer, frame
 
-__all__ = ["FEEDS", "SimError", "SimVenue"]
+__all__ = ["FEEDS", "Listed", "SimError", "SimVenue"]
 
 TICK = 0.05
 """Seconds between looks at pings and ages."""
@@ -32,6 +35,22 @@ TICK = 0.05
 
 class SimError(ValueError):
     """The venue cannot be set up as asked; the message says what is allowed."""
+
+
+class Listed(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of what a synthetic venue lists.
+
+    Attributes:
+        action: ``list``, ``delist``, ``halt``, ``resume`` or ``tick``.
+        symbol: canonical.
+        status: of ``halt``: the venue's word; empty is the dialect's usual one.
+        tick: of ``tick``: the new tick size, decimal text.
+    """
+
+    action: Literal["list", "delist", "halt", "resume", "tick"]
+    symbol: str
+    status: str = ""
+    tick: str = ""
 
 
 class SimVenue:
@@ -58,7 +77,8 @@ class SimVenue:
         wall_ns: the venue's wall clock.
 
     Over HTTP, on `rest_url`: ``POST /sim/faults`` (JSON of `faults.Fault`) gives an order, ``DELETE`` clears
-    them, ``GET /sim/state`` tells counters, ``GET /sim/book?symbol=`` tells the oracle's book.
+    them, ``POST /sim/listing`` (JSON of `Listed`) changes what the venue lists, ``GET /sim/state`` tells
+    counters, ``GET /sim/book?symbol=`` tells the oracle's book.
 
     Raises:
         SimError: an unknown feed or symbol, or a key that is none.
@@ -148,6 +168,7 @@ class SimVenue:
         app = web.Application()
         app.router.add_route("POST", "/sim/faults", self._post_fault)
         app.router.add_route("DELETE", "/sim/faults", self._clear_faults)
+        app.router.add_route("POST", "/sim/listing", self._post_listing)
         app.router.add_route("GET", "/sim/state", self._get_state)
         app.router.add_route("GET", "/sim/book", self._get_book)
         app.router.add_route("*", "/{path:.*}", self._get_rest)
@@ -203,6 +224,72 @@ class SimVenue:
                 return known
         raise KeyError(symbol)
 
+    # -- the listing, while the venue runs ----------------------------------------------------------------
+
+    def enlist(self, symbol: str) -> None:
+        """List a canonical symbol of the dialect's listings; one that was delisted goes on where it was.
+
+        Raises:
+            SimError: a replay, or a symbol that the dialect does not have.
+        """
+        self._synthetic.enlist(_listing(self.dialect, symbol))
+
+    def delist(self, symbol: str) -> None:
+        """Take a symbol out of the listing; its streams fall silent. SimError: it is not listed."""
+        self._synthetic.delist(self._listed(symbol))
+
+    def halt(self, symbol: str, status: str = "") -> None:
+        """Nobody trades it any more; the listing says so, with `status` or the dialect's usual word.
+
+        SimError: it is not listed.
+        """
+        self._synthetic.set_status(self._listed(symbol), status or self.dialect.halted)
+
+    def resume(self, symbol: str) -> None:
+        """It trades again. SimError: it is not listed."""
+        self._synthetic.set_status(self._listed(symbol), "")
+
+    def change_tick(self, symbol: str, tick: str) -> None:
+        """Give it another tick size, which its first one's decimals can say.
+
+        Raises:
+            SimError: it is not listed, or the tick needs more decimals.
+        """
+        name = self._listed(symbol)
+        places = self._synthetic.symbol(name).listing.price_decimals
+        try:
+            grid = Decimal(tick).scaleb(places)
+        except InvalidOperation:
+            grid = Decimal(0)
+        if grid < 1 or grid != int(grid):
+            raise SimError(f"tick {tick!r}: {symbol} has prices of at most {places} decimals")
+        self._synthetic.change_tick(name, int(grid))
+
+    @property
+    def _synthetic(self) -> Synthetic:
+        if self.market is None:
+            raise SimError("a replay lists what its capture has")
+        return self.market
+
+    def _listed(self, symbol: str) -> str:
+        if self._synthetic is not None:  # raises for a replay
+            with contextlib.suppress(KeyError):
+                return self.venue_symbol(symbol)
+        raise SimError(f"{symbol!r} is not listed")
+
+    def _change(self, order: Listed) -> None:
+        match order.action:
+            case "list":
+                self.enlist(order.symbol)
+            case "delist":
+                self.delist(order.symbol)
+            case "halt":
+                self.halt(order.symbol, order.status)
+            case "resume":
+                self.resume(order.symbol)
+            case "tick":
+                self.change_tick(order.symbol, order.tick)
+
     def state(self) -> dict[str, object]:
         """Counters and positions, as ``GET /sim/state`` gives them."""
         replay = self.replay
@@ -213,6 +300,7 @@ class SimVenue:
             "subscriptions": sum(len(peer.streams) for peer in self.hub.peers),
             "counters": dict(self.hub.counters),
             "rest": dict(self.rest.counters),
+            "listed": [self.dialect.symbols(name)[0] for name in self.source.symbols()],
             "faults": [msgspec.to_builtins(order) for order in self.faults.orders],
             "faults_used": dict(self.faults.used),
             "position": 0 if replay is None else replay.position,
@@ -266,6 +354,13 @@ class SimVenue:
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
         self.faults.clear()
+        return web.json_response({})
+
+    async def _post_listing(self, request: web.Request) -> web.Response:
+        try:
+            self._change(msgspec.json.decode(await request.read(), type=Listed))
+        except (msgspec.MsgspecError, SimError) as error:
+            return web.json_response({"error": str(error)}, status=400)
         return web.json_response({})
 
     async def _get_book(self, request: web.Request) -> web.Response:

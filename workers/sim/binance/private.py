@@ -41,7 +41,7 @@ class PrivateRest:
     def __init__(
         self,
         keys: Keys,
-        symbols: Collection[str],
+        symbols: Callable[[], Collection[str]],
         wall_ns: Callable[[], int],
         clock: Callable[[], float],
         accounts: Mapping[str, Callable[[int], bytes]],
@@ -83,7 +83,7 @@ class PrivateRest:
         symbol = params.get("symbol")
         if symbol is None and needed:
             raise missing("symbol")
-        if symbol is not None and symbol not in self._symbols:
+        if symbol is not None and symbol not in self._symbols():
             raise Refusal(-1121, "Invalid symbol.")
 
 

@@ -71,11 +71,9 @@ class BinanceRest(Rest):
         self._source, self._faults, self._hub = desk.source, desk.faults, desk.hub
         self._wall_ns = desk.wall_ns
         self._budget = Budget(desk.clock, face.budget if desk.budget is None else desk.budget)
-        self._known = frozenset(self._source.symbols())
         self._private = PrivateRest(
-            Keys(desk.keys), self._known, desk.wall_ns, desk.clock, face.accounts, face.orders
+            Keys(desk.keys), self._source.symbols, desk.wall_ns, desk.clock, face.accounts, face.orders
         )
-        self._info: dict[str, Any] | None = None
         self.counters: dict[str, int] = {}
 
     def handle(self, request: Request) -> Answer:
@@ -105,6 +103,10 @@ class BinanceRest(Rest):
             return Answer(200, self._answer(endpoint, query), headers)
         except Refusal as refusal:
             return Answer(refusal.status, refusal.body, headers)
+
+    @property
+    def _known(self) -> list[str]:
+        return self._source.symbols()
 
     def _now_ms(self) -> int:
         return self._wall_ns() // 1_000_000
@@ -143,12 +145,11 @@ class BinanceRest(Rest):
         chosen = _symbols(query)
         if chosen is None:
             return self._whole_info()
-        if self._info is None:
-            self._info = msgspec.json.decode(self._whole_info())
-        rows = {row["symbol"]: row for row in self._info["symbols"]}
+        info = msgspec.json.decode(self._whole_info())
+        rows = {row["symbol"]: row for row in info["symbols"]}
         if any(symbol not in rows for symbol in chosen):
             raise Refusal(-1121, "Invalid symbol.")
-        return msgspec.json.encode({**self._info, "symbols": [rows[symbol] for symbol in chosen]})
+        return msgspec.json.encode({**info, "symbols": [rows[symbol] for symbol in chosen]})
 
     def _whole_info(self) -> bytes:
         """As recorded; else the listings."""

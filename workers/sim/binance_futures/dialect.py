@@ -70,5 +70,6 @@ DIALECT = Dialect(
     faults=("repeat_price", NEW_FIELDS),
     ids=_ids,
     salt="binance_futures/",
+    halted="SETTLING",
 )
 """See `dialect.Dialect`. Streams, routes, rules: venue docs, USD-M "Websocket Market Streams", 2026."""

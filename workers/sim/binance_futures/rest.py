@@ -40,11 +40,12 @@ def exchange_info(listings: list[Listing], ms: int) -> bytes:
 
 
 def _listed(listing: Listing) -> dict[str, Any]:
-    tick, lot = tick_text(1, listing.price_decimals), tick_text(1, listing.size_decimals)
+    tick, lot = tick_text(listing.grid, listing.price_decimals), tick_text(1, listing.size_decimals)
     lots = {"stepSize": lot, "maxQty": tick_text(9_000 * listing.typical_size, listing.size_decimals)}
     return {
         "symbol": listing.venue_symbol, "pair": listing.venue_symbol, "contractType": "PERPETUAL",
-        "deliveryDate": 4_133_404_800_000, "onboardDate": 1_569_398_400_000, "status": "TRADING",
+        "deliveryDate": 4_133_404_800_000, "onboardDate": 1_569_398_400_000,
+        "status": listing.status or "TRADING",
         "maintMarginPercent": "2.5000", "requiredMarginPercent": "5.0000",
         "baseAsset": listing.base, "quoteAsset": listing.quote, "marginAsset": listing.settle,
         "pricePrecision": listing.price_decimals, "quantityPrecision": listing.size_decimals,

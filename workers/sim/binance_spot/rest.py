@@ -31,12 +31,12 @@ def exchange_info(listings: list[Listing], ms: int) -> bytes:
 
 
 def _listed(listing: Listing) -> dict[str, Any]:
-    tick, lot = decimal_text(1, listing.price_decimals), decimal_text(1, listing.size_decimals)
+    tick, lot = decimal_text(listing.grid, listing.price_decimals), decimal_text(1, listing.size_decimals)
     most = decimal_text(9_000 * listing.typical_size, listing.size_decimals)
     bounds = {"minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick}
     market = {"minQty": "0.00000000", "maxQty": most, "stepSize": "0.00000000"}
     return {
-        "symbol": listing.venue_symbol, "status": "TRADING",
+        "symbol": listing.venue_symbol, "status": listing.status or "TRADING",
         "baseAsset": listing.base, "baseAssetPrecision": 8,
         "quoteAsset": listing.quote, "quotePrecision": 8, "quoteAssetPrecision": 8,
         "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,

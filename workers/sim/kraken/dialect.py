@@ -50,6 +50,7 @@ DIALECT = Dialect(
     streams=names.streams,
     ask=names.ask,
     canonical=lambda symbol: symbol,
+    halted="cancel_only",
     faults=("bad_checksum", "repeat_price", REFUSE_DEPTH, MAINTENANCE, REST_ERROR),
 )
 """See `dialect.Dialect`. Streams, methods, texts: venue docs, "Spot WebSocket v2" and "Spot REST", 2026."""

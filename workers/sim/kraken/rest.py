@@ -10,7 +10,7 @@ import msgspec
 from workers.sim.book import Depth
 from workers.sim.candles import Candle
 from workers.sim.kraken.names import key, old
-from workers.sim.market import Listing, tick_text
+from workers.sim.market import Listing, short_text, tick_text
 from workers.sim.rest import Answer, Desk, Request, Rest
 from workers.sim.synthetic import Synthetic
 
@@ -126,12 +126,12 @@ def _pair(listing: Listing) -> dict[str, Any]:
     return {
         "altname": base + quote, "wsname": f"{base}/{quote}", "aclass_base": "currency", "base": base,
         "aclass_quote": "currency", "quote": quote, "lot": "unit", "cost_decimals": 5,
-        "pair_decimals": listing.price_decimals, "lot_decimals": listing.size_decimals, "lot_multiplier": 1,
+        "pair_decimals": listing.tick_decimals, "lot_decimals": listing.size_decimals, "lot_multiplier": 1,
         "leverage_buy": [2, 3], "leverage_sell": [2, 3], "fees": [[0, 0.4]], "fees_maker": [[0, 0.25]],
         "fee_volume_currency": "ZUSD", "margin_call": 80, "margin_stop": 40, "ordermin": "0.00005",
         "execution_venue": "international",
-        "costmin": listing.min_notional, "tick_size": tick_text(1, listing.price_decimals),
-        "status": "online",
+        "costmin": listing.min_notional, "tick_size": short_text(listing.grid, listing.price_decimals),
+        "status": listing.status or "online",
     }  # fmt: skip
 
 

@@ -57,5 +57,6 @@ DIALECT = Dialect(
     text=short_text,  # no needless zeros, as recorded of tops and trades
     faults=FAULTS,
     salt="mexc_spot/",
+    halted="2",
 )
 """See `dialect.Dialect`."""

@@ -171,10 +171,10 @@ def _error(code: int, text: str) -> bytes:
 def listed(listing: Listing) -> dict[str, Any]:
     """One symbol, as in the venue's docs; `baseSizePrecision` is the least quantity of an order."""
     return {
-        "symbol": listing.venue_symbol, "status": "1",
+        "symbol": listing.venue_symbol, "status": listing.status or "1",
         "baseAsset": listing.base, "baseAssetPrecision": listing.size_decimals,
-        "quoteAsset": listing.quote, "quotePrecision": listing.price_decimals,
-        "quoteAssetPrecision": listing.price_decimals,
+        "quoteAsset": listing.quote, "quotePrecision": listing.tick_decimals,
+        "quoteAssetPrecision": listing.tick_decimals,
         "baseCommissionPrecision": listing.size_decimals,
         "quoteCommissionPrecision": listing.price_decimals,
         "orderTypes": ["LIMIT", "MARKET", "LIMIT_MAKER"],

@@ -66,6 +66,7 @@ DIALECT = Dialect(
     text=short_text,
     faults=("bad_checksum", "repeat_price", "reset_ids"),
     salt="okx/",
+    halted="suspend",
 )
 """See `dialect.Dialect`. Channels, answers, texts, limits: venue docs, "API v5", 2026-07.
 

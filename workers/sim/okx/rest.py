@@ -45,7 +45,6 @@ class OkxRest(Rest):
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._source = desk.source
-        self._known = frozenset(desk.source.symbols())
         self._seen: dict[str, deque[float]] = {}
         self.counters: dict[str, int] = {}
 
@@ -125,7 +124,7 @@ class OkxRest(Rest):
         symbol = query.get("instId", "")
         if not symbol:
             raise _Refused(400, "50014", "Parameter instId can not be empty.")
-        if symbol not in self._known:
+        if symbol not in self._source.symbols():
             raise _Refused(200, "51001", "Instrument ID does not exist.")
         return symbol
 
@@ -167,6 +166,7 @@ def listed(listing: Listing) -> dict[str, str]:
         "expTime": "", "instFamily": index if contract else "", "instId": listing.venue_symbol,
         "instType": type_of(listing.venue_symbol), "lever": "", "listTime": "1548133413000", "lotSz": lot,
         "maxLmtSz": "9999999999", "maxMktSz": "1000000", "minSz": lot, "optType": "",
-        "quoteCcy": "" if contract else listing.quote, "settleCcy": settle, "state": "live", "stk": "",
-        "tickSz": short_text(1, listing.price_decimals), "uly": index if contract else "",
+        "quoteCcy": "" if contract else listing.quote, "settleCcy": settle,
+        "state": listing.status or "live", "stk": "",
+        "tickSz": short_text(listing.grid, listing.price_decimals), "uly": index if contract else "",
     }  # fmt: skip
