@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from shm.layout import NO_INSTRUMENT, Flag, InstrumentKind, Kind, Reason, Scope, State
+from shm.layout import NO_INSTRUMENT, Flag, InstrumentKind, InstrumentStatus, Kind, Reason, Scope, State
 
 RATE_EXP = 12  # of a funding rate, as `shm/README.md` has it
 
@@ -83,6 +83,7 @@ def book_document(feed: str, instrument: Sized, book: Any) -> dict[str, object]:
         "feed": feed,
         "symbol": instrument.symbol,
         "state": State(book.state).name,
+        "status": InstrumentStatus(book.status).name,
         "update_id": int(book.update_id),
         "ts_event": int(book.ts_event),
         "ts_recv": int(book.ts_recv),
@@ -95,6 +96,8 @@ def book_document(feed: str, instrument: Sized, book: Any) -> dict[str, object]:
 def book_text(document: Mapping[str, Any]) -> str:
     """Two columns, best first, each with as many decimals as its longest number."""
     title = f"{document['feed']} {document['symbol']} {document['state']} update {document['update_id']}"
+    if document.get("status", "ACTIVE") != "ACTIVE":
+        title += f", {document['status']}"
     lines = [f"{title}, size in {document['size_unit']}"]
     lines.append(f"{'bid size':>18} {'bid':>16} | {'ask':<16} {'ask size':<18}")
     bids, asks = document["bids"], document["asks"]
@@ -212,9 +215,10 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
 
 def _status(scope: int, words: list[int]) -> dict[str, object]:
     state, reason, epoch, _ = words
+    known: type[State] | type[InstrumentStatus] = InstrumentStatus if scope == Scope.INSTRUMENT else State
     return {
         "scope": Scope(scope).name if scope in Scope._value2member_map_ else scope,
-        "state": State(state).name if state in State._value2member_map_ else state,
+        "state": known(state).name if state in known._value2member_map_ else state,
         "reason": Reason(reason).name if reason in Reason._value2member_map_ else reason,
         "epoch": epoch,
     }

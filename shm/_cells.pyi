@@ -6,7 +6,7 @@ from typing_extensions import disjoint_base
 
 from shm._ring import Mapping
 from shm.errors import Stale
-from shm.layout import Geometry, Reason, State
+from shm.layout import Geometry, InstrumentStatus, Reason, State
 
 def floats(levels: npt.NDArray[np.int64], price_exp: int, size_exp: int) -> npt.NDArray[np.float64]: ...
 
@@ -40,6 +40,8 @@ class Top:
     def ts_recv(self) -> int: ...
     @property
     def state(self) -> State: ...
+    @property
+    def status(self) -> InstrumentStatus: ...
     @property
     def reason(self) -> Reason: ...
     @property

@@ -11,13 +11,14 @@ from shm.atomics cimport TR_H_REASON, TR_H_HEARTBEAT, TR_H_HEARTBEAT_LIMIT
 from shm.atomics cimport BOOK_COUNTS, BOOK_EPOCH, BOOK_EVENT, BOOK_LEVELS, BOOK_RECV, BOOK_RING_SEQ
 from shm.atomics cimport BOOK_STATE, BOOK_UPDATE_ID, TOP_EPOCH, TOP_EVENT, TOP_RECV, TOP_RING_SEQ
 from shm.atomics cimport TOP_STATE, TOP_UPDATE_ID, TOP_WORDS, TR_DOWN, TR_H_EPOCH, TR_H_GENERATION
-from shm.atomics cimport TR_H_INSTRUMENTS_VERSION, TR_H_STATE, TR_H_SUPERSEDED, TR_LIVE, TR_TOP_CELL
+from shm.atomics cimport TR_H_INSTRUMENTS_VERSION, TR_H_STATE, TR_H_SUPERSEDED, TR_INSTRUMENT
+from shm.atomics cimport TR_INSTRUMENT_STATUS, TR_LIVE, TR_TOP_CELL
 from shm.atomics cimport tr_at, tr_cell_read, tr_effective, tr_load, tr_now, tr_peek, tr_word
 from shm._ring cimport Mapping
 
 from shm import layout
 from shm.errors import Busy, Closed, Stale
-from shm.layout import Reason, State
+from shm.layout import InstrumentStatus, Reason, State
 
 np.import_array()
 
@@ -68,7 +69,8 @@ cdef class Top:
         ts_event: venue's wall clock, ns; 0 where the message has none.
         ts_recv: CLOCK_MONOTONIC at receipt, ns.
         ring_seq: the last record that this cell contains.
-        state: `shm.State` as the reader must take it.
+        state: `shm.State` as the reader must take it: whether it is delivered.
+        status: `shm.InstrumentStatus` of the slot at this read: whether it trades. A HALTED one may be LIVE.
         age: seconds from receipt to this read.
     """
 
@@ -80,6 +82,7 @@ cdef class Top:
     cdef readonly int price_exp, size_exp
     cdef int _state
     cdef uint8_t _reason, _flags
+    cdef uint64_t _status
 
     @property
     def bid(self):
@@ -104,6 +107,10 @@ cdef class Top:
     @property
     def state(self):
         return State(self._state)
+
+    @property
+    def status(self):
+        return InstrumentStatus(self._status)
 
     @property
     def reason(self):
@@ -133,6 +140,7 @@ cdef class Reader:
 
     cdef readonly Mapping mapping
     cdef const char* base
+    cdef char* instruments
     cdef char* tops
     cdef char* books
     cdef size_t book_stride
@@ -162,6 +170,7 @@ cdef class Reader:
             raise MemoryError
         self.mapping = mapping
         self.base = mapping.base
+        self.instruments = mapping.base + <size_t>regions[layout.Region.INSTRUMENTS][0]
         self.tops = mapping.base + <size_t>regions[layout.Region.TOPS][0]
         self.books = mapping.base + <size_t>regions[layout.Region.BOOKS][0]
         self.generation = tr_load(tr_at(mapping.base, TR_H_GENERATION))
@@ -207,6 +216,11 @@ cdef class Reader:
         if tr_load(tr_at(<char*>self.base, TR_H_INSTRUMENTS_VERSION)) != self._version:
             self._refresh()
         return 0
+
+    cdef inline uint64_t _status(self, int64_t index) noexcept:
+        """Whether the instrument trades. Relaxed: it is stored before its STATUS record is published, and whoever
+        has seen that record has acquired it."""
+        return tr_peek(tr_at(self.instruments, index * TR_INSTRUMENT + TR_INSTRUMENT_STATUS))
 
     cdef int64_t _find(self, symbol) except -1:
         found = self._index.get(symbol)
@@ -254,6 +268,7 @@ cdef class Reader:
         top.ts_recv = <int64_t>cell[TOP_RECV]
         top.ring_seq = cell[TOP_RING_SEQ]
         top.generation = self.generation
+        top._status = self._status(index)
         top._state = state
         top._reason = <uint8_t>(cell[TOP_STATE] >> 8)
         top._flags = <uint8_t>(cell[TOP_STATE] >> 16)
@@ -267,7 +282,8 @@ cdef class Reader:
         return top
 
     def _read_book(self, symbol, uint32_t depth, bint allow_stale):
-        """The book cell as (state, reason, update_id, ts_event, ts_recv, ring_seq, now, bids, asks, exponents)."""
+        """The book cell as (state, reason, update_id, ts_event, ts_recv, ring_seq, now, bids, asks, exponents, the
+        instrument's status)."""
         cdef int64_t index, now
         cdef int state
         cdef uint64_t* cell
@@ -294,7 +310,7 @@ cdef class Reader:
         return (
             state, cell[BOOK_STATE] >> 8 & 0xFF, cell[BOOK_UPDATE_ID], <int64_t>cell[BOOK_EVENT],
             <int64_t>cell[BOOK_RECV], cell[BOOK_RING_SEQ], now, bids, asks, self._exps[2 * index],
-            self._exps[2 * index + 1],
+            self._exps[2 * index + 1], self._status(index),
         )
 
     def _cell_words(self, Py_ssize_t index, bint book):

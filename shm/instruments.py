@@ -14,8 +14,8 @@ from shm.layout import InstrumentKind, InstrumentStatus
 # symbol, venue symbol, kind, price exponent, size exponent, tick, lot, minimum notional, its exponent,
 # multiplier, its exponent, status
 _SLOT = struct.Struct("<64s64sQqqqqqqqqQ")
-_STATUS = _SLOT.size - 8
-assert _SLOT.size <= layout.INSTRUMENT
+_STATUS = layout.INSTRUMENT_STATUS
+assert _SLOT.size == _STATUS + 8 <= layout.INSTRUMENT
 
 MAX_EXPONENT = 18
 MARK_DECIMALS = 8  # as many as any venue's mark prices have today
@@ -47,7 +47,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         tick, lot: smallest step of price (at `price_exp`) and size (at `size_exp`).
         min_notional: smallest order value, at `notional_exp`; 0 = none known.
         multiplier: contract multiplier at `multiplier_exp`; 1 for spot.
-        status: ACTIVE, HALTED, or SUPERSEDED by a newer slot of the same symbol.
+        status: ACTIVE, HALTED, NOT_LISTED, or SUPERSEDED by a newer slot of the same symbol.
     """
 
     index: int = 0

@@ -80,6 +80,7 @@ TOP_CELL = 128
 BOOK_HEADER = 128
 LEVEL = 16
 INSTRUMENT = 256
+INSTRUMENT_STATUS = 200  # offset of the one word of a slot that changes
 LABEL = 64
 FEED_COUNTERS = 64  # slots for feed counters
 INSTRUMENT_COUNTERS = 8  # counters an instrument

@@ -53,7 +53,8 @@ class Book:
         price_exp, size_exp: value = mantissa * 10**-exp.
         update_id: the venue's. ts_event: venue's wall clock, ns. ts_recv: CLOCK_MONOTONIC, ns.
         ring_seq: the last record this cell contains.
-        state: as the reader must take it. reason: why, as far as the writer said.
+        state: as the reader must take it: whether it is delivered. reason: why, as far as the writer said.
+        status: `InstrumentStatus` of the slot at this read: whether it trades. A HALTED one may be LIVE.
         age: seconds from the last change to this read.
     """
 
@@ -66,6 +67,7 @@ class Book:
         "ring_seq",
         "size_exp",
         "state",
+        "status",
         "symbol",
         "ts_event",
         "ts_recv",
@@ -74,9 +76,10 @@ class Book:
 
     def __init__(self, symbol: str, cell: tuple[Any, ...]) -> None:
         state, reason, self.update_id, self.ts_event, self.ts_recv, self.ring_seq, now, *rest = cell
-        bids, asks, self.price_exp, self.size_exp = rest
+        bids, asks, self.price_exp, self.size_exp, status = rest
         self.symbol = symbol
         self.state = State(state)
+        self.status = InstrumentStatus(status)
         self.reason = Reason(reason)
         self.exact: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (bids, asks)
         self.age = (now - self.ts_recv) * 1e-9

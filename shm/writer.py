@@ -82,15 +82,20 @@ class Writer(_ring.Writer):
         return index
 
     def set_instrument_status(self, index: int, status: InstrumentStatus) -> None:
-        """ACTIVE, HALTED or SUPERSEDED; readers look again."""
+        """Whether an instrument trades: the slot's word, then a STATUS record of scope INSTRUMENT, published at
+        once; readers look at the slots again. SUPERSEDED has no record: the new slot says it."""
         self._check(index)
         write_status(self.mapping, self._instruments_at, index, status)
         self.instruments_changed()
+        if status is not InstrumentStatus.SUPERSEDED:
+            why = Reason.NOT_LISTED if status is InstrumentStatus.NOT_LISTED else Reason.NONE
+            self.status(index, Scope.INSTRUMENT, status, why)
+            self.commit()
 
-    def supersede_instrument(self, index: int) -> None:
+    def supersede_instrument(self, index: int, reason: Reason = Reason.PRECISION) -> None:
         """Ends a slot: its cells go DOWN, the symbol is another slot's from now on."""
-        self.top_state(index, State.DOWN, Reason.PRECISION)
-        self.book_state(index, State.DOWN, Reason.PRECISION)
+        self.top_state(index, State.DOWN, reason)
+        self.book_state(index, State.DOWN, reason)
         self.set_instrument_status(index, InstrumentStatus.SUPERSEDED)
         self.commit()
 

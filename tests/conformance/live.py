@@ -112,7 +112,7 @@ class Live:
                 Reason(r["words"][1]),
             )
             for r in records[records["kind"] == Kind.STATUS]
-            if r["instrument"] < len(self.feed.slots)
+            if r["instrument"] < len(self.feed.slots) and r["aux"] != Scope.INSTRUMENT
         ]
 
     def downs(self, cursor: shm.Cursor) -> set[tuple[str, str, str]]:

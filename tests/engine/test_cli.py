@@ -64,6 +64,7 @@ def test_book_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
         "feed": "venue",
         "symbol": "NKN/USDT",
         "state": "LIVE",
+        "status": "ACTIVE",
         "update_id": 9,
         "ts_event": 5,
         "ts_recv": 6,
@@ -542,6 +543,13 @@ BTC = SimpleNamespace(symbol="BTC/USDT", price_exp=2, size_exp=3)
             {"side": "sell", "price": "1.5", "size": "2.5", "id": 7},
         ),
         (99, 0, 0, (1, 2, 3, 4), {"part": 0, "words": [1, 2, 3, 4]}),
+        (
+            Kind.STATUS,
+            0,
+            3,
+            (2, 0, 7, 0),
+            {"scope": "INSTRUMENT", "state": "HALTED", "reason": "NONE", "epoch": 7},
+        ),
     ],
 )
 def test_records(

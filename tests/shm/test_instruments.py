@@ -9,7 +9,7 @@ import pytest
 
 import shm
 from shm.instruments import Instrument
-from shm.layout import InstrumentKind, InstrumentStatus, Reason, Region, Scope, State
+from shm.layout import InstrumentKind, InstrumentStatus, Kind, Reason, Region, Scope, State
 from shm.writer import Writer
 
 Make = Callable[..., Instrument]
@@ -108,6 +108,45 @@ def test_halted_is_seen(instance: str, writer: Writer) -> None:
     feed = shm.attach("feed", instance)
     writer.set_instrument_status(1, InstrumentStatus.HALTED)
     assert feed.instrument("ETH/USDT").status is InstrumentStatus.HALTED
+
+
+def test_a_top_and_a_book_say_whether_the_instrument_trades(instance: str, writer: Writer) -> None:
+    """Kind: what a reader decides by is beside the price. HALTED may be LIVE; a reader that looks at tops
+    alone sees each change with its next look, and a follower of the ring gets a record of it."""
+    writer.set_state(State.LIVE, Reason.SYNCED)
+    feed = shm.attach("feed", instance)
+    cursor = feed.cursor()
+    for symbol, index in (("BTC/USDT", 0), ("ETH/USDT", 1)):
+        writer.top(index, 100, 1, 101, 1)
+        writer.book_cell(index, [(100, 1)], [(101, 1)], update_id=1)
+        assert feed.top(symbol).status is feed.book(symbol).status is InstrumentStatus.ACTIVE
+    for status in (InstrumentStatus.HALTED, InstrumentStatus.ACTIVE, InstrumentStatus.NOT_LISTED):
+        writer.set_instrument_status(1, status)
+        top, book = feed.top("ETH/USDT"), feed.book("ETH/USDT")
+        assert (top.status, book.status, top.state, book.state) == (status, status, State.LIVE, State.LIVE)
+        assert feed.top("BTC/USDT").status is InstrumentStatus.ACTIVE
+    said = [
+        (int(r["instrument"]), int(r["aux"]), int(r["words"][0]), int(r["words"][1]), int(r["words"][2]))
+        for r in cursor.poll()
+        if r["kind"] == Kind.STATUS
+    ]
+    assert said == [
+        (1, Scope.INSTRUMENT, InstrumentStatus.HALTED, Reason.NONE, writer.epoch),
+        (1, Scope.INSTRUMENT, InstrumentStatus.ACTIVE, Reason.NONE, writer.epoch),
+        (1, Scope.INSTRUMENT, InstrumentStatus.NOT_LISTED, Reason.NOT_LISTED, writer.epoch),
+    ]
+
+
+def test_a_status_of_an_instrument_leaves_a_folded_book_alone(instance: str, writer: Writer) -> None:
+    """It says nothing of delivery: 2 is HALTED there, and STALE of a book."""
+    writer.set_state(State.LIVE, Reason.SYNCED)
+    feed = shm.attach("feed", instance)
+    writer.book_cell(0, [(100, 1)], [(101, 1)], update_id=1)
+    writer.commit()
+    fold = feed.fold()
+    writer.set_instrument_status(0, InstrumentStatus.HALTED)
+    fold.poll()
+    assert fold.state("BTC/USDT") is State.LIVE
 
 
 def test_kind_and_status_of_a_newer_writer_do_not_stop_a_reader(instance: str, writer: Writer) -> None:
