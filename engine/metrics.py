@@ -69,6 +69,12 @@ FEED_COUNTERS = {
     "rest_waiting": ("rest_waiting_requests", "REST requests that wait for a permit or a connection."),
     "rest_in_flight": ("rest_requests_in_flight", "REST requests being carried out."),
     "rest_connections": ("rest_open_connections", "Open connections of the REST pool."),
+    "listings": ("listings", "Readings of the venue's listing that were used."),
+    "listing_skipped": ("listing_skipped", "Entries of the listing that cannot be read, each counted once."),
+    "listing_shadowed": (
+        "listing_shadowed",
+        "Entries of the listing passed over for another of the same symbol, each counted once.",
+    ),
     "circuits_open": ("circuits_open", "REST circuits that are open or half open."),
 }
 INSTRUMENT_COUNTERS = {

@@ -162,6 +162,7 @@ VENUE_RULES: dict[str, Rule] = SERVICE_RULES | {
     "heartbeat_limit": _between(0.1, 10, " seconds"),
     "snapshot_limit": _between(1, 50_000),
     "audit_interval": _between(0, 86_400, " seconds"),
+    "listing_interval": _between(1, 86_400, " seconds"),
     "weight_per_minute": _between(1, 1_000_000),
     "connect_timeout": _between(0.1, 300, " seconds"),
     "max_streams": _between(1, 100_000),

@@ -43,6 +43,9 @@ FEED = (
     "rest_in_flight",
     "rest_connections",
     "circuits_open",
+    "listings",
+    "listing_skipped",
+    "listing_shadowed",
 )
 # Of these the feed counter is a value that goes up and down.
 GAUGES = frozenset({"rest_waiting", "rest_in_flight", "rest_connections", "circuits_open"})

@@ -51,6 +51,13 @@ class Code(IntEnum):
     RESUBSCRIBED = 23
     SUPERSEDED = 24
     REST_CIRCUIT = 25
+    NOT_LISTED = 26
+    UNUSABLE = 27
+    LISTED = 28
+    HALTED = 29
+    TRADES = 30
+    LISTING_SKIPPED = 31
+    LISTING_SHADOWED = 32
 
     @property
     def severity(self) -> Severity:
@@ -84,6 +91,13 @@ TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.RESUBSCRIBED: (Severity.INFO, "subscribed again"),
     Code.SUPERSEDED: (Severity.WARNING, "has a new slot {0} with exponents {1} and {2}"),
     Code.REST_CIRCUIT: (Severity.ERROR, "REST requests fail and are held back for {text}"),
+    Code.NOT_LISTED: (Severity.WARNING, "the venue does not list it; nearest: {text}"),
+    Code.UNUSABLE: (Severity.WARNING, "what the venue lists cannot be used: {text}"),
+    Code.LISTED: (Severity.INFO, "is listed, slot {0}"),
+    Code.HALTED: (Severity.WARNING, "halted: the venue does not trade it now"),
+    Code.TRADES: (Severity.INFO, "trades again"),
+    Code.LISTING_SKIPPED: (Severity.WARNING, "an entry of the listing cannot be read: {text}"),
+    Code.LISTING_SHADOWED: (Severity.WARNING, "an entry of the listing is passed over for another: {text}"),
 }
 
 
@@ -138,5 +152,7 @@ def describe(code: int, words: Sequence[int]) -> str:
         return template.format(Reason(words[0]).name.lower().replace("_", " "))
     if "{text}" in template:
         text = _WORDS.pack(*words).rstrip(b"\0").decode("utf-8", "replace")
+        if code == Code.NOT_LISTED and not text:  # no name is like it
+            return template.partition(";")[0]
         return template.format(text=text)
     return template.format(*words)

@@ -82,7 +82,7 @@ class Writer(_ring.Writer):
         return index
 
     def set_instrument_status(self, index: int, status: InstrumentStatus) -> None:
-        """Whether an instrument trades: the slot's word, then a STATUS record of scope INSTRUMENT, published at
+        """Whether it trades: the slot's word, then a STATUS record of scope INSTRUMENT, published at
         once; readers look at the slots again. SUPERSEDED has no record: the new slot says it."""
         self._check(index)
         write_status(self.mapping, self._instruments_at, index, status)
@@ -91,6 +91,13 @@ class Writer(_ring.Writer):
             why = Reason.NOT_LISTED if status is InstrumentStatus.NOT_LISTED else Reason.NONE
             self.status(index, Scope.INSTRUMENT, status, why)
             self.commit()
+
+    def instrument_count(self, index: int, counter: int) -> int:
+        """One of an instrument's counters (`shm.counters.INSTRUMENT`), as it stands."""
+        self._check(index)
+        at: int = self.geometry.regions()[Region.COUNTERS][0]
+        at += (layout.FEED_COUNTERS + layout.INSTRUMENT_COUNTERS) * layout.LABEL + 8 * layout.FEED_COUNTERS
+        return self.mapping.load(at + 8 * (index * layout.INSTRUMENT_COUNTERS + counter))
 
     def supersede_instrument(self, index: int, reason: Reason = Reason.PRECISION) -> None:
         """Ends a slot: its cells go DOWN, the symbol is another slot's from now on."""

@@ -68,6 +68,7 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         heartbeat_limit: seconds after which a heartbeat is too old to be LIVE.
         snapshot_limit: levels asked of the REST depth snapshot.
         audit_interval: seconds between audits of a book against a fresh snapshot; 0 is off.
+        listing_interval: seconds between two readings of what the venue lists; hints lead to earlier ones.
         weight_per_minute: the REST weight this worker may spend.
         connect_timeout: seconds for a connection to be established.
         max_streams: streams a connection.
@@ -96,6 +97,7 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
     heartbeat_limit: float = 0.25
     snapshot_limit: int = 1000
     audit_interval: float = 0.0
+    listing_interval: float = 300.0
     weight_per_minute: int = 3000
     connect_timeout: float = 5.0
     max_streams: int = 1024

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -128,6 +128,13 @@ class Readiness:
         symbols = dict.fromkeys(symbol for symbol, channel in event.accepted if channel in CELLS)
         self._keeper.subscribed(self._books(group, symbols))
 
+    def subscribed(self, symbols: Iterable[str], active: Collection[tuple[str, str]]) -> None:
+        """Symbols that were added to connections that there are: those of them that are delivered."""
+        for symbol in symbols:
+            for index in self._indexes([symbol]):
+                if any((symbol, channel) in active for channel in book_channels(self._publisher, index)):
+                    self._keeper.subscribed([index])
+
     def overdue(self, event: ConnectionEvent) -> None:
         """Subscriptions have not delivered in time; the manager sees to it."""
         group = self._groups.get(event.shard)
@@ -186,6 +193,8 @@ class Readiness:
             self._writer.set_state(state, reason)
 
     def _judge(self, groups: Sequence[Group]) -> tuple[State, Reason]:
+        if not groups and not self._publisher.indexes:
+            return State.DOWN, Reason.NOT_LISTED
         missing = [group for group in groups if not group.connected_at]
         if missing or not groups:
             waiting = all(group.state is ConnectionState.CONNECTING for group in missing)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,27 @@ if TYPE_CHECKING:
 
 class UnknownVenue(WorkerError):
     """No such venue; the text names those that there are."""
+
+
+class CanonicalNames(Mapping[str, str]):
+    """Venue symbol -> canonical, of a mapping the other way that others change: it follows."""
+
+    def __init__(self, venue_symbols: Mapping[str, str]) -> None:
+        self._venue_symbols = venue_symbols
+        self._canonical: dict[str, str] = {}
+
+    def __getitem__(self, venue_symbol: str) -> str:
+        found = self._canonical.get(venue_symbol)
+        if found is None or self._venue_symbols.get(found) != venue_symbol:
+            self._canonical = {venue: canonical for canonical, venue in self._venue_symbols.items()}
+            found = self._canonical[venue_symbol]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._venue_symbols.values())
+
+    def __len__(self) -> int:
+        return len(self._venue_symbols)
 
 
 @dataclass(frozen=True, kw_only=True)

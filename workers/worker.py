@@ -29,7 +29,7 @@ from shm import _ring, counters
 from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
-from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
+from shm.layout import Geometry, InstrumentKind, Reason, Scope, State
 from shm.segment import open_writer
 from workers import process
 from workers.books.keeper import BookKeeper, KeeperConfig
@@ -39,11 +39,18 @@ from workers.cold import ColdPath
 from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
-from workers.listing import Listing, successor
+from workers.instruments import Instruments
+from workers.listing import Listing
 from workers.readiness import CELLS, Readiness, book_channels
 from workers.request import Pulse
 from workers.service import make_circuits
-from workers.strategies import HTTPMethod, Priority, WebSocketManagerConfig
+from workers.strategies import (
+    ConnectionEvent,
+    ConnectionState,
+    HTTPMethod,
+    Priority,
+    WebSocketManagerConfig,
+)
 from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
 
@@ -95,6 +102,7 @@ class Worker:
         self._pulse = Pulse()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._faults: set[str] = set()  # places in code
+        self._connected_before: set[int] = set()  # shards
         self._serving = False
         self._told = False
 
@@ -151,6 +159,20 @@ class Worker:
             on_silent=self._silent,
         )
         self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
+        book = "book" in keys.channels or ("top" in keys.channels and self.venue.make_sync(keys).tops)
+        self.instruments = Instruments(
+            keys.symbols,
+            self.writer,
+            self.publisher,
+            self.keeper,
+            self,
+            self._listing,
+            interval=keys.listing_interval,
+            retry=keys.reconnect_delay,
+            most_retry=keys.max_reconnect_delay,
+            scopes=[Scope.TOP] * ("top" in keys.channels) + [Scope.BOOK] * book,
+            say=self._say,
+        )
 
     def _levels(self, wanted: int) -> int:
         """What a snapshot is asked for. One that is cut short of that would pass for the whole book, and what
@@ -224,6 +246,7 @@ class Worker:
             self._review_rest()
         if self._beats % TICK == 0:
             self.keeper.tick()
+            self.instruments.look()
         head = self.writer.head
         process.collect_when_idle(idle=head == self._head, beats=self._beats)
         self._head = head
@@ -233,81 +256,63 @@ class Worker:
         known = self.venue.channels
         if unknown := [channel for channel in self.keys.channels if channel not in known]:
             raise ValueError(f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(known))}")
-        fresh = await self._carry_instruments()
+        await self.instruments.begin()
         self._serving = True
         # The first tick comes before an HTTP library and a look at the garbage; a book's first event asks for
         # the library by itself.
-        await asyncio.wait({self._spawn(self._connect())}, timeout=self.keys.connect_timeout)
+        if self.instruments.carried:
+            await asyncio.wait({self._spawn(self._connect())}, timeout=self.keys.connect_timeout)
         await self._rest_manager()
         process.settle_garbage()
-        if not fresh:
-            await self._refresh_listing()
-        await self._stop.wait()
+        await self.instruments.watch()
 
-    async def _carry_instruments(self) -> bool:
-        """Slots for every symbol: those of the segment as they are, the others from the venue's listing.
+    async def _listing(self, symbols: Sequence[str]) -> Listing:
+        """The venue's listing of these symbols, asked for once."""
+        return await self.venue.instruments(await self._rest_manager(), symbols)
 
-        Returns whether all of them came from the listing.
-        """
-        have = {
-            slot.symbol: slot
-            for slot in self.writer.instruments()
-            if slot.status is not InstrumentStatus.SUPERSEDED
-        }
-        missing = [symbol for symbol in self.keys.symbols if symbol not in have]
-        for spec in (await self._listing(missing)).instruments if missing else ():
-            index = self.writer.add_instrument(spec)
-            have[spec.symbol] = msgspec.structs.replace(spec, index=index)
+    def carry(self, instrument: Instrument) -> None:
+        """See `workers.instruments.Service`."""
         top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
         # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
         book = book or (top and self.venue.make_sync(self.keys).tops)
-        for symbol in self.keys.symbols:
-            self.keeper.carry(have[symbol], top=top, book=book)
-        for symbol, slot in have.items():
-            if symbol not in self.keys.symbols:  # the configuration names it no more
-                self.writer.top_state(slot.index, State.DOWN, Reason.UNSUBSCRIBED)
-                self.writer.book_state(slot.index, State.DOWN, Reason.UNSUBSCRIBED)
-                self.writer.set_instrument_status(slot.index, InstrumentStatus.HALTED)
-        self.writer.commit()
-        return len(missing) == len(self.keys.symbols)
+        self.keeper.carry(instrument, top=top, book=book)
 
-    async def _listing(self, symbols: list[str]) -> Listing:
-        """The venue's listing, asked for until it comes; an unknown symbol is final."""
-        delay = self.keys.reconnect_delay
-        while True:
-            try:
-                return await self.venue.instruments(await self._rest_manager(), symbols)
-            except RestError as error:
-                self._say(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
-                self.writer.log(Code.ERROR, f"listing: {error}")
-                if not self._serving:  # a feed that is served does not need the listing to be LIVE
-                    self.writer.set_state(State.DOWN, Reason.CONNECTING)
-                await asyncio.sleep(max(delay, error.retry_after))
-                delay = min(2 * delay, self.keys.max_reconnect_delay)
+    def dropped(self, instrument: Instrument) -> None:
+        """See `workers.instruments.Service`."""
+        scale = self._scales.get(instrument.venue_symbol)
+        if scale is not None and scale.instrument == instrument.index:
+            del self._scales[instrument.venue_symbol]
+            if self.decoder is not None:
+                self.decoder.remove_symbol(instrument.venue_symbol)
 
-    async def _refresh_listing(self) -> None:
-        """Slots that came from the segment: is what they say of each symbol still so?
-
-        A symbol that is listed no more does not end the others' feed: that is said, and it stays silent.
-        """
-        try:
-            found = await self._listing(list(self.keys.symbols))
-        except WorkerError as error:
-            self._say(str(error))
-            self.writer.log(Code.ERROR, f"listing: {error}")
+    async def follow(self, added: Sequence[str], removed: Sequence[str], renamed: bool) -> None:
+        """See `workers.instruments.Service`."""
+        if self._manager is None:
+            if self._serving and added:
+                self._spawn(self._connect())
             return
-        listed = {spec.symbol: spec for spec in found.instruments}
-        for slot in self.writer.instruments():
-            spec = listed.get(slot.symbol)
-            if spec is None or slot.status is InstrumentStatus.SUPERSEDED:
-                continue
+        if not self.instruments.carried:  # a connection that carries nothing would be closed, again and again
+            manager, self._manager = self._manager, None
+            await manager.close()
+            self.nothing_listed()
+            return
+        manager = self._manager
+        if removed:
+            await manager.unsubscribe(removed)
+        if renamed:
+            # The strategies remember how each symbol is called. Rare: all are connected anew.
+            manager.replace_strategy(self.venue.websocket(self.keys, self._venue_symbols))
+            manager.reconnect("a symbol is called otherwise by the venue now")
+        if added:
             try:
-                if (new := successor(slot, spec)) is not None:
-                    self.keeper.renew(slot.index, new)
-                elif slot.status is not spec.status:
-                    self.writer.set_instrument_status(slot.index, spec.status)
-            except ShmError as error:
-                self._say(f"{slot.symbol} is listed otherwise now, and keeps its old slot: {error}")
+                await manager.subscribe(added)
+            except WebSocketError as error:  # which of them, the cold path has been told
+                self._say(f"not subscribed: {error}")
+            self.readiness.subscribed(added, manager.active)
+
+    def nothing_listed(self) -> None:
+        """See `workers.instruments.Service`."""
+        self.writer.set_state(State.DOWN, Reason.NOT_LISTED)
 
     async def _connect(self) -> None:
         """One manager for all symbols; it spreads them over as many connections as the venue wants."""
@@ -324,9 +329,9 @@ class Worker:
             self.publisher,
             self.venue,
             self._scales,
-            readiness.connection,
-            readiness.rejected,
-            readiness.overdue,
+            self._connection,
+            self._rejected,
+            self._overdue,
             self._say,
             on_accepted=readiness.accepted,
             on_missed=self._missed,
@@ -350,10 +355,28 @@ class Worker:
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )
         try:
-            await self._manager.initialize(keys.symbols, keys.channels)
+            await self._manager.initialize(self.instruments.carried, keys.channels)
         except WebSocketError as error:
             # The manager goes on trying; the feed says DOWN, and this line says why.
             self._say(f"not connected yet: {error}")
+
+    def _connection(self, event: ConnectionEvent) -> None:
+        """A connection that had to be made anew may have missed what the venue changed meanwhile."""
+        self.readiness.connection(event)
+        if event.state is ConnectionState.CONNECTED:
+            if event.shard in self._connected_before:
+                self.instruments.hint("connected")
+            self._connected_before.add(event.shard)
+
+    def _rejected(self, event: ConnectionEvent) -> None:
+        self.readiness.rejected(event)
+        for symbol, _ in event.rejected:
+            self.instruments.hint("rejected", symbol)
+
+    def _overdue(self, event: ConnectionEvent) -> None:
+        self.readiness.overdue(event)
+        for symbol, _ in event.overdue:
+            self.instruments.hint("overdue", symbol)
 
     def _has(self, symbol: str, channel: str) -> bool:
         """Whether a symbol has such a channel."""
@@ -425,7 +448,7 @@ class Worker:
     async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         fresh: Instrument | None = None
         with contextlib.suppress(RestError):  # without it the message itself says what is needed
-            [fresh] = (await self.venue.instruments(await self._rest_manager(), [old.symbol])).instruments
+            fresh = next(iter((await self._listing([old.symbol])).instruments), None)
         return self.venue.widen(old, evidence, fresh)
 
     def _snapshot_failed(self, instrument: Instrument, attempt: int, why: str) -> None:
@@ -449,7 +472,7 @@ class Worker:
         slots = [
             (self._scales[venue_symbol].instrument, channel)
             for symbol, channel in topics
-            if channel in CELLS and (venue_symbol := self._venue_symbols.get(symbol))
+            if channel in CELLS and (venue_symbol := self._venue_symbols.get(symbol)) in self._scales
         ]
         known = {index for index, channel in slots if channel in book_channels(self.publisher, index)}
         if known:

@@ -10,15 +10,11 @@ from typing import Any
 
 import pytest
 
-from shm import Reason, Scope, State
+from shm import Scope
 from workers.config import VenueConfig, WorkerConfig
 from workers.decode.normal import Scale
-from workers.errors import RestError
-from workers.listing import Listing
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker
-
-NOTHING = Listing(instruments=[])
 
 
 def worker(**keys: Any) -> Worker:
@@ -40,44 +36,6 @@ def test_keys_that_cannot_work_are_one_error_and_leave_nothing() -> None:
     with pytest.raises(ValueError, match="snapshot_limit = 5 cannot fill a window of depth = 20"):
         asyncio.run(worker(snapshot_limit=5).run())
     assert left_behind() == []
-
-
-def test_a_listing_that_fails_takes_only_a_feed_down_that_is_not_served_yet(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def main() -> None:
-        states: list[tuple[State, Reason]] = []
-
-        class Stub:
-            def set_state(self, state: State, reason: Reason) -> None:
-                states.append((state, reason))
-
-            def log(self, *_: object) -> None:
-                pass
-
-        each = worker(reconnect_delay=0.001)
-        attempts = iter([RestError("no answer"), RestError("no answer"), None])
-
-        async def listing(*_: object) -> list[Any]:
-            each._serving = bool(states)  # from the second attempt on
-            if error := next(attempts):
-                raise error
-            return NOTHING
-
-        monkeypatch.setattr(each, "writer", Stub(), raising=False)
-        monkeypatch.setattr(each, "_rest_manager", listing_free)
-        object.__setattr__(each, "venue", Venue(listing))
-        assert await each._listing([]) is NOTHING
-        assert states == [(State.DOWN, Reason.CONNECTING)]
-
-    class Venue:
-        def __init__(self, instruments: Any) -> None:
-            self.instruments = instruments
-
-    async def listing_free() -> None:
-        return None
-
-    asyncio.run(main())
 
 
 def test_only_the_books_of_what_is_missed_are_void_and_only_the_silent_stream_is_refreshed() -> None:

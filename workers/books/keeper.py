@@ -572,15 +572,18 @@ class BookKeeper:
             await self._sleep(self._backoff(attempt))
         self._succeed(index, spec)
 
-    def renew(self, index: int, spec: Instrument) -> None:
-        """The venue lists the symbol of `index` otherwise now: `spec` is its new slot.
+    def renew(self, index: int, spec: Instrument) -> bool:
+        """The venue lists the symbol of `index` otherwise now: `spec` is its new slot. False: it is being
+        given one already.
 
         Raises:
             ShmError: no slot is left; the old one stays.
         """
-        if index not in self._replacing:  # else it is given a new slot already
-            self._cancel(index)
-            self._succeed(index, spec)
+        if index in self._replacing:
+            return False
+        self._cancel(index)
+        self._succeed(index, spec)
+        return True
 
     def _succeed(self, index: int, spec: Instrument) -> None:
         top, book = self._channels[index]

@@ -108,6 +108,8 @@ class KrakenWords(Words):
             # Once, and the connection goes on with its heartbeats.
             return [_answer({**common, "error": "Subscription depth not supported", "success": False})]
         known = set(self._hub.source.symbols())
+        if not subscribes:  # also from what is listed no more
+            known |= {self._hub.about(stream).venue_symbol for stream in peer.streams}
         answers = []
         for symbol in symbols:
             if symbol not in known:

@@ -78,6 +78,8 @@ class OkxWords(Words):
         if peer.notes["operations"] > OPERATIONS:
             return (self._error(peer, "60014", "Requests too frequent", number),)
         known = set(self._hub.source.symbols())
+        if message["op"] == "unsubscribe":  # also from what is listed no more
+            known |= {self._hub.about(stream).venue_symbol for stream in peer.streams}
         return [
             self._operate(peer, message["op"], arg, known, number)
             for arg in message["args"]

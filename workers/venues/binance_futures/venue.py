@@ -11,7 +11,7 @@ from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
-from workers.venue import Venue
+from workers.venue import CanonicalNames, Venue
 from workers.venues.binance_futures import instruments, market, schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.connection import PATH, BinanceFuturesConnection
@@ -38,7 +38,7 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
             routes=routes if own.route == "routed" else None,
         ),
         BinanceFuturesSubscription(symbols, trades=own.trades),
-        BinanceFuturesParser({venue: canonical for canonical, venue in symbols.items()}),
+        BinanceFuturesParser(CanonicalNames(symbols)),
     )
 
 

@@ -11,7 +11,7 @@ from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
-from workers.venue import Venue
+from workers.venue import CanonicalNames, Venue
 from workers.venues.binance_spot import instruments, market, schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
@@ -32,7 +32,7 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
             make_connection(config, PATH), make_policy(config), max_streams=config.max_streams
         ),
         BinanceSpotSubscription(symbols),
-        BinanceSpotParser({venue: canonical for canonical, venue in symbols.items()}),
+        BinanceSpotParser(CanonicalNames(symbols)),
     )
 
 

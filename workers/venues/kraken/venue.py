@@ -13,7 +13,7 @@ from workers.entries import read_parts
 from workers.listing import Listing, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
-from workers.venue import Venue
+from workers.venue import CanonicalNames, Venue
 from workers.venues.kraken import instruments, market, schema
 from workers.venues.kraken._decode import Decoder
 from workers.venues.kraken.connection import PATH, KrakenConnection
@@ -41,7 +41,7 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
     return WebSocketStrategySet(
         KrakenConnection(make_connection(config, PATH), budget, make_policy(config)),
         KrakenSubscription(symbols, own.book_depth, symbols_per_message=own.symbols_per_message),
-        KrakenParser({venue: canonical for canonical, venue in symbols.items()}),
+        KrakenParser(CanonicalNames(symbols)),
     )
 
 

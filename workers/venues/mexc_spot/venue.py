@@ -11,7 +11,7 @@ from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
-from workers.venue import Venue
+from workers.venue import CanonicalNames, Venue
 from workers.venues.mexc_spot import instruments, market, schema
 from workers.venues.mexc_spot._decode import Decoder
 from workers.venues.mexc_spot.connection import PATH, MexcSpotConnection
@@ -39,7 +39,7 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
             window=own.ticker_window,
             topics_per_message=own.topics_per_message,
         ),
-        MexcSpotParser({venue: canonical for canonical, venue in symbols.items()}),
+        MexcSpotParser(CanonicalNames(symbols)),
     )
 
 

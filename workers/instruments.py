@@ -1,0 +1,414 @@
+"""Which of the configured symbols the venue lists, at the start and from then on; their slots follow.
+
+1. A symbol that cannot be served (not listed, delisted, an entry that cannot be used) takes no other along:
+   it has a slot, NOT_LISTED, and its cells are DOWN(NOT_LISTED). It is never subscribed. Where it had no
+   slot, one is made for it with exponents 0; where it had one, that is kept, and serves again should the
+   symbol come back as it was. Otherwise a new slot takes its place.
+2. What the segment has from before is served at once, as it stands there; the listing is read while it is.
+   Only where nothing is to be served without it is it waited for, until it comes.
+3. The listing is read again every `interval` seconds, a tenth more or less by chance, and at once on a hint
+   that it has changed (`hint`): a refused subscription, a stream that has fallen silent, a connection that
+   had to be made anew, an event of a market that is HALTED. Hints that lead to nothing are followed ever
+   more rarely: those of one ground down to one an interval, all together down to four.
+4. A change of tick, lot, notional or decimals gives the symbol a new slot (`workers.listing.successor`), a
+   change of the status is stored in the slot, published as a STATUS record and noted. HALTED says that it
+   does not trade, not that it is not delivered: its cells are as LIVE as their streams.
+5. Each thing is said once, not with each reading: a symbol without service and why, an entry that could not
+   be read, an entry that was passed over for another, a symbol for which no slot is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from shm import counters
+from shm.errors import ShmError
+from shm.events import Code
+from shm.instruments import Instrument
+from shm.layout import InstrumentStatus, Reason, Scope, State
+from shm.writer import Writer
+from workers.books.keeper import BookKeeper
+from workers.books.publish import Publisher
+from workers.errors import RestError, WorkerError
+from workers.listing import Listing, successor
+
+HINT_GAP = 5.0  # seconds between a reading and one that is made on a hint, at least
+HINTED = 4  # readings an interval that hints alone can lead to, when they lead to nothing
+SPREAD = 0.1  # of the interval
+NAMED = 8  # entries that one reading notes by name; of more it says how many
+
+_LISTINGS, _SKIPPED, _SHADOWED = (
+    counters.FEED.index(name) for name in ("listings", "listing_skipped", "listing_shadowed")
+)
+_MESSAGES = counters.INSTRUMENT.index("messages")
+_STATUS_CODES = {InstrumentStatus.HALTED: Code.HALTED, InstrumentStatus.ACTIVE: Code.TRADES}
+
+Ground = tuple[str, str]  # what a hint is about: kind, symbol
+
+
+class Service(Protocol):
+    """What the worker does about its symbols."""
+
+    def carry(self, instrument: Instrument) -> None:
+        """Decode and publish it from now on."""
+
+    def dropped(self, instrument: Instrument) -> None:
+        """It is carried no more: decode it no more."""
+
+    async def follow(self, added: Sequence[str], removed: Sequence[str], renamed: bool) -> None:
+        """Subscribe and unsubscribe; `renamed`: some that go on are called otherwise by the venue now."""
+
+    def nothing_listed(self) -> None:
+        """There is nothing to be served: the feed is DOWN(NOT_LISTED)."""
+
+
+class Instruments:
+    """See the module. `begin`, then `watch` for as long as the worker lives; `look` about once a second.
+
+    Args:
+        symbols: canonical, as configured.
+        read: the venue's listing of them. Raises `WorkerError`.
+        interval: seconds between two readings.
+        retry, most_retry: seconds, backoff of a reading that failed.
+        scopes: the cells that the channels have.
+        say: one line for the operator.
+        clock, chance: the loop's time, and a random number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        symbols: Sequence[str],
+        writer: Writer,
+        publisher: Publisher,
+        keeper: BookKeeper,
+        service: Service,
+        read: Callable[[Sequence[str]], Awaitable[Listing]],
+        *,
+        interval: float,
+        retry: float,
+        most_retry: float,
+        scopes: Sequence[Scope],
+        say: Callable[[str], None],
+        clock: Callable[[], float] | None = None,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._symbols = list(symbols)
+        self._writer = writer
+        self._publisher = publisher
+        self._keeper = keeper
+        self._service = service
+        self._read = read
+        self._interval = interval
+        self._retry = retry, most_retry
+        self._scopes = scopes
+        self._say = say
+        self._clock = clock or asyncio.get_running_loop().time
+        self._chance = chance
+        self._changed = False
+        self._wakeup = asyncio.Event()
+        self._due = 0.0
+        self._read_at = -HINT_GAP
+        self._hinted = False  # whether a hint has moved the next reading forward
+        self._gap = HINT_GAP
+        self._grounds: dict[Ground, tuple[float, float]] = {}  # -> not before, seconds to the one after
+        self._asked: set[Ground] = set()
+        self._stale: set[tuple[int, Scope]] = set()
+        self._messages: dict[int, int] = {}  # HALTED slot -> messages that it had at the last reading
+        self._said: set[tuple[str, ...]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Instruments {len(self.carried)} of {len(self._symbols)} served>"
+
+    @property
+    def carried(self) -> list[str]:
+        """The symbols that are served, as configured."""
+        return [symbol for symbol in self._symbols if self._keeper.index_of(symbol) is not None]
+
+    # -- the start ---------------------------------------------------------------------------------------
+    async def begin(self) -> bool:
+        """Rule 2. Returns whether the listing has been read."""
+        for symbol, slot in self._slots().items():
+            if symbol not in self._symbols:  # the configuration names it no more
+                self._down(slot.index, Reason.UNSUBSCRIBED)
+                if slot.status is InstrumentStatus.ACTIVE:
+                    self._writer.set_instrument_status(slot.index, InstrumentStatus.HALTED)
+            elif slot.status is InstrumentStatus.NOT_LISTED:
+                self._down(slot.index, Reason.NOT_LISTED)
+            else:
+                self._service.carry(slot)
+        self._writer.commit()
+        if self.carried:
+            self._due = self._clock()
+            return False
+        await self.apply(await self._first())
+        return True
+
+    async def _first(self) -> Listing:
+        """The first listing, asked for until it comes: without it there is nothing to be served."""
+        delay, most = self._retry
+        while True:
+            try:
+                return await self._read(self._symbols)
+            except WorkerError as error:
+                self._failed(error, delay)
+                self._writer.set_state(State.DOWN, Reason.CONNECTING)
+                await asyncio.sleep(max(delay, getattr(error, "retry_after", 0.0)))
+                delay = min(2 * delay, most)
+
+    def _failed(self, error: WorkerError, delay: float) -> None:
+        self._say(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
+        self._writer.log(Code.ERROR, f"listing: {error}")
+
+    # -- from then on ------------------------------------------------------------------------------------
+    async def watch(self) -> None:
+        """Rule 3, for ever."""
+        retry, most = self._retry
+        failures = 0
+        while True:
+            await self._wait()
+            try:
+                listing = await self._read(self._symbols)
+            except WorkerError as error:
+                delay = min(retry * 2.0**failures, most, self._interval)
+                delay = max(delay, error.retry_after if isinstance(error, RestError) else 0.0)
+                failures += 1
+                if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
+                    self._failed(error, delay)
+                self._due = self._clock() + delay
+            else:
+                failures = 0
+                await self.apply(listing)
+
+    async def _wait(self) -> None:
+        while (left := self._due - self._clock()) > 0:
+            self._wakeup.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await self._wakeup.wait()
+            except TimeoutError:
+                pass
+
+    def hint(self, kind: str, symbol: str = "") -> None:
+        """Something says that the listing may have changed (rule 3)."""
+        ground = (kind, symbol)
+        self._asked.add(ground)
+        not_before = self._grounds.get(ground, (0.0, 0.0))[0]
+        due = max(self._clock(), self._read_at + self._gap, not_before)
+        if due < self._due:
+            self._due = due
+            self._hinted = True
+            self._wakeup.set()
+
+    def look(self) -> None:
+        """The hints that the cells give."""
+        for symbol in self.carried:
+            index = self._keeper.index_of(symbol)
+            assert index is not None
+            for scope in self._scopes:
+                stale = self._publisher.state(index, scope) == State.STALE
+                if stale and (index, scope) not in self._stale:
+                    self.hint("silent", symbol)
+                (self._stale.add if stale else self._stale.discard)((index, scope))
+            before = self._messages.get(index)
+            if before is not None and self._writer.instrument_count(index, _MESSAGES) != before:
+                self.hint("halted", symbol)
+
+    # -- a listing ---------------------------------------------------------------------------------------
+    async def apply(self, listing: Listing) -> None:
+        """What a listing says becomes slots, states and subscriptions; sets when to read next."""
+        self._writer.count_up(_LISTINGS)
+        self._changed = False
+        before = dict.fromkeys(self.carried)
+        self._name_entries(listing)
+        listed = {spec.symbol: spec for spec in listing.instruments}
+        slots = self._slots()
+        renamed = False
+        for symbol in self._symbols:
+            slot, spec = slots.get(symbol), listed.get(symbol)
+            try:
+                if spec is None:
+                    self._miss(symbol, slot, listing.missing.get(symbol, "the venue does not list it"))
+                elif slot is None:
+                    self._serve(self._add(spec))
+                elif self._keeper.index_of(symbol) is None:
+                    self._come_back(slot, spec)
+                else:
+                    renamed |= self._compare(slot, spec)
+            except ShmError as error:
+                self._full(symbol, slot, error)
+        self._writer.commit()
+        self._messages = {
+            slot.index: self._writer.instrument_count(slot.index, _MESSAGES)
+            for slot in self._slots().values()
+            if slot.status is InstrumentStatus.HALTED
+        }
+        self._plan_next()
+        now = dict.fromkeys(self.carried)
+        if not now:
+            self._service.nothing_listed()
+        added, removed = [s for s in now if s not in before], [s for s in before if s not in now]
+        if added or removed or renamed:
+            await self._service.follow(added, removed, renamed)
+
+    def _plan_next(self) -> None:
+        now = self._read_at = self._clock()
+        if self._changed:
+            self._grounds.clear()
+            self._gap = HINT_GAP
+        else:
+            for ground in self._asked:
+                wait = max(HINT_GAP, min(2.0 * self._grounds.get(ground, (0.0, 0.0))[1], self._interval))
+                self._grounds[ground] = now + wait, wait
+            doubled = min(2.0 * self._gap, self._interval / HINTED)
+            self._gap = max(HINT_GAP, doubled) if self._hinted else HINT_GAP
+        self._asked.clear()
+        self._hinted = False
+        self._due = now + self._interval * (1.0 + SPREAD * (2.0 * self._chance() - 1.0))
+
+    def _slots(self) -> dict[str, Instrument]:
+        """canonical symbol -> the slot that carries it."""
+        return {
+            slot.symbol: slot
+            for slot in self._writer.instruments()
+            if slot.status is not InstrumentStatus.SUPERSEDED
+        }
+
+    def _add(self, spec: Instrument, instead_of: Instrument | None = None) -> Instrument:
+        """Raises ShmError: no slot is left."""
+        slot = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
+        if instead_of is not None:
+            self._writer.supersede_instrument(instead_of.index, Reason.NOT_LISTED)
+        return slot
+
+    def _serve(self, slot: Instrument) -> None:
+        self._changed = True
+        if slot.status is not InstrumentStatus.ACTIVE:
+            self._set_status(slot, slot.status)
+        self._service.carry(slot)
+
+    def _miss(self, symbol: str, slot: Instrument | None, why: str) -> None:
+        """Rule 1."""
+        if slot is None:
+            slot = self._add(
+                Instrument(
+                    symbol=symbol,
+                    venue_symbol=symbol,
+                    price_exp=0,
+                    size_exp=0,
+                    status=InstrumentStatus.NOT_LISTED,
+                )
+            )
+            self._down(slot.index, Reason.NOT_LISTED)
+        elif slot.status is InstrumentStatus.NOT_LISTED:
+            return
+        elif self._keeper.index_of(symbol) is not None:
+            down = [each for each in self._scopes if self._publisher.state(slot.index, each) == State.DOWN]
+            self._keeper.drop(slot.index, Reason.NOT_LISTED)
+            self._down(slot.index, Reason.NOT_LISTED, down)  # these were DOWN for another reason
+            self._service.dropped(slot)
+        self._changed = True
+        self._writer.set_instrument_status(slot.index, InstrumentStatus.NOT_LISTED)
+        self._writer.log(*_missing_event(why), instrument=slot.index)
+        self._say(f"{symbol} is not served: {why}; it comes by itself when it is listed")
+
+    def _come_back(self, slot: Instrument, spec: Instrument) -> None:
+        """It is listed (again): as it was, or with a new slot."""
+        if (new := successor(slot, spec)) is not None:
+            slot = self._add(new, instead_of=slot)
+            self._writer.set_instrument_status(slot.index, slot.status)
+        else:
+            self._writer.set_instrument_status(slot.index, spec.status)
+            slot = msgspec.structs.replace(slot, status=spec.status)
+        self._writer.log(Code.LISTED, slot.index, instrument=slot.index)
+        self._say(f"{slot.symbol} is listed now, and served")
+        self._changed = True
+        if slot.status is InstrumentStatus.HALTED:
+            self._writer.log(Code.HALTED, instrument=slot.index)
+        self._service.carry(slot)
+
+    def _compare(self, slot: Instrument, spec: Instrument) -> bool:
+        """Rule 4; whether the venue calls the symbol otherwise now."""
+        index = slot.index
+        if (new := successor(slot, spec)) is not None:
+            if not self._keeper.renew(index, new):
+                return False
+            self._changed = True
+            index = self._keeper.index_of(slot.symbol) or 0
+            if new.venue_symbol != slot.venue_symbol:
+                self._service.dropped(slot)
+        if slot.status is not spec.status:
+            self._set_status(msgspec.structs.replace(slot, index=index), spec.status)
+        return new is not None and new.venue_symbol != slot.venue_symbol
+
+    def _set_status(self, slot: Instrument, status: InstrumentStatus) -> None:
+        self._changed = True
+        self._writer.set_instrument_status(slot.index, status)
+        if (code := _STATUS_CODES.get(status)) is not None:
+            self._writer.log(code, instrument=slot.index)
+            trades = "trades again" if code is Code.TRADES else "is halted: the venue does not trade it now"
+            self._say(f"{slot.symbol} {trades}")
+
+    def _down(self, index: int, reason: Reason, scopes: Sequence[Scope] | None = None) -> None:
+        scopes = self._scopes if scopes is None else scopes
+        if Scope.TOP in scopes:
+            self._writer.top_state(index, State.DOWN, reason)
+        if Scope.BOOK in scopes:
+            self._writer.book_state(index, State.DOWN, reason)
+
+    # -- said once (rule 5) ------------------------------------------------------------------------------
+    def _full(self, symbol: str, slot: Instrument | None, error: ShmError) -> None:
+        if self._once("full", symbol):
+            kept = slot is not None and slot.status is not InstrumentStatus.NOT_LISTED
+            what = "is listed otherwise now, and keeps its old slot" if kept else "is listed, and not served"
+            self._say(f"{symbol} {what}: {error}; a larger max_instruments makes room at the next start")
+            self._writer.log(Code.ERROR, f"no slot: {symbol}")
+
+    def _once(self, *what: str) -> bool:
+        fresh = what not in self._said
+        self._said.add(what)
+        return fresh
+
+    def _name_entries(self, listing: Listing) -> None:
+        """Entries that could not be read, and entries that were passed over."""
+        skipped = [name for name in listing.skipped if self._once("skipped", name)]
+        self._writer.count_up(_SKIPPED, len(skipped))
+        for name in skipped[:NAMED]:
+            self._writer.log(Code.LISTING_SKIPPED, name)
+        if skipped:
+            named = "; ".join(f"{name}: {listing.skipped[name]}" for name in skipped[:NAMED])
+            more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
+            self._say(f"entries of the listing that cannot be read are skipped: {named}{more}")
+        for symbol, names in listing.shadowed.items():
+            fresh = [name for name in names if self._once("shadowed", symbol, name)]
+            self._writer.count_up(_SHADOWED, len(fresh))
+            for name in fresh[:NAMED]:
+                self._writer.log(Code.LISTING_SHADOWED, name)
+            if fresh:
+                self._say(f"{symbol}: passed over in the listing, for another entry: {', '.join(fresh)}")
+
+
+def _missing_event(why: str) -> tuple[Code, str]:
+    """The event of a symbol without service: the nearest names, as many as its 32 bytes hold; else why.
+
+    >>> _missing_event("Binance spot does not list 'ETH/USTD' (nearest: ETH/USDT, ETH/USDC, ETH/TUSD)")
+    (<Code.NOT_LISTED: 26>, 'ETH/USDT, ETH/USDC, ETH/TUSD')
+    >>> _missing_event("the venue does not list it")
+    (<Code.NOT_LISTED: 26>, '')
+    >>> _missing_event("tick 1e-30 does not fit")
+    (<Code.UNUSABLE: 27>, 'tick 1e-30 does not fit')
+    """
+    _, found, rest = why.partition("nearest: ")
+    if not found:
+        return (Code.NOT_LISTED, "") if "not list" in why else (Code.UNUSABLE, why)
+    text = ""
+    for name in rest.partition(")")[0].partition(";")[0].split(", "):
+        longer = f"{text}, {name}" if text else name
+        if len(longer.encode()) > 32:
+            break
+        text = longer
+    return Code.NOT_LISTED, text
