@@ -37,6 +37,7 @@ class ColdPath:
         on_rejected, on_overdue: called with the event that names subscriptions which the venue refused, or
             which have not delivered in time.
         on_accepted: called with the event that names what the venue has taken after a refusal.
+        on_notice: called with the symbol whose entry in the venue's listing may have changed ("": any).
         on_missed: called with (symbol, channel) of what a message that could not be read may have been about.
         say: one line for the operator: a connection lost or given up or not replaced, a subscription refused.
     """
@@ -54,6 +55,7 @@ class ColdPath:
         *,
         on_accepted: Callable[[ConnectionEvent], None] = lambda event: None,
         on_missed: Callable[[Sequence[tuple[str, str]]], None] = lambda topics: None,
+        on_notice: Callable[[str], None] = lambda symbol: None,
     ) -> None:
         self._writer = writer
         self._publisher = publisher
@@ -65,6 +67,7 @@ class ColdPath:
         self._say = say
         self._on_accepted = on_accepted
         self._on_missed = on_missed
+        self._on_notice = on_notice
         self._states: dict[int, ConnectionState] = {}  # by shard
         self._connected_before: set[int] = set()
         self._lost_at: dict[str, int] = {}  # symbol -> ns of CLOCK_MONOTONIC
@@ -83,6 +86,8 @@ class ColdPath:
             self._malformed(parsed.raw_data)
         elif parsed.message_type is MessageType.UNKNOWN:
             self._writer.count_up(_UNKNOWN)
+        elif (symbol := self._venue.notice(parsed)) is not None:
+            self._on_notice(symbol)
 
     def _market_data(self, parsed: ParsedMessage, decoded: Decoded) -> None:
         if decoded.code is DecodeCode.MALFORMED:

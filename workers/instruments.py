@@ -7,9 +7,10 @@
 2. What the segment has from before is served at once, as it stands there; the listing is read while it is.
    Only where nothing is to be served without it is it waited for, until it comes.
 3. The listing is read again every `interval` seconds, a tenth more or less by chance, and at once on a hint
-   that it has changed (`hint`): a refused subscription, a stream that has fallen silent, a connection that
-   had to be made anew, an event of a market that is HALTED. Hints that lead to nothing are followed ever
-   more rarely: those of one ground down to one an interval, all together down to four.
+   that it has changed (`hint`): the venue's own notice, a refused subscription, a stream that has fallen
+   silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead to
+   nothing are followed ever more rarely: those of one ground down to one an interval, all together down to
+   four.
 4. A change of tick, lot, notional or decimals gives the symbol a new slot (`workers.listing.successor`), a
    change of the status is stored in the slot, published as a STATUS record and noted. HALTED says that it
    does not trade, not that it is not delivered: its cells are as LIVE as their streams.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workers.listing import Listing
     from workers.market import Kline, ServerLimit
     from workers.rest import RestManager
-    from workers.strategies import Priority, RestStrategySet, WebSocketStrategySet
+    from workers.strategies import ParsedMessage, Priority, RestStrategySet, WebSocketStrategySet
 
 
 class UnknownVenue(WorkerError):
@@ -64,6 +64,8 @@ class Venue:
         make_sync: config -> the state machine of one instrument's book.
         options: the struct of what only this venue is configured by (`VenueConfig.options`).
         instruments: (rest, canonical symbols) -> what the venue lists of them.
+        notice: a message that is no market data -> the canonical symbol whose entry in the listing may have
+            changed, "" for any, None: it says nothing of the kind.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
         aggregated: config -> whether the channel `trades` brings what `agg_trades` does elsewhere: those of
             one order at one price together, told as such.
@@ -86,6 +88,7 @@ class Venue:
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
     widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
     options: type[Options] = Options
+    notice: Callable[[ParsedMessage], str | None] = lambda message: None
     aggregated: Callable[[VenueConfig], bool] = lambda config: False
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None

@@ -335,6 +335,7 @@ class Worker:
             self._say,
             on_accepted=readiness.accepted,
             on_missed=self._missed,
+            on_notice=lambda symbol: self.instruments.hint("notice", symbol),
         )
         self._manager = WebSocketManager(
             WebSocketManagerConfig(

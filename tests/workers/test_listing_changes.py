@@ -28,7 +28,7 @@ from workers import venue as venues
 from workers.config import WorkerConfig
 from workers.listing import InstrumentError, Listing
 from workers.rest import RestManager
-from workers.sim import SimVenue
+from workers.sim import Fault, SimVenue
 from workers.sim.dialects import dialect
 from workers.venue import Venue
 from workers.worker import Worker
@@ -407,3 +407,101 @@ def test_entries_that_are_skipped_or_passed_over_are_named_once(capfd: pytest.Ca
     assert len(lines) == 3, lines
     assert "NEW0: contractType is null" in lines[0]
     assert "and 4 more" in lines[0]
+
+
+# -- hints ------------------------------------------------------------------------------------------------
+SELDOM = {"listing_interval": 100_000.0, "stale_after": 0.3, "stale_after_min": 0.3, "stale_after_max": 0.3}
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instruments, "HINT_GAP", 0.05)
+
+
+@every_venue
+@pytest.mark.usefixtures("soon")
+def test_a_market_that_falls_silent_is_looked_up_and_so_is_one_that_speaks_again(feed: str) -> None:
+    """BREAK for half a minute, and a reading a day: the silence is the hint, and the first event after it."""
+
+    async def main() -> None:
+        first, second = pair(feed)
+        keys = {**SELDOM, "first_event_after": 60.0}
+        async with working(feed, [first, second], [first, second], **keys) as live:
+            await live.all_live()
+            live.sim.halt(second)
+            await live.until(lambda: status(live, second) is InstrumentStatus.HALTED, "HALTED")
+            live.sim.resume(second)
+            await live.until(lambda: status(live, second) is InstrumentStatus.ACTIVE, "ACTIVE")
+            await live.all_live()
+
+    run(main())
+
+
+@every_venue
+@pytest.mark.usefixtures("soon")
+def test_a_connection_that_was_lost_is_a_hint(feed: str) -> None:
+    async def main() -> None:
+        first, second = pair(feed)
+        async with working(feed, [first, second], [first], listing_interval=100_000.0) as live:
+            await live.until(lambda: live.live(first), "LIVE")
+            live.sim.enlist(second)
+            live.sim.faults.reset()
+            await live.all_live()
+
+    run(main())
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("route", ["routed", "plain"])
+def test_usd_m_futures_tell_of_contracts(route: str) -> None:
+    """``!contractInfo``: a halt, a resumption and a listing are followed at once."""
+
+    async def main() -> None:
+        first, second = pair("binance_futures")
+        keys = {"listing_interval": 100_000.0, "options": {"route": route}}
+        async with working("binance_futures", [first, second], [first], **keys) as live:
+            await live.until(lambda: live.live(first), "LIVE")
+            live.sim.enlist(second)
+            await live.all_live()
+            live.sim.halt(first)
+            await live.until(lambda: status(live, first) is InstrumentStatus.HALTED, "HALTED", pump=False)
+            live.sim.resume(first)
+            await live.until(lambda: status(live, first) is InstrumentStatus.ACTIVE, "ACTIVE", pump=False)
+            assert live.counted("unknown") == live.counted("malformed") == 0
+
+    run(main())
+
+
+@pytest.mark.usefixtures("soon")
+def test_kraken_s_trading_engine_stands_still() -> None:
+    async def main() -> None:
+        first, second = pair("kraken")
+        async with working("kraken", [first, second], [first, second], listing_interval=100_000.0) as live:
+            await live.all_live()
+            readings = live.counted("listings")
+            live.sim.halt(second)
+            live.sim.faults.add(Fault("maintenance", count=None))
+            await live.until(lambda: status(live, second) is InstrumentStatus.HALTED, "HALTED", pump=False)
+            assert live.counted("listings") > readings
+
+    run(main())
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_subscription_that_is_refused_is_a_hint() -> None:
+    """It was listed when it was subscribed first, and is refused on the next connection."""
+
+    async def main() -> None:
+        first, second = pair("okx")
+        instance = f"list{os.getpid()}r"
+        async with SimVenue("okx", symbols=[first, second], rate=0.0) as sim:
+            worker = make("okx", sim, [first, second], instance, listing_interval=100_000.0)
+            async with serving(sim, worker) as live:
+                await live.all_live()
+                live.sim.delist(second)
+                live.sim.faults.reset()  # the next connection's subscription is refused
+                await live.until(lambda: cells(live, second) == DOWN, "DOWN(NOT_LISTED)")
+                assert live.counted("rejects") > 0
+                assert live.live(first)
+
+    run(main())

@@ -72,6 +72,9 @@ class Teller:
         it is. The client's first change is then the first one after the snapshot.
         """
 
+    def relisted(self, now_ns: int) -> None:
+        """The symbol's place in the listing is another: listed, delisted, another state or tick."""
+
     def liquidated(self, now_ns: int, trade: Trade) -> None:
         """A trade of a swap whose taker was liquidated; `traded` has told it already."""
 
@@ -139,11 +142,13 @@ class Synthetic:
         self._delisted.discard(listing.venue_symbol)
         if listing.venue_symbol not in self._symbols:
             self._open(listing)
+        self._tell_listing(listing.venue_symbol)
 
     def delist(self, venue_symbol: str) -> None:
         """It is listed no more, its streams are silent. KeyError: not listed."""
         self.symbol(venue_symbol)
         self._delisted.add(venue_symbol)
+        self._tell_listing(venue_symbol)
 
     def set_status(self, venue_symbol: str, status: str) -> None:
         """The venue's word for a symbol that does not trade: nobody acts on it; empty: it trades again.
@@ -152,6 +157,7 @@ class Synthetic:
         """
         symbol = self.symbol(venue_symbol)
         symbol.listing = symbol.listing._replace(status=status)
+        self._tell_listing(venue_symbol)
 
     def change_tick(self, venue_symbol: str, grid: int) -> None:
         """See `market.Market.change_tick`; what is pending is told first. KeyError: not listed."""
@@ -163,6 +169,10 @@ class Synthetic:
         self._top(venue_symbol, symbol, teller, now)
         teller.instant(now)
         teller.fast(now)
+        self._tell_listing(venue_symbol)
+
+    def _tell_listing(self, venue_symbol: str) -> None:
+        self._tellers[venue_symbol].relisted(self.wall_ns())
         self._hub.flush()
 
     def now_ms(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from workers.sim.binance.spot_payloads import boolean, levels
 from workers.sim.book import Depth, Diff
 from workers.sim.funding import Mark
-from workers.sim.market import Trade, decimal_text
+from workers.sim.market import Listing, Trade, decimal_text
 
 
 def book_ticker(symbol: str, ms: int, update: int, bid: str, bid_size: str, ask: str, ask_size: str) -> bytes:
@@ -61,6 +61,14 @@ def mark_price(symbol: str, ms: int, mark: Mark, decimals: int) -> bytes:
     return (
         f'{{"e":"markPriceUpdate","E":{ms},"s":"{symbol}","p":"{price}","i":"{index}","P":"{index}",'
         f'"r":"{mark.rate_text}","T":{mark.next_ms}}}'
+    ).encode()
+
+
+def contract(listing: Listing, ms: int) -> bytes:
+    """``!contractInfo``: a contract's state; no brackets, which are told only when they change."""
+    return (
+        f'{{"e":"contractInfo","E":{ms},"s":"{listing.venue_symbol}","ct":"PERPETUAL","dt":4133404800000,'
+        f'"ot":1569398400000,"cs":"{listing.status or "TRADING"}","st":1}}'
     ).encode()
 
 

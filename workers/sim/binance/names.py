@@ -44,6 +44,10 @@ def is_book(stream: str) -> bool:
     return channel == "depth" or channel.startswith("depth@")
 
 
+CONTRACTS = "!contractInfo"
+"""USD-M futures: what becomes of contracts, in one stream."""
+
+
 def streams(symbol: str, channels: Iterable[str]) -> dict[str, str]:
     """Of a venue symbol: from channel to stream."""
     return {channel: f"{symbol.lower()}@{CHANNELS[channel]}" for channel in channels}

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
-from workers.sim.binance.names import is_book
+from workers.sim.binance.names import CONTRACTS, is_book
 from workers.sim.faults import About
 from workers.sim.hub import Hub, Words
 from workers.sim.transport import Peer
@@ -100,6 +100,8 @@ class BinanceWords(Words):
         return [name if self._route(name) == route else f"{_ELSEWHERE}{name}" for name in names]
 
     def _route(self, stream: str) -> str:
+        if stream == CONTRACTS:
+            return "market"
         channel = re.match("[a-zA-Z]*", stream.partition("@")[2])
         return self._routes.get(channel[0] if channel else "", "")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from workers.sim.binance import futures_payloads as payloads
+from workers.sim.binance.names import CONTRACTS
 from workers.sim.binance.teller import BinanceTeller
 from workers.sim.hub import Hub
 from workers.sim.market import Trade
@@ -24,6 +25,11 @@ class FuturesTeller(BinanceTeller):
     def liquidated(self, now_ns: int, trade: Trade) -> None:
         """Kept: a second's last one is told."""
         self._closed = trade
+
+    def relisted(self, now_ns: int) -> None:
+        """``!contractInfo``, which is one stream of all contracts."""
+        if self._hub.wanted(CONTRACTS):
+            self._hub.publish(CONTRACTS, payloads.contract(self._symbol.listing, now_ns // 1_000_000))
 
     def slow(self, now_ns: int) -> None:
         """``@markPrice@1s`` and ``@forceOrder``, and what spot tells, too."""

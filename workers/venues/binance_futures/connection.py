@@ -15,6 +15,11 @@ MESSAGES_PER_SECOND = 10
 MAX_STREAMS = 1024
 CONNECTS_PER_5_MINUTES = 300
 PATH = "/stream"
+# Venue docs, "Contract Info Stream": told when a contract is listed, settled or changes its state, of all
+# contracts of the venue in one stream, under /market; a few messages a day. It is asked for in the URL.
+CONTRACTS = "!contractInfo"
+MARKET = "market"
+WITH_CONTRACTS = f"{PATH}?streams={CONTRACTS}"
 
 
 class BinanceFuturesConnection(BinanceConnection):
@@ -36,7 +41,7 @@ class BinanceFuturesConnection(BinanceConnection):
         budget = MessageBudget(
             messages=MESSAGES_PER_SECOND,
             per=1.0,
-            max_streams=min(max_streams, MAX_STREAMS),
+            max_streams=min(max_streams, MAX_STREAMS - 1),
             connects=CONNECTS_PER_5_MINUTES,
             connects_per=300.0,
         )
@@ -48,8 +53,9 @@ class BinanceFuturesConnection(BinanceConnection):
         return self._routes.get(channel, "")
 
     def at(self, route: str) -> ConnectionStrategy:
-        """The same, ``wss://host/stream`` made ``wss://host/<route>/stream``."""
-        url = f"{self._context.url.removesuffix(PATH)}/{route}{PATH}"
+        """The same, ``wss://host/stream`` made ``wss://host/<route>/stream``; /market has contracts, too."""
+        path = WITH_CONTRACTS if route == MARKET else PATH
+        url = f"{self._context.url.removesuffix(PATH)}/{route}{path}"
         return BinanceFuturesConnection(
             msgspec.structs.replace(self._context, url=url), self._policy, max_streams=self._max_streams
         )

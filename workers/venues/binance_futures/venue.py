@@ -10,11 +10,16 @@ from workers.books.sync import Snapshot
 from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.strategies import RestStrategySet, WebSocketStrategySet
+from workers.strategies import ParsedMessage, RestStrategySet, WebSocketStrategySet
 from workers.venue import CanonicalNames, Venue
 from workers.venues.binance_futures import instruments, market, schema
 from workers.venues.binance_futures._decode import Decoder
-from workers.venues.binance_futures.connection import PATH, BinanceFuturesConnection
+from workers.venues.binance_futures.connection import (
+    CONTRACTS,
+    PATH,
+    WITH_CONTRACTS,
+    BinanceFuturesConnection,
+)
 from workers.venues.binance_futures.errors import BinanceFuturesErrors
 from workers.venues.binance_futures.limits import DEPTH_LIMITS, depth_limit, depth_weight, limits
 from workers.venues.binance_futures.options import BinanceFuturesOptions, options
@@ -32,7 +37,7 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
     routes = {channel: ROUTES[stream] for channel, stream in streams(own.trades).items()}
     return WebSocketStrategySet(
         BinanceFuturesConnection(
-            make_connection(config, PATH),
+            make_connection(config, PATH if own.route == "routed" else WITH_CONTRACTS),
             make_policy(config),
             max_streams=config.max_streams,
             routes=routes if own.route == "routed" else None,
@@ -40,6 +45,10 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
         BinanceFuturesSubscription(symbols, trades=own.trades),
         BinanceFuturesParser(CanonicalNames(symbols)),
     )
+
+
+def _notice(message: ParsedMessage) -> str | None:
+    return (message.symbol or "") if message.channel == CONTRACTS else None
 
 
 def _rest(config: VenueConfig) -> RestStrategySet:
@@ -82,6 +91,7 @@ VENUE = Venue(
     decoder=Decoder,
     make_sync=_make_sync,
     instruments=_instruments,
+    notice=_notice,
     snapshot=market.snapshot,
     snapshot_levels=DEPTH_LIMITS[-1],
     snapshot_weight=lambda levels: depth_weight(depth_limit(levels)),

@@ -12,11 +12,11 @@ from workers.config import VenueConfig
 from workers.entries import read_parts
 from workers.listing import Listing, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.strategies import MessageBudget, RestStrategySet, WebSocketStrategySet
+from workers.strategies import MessageBudget, ParsedMessage, RestStrategySet, WebSocketStrategySet
 from workers.venue import CanonicalNames, Venue
 from workers.venues.kraken import instruments, market, schema
 from workers.venues.kraken._decode import Decoder
-from workers.venues.kraken.connection import PATH, KrakenConnection
+from workers.venues.kraken.connection import ONLINE, PATH, KrakenConnection
 from workers.venues.kraken.errors import KrakenErrors
 from workers.venues.kraken.limits import limits
 from workers.venues.kraken.options import KrakenOptions, options
@@ -43,6 +43,13 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
         KrakenSubscription(symbols, own.book_depth, symbols_per_message=own.symbols_per_message),
         KrakenParser(CanonicalNames(symbols)),
     )
+
+
+def _notice(message: ParsedMessage) -> str | None:
+    """The trading engine stands still: pairs may be in another state now, and again when it is back."""
+    said = message.data if isinstance(message.data, list) else []
+    halted = any(isinstance(each, schema.Status) and each.system != ONLINE for each in said)
+    return "" if halted else None
 
 
 def _rest(config: VenueConfig) -> RestStrategySet:
@@ -85,6 +92,7 @@ VENUE = Venue(
     decoder=Decoder,
     make_sync=_make_sync,
     instruments=_instruments,
+    notice=_notice,
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

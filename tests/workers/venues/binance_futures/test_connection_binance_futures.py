@@ -41,23 +41,29 @@ def urls(**options: Any) -> dict[str, list[str]]:
 
 
 def test_the_venues_limits() -> None:
+    """1024 streams a connection, of which one is that of all contracts."""
     budget = BinanceFuturesConnection(CONTEXT).budget
-    assert (budget.messages, budget.per, budget.max_streams) == (10, 1.0, 1024)
+    assert (budget.messages, budget.per, budget.max_streams) == (10, 1.0, 1023)
     assert BinanceFuturesConnection(CONTEXT, max_streams=200).budget.max_streams == 200
-    assert BinanceFuturesConnection(CONTEXT, max_streams=5000).budget.max_streams == 1024
+    assert BinanceFuturesConnection(CONTEXT, max_streams=5000).budget.max_streams == 1023
 
 
 def test_each_channel_is_at_its_path() -> None:
     assert urls() == {
         "wss://fstream.binance.com/public/stream": ["top", "book", "trades"],
-        "wss://fstream.binance.com/market/stream": ["agg_trades", "ticker", "mark", "liquidations"],
+        "wss://fstream.binance.com/market/stream?streams=!contractInfo": [
+            "agg_trades",
+            "ticker",
+            "mark",
+            "liquidations",
+        ],
     }
     aggregated = urls(trades="aggTrade")
-    assert "trades" in aggregated["wss://fstream.binance.com/market/stream"]
+    assert "trades" in aggregated["wss://fstream.binance.com/market/stream?streams=!contractInfo"]
 
 
 def test_without_routes_all_is_at_one_path() -> None:
-    assert urls(route="plain") == {"wss://fstream.binance.com/stream": list(CHANNELS)}
+    assert urls(route="plain") == {"wss://fstream.binance.com/stream?streams=!contractInfo": list(CHANNELS)}
 
 
 @pytest.mark.parametrize("options", [{"route": "public"}, {"trades": "book"}, {"rout": "plain"}])
