@@ -13,6 +13,7 @@ page-aligned, everything a reader needs to find its way is in the first page::
            | events            64 B   a slot, the binary event log (ring) |
            | counters          labels and u64 values, feed and instrument |
            | histograms        log-linear latency histograms, ns          |
+           | delivery          128 B  an instrument: its channels' ages   |
            +--------------------------------------------------------------+
 
 The header's hot words live on lines of their own, 128 bytes apart (adjacent-line prefetch; some arm64
@@ -85,6 +86,9 @@ LABEL = 64
 FEED_COUNTERS = 64  # slots for feed counters
 INSTRUMENT_COUNTERS = 8  # counters an instrument
 HISTOGRAMS = 8
+DELIVERY = 128  # an instrument: DELIVERY_CHANNELS x (at u64, within u64)
+DELIVERY_CHANNEL = 16
+DELIVERY_CHANNELS = 8  # places; `shm.channels.CHANNELS` has their names
 # A log-linear histogram of nanoseconds: 8 sub-buckets an octave, values 0..7 exact, 62 octaves.
 HISTOGRAM_SUB = 8
 HISTOGRAM_BUCKETS = 512
@@ -197,6 +201,7 @@ class Region(IntEnum):
     EVENTS = 4
     COUNTERS = 5
     HISTOGRAMS = 6
+    DELIVERY = 7  # since 1.1
 
 
 def _pages(size: int) -> int:
@@ -243,8 +248,12 @@ class Geometry:
     def book_stride(self) -> int:
         return -(-(BOOK_HEADER + 2 * self.depth * LEVEL) // LINE) * LINE
 
-    def regions(self) -> dict[Region, tuple[int, int, int, int]]:
-        """Region -> (offset, size, stride, count), in bytes; offsets and sizes are whole pages."""
+    def regions(self, minor: int = MINOR) -> dict[Region, tuple[int, int, int, int]]:
+        """Region -> (offset, size, stride, count), in bytes; offsets and sizes are whole pages.
+
+        `minor`: of the layout that the segment was written in; an older one lacks the newer regions, which
+        lie behind all others.
+        """
         counters = (
             (FEED_COUNTERS + INSTRUMENT_COUNTERS) * LABEL
             + 8 * FEED_COUNTERS
@@ -259,6 +268,8 @@ class Geometry:
             Region.COUNTERS: (counters, 1),
             Region.HISTOGRAMS: (HISTOGRAM, HISTOGRAMS),
         }
+        if minor >= 1:
+            wanted[Region.DELIVERY] = (DELIVERY, self.instruments)
         table = {}
         offset = PAGE
         for region, (stride, count) in wanted.items():
@@ -270,5 +281,8 @@ class Geometry:
     @property
     def size(self) -> int:
         """Bytes of the whole segment."""
-        offset, size, _, _ = self.regions()[Region.HISTOGRAMS]
-        return offset + size
+        return self.size_of(MINOR)
+
+    def size_of(self, minor: int) -> int:
+        """Bytes of a whole segment of that minor version, as far as this program knows it."""
+        return max(offset + size for offset, size, _, _ in self.regions(minor).values())

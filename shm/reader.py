@@ -16,6 +16,7 @@ from shm import _cells, _ring, counters, layout
 from shm._cells import Top
 from shm._cursor import Batch, Record, RingCursor
 from shm._ring import Mapping
+from shm.channels import CHANNELS, Delivery
 from shm.cursor import Cursor
 from shm.errors import Closed, Incompatible, NotFound, UnknownSymbol
 from shm.events import Event, Severity, describe
@@ -318,6 +319,25 @@ class Feed(_cells.Reader):
         """Seconds since the last event of a symbol's top or book; None before the first."""
         cell = self._cell_words(self.instrument(symbol).index, scope == Scope.BOOK)
         return (_ring.now() - cell[3]) * 1e-9 if cell and cell[3] else None
+
+    def delivery(self, symbol: str) -> dict[str, Delivery]:
+        """What each subscribed channel of a symbol delivered last and owes: channel -> (age, within), s.
+
+        A channel that is not subscribed, or not acknowledged yet, is absent; so are all of a segment that a
+        program of layout 1.0 writes.
+        """
+        index = self.instrument(symbol).index
+        region = self._header.regions.get(Region.DELIVERY)
+        found: dict[str, Delivery] = {}
+        if region is None:
+            return found
+        place, now = region[0] + index * layout.DELIVERY, _ring.now()
+        for channel in CHANNELS:
+            within = self.mapping.load(place + 8)  # first: the writer stores it last
+            if at := self.mapping.load(place):
+                found[channel] = Delivery.at(at, within, now)
+            place += layout.DELIVERY_CHANNEL
+        return found
 
     # -- reading ---------------------------------------------------------------------------------------
     def book(self, symbol: str, depth: int | None = None, allow_stale: bool = False) -> Book:

@@ -118,6 +118,11 @@ class Header:
     version: int
 
     @property
+    def regions(self) -> dict[Region, tuple[int, int, int, int]]:
+        """The regions that the segment has, as far as this program knows them (`Geometry.regions`)."""
+        return self.geometry.regions(self.version & 0xFFFF_FFFF)
+
+    @property
     def ours(self) -> bool:
         """Written in this boot by this very layout: a writer may go on in place."""
         return self.boot_id == boot_id() and self.version == VERSION
@@ -146,9 +151,10 @@ class Header:
             )
         except ValueError as error:
             raise Incompatible(f"{path} has an impossible geometry: {error}") from None
-        if geometry.size > size or any(
+        minor = version & 0xFFFF_FFFF
+        if geometry.size_of(minor) > size or any(
             tuple(mapping.load(layout.H_REGIONS + 32 * region + 8 * i) for i in range(4)) != where
-            for region, where in geometry.regions().items()
+            for region, where in geometry.regions(minor).items()
         ):
             raise Incompatible(f"{path} has regions that its geometry does not give")
         return cls(

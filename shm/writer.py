@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from shm import _ring, counters, layout
+from shm.channels import CHANNELS
 from shm.errors import ShmError
 from shm.events import Code, pack
 from shm.instruments import Instrument, read_slots, write_slot, write_status
@@ -32,6 +34,7 @@ class Writer(_ring.Writer):
         self.adopted = adopted
         if adopted:
             self.count_up(_RESTARTS)
+            self._clear_delivery()
         self.set_state(State.RESYNC, Reason.START)
         self.heartbeat()
 
@@ -105,6 +108,42 @@ class Writer(_ring.Writer):
         self.book_state(index, State.DOWN, reason)
         self.set_instrument_status(index, InstrumentStatus.SUPERSEDED)
         self.commit()
+
+    # -- delivery --------------------------------------------------------------------------------------
+    @cached_property
+    def _delivery_at(self) -> int:
+        offset: int = self.geometry.regions()[Region.DELIVERY][0]
+        return offset
+
+    def set_delivery(self, index: int, channel: str, at: int, within: int) -> None:
+        """What one channel of an instrument has delivered and owes; not for the hot path.
+
+        Each word is stored whole, `at` before `within`, and readers load them the other way round. Nothing is
+        locked: who reads between the two stores has the new time with the old bound, an expectation that is
+        wrong by one change of the bound, for less than a microsecond, in what no price depends on.
+
+        Args:
+            channel: one of `shm.channels.CHANNELS`.
+            at: CLOCK_MONOTONIC, ns: the last event, before the first one the acknowledgement; 0: the channel
+                is not subscribed, or not acknowledged yet.
+            within: ns after `at` within which the next event is owed; 0: nothing is owed.
+
+        Raises:
+            IndexError: no such instrument. ValueError: no such channel, or a negative number.
+        """
+        self._check(index)
+        if at < 0 or within < 0:
+            raise ValueError(f"{channel}: at and within are 0 or more ns, not {at}, {within}")
+        place = self._delivery_at + index * layout.DELIVERY
+        place += CHANNELS.index(channel) * layout.DELIVERY_CHANNEL
+        self.mapping.store(place, at)
+        self.mapping.store(place + 8, within)
+
+    def _clear_delivery(self) -> None:
+        """What the last writer expected lapses with its epoch."""
+        for index in range(self.count):
+            for channel in CHANNELS:
+                self.set_delivery(index, channel, 0, 0)
 
     # -- event log -------------------------------------------------------------------------------------
     def log(self, code: Code, *args: int | str, instrument: int = layout.NO_INSTRUMENT) -> None:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import msgspec
 
-CHANNELS = ("top", "book", "trades", "agg_trades", "ticker", "mark", "liquidations")
+from shm.channels import CHANNELS
+
+__all__ = ["CHANNELS", "DERIVATIVES", "ServiceConfig", "VenueConfig", "WorkerConfig"]
+
 DERIVATIVES = ("mark", "liquidations")  # channels that a spot market does not have
 
 

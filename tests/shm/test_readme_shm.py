@@ -12,6 +12,7 @@ import pytest
 import shm
 from shm import instruments, layout
 from shm._cursor import RECORD_DTYPE
+from shm.channels import CHANNELS
 from shm.layout import Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, Region, Scope, State
 from shm.segment import DOORBELL_MODE, MODE
 from shm.writer import Writer
@@ -106,6 +107,12 @@ def test_cells_by_word() -> None:
     assert len(found) == len(firsts)
     for name, number in found:
         assert book[number] == firsts[name], name
+
+
+def test_delivery() -> None:
+    rows = {channel: int(offset) for offset, channel in table("offset | channel")}
+    assert rows.pop("spare") == len(CHANNELS) * layout.DELIVERY_CHANNEL
+    assert rows == {channel: i * layout.DELIVERY_CHANNEL for i, channel in enumerate(CHANNELS)}
 
 
 def test_modes_and_suffixes() -> None:
