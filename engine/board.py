@@ -10,7 +10,8 @@ from decimal import Decimal
 import shm
 from engine.views import fixed
 from shm.errors import ShmError
-from shm.layout import State
+from shm.layout import InstrumentStatus, State
+from shm.readiness import Cell, Subject
 
 LABEL = 6  # columns of a row's name
 CELL = 14  # columns of a feed: room for BTC/USDT:USDT
@@ -23,7 +24,8 @@ Line = list[Piece]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A top as it stands: `bid` and `ask` are exact, None where there is none."""
+    """A top as it stands: `bid` and `ask` are exact, None where there is none. `state` says whether it is
+    delivered, `status` whether it can be traded."""
 
     feed: str
     symbol: str
@@ -32,6 +34,7 @@ class Quote:
     bid_size: Decimal | None = None
     ask: Decimal | None = None
     ask_size: Decimal | None = None
+    status: InstrumentStatus = InstrumentStatus.ACTIVE
 
     @property
     def base(self) -> str:
@@ -39,12 +42,18 @@ class Quote:
 
     @property
     def live(self) -> bool:
-        return self.state is State.LIVE
+        """Delivered, and tradable."""
+        return self.state is State.LIVE and self.status is InstrumentStatus.ACTIVE
+
+    @property
+    def word(self) -> str:
+        """The state, or the status of what cannot be traded."""
+        return self.state.name if self.status is InstrumentStatus.ACTIVE else self.status.name
 
 
 @dataclass(frozen=True, slots=True)
 class FeedLine:
-    """A feed. `books`: (LIVE, all); `messages`: since its start."""
+    """A feed. `books`: (LIVE, all that the venue lists); `messages`: since its start."""
 
     name: str
     state: State
@@ -124,26 +133,32 @@ def take(feeds: Mapping[str, shm.Feed | None]) -> Board:
 
 def _look(name: str, feed: shm.Feed) -> tuple[FeedLine, list[Quote]]:
     quotes = []
-    books = 0
+    books = listed = 0
     for made in feed.instruments:
+        book = feed.cell_state(made.symbol, shm.Scope.BOOK)
+        cells = {"book": Cell(book, feed.cell_reason(made.symbol, shm.Scope.BOOK))}
+        if not Subject(made.symbol, made.status, cells, feed.delivery(made.symbol)).counts:
+            continue
+        listed += made.status is not InstrumentStatus.NOT_LISTED
+        books += book is State.LIVE
         top = feed.top(made.symbol, allow_stale=True)
         price, size = (made.price_exp, made.tick), (made.size_exp, made.lot)
+        bid: Decimal | None
+        bid_size: Decimal | None
+        ask: Decimal | None
+        ask_size: Decimal | None
         bid, bid_size, ask, ask_size = (
             number(mantissa, *scale)
             for mantissa, scale in zip(top.exact, (price, size, price, size), strict=True)
         )
-        books += feed.cell_state(made.symbol, shm.Scope.BOOK) is State.LIVE
-        quotes.append(
-            Quote(
-                name,
-                made.symbol,
-                State(top.state),
-                *((bid, bid_size) if top.has_bid else (None, None)),
-                *((ask, ask_size) if top.has_ask else (None, None)),
-            )
-        )
+        if not top.has_bid:
+            bid = bid_size = None
+        if not top.has_ask:
+            ask = ask_size = None
+        state = State(top.state)
+        quotes.append(Quote(name, made.symbol, state, bid, bid_size, ask, ask_size, made.status))
     messages = feed.counters().feed["messages"]
-    return FeedLine(name, feed.state, messages, (books, len(quotes))), quotes
+    return FeedLine(name, feed.state, messages, (books, listed)), quotes
 
 
 # -- lines --------------------------------------------------------------------------------------------------
@@ -154,7 +169,7 @@ def plain_lines(board: Board) -> list[str]:
         for quote in quotes:
             bid = f"bid {quote.bid_size} @ {quote.bid}" if quote.bid is not None else "no bid"
             ask = f"ask {quote.ask} @ {quote.ask_size}" if quote.ask is not None else "no ask"
-            lines.append(f"{quote.feed:<15} {quote.symbol:<14} {quote.state.name:<6} {bid}  {ask}")
+            lines.append(f"{quote.feed:<15} {quote.symbol:<14} {quote.word:<6} {bid}  {ask}")
         if len(quotes) > 1 and (found := best(quotes)) is not None:
             lines.append(f"{base:<15} best: {found}")
     return lines
@@ -224,7 +239,8 @@ def _group(base: str, quotes: Sequence[Quote], feeds: Sequence[FeedLine]) -> lis
         if one is None:
             cells: list[Piece] = [("-", "dim"), ("", ""), ("", "")]
         elif not one.live:
-            cells = [(one.symbol, "dim"), (one.state.name, STYLES[one.state]), ("", "")]
+            style = STYLES[one.state] if one.status is InstrumentStatus.ACTIVE else "yellow"
+            cells = [(one.symbol, "dim"), (one.word, style), ("", "")]
         else:
             sell = found is not None and one is found.sell
             buy = found is not None and one is found.buy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -20,9 +20,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from engine.sample import FeedSample, HistogramSample
+from engine.sample import FeedSample, HistogramSample, not_ready
 from engine.version import version
 from shm.counters import GAUGES
+from shm.readiness import Require, Verdict
 
 # Feed counter -> metric and help. A counter that a newer worker adds is exported under its own name.
 FEED_COUNTERS = {
@@ -102,24 +103,28 @@ BOUNDS = {"receive_to_publish": INSIDE}
 class ShmCollector(Collector):
     """Renders samples; `take` is called once a scrape."""
 
-    def __init__(self, take: Callable[[], Iterable[FeedSample]]) -> None:
+    def __init__(self, take: Callable[[], Iterable[FeedSample]], require: Require = "listed") -> None:
         self._take = take
+        self._require = require
 
     def collect(self) -> Iterator[Metric]:
         samples = list(self._take())
+        verdicts = [sample.verdict for sample in samples]
         build = InfoMetricFamily("tickring_build", "Version of the engine.")
         build.add_metric([], {"version": version(), "python": platform.python_version()})
         yield build
         yield from _feeds(samples)
+        yield from _readiness(samples, verdicts, self._require)
         yield from _counters(samples)
         yield from _instruments(samples)
+        yield from _delivery(samples, verdicts)
         yield from _histograms(samples)
 
 
-def render(take: Callable[[], Iterable[FeedSample]]) -> bytes:
+def render(take: Callable[[], Iterable[FeedSample]], require: Require = "listed") -> bytes:
     """The text that `/metrics` answers with."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(ShmCollector(take))
+    registry.register(ShmCollector(take, require))
     return generate_latest(registry)
 
 
@@ -142,6 +147,76 @@ def _feeds(samples: list[FeedSample]) -> Iterator[Metric]:
             generation.add_metric([sample.name], sample.generation)
             count.add_metric([sample.name], len(sample.instruments))
     yield from (state, age, epoch, generation, count)
+
+
+# Metric, help, and what of a verdict it counts.
+VERDICTS: tuple[tuple[str, str, Callable[[Verdict], Collection[object]]], ...] = (
+    ("cells_missing", "Tops and books that are not delivered.", lambda v: v.missing),
+    ("cells_waiting", "Tops and books that have nothing yet, where nothing is overdue.", lambda v: v.waiting),
+    ("channels_overdue", "Channels whose next event is late.", lambda v: v.overdue),
+    ("symbols_not_listed", "Symbols that the venue does not list.", lambda v: v.not_listed),
+    ("symbols_halted", "Symbols that the venue lists and does not trade.", lambda v: v.halted),
+)
+
+
+def _readiness(samples: list[FeedSample], verdicts: list[Verdict], require: Require) -> Iterator[Metric]:
+    """Numbers a feed, of the same verdict as `/readyz`."""
+    ready = GaugeMetricFamily("tickring_feed_ready", "1 while the feed is ready (/readyz).", labels=["feed"])
+    for sample, verdict in zip(samples, verdicts, strict=True):
+        ready.add_metric([sample.name], int(not_ready(sample, require, verdict) is None))
+    yield ready
+    for name, text, what in VERDICTS:
+        family = GaugeMetricFamily(f"tickring_feed_{name}", text, labels=["feed"])
+        for sample, verdict in zip(samples, verdicts, strict=True):
+            if sample.problem is None:
+                family.add_metric([sample.name], len(what(verdict)))
+        yield family
+
+
+def _delivery(samples: list[FeedSample], verdicts: list[Verdict]) -> Iterator[Metric]:
+    """Series by symbol and channel. What is missing or overdue has one only while it is: thousands of zeros
+    would make every scrape slower and say nothing."""
+    labels = ["feed", "symbol", "channel"]
+    status = GaugeMetricFamily(
+        "tickring_instrument_status",
+        "Status at the venue: 1 ACTIVE, 2 HALTED, 4 NOT_LISTED.",
+        labels=labels[:2],
+    )
+    missing = GaugeMetricFamily(
+        "tickring_instrument_missing",
+        "State (0 DOWN, 1 RESYNC, 2 STALE) of a cell that is not delivered; present only then.",
+        labels=labels,
+    )
+    overdue = GaugeMetricFamily(
+        "tickring_channel_overdue",
+        "1 where the channel's next event is late; present only then.",
+        labels=labels,
+    )
+    age = GaugeMetricFamily(
+        "tickring_channel_age_seconds",
+        "Since the last event of a subscribed channel, before the first one since its acknowledgement.",
+        labels=labels,
+    )
+    within = GaugeMetricFamily(
+        "tickring_channel_expected_seconds",
+        "Within how long after the last event the next one is owed; absent where nothing is.",
+        labels=labels,
+    )
+    for sample, verdict in zip(samples, verdicts, strict=True):
+        for topic, cell in verdict.missing.items():
+            missing.add_metric([sample.name, *topic], int(cell.state))
+        for topic in verdict.overdue:
+            overdue.add_metric([sample.name, *topic], 1)
+        for instrument in sample.instruments:
+            if not instrument.subject.counts:
+                continue
+            status.add_metric([sample.name, instrument.symbol], int(instrument.status))
+            for channel, delivery in instrument.channels.items():
+                where = [sample.name, instrument.symbol, channel]
+                age.add_metric(where, delivery.age)
+                if delivery.within is not None:
+                    within.add_metric(where, delivery.within)
+    yield from (status, missing, overdue, age, within)
 
 
 def _counters(samples: list[FeedSample]) -> Iterator[Metric]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from shm.names import engine_lock
+from shm.readiness import Require
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
 
@@ -45,10 +46,12 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Roster(msgspec.Struct, frozen=True, kw_only=True):
-    """The engine's process id, the URL of its HTTP face (None: it has none), and its feeds by name."""
+    """The engine's process id, the URL of its HTTP face (None: it has none), what `/readyz` requires, and its
+    feeds by name."""
 
     pid: int
     address: str | None = None
+    require: Require = "listed"
     feeds: dict[str, Told] = {}
 
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 
 import shm
 from engine.roster import Roster, Told
+from engine.views import shortened
+from shm.channels import CELLS, Delivery
 from shm.errors import NotFound, ShmError
-from shm.layout import InstrumentStatus, Reason, Scope, State
+from shm.layout import InstrumentStatus, Reason, State
+from shm.readiness import Cell, Require, Subject, Topic, Verdict, judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,20 +22,23 @@ class CellSample:
     age: float | None
     reason: Reason = Reason.NONE
 
-    @property
-    def carried(self) -> bool:
-        """Whether the feed publishes it, or should."""
-        return self.state is not State.DOWN or self.reason is not Reason.NONE
-
 
 @dataclass(frozen=True, slots=True)
 class InstrumentSample:
-    """One instrument: its cells by channel (``top``, ``book``) and its counters."""
+    """One instrument: its cells by channel (``top``, ``book``), its counters, and what each subscribed
+    channel delivered last and owes."""
 
     symbol: str
     cells: dict[str, CellSample]
     counters: dict[str, int] = field(default_factory=dict)
     status: InstrumentStatus = InstrumentStatus.ACTIVE
+    channels: dict[str, Delivery] = field(default_factory=dict)
+
+    @property
+    def subject(self) -> Subject:
+        """What readiness is judged by."""
+        cells = {channel: Cell(cell.state, cell.reason) for channel, cell in self.cells.items()}
+        return Subject(self.symbol, self.status, cells, self.channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ class FeedSample:
     instruments: list[InstrumentSample] = field(default_factory=list)
     problem: str | None = None
     told: Told | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What is delivered, what is not, and what is not tradable (`shm.readiness`)."""
+        return judge(instrument.subject for instrument in self.instruments)
 
 
 def take(instance: str, names: Iterable[str] | None = None, roster: Roster | None = None) -> list[FeedSample]:
@@ -105,6 +116,7 @@ def take_one(instance: str, name: str, told: Told | None = None) -> FeedSample:
                     _cells(feed, each.symbol),
                     dict(counters.instruments.get(each.symbol, {})),
                     each.status,
+                    feed.delivery(each.symbol),
                 )
                 for each in feed.instruments
             ],
@@ -120,7 +132,7 @@ def _cells(feed: shm.Feed, symbol: str) -> dict[str, CellSample]:
         channel: CellSample(
             feed.cell_state(symbol, scope), feed.cell_age(symbol, scope), feed.cell_reason(symbol, scope)
         )
-        for channel, scope in (("top", Scope.TOP), ("book", Scope.BOOK))
+        for channel, scope in CELLS.items()
     }
 
 
@@ -131,12 +143,16 @@ def status_document(
 
     ``engine`` is null where no running engine could be asked: then a feed that never came up is not there.
     """
+    require: Require = "listed" if roster is None else roster.require
     feeds = []
     for sample in samples:
         age = sample.heartbeat_age
+        verdict = sample.verdict
+        why = not_ready(sample, require, verdict)
         feed: dict[str, object] = {
             "name": sample.name,
             "state": sample.state.name,
+            "ready": why is None,
             "generation": sample.generation,
             "epoch": sample.epoch,
             "pid": sample.pid,
@@ -145,7 +161,11 @@ def status_document(
             "instruments": len(sample.instruments),
             "restarts": sample.counters.get("restarts", 0),
             "cells": cells_by_state(sample),
+            "symbols": {each.symbol: symbol_document(each) for each in _counted(sample)},
+            **verdict_document(verdict),
         }
+        if why is not None:
+            feed["not_ready"] = why
         if sample.problem is not None:
             feed["problem"] = sample.problem
         elif sample.state is not State.LIVE:
@@ -162,31 +182,110 @@ def status_document(
     return {"instance": instance, "engine": engine, "feeds": feeds}
 
 
+def symbol_document(instrument: InstrumentSample) -> dict[str, object]:
+    """One symbol: its status, the states of its cells, and each subscribed channel's age and expectation in
+    seconds (``within`` null: nothing is owed)."""
+    cells = {channel: cell for channel, cell in instrument.subject.cells.items() if cell.carried}
+    return {
+        "status": instrument.status.name,
+        "cells": {channel: cell_text(cell) for channel, cell in cells.items()},
+        "channels": {
+            channel: {
+                "age": round(delivery.age, 3),
+                "within": None if delivery.within is None else round(delivery.within, 3),
+            }
+            for channel, delivery in instrument.channels.items()
+        },
+    }
+
+
+def verdict_document(verdict: Verdict) -> dict[str, object]:
+    """What a feed's verdict names: ``missing`` symbol -> channel -> state, ``waiting`` and ``overdue`` symbol
+    -> channels, ``not_listed`` and ``halted`` symbols."""
+    missing: dict[str, dict[str, str]] = {}
+    for topic, cell in verdict.missing.items():
+        missing.setdefault(topic.symbol, {})[topic.channel] = cell_text(cell)
+    return {
+        "missing": missing,
+        "waiting": _by_symbol(verdict.waiting),
+        "overdue": _by_symbol(verdict.overdue),
+        "not_listed": verdict.not_listed,
+        "halted": verdict.halted,
+    }
+
+
+def readyz_document(samples: Iterable[FeedSample], require: Require) -> dict[str, object]:
+    """The body of `/readyz`: ``ready``, ``not_ready`` feed -> why, and of `verdict_document`'s keys those
+    that have something to name, each feed -> what."""
+    why: dict[str, str] = {}
+    named: dict[str, dict[str, object]] = {}
+    for sample in samples:
+        verdict = sample.verdict
+        if (reason := not_ready(sample, require, verdict)) is not None:
+            why[sample.name] = reason
+        if sample.state is State.DOWN:  # then all of it is: its cells are no news
+            verdict = Verdict(not_listed=verdict.not_listed, halted=verdict.halted)
+        for key, value in verdict_document(verdict).items():
+            if value:
+                named.setdefault(key, {})[sample.name] = value
+    return {"ready": not why, "not_ready": why, **named}
+
+
 def cells_by_state(sample: FeedSample) -> dict[str, dict[str, int]]:
     """channel -> state -> how many: ``{"top": {"LIVE": 4}, "book": {"LIVE": 3, "RESYNC": 1}}``.
 
-    Left out is what nobody asks for: channels that the feed does not have, symbols that it carries no more.
+    Left out is what nobody can have: channels that the feed does not have, symbols that it carries no more or
+    that the venue does not list.
     """
     found: dict[str, dict[str, int]] = {}
-    for instrument in sample.instruments:
-        for channel, cell in instrument.cells.items():
-            gone = cell.reason is Reason.UNSUBSCRIBED and instrument.status is InstrumentStatus.HALTED
-            if cell.carried and not gone:
+    for instrument in _counted(sample):
+        if instrument.status is InstrumentStatus.NOT_LISTED:
+            continue
+        for channel, cell in instrument.subject.cells.items():
+            if cell.carried:
                 states = found.setdefault(channel, {})
                 states[cell.state.name] = states.get(cell.state.name, 0) + 1
     return found
 
 
-def not_ready(sample: FeedSample) -> str | None:
-    """Why a feed is not ready to be traded on, or None: it is LIVE and no instrument is still to come.
+def _counted(sample: FeedSample) -> Iterable[InstrumentSample]:
+    """The instruments that the configuration names."""
+    return (instrument for instrument in sample.instruments if instrument.subject.counts)
 
-    STALE instruments do not count against it: a quiet market is not an outage, and readers refuse those
-    prices by themselves.
-    """
+
+def _by_symbol(topics: Iterable[Topic]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for topic in topics:
+        found.setdefault(topic.symbol, []).append(topic.channel)
+    return found
+
+
+def cell_text(cell: Cell) -> str:
+    """``LIVE``, ``RESYNC (GAP)``, ``STALE``."""
+    known = cell.reason is not Reason.NONE and cell.state is not State.LIVE
+    return f"{cell.state.name} ({cell.reason.name})" if known else cell.state.name
+
+
+def not_ready(sample: FeedSample, require: Require, verdict: Verdict | None = None) -> str | None:
+    """Why a feed is not ready, or None: it is LIVE, and `shm.readiness` says ready of its instruments."""
     if sample.problem is not None:
         return sample.problem
+    verdict = sample.verdict if verdict is None else verdict
+    parts = []
     if sample.state is not State.LIVE:
-        words = f"is {sample.state.name} ({sample.reason.name})"
         idle = sample.told is not None and sample.told.phase != "running"
-        return f"{words}; its worker is {sample.told}" if idle else words
-    return None
+        words = f"is {sample.state.name} ({sample.reason.name})"
+        parts.append(f"{words}; its worker is {sample.told}" if idle else words)
+    if sample.state is not State.DOWN:
+        if verdict.missing:
+            cells = [f"{topic} {cell_text(cell)}" for topic, cell in verdict.missing.items()]
+            parts.append(f"not delivered: {shortened(cells)}")
+        if verdict.overdue:
+            parts.append(f"overdue: {shortened([str(topic) for topic in verdict.overdue])}")
+    if require == "all":
+        parts += [
+            f"{what}: {shortened(symbols)}"
+            for what, symbols in (("not listed", verdict.not_listed), ("halted", verdict.halted))
+            if symbols
+        ]
+    return "; ".join(parts) or None

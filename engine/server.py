@@ -2,7 +2,8 @@
 
 It reads shared memory like any reader; rendering many series takes tens of milliseconds of Python, which must
 not be taken from supervision. ``/metrics`` for Prometheus, ``/healthz`` (this process serves), ``/readyz``
-(every feed is LIVE, else 503 and which is not), ``/status`` (as `tickring status --json`).
+(200 while every feed is ready by `shm.readiness`, else 503; its body names what is missing), ``/status`` (as
+`tickring status --json`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from aiohttp import web
 
 from engine import metrics, roster, sample
+from shm.readiness import REQUIRE, Require
 from workers.process import die_with_parent
 
 BEAT = 0.25  # s
@@ -24,13 +26,14 @@ BEAT = 0.25  # s
 INDEX = """tickring
 /metrics  Prometheus
 /healthz  this process serves
-/readyz   every feed is LIVE
+/readyz   every feed is ready, or what is missing
 /status   feeds as JSON
 """
 
 
-def application(instance: str, feeds: list[str]) -> web.Application:
-    """The routes over one instance; `feeds` are those that must be LIVE for `/readyz`."""
+def application(instance: str, feeds: list[str], require: Require = "listed") -> web.Application:
+    """The routes over one instance; `feeds` are those that must be ready for `/readyz`, and `require` says
+    whether symbols that are not listed or halted count against them."""
 
     def take() -> list[sample.FeedSample]:
         return sample.take(instance, feeds, roster.read(instance))
@@ -42,14 +45,16 @@ def application(instance: str, feeds: list[str]) -> web.Application:
         return web.json_response({"ok": True})
 
     async def readyz(_: web.Request) -> web.Response:
-        waiting = {one.name: why for one in take() if (why := sample.not_ready(one)) is not None}
-        return web.json_response({"ready": not waiting, "not_ready": waiting}, status=503 if waiting else 200)
+        document = sample.readyz_document(take(), require)
+        return web.json_response(document, status=200 if document["ready"] else 503)
 
     async def status(_: web.Request) -> web.Response:
         return web.json_response(sample.status_document(instance, take(), roster.read(instance)))
 
     async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.render(take), headers={"Content-Type": metrics.CONTENT_TYPE})
+        return web.Response(
+            body=metrics.render(take, require), headers={"Content-Type": metrics.CONTENT_TYPE}
+        )
 
     app = web.Application()
     app.add_routes(
@@ -106,9 +111,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--fd", required=True, type=int, help="the supervisor's channel; its end is the order to leave"
     )
+    parser.add_argument("--require", choices=REQUIRE, default="listed", help="what `/readyz` asks for")
     given = parser.parse_args(arguments)
     die_with_parent(0)  # for the case that this loop hangs: else the end of the channel is enough
-    app = application(given.instance, [name for name in given.feeds.split(",") if name])
+    app = application(given.instance, [name for name in given.feeds.split(",") if name], given.require)
     with socket.socket(fileno=given.socket) as listening, socket.socket(fileno=given.fd) as channel:
         asyncio.run(serve(app, listening, channel))
     return 0

@@ -235,7 +235,8 @@ class Engine:
             for name, child in self.machine.children.items()
             if child.is_feed
         }
-        roster = Roster(pid=os.getpid(), address=self.address, feeds=feeds)
+        require = self.settings.engine.require
+        roster = Roster(pid=os.getpid(), address=self.address, require=require, feeds=feeds)
         if roster != self._told:
             self._told = roster
             self._memory.tell(roster)
@@ -258,6 +259,7 @@ class Engine:
         assert self._socket is not None
         fd = self._socket.fileno()
         arguments = [*SERVER, "--instance", self.instance, "--feeds", ",".join(self._venues)]
+        arguments += ["--require", self.settings.engine.require]
         return spawn(HTTP, [*arguments, "--socket", str(fd)], pass_fds=(fd,))
 
     def _listen(self) -> socket.socket | None:

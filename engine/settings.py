@@ -20,6 +20,7 @@ import msgspec
 from engine.errors import SettingsError
 from engine.problems import allowed, nearest, text
 from engine.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
+from shm.readiness import Require
 from workers import shipped
 from workers.config import VenueConfig
 
@@ -33,12 +34,15 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     Attributes:
         instance: part of every segment's name; two engines on one machine need two.
         listen: ``host:port`` of the HTTP face; port 0 takes a free one; ``"off"`` serves nothing.
+        require: what `/readyz` asks for besides delivery: ``listed``, nothing; ``all``, that every symbol is
+            listed and trades.
         log_level: least severity that is logged.
         log_format: ``auto`` is text on a terminal and JSON elsewhere.
     """
 
     instance: str = "default"
     listen: str = "127.0.0.1:9464"
+    require: Require = "listed"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
 

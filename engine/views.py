@@ -243,7 +243,8 @@ def _state(feed: Mapping[str, Any]) -> str:
 
 
 def _parts(feed: Mapping[str, Any]) -> list[str]:
-    """``1 of 4 books RESYNC`` and what is said of a worker that does not run."""
+    """``1 of 4 books RESYNC``, what is overdue, not listed or halted, and what is said of a worker that does
+    not run."""
     parts = [feed["problem"]] if "problem" in feed else []
     if feed["state"] != "DOWN":  # then all are
         for channel, states in feed["cells"].items():
@@ -251,10 +252,23 @@ def _parts(feed: Mapping[str, Any]) -> list[str]:
             parts += [
                 f"{count} of {total} {channel}s {state}" for state, count in states.items() if state != "LIVE"
             ]
+        overdue = [f"{symbol} {name}" for symbol, names in feed.get("overdue", {}).items() for name in names]
+        named = {"overdue": overdue, "not listed": feed.get("not_listed"), "halted": feed.get("halted")}
+        parts += [f"{what}: {shortened(found)}" for what, found in named.items() if found]
     worker = feed.get("worker", {"phase": "running"})
     if worker["phase"] != "running" and not parts:
         parts.append(f"{worker['phase']}: {worker['said'] or worker['why']}")
     return parts
+
+
+def shortened(names: Sequence[str], most: int = 3) -> str:
+    """``A, B, C and 2 more``.
+
+    >>> shortened("ABC"), shortened("ABCDE")
+    ('A, B, C', 'A, B, C and 2 more')
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def status_text(document: Mapping[str, Any], width: int | None = None) -> str:

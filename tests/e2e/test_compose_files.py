@@ -15,6 +15,7 @@ from engine.metrics import render
 from engine.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
 from engine.settings import Settings, available_venues, load
 from shm import counters
+from shm.channels import Delivery
 from shm.layout import State
 from workers.sim import FEEDS as SIMULATED
 from workers.sim.dialects import dialect
@@ -113,7 +114,10 @@ def exported() -> set[str]:
         instruments=[
             InstrumentSample(
                 "A/B", {"top": CellSample(State.LIVE, 0.0)}, dict.fromkeys(counters.INSTRUMENT, 1)
-            )
+            ),
+            InstrumentSample(
+                "C/D", {"top": CellSample(State.STALE, 0.0)}, channels={"mark": Delivery(2.0, 1.0)}
+            ),
         ],
     )
     lines = render(lambda: [sample]).decode().splitlines()

@@ -233,6 +233,16 @@ def test_status_and_feeds_json(writer: Writer, capsys: pytest.CaptureFixture[str
         "instruments": 2,
         "restarts": 0,
         "cells": {"book": {"LIVE": 1}},
+        "ready": True,
+        "symbols": {
+            "NKN/USDT": {"status": "ACTIVE", "cells": {"book": "LIVE"}, "channels": {}},
+            "BTC/USDT": {"status": "ACTIVE", "cells": {}, "channels": {}},
+        },
+        "missing": {},
+        "waiting": {},
+        "overdue": {},
+        "not_listed": [],
+        "halted": [],
     }
     assert documents[1].keys() == documents[0].keys()
     code, out, _ = run(capsys, "status", "--instance", INSTANCE)

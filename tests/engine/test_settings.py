@@ -120,6 +120,10 @@ def test_nothing_is_read_from_the_environment_by_itself(
         ),
         ("[engine]\nlisten = 'h:70000'", 'FILE: engine.listen = "h:70000": expected host:port'),
         (
+            "[engine]\nrequire = 'some'",
+            'FILE: engine.require = "some": expected one of listed, all',
+        ),
+        (
             "[engine]\nlog_level = 'loud'",
             'FILE: engine.log_level = "loud": expected one of debug, info, warning, error',
         ),
