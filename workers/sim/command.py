@@ -43,6 +43,17 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _rate_of(text: str) -> tuple[str, float]:
+    pattern, _, number = text.rpartition("=")
+    try:
+        rate = float(number)
+    except ValueError:
+        rate = -1.0
+    if not (pattern and 0 <= rate < float("inf")):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected PATTERN=N, N actions a second")
+    return pattern, rate
+
+
 def _names(text: str) -> list[str]:
     """Names between commas, each once."""
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
@@ -78,10 +89,21 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--symbols",
         type=_names,
-        help="synthetic: canonical symbols, comma-separated; with --feeds each venue has those that it lists",
+        help="synthetic: canonical symbols, comma-separated; with --feeds each venue has those that it lists;"
+        " besides what it lists there are minor markets, M000 to M999 in the place of its last base asset",
     )
     parser.add_argument("--seed", type=int, default=1, help="synthetic: same seed, same market")
     parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions/s and symbol")
+    parser.add_argument(
+        "--rate-of",
+        type=_rate_of,
+        action="append",
+        default=[],
+        metavar="PATTERN=N",
+        help="synthetic: another rate of the symbols that fit, such as 'M0*=0' (never) or 'SOL/*=0.1';"
+        " repeatable, the last that fits counts",
+    )
+    parser.add_argument("--levels", type=int, default=200, help="synthetic: price levels a side")
     parser.add_argument(
         "--keys", type=Path, help="TOML file of [[keys]]: key, and secret (HMAC) or public_key (PEM)"
     )
@@ -133,6 +155,8 @@ async def _run(options: argparse.Namespace) -> None:
             symbols=options.symbols,
             seed=options.seed,
             rate=options.rate,
+            rates=options.rate_of,
+            levels=options.levels,
             port=options.port,
             rest_port=options.rest_port,
             keys=() if options.keys is None else _keys(options.keys),
@@ -151,7 +175,8 @@ def _several(options: argparse.Namespace) -> list[SimVenue]:
     symbols = _shares(feeds, options.symbols)
     return [
         SimVenue(
-            feed, symbols=symbols[feed], seed=options.seed, rate=options.rate, keys=keys, together=True,
+            feed, symbols=symbols[feed], seed=options.seed, rate=options.rate, rates=options.rate_of,
+            levels=options.levels, keys=keys, together=True,
             port=options.port and options.port + 2 * place,
             rest_port=options.port and options.port + 2 * place + 1,
         )

@@ -39,6 +39,7 @@ spelled), and ``payloads``, the frames letter by letter:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,9 @@ from workers.sim.market import Listing, tick_text
 from workers.sim.replay import Reading
 from workers.sim.rest import Desk, Rest
 from workers.sim.synthetic import Symbol, Teller
+
+MINOR = re.compile(r"M\d{3}")
+"""The base assets of minor markets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,26 @@ class Dialect:
 
     def __repr__(self) -> str:
         return f"<Dialect {self.feed} listings={len(self.listings)}>"
+
+    def listing(self, symbol: str) -> Listing:
+        """What can be listed under a canonical symbol: one of `listings`, or a minor market, of which there
+        are a thousand: ``M000``, ``M001``, ... in the place of the base asset of `default_symbols[-1]`.
+
+        Raises:
+            LookupError: neither; the message says what there is.
+        """
+        if symbol in self.listings:
+            return self.listings[symbol]
+        model = self.listings[self.default_symbols[-1]]
+        base = symbol.partition("/")[0]
+        minor = model._replace(base=base, spelled=model.spelled.replace(model.base, base, 1))
+        if MINOR.fullmatch(base) and minor.symbol == symbol:
+            return minor
+        usual = model._replace(base="M000").symbol
+        raise LookupError(
+            f"unknown symbol {symbol!r}; the synthetic market lists: {', '.join(self.listings)}; and minor"
+            f" markets such as {usual}"
+        )
 
     def symbols(self, venue_symbol: str) -> tuple[str, str]:
         """Canonical and venue symbol of a venue symbol, listed or not."""

@@ -8,8 +8,10 @@ REST snapshots agree with each other. `step` and `flush_*` are pure in time (the
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 
 from workers.sim.assets import drift
@@ -86,6 +88,8 @@ class Synthetic:
         listings: the symbols.
         seed: same seed, same markets.
         rate: actions of the crowd per second and symbol.
+        rates: other rates, (pattern of canonical symbols, rate); of several that fit the last one counts. A
+            symbol of a rate of 0 never changes; one of less than 1 acts when its turn has come.
         levels: price levels a side that the crowd keeps up.
         hub: where the streams go.
         teller: makes each symbol's teller.
@@ -105,6 +109,7 @@ class Synthetic:
         teller: Callable[[Symbol, Hub], Teller],
         wall_ns: Callable[[], int] = time.time_ns,
         *,
+        rates: Sequence[tuple[str, float]] = (),
         together: bool = False,
         text: Callable[[int, int], str] | None = None,
         salt: str = "",
@@ -113,6 +118,8 @@ class Synthetic:
         self.wall_ns = wall_ns
         self._hub = hub
         self.rate = rate
+        self._patterns = tuple(rates)
+        self._owed: dict[str, float] = {}  # of symbols: actions, of which a part is to be carried over
         self._together = together
         self._prices: dict[str, int] = {}
         self._symbols: dict[str, Symbol] = {}
@@ -132,6 +139,8 @@ class Synthetic:
         market = self._make(one)
         symbol = Symbol(one, market, self.now_ms(), self._seed)
         self._symbols[one.venue_symbol] = symbol
+        # Slow markets do not act all at the same moment.
+        self._owed[one.venue_symbol] = random.Random(f"{self._seed}/{one.symbol}").random()
         self._tellers[one.venue_symbol] = self._teller(symbol, self._hub)
         self._tops[one.venue_symbol] = market.matcher.top()
 
@@ -225,21 +234,34 @@ class Synthetic:
         """Nothing is recorded here."""
         return None
 
+    @property
+    def moves(self) -> bool:
+        """Whether there is anything to drive."""
+        return self.rate > 0 or any(rate > 0 for _, rate in self._patterns)
+
+    def rate_of(self, symbol: str) -> float:
+        """Actions a second of a canonical symbol."""
+        fitting = [rate for pattern, rate in self._patterns if fnmatchcase(symbol, pattern)]
+        return fitting[-1] if fitting else self.rate
+
     # -- the clock ------------------------------------------------------------------------------------
 
     def step(self, count: int = 1, only: str = "") -> None:
         """So many actions of the crowd on every symbol, or on the `only` one (venue symbol)."""
-        now = self.wall_ns()
-        for name, symbol in self._symbols.items():
-            if (only and name != only) or name in self._delisted or symbol.listing.status:
-                continue
-            teller = self._tellers[name]
-            if self._together:
-                symbol.market.anchor = self._world(symbol.listing)
-            for _ in range(count):
-                self._act(name, symbol, teller, now)
-            teller.instant(now)
-            self.actions += count
+        for name in self._symbols:
+            if not only or name == only:
+                self._step(name, count)
+
+    def _step(self, name: str, count: int) -> None:
+        now, symbol, teller = self.wall_ns(), self._symbols[name], self._tellers[name]
+        if name in self._delisted or symbol.listing.status:
+            return
+        if self._together:
+            symbol.market.anchor = self._world(symbol.listing)
+        for _ in range(count):
+            self._act(name, symbol, teller, now)
+        teller.instant(now)
+        self.actions += count
 
     def _act(self, name: str, symbol: Symbol, teller: Teller, now: int) -> None:
         trades = symbol.market.step()
@@ -286,15 +308,18 @@ class Synthetic:
         clock = asyncio.get_running_loop().time
         last = clock()
         fast, slow, owed = last + FAST, last + SLOW, 0.0
-        pause = 0.005 if self.rate > 100 else 0.01
+        pause = 0.005 if max(self.rate, *(rate for _, rate in self._patterns), 0.0) > 100 else 0.01
         while True:
             await asyncio.sleep(pause)
             now = clock()
-            owed += min(now - last, FAST) * self.rate
-            last = now
-            due, owed = int(owed), owed % 1.0
-            if due:
-                self.step(due)
+            passed, last = min(now - last, FAST), now
+            if self._patterns:
+                self._each(passed)
+            else:
+                owed += passed * self.rate
+                due, owed = int(owed), owed % 1.0
+                if due:
+                    self.step(due)
             if now >= slow:
                 slow = max(slow + SLOW, now)
                 fast = now + FAST
@@ -303,6 +328,15 @@ class Synthetic:
                 fast = max(fast + FAST, now)
                 self.flush_fast()
             self._hub.flush()
+
+    def _each(self, passed: float) -> None:
+        """So many seconds have passed: every symbol acts at its own rate."""
+        for name, symbol in self._symbols.items():
+            owed = self._owed[name] + passed * self.rate_of(symbol.listing.symbol)
+            due = int(owed)
+            self._owed[name] = owed - due
+            if due:
+                self._step(name, due)
 
 
 LIQUIDATIONS = 7

@@ -64,9 +64,12 @@ class SimVenue:
         capture: replay this file (or these rows); None is the synthetic market.
         speed: replay: times faster than recorded, None is as fast as the sockets take it.
         settle: replay: seconds to wait for further subscriptions before the first frame.
-        symbols: synthetic: canonical symbols out of the dialect's listings; None is its usual few.
+        symbols: synthetic: canonical symbols that the dialect can list (`Dialect.listing`); None is its usual
+            few.
         seed: synthetic: the same seed gives the same market.
         rate: synthetic: actions per second and symbol; 0 stands still until `market.step` is called.
+        rates: synthetic: other rates of some symbols, by patterns of their canonical names (``M0*``); of
+            several that fit the last one counts.
         levels: synthetic: price levels a side.
         together: synthetic: prices follow one world's, so that several venues look like one market.
         rules: what is allowed on a connection; None is what the venue allows.
@@ -95,6 +98,7 @@ class SimVenue:
         symbols: Sequence[str] | None = None,
         seed: int = 1,
         rate: float = 100.0,
+        rates: Sequence[tuple[str, float]] = (),
         levels: int = 200,
         together: bool = False,
         rules: Rules | None = None,
@@ -123,7 +127,7 @@ class SimVenue:
             ids = None if speech.ids is None else speech.ids(seed)
             self.market = Synthetic(
                 listings, seed, rate, levels, self.hub, speech.teller, wall_ns,
-                together=together, text=speech.text, salt=speech.salt, ids=ids,
+                rates=rates, together=together, text=speech.text, salt=speech.salt, ids=ids,
             )  # fmt: skip
         else:
             rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture
@@ -154,7 +158,7 @@ class SimVenue:
         except BaseException:  # a taken port: give back the other one
             await self.__aexit__(None, None, None)
             raise
-        if self.market is None or self.market.rate > 0:
+        if self.market is None or self.market.moves:
             self._tasks.append(asyncio.create_task(self.source.run()))
         self._tasks.append(asyncio.create_task(self._ticks()))
         for task in self._tasks:
@@ -377,11 +381,9 @@ class SimVenue:
 
 def _listing(speech: Dialect, symbol: str) -> Listing:
     try:
-        return speech.listings[symbol]
-    except KeyError:
-        raise SimError(
-            f"unknown symbol {symbol!r}; the synthetic market lists: {', '.join(speech.listings)}"
-        ) from None
+        return speech.listing(symbol)
+    except LookupError as error:
+        raise SimError(str(error)) from None
 
 
 def _one(market: Synthetic | None, replay: Replay | None) -> Synthetic | Replay:
