@@ -374,6 +374,13 @@ cdef class Writer:
             raise IndexError(f"instrument counter {counter}")
         self.c_count_instrument(instrument, counter, n)
 
+    def counted(self, instrument, counter):
+        """What an instrument's counter (`shm.counters.INSTRUMENT`) says."""
+        self._check(instrument)
+        if not 0 <= counter < layout.INSTRUMENT_COUNTERS:
+            raise IndexError(f"instrument counter {counter}")
+        return tr_peek(&self.instrument_counters[<size_t>instrument * N_INSTRUMENT_COUNTERS + counter])
+
     def observe(self, histogram, ns):
         """Adds a value in ns to a histogram (`shm.counters.HISTOGRAMS`)."""
         if not 0 <= histogram < layout.HISTOGRAMS:

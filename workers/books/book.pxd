@@ -43,4 +43,7 @@ cdef class Book:
     cdef void c_clear(self) noexcept nogil
     cdef void c_truncate(self, uint32_t depth) noexcept nogil
     cdef uint32_t c_window(self, int ask, uint32_t depth, tr_level* out) noexcept nogil
+    cdef uint32_t c_known(self, int ask) noexcept nogil
+    cdef uint32_t c_differences(self, int ask, Book other, uint32_t* beyond) noexcept nogil
+    cdef int c_absorb(self, int ask, Book other) noexcept nogil
     cdef bint c_crossed(self) noexcept nogil

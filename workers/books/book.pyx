@@ -186,6 +186,19 @@ cdef void _clear(Side* side) noexcept nogil:
     side.levels = 0
 
 
+cdef inline bint _next(const Side* side, uint32_t* at, uint32_t* spot, int64_t* key, int64_t* size) noexcept nogil:
+    """The level before the place (block `at`, level `spot`), which begins behind the best: best first."""
+    while spot[0] == 0:
+        if at[0] == 0:
+            return False
+        at[0] -= 1
+        spot[0] = side.counts[at[0]]
+    spot[0] -= 1
+    key[0] = side.blocks[at[0]].keys[spot[0]]
+    size[0] = side.blocks[at[0]].sizes[spot[0]]
+    return True
+
+
 cdef class Book:
     """One instrument's book: prices and sizes are int64 mantissas at the instrument's exponents.
 
@@ -274,6 +287,64 @@ cdef class Book:
                 n += 1
         return n
 
+    cdef uint32_t c_known(self, int ask) noexcept nogil:
+        """How many levels lie within the horizon."""
+        cdef Side* side = &self.side[ask]
+        cdef int64_t horizon = self.horizon[ask]
+        cdef uint32_t at = side.used
+        cdef uint32_t n = 0
+        while at > 0:
+            at -= 1
+            n += side.counts[at]
+            if side.lows[at] <= horizon:
+                return n - _lower_bound(side.blocks[at].keys, side.counts[at], horizon)
+        return n
+
+    cdef uint32_t c_differences(self, int ask, Book other, uint32_t* beyond) noexcept nogil:
+        """Levels of a side that two books of the same moment cannot both be right about, and in `beyond` how many
+        `other` has that this one cannot know.
+
+        Whatever a book has is right, within its horizon or beyond: there it has what the stream has told since.
+        What it has not is not there, within its horizon. `other` is the younger: beyond its horizon it has
+        nothing that this one was not told too.
+        """
+        cdef const Side* mine = &self.side[ask]
+        cdef const Side* theirs = &other.side[ask]
+        cdef uint32_t mine_at = mine.used, mine_spot = 0, their_at = theirs.used, their_spot = 0
+        cdef int64_t key = 0, size = 0, their_key = 0, their_size = 0
+        cdef bint left = _next(mine, &mine_at, &mine_spot, &key, &size)
+        cdef bint their_left = _next(theirs, &their_at, &their_spot, &their_key, &their_size)
+        cdef uint32_t differences = 0
+        beyond[0] = 0
+        while left or their_left:
+            if left and their_left and key == their_key:
+                differences += size != their_size
+                left = _next(mine, &mine_at, &mine_spot, &key, &size)
+                their_left = _next(theirs, &their_at, &their_spot, &their_key, &their_size)
+            elif left and (not their_left or key > their_key):
+                differences += key >= other.horizon[ask]
+                left = _next(mine, &mine_at, &mine_spot, &key, &size)
+            else:
+                if their_key >= self.horizon[ask] or their_key < other.horizon[ask]:
+                    differences += 1
+                else:
+                    beyond[0] += 1
+                their_left = _next(theirs, &their_at, &their_spot, &their_key, &their_size)
+        return differences
+
+    cdef int c_absorb(self, int ask, Book other) noexcept nogil:
+        """Take over what `other`, which does not differ, knows beyond this one's horizon. 0, or BOOK_FULL."""
+        cdef const Side* theirs = &other.side[ask]
+        cdef uint32_t at = theirs.used, spot = 0
+        cdef int64_t key = 0, size = 0
+        if other.horizon[ask] >= self.horizon[ask]:
+            return 0
+        while _next(theirs, &at, &spot, &key, &size):
+            if key < self.horizon[ask] and _set(&self.side[ask], self.max_levels, key, size) != 0:
+                return BOOK_FULL
+        self.horizon[ask] = other.horizon[ask]
+        return 0
+
     cdef bint c_crossed(self) noexcept nogil:
         """Best bid >= best ask."""
         cdef Side* bids = &self.side[0]
@@ -332,6 +403,33 @@ cdef class Book:
         """The worst price up to which the side is known, or None: all of it is."""
         cdef int64_t key = self.horizon[1 if ask else 0]
         return None if key == INT64_MIN else (-key if ask else key)
+
+    def merge(self, Book other not None):
+        """Take over what `other`, a younger book of the same moment, knows beyond the horizons of this one. How many
+        levels differ in what both know; then nothing is taken.
+
+        Raises:
+            OverflowError: more levels than this book may have; nothing is taken.
+        """
+        cdef int side
+        cdef uint32_t beyond[2]
+        cdef uint32_t differences = 0
+        for side in range(2):
+            differences += self.c_differences(side, other, &beyond[side])
+        if differences:
+            return differences
+        for side in range(2):
+            if self.side[side].levels + beyond[side] > self.max_levels:
+                raise OverflowError(f"the book holds {self.max_levels} levels a side, its bound; rebuild it")
+        for side in range(2):
+            if self.c_absorb(side, other) != 0:
+                raise MemoryError
+        return 0
+
+    def known(self, bint ask):
+        """How many levels of a side lie within its horizon; None: there is none, the whole side is known."""
+        cdef int side = 1 if ask else 0
+        return None if self.horizon[side] == INT64_MIN else self.c_known(side)
 
     @property
     def memory(self):

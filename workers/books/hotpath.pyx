@@ -297,6 +297,7 @@ cdef class HotPath(Windows):
                 arrived(&slot.pace[1], &self.freshness, recv)
                 return
             else:
+                slot.outran = True
                 reason = R_OUT_OF_WINDOW
         try:
             self._void(m.instrument, reason)
@@ -421,7 +422,7 @@ cdef class HotPath(Windows):
                 return Outcome.TOO_SHALLOW
             slot.synced = True
             self._whole(slot, book, index, ts_event, recv)
-        slot.requested = False
+        slot.requested = slot.outran = False
         slot.older = 0
         slot.book_proof = recv
         return Outcome.SYNCED

@@ -2,11 +2,13 @@
 
 from libc.stdint cimport int64_t, uint32_t
 
+from workers.books.book cimport Book
 from workers.books.entry cimport Entry
 from workers.books.window cimport Pace
 
 
 cdef class Publisher(Entry):
     cdef tuple _check(self, uint32_t index)
+    cdef tuple _load(self, Book book, tuple scale, snapshot, limit)
     cdef int _judged(self, uint32_t index, int scope) except -1
     cdef int64_t _patience(self, const Pace* pace) noexcept

@@ -38,6 +38,10 @@ Decisions that a reader of the feed lives by:
 13. A trade is published once. A venue may tell the last one again to whoever subscribes, so also after a connection
     was lost: a trade whose id is that of the instrument's last one, singles and aggregated ones apart, is dropped
     and counted (`outdated`). The ids outlive connections, not the slot. Without an id nothing tells two apart.
+14. A book whose snapshot was cut is deepened while it is LIVE. The events from before the request on are kept; those
+    that follow the deeper snapshot by the venue's rules are applied to it, which makes it a book of the same moment.
+    It must agree in everything that both know. Only then the levels beyond the old horizon are taken, and its
+    horizon, for each side by itself. The window lies within the old horizon: nothing is published.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
@@ -55,10 +59,12 @@ from workers.books.entry cimport Entry
 from workers.books.pace cimport threshold
 from workers.books.window cimport BLOCKED, WATCHED, Pace, Slot
 
-from shm import layout
+from shm import counters, layout
 from workers.books.sync import Outcome, Refetch
 
 
+cdef uint32_t I_MESSAGES = counters.INSTRUMENT.index("messages")
+cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
 cdef uint8_t DOWN = layout.State.DOWN
 cdef uint8_t RESYNC = layout.State.RESYNC
 cdef uint8_t STALE = layout.State.STALE
@@ -146,7 +152,7 @@ cdef class Publisher(Entry):
         self._check(index)
         self.fail_watchers(index, f"instrument {index} is carried no more")
         slot = &self.slots[index]
-        slot.known = slot.synced = slot.requested = slot.collecting = slot.tops = False
+        slot.known = slot.synced = slot.requested = slot.collecting = slot.tops = slot.outran = False
         slot.aside = 0
         slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
         slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
@@ -229,6 +235,32 @@ cdef class Publisher(Entry):
         if slot.has_book and not slot.synced and not slot.aside & BLOCKED and not self.syncs[index].streamed:
             self._request(index)
 
+    cdef tuple _load(self, Book book, tuple scale, snapshot, limit):
+        """A snapshot's levels as the book, with the horizon of each side that was cut. (SYNCED, 0), or why not and
+        the verdict of the number that does not fit."""
+        cdef int side, verdict
+        cdef int64_t price = 0, size = 0, worst
+        cdef unsigned price_exp, size_exp
+        price_exp, size_exp = scale
+        book.c_clear()
+        for side, levels in enumerate((snapshot.bids, snapshot.asks)):
+            worst = INT64_MIN
+            for price_text, size_text in levels:
+                verdict = max(_decimal(price_text, price_exp, &price), _decimal(size_text, size_exp, &size))
+                if verdict == TR_MALFORMED:
+                    return Outcome.MALFORMED, 0
+                if verdict != TR_EXACT:
+                    return Outcome.PRECISION, D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW
+                if book.c_set(side, price, size) != 0:
+                    return Outcome.TOO_LARGE, 0
+                if side:
+                    price = -price
+                if worst == INT64_MIN or price < worst:
+                    worst = price
+            if limit and len(levels) >= limit:
+                book.horizon[side] = worst
+        return Outcome.SYNCED, 0
+
     def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t recv_ns=0):
         """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a
         `workers.books.sync.Outcome`.
@@ -238,41 +270,22 @@ cdef class Publisher(Entry):
         """
         cdef Slot* slot
         cdef Book book
-        cdef int side, verdict
-        cdef int64_t price = 0, size = 0, worst
-        cdef unsigned price_exp, size_exp
+        cdef int code
         if index >= self.capacity or not self.slots[index].known:
             return Outcome.NOT_NEEDED
         slot = &self.slots[index]
         if slot.synced or slot.aside & BLOCKED or not slot.has_book:
             return Outcome.NOT_NEEDED
-        price_exp, size_exp = self.scales[index]
         book = <Book?>self.books[index]
         sync = self.syncs[index]
-        book.c_clear()
-        for side, levels in enumerate((snapshot.bids, snapshot.asks)):
-            worst = INT64_MIN
-            for price_text, size_text in levels:
-                verdict = max(_decimal(price_text, price_exp, &price), _decimal(size_text, size_exp, &size))
-                if verdict == TR_MALFORMED:
-                    book.c_clear()
-                    return Outcome.MALFORMED
-                if verdict != TR_EXACT:
-                    book.c_clear()
-                    # The caller holds the snapshot that shows what is needed: nobody else has to be told.
-                    code = D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW
-                    self._precision(index, M_DEPTH, code, NULL, 0)
-                    self.flush()
-                    return Outcome.PRECISION
-                if book.c_set(side, price, size) != 0:
-                    book.c_clear()
-                    return Outcome.TOO_LARGE
-                if side:
-                    price = -price
-                if worst == INT64_MIN or price < worst:
-                    worst = price
-            if limit and len(levels) >= limit:
-                book.horizon[side] = worst
+        outcome, code = self._load(book, self.scales[index], snapshot, limit)
+        if outcome is not Outcome.SYNCED:
+            book.c_clear()
+            if outcome is Outcome.PRECISION:
+                # The caller holds the snapshot that shows what is needed: nobody else has to be told.
+                self._precision(index, M_DEPTH, code, NULL, 0)
+                self.flush()
+            return outcome
         answer = sync.on_snapshot(snapshot.last_update_id)
         if isinstance(answer, Refetch):
             book.c_clear()
@@ -285,6 +298,80 @@ cdef class Publisher(Entry):
         slot.book_proof = tr_now()
         self.flush()
         return Outcome.SYNCED
+
+    def deepen(self, uint32_t index, snapshot, *, limit=0):
+        """Take what a deeper snapshot knows beyond the horizons of a book that is in step: decision 14. It was asked
+        for after `collect`. Answers a `workers.books.sync.Outcome` and how many levels differ:
+
+        SYNCED: taken. NOT_NEEDED: the book was rebuilt meanwhile, or its events are not kept. AHEAD: the stream
+        has not come as far. REFETCH: it is from before the events that were kept. DIFFERS: book or snapshot is
+        wrong. PRECISION, MALFORMED, CROSSED, TOO_LARGE: it is of no use. The book is as it was but after SYNCED.
+        """
+        cdef Slot* slot
+        cdef Book book, fresh
+        cdef int side
+        cdef int64_t price = 0, size = 0
+        if index >= self.capacity or not self.slots[index].known:
+            return Outcome.NOT_NEEDED, 0
+        slot = &self.slots[index]
+        diffs = self.collected[index]
+        if not slot.synced or slot.aside & BLOCKED or diffs is None:
+            return Outcome.NOT_NEEDED, 0
+        book = <Book?>self.books[index]
+        if not diffs or snapshot.last_update_id > book.last_id:
+            return Outcome.AHEAD, 0
+        sync = self.make_sync()  # the venue's own rules say which events follow the snapshot
+        for diff in diffs:
+            sync.on_diff(diff)
+        answer = sync.on_snapshot(snapshot.last_update_id)
+        if isinstance(answer, Refetch) or sync.last_id != book.last_id:
+            return Outcome.REFETCH, 0
+        fresh = Book(self.max_levels)
+        outcome, _ = self._load(fresh, self.scales[index], snapshot, limit)
+        if outcome is not Outcome.SYNCED:
+            return outcome, 0
+        for diff in answer.diffs:
+            for side, levels in enumerate((diff.bids, diff.asks)):
+                for price, size in levels:
+                    if fresh.c_set(side, price, size) != 0:
+                        return Outcome.TOO_LARGE, 0
+        if fresh.c_crossed():
+            return Outcome.CROSSED, 0
+        try:
+            differences = book.merge(fresh)
+        except OverflowError:
+            return Outcome.TOO_LARGE, 0
+        return (Outcome.DIFFERS if differences else Outcome.SYNCED), differences
+
+    def known_levels(self):
+        """(index, levels) of each book in step that began with a snapshot which was cut: how many levels lie within
+        its horizon, on the side that has fewer."""
+        cdef uint32_t i
+        cdef int side
+        cdef Book book
+        cdef int64_t known
+        found = []
+        for i in range(self.capacity):
+            if self.slots[i].known and self.slots[i].synced:
+                book = <Book>self.books[i]
+                known = -1
+                for side in range(2):
+                    if book.horizon[side] != INT64_MIN:
+                        known = min(known, book.c_known(side)) if known >= 0 else book.c_known(side)
+                if known >= 0:
+                    found.append((i, known))
+        return found
+
+    def outran(self, uint32_t index):
+        """Whether this book is void because its window reached beyond what a snapshot that was cut knew."""
+        self._check(index)
+        return bool(self.slots[index].outran)
+
+    def activity(self, uint32_t index):
+        """(trades, messages) of this instrument that have come so far, those of before a new start included where
+        the segment was kept."""
+        self._check(index)
+        return self.writer.counted(index, I_TRADES), self.writer.counted(index, I_MESSAGES)
 
     # -- freshness ------------------------------------------------------------------------------------------
     def set_freshness(self, double start, double least, double most, double factor):

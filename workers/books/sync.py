@@ -76,6 +76,8 @@ class Outcome(IntEnum):
     TOO_LARGE = 5  # more levels than the book's bound
     TOO_SHALLOW = 6  # it does not reach as deep as the published window
     NOT_NEEDED = 7  # the book is in step, or the instrument is gone
+    AHEAD = 8  # of one that is to deepen a book: the stream has not brought yet what it knows
+    DIFFERS = 9  # the same: book and snapshot contradict each other
 
 
 class BookSync(Protocol):

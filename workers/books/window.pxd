@@ -42,6 +42,7 @@ cdef struct Slot:
     uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events
     uint8_t older           # snapshots in a row that were older than what has been published
+    uint8_t outran          # the book is void because the window reached beyond its horizon
     uint8_t tops            # no tops come: the top is the best of the book (decision 12)
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof

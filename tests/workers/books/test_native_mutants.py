@@ -20,8 +20,8 @@ MANY, KEPT, IDS = HERE + "test_many_things.py", HERE + "test_kept.py", HERE + "t
 MARKS, FRESH, TOPS = HERE + "test_marks.py", HERE + "test_freshness.py", HERE + "test_tops.py"
 HOT, PUBLISH, SHADOW = "workers.books.hotpath", "workers.books.publish", "workers.books.shadow"
 WITNESS, HANDOVER, PACE = "workers.books.witness", "workers.books.handover", "workers.books.pace"
-WINDOW = "workers.books.window"
-ONCE = HERE + "test_trades_once.py"
+WINDOW, BOOK = "workers.books.window", "workers.books.book"
+ONCE, DEEPEN = HERE + "test_trades_once.py", HERE + "test_deepen.py"
 
 
 class Mutant(NamedTuple):
@@ -193,8 +193,34 @@ MUTANTS = {
     "a handover that hears of tops": Mutant(
         WITNESS, "if stream == TOP and self.publisher.slots[m.instrument].tops:", "if False:", TOPS
     ),
+    "deepened without the events since": Mutant(
+        PUBLISH, "for diff in answer.diffs:", "for diff in []:", DEEPEN
+    ),
+    "deepened with an older snapshot": Mutant(
+        PUBLISH, "if isinstance(answer, Refetch) or sync.last_id != book.last_id:", "if False:", DEEPEN
+    ),
+    "deepened with what the stream has not brought": Mutant(
+        PUBLISH, "if not diffs or snapshot.last_update_id > book.last_id:", "if not diffs:", DEEPEN
+    ),
+    "deepened without a comparison": Mutant(
+        BOOK, "        if differences:\n            return differences\n", "\n", DEEPEN
+    ),
+    "compared as far as the window's horizon alone": Mutant(
+        BOOK, "differences += key >= other.horizon[ask]", "differences += key >= self.horizon[ask]", DEEPEN
+    ),
+    "deepened without end": Mutant(
+        BOOK, "self.horizon[ask] = other.horizon[ask]", "self.horizon[ask] = INT64_MIN", DEEPEN
+    ),
+    "deepened and not noted": Mutant(BOOK, "self.horizon[ask] = other.horizon[ask]", "pass", DEEPEN),
+    "a horizon that comes nearer": Mutant(
+        BOOK, "if other.horizon[ask] >= self.horizon[ask]:", "if False:", DEEPEN
+    ),
+    "deepened over the bound": Mutant(
+        BOOK, "if self.side[side].levels + beyond[side] > self.max_levels:", "if False:", DEEPEN
+    ),
+    "known beyond the horizon": Mutant(BOOK, "if side.lows[at] <= horizon:", "if False:", DEEPEN),
 }
-FEW = ("only the first thing", "one outage makes it patient")
+FEW = ("only the first thing", "one outage makes it patient", "deepened without the events since")
 CHOSEN = tuple(MUTANTS) if os.environ.get("TICKRING_MUTANTS") == "all" else FEW
 
 
