@@ -122,10 +122,10 @@ def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> l
             "snapshot_limit",
             f"expected at least depth = {keys.depth}: the snapshot must fill the window",
         )
-    elif 0 < venue.snapshot_levels < keys.depth:
+    elif venue.snapshot_tiers is not None and venue.snapshot_tiers.deepest < keys.depth:
         key, said = (
             "depth",
-            f"expected at most {venue.snapshot_levels}: the venue's snapshots have no more levels",
+            f"expected at most {venue.snapshot_tiers.deepest}: the venue's snapshots have no more levels",
         )
     else:
         return []

@@ -69,7 +69,8 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         stale_factor: how many times the longest silence that a stream has broken by itself it may be silent.
         first_event_after: seconds within which a subscription must deliver, else it is renewed.
         heartbeat_limit: seconds after which a heartbeat is too old to be LIVE.
-        snapshot_limit: levels asked of the REST depth snapshot.
+        snapshot_limit: the deepest REST depth snapshot that may be asked for, levels a side. A book begins
+            with the cheapest that fills `depth` and 20 % more; a deeper one follows where the market moves.
         audit_interval: seconds between audits of a book against a fresh snapshot; 0 is off.
         listing_interval: seconds between two readings of what the venue lists; hints lead to earlier ones.
         weight_per_minute: the REST weight this worker may spend.

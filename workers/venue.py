@@ -19,6 +19,7 @@ from workers.service import Options
 if TYPE_CHECKING:
     from shm.instruments import Instrument
     from workers.books.sync import BookSync, Snapshot
+    from workers.books.tiers import SnapshotTiers
     from workers.config import VenueConfig
     from workers.decode.normal import Decoded, Scale
     from workers.listing import Listing
@@ -72,8 +73,8 @@ class Venue:
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
         decoder: makes the native decoder (`add_symbol`, `remove_symbol`); None: the reference decoder alone.
         snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
-        snapshot_levels: the most levels a side of a snapshot, however many are asked for; 0: no such bound.
-        snapshot_weight: levels -> what a snapshot costs of the venue's request weight.
+        snapshot_tiers: how deep a snapshot may be asked for, and what that costs of the venue's request
+            weight; None: any depth, at the same cost.
         klines: (rest, venue symbol, interval of `workers.market.INTERVALS`, limit) -> candles, oldest first.
         server_time: rest -> the venue's clock, ms since 1970.
         server_limits: rest -> its limits, as it tells them or documents them.
@@ -92,8 +93,7 @@ class Venue:
     aggregated: Callable[[VenueConfig], bool] = lambda config: False
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
-    snapshot_levels: int = 0
-    snapshot_weight: Callable[[int], int] = lambda levels: 1
+    snapshot_tiers: SnapshotTiers | None = None
     klines: Callable[[RestManager, str, str, int], Awaitable[list[Kline]]] | None = None
     server_time: Callable[[RestManager], Awaitable[int]] | None = None
     server_limits: Callable[[RestManager], Awaitable[list[ServerLimit]]] | None = None

@@ -35,6 +35,7 @@ from workers import process
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.books.sync import Snapshot
+from workers.books.tiers import Tier
 from workers.cold import ColdPath
 from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
@@ -137,6 +138,7 @@ class Worker:
 
     def _compose(self) -> None:
         keys = self.keys
+        tiers = self._tiers()
         self.decoder = self.venue.decoder() if self.venue.decoder is not None else None
         self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.make_sync(keys))
         self.keeper = BookKeeper(
@@ -144,8 +146,9 @@ class Worker:
             self.publisher,
             None if self.venue.snapshot is None else self._snapshot,
             KeeperConfig(
-                limit=self._levels(keys.snapshot_limit),
-                proof_limit=self._levels(max(100, keys.depth)),
+                limit=tiers[-1].levels,
+                proof_limit=min(tiers[0].levels, max(100, keys.depth)),
+                tiers=tuple(tier.levels for tier in tiers),
                 stale_after=keys.stale_after,
                 stale_after_min=keys.stale_after_min,
                 stale_after_max=keys.stale_after_max,
@@ -174,10 +177,13 @@ class Worker:
             say=self._say,
         )
 
-    def _levels(self, wanted: int) -> int:
-        """What a snapshot is asked for. One that is cut short of that would pass for the whole book, and what
+    def _tiers(self) -> Sequence[Tier]:
+        """What snapshots are asked for. One that is cut short of that would pass for the whole book, and what
         lies deeper for empty."""
-        return min(wanted, self.venue.snapshot_levels or wanted)
+        keys = self.keys
+        if self.venue.snapshot_tiers is None:
+            return [Tier(keys.snapshot_limit, 1)]
+        return self.venue.snapshot_tiers.between(keys.depth, keys.snapshot_limit)
 
     async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
         """Runs the services until the order to leave; what one raises is raised here."""
@@ -244,6 +250,7 @@ class Worker:
                 self.readiness.mirror(self._manager.get_performance_metrics())
             self.readiness.review()
             self._review_rest()
+            self.keeper.look_ahead()
         if self._beats % TICK == 0:
             self.keeper.tick()
             self.instruments.look()
@@ -509,12 +516,13 @@ class Worker:
         keys = self.keys
         if "book" not in keys.channels or self.venue.snapshot is None:
             return
-        weight = self.venue.snapshot_weight(self._levels(keys.snapshot_limit))
+        levels, weight = self._tiers()[0]
         minutes = weight * len(keys.symbols) / keys.weight_per_minute
         if minutes > 1.0:
             self._say(
-                f"{len(keys.symbols)} book snapshots of weight {weight} take more than {minutes:.0f} minutes "
-                f"at weight_per_minute = {keys.weight_per_minute}; a lower snapshot_limit weighs less"
+                f"{len(keys.symbols)} book snapshots of {levels} levels, weight {weight}, take more than "
+                f"{minutes:.0f} minutes at weight_per_minute = {keys.weight_per_minute}; "
+                "what is traded most comes first"
             )
 
     def _unanswered(self, endpoint: str) -> None:

@@ -116,9 +116,12 @@ def test_a_client_that_is_not_there_is_one_clear_line(client: str, monkeypatch: 
 
 
 def test_how_long_many_snapshots_take_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    each = worker(symbols=[f"A{n}/USDT" for n in range(500)], max_instruments=600)
-    each._warn_of_few_permits()
-    assert "500 book snapshots of weight 50 take more than 8 minutes" in capsys.readouterr().err
+    """What the first snapshots cost, which are of the cheapest tier and not of `snapshot_limit`."""
+    many = [f"A{n}/USDT" for n in range(500)]
+    worker(symbols=many, max_instruments=600, depth=200)._warn_of_few_permits()
+    said = capsys.readouterr().err
+    assert "500 book snapshots of 500 levels, weight 25, take more than 4 minutes" in said
+    worker(symbols=many, max_instruments=600)._warn_of_few_permits()
     worker()._warn_of_few_permits()
     worker(symbols=[f"A{n}/USDT" for n in range(500)], channels=["top"])._warn_of_few_permits()
     assert capsys.readouterr().err == ""

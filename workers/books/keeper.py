@@ -3,10 +3,11 @@
 The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`); the keeper only
 takes note there and does the work in tasks:
 
-1. One snapshot in flight a symbol, at most `concurrency` in all, in turn: first books that were in step
-   before, then new ones in the order in which they are carried, then proofs and audits. When our limits (the
-   REST manager's, which has them for all) have no permit now, a snapshot keeps its turn and waits; a proof or
-   an audit is left out. That is no failure.
+1. One snapshot in flight a symbol, at most `concurrency` in all, in turn (`workers/books/turns.py`): first
+   books that were in step before, then new ones, then deeper ones of books that are in step, then proofs and
+   audits; what is traded most comes first. When our limits (the REST manager's, which has them for all) have
+   no permit now, a snapshot keeps its turn and waits; a deeper one, a proof or an audit is left out. That is
+   no failure.
 2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
    A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
@@ -22,7 +23,11 @@ takes note there and does the work in tasks:
    published, and the book rebuilt: RESYNC(AUDIT).
 5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
    SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot.
-6. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
+6. A book's first snapshot is of the cheapest tier; a deeper one is merged into the LIVE book before the
+   window reaches beyond what the first one knew (`workers/books/horizons.py`, `Publisher.deepen`). While
+   others wait for their first, only the books that have next to nothing left are deepened. A contradiction is
+   that of an audit.
+7. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
    backoff of rule 2. Without `fetch`, or without update ids, there are no proofs and no audits: what is
    quiet is STALE.
 """
@@ -30,7 +35,6 @@ takes note there and does the work in tasks:
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
@@ -44,12 +48,13 @@ from shm.instruments import Instrument
 from shm.layout import Reason, Scope, State
 from shm.writer import Writer
 from workers.books.audit import Agreement, compare
+from workers.books.horizons import RETRY, Horizons
 from workers.books.publish import Publisher
 from workers.books.sync import Diff, Outcome, Snapshot
+from workers.books.turns import Rank, Turns
 from workers.decode.normal import DecodeCode
 from workers.errors import Action, RestError, WorkerError
 from workers.request import Priority
-from workers.rest.gate import Gate
 
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
@@ -67,7 +72,10 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds.
 
     Attributes:
-        limit: levels a side of a snapshot. proof_limit: of a proof's, which only has to reach the window.
+        limit: the most levels a side of a snapshot. proof_limit: of a proof's, which only has to reach the
+            window.
+        tiers: levels a side that a snapshot is asked for, cheapest first, `limit` at most; none: `limit`
+            alone.
         concurrency: requests in flight.
         max_attempts: failures in a row until only `max_delay` is tried.
         first_delay, max_delay: backoff.
@@ -78,6 +86,7 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: int = 1000
     proof_limit: int = 100
+    tiers: tuple[int, ...] = ()
     concurrency: int = 4
     max_attempts: int = 8
     first_delay: float = 0.25
@@ -100,20 +109,7 @@ _REFUSALS = {
 }
 
 
-class _Turn:
-    """A place in the keeper's own queue (rule 1); permits are the REST manager's matter."""
-
-    __slots__ = ("order", "priority")
-
-    def __init__(self, priority: Priority, order: int) -> None:
-        self.priority = priority
-        self.order = order
-
-    def ask(self, now: float) -> float:
-        return 0.0
-
-    def give_back(self, now: float) -> None:
-        pass
+_LAG_ATTEMPTS = 6  # rule 6: deeper snapshots in a row that are older than the request; 4 to 8 s
 
 
 class BookKeeper:
@@ -124,7 +120,7 @@ class BookKeeper:
         writer, publisher: of the feed; the keeper becomes the publisher's listener.
         fetch: (instrument, levels, priority) -> snapshot; raises `WorkerError` (or anything) on failure.
             None: the venue has no such request.
-        resubscribe: makes the subscription of an instrument's book anew (rule 6).
+        resubscribe: makes the subscription of an instrument's book anew (rule 7).
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
         on_failed: told (instrument, attempt, why) of each attempt that has not brought a usable snapshot.
@@ -165,8 +161,8 @@ class BookKeeper:
         self._clock = clock
         self._sleep = sleep
         self._chance = chance
-        self._turns = Gate(self.config.concurrency, lambda: clock() * 1e-9, sleep)
-        self._turn = 0
+        self._turns = Turns(self.config.concurrency, publisher.activity)
+        self._horizons = Horizons(publisher.depth, self.config.tiers or (self.config.limit,))
         self._instruments: dict[int, Instrument] = {}
         self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
         self._replacing: set[int] = set()
@@ -196,6 +192,8 @@ class BookKeeper:
         if now - self._broken.get(index, 0) >= STEADY:
             self._attempts.pop(index, None)
         self._broken[index] = now
+        if self._publisher.outran(index):
+            self._horizons.outran(index, now * 1e-9)
         self._start(index, self._rebuild(index), over=True)
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
@@ -247,8 +245,26 @@ class BookKeeper:
         self._publisher.lost(index, State.DOWN, reason)
         self._forget(index)
 
+    def look_ahead(self) -> None:
+        """Rule 6; a few times a second."""
+        if self._fetch is None:
+            return
+        now = self._clock() * 1e-9
+        crowded: bool | None = None
+        for index, known in self._publisher.known_levels():
+            levels = self._horizons.look(index, known, now)
+            if not levels or index in self._tasks:
+                continue
+            if not self._horizons.urgent(known):
+                if crowded is None:
+                    crowded = self._wait_for_snapshots(0)
+                if crowded:
+                    continue
+            self._horizons.failed(index, now)  # until it has succeeded
+            self._start(index, self._deepen(index, levels))
+
     def tick(self) -> None:
-        """Rules 3 and 4; about once a second."""
+        """Rules 3, 4 and 6; about once a second."""
         now = self._clock()
         config = self.config
         for index in self._instruments:
@@ -257,6 +273,7 @@ class BookKeeper:
                 if index not in self._tasks:
                     self._start(index, self._rebuild(index))  # its task died of a fault of ours
         self._say_what_is_well_again()
+        self.look_ahead()
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             self._look_for_stale(now, stale)
@@ -307,7 +324,7 @@ class BookKeeper:
             first = now - interval + interval * (place + 1) // len(self._instruments)
             if now - self._audited.setdefault(index, first) >= interval:
                 self._audited[index] = now
-                self._start(index, self._audit(index, self.config.limit))
+                self._start(index, self._audit(index, self._horizons.audited(index)))
 
     async def close(self) -> None:
         """Cancel what is in flight."""
@@ -348,7 +365,7 @@ class BookKeeper:
         return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
 
     async def _renew_stream(self, index: int) -> None:
-        """Rule 6: until the stream has brought its snapshot."""
+        """Rule 7: until the stream has brought its snapshot."""
         if self._resubscribe is None:
             return
         asked = False
@@ -363,19 +380,17 @@ class BookKeeper:
             asked = True
             await self._resubscribe(self._instruments[index])
 
-    async def _get(self, index: int, limit: int, background: bool = False) -> Snapshot | None:
+    async def _get(self, index: int, limit: int, rank: Rank = Rank.NEW) -> Snapshot | None:
         """One snapshot, in its turn (rule 1); None: background work has no permit now."""
         if self._fetch is None:
             raise WorkerError(
                 "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
             )
-        self._turn += 1
-        known = self._instruments[index].symbol in self._known
-        rank = Priority.BACKGROUND if background else Priority.QUERY if known else Priority.SNAPSHOT
-        await self._turns.enter(_Turn(rank, self._turn), math.inf)
+        background = rank >= Rank.DEEPER
+        priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
+        await self._turns.enter(rank, index)
         try:
             while True:
-                priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
                 try:
                     return await self._fetch(self._instruments[index], limit, priority)
                 except RestError as error:
@@ -387,6 +402,11 @@ class BookKeeper:
         finally:
             self._turns.leave()
 
+    def _wait_for_snapshots(self, more_than: int) -> bool:
+        """Whether more books than that wait for a snapshot."""
+        waiting = (index for index in self._instruments if self._publisher.waiting(index))
+        return any(place >= more_than for place, _ in enumerate(waiting))
+
     async def _synchronise(self, index: int) -> None:
         """Rules 1 and 2: until the book is in step."""
         delay = 0.0
@@ -394,8 +414,10 @@ class BookKeeper:
             attempt = await self._next_attempt(index, delay)
             self._attempts[index] = attempt + 1
             delay = 0.0
+            limit = self._horizons.first(index, self._clock() * 1e-9, self._wait_for_snapshots(1))
+            known = self._instruments[index].symbol in self._known
             try:
-                snapshot = await self._get(index, self.config.limit)
+                snapshot = await self._get(index, limit, Rank.AGAIN if known else Rank.NEW)
             except Exception as error:
                 why = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
                 self._writer.count_up(_REST_ERRORS)
@@ -405,9 +427,7 @@ class BookKeeper:
             else:
                 assert snapshot is not None
                 self._writer.count_up(_SNAPSHOTS)
-                outcome = self._publisher.apply_snapshot(
-                    index, snapshot, limit=self.config.limit, recv_ns=self._clock()
-                )
+                outcome = self._publisher.apply_snapshot(index, snapshot, limit=limit, recv_ns=self._clock())
                 if outcome is Outcome.PRECISION:
                     self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
                     await self._replace(index, snapshot)
@@ -415,8 +435,12 @@ class BookKeeper:
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
                     self._known.add(self._instruments[index].symbol)
                     self._audited[index] = self._clock()
+                    if outcome is Outcome.SYNCED:
+                        self._horizons.begun(index, limit, self._clock() * 1e-9)
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
                     return
+                if outcome is Outcome.TOO_SHALLOW:
+                    self._horizons.outran(index, self._clock() * 1e-9)
                 why = _REFUSALS[outcome]
             self._failed(index, attempt + 1, why)
 
@@ -438,6 +462,58 @@ class BookKeeper:
         if attempt + 1 >= config.max_attempts:
             return config.max_delay
         return min(config.first_delay * 2.0**attempt, config.max_delay) * (0.5 + 0.5 * self._chance())
+
+    # -- deeper snapshots ------------------------------------------------------------------------------------
+    async def _deepen(self, index: int, limit: int) -> None:
+        """Rule 6: the book knows `limit` levels a side afterwards, or what it knew before."""
+        publisher = self._publisher
+        if publisher.collect(index) is None:
+            return
+        try:
+            for attempt in range(_LAG_ATTEMPTS):
+                if attempt:
+                    await self._sleep(self._backoff(attempt - 1))
+                try:
+                    snapshot = await self._get(index, limit, Rank.DEEPER)
+                except Exception:
+                    self._writer.count_up(_REST_ERRORS)
+                    return
+                if snapshot is None:
+                    return
+                self._writer.count_up(_SNAPSHOTS)
+                outcome, differences = await self._merge(index, snapshot, limit)
+                if outcome is not Outcome.REFETCH:
+                    break
+            else:
+                return
+            now = self._clock()
+            if outcome is Outcome.SYNCED:
+                self._horizons.deepened(index, limit, now * 1e-9)
+                self._agrees(index)
+            elif outcome is Outcome.DIFFERS:
+                self._contradicted(index, differences)
+            elif outcome not in (Outcome.NOT_NEEDED, Outcome.AHEAD):
+                # It takes nothing from a book that is LIVE; should the window get there, RESYNC says why.
+                self._horizons.failed(index, now * 1e-9, max(RETRY, self.config.max_delay))
+        finally:
+            publisher.stop_collecting(index)
+
+    async def _merge(self, index: int, snapshot: Snapshot, limit: int) -> tuple[Outcome, int]:
+        """Once the stream has come as far as the snapshot."""
+        deadline = self._clock() + int(self.config.settle * 1e9)
+        while True:
+            outcome, differences = self._publisher.deepen(index, snapshot, limit=limit)
+            if outcome is not Outcome.AHEAD or self._clock() >= deadline:
+                return outcome, differences
+            await self._sleep(0.1)
+
+    def _contradicted(self, index: int, differences: int) -> None:
+        """Book and snapshot cannot both be right."""
+        self._writer.count_up(_AUDIT_ERRORS)
+        self._writer.count_instrument(index, _I_AUDIT_ERRORS)
+        last_id = self._publisher.book(index).last_id
+        self._writer.log(Code.AUDIT_FAILED, last_id, differences, instrument=index)
+        self._publisher.void(index, Reason.AUDIT)
 
     # -- proofs and audits -----------------------------------------------------------------------------------
     def _quiet(self, index: int, now: int, limit: int) -> bool:
@@ -477,7 +553,7 @@ class BookKeeper:
             return
         try:
             try:
-                snapshot = await self._get(index, limit, background=True)
+                snapshot = await self._get(index, limit, Rank.CHECK)
             except Exception:
                 self._writer.count_up(_REST_ERRORS)
                 return
@@ -513,10 +589,7 @@ class BookKeeper:
             publisher.mark_stale(index, Scope.BOOK)
             self._silent(index, Scope.BOOK)
         else:
-            self._writer.count_up(_AUDIT_ERRORS)
-            self._writer.count_instrument(index, _I_AUDIT_ERRORS)
-            self._writer.log(Code.AUDIT_FAILED, book.last_id, finding.differences, instrument=index)
-            publisher.void(index, Reason.AUDIT)
+            self._contradicted(index, finding.differences)
 
     def _outlived(self, index: int, since: int, diffs: Sequence[Diff]) -> bool:
         """Rule 3: whether the venue counts anew, when a snapshot is older than the book at `since`."""
@@ -601,6 +674,7 @@ class BookKeeper:
 
     def _forget(self, index: int) -> None:
         self._publisher.drop_instrument(index)
+        self._horizons.forget(index)
         for table in (self._instruments, self._channels, self._checked, self._audited):
             table.pop(index, None)
         for counts in (self._attempts, self._broken):

@@ -23,15 +23,24 @@ class Market:
     """Both sides of a book, `levels` deep, around a price that `move` shifts.
 
     Levels far out never change: only a snapshot tells of them. `jitter` changes a few near the best.
+    `remember`: keep all states in `history`, by update id.
     """
 
-    def __init__(self, seed: int = 0, levels: int = 40, price: int = 100_000, last_id: int = 100) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        levels: int = 40,
+        price: int = 100_000,
+        last_id: int = 100,
+        remember: bool = True,
+    ) -> None:
         self.random = random.Random(seed)
         self.levels = levels
         self.price = price
         self.last_id = last_id
         self.bids = {price - n: self._size() for n in range(1, levels + 1)}
         self.asks = {price + n: self._size() for n in range(1, levels + 1)}
+        self.remember = remember
         self.history = {last_id: self.sides()}
 
     def _size(self) -> int:
@@ -66,7 +75,8 @@ class Market:
                 else:
                     side.pop(price, None)
         first, self.last_id = self.last_id + 1, self.last_id + self.random.randint(1, 3)
-        self.history[self.last_id] = self.sides()
+        if self.remember:
+            self.history[self.last_id] = self.sides()
         return Event(first, self.last_id, list(bids.items()), list(asks.items()))
 
     def snapshot(self, limit: int) -> Snapshot:

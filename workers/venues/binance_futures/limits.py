@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from workers.books.tiers import SnapshotTiers
 from workers.rest.ratelimit import SHARES, WindowLimiter
 from workers.strategies import Priority
 from workers.venues.binance.limits import (
@@ -18,7 +19,7 @@ from workers.venues.binance.limits import (
     order_window,
 )
 
-__all__ = ["MARGIN", "ORDERS_10S", "WEIGHTS", "depth_weight", "limits"]
+__all__ = ["DEPTH_TIERS", "MARGIN", "ORDERS_10S", "WEIGHTS", "limits"]
 
 # As `rateLimits` of GET /fapi/v1/exchangeInfo lists them (captured 2021; the docs' examples of 2026 say the
 # same): weight a minute and address, new orders of an account. This worker's share of it is configured.
@@ -27,8 +28,7 @@ ORDERS_10S = 300
 ORDERS_1M = 1200
 
 # Venue docs, "Order Book": weight by the `limit` asked for (up to, weight); no other limits are taken.
-DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
-DEPTH_WEIGHTS = ((50, 2), (100, 5), (500, 10), (1000, 20))
+DEPTH_TIERS = SnapshotTiers(((50, 2), (100, 5), (500, 10), (1000, 20)), (5, 10, 20, 50, 100, 500, 1000))
 DEPTH_DEFAULT = 500
 # "Kline/Candlestick Data".
 KLINES_WEIGHTS = ((99, 1), (499, 2), (1000, 5), (1500, 10))
@@ -69,18 +69,8 @@ ORDERS: Mapping[tuple[str, str], int] = {
 }
 
 
-def depth_weight(limit: int) -> int:
-    """Weight of a depth snapshot of `limit` levels a side."""
-    return by_size(DEPTH_WEIGHTS, limit)
-
-
-def depth_limit(levels: int) -> int:
-    """The limit to ask for, so that at least `levels` a side come, where the venue gives as many."""
-    return next((limit for limit in DEPTH_LIMITS if limit >= levels), DEPTH_LIMITS[-1])
-
-
 def _depth(params: Params) -> int:
-    return depth_weight(int(params.get("limit", DEPTH_DEFAULT)))
+    return DEPTH_TIERS.weight(int(params.get("limit", DEPTH_DEFAULT)))
 
 
 def _klines(params: Params) -> int:

@@ -8,7 +8,7 @@ from workers.books.sync import Snapshot
 from workers.market import Kline, ServerLimit
 from workers.strategies import Priority
 from workers.venues.binance import market
-from workers.venues.binance_futures.limits import depth_limit
+from workers.venues.binance_futures.limits import DEPTH_TIERS
 from workers.venues.binance_futures.request import DEPTH, KLINES, LISTING, TIME
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
-    return await market.snapshot(rest, DEPTH, venue_symbol, depth_limit(levels), priority)
+    return await market.snapshot(rest, DEPTH, venue_symbol, DEPTH_TIERS.limit(levels), priority)
 
 
 async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:

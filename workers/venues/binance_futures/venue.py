@@ -21,7 +21,7 @@ from workers.venues.binance_futures.connection import (
     BinanceFuturesConnection,
 )
 from workers.venues.binance_futures.errors import BinanceFuturesErrors
-from workers.venues.binance_futures.limits import DEPTH_LIMITS, depth_limit, depth_weight, limits
+from workers.venues.binance_futures.limits import DEPTH_TIERS, limits
 from workers.venues.binance_futures.options import BinanceFuturesOptions, options
 from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
 from workers.venues.binance_futures.request import LISTING, PING, BinanceFuturesRequests
@@ -93,8 +93,7 @@ VENUE = Venue(
     instruments=_instruments,
     notice=_notice,
     snapshot=market.snapshot,
-    snapshot_levels=DEPTH_LIMITS[-1],
-    snapshot_weight=lambda levels: depth_weight(depth_limit(levels)),
+    snapshot_tiers=DEPTH_TIERS,
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

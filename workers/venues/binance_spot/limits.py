@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from workers.books.tiers import SnapshotTiers
 from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, WindowLimiter
 from workers.strategies import Priority
@@ -14,14 +15,13 @@ from workers.venues.binance.limits import (
     TEN_SECONDS,
     Costs,
     Params,
-    by_size,
     given,
     limiter,
     order_window,
 )
 from workers.venues.binance_spot.connection import CONNECTS_PER_5_MINUTES
 
-__all__ = ["CONNECTIONS", "MARGIN", "ORDERS_10S", "WEIGHTS", "depth_weight", "limits"]
+__all__ = ["CONNECTIONS", "DEPTH_TIERS", "MARGIN", "ORDERS_10S", "WEIGHTS", "limits"]
 
 # Venue docs, changelog: 6000 weight a minute and address; this worker's share of it is configured.
 WEIGHT_LIMIT = 6000
@@ -33,8 +33,8 @@ ORDERS_1D = 200_000
 # What exchangeInfo does not tell and the docs do.
 CONNECTIONS = ServerLimit("connections", CONNECTS_PER_5_MINUTES, 300.0, told=False)
 
-# Venue docs, GET /api/v3/depth: weight by the `limit` asked for (up to, weight).
-DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+# Venue docs, GET /api/v3/depth: weight by the `limit` asked for (up to, weight); any limit is taken.
+DEPTH_TIERS = SnapshotTiers(((100, 5), (500, 25), (1000, 50), (5000, 250)))
 DEPTH_DEFAULT = 100
 
 # Venue docs, REST API, each endpoint's "Weight" (2026-07); those that depend on parameters: `_WEIGHED`.
@@ -85,13 +85,8 @@ ORDERS: Mapping[tuple[str, str], int] = {
 }
 
 
-def depth_weight(limit: int) -> int:
-    """Weight of a depth snapshot of `limit` levels a side."""
-    return by_size(DEPTH_WEIGHTS, limit)
-
-
 def _depth(params: Params) -> int:
-    return depth_weight(int(params.get("limit", DEPTH_DEFAULT)))
+    return DEPTH_TIERS.weight(int(params.get("limit", DEPTH_DEFAULT)))
 
 
 _WEIGHED: Mapping[tuple[str, str], Callable[[Params], int]] = {

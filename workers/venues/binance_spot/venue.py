@@ -16,7 +16,7 @@ from workers.venues.binance_spot import instruments, market, schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.venues.binance_spot.limits import DEPTH_WEIGHTS, depth_weight, limits
+from workers.venues.binance_spot.limits import DEPTH_TIERS, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.request import LISTING, PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
@@ -71,8 +71,7 @@ VENUE = Venue(
     make_sync=_make_sync,
     instruments=_instruments,
     snapshot=market.snapshot,
-    snapshot_levels=DEPTH_WEIGHTS[-1][0],
-    snapshot_weight=depth_weight,
+    snapshot_tiers=DEPTH_TIERS,
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from workers.books.tiers import SnapshotTiers
 from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, Window, WindowLimiter
 from workers.strategies import HTTPMethod, Priority
@@ -42,6 +43,8 @@ WEIGHTS: Mapping[tuple[str, str], int] = {
     ("POST", "/api/v3/userDataStream"): 1,
     ("PUT", "/api/v3/userDataStream"): 1,
 }
+# Venue docs, "Order Book": `limit` up to 5000, any is taken.
+DEPTH_TIERS = SnapshotTiers(((5000, WEIGHTS["GET", "/api/v3/depth"]),))
 # Without a symbol the statistics of all weigh 40; no other endpoint weighs more.
 STATISTICS = ("GET", "/api/v3/ticker/24hr")
 UNKNOWN_WEIGHT = 40
@@ -49,11 +52,6 @@ UNKNOWN_WEIGHT = 40
 # Without Retry-After: a 429 ends with the window. Docs: bans "scale in duration, from 2 minutes to 3 days".
 COOLDOWN = 10.0
 BAN = 120.0
-
-
-def depth_weight(levels: int) -> int:
-    """Weight of a depth snapshot of `levels` a side."""
-    return WEIGHTS["GET", "/api/v3/depth"]
 
 
 class MexcSpotLimiter(WindowLimiter):

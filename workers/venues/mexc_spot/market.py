@@ -26,7 +26,6 @@ INTERVALS: Mapping[str, str] = {
     "1d": "1d",
     "1w": "1W",
 }
-MAX_LEVELS = 5000  # a side, of a REST book
 
 
 async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:

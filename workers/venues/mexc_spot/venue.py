@@ -16,7 +16,7 @@ from workers.venues.mexc_spot import instruments, market, schema
 from workers.venues.mexc_spot._decode import Decoder
 from workers.venues.mexc_spot.connection import PATH, MexcSpotConnection
 from workers.venues.mexc_spot.errors import MexcSpotErrors
-from workers.venues.mexc_spot.limits import depth_weight, limits
+from workers.venues.mexc_spot.limits import DEPTH_TIERS, limits
 from workers.venues.mexc_spot.options import MexcSpotOptions, options
 from workers.venues.mexc_spot.parser import MexcSpotParser, normalise
 from workers.venues.mexc_spot.request import LISTING, PING, MexcSpotRequests
@@ -79,8 +79,7 @@ VENUE = Venue(
     make_sync=_make_sync,
     instruments=_instruments,
     snapshot=market.snapshot,
-    snapshot_levels=market.MAX_LEVELS,
-    snapshot_weight=depth_weight,
+    snapshot_tiers=DEPTH_TIERS,
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from workers.books.tiers import SnapshotTiers
 from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, Weigh, Window, WindowLimiter
 from workers.strategies import HTTPMethod, Priority
 from workers.venues.okx.connection import CONNECTS_PER_SECOND, OPERATIONS_PER_HOUR
 
 PER = 2.0  # seconds of every window below
+# Venue docs, "Get order book": `sz` up to 400, any is taken; every request counts as one.
+DEPTH_TIERS = SnapshotTiers(((400, 1),))
 # Venue docs, each endpoint's "Rate Limit" (2026-07): by address for public data, by account for the rest.
 # Those of orders hold for each instrument; counted for all together, our count errs on the safe side. So it
 # does with the listing, whose limit holds for each instrument type.

@@ -21,14 +21,13 @@ BARS = {
     "6h": "6Hutc", "12h": "12Hutc", "1d": "1Dutc", "3d": "3Dutc", "1w": "1Wutc",
 }  # fmt: skip
 MAX_CANDLES = 300  # a request
-MAX_LEVELS = 400  # a side, of a REST book
 
 
 async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
     """For proofs and audits alone: the book itself comes in the stream. Its id counts as the stream's do."""
     answer: schema.RestBooks = await rest.get(
         DEPTH,
-        {"instId": venue_symbol, "sz": min(levels, MAX_LEVELS)},
+        {"instId": venue_symbol, "sz": limits.DEPTH_TIERS.limit(levels)},
         decoder=schema.decode_books,
         priority=priority,
     )

@@ -19,7 +19,7 @@ from workers.venues.okx._checksum import Checksum
 from workers.venues.okx._decode import Decoder
 from workers.venues.okx.connection import OkxConnection
 from workers.venues.okx.errors import OkxErrors
-from workers.venues.okx.limits import limits
+from workers.venues.okx.limits import DEPTH_TIERS, limits
 from workers.venues.okx.options import OkxOptions, options
 from workers.venues.okx.parser import OkxParser, normalise
 from workers.venues.okx.request import LISTING, PING, OkxRequests
@@ -80,7 +80,7 @@ VENUE = Venue(
     make_sync=_make_sync,
     instruments=_instruments,
     snapshot=market.snapshot,
-    snapshot_levels=market.MAX_LEVELS,
+    snapshot_tiers=DEPTH_TIERS,
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workers.strategies import HTTPMethod, Priority
-from workers.venues.binance_futures.limits import MARGIN, depth_limit, depth_weight, limits
+from workers.venues.binance_futures.limits import DEPTH_TIERS, MARGIN, limits
 from workers.venues.binance_futures.venue import VENUE
 
 GET, POST, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.DELETE
@@ -19,15 +19,16 @@ def weight(method: HTTPMethod, endpoint: str, params: dict[str, Any] | None = No
 
 @pytest.mark.parametrize(("limit", "expected"), [(5, 2), (50, 2), (100, 5), (500, 10), (1000, 20)])
 def test_depth_weights(limit: int, expected: int) -> None:
-    assert depth_weight(limit) == weight(GET, "/fapi/v1/depth", {"limit": limit}) == expected
+    assert DEPTH_TIERS.weight(limit) == weight(GET, "/fapi/v1/depth", {"limit": limit}) == expected
 
 
 @pytest.mark.parametrize(
     ("levels", "limit"), [(1, 5), (20, 20), (21, 50), (101, 500), (1000, 1000), (5000, 1000)]
 )
 def test_only_the_venues_own_limits_are_asked_for(levels: int, limit: int) -> None:
-    assert depth_limit(levels) == limit
-    assert VENUE.snapshot_weight(levels) == depth_weight(limit)
+    assert VENUE.snapshot_tiers is DEPTH_TIERS
+    assert DEPTH_TIERS.limit(levels) == limit
+    assert DEPTH_TIERS.weight(levels) == DEPTH_TIERS.weight(limit)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from shm import Kind, Scope, State
 from tests.conformance.live import FAST, Live, run
 from workers.config import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
+from workers.venues.binance_futures.limits import DEPTH_TIERS
 from workers.venues.binance_futures.venue import VENUE
 from workers.worker import Worker
 
@@ -115,7 +116,7 @@ def test_a_snapshot_that_the_venue_cuts_is_no_whole_book() -> None:
 
     async def scenario() -> None:
         async with working(channels=["book"], snapshot_limit=5000) as live:
-            assert live.worker.keeper.config.limit == VENUE.snapshot_levels == 1000
+            assert live.worker.keeper.config.limit == DEPTH_TIERS.deepest == 1000
             await live.all_live()
 
     run(scenario())

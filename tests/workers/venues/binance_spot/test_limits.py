@@ -9,7 +9,7 @@ import pytest
 from workers.rest.quota import SLOTS
 from workers.rest.ratelimit import WindowLimiter
 from workers.strategies import HTTPMethod, Priority
-from workers.venues.binance_spot.limits import MARGIN, ORDERS_10S, depth_weight, limits
+from workers.venues.binance_spot.limits import DEPTH_TIERS, MARGIN, ORDERS_10S, limits
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
 CANCEL, NEW, SNAPSHOT = Priority.CANCEL, Priority.NEW, Priority.SNAPSHOT
@@ -28,7 +28,7 @@ def ask(limiter: WindowLimiter, now: float, priority: Priority = CANCEL) -> floa
     [(5, 5), (100, 5), (101, 25), (500, 25), (501, 50), (1000, 50), (1001, 250), (5000, 250)],
 )
 def test_depth_weights(limit: int, expected: int) -> None:
-    assert depth_weight(limit) == weight(GET, "/api/v3/depth", {"limit": limit}) == expected
+    assert DEPTH_TIERS.weight(limit) == weight(GET, "/api/v3/depth", {"limit": limit}) == expected
 
 
 @pytest.mark.parametrize(

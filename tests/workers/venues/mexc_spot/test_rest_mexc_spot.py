@@ -24,7 +24,7 @@ from workers.request import RequestContext
 from workers.strategies import Failure, HTTPMethod, Priority, ReplayClass
 from workers.venues.mexc_spot.auth import auth, read_time
 from workers.venues.mexc_spot.errors import MexcSpotErrors
-from workers.venues.mexc_spot.limits import UNKNOWN_WEIGHT, depth_weight, limits
+from workers.venues.mexc_spot.limits import DEPTH_TIERS, UNKNOWN_WEIGHT, limits
 from workers.venues.mexc_spot.market import INTERVALS
 from workers.venues.mexc_spot.request import MexcSpotRequests
 from workers.venues.mexc_spot.venue import VENUE
@@ -105,7 +105,8 @@ def test_weights() -> None:
     assert spend(limits(), "/api/v3/ticker/24hr") == spend(limits(), "/nobody/knows") == 150 // UNKNOWN_WEIGHT
     assert spend(limits(1_000_000), "/api/v3/depth") == 300, "never more than the address may"
     assert spend(limits(6), "/api/v3/exchangeInfo") == 4, "the heaviest request must be possible"
-    assert {depth_weight(levels) for levels in (5, 5000)} == {1} == {VENUE.snapshot_weight(1000)}
+    assert VENUE.snapshot_tiers is DEPTH_TIERS
+    assert {DEPTH_TIERS.weight(levels) for levels in (5, 1000, 5000)} == {1}
 
 
 def test_the_window_is_ten_seconds() -> None:

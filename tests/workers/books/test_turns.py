@@ -1,0 +1,94 @@
+"""Whose snapshot is fetched next.
+
+Kind: what is scarce goes to who happens to stand first. Its members: places of the keeper's own queue (here),
+and request weight, of which deeper snapshots, proofs and audits leave a reserve (rule 6 of
+`workers.rest.ratelimit`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from workers.books.turns import Rank, Turns
+
+
+class Crowd:
+    """Tasks that take a place each until they are told to leave; `served` in the order of their turns."""
+
+    def __init__(self, places: int) -> None:
+        self.active: dict[int, tuple[int, int]] = {}
+        self.turns = Turns(places, lambda index: self.active.get(index, (0, 0)))
+        self.served: list[int] = []
+        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.over: dict[int, asyncio.Event] = {}
+
+    async def _one(self, rank: Rank, index: int) -> None:
+        await self.turns.enter(rank, index)
+        try:
+            self.served.append(index)
+            await self.over[index].wait()
+        finally:
+            self.turns.leave()
+
+    async def come(self, index: int, rank: Rank = Rank.NEW) -> None:
+        self.over[index] = asyncio.Event()
+        self.tasks[index] = asyncio.ensure_future(self._one(rank, index))
+        await self.settle()
+
+    async def leave(self, index: int) -> None:
+        self.over[index].set()
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    async def rest(self) -> list[int]:
+        """The order of those who are left."""
+        for _ in self.tasks:
+            await self.leave(self.served[-1])
+        return self.served
+
+
+def crowded(test: Callable[[Crowd], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(test(Crowd(1)))
+
+
+def test_the_more_urgent_comes_first() -> None:
+    async def scenario(crowd: Crowd) -> None:
+        for index, rank in enumerate((Rank.NEW, Rank.CHECK, Rank.DEEPER, Rank.NEW, Rank.AGAIN)):
+            await crowd.come(index, rank)
+        assert await crowd.rest() == [0, 4, 3, 2, 1]
+
+    crowded(scenario)
+
+
+def test_what_is_traded_most_comes_first_as_counted_when_a_place_is_free() -> None:
+    async def scenario(crowd: Crowd) -> None:
+        for index in range(5):
+            await crowd.come(index)
+        crowd.active = {2: (7, 1), 3: (0, 90), 4: (7, 2)}
+        assert await crowd.rest() == [0, 4, 2, 3, 1]
+
+    crowded(scenario)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_who_is_gone_takes_no_place(late: bool) -> None:
+    async def scenario(crowd: Crowd) -> None:
+        for index in range(4):
+            await crowd.come(index)
+        if late:  # between the grant and the start
+            crowd.over[0].set()
+            await asyncio.sleep(0)
+        crowd.tasks[1].cancel()
+        await crowd.settle()
+        crowd.over[0].set()
+        assert await crowd.rest() == [0, 2, 3]
+        assert repr(crowd.turns) == "<Turns 1 free, 0 waiting>"
+
+    crowded(scenario)

@@ -1,0 +1,78 @@
+"""Whose snapshot is fetched next: a queue for the keeper's own requests, so many of them at once.
+
+1. The more urgent comes first (`Rank`).
+2. Of one rank the most active comes first, as counted when a place becomes free; then who came first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from enum import IntEnum
+
+
+class Rank(IntEnum):
+    """What a snapshot is for, the most urgent first."""
+
+    AGAIN = 0  # a book that was in step before: somebody may be reading it
+    NEW = 1
+    DEEPER = 2  # of a book that is in step
+    CHECK = 3  # a proof or an audit
+
+
+class _Waiter:
+    __slots__ = ("future", "index", "order", "rank")
+
+    def __init__(self, rank: Rank, index: int, order: int, future: asyncio.Future[None]) -> None:
+        self.rank = rank
+        self.index = index
+        self.order = order
+        self.future = future
+
+
+class Turns:
+    """See the module.
+
+    Args:
+        places: requests at once.
+        activity: instrument -> what counts as active, the greater the more.
+    """
+
+    def __init__(self, places: int, activity: Callable[[int], tuple[int, ...]]) -> None:
+        self._free = places
+        self._activity = activity
+        self._order = 0
+        self._waiters: list[_Waiter] = []
+
+    async def enter(self, rank: Rank, index: int) -> None:
+        """Wait for a place; `leave` gives it back."""
+        if self._free:  # then nobody waits
+            self._free -= 1
+            return
+        self._order += 1
+        waiter = _Waiter(rank, index, self._order, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        try:
+            await waiter.future
+        except asyncio.CancelledError:
+            if waiter.future.done() and not waiter.future.cancelled():
+                self.leave()  # cancelled between the grant and the start
+            else:
+                self._waiters.remove(waiter)
+            raise
+
+    def leave(self) -> None:
+        """A request is over."""
+        waiting = [each for each in self._waiters if not each.future.done()]
+        if not waiting:
+            self._free += 1
+            return
+        waiter = min(waiting, key=self._key)
+        self._waiters.remove(waiter)
+        waiter.future.set_result(None)
+
+    def _key(self, waiter: _Waiter) -> tuple[int, tuple[int, ...], int]:
+        return waiter.rank, tuple(-each for each in self._activity(waiter.index)), waiter.order
+
+    def __repr__(self) -> str:
+        return f"<Turns {self._free} free, {len(self._waiters)} waiting>"
