@@ -158,6 +158,7 @@ class Worker:
             resubscribe=self._resubscribe,
             register=self._register,
             respec=self._respec,
+            recount=None if self.venue.server_time is None else self._recount,
             on_failed=self._snapshot_failed,
             on_silent=self._silent,
         )
@@ -452,6 +453,11 @@ class Worker:
         assert self.venue.snapshot is not None  # else the keeper does not ask
         rest = await self._rest_manager()
         return await self.venue.snapshot(rest, instrument.venue_symbol, levels, priority)
+
+    async def _recount(self) -> None:
+        """What the venue has counted for our address comes with any answer, and this one costs least."""
+        assert self.venue.server_time is not None
+        await self.venue.server_time(await self._rest_manager())
 
     async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         fresh: Instrument | None = None

@@ -13,7 +13,7 @@ import dataclasses
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,9 @@ WITHIN = 3.0  # seconds
 _count = itertools.count()
 
 
-def crowd(feed: str, **options: Any) -> SimVenue:
-    """A venue with its own limits, whose minute of weight begins now; many symbols, each trading a little."""
+def crowd(feed: str, left: float = 60.0) -> SimVenue:
+    """A venue with its own limits, with so many seconds left of its minute of weight; many symbols, each
+    trading a little."""
     plain = dialect(feed)
     first = next(iter(plain.listings.values()))
     many = [first._replace(base=f"C{n:02d}", spelled="") for n in range(MANY)]
@@ -51,8 +52,7 @@ def crowd(feed: str, **options: Any) -> SimVenue:
         symbols=list(listings),
         rate=5.0,
         levels=120,
-        clock=lambda: 6_000.0 + time.monotonic() - begun,
-        **options,
+        clock=lambda: 6_060.0 - left + time.monotonic() - begun,
     )
 
 
@@ -94,6 +94,13 @@ async def started(sim: SimVenue, venue: Venue, instance: str, **keys: Any) -> As
         await asyncio.gather(running, return_exceptions=True)
         if feed is not None:
             feed.close()
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.01)
 
 
 async def live(start: Started, within: float) -> None:
@@ -139,6 +146,26 @@ def test_many_starts_within_a_minute_find_the_weight_they_need(feed: str) -> Non
                     assert used(sim) - before <= listing + 2 * MANY * weight
                     before = used(sim)
             assert before < limit / 4
+
+    watched(name, scenario())
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_a_start_after_somebody_else_has_used_the_weight_waits_for_the_venues_minute_alone(feed: str) -> None:
+    """What others of the address have spent is learnt from the first answer: never a 429, and LIVE within
+    three seconds from when the venue counts anew."""
+    name = f"starts{os.getpid()}n{next(_count)}"
+
+    async def scenario() -> None:
+        async with crowd(feed, left=2.5) as sim:
+            spent = int(LIMITS[feed] * SHARES[Priority.SNAPSHOT])
+            sim.rest._budget.spend(spent)  # type: ignore[attr-defined]
+            begun = time.monotonic()
+            async with started(sim, load(feed), name) as start:
+                await until(lambda: used(sim) < spent, "the venue counts anew")
+                assert time.monotonic() - begun > 2.0
+                await live(start, WITHIN)
+                assert start.counted("rate_limited") == 0
 
     watched(name, scenario())
 

@@ -7,7 +7,8 @@ takes note there and does the work in tasks:
    books that were in step before, then new ones, then deeper ones of books that are in step, then proofs and
    audits; what is traded most comes first. When our limits (the REST manager's, which has them for all) have
    no permit now, a snapshot keeps its turn and waits; a deeper one, a proof or an audit is left out. That is
-   no failure.
+   no failure. While snapshots wait for long, because of what the venue has counted for our address before, it
+   is asked for its count (`recount`) every `RECOUNT`: its minute may be over before ours.
 2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
    A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
@@ -35,6 +36,7 @@ takes note there and does the work in tasks:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
@@ -59,6 +61,7 @@ from workers.request import Priority
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
 )
+RECOUNT = 2.0  # rule 1, seconds
 STEADY = 10_000_000_000  # rule 2, ns
 _MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
@@ -123,6 +126,7 @@ class BookKeeper:
         resubscribe: makes the subscription of an instrument's book anew (rule 7).
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
+        recount: makes a request that costs next to nothing, whose answer says what the venue has counted.
         on_failed: told (instrument, attempt, why) of each attempt that has not brought a usable snapshot.
         on_silent: told (index, scope) when the stream does not deliver what there is for the top or the book.
         clock: CLOCK_MONOTONIC ns; sleep, chance: injected for tests.
@@ -138,6 +142,7 @@ class BookKeeper:
         resubscribe: Resubscribe | None = None,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
+        recount: Callable[[], Awaitable[object]] | None = None,
         on_failed: Callable[[Instrument, int, str], None] = lambda instrument, attempt, why: None,
         on_silent: Callable[[int, Scope], None] = lambda index, scope: None,
         clock: Callable[[], int] = monotonic_ns,
@@ -156,6 +161,8 @@ class BookKeeper:
         self._resubscribe = resubscribe
         self._register = register
         self._respec = respec
+        self._recount = recount
+        self._recounted = 0
         self._on_failed = on_failed
         self._on_silent = on_silent
         self._clock = clock
@@ -398,9 +405,21 @@ class BookKeeper:
                         raise
                     if background:
                         return None
-                    await self._sleep(error.retry_after)
+                    await self._wait_for_permit(error.retry_after)
         finally:
             self._turns.leave()
+
+    async def _wait_for_permit(self, seconds: float) -> None:
+        """Seconds, or until the venue has been asked for its count (rule 1)."""
+        if self._recount is None or seconds <= RECOUNT:
+            await self._sleep(seconds)
+            return
+        await self._sleep(RECOUNT)
+        now = self._clock()
+        if now - self._recounted >= int(RECOUNT * 1e9):
+            self._recounted = now
+            with contextlib.suppress(RestError):
+                await self._recount()
 
     def _wait_for_snapshots(self, more_than: int) -> bool:
         """Whether more books than that wait for a snapshot."""

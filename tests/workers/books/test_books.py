@@ -68,6 +68,7 @@ class Desk:
         self.failed: list[tuple[str, int, str]] = []
         self.registered: list[Instrument] = []
         respec = options.pop("respec", None)
+        recount = options.pop("recount", None)
         self.keeper = BookKeeper(
             lab.writer,
             lab.publisher,
@@ -75,6 +76,7 @@ class Desk:
             KeeperConfig(**options),
             register=self.register,
             respec=respec,
+            recount=recount,
             on_failed=lambda made, attempt, why: self.failed.append((made.symbol, attempt, why)),
             on_silent=lambda index, scope: self.silent.append((index, scope)),
             clock=lambda: self.now,
@@ -252,6 +254,53 @@ def test_a_snapshot_without_a_permit_keeps_its_turn_and_is_no_failure(run: Any) 
         assert all(desk.lab.state(index) is State.LIVE for index in indexes)
 
     run(scenario, concurrency=1)
+
+
+def test_while_snapshots_wait_for_long_the_venue_is_asked_for_its_count(run: Any) -> None:
+    """Kind: a wait that is longer than its cause. What the venue had counted for the address was another
+    process's, and its minute is over before ours is. One question for all who wait, and one that fails is no
+    harm."""
+    counts: list[int] = []
+
+    async def recount() -> None:
+        counts.append(1)
+        if len(counts) == 1:
+            raise RateLimited("no permit", retry_after=50.0, sent=False)
+
+    async def scenario(desk: Desk) -> None:
+        indexes = [desk.carry(f"{c * 3}USD") for c in "ABC"]
+        for answers in desk.rest.answers.values():
+            answers[:] = [held_back(55.0), held_back(53.0), held_back(1.5), book(10)]
+        begun = desk.now
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert all(desk.lab.state(index) is State.LIVE for index in indexes)
+        assert desk.naps == [2.0, 2.0, 1.5] * 3
+        assert len(counts) == 6
+        assert desk.now - begun < 20 * SECOND
+
+    run(scenario, recount=recount, concurrency=1)
+
+
+def test_those_who_wait_at_once_ask_for_one_count(run: Any) -> None:
+    counts: list[int] = []
+
+    async def recount() -> None:
+        counts.append(1)
+
+    async def scenario(desk: Desk) -> None:
+        for symbol in ("AAAUSD", "BBBUSD", "CCCUSD"):
+            desk.carry(symbol)
+            desk.rest.answers[symbol] = [held_back(55.0), book(10)]
+        frozen = desk.now
+        desk.keeper.subscribed()
+        for _ in range(100):
+            await asyncio.sleep(0)
+            desk.now = min(desk.now, frozen + 2 * SECOND)  # their sleeps are one, not one after the other
+        assert len(desk.rest.requests) == 6
+        assert len(counts) == 1
+
+    run(scenario, recount=recount, concurrency=4)
 
 
 def test_a_book_that_was_in_step_comes_before_new_ones(run: Any) -> None:
