@@ -179,6 +179,7 @@ class BookKeeper:
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._audited: dict[int, int] = {}
         self._attempts: dict[int, int] = {}  # index -> in a row (rule 2)
+        self._failing: set[int] = set()  # books whose last attempt at a snapshot has failed
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
         # (index, scope) -> `on_silent`: times, when (ns)
         self._told: dict[tuple[int, int], tuple[int, int]] = {}
@@ -243,6 +244,7 @@ class BookKeeper:
                 self._cancel(index)
             self._attempts.pop(index, None)
             self._in_step.discard(index)
+            self._failing.discard(index)
             self._lost.add(self._instruments[index].symbol)
             self._publisher.lost(index, state, reason)
 
@@ -387,7 +389,9 @@ class BookKeeper:
             asked = True
             await self._resubscribe(self._instruments[index])
 
-    async def _get(self, index: int, limit: int, rank: Rank = Rank.NEW) -> Snapshot | None:
+    async def _get(
+        self, index: int, limit: int, rank: Rank, on_turn: Callable[[], None] = lambda: None
+    ) -> Snapshot | None:
         """One snapshot, in its turn (rule 1); None: background work has no permit now."""
         if self._fetch is None:
             raise WorkerError(
@@ -397,6 +401,7 @@ class BookKeeper:
         priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
         await self._turns.enter(rank, index)
         try:
+            on_turn()
             while True:
                 try:
                     return await self._fetch(self._instruments[index], limit, priority)
@@ -422,8 +427,10 @@ class BookKeeper:
                 await self._recount()
 
     def _wait_for_snapshots(self, more_than: int) -> bool:
-        """Whether more books than that wait for a snapshot."""
-        waiting = (index for index in self._instruments if self._publisher.waiting(index))
+        """Whether more books than that wait for a snapshot; those that have failed to get one wait for
+        themselves."""
+        others = (index for index in self._instruments if index not in self._failing)
+        waiting = (index for index in others if self._publisher.waiting(index))
         return any(place >= more_than for place, _ in enumerate(waiting))
 
     async def _synchronise(self, index: int) -> None:
@@ -454,6 +461,7 @@ class BookKeeper:
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
                     self._known.add(self._instruments[index].symbol)
                     self._audited[index] = self._clock()
+                    self._failing.discard(index)
                     if outcome is Outcome.SYNCED:
                         self._horizons.begun(index, limit, self._clock() * 1e-9)
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
@@ -464,6 +472,7 @@ class BookKeeper:
             self._failed(index, attempt + 1, why)
 
     def _failed(self, index: int, attempt: int, why: str) -> None:
+        self._failing.add(index)
         self._writer.log(Code.SNAPSHOT_FAILED, attempt, instrument=index)
         self._on_failed(self._instruments[index], attempt, why)
 
@@ -486,14 +495,18 @@ class BookKeeper:
     async def _deepen(self, index: int, limit: int) -> None:
         """Rule 6: the book knows `limit` levels a side afterwards, or what it knew before."""
         publisher = self._publisher
-        if publisher.collect(index) is None:
-            return
+
+        def keep_events() -> None:
+            """Not before the request goes out: copies cost time."""
+            if publisher.collected_diffs(index) is None:
+                publisher.collect(index)
+
         try:
             for attempt in range(_LAG_ATTEMPTS):
                 if attempt:
                     await self._sleep(self._backoff(attempt - 1))
                 try:
-                    snapshot = await self._get(index, limit, Rank.DEEPER)
+                    snapshot = await self._get(index, limit, Rank.DEEPER, keep_events)
                 except Exception:
                     self._writer.count_up(_REST_ERRORS)
                     return
@@ -694,6 +707,7 @@ class BookKeeper:
     def _forget(self, index: int) -> None:
         self._publisher.drop_instrument(index)
         self._horizons.forget(index)
+        self._failing.discard(index)
         for table in (self._instruments, self._channels, self._checked, self._audited):
             table.pop(index, None)
         for counts in (self._attempts, self._broken):

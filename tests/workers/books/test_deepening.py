@@ -6,6 +6,7 @@ permitted, a snapshot that is older than the request, one of no use, one that co
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -219,6 +220,54 @@ def test_who_waits_for_a_first_snapshot_comes_before_deeper_ones(run: Any) -> No
         assert (kept.state, other.state) == (State.LIVE, State.LIVE)
 
     run(scenario, **KEYS)
+
+
+def test_a_book_that_gets_no_snapshot_does_not_keep_others_from_theirs(run: Any) -> None:
+    """Kind: one stranger's entry decides for all. It fails, waits, fails: that is no queue."""
+
+    async def scenario(desk: Desk) -> None:
+        kept = await begun(desk)
+        other = Kept(desk, "CCCDDD")
+        hold = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            await hold.wait()
+
+        desk.keeper._sleep = sleep
+        other.answer(RestDown("no"))
+        desk.keeper.subscribed([other.index])
+        await desk.settle()
+        desk.keeper.tick()
+        await kept.need()
+        assert (kept.known >= 5, kept.limits()) == (True, [10, 40])
+        hold.set()
+        other.answer(other.market.snapshot(10))
+        await kept.answered(kept.market.snapshot(40))
+        assert (kept.state, other.state) == (State.LIVE, State.LIVE)
+
+    run(scenario, **KEYS)
+
+
+def test_events_are_copied_only_once_the_request_goes_out(run: Any) -> None:
+    """While it waits for its turn, perhaps for a minute, each event would cost more."""
+
+    async def scenario(desk: Desk) -> None:
+        kept = await begun(desk)
+        other = Kept(desk, "CCCDDD")
+        desk.rest.gate.clear()
+        desk.keeper.subscribed([other.index])
+        await desk.settle()
+        while kept.known >= 5:
+            kept.deliver(kept.market.move(1, jitter=0))
+        desk.keeper.look_ahead()
+        await desk.settle()
+        assert desk.lab.publisher.collected_diffs(kept.index) is None
+        desk.rest.gate.set()
+        kept.answer(kept.market.snapshot(40))
+        await desk.settle()
+        assert (kept.limits(), other.state) == ([10, 40], State.LIVE)
+
+    run(scenario, **{**KEYS, "concurrency": 1})
 
 
 def test_after_a_gap_a_quick_market_begins_deeper_unless_others_wait(run: Any) -> None:
