@@ -69,8 +69,9 @@ def replay(
 
 
 def _note(player: Player, tops: dict[Any, tuple[int, ...]], bests: dict[Any, tuple[int, ...]]) -> None:
-    for symbol in player.scales:
-        if player.state(symbol, Scope.TOP) is State.LIVE:
+    for symbol, scale in player.scales.items():
+        # A top that the book has lent says nothing of the stream of tops.
+        if player.state(symbol, Scope.TOP) is State.LIVE and not player.publisher.lent(scale.instrument):
             top = player.feed.top(symbol)
             tops[symbol, top.update_id] = top.exact
         if player.state(symbol) is State.LIVE:

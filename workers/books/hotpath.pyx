@@ -159,10 +159,13 @@ cdef class HotPath(Windows):
         if m.ts_event and self.wall_offset:
             writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event, 1)
         if m.kind == M_TOP:
+            slot.heard[0] = recv
             self._top(slot, m, recv)
         elif m.kind == M_DEPTH:
+            slot.heard[1] = recv
             self._depth(slot, m, recv)
         elif m.kind == M_TRADE:
+            slot.heard[2 + (m.words[2] != 0)] = recv
             if m.update_id:  # decision 13
                 if m.update_id == slot.trade_id[m.words[2] != 0]:
                     writer.c_count(C_OUTDATED, 1)
@@ -172,13 +175,16 @@ cdef class HotPath(Windows):
                            <uint8_t>m.flags, m.ts_event, recv)
             writer.c_count_instrument(m.instrument, I_TRADES, 1)
         elif m.kind == M_TICKER:
+            slot.heard[4] = recv
             writer.c_record(K_TICKER, FIRST, 0, m.instrument, m.ts_event, recv, m.words[0], m.words[1],
                             m.words[2], m.words[3])
             writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags & ABSENT), 1, m.instrument, m.ts_event, recv,
                             m.words[4], m.words[5], m.words[6], m.words[7])
         elif m.kind == M_MARK:
+            slot.heard[5] = recv
             self._mark(slot, m, recv)
         elif m.kind == M_LIQUIDATION:
+            slot.heard[6] = recv
             writer.c_record(K_LIQUIDATION, <uint8_t>(m.flags & SELL), slot.mark_exp, m.instrument, m.ts_event,
                             recv, m.words[0], m.words[1], <int64_t>m.update_id, 0)
         self.pending += 1
@@ -228,12 +234,15 @@ cdef class HotPath(Windows):
             # Decision 5.
             if m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:
                 self.writer.c_count(C_OUTDATED, 1)
+                slot.moved = 0  # late, and delivered all the same
                 return
             if m.update_id == slot.top_id and slot.top_state == LIVE:
                 same = True
                 for i in range(4):
                     same = same and slot.top[i] == m.words[i]
                 if same:
+                    slot.lent = False
+                    slot.moved = 0
                     slot.top_proof = recv
                     arrived(&slot.pace[0], &self.freshness, recv)
                     return
@@ -241,6 +250,9 @@ cdef class HotPath(Windows):
             self._state(m.instrument, SCOPE_TOP, RESYNC, R_CROSSED)
             return
         before = slot.top_state
+        if slot.lent:
+            slot.lent = False
+            slot.moved = 0
         slot.top_id = m.update_id
         slot.top_event = 0 if m.flags & F_SENT else m.ts_event
         slot.top_proof = recv

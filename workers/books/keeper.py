@@ -17,7 +17,8 @@ takes note there and does the work in tasks:
    own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`, whatever is
    learnt: a book that has been quiet for half of that is checked against a small REST snapshot; agreement is
    proof, for the top too when it is the book's best. What can have no such proof and stays STALE for another
-   `stale_after` is `on_silent`; that is said again after twice as long each time. A snapshot that is older
+   `stale_after` is `on_silent`; that is said again after twice as long each time. So is a stream of tops that
+   has been silent for `stale_after` since the book told of another best. A snapshot that is older
    than a book which has been quiet for so long, or whose events are older too, says that the venue counts its
    update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
@@ -562,13 +563,17 @@ class BookKeeper:
 
     def _rouse(self, now: int, stale: int) -> None:
         """Rule 3: what stays STALE and cannot be proven."""
+        unheard = self._publisher.unheard(now)
         for (index, scope), (_, told) in list(self._told.items()):
             # A new subscription's snapshot alone keeps it LIVE for `stale`: it has been delivering since.
-            if now - told > 2 * stale and self._publisher.state(index, scope) == State.LIVE:
+            well = self._publisher.state(index, scope) == State.LIVE
+            if now - told > 2 * stale and well and (scope != Scope.TOP or index not in unheard):
                 del self._told[index, scope]
         for index, scope in self._publisher.silent(now):
             if not self._provable(index):
                 self._silent(index, Scope(scope))
+        for index in unheard:
+            self._silent(index, Scope.TOP)
 
     def _silent(self, index: int, scope: Scope) -> None:
         """The stream does not deliver."""
@@ -636,8 +641,8 @@ class BookKeeper:
         now = self._clock()
         stale = publisher.state(index, Scope.BOOK) == State.STALE
         publisher.proven(index, Scope.BOOK, now)
-        bid, ask = publisher.book(index).best(False), publisher.book(index).best(True)
-        if bid is not None and ask is not None and publisher.published_top(index) == (*bid, *ask):
+        bid, ask = (publisher.book(index).best(side) or (0, 0) for side in (False, True))
+        if publisher.published_top(index) == (*bid, *ask):
             publisher.proven(index, Scope.TOP, now)
         elif publisher.state(index, Scope.TOP) == State.STALE and self._outstayed(index, now):
             self._silent(index, Scope.TOP)  # the book goes on, the top's stream does not

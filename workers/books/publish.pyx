@@ -38,7 +38,16 @@ Decisions that a reader of the feed lives by:
 13. A trade is published once. A venue may tell the last one again to whoever subscribes, so also after a connection
     was lost: a trade whose id is that of the instrument's last one, singles and aggregated ones apart, is dropped
     and counted (`outdated`). The ids outlive connections, not the slot. Without an id nothing tells two apart.
-14. A book whose snapshot was cut is deepened while it is LIVE. The events from before the request on are kept; those
+14. Where tops and books count their ids alike (`BookSync.top_ids`), the best of a book in step is the top as of
+    the book's id. A top that is not LIVE is lent it, when the book becomes LIVE and with each of its updates after
+    that: a market that stands still sends no top. A lent top goes with the book, in value, id, state and proof,
+    until a top comes that is not older (decision 5). A top that is LIVE by itself is compared about once a second:
+    where the book is newer, an equal best is proof of delivery, and another one is lent. What only the book has
+    told of is owed by the stream of tops (`unheard`). Nothing is lent that is older than the top published last.
+15. After the process stood still, nothing is LIVE until it is known that nothing was lost meanwhile (`freeze`):
+    by an event of its own, or because the connection that carries it has answered since, so that what the venue
+    had sent before has been read, and has left the cell as it was (`thaw`).
+16. A book whose snapshot was cut is deepened while it is LIVE. The events from before the request on are kept; those
     that follow the deeper snapshot by the venue's rules are applied to it, which makes it a book of the same moment.
     It must agree in everything that both know. Only then the levels beyond the old horizon are taken, and its
     horizon, for each side by itself. The window lies within the old horizon: nothing is published.
@@ -57,7 +66,7 @@ from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_
 from workers.decode.symbols cimport mark_exp
 from workers.books.entry cimport Entry
 from workers.books.pace cimport threshold
-from workers.books.window cimport BLOCKED, WATCHED, Pace, Slot
+from workers.books.window cimport BLOCKED, FROZEN_BOOK, FROZEN_TOP, WATCHED, Pace, Slot
 
 from shm import counters, layout
 from workers.books.sync import Outcome, Refetch
@@ -130,6 +139,11 @@ cdef class Publisher(Entry):
         slot.has_book = book
         slot.tops = top and book and self.syncs[index].tops
         slot.has_top = top and not slot.tops
+        slot.shares = slot.has_top and book and self.syncs[index].top_ids
+        slot.lent = False
+        slot.frozen = 0
+        slot.moved = 0
+        memset(slot.heard, 0, sizeof(slot.heard))
         self.scales[index] = (price_exp, size_exp)
         slot.mark_exp = mark_exp(price_exp)
         slot.step = 1 if not book or self.syncs[index].numbered else 0
@@ -152,8 +166,9 @@ cdef class Publisher(Entry):
         self._check(index)
         self.fail_watchers(index, f"instrument {index} is carried no more")
         slot = &self.slots[index]
-        slot.known = slot.synced = slot.requested = slot.collecting = slot.tops = slot.outran = False
-        slot.aside = 0
+        slot.known = slot.synced = slot.requested = slot.collecting = slot.tops = False
+        slot.outran = slot.shares = slot.lent = False
+        slot.aside = slot.frozen = 0
         slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
         slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
         slot.trade_id[0] = slot.trade_id[1] = 0
@@ -170,6 +185,10 @@ cdef class Publisher(Entry):
         self._check(index)
         slot = &self.slots[index]
         slot.pace[0].seen = slot.pace[1].seen = 0
+        slot.lent = False
+        slot.frozen = 0
+        slot.moved = 0
+        memset(slot.heard, 0, sizeof(slot.heard))
         if slot.has_top and slot.top_state != state:
             self._state(index, SCOPE_TOP, state, reason)
         if slot.has_book:
@@ -300,7 +319,7 @@ cdef class Publisher(Entry):
         return Outcome.SYNCED
 
     def deepen(self, uint32_t index, snapshot, *, limit=0):
-        """Take what a deeper snapshot knows beyond the horizons of a book that is in step: decision 14. It was asked
+        """Take what a deeper snapshot knows beyond the horizons of a book that is in step: decision 16. It was asked
         for after `collect`. Answers a `workers.books.sync.Outcome` and how many levels differ:
 
         SYNCED: taken. NOT_NEEDED: the book was rebuilt meanwhile, or its events are not kept. AHEAD: the stream
@@ -396,11 +415,11 @@ cdef class Publisher(Entry):
     cdef int _judged(self, uint32_t index, int scope) except -1:
         """Whose proofs and silences count for a cell: where the top is the book's best, the book's."""
         self._check(index)
-        return SCOPE_BOOK if self.slots[index].tops else scope
+        return SCOPE_BOOK if self.slots[index].tops or self.slots[index].lent else scope
 
     def overdue(self, int64_t now):
         """(index, scope) of the LIVE cells whose last proof of delivery is older than their threshold; a top that is
-        its book's best goes with the book.
+        its book's best goes with the book. Tops that a book knows better are set right (decision 14).
 
         A top that has been without proof for `start` and is not LIVE forgets its update id: should the venue
         have started its ids anew, every new one would be taken for an old one for ever.
@@ -411,15 +430,52 @@ cdef class Publisher(Entry):
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state != LIVE:
-                    if now - slot.top_proof > self.freshness.start:
-                        slot.top_id = 0
-                elif not slot.tops and now - slot.top_proof > threshold(&slot.pace[0], &self.freshness):
+                if slot.top_state != LIVE and now - slot.top_proof > self.freshness.start:
+                    slot.top_id = 0
+                if slot.shares and not slot.lent:
+                    self._compare(i, now)
+                if slot.top_state == LIVE and not slot.tops and not slot.lent and now - slot.top_proof > threshold(&slot.pace[0], &self.freshness):
                     found.append((i, SCOPE_TOP))
                 if slot.book_state == LIVE:
                     if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
                         found.append((i, SCOPE_BOOK))
+        self.flush()
         return found
+
+    cdef void _compare(self, uint32_t index, int64_t now) noexcept:
+        """Decision 14, of a top that is not lent: what a book in step says of it, which is not overdue itself."""
+        cdef Slot* slot = &self.slots[index]
+        cdef Book book
+        cdef int side
+        cdef bint same = True
+        if not slot.synced or not slot.step or slot.book_state != LIVE:
+            return
+        if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
+            return
+        book = <Book>self.books[index]
+        if slot.top_state == LIVE:
+            if not slot.top_id or book.last_id < slot.top_id:
+                return
+            for side in range(2):
+                if slot.n[side]:
+                    same = same and slot.top[2 * side] == slot.window[side].price
+                    same = same and slot.top[2 * side + 1] == slot.window[side].size
+                else:
+                    same = same and not slot.top[2 * side + 1]
+            if same:
+                slot.top_proof = max(slot.top_proof, slot.book_proof)
+                return
+            if book.last_id == slot.top_id:
+                return
+        elif book.last_id < slot.top_id:
+            return
+        self._best(slot, book, index, 0, slot.book_proof)
+
+    def unheard(self, int64_t now):
+        """The instruments of which the book has told bests for `start` or more while the stream of tops brought
+        nothing."""
+        return [i for i in range(self.capacity) if self.slots[i].known and self.slots[i].moved
+                and now - self.slots[i].moved > self.freshness.start]
 
     def silent(self, int64_t now):
         """(index, scope) of the STALE cells that have been so for `start` or more, and without proof for twice
@@ -430,7 +486,7 @@ cdef class Publisher(Entry):
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state == STALE and not slot.tops:
+                if slot.top_state == STALE and not slot.tops and not slot.lent:
                     if now - slot.top_proof > self._patience(&slot.pace[0]):
                         found.append((i, SCOPE_TOP))
                 if slot.book_state == STALE and now - slot.book_proof > self._patience(&slot.pace[1]):
@@ -443,6 +499,7 @@ cdef class Publisher(Entry):
     def mark_stale(self, uint32_t index, int scope):
         """No proof of delivery: a LIVE cell goes STALE."""
         scope = self._judged(index, scope)
+        self.slots[index].frozen &= ~<int>(FROZEN_BOOK if scope == SCOPE_BOOK else FROZEN_TOP)
         if scope == SCOPE_TOP and self.slots[index].top_state == LIVE:
             self._state(index, SCOPE_TOP, STALE, R_SILENT)
         elif scope == SCOPE_BOOK and self.slots[index].book_state == LIVE:
@@ -462,6 +519,8 @@ cdef class Publisher(Entry):
             slot.book_proof = now
             if slot.book_state == STALE:
                 self._state(index, SCOPE_BOOK, LIVE, R_FRESH)
+            if slot.shares and not slot.lent:
+                self._compare(index, now)
         self.flush()
 
     def freeze(self):
@@ -473,15 +532,39 @@ cdef class Publisher(Entry):
                 self.slots[i].pace[0].seen = self.slots[i].pace[1].seen = 0
                 if self.slots[i].top_state == LIVE:
                     n += 1
+                    self.slots[i].frozen |= FROZEN_TOP
                     if not self.slots[i].tops:
                         self._state(i, SCOPE_TOP, STALE, R_SILENT)
                 if self.slots[i].book_state == LIVE:
+                    self.slots[i].frozen |= FROZEN_BOOK
                     self._state(i, SCOPE_BOOK, STALE, R_SILENT)
                     n += 1
                 if self.writer.ring.next - self.committed > self.commit_every:
                     self.flush()
         self.flush()
         return n
+
+    def thaw(self, uint32_t index, int scope, int64_t now):
+        """The connection that carries this top or book has answered since the process stood still (decision 15):
+        what was LIVE until then, and nothing has been heard of since, is so again. One that is overdue by itself
+        stays STALE. Whether it is LIVE again."""
+        cdef Slot* slot
+        cdef uint8_t bit
+        cdef bint book
+        scope = self._judged(index, scope)
+        slot = &self.slots[index]
+        book = scope == SCOPE_BOOK
+        bit = FROZEN_BOOK if book else FROZEN_TOP
+        if not slot.frozen & bit:
+            return False
+        slot.frozen &= ~<int>bit
+        if (slot.book_state if book else slot.top_state) != STALE:
+            return False
+        if now - (slot.book_proof if book else slot.top_proof) > threshold(&slot.pace[book], &self.freshness):
+            return False
+        self._state(index, scope, LIVE, R_FRESH)
+        self.flush()
+        return True
 
     # -- audits ---------------------------------------------------------------------------------------------
     def collect(self, uint32_t index):
@@ -545,6 +628,17 @@ cdef class Publisher(Entry):
     def tops(self, uint32_t index):
         """Whether this instrument is carried, and its top is the best of its book (decision 12)."""
         return index < self.capacity and bool(self.slots[index].tops)
+
+    def lent(self, uint32_t index):
+        """Whether this instrument's top is the best of its book for the time being (decision 14)."""
+        self._check(index)
+        return bool(self.slots[index].lent)
+
+    def heard(self, uint32_t index):
+        """CLOCK_MONOTONIC ns of the last message of each of `workers.config.CHANNELS` on these connections; 0: none.
+        A channel of aggregated trades is heard as such, whatever the venue calls it."""
+        self._check(index)
+        return tuple([self.slots[index].heard[i] for i in range(7)])
 
     def published_top(self, uint32_t index):
         """(bid, bid size, ask, ask size) as published last."""

@@ -59,6 +59,7 @@ class SnapshotSync:
     depth: ClassVar[int] = 0
     checksum: ClassVar[None] = None
     tops: ClassVar[bool] = False
+    top_ids: ClassVar[bool] = False
     max_buffer: int = MAX_BUFFER
     synced: bool = False
     last_id: int = 0

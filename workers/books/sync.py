@@ -89,6 +89,8 @@ class BookSync(Protocol):
     the venue keeps us told of, beyond which a book is cut after every event; 0: all. `checksum`: (price_exp,
     size_exp) -> the venue's checksum of a book, native; None: `agrees` is asked. `tops`: the venue has no
     stream of tops that is exact: an instrument's top is the best of its book, which is kept for it.
+    `top_ids`: tops have update ids, and those count the changes of the book: the best of a book at an id is
+    the top at it.
     """
 
     @property
@@ -101,6 +103,8 @@ class BookSync(Protocol):
     def checksum(self) -> Callable[[int, int], Checksum] | None: ...
     @property
     def tops(self) -> bool: ...
+    @property
+    def top_ids(self) -> bool: ...
 
     synced: bool
     last_id: int
@@ -147,6 +151,7 @@ class StreamSync:
         checksum: the same, native: what makes it from an instrument's exponents.
         depth: levels a side beyond which the book is cut; 0: it is whole.
         tops: the top is the best of the book, see `BookSync`.
+        top_ids: tops and events count alike, see `BookSync`.
     """
 
     streamed: ClassVar[bool] = True
@@ -155,6 +160,7 @@ class StreamSync:
     checksum: Callable[[int, int], Checksum] | None = None
     depth: int = 0
     tops: bool = False
+    top_ids: bool = False
     synced: bool = False
     last_id: int = 0
     gaps: int = 0

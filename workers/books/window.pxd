@@ -12,6 +12,11 @@ cdef enum Aside:
     WATCHED = 2             # somebody wants to know what is published (`workers.books.hotpath.Watcher`)
 
 
+cdef enum Frozen:
+    FROZEN_TOP = 1          # it was LIVE when the process stood still, and nothing has been heard of it since
+    FROZEN_BOOK = 2
+
+
 cdef struct Pace:
     # What a stream's own rate says of how long it may be silent; ns. See `workers/books/pace.pyx`.
     int64_t seen            # receive time of its last message; 0: none of this connection
@@ -44,6 +49,9 @@ cdef struct Slot:
     uint8_t older           # snapshots in a row that were older than what has been published
     uint8_t outran          # the book is void because the window reached beyond its horizon
     uint8_t tops            # no tops come: the top is the best of the book (decision 12)
+    uint8_t shares          # tops and books count their ids alike: the book may give the top (decision 14)
+    uint8_t lent            # the top published last is the best of the book, which it goes with (decision 14)
+    uint8_t frozen          # Frozen bits
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof
     Pace pace[2]            # of the top and of the book
@@ -52,6 +60,8 @@ cdef struct Slot:
     uint64_t book_id        # update id of the book as published last
     uint64_t stream_id      # update id of the newest event that waits for a snapshot
     int64_t top[4]
+    int64_t moved           # receive time of the first best that the book alone has told; 0: tops tell all
+    int64_t heard[7]        # receive time of the last message; by channel, in the order of `CHANNELS`; 0: none
     int64_t mark[4]         # mark, index, rate, next funding, each as told last; 0: never
     uint64_t trade_id[2]    # of the trade published last: a single one, an aggregated one; 0: none
     uint32_t n[2]           # levels in the published window, bids and asks
@@ -77,4 +87,5 @@ cdef class Windows(FrameSink):
     cdef int _window(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
     cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
     cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
+    cdef bint _lends(self, Slot* slot, Book book) noexcept
     cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept

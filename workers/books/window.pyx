@@ -150,7 +150,7 @@ cdef class Windows(FrameSink):
         slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
-        if slot.tops:
+        if slot.tops or (slot.shares and (slot.lent or slot.top_state != LIVE) and self._lends(slot, book)):
             self._best(slot, book, index, ts_event, recv)
         return 1
 
@@ -176,14 +176,19 @@ cdef class Windows(FrameSink):
         slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
-        if slot.tops:
+        if slot.tops or (slot.shares and (slot.lent or slot.top_state != LIVE) and self._lends(slot, book)):
             self._best(slot, book, index, ts_event, recv)
 
+    cdef bint _lends(self, Slot* slot, Book book) noexcept:
+        """Decision 14: whether the best of the published window may be the top: it is not older than what has been
+        published as such. One that is lent already goes with the book, also where ids begin anew."""
+        return slot.lent or (slot.step and book.last_id >= slot.top_id)
+
     cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
-        """Decision 12: the best of the published window as the top, unless it is the one published last."""
+        """Decisions 12 and 14: the best of the published window as the top, unless it is the one published last."""
         cdef int64_t best[4]
         cdef uint8_t flags = 0, before = slot.top_state
-        cdef bint same = before == LIVE
+        cdef bint same = True
         cdef int side, i
         for side in range(2):
             if slot.n[side]:
@@ -195,7 +200,14 @@ cdef class Windows(FrameSink):
         for i in range(4):
             same = same and slot.top[i] == best[i]
             slot.top[i] = best[i]
-        if same:
+        if slot.shares:
+            if before >= STALE and not same and not slot.moved:
+                slot.moved = recv
+            slot.lent = True
+            slot.top_id = book.last_id
+            slot.top_event = ts_event
+            slot.top_proof = recv
+        if same and before == LIVE:
             return
         slot.top_id = book.last_id
         slot.top_event = ts_event
@@ -212,5 +224,5 @@ cdef class Windows(FrameSink):
         else:
             self.slots[index].book_state = state
             self.writer.c_book_state(index, state, reason)
-            if self.slots[index].tops:
+            if self.slots[index].tops or (self.slots[index].lent and self.slots[index].top_state != state):
                 self._state(index, SCOPE_TOP, state, reason)

@@ -17,9 +17,9 @@ from shm.reader import Feed
 from shm.segment import open_writer
 from shm.writer import Writer
 from workers.books.publish import Publisher
+from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Outcome, Snapshot
 from workers.venues.binance_spot._decode import Decoder
-from workers.venues.binance_spot.sync import BookSync
 
 Levels = list[tuple[int, int]]
 _count = itertools.count()
@@ -85,7 +85,7 @@ class Lab:
         depth: int = 20,
         slots: int = 4096,
         instruments: int = 8,
-        make_sync: Callable[[], Any] = BookSync,
+        make_sync: Callable[[], Any] = SnapshotSync,  # tops and books with ids of their own
         decoder: Any = None,
         **options: Any,
     ) -> None:

@@ -1,4 +1,4 @@
-"""A deeper snapshot in a LIVE book (publish.pyx, decision 14).
+"""A deeper snapshot in a LIVE book (publish.pyx, decision 16).
 
 Kind: what is known of a book runs out while it is LIVE. Its members: a first snapshot that was cut, one that
 was cut again (each side has a horizon of its own), one that is not as deep as what is known.

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from shm import State
+from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Snapshot
-from workers.venues.binance_spot.sync import BookSync
 
 
 class Venue:
@@ -89,7 +89,7 @@ def test_whatever_is_live_is_true(make_lab: Callable[..., Any], seed: int) -> No
     assert storm(make_lab(depth=5), seed) > 50
 
 
-class NoChain(BookSync):
+class NoChain(SnapshotSync):
     """Takes every event for the next one."""
 
     def _follows(self, diff: Any) -> bool:
@@ -97,6 +97,6 @@ class NoChain(BookSync):
 
 
 def test_the_storm_notices_a_missing_rule(make_lab: Callable[..., Any], monkeypatch: Any) -> None:
-    monkeypatch.setattr(BookSync, "_follows", NoChain._follows)
+    monkeypatch.setattr(SnapshotSync, "_follows", NoChain._follows)
     with pytest.raises(AssertionError):
         storm(make_lab(depth=5), 1)

@@ -18,9 +18,18 @@ the snapshot's `lastUpdateId`.
 9. Another connection delivers the same events, though not cut into messages at the same ids: where it
    takes over, the first newer event may overlap what there is (U <= local id + 1 <= u), as in rule 4.
 
-These are the rules of `workers.books.snapshot_sync`, with first_id = U and last_id = u.
+10. A `bookTicker`'s u counts the same changes as an event's: the best of the book at u is the top at u (26 of
+    26 in a capture of 2021), so that the two ids say which is newer.
+
+1 to 9 are the rules of `workers.books.snapshot_sync`, with first_id = U and last_id = u.
 """
+
+from typing import ClassVar
 
 from workers.books.snapshot_sync import SnapshotSync
 
-BookSync = SnapshotSync
+
+class BookSync(SnapshotSync):
+    """One instrument's state; see the module."""
+
+    top_ids: ClassVar[bool] = True

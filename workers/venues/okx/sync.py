@@ -23,6 +23,9 @@ What the venue leaves open is decided so that a wrong book cannot pass:
 7. Until 2022 neither snapshot nor events had ids: then every event is applied, and the checksum is what a
    lost one is seen by. An event with ids after a snapshot without is a gap, and so is the opposite.
 
+8. `seqId` of `bbo-tbt` counts as the book's does, so that the two say which is newer. ``books5`` is applied
+   without ids, and its best is no top.
+
 400 levels a side are told, no more. What leaves them is removed by an event of its own and what enters them
 is set by one (in the capture of 2022 a book of 400 levels stays one of 400 through all of its 97 events), so
 a book is not cut here.
@@ -49,7 +52,7 @@ class BookSync(StreamSync):
     chained: bool = True
 
     def __post_init__(self) -> None:
-        self.numbered = self.chained
+        self.numbered = self.top_ids = self.chained
         if not self.chained:
             self.depth = 5  # no message has more; who asks for a deeper window can be told
 

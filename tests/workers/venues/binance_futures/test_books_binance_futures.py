@@ -101,7 +101,8 @@ class Play:
 
     def _note(self) -> None:
         for venue, symbol in self.symbols.items():
-            if self.feed.cell_state(symbol, Scope.TOP) is State.LIVE:
+            lent = self.publisher.lent(self.exponents[venue][0])  # that says nothing of the stream of tops
+            if self.feed.cell_state(symbol, Scope.TOP) is State.LIVE and not lent:
                 top = self.feed.top(symbol)
                 self.tops[venue, top.update_id] = top.exact
             if self.state(venue) is State.LIVE:
