@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from shm import _ring, counters
 from shm.events import Code
 from shm.layout import Reason, Scope, State
+from workers.books.overlap import Stream
 from workers.strategies import ConnectionState
+from workers.websocket.first_events import LATER
 
 if TYPE_CHECKING:
     from shm.writer import Writer
@@ -144,17 +146,31 @@ class Readiness:
                 self._writer.log(Code.FIRST_EVENT_MISSED, waited, instrument=index)
 
     def delivered(self, symbol: str, channel: str) -> int:
-        """ns of CLOCK_MONOTONIC of the last proof of delivery, 0: none yet, -1: it owes no first event.
+        """ns of CLOCK_MONOTONIC of the last proof of delivery, 0: none yet, -1: it owes no first event, -2:
+        that is being found out.
 
-        Tops come soon whatever happens, and books whose snapshot is in the stream. Other books of quiet
-        symbols are proved by the keeper; trades and tickers have no cell.
+        Books whose snapshot is in the stream come soon whatever happens. A top owes nothing while its market
+        stands still: where a book in step can be compared with REST, that is asked once, before anybody
+        complains. Other books of quiet symbols are proved by the keeper; what has no cell is judged by
+        `workers.expectations`.
         """
         index = self._keeper.index_of(symbol)
         if index is not None and channel == "top":
-            return self._publisher.proof(index, Scope.TOP)
+            return self._top_delivered(index)
         if index is not None and channel == "book" and self._publisher.streamed(index):
             return self._publisher.proof(index, Scope.BOOK)
         return -1
+
+    def _top_delivered(self, index: int) -> int:
+        publisher, keeper = self._publisher, self._keeper
+        if publisher.tops(index):
+            return publisher.proof(index, Scope.TOP)
+        since = _ring.now() - self._patience
+        heard = publisher.heard(index)[Stream.TOP]
+        if heard > since or not publisher.shares(index) or not keeper.provable(index):
+            return heard
+        still = keeper.still(index, since)
+        return LATER if still is None else still or heard
 
     def proven(self, symbol: str, channel: str) -> int:
         """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
@@ -163,8 +179,11 @@ class Readiness:
         tickers alone, beside which no top and no book would tell."""
         if channel == "mark" or (channel == "ticker" and channel in self._apart):
             return 0
-        proof = self.delivered(symbol, channel)
         index = self._keeper.index_of(symbol)
+        if channel == "top" and index is not None:
+            proof = self._publisher.proof(index, Scope.TOP)
+        else:
+            proof = self.delivered(symbol, channel)
         if proof == -1 or index is None or not self._publisher.synced(index):
             return proof
         return max(proof, self._publisher.proof(index, Scope.BOOK))

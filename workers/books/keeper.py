@@ -52,6 +52,7 @@ from shm.layout import Reason, Scope, State
 from shm.writer import Writer
 from workers.books.audit import Agreement, compare
 from workers.books.horizons import RETRY, Horizons
+from workers.books.overlap import Stream
 from workers.books.publish import Publisher
 from workers.books.sync import Diff, Outcome, Snapshot
 from workers.books.turns import Rank, Turns
@@ -179,6 +180,9 @@ class BookKeeper:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._audited: dict[int, int] = {}
+        # index -> when REST was last compared (ns), and whether it agreed
+        self._answers: dict[int, tuple[int, bool]] = {}
+        self._refused: dict[int, int] = {}  # index -> update id of the last snapshot of no use
         self._attempts: dict[int, int] = {}  # index -> in a row (rule 2)
         self._failing: set[int] = set()  # books whose last attempt at a snapshot has failed
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
@@ -460,6 +464,7 @@ class BookKeeper:
                     await self._replace(index, snapshot)
                     return
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
+                    self._refused.pop(index, None)
                     self._known.add(self._instruments[index].symbol)
                     self._audited[index] = self._clock()
                     self._failing.discard(index)
@@ -470,7 +475,15 @@ class BookKeeper:
                 if outcome is Outcome.TOO_SHALLOW:
                     self._horizons.outran(index, self._clock() * 1e-9)
                 why = _REFUSALS[outcome]
+                self._look_for_silence(index, snapshot.last_update_id)
             self._failed(index, attempt + 1, why)
+
+    def _look_for_silence(self, index: int, told: int) -> None:
+        """Snapshots of no use whose ids go on, and no event has come: the market moves, the stream is dead."""
+        before = self._refused.get(index, told)
+        self._refused[index] = told
+        if told > before and not self._publisher.heard(index)[Stream.BOOK]:
+            self._answers[index] = self._clock(), False
 
     def _failed(self, index: int, attempt: int, why: str) -> None:
         self._failing.add(index)
@@ -584,6 +597,21 @@ class BookKeeper:
             self._told[index, scope] = times + 1, now
             self._on_silent(index, scope)
 
+    def still(self, index: int, since: int) -> int | None:
+        """Whether a market stands still as its book says, by a comparison with REST made after `since` (ns),
+        which is asked for when there is none: when that was; 0: REST says otherwise; None: no answer yet."""
+        at, agrees = self._answers.get(index, (0, False))
+        if at > since:
+            return at if agrees else 0
+        if self._publisher.synced(index) and index not in self._tasks:
+            self._checked[index] = self._clock()
+            self._start(index, self._audit(index, self.config.proof_limit))
+        return None
+
+    def provable(self, index: int) -> bool:
+        """Whether `still` can be answered, once the book is in step."""
+        return self._provable(index)
+
     async def _audit(self, index: int, limit: int) -> None:
         since = self._publisher.collect(index)
         if since is None:
@@ -616,6 +644,7 @@ class BookKeeper:
         if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
             return
         self._writer.count_up(_AUDITS)
+        self._answers[index] = self._clock(), finding.agreement is Agreement.AGREES
         if finding.agreement is Agreement.AGREES:
             self._agrees(index)
         elif finding.agreement is Agreement.INEXACT:
@@ -713,9 +742,9 @@ class BookKeeper:
         self._publisher.drop_instrument(index)
         self._horizons.forget(index)
         self._failing.discard(index)
-        for table in (self._instruments, self._channels, self._checked, self._audited):
+        for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):
             table.pop(index, None)
-        for counts in (self._attempts, self._broken):
+        for counts in (self._attempts, self._broken, self._refused):
             counts.pop(index, None)
         for scope in Scope:
             self._told.pop((index, scope), None)

@@ -629,6 +629,11 @@ cdef class Publisher(Entry):
         """Whether this instrument is carried, and its top is the best of its book (decision 12)."""
         return index < self.capacity and bool(self.slots[index].tops)
 
+    def shares(self, uint32_t index):
+        """Whether this instrument has both, and its book may give the top (decision 14)."""
+        self._check(index)
+        return bool(self.slots[index].shares)
+
     def lent(self, uint32_t index):
         """Whether this instrument's top is the best of its book for the time being (decision 14)."""
         self._check(index)

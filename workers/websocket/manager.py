@@ -66,8 +66,8 @@ class WebSocketManager:
         handover: makes what lets a connection replace another without a gap in what the sink publishes.
             Without it, and with a sink, a planned replacement is a plain reconnect.
         delivered: (symbol, channel) -> ns of `clock` of the last proof of delivery, 0: none yet, -1: this
-            channel owes no first event. None: without a sink, the manager's own record of what was handled;
-            with a sink, first events are not watched.
+            channel owes no first event, -2: whether it does is being found out. None: without a sink, the
+            manager's own record of what was handled; with a sink, first events are not watched.
         proven: as `delivered`, asked when a whole connection has brought nothing: here a proof from elsewhere
             counts too (a REST snapshot says that the market stands still). None: `delivered`.
         has: (symbol, channel) -> whether the symbol has that channel; what it has not is not subscribed.

@@ -388,7 +388,8 @@ class Shard:
         if not late:
             return
         self._common.tally.first_event_misses += len(late)
-        self._report(self.state, f"no first event in time: {_listed(late)}", overdue=tuple(late))
+        if fresh := self._first_events.untold(late):
+            self._report(self.state, f"no first event in time: {_listed(fresh)}", overdue=tuple(fresh))
         self._remedy(late)
 
     def _handled(self, symbol: str, channel: str) -> int:

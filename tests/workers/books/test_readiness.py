@@ -29,7 +29,9 @@ from workers.strategies import (
     PerformanceMetrics,
 )
 from workers.venues.binance_spot.parser import BinanceSpotParser
+from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE
+from workers.websocket.first_events import LATER
 
 A, B = "AAA/BBB", "CCC/DDD"
 BOOK = Snapshot(10, [("1.00", "1.00")], [("1.01", "3.00")])
@@ -319,6 +321,32 @@ def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
         assert desk.readiness.delivered("NO/SUCH", "top") == -1
 
     run(scenario)
+
+
+def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any) -> None:
+    """The kind: a complaint about a market that stands still; one that moves unheard is found."""
+
+    async def main() -> None:
+        desk = Desk(make_lab(make_sync=BookSync, depth=2))
+        delivered = desk.readiness.delivered
+        assert delivered(A, "top") == LATER  # there is no book yet that could be compared
+        await desk.event(0, ConnectionState.CONNECTED)
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+        assert desk.fetched == [A]
+        assert delivered(A, "top") == LATER
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert desk.fetched == [A, A]
+        assert delivered(A, "top") > 0
+        assert delivered(A, "top") > 0
+        assert desk.fetched == [A, A]
+        desk.keeper._answers[0] = _ring.now(), False
+        assert delivered(A, "top") == 0
+        desk.top(0, 11)
+        assert delivered(A, "top") > 0
+        await desk.keeper.close()
+
+    asyncio.run(main())
 
 
 def test_a_connection_of_tickers_owes_them(run: Any) -> None:

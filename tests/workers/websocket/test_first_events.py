@@ -5,7 +5,7 @@ from __future__ import annotations
 from ws_bench import Bench, event, virtual
 
 from workers.strategies import WebSocketManagerConfig
-from workers.websocket.first_events import FirstEvents
+from workers.websocket.first_events import LATER, FirstEvents
 
 BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"
 TOP = ("BTC/USDT", "top")
@@ -62,14 +62,15 @@ async def test_a_fresh_connection_comes_at_the_2nd_4th_and_8th_time_only(bench: 
     bench.config = WebSocketManagerConfig(first_event_after=0.1, message_timeout=1000.0)
     manager = await bench.start("BTC/USDT", "ETH/USDT")
     fresh: list[int] = []
-    for _ in range(150):
+    for _ in range(1600):
         before = manager.get_performance_metrics()
-        await bench.run(0.04, step=0.02)
+        await bench.run(0.2, step=0.1)
         after = manager.get_performance_metrics()
         if after.renewals > before.renewals:
             fresh.append(after.first_event_misses)
     assert fresh[:3] == [2, 4, 8]
     assert not bench.losses
+    assert len([each for each in bench.events if each.overdue]) == 1  # told once, on whichever connection
 
 
 @virtual
@@ -149,6 +150,45 @@ def test_patience_triples() -> None:
     waiting = FirstEvents(10.0, lambda symbol, channel: 0)
     waiting.follow([TOP], {TOP: 0.0}, [TOP], 0.0)
     assert [now for now in range(1, 300) if waiting.overdue(float(now))] == [10, 30, 90, 270]
+
+
+def test_patience_outlives_the_connection_and_is_told_once() -> None:
+    """The kind: a complaint that begins anew with each connection, as each remedy makes one."""
+    waiting = FirstEvents(10.0, lambda symbol, channel: proof)
+    proof = 0
+    late = []
+    told = []
+    for now in range(4000):
+        if now % 100 == 0:
+            waiting.restart()
+            waiting.follow([TOP], {TOP: float(now)}, [TOP], float(now))
+        if found := waiting.overdue(float(now)):
+            late.append(now)
+            told += waiting.untold(found)
+    assert late == [10, 30, 90]  # then 270, which no connection of these lasts
+    assert told == [TOP]
+    waiting.restart()
+    waiting.follow([TOP], {TOP: 5000.0}, [TOP], 5000.0)
+    proof = 5_001_000_000_000
+    assert not waiting.overdue(5270.0)
+    proof = 0
+    waiting.restart()
+    waiting.follow([TOP], {TOP: 6000.0}, [TOP], 6000.0)
+    assert waiting.overdue(6010.0) == waiting.untold([TOP]) == [TOP]
+
+
+def test_what_is_being_found_out_is_asked_again_soon_and_owes_nothing_meanwhile() -> None:
+    answers = dict.fromkeys(range(3), LATER)
+    asked: list[tuple[str, str]] = []
+
+    def delivered(symbol: str, channel: str) -> int:
+        asked.append((symbol, channel))
+        return answers.get(len(asked) - 1, 20_000_000_000)
+
+    waiting = FirstEvents(10.0, delivered)
+    waiting.follow([TOP], {TOP: 1.0}, [TOP], 1.0)
+    assert [now for now in range(1, 60) if waiting.overdue(float(now)) or len(asked) > 4] == []
+    assert len(asked) == 4
 
 
 def test_what_is_wished_no_more_is_forgotten() -> None:
