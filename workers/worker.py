@@ -94,6 +94,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._unlink = True
         self._beats = 0
+        self._frozen = 0  # how many times the process stood still
         self._head = 0
         self._venue_symbols: dict[str, str] = {}
         self._scales: dict[str, Scale] = {}
@@ -215,17 +216,24 @@ class Worker:
         """The loop's own heartbeat: who hangs does not beat.
 
         After standing still no old price is LIVE: what the cells say is STALE, and what the sockets have kept
-        meanwhile, which is old news too, is read before the next beat lets anything be LIVE again.
+        meanwhile, which is old news too, is read before the next beat lets anything be LIVE again. What a
+        connection carries that answers then is as it says: nothing of it was lost. A suspended machine stands
+        still too, though CLOCK_MONOTONIC does with it.
         """
         limit = int(self.keys.heartbeat_limit * 1e9)
+        asleep = self._asleep()
         while True:
             now = _ring.now()
-            stood = now - self._beaten
+            slept = self._asleep() - asleep
+            stood = now - self._beaten + slept
             if stood > limit and self._serving:
+                asleep += slept
+                self._frozen += 1
                 self.publisher.freeze()
                 self.writer.count_up(_FREEZES)
                 self.writer.log(Code.FROZEN, stood // 1_000_000)
                 await self._drain(now)
+                self._spawn(self._thaw(self._frozen))
                 now = _ring.now()
             self.publisher.wall_offset = time.time_ns() - now
             self.writer.beat(now, self.publisher.wall_offset)
@@ -235,6 +243,29 @@ class Worker:
             if self._serving:
                 self._look_after()
             await asyncio.sleep(BEAT)
+
+    @staticmethod
+    def _asleep() -> int:
+        """ns that this machine has been suspended since it was started."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+    async def _thaw(self, frozen: int) -> None:
+        """Each connection's cells are LIVE again when it has answered since; after another standstill, by its
+        own answer to the later question."""
+        if self._manager is not None:
+            await self._manager.answered(
+                lambda topics: self._answered(topics) if frozen == self._frozen else None
+            )
+
+    def _answered(self, topics: Sequence[tuple[str, str]]) -> None:
+        now = _ring.now()
+        for symbol, channel in topics:
+            index = self.keeper.index_of(symbol) if channel in CELLS else None
+            if index is not None:
+                if channel == "book" or self.publisher.tops(index):
+                    self.publisher.thaw(index, Scope.BOOK, now)
+                elif not self.publisher.lent(index):  # else the book's connection is asked
+                    self.publisher.thaw(index, Scope.TOP, now)
 
     async def _drain(self, since: int) -> None:
         """Reads what the sockets have kept while the process stood still; gives up after `DRAIN_LIMIT`."""

@@ -479,7 +479,7 @@ class BookKeeper:
             self._failed(index, attempt + 1, why)
 
     def _look_for_silence(self, index: int, told: int) -> None:
-        """Snapshots of no use whose ids go on, and no event has come: the market moves, the stream is dead."""
+        """Snapshots of no use whose ids go on, and no event: the market moves, the stream is dead."""
         before = self._refused.get(index, told)
         self._refused[index] = told
         if told > before and not self._publisher.heard(index)[Stream.BOOK]:

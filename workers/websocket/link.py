@@ -143,6 +143,7 @@ class Link:
         self._established = False
         self._data_seen = 0
         self._data_at = 0.0
+        self._unread_at = 0.0
 
     # -- life -------------------------------------------------------------------------------------------
     async def open(self) -> None:
@@ -256,12 +257,21 @@ class Link:
         if (count := self.data) != self._data_seen or not self.topics.active:
             self._data_seen, self._data_at = count, now
         limit = self._config.message_timeout if self._data_seen else self._config.first_event_after
-        if now - self._data_at >= limit and self._owes(now - limit):
+        if now - self._data_at >= limit and self._owes(now - limit) and not self._unread_since(now):
             missing = "no data" if self._data_seen else "subscribed, but not one data message"
             return Silent(f"{missing} for {limit:g} s on the whole connection")
-        if self.awaiting_pong and now >= self._pong_due:
+        if self.awaiting_pong and now >= self._pong_due and not self._unread_since(now):
             return PingTimeout(f"no answer to our ping within {self._context.ping_timeout:g} s")
         return None
+
+    def _unread_since(self, now: float) -> bool:
+        """Whether what is missed may have arrived and was not read yet: after the process stood still, timers
+        are due before sockets are read. For at most `ping_timeout`."""
+        if not self.unread:
+            self._unread_at = 0.0
+            return False
+        self._unread_at = self._unread_at or now
+        return now - self._unread_at < self._context.ping_timeout
 
     def _owes(self, since: float) -> bool:
         """Whether a topic owes data and has shown no life since then, elsewhere either (a REST snapshot
@@ -321,6 +331,11 @@ class Link:
         while self.awaiting_pong:
             await self._next_news()
         self.check()
+
+    async def handled(self) -> None:
+        """What the cold path has queued by now has been handled. Raises `WebSocketError`."""
+        while self.queued:
+            await self._next_news()
 
     async def _next_news(self) -> None:
         self.check()

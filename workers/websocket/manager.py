@@ -264,6 +264,16 @@ class WebSocketManager:
         """Bytes that have arrived and were not read yet; 0 without a connection."""
         return sum(link.unread for shard in self._shards.values() for link in shard.links)
 
+    async def answered(self, told: Callable[[Sequence[Topic]], None]) -> None:
+        """Ask every connection for a sign of life; `told` gets what each carries as soon as it has answered,
+        and what it had sent before has been handled (see `Shard.answered`). One that is lost is not told of."""
+
+        async def ask(shard: Shard) -> None:
+            if topics := await shard.answered():
+                told(topics)
+
+        await asyncio.gather(*(ask(shard) for shard in list(self._shards.values())))
+
     async def close(self) -> None:
         """Close all connections and end all tasks; idempotent. Whoever calls again waits for the same end."""
         if self._closing is not None:

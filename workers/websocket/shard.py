@@ -166,6 +166,21 @@ class Shard:
             self._renewal_after = 0.0
             self._bell.ring()
 
+    async def answered(self) -> tuple[Topic, ...]:
+        """What is carried, once the connection has answered a ping of now and all that had come before has
+        been handled: nothing that the venue had sent is missing. Empty: it is lost, or there is none yet."""
+        while self.is_connected() and (link := self.link) is not None:
+            try:
+                await link.round_trip()
+                await link.handled()
+            except WebSocketError:
+                if self.link is link:
+                    return ()
+                continue  # another has taken over, without a gap
+            if self.link is link:
+                return tuple(link.topics.active)
+        return ()
+
     def reconnect(self, error: WebSocketError) -> None:
         """Give the connection up, and make a fresh one with the usual backoff."""
         for link in self.links:
