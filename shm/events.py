@@ -58,6 +58,8 @@ class Code(IntEnum):
     TRADES = 30
     LISTING_SKIPPED = 31
     LISTING_SHADOWED = 32
+    OVERDUE = 40
+    DELIVERS = 41
 
     @property
     def severity(self) -> Severity:
@@ -98,6 +100,8 @@ TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.TRADES: (Severity.INFO, "trades again"),
     Code.LISTING_SKIPPED: (Severity.WARNING, "an entry of the listing cannot be read: {text}"),
     Code.LISTING_SHADOWED: (Severity.WARNING, "an entry of the listing is passed over for another: {text}"),
+    Code.OVERDUE: (Severity.WARNING, "{text}: owes an event, and delivers nothing"),
+    Code.DELIVERS: (Severity.INFO, "{text}: delivers again"),
 }
 
 

@@ -11,7 +11,7 @@ import importlib.util
 import pkgutil
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers.errors import WorkerError
 from workers.service import Options
@@ -53,6 +53,18 @@ class CanonicalNames(Mapping[str, str]):
         return len(self._venue_symbols)
 
 
+class Owed(NamedTuple):
+    """What a venue promises of a channel whatever the market does, in seconds; 0: nothing.
+
+    Attributes:
+        first: within which an acknowledged subscription brings its first event.
+        every: within which another one follows each.
+    """
+
+    first: float = 0.0
+    every: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Venue:
     """One venue's parts.
@@ -68,6 +80,7 @@ class Venue:
         notice: a message that is no market data -> the canonical symbol whose entry in the listing may have
             changed, "" for any, None: it says nothing of the kind.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
+        owes: config -> channel -> what the venue promises of it; of the others nothing.
         aggregated: config -> whether the channel `trades` brings what `agg_trades` does elsewhere: those of
             one order at one price together, told as such.
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
@@ -91,6 +104,7 @@ class Venue:
     options: type[Options] = Options
     notice: Callable[[ParsedMessage], str | None] = lambda message: None
     aggregated: Callable[[VenueConfig], bool] = lambda config: False
+    owes: Callable[[VenueConfig], Mapping[str, Owed]] = lambda config: {}
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
     snapshot_tiers: SnapshotTiers | None = None

@@ -40,6 +40,7 @@ from workers.cold import ColdPath
 from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
+from workers.expectations import Expectations
 from workers.instruments import Instruments
 from workers.listing import Listing
 from workers.readiness import CELLS, Readiness, book_channels
@@ -94,6 +95,8 @@ class Worker:
         self._stop = asyncio.Event()
         self._unlink = True
         self._beats = 0
+        self._halted: set[int] = set()
+        self._active: frozenset[tuple[str, str]] = frozenset()
         self._frozen = 0  # how many times the process stood still
         self._head = 0
         self._venue_symbols: dict[str, str] = {}
@@ -162,6 +165,14 @@ class Worker:
             recount=None if self.venue.server_time is None else self._recount,
             on_failed=self._snapshot_failed,
             on_silent=self._silent,
+        )
+        self.expectations = Expectations(
+            self.writer,
+            self.publisher,
+            keys,
+            self.venue.owes(keys),
+            aggregated=self.venue.aggregated(keys),
+            remedy=self._overdue,
         )
         self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
         book = "book" in keys.channels or ("top" in keys.channels and self.venue.make_sync(keys).tops)
@@ -286,9 +297,30 @@ class Worker:
         if self._beats % TICK == 0:
             self.keeper.tick()
             self.instruments.look()
+        self._look_for_overdue()
         head = self.writer.head
         process.collect_when_idle(idle=head == self._head, beats=self._beats)
         self._head = head
+
+    def _look_for_overdue(self) -> None:
+        """What channels owe: each instrument once in `TICK` beats, a few with each."""
+        if self._manager is None:
+            return
+        turn = self._beats % TICK
+        if not turn:
+            self._halted = {
+                slot.index for slot in self.writer.instruments() if slot.status is InstrumentStatus.HALTED
+            }
+            self._active = self._manager.active
+        now = _ring.now()
+        for index in self.publisher.indexes[turn::TICK]:
+            if (symbol := self.keeper.symbol_of(index)) is not None:
+                halted = index in self._halted
+                self.expectations.look(index, symbol, self._active, now, halted=halted)
+
+    def _overdue(self, symbol: str, channel: str) -> None:
+        if self._manager is not None:
+            self._manager.refresh([symbol], [channel])
 
     # -- service ---------------------------------------------------------------------------------------
     async def _serve(self) -> None:

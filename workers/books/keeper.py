@@ -231,6 +231,11 @@ class BookKeeper:
         """The slot that carries a canonical symbol now."""
         return next((i for i, each in self._instruments.items() if each.symbol == symbol), None)
 
+    def symbol_of(self, index: int) -> str | None:
+        """The canonical symbol that a slot carries now."""
+        instrument = self._instruments.get(index)
+        return None if instrument is None else instrument.symbol
+
     def subscribed(self, indexes: Iterable[int] | None = None) -> None:
         """The venue delivers these (None: all): a quiet book's snapshot does not wait for its first event."""
         for index in list(self._instruments if indexes is None else indexes):

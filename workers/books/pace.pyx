@@ -76,6 +76,11 @@ cdef class Rate:
         """ns."""
         return threshold(&self.pace, &self.bounds)
 
+    @property
+    def learnt(self):
+        """The longest silence of before, ns; 0: nothing is learnt."""
+        return self.pace.learnt
+
     def __repr__(self):
         known = f"{self.pace.learnt * 1e-9:.3f} s" if self.pace.learnt else "nothing yet"
         return f"<Rate threshold {self.threshold * 1e-9:.3f} s, learnt {known}>"

@@ -639,6 +639,11 @@ cdef class Publisher(Entry):
         self._check(index)
         return bool(self.slots[index].lent)
 
+    def moved(self, uint32_t index):
+        """CLOCK_MONOTONIC ns of the first best that the book alone has told; 0: the stream of tops owes nothing."""
+        self._check(index)
+        return self.slots[index].moved
+
     def heard(self, uint32_t index):
         """CLOCK_MONOTONIC ns of the last message of each of `workers.config.CHANNELS` on these connections; 0: none.
         A channel of aggregated trades is heard as such, whatever the venue calls it."""

@@ -266,7 +266,7 @@ class WebSocketManager:
 
     async def answered(self, told: Callable[[Sequence[Topic]], None]) -> None:
         """Ask every connection for a sign of life; `told` gets what each carries as soon as it has answered,
-        and what it had sent before has been handled (see `Shard.answered`). One that is lost is not told of."""
+        and what it had sent before has been handled (`Shard.answered`). One that is lost is not told of."""
 
         async def ask(shard: Shard) -> None:
             if topics := await shard.answered():

@@ -11,7 +11,7 @@ from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import ParsedMessage, RestStrategySet, WebSocketStrategySet
-from workers.venue import CanonicalNames, Venue
+from workers.venue import CanonicalNames, Owed, Venue
 from workers.venues.binance_futures import instruments, market, schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.connection import (
@@ -81,6 +81,9 @@ def _aggregated(config: VenueConfig) -> bool:
     return options(config).trades == "aggTrade"
 
 
+# Venue docs, "Mark Price Stream": `markPrice@1s` is sent each second.
+OWES = {"mark": Owed(1.0, 1.0)}
+
 VENUE = Venue(
     name="binance_futures",
     channels=frozenset(map(str, STREAMS)),
@@ -88,6 +91,7 @@ VENUE = Venue(
     rest=_rest,
     options=BinanceFuturesOptions,
     aggregated=_aggregated,
+    owes=lambda config: OWES,
     decoder=Decoder,
     make_sync=_make_sync,
     instruments=_instruments,

@@ -13,7 +13,7 @@ from workers.entries import read_parts
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
-from workers.venue import Venue
+from workers.venue import Owed, Venue
 from workers.venues.okx import instruments, market, schema
 from workers.venues.okx._checksum import Checksum
 from workers.venues.okx._decode import Decoder
@@ -70,12 +70,16 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
     return widen(old, instruments.numbers(parsed.data), fresh)
 
 
+# Venue docs, "Mark price channel": each 200 ms while it changes, each 10 s while it does not.
+OWES = {"mark": Owed(10.0, 10.0)}
+
 VENUE = Venue(
     name="okx",
     channels=CHANNELS,
     websocket=_websocket,
     rest=_rest,
     options=OkxOptions,
+    owes=lambda config: OWES,
     decoder=Decoder,
     make_sync=_make_sync,
     instruments=_instruments,

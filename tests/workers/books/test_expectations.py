@@ -1,0 +1,268 @@
+"""What channels owe. The kind of fault: a channel delivers nothing, or nothing more, and nobody is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import shm
+from shm import Scope, State
+from shm.channels import CHANNELS
+from tests.workers.books.conftest import Lab
+from workers.books.sync import StreamSync
+from workers.config import VenueConfig
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.expectations import Expectations
+from workers.venue import Owed, load, names
+from workers.venues.binance_spot.sync import BookSync
+
+SECOND = 1_000_000_000
+S = "AAA/BBB"
+MARK = Owed(1.0, 1.0)
+
+
+class Desk:
+    """One instrument of a publisher, what it owes, and a clock of its own."""
+
+    def __init__(self, lab: Any, *channels: str, aggregated: bool = False, **keys: Any) -> None:
+        self.lab = lab
+        self.index = lab.add()
+        config = VenueConfig(ws_url="", rest_url="", symbols=[S], channels=list(channels), **keys)
+        lab.publisher.set_freshness(30.0, 1.0, 600.0, 4.0)
+        self.refreshed: list[tuple[str, float]] = []
+        self.began = self.now = 1_000 * SECOND
+        self.expectations = Expectations(
+            lab.writer,
+            lab.publisher,
+            config,
+            {"mark": MARK},
+            aggregated=aggregated,
+            remedy=lambda symbol, channel: self.refreshed.append((channel, self.seconds)),
+        )
+        self.active = {(S, channel) for channel in channels}
+        self.halted = False
+
+    @property
+    def seconds(self) -> float:
+        return (self.now - self.began) / SECOND
+
+    def say(self, *channels: str) -> None:
+        publisher, index = self.lab.publisher, self.index
+        for channel in channels:
+            if channel == "top":
+                publisher.top(index, 100, 1, 101, 3, self.now, 0, self.now)
+            else:
+                kind = {"mark": MessageKind.MARK, "ticker": MessageKind.TICKER}.get(
+                    channel, MessageKind.TRADE
+                )
+                flags = int(MessageFlag.MARK) if channel == "mark" else 0
+                words = (1, 1, 1 if channel == "agg_trades" else 0, 0, 0, 0, 0, 0)
+                form = Decoded(DecodeCode.OK, kind, index, 1, 0, flags=flags, words=words)
+                assert publisher.publish_message(form, self.now, b"")
+
+    def run(self, seconds: int, *channels: str, every: int = 1) -> None:
+        for n in range(seconds):
+            self.now += SECOND
+            if n % every == 0:
+                self.say(*channels)
+            self.expectations.look(self.index, S, self.active, self.now, halted=self.halted)
+
+    def told(self) -> list[str]:
+        events = self.lab.feed.events(1000)
+        return [each.text for each in events if each.code in ("overdue", "delivers")]
+
+    def within(self, channel: str) -> float | None:
+        """Seconds from the last event, by the segment; None: nothing is owed. KeyError: not subscribed."""
+        mapping = self.lab.writer.mapping
+        place = self.lab.writer._delivery_at + self.index * 128 + CHANNELS.index(channel) * 16
+        at, within = mapping.load(place), mapping.load(place + 8)
+        if not at:
+            raise KeyError(channel)
+        return within / SECOND if within else None
+
+
+@pytest.fixture
+def make_desk(make_lab: Callable[..., Lab]) -> Callable[..., Desk]:
+    def make(*channels: str, make_sync: Any = BookSync, **keys: Any) -> Desk:
+        return Desk(make_lab(make_sync=make_sync, depth=2), *channels, **keys)
+
+    return make
+
+
+def test_a_mark_that_stops_is_told_once_counted_and_asked_for_with_patience(make_desk: Any) -> None:
+    desk = make_desk("mark")
+    desk.run(100, "mark")
+    assert desk.within("mark") == 4.0
+    assert desk.told() == []
+    desk.run(200)
+    assert desk.told() == ["mark: owes an event, and delivers nothing"]
+    assert desk.lab.counter("first_event_misses") == 1
+    assert [(channel, at - 100) for channel, at in desk.refreshed] == [
+        ("mark", 5),
+        ("mark", 35),
+        ("mark", 95),
+    ]
+    desk.run(2, "mark")
+    assert desk.told()[1:] == ["mark: delivers again"]
+    desk.run(6)
+    assert len(desk.told()) == 3
+
+
+def test_a_mark_that_never_comes(make_desk: Any) -> None:
+    desk = make_desk("mark", "ticker")
+    desk.run(30, "ticker")
+    assert desk.told() == []
+    desk.run(5, "ticker")
+    assert desk.told() == ["mark: owes an event, and delivers nothing"]
+    assert desk.refreshed == [("mark", 32.0)]
+
+
+def test_a_new_subscription_is_no_delivery(make_desk: Any) -> None:
+    """The remedy's own gap in the acknowledgements begins neither the complaint nor the patience anew."""
+    desk = make_desk("mark")
+    desk.run(5, "mark")
+    desk.run(40)
+    for _ in range(10):
+        active, desk.active = desk.active, set()
+        desk.run(1)
+        with pytest.raises(KeyError):
+            desk.within("mark")
+        desk.active = active
+        desk.run(60)
+    assert len(desk.told()) == 1
+    assert len(desk.refreshed) <= 6
+
+
+def test_a_quiet_market_owes_nothing(make_desk: Any) -> None:
+    desk = make_desk("top", "book", "trades", "agg_trades", "ticker", "liquidations")
+    desk.lab.live(desk.index)
+    desk.run(2_000)
+    assert desk.told() == desk.refreshed == []
+    assert [
+        desk.within(channel) for channel in ("top", "trades", "agg_trades", "ticker", "liquidations")
+    ] == [None] * 5
+
+
+def test_a_ticker_owes_an_event_after_a_trade(make_desk: Any) -> None:
+    desk = make_desk("trades", "ticker")
+    desk.run(100)
+    desk.run(1, "trades")
+    desk.run(29)
+    assert desk.told() == []
+    desk.run(5)
+    assert desk.told() == ["ticker: owes an event, and delivers nothing"]
+    desk.run(1, "ticker")
+    desk.run(300)
+    assert len(desk.told()) == 2
+
+
+def test_single_and_aggregated_trades_owe_each_other(make_desk: Any) -> None:
+    desk = make_desk("trades", "agg_trades")
+    desk.run(60, "agg_trades")
+    assert desk.told() == ["trades: owes an event, and delivers nothing"]
+    both = make_desk("trades", "agg_trades", aggregated=True)
+    both.run(60, "agg_trades")
+    assert both.told() == []
+
+
+def test_trades_that_are_aggregated_are_heard_where_there_is_no_other_channel(make_desk: Any) -> None:
+    desk = make_desk("trades")
+    desk.run(10, "agg_trades")
+    assert desk.lab.publisher.heard(desk.index)[CHANNELS.index("agg_trades")] == desk.now
+    desk.say("trades")
+    desk.run(1)
+    assert desk.within("trades") is None
+
+
+@pytest.mark.parametrize("channel", ["trades", "ticker"])
+def test_a_busy_channel_that_stops_while_others_flow_is_told(make_desk: Any, channel: str) -> None:
+    desk = make_desk("top", channel)
+    desk.run(200, "top", channel)
+    assert desk.within(channel) is not None
+    desk.run(100, "top")
+    assert desk.told() == [f"{channel}: owes an event, and delivers nothing"]
+
+
+@pytest.mark.parametrize("channel", ["trades", "ticker"])
+def test_a_busy_channel_owes_nothing_when_the_whole_market_stops(make_desk: Any, channel: str) -> None:
+    desk = make_desk("top", channel)
+    desk.run(200, "top", channel)
+    desk.run(1_000)
+    assert desk.told() == []
+    assert desk.within(channel) is None
+
+
+def test_trades_that_are_rare_by_nature_owe_nothing(make_desk: Any) -> None:
+    desk = make_desk("top", "trades")
+    for _ in range(60):
+        desk.run(1, "top", "trades")
+        desk.run(200, "top")
+    assert desk.told() == []
+    assert desk.within("trades") is None
+
+
+def test_a_halted_market_owes_nothing(make_desk: Any) -> None:
+    desk = make_desk("mark")
+    desk.run(5, "mark")
+    desk.halted = True
+    desk.run(100)
+    assert desk.told() == []
+    assert desk.within("mark") is None
+
+
+def test_a_top_owes_by_its_rate_and_by_what_its_book_tells(make_desk: Any) -> None:
+    desk = make_desk("top", "book")
+    lab, publisher = desk.lab, desk.lab.publisher
+    lab.live(desk.index)
+    desk.now = publisher.proof(desk.index, Scope.BOOK)
+    desk.run(1)
+    assert desk.within("top") is None  # its book gives it
+    assert desk.within("book") == pytest.approx(30.0, abs=1.0)
+    publisher.depth_update(desk.index, 11, 11, [(100, 5)], [], 0, desk.now)
+    desk.run(1)
+    assert desk.within("top") == pytest.approx(30.0, abs=1.0)
+    publisher.depth_update(desk.index, 12, 12, [(100, 6)], [], 0, desk.now)
+    desk.run(10)
+    assert desk.within("top") == pytest.approx(30.0, abs=1.0)  # since the first
+    desk.run(1, "top")
+    assert desk.within("top") == 30.0
+    publisher.proven(desk.index, Scope.BOOK, desk.now + 50 * SECOND)
+    publisher.proven(desk.index, Scope.TOP, desk.now + 50 * SECOND)
+    desk.run(1)
+    assert desk.within("top") == 80.0
+
+
+def test_a_streamed_book_owes_its_snapshot(make_desk: Any) -> None:
+    desk = make_desk("top", "book", make_sync=StreamSync)
+    desk.run(1)
+    assert desk.within("book") == desk.within("top") == 30.0
+    assert desk.lab.state(desk.index) is State.RESYNC
+
+
+def test_what_is_dropped_is_forgotten(make_desk: Any) -> None:
+    desk = make_desk("mark")
+    desk.run(5, "mark")
+    desk.expectations.forget(desk.index)
+    with pytest.raises(KeyError):
+        desk.within("mark")
+
+
+def test_a_reader_sees_age_and_expectation(make_desk: Any) -> None:
+    desk = make_desk("mark")
+    desk.began = desk.now = shm._ring.now() - 10 * SECOND
+    desk.run(3, "mark")
+    delivery = desk.lab.feed.delivery(S)["mark"]
+    assert delivery.within == 4.0
+    assert delivery.age == pytest.approx(7.0, abs=2.0)
+    assert delivery.overdue
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_a_venue_promises_is_of_channels_that_it_has(name: str) -> None:
+    venue = load(name)
+    config = VenueConfig(ws_url="", rest_url="", symbols=[])
+    promised = venue.owes(config)
+    assert promised.keys() <= venue.channels
+    assert ("mark" in promised) == ("mark" in venue.channels)

@@ -1,0 +1,196 @@
+"""What each channel of each symbol has delivered and owes, and what is late. Time is given; no I/O.
+
+An acknowledged subscription owes an event
+
+1. by contract, where the venue promises one whatever the market does (`Venue.owes`): a first one soon, and
+   another one each so many seconds. A mark price is so;
+2. by its own rate, where it has one (workers/books/pace.pyx): a top and a book, whose cells tell the rest; a
+   ticker; trades, which come in bursts, with `factor` times more patience. What is silent for longer than
+   `most` by nature has no rate. A silence counts only while another channel of the symbol goes on: a market
+   that stands still owes nothing;
+3. by what another channel tells: after a trade, a ticker, and single and aggregated trades each other;
+4. and nothing otherwise: trades and tickers of a quiet symbol, liquidations.
+
+A top that its book gives (publish.pyx, decision 14) owes nothing either, until the book has told of another
+best. What REST has proven counts: an owed top or book is due its threshold after the last proof.
+
+A channel without a cell that is late is told once, counted, and subscribed again, with patience that doubles;
+when it delivers again that is told too. Tops and books are the keeper's and the connection's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shm import counters
+from shm.channels import CELLS, CHANNELS
+from shm.events import Code
+from shm.layout import Scope, State
+from workers.books.pace import Rate
+
+if TYPE_CHECKING:
+    from shm.writer import Writer
+    from workers.books.publish import Publisher
+    from workers.config import VenueConfig
+    from workers.venue import Owed
+
+_MISSES = counters.FEED.index("first_event_misses")
+TOP, BOOK, TRADES, AGG_TRADES = (CHANNELS.index(name) for name in ("top", "book", "trades", "agg_trades"))
+# Rule 3: an event of these is followed by one of the channel.
+IMPLIED = {"ticker": (TRADES, AGG_TRADES), "trades": (AGG_TRADES,), "agg_trades": (TRADES,)}
+RATED = frozenset({"ticker", "trades", "agg_trades"})  # rule 2, of what has no cell
+BURSTS = frozenset({"trades", "agg_trades"})
+NEVER = 1 << 60  # ns: a threshold that means none
+LONGEST = 600.0  # seconds between two remedies
+
+
+@dataclass
+class Watch:
+    """One channel of one instrument; ns of CLOCK_MONOTONIC.
+
+    Attributes:
+        since: when it was first seen to be acknowledged; 0: it is not. floor: when it last was not.
+        last: its last event. hint: the first event since of another channel that implies one; 0: none.
+        told: when it was told to be late; 0: it is not. patience: seconds until the next remedy, at `again`.
+    """
+
+    rate: Rate
+    floor: int = 0
+    since: int = 0
+    last: int = 0
+    hint: int = 0
+    told: int = 0
+    patience: float = 0.0
+    again: int = 0
+
+
+class Expectations:
+    """Args:
+    owes: what the venue promises by channel.
+    aggregated: the channel `trades` brings aggregated ones (`Venue.aggregated`).
+    remedy: told (symbol, channel) of what is late: subscribe it again.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        publisher: Publisher,
+        keys: VenueConfig,
+        owes: Mapping[str, Owed],
+        *,
+        aggregated: bool = False,
+        remedy: Callable[[str, str], None] = lambda symbol, channel: None,
+    ) -> None:
+        self._writer = writer
+        self._publisher = publisher
+        self._keys = keys
+        self._owes = owes
+        self._aggregated = aggregated
+        self._remedy = remedy
+        self._watches: dict[tuple[int, str], Watch] = {}
+        self._patience = int(keys.first_event_after * 1e9)
+        self._start = int(keys.stale_after * 1e9)
+        self._most = int(keys.stale_after_max * 1e9)
+
+    def look(
+        self, index: int, symbol: str, active: Collection[tuple[str, str]], now: int, *, halted: bool = False
+    ) -> None:
+        """One instrument, about once a second. `active`: what is acknowledged. `halted`: it owes nothing."""
+        heard = list(self._publisher.heard(index))
+        if self._aggregated or (symbol, "agg_trades") not in active:
+            heard[TRADES] = max(heard[TRADES], heard[AGG_TRADES])
+        if self._publisher.tops(index):
+            heard[TOP] = heard[BOOK]
+        for number, channel in enumerate(CHANNELS):
+            if (symbol, channel) in active:
+                self._one(index, symbol, number, heard, now, halted)
+            elif (watch := self._watches.get((index, channel))) is not None:
+                watch.rate.interrupt()
+                watch.floor, watch.since, watch.hint = now, 0, 0
+                self._writer.set_delivery(index, channel, 0, 0)
+
+    def forget(self, index: int) -> None:
+        """The slot is carried no more."""
+        for channel in CHANNELS:
+            if self._watches.pop((index, channel), None) is not None:
+                self._writer.set_delivery(index, channel, 0, 0)
+
+    def _rate(self) -> Rate:
+        keys = self._keys
+        start, most = keys.stale_after or keys.stale_after_min, keys.stale_after_max
+        return Rate(start, min(keys.stale_after_min, start), max(most, start), keys.stale_factor)
+
+    def _one(self, index: int, symbol: str, number: int, heard: list[int], now: int, halted: bool) -> None:
+        channel = CHANNELS[number]
+        watch = self._watches.get((index, channel))
+        if watch is None:
+            watch = self._watches[index, channel] = Watch(self._rate())
+        watch.since = watch.since or now
+        last = heard[number] if heard[number] > watch.floor else 0
+        if last and last != watch.last:
+            watch.rate.arrive(last)
+            watch.last, watch.hint = last, 0
+        at = last or watch.since
+        if halted:
+            within = 0
+        elif channel in CELLS:
+            within = self._cell(index, CELLS[channel], at, bool(last))
+        else:
+            within = self._plain(channel, watch, at, heard, now, first=not last)
+        self._writer.set_delivery(index, channel, at, within)
+        if channel not in CELLS:
+            self._judge(index, symbol, channel, watch, now, late=0 < within < now - at)
+
+    def _cell(self, index: int, scope: Scope, at: int, heard: bool) -> int:
+        """Of a top or a book."""
+        publisher = self._publisher
+        if scope is Scope.TOP and publisher.lent(index):
+            moved = publisher.moved(index)
+            return moved + self._start - at if moved and self._start else 0
+        if not heard and publisher.state(index, scope) != State.LIVE:
+            # Soon, where it is promised whatever happens; else the book gives the top, and REST the book.
+            by_itself = publisher.streamed(index) if scope is Scope.BOOK else not publisher.shares(index)
+            return self._patience if by_itself else 0
+        threshold = publisher.threshold(index, scope)
+        return 0 if threshold > NEVER else max(publisher.proof(index, scope) - at, 0) + threshold
+
+    def _plain(self, channel: str, watch: Watch, at: int, heard: list[int], now: int, *, first: bool) -> int:
+        """Of a channel without a cell, rules 1 to 4."""
+        keys = self._keys
+        if (owed := self._owes.get(channel)) is not None:
+            if first and owed.first:
+                return max(self._patience, int(owed.first * keys.stale_factor * 1e9))
+            if not first and owed.every:
+                return int(max(owed.every * keys.stale_factor, keys.stale_after_min) * 1e9)
+        if not watch.hint:
+            watch.hint = max((heard[n] for n in IMPLIED.get(channel, ()) if heard[n] > at), default=0)
+        if watch.hint:
+            return watch.hint - at + self._patience
+        learnt = watch.rate.threshold if watch.rate.learnt else 0
+        limit = max(int(learnt * (keys.stale_factor if channel in BURSTS else 1.0)), self._start)
+        if channel not in RATED or not learnt or not self._start or limit >= self._most:
+            return 0
+        if now - at > limit and max(heard) <= at + limit:
+            return 0  # the whole market is silent
+        return limit
+
+    def _judge(self, index: int, symbol: str, channel: str, watch: Watch, now: int, *, late: bool) -> None:
+        if not late:
+            if watch.last > watch.told > 0:
+                self._writer.log(Code.DELIVERS, channel, instrument=index)
+                watch.told, watch.patience = 0, 0.0
+            return
+        if not watch.told:
+            watch.told = now
+            self._writer.count_up(_MISSES)
+            self._writer.log(Code.OVERDUE, channel, instrument=index)
+        if not watch.patience or now >= watch.again:
+            watch.patience = min(LONGEST, 2 * watch.patience or self._keys.first_event_after)
+            watch.again = now + int(watch.patience * 1e9)
+            self._remedy(symbol, channel)
+
+    def __repr__(self) -> str:
+        late = [f"{index} {channel}" for (index, channel), watch in self._watches.items() if watch.told]
+        return f"<Expectations {len(self._watches)} channels, late: {late}>"
