@@ -24,8 +24,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shm import counters
-from shm.channels import CELLS, CHANNELS
+from shm import _ring, counters
+from shm.channels import CELLS, CHANNELS, Delivery
 from shm.events import Code
 from shm.layout import Scope, State
 from workers.books.pace import Rate
@@ -53,6 +53,7 @@ class Watch:
     Attributes:
         since: when it was first seen to be acknowledged; 0: it is not. floor: when it last was not.
         last: its last event. hint: the first event since of another channel that implies one; 0: none.
+        at, within: as in the segment.
         told: when it was told to be late; 0: it is not. patience: seconds until the next remedy, at `again`.
     """
 
@@ -62,6 +63,8 @@ class Watch:
     last: int = 0
     hint: int = 0
     told: int = 0
+    at: int = 0
+    within: int = 0
     patience: float = 0.0
     again: int = 0
 
@@ -111,11 +114,21 @@ class Expectations:
                 watch.floor, watch.since, watch.hint = now, 0, 0
                 self._writer.set_delivery(index, channel, 0, 0)
 
-    def forget(self, index: int) -> None:
-        """The slot is carried no more."""
+    def keep(self, indexes: Collection[int]) -> None:
+        """The other slots are carried no more."""
+        for index, channel in [each for each in self._watches if each[0] not in indexes]:
+            del self._watches[index, channel]
+            self._writer.set_delivery(index, channel, 0, 0)
+
+    def delivery(self, index: int) -> dict[str, Delivery]:
+        """What the acknowledged channels of an instrument delivered last and owe."""
+        found = {}
+        now = _ring.now()
         for channel in CHANNELS:
-            if self._watches.pop((index, channel), None) is not None:
-                self._writer.set_delivery(index, channel, 0, 0)
+            watch = self._watches.get((index, channel))
+            if watch is not None and watch.since:
+                found[channel] = Delivery.at(watch.at, watch.within, now)
+        return found
 
     def _rate(self) -> Rate:
         keys = self._keys
@@ -139,6 +152,7 @@ class Expectations:
             within = self._cell(index, CELLS[channel], at, bool(last))
         else:
             within = self._plain(channel, watch, at, heard, now, first=not last)
+        watch.at, watch.within = at, within
         self._writer.set_delivery(index, channel, at, within)
         if channel not in CELLS:
             self._judge(index, symbol, channel, watch, now, late=0 < within < now - at)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shm import _ring, counters
+from shm.channels import CELLS, Delivery
 from shm.events import Code
-from shm.layout import Reason, Scope, State
+from shm.layout import InstrumentStatus, Reason, Scope, State
+from shm.readiness import Cell, Subject, judge
 from workers.books.overlap import Stream
 from workers.strategies import ConnectionState
 from workers.websocket.first_events import LATER
@@ -35,13 +37,10 @@ _MIRRORED = {
 }
 
 
-CELLS = ("top", "book")  # channels that have a cell
-
-
 def book_channels(publisher: Publisher, index: int) -> tuple[str, ...]:
     """Channels that an instrument's book is delivered for: its own, and the top's where that is its best. One
     stream of the venue serves both, so whoever makes a subscription of it anew names both."""
-    return CELLS if publisher.tops(index) else ("book",)
+    return tuple(CELLS) if publisher.tops(index) else ("book",)
 
 
 @dataclass
@@ -63,11 +62,15 @@ class Readiness:
     """The feed's state, from its connections (one `Group` a shard) and cells:
 
     - DOWN: no connection.
-    - RESYNC: one of several connections is missing, or a cell still waits for its first data (for at most
-      `first_event_after`). The other cells are as LIVE as they say: only DOWN ends them all.
-    - LIVE: all that was asked for has been there since the connections were made, and a cell is LIVE. A later
-      gap is that instrument's own affair.
-    - STALE: connected, and not one cell is LIVE.
+    - RESYNC: one of several connections is missing, or a cell is not delivered. The other cells are as LIVE
+      as they say: only DOWN ends them all.
+    - LIVE: connected, and ready as `shm.readiness` has it: each cell of each listed instrument that trades is
+      LIVE or owes nothing yet, and no channel is late.
+    - STALE: connected, not ready, and no cell is LIVE although `first_event_after` has passed; or nothing is
+      missing but what is STALE, and what is late.
+
+    `delivery`: (index) -> channel -> what it delivered last and owes. `statuses`: index -> the instrument's
+    status; one that is absent is ACTIVE.
     """
 
     def __init__(
@@ -76,15 +79,18 @@ class Readiness:
         publisher: Publisher,
         keeper: BookKeeper,
         keys: VenueConfig,
+        *,
+        delivery: Callable[[int], Mapping[str, Delivery]] = lambda index: {},
+        statuses: Callable[[], Mapping[int, InstrumentStatus]] = dict,
     ) -> None:
         self._writer = writer
         self._publisher = publisher
         self._keeper = keeper
         self._groups: dict[int, Group] = {}  # by shard
         self._apart: set[str] = set()  # channels of connections that carry no cell's
-        self._scopes = [
-            scope for scope, channel in ((Scope.TOP, "top"), (Scope.BOOK, "book")) if channel in keys.channels
-        ]
+        self._delivery = delivery
+        self._statuses = statuses
+        self._scopes = {channel: scope for channel, scope in CELLS.items() if channel in keys.channels}
         self._patience = int(keys.first_event_after * 1e9)
         self._settled = False
         self._mirrored: dict[int, int] = {}
@@ -220,15 +226,30 @@ class Readiness:
             if len(missing) < len(groups):
                 return State.RESYNC, Reason.CONNECTING if waiting else Reason.DISCONNECTED
             return (State.RESYNC, Reason.CONNECTING) if waiting else (State.DOWN, Reason.DISCONNECTED)
-        states = [self._publisher.state(i, scope) for i in self._publisher.indexes for scope in self._scopes]
-        if not self._settled:
-            latest = max(group.connected_at for group in groups)
-            self._settled = State.RESYNC not in states or _ring.now() - latest > self._patience
-        if not self._settled:
-            return State.RESYNC, Reason.SNAPSHOT
-        if State.LIVE in states or not states:
+        verdict = judge(self._subjects())
+        if verdict.ready():
+            self._settled = True
             return State.LIVE, Reason.SYNCED
-        return State.STALE, Reason.SILENT
+        latest = max(group.connected_at for group in groups)
+        self._settled = self._settled or _ring.now() - latest > self._patience
+        silent = all(cell.state is State.STALE for cell in verdict.missing.values())
+        if silent or (self._settled and not verdict.live):
+            return State.STALE, Reason.SILENT
+        return State.RESYNC, Reason.SNAPSHOT
+
+    def _subjects(self) -> Iterator[Subject]:
+        publisher, statuses = self._publisher, self._statuses()
+        carried = {symbol for group in self._groups.values() for symbol in group.symbols}
+        for index in publisher.indexes:
+            symbol = self._keeper.symbol_of(index) or ""
+            if carried and symbol not in carried:
+                continue  # nobody wishes it any more
+            cells = {
+                channel: Cell(State(publisher.state(index, scope)), Reason(publisher.reason(index, scope)))
+                for channel, scope in self._scopes.items()
+            }
+            status = statuses.get(index, InstrumentStatus.ACTIVE)
+            yield Subject(symbol, status, cells, self._delivery(index))
 
     def mirror(self, metrics: PerformanceMetrics) -> None:
         """Copies the connections' counters into the segment."""

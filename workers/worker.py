@@ -26,10 +26,11 @@ import msgspec
 import uvloop
 
 from shm import _ring, counters
+from shm.channels import CELLS
 from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
-from shm.layout import Geometry, InstrumentKind, Reason, Scope, State
+from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
 from workers import process
 from workers.books.keeper import BookKeeper, KeeperConfig
@@ -43,7 +44,7 @@ from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.expectations import Expectations
 from workers.instruments import Instruments
 from workers.listing import Listing
-from workers.readiness import CELLS, Readiness, book_channels
+from workers.readiness import Readiness, book_channels
 from workers.request import Pulse
 from workers.service import make_circuits
 from workers.strategies import (
@@ -95,7 +96,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._unlink = True
         self._beats = 0
-        self._halted: set[int] = set()
+        self._statuses: dict[int, InstrumentStatus] = {}  # by slot, as of about a second ago
         self._active: frozenset[tuple[str, str]] = frozenset()
         self._frozen = 0  # how many times the process stood still
         self._head = 0
@@ -174,7 +175,14 @@ class Worker:
             aggregated=self.venue.aggregated(keys),
             remedy=self._overdue,
         )
-        self.readiness = Readiness(self.writer, self.publisher, self.keeper, keys)
+        self.readiness = Readiness(
+            self.writer,
+            self.publisher,
+            self.keeper,
+            keys,
+            delivery=self.expectations.delivery,
+            statuses=lambda: self._statuses,
+        )
         book = "book" in keys.channels or ("top" in keys.channels and self.venue.make_sync(keys).tops)
         self.instruments = Instruments(
             keys.symbols,
@@ -308,14 +316,13 @@ class Worker:
             return
         turn = self._beats % TICK
         if not turn:
-            self._halted = {
-                slot.index for slot in self.writer.instruments() if slot.status is InstrumentStatus.HALTED
-            }
+            self._statuses = {slot.index: slot.status for slot in self.writer.instruments()}
+            self.expectations.keep(set(self.publisher.indexes))
             self._active = self._manager.active
         now = _ring.now()
         for index in self.publisher.indexes[turn::TICK]:
             if (symbol := self.keeper.symbol_of(index)) is not None:
-                halted = index in self._halted
+                halted = self._statuses.get(index) is InstrumentStatus.HALTED
                 self.expectations.look(index, symbol, self._active, now, halted=halted)
 
     def _overdue(self, symbol: str, channel: str) -> None:

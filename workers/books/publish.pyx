@@ -599,6 +599,11 @@ cdef class Publisher(Entry):
         self._check(index)
         return self.slots[index].top_state if scope == SCOPE_TOP else self.slots[index].book_state
 
+    def reason(self, uint32_t index, int scope):
+        """Why the top or book cell is in a state that is not LIVE, as an int of `shm.layout.Reason`."""
+        self._check(index)
+        return self.slots[index].reasons[1 if scope == SCOPE_BOOK else 0]
+
     def proof(self, uint32_t index, int scope):
         """CLOCK_MONOTONIC ns of the last proof of delivery; 0: none yet."""
         scope = self._judged(index, scope)

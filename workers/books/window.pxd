@@ -40,6 +40,7 @@ cdef struct Slot:
     uint8_t has_book
     uint8_t top_state       # shm.layout.State of the top cell
     uint8_t book_state
+    uint8_t reasons[2]      # why top and book are in a state that is not LIVE, shm.layout.Reason
     uint8_t synced          # the book is the venue's book at its last_id
     uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
     uint8_t mark_exp        # exponent of mark, index and liquidation prices

@@ -220,9 +220,11 @@ cdef class Windows(FrameSink):
         """STATUS and the cell's state; a book's is its top's too where that is its best."""
         if scope == SCOPE_TOP:
             self.slots[index].top_state = state
+            self.slots[index].reasons[0] = reason
             self.writer.c_top_state(index, state, reason)
         else:
             self.slots[index].book_state = state
+            self.slots[index].reasons[1] = reason
             self.writer.c_book_state(index, state, reason)
             if self.slots[index].tops or (self.slots[index].lent and self.slots[index].top_state != state):
                 self._state(index, SCOPE_TOP, state, reason)

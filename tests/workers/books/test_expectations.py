@@ -244,7 +244,9 @@ def test_a_streamed_book_owes_its_snapshot(make_desk: Any) -> None:
 def test_what_is_dropped_is_forgotten(make_desk: Any) -> None:
     desk = make_desk("mark")
     desk.run(5, "mark")
-    desk.expectations.forget(desk.index)
+    desk.expectations.keep({desk.index})
+    assert desk.within("mark") == 4.0
+    desk.expectations.keep(())
     with pytest.raises(KeyError):
         desk.within("mark")
 

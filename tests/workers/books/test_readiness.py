@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shm import Kind, Reason, Scope, State, _ring
+from shm import InstrumentStatus, Kind, Reason, Scope, State, _ring
+from shm.channels import Delivery
 from shm.events import Code
 from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper
@@ -344,6 +345,45 @@ def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any
         assert delivered(A, "top") == 0
         desk.top(0, 11)
         assert delivered(A, "top") > 0
+        await desk.keeper.close()
+
+    asyncio.run(main())
+
+
+def test_a_feed_is_live_when_nothing_is_missing_and_nothing_late(make_lab: Any) -> None:
+    """The kind: a feed that says LIVE beside what it does not deliver, or not LIVE for what nothing owes."""
+
+    async def main() -> None:
+        lab = make_lab(make_sync=BookSync, depth=2)
+        desk = Desk(lab)
+        late: dict[str, Delivery] = {}
+        statuses: dict[int, InstrumentStatus] = {}
+        desk.readiness._delivery = lambda index: late if index == 1 else {}
+        desk.readiness._statuses = lambda: statuses
+        review = desk.readiness.review
+
+        def feed() -> State:
+            review()
+            return desk.feed()
+
+        for number in (0, 1):
+            await desk.event(number, ConnectionState.CONNECTED)
+        assert feed() is State.LIVE  # not one top has come: the books give them
+        late["mark"] = Delivery(10.0, 4.0)
+        assert feed() is State.STALE
+        late["mark"] = Delivery(3.0, 4.0)
+        assert feed() is State.LIVE
+        lab.publisher.void(1, Reason.AUDIT)
+        assert feed() is State.RESYNC
+        assert desk.states(A) == (State.LIVE, State.LIVE)
+        for status in (InstrumentStatus.HALTED, InstrumentStatus.NOT_LISTED):
+            statuses[1] = status
+            assert feed() is State.LIVE
+        statuses.clear()
+        lab.live(1, 20)
+        assert feed() is State.LIVE
+        lab.publisher.mark_stale(1, Scope.BOOK)
+        assert feed() is State.STALE
         await desk.keeper.close()
 
     asyncio.run(main())
