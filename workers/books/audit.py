@@ -23,6 +23,7 @@ class Agreement(IntEnum):
     AHEAD = 3  # the stream has not brought yet what the snapshot knows
     INEXACT = 4  # a number of the snapshot does not fit the exponents
     UNREADABLE = 5
+    UNSURE = 6  # it differs, and may lack an event that the book has: one that ends at its id
 
 
 class Finding(NamedTuple):
@@ -40,7 +41,13 @@ _BAD = {
 
 
 def compare(
-    book: Book, since: int, diffs: Sequence[Diff], snapshot: Snapshot, limit: int, scale: tuple[int, int]
+    book: Book,
+    since: int,
+    diffs: Sequence[Diff],
+    snapshot: Snapshot,
+    limit: int,
+    scale: tuple[int, int],
+    inclusive: bool = False,
 ) -> Finding:
     """Roll `snapshot` forward by `diffs` and compare.
 
@@ -48,12 +55,15 @@ def compare(
         book: the live book. since: its update id when the keeping of `diffs` began.
         limit: levels a side that the snapshot was asked for; a side with as many was cut there.
         scale: price and size exponents.
+        inclusive: the snapshot may lack what the event that ends at its id says (`BookSync.inclusive`).
+            Where that event is from before `diffs`, only agreement is sure.
     """
     if snapshot.last_update_id < since:
         return Finding(Agreement.TOO_OLD)
     if snapshot.last_update_id > book.last_id:
         return Finding(Agreement.AHEAD)
-    newer = [diff for diff in diffs if snapshot.last_update_id < diff.last_id <= book.last_id]
+    known = snapshot.last_update_id - inclusive
+    newer = [diff for diff in diffs if known < diff.last_id <= book.last_id]
     differences = 0
     for ask, texts in ((False, snapshot.bids), (True, snapshot.asks)):
         levels: dict[int, int] = {}
@@ -69,6 +79,8 @@ def compare(
                 diff.asks if ask else diff.bids
             )  # in the order sent: the last one of a price counts
         differences += _differences(levels, book.window(ask, book.levels(ask)), ask, bounds)
+    if differences and inclusive and snapshot.last_update_id == since:
+        return Finding(Agreement.UNSURE, differences)
     return Finding(Agreement.DIFFERS if differences else Agreement.AGREES, differences)
 
 

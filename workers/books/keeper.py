@@ -183,6 +183,8 @@ class BookKeeper:
         # index -> when REST was last compared (ns), and whether it agreed
         self._answers: dict[int, tuple[int, bool]] = {}
         self._refused: dict[int, int] = {}  # index -> update id of the last snapshot of no use
+        # index -> id of the snapshot that differed and may have lacked an event
+        self._unsure: dict[int, int] = {}
         self._attempts: dict[int, int] = {}  # index -> in a row (rule 2)
         self._failing: set[int] = set()  # books whose last attempt at a snapshot has failed
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
@@ -640,13 +642,19 @@ class BookKeeper:
             if diffs is None:
                 return  # rebuilt meanwhile: nothing to compare
             book = publisher.book(index)
-            finding = compare(book, since, diffs, snapshot, limit, self._scale(index))
+            inclusive = publisher.inclusive(index)
+            finding = compare(book, since, diffs, snapshot, limit, self._scale(index), inclusive)
             if finding.agreement is not Agreement.AHEAD or self._clock() >= deadline:
                 break
             await self._sleep(0.1)
         if finding.agreement is Agreement.TOO_OLD and self._outlived(index, since, diffs):
             publisher.void(index, Reason.AUDIT)
         if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
+            return
+        if finding.agreement is Agreement.UNSURE and self._unsure.get(index) != snapshot.last_update_id:
+            self._unsure[index] = (
+                snapshot.last_update_id
+            )  # no proof; by the next time the venue has made it whole
             return
         self._writer.count_up(_AUDITS)
         self._answers[index] = self._clock(), finding.agreement is Agreement.AGREES
@@ -749,7 +757,7 @@ class BookKeeper:
         self._failing.discard(index)
         for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):
             table.pop(index, None)
-        for counts in (self._attempts, self._broken, self._refused):
+        for counts in (self._attempts, self._broken, self._refused, self._unsure):
             counts.pop(index, None)
         for scope in Scope:
             self._told.pop((index, scope), None)

@@ -625,6 +625,11 @@ cdef class Publisher(Entry):
         self._check(index)
         return self.syncs[index] is not None and self.syncs[index].numbered
 
+    def inclusive(self, uint32_t index):
+        """Whether a snapshot of this book may lack what the event that ends at its id says."""
+        self._check(index)
+        return self.syncs[index] is not None and self.syncs[index].inclusive
+
     def streamed(self, uint32_t index):
         """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""
         self._check(index)

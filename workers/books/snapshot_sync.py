@@ -11,6 +11,8 @@ snapshot's id.
    (L = first_id - 1 touches the buffer without a hole, so it is taken: rule 4 holds for it.)
 4. Drop buffered events with last_id <= L. The first one kept must bracket the snapshot:
    first_id <= L + 1 <= last_id.
+   Where the venue says to drop last_id < L (`inclusive`), a snapshot may lack what the event with last_id = L
+   says: that event, first_id <= L, is applied too when it is the first one, buffered or later.
 5. The local book is the snapshot; its update id is L. Apply the kept events, then the stream.
 6. Each event: last_id not above the local update id is ignored (it is older than the book).
 7. Otherwise first_id must be the local update id + 1; anything else is a gap: discard the book, start over.
@@ -60,6 +62,7 @@ class SnapshotSync:
     checksum: ClassVar[None] = None
     tops: ClassVar[bool] = False
     top_ids: ClassVar[bool] = False
+    inclusive: ClassVar[bool] = False
     max_buffer: int = MAX_BUFFER
     synced: bool = False
     last_id: int = 0
@@ -75,7 +78,7 @@ class SnapshotSync:
             self._keep(diff)  # rule 1
             return Step.BUFFER
         sane = 0 < diff.last_id >= diff.first_id
-        if sane and diff.last_id <= self.last_id:
+        if sane and diff.last_id <= self.last_id - self.open_at:
             return Step.IGNORE  # rules 4 and 6
         if sane and self._follows(diff):
             self.last_id = diff.last_id
@@ -93,7 +96,7 @@ class SnapshotSync:
         if last_update_id + 1 < first:
             return Refetch(f"snapshot at {last_update_id}, the stream starts at {first}")  # rule 3
         # Rule 4. The buffer is one unbroken chain, so the first event kept always brackets the snapshot.
-        kept = [diff for diff in self.buffer if diff.last_id > last_update_id]
+        kept = [diff for diff in self.buffer if diff.last_id > last_update_id - self.inclusive]
         self.buffer.clear()
         self.synced = True
         self.bracketed = bool(kept)
@@ -122,10 +125,15 @@ class SnapshotSync:
         self.seam = False
         self.buffer.clear()
 
+    @property
+    def open_at(self) -> bool:
+        """Rule 4: whether an event with last_id = `last_id` says something that the snapshot may lack."""
+        return self.inclusive and self.synced and not self.bracketed
+
     def _follows(self, diff: Diff) -> bool:
         if self.bracketed and not self.seam:
             return diff.first_id == self.last_id + 1  # rule 7
-        return diff.first_id <= self.last_id + 1 <= diff.last_id  # rules 4 and 9
+        return diff.first_id <= self.last_id + 1 <= diff.last_id + self.open_at  # rules 4 and 9
 
     def _hole(self, expected: int, got: int) -> None:
         self.gaps += 1

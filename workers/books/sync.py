@@ -91,6 +91,8 @@ class BookSync(Protocol):
     stream of tops that is exact: an instrument's top is the best of its book, which is kept for it.
     `top_ids`: tops have update ids, and those count the changes of the book: the best of a book at an id is
     the top at it.
+    `inclusive`: a snapshot may lack what the event that ends at its id says. `open_at`: so it is now with the
+    book at `last_id`: that event, if it comes, is no repetition.
     """
 
     @property
@@ -105,6 +107,10 @@ class BookSync(Protocol):
     def tops(self) -> bool: ...
     @property
     def top_ids(self) -> bool: ...
+    @property
+    def inclusive(self) -> bool: ...
+    @property
+    def open_at(self) -> bool: ...
 
     synced: bool
     last_id: int
@@ -155,6 +161,8 @@ class StreamSync:
     """
 
     streamed: ClassVar[bool] = True
+    inclusive: ClassVar[bool] = False
+    open_at: ClassVar[bool] = False
     numbered: bool = False
     check: Callable[[Book, int], bool] | None = None
     checksum: Callable[[int, int], Checksum] | None = None

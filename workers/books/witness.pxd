@@ -40,6 +40,7 @@ cdef class Witness(Watcher):
     cdef int64_t forget_at          # when a repetition of what the old connection delivered can come no more
 
     cdef uint64_t published_id(self, uint32_t index, int stream) noexcept
+    cdef bint _open_at(self, uint32_t index) noexcept
     cdef object published_state(self, uint32_t index, int stream)
     cdef int64_t published_time(self, uint32_t index, int stream) noexcept
     cdef object _track(self, Message* m)

@@ -191,7 +191,14 @@ cdef class Witness(Watcher):
         cdef Slot* slot = &self.publisher.slots[index]
         if stream == TOP:
             return slot.top_id
-        return (<Book>self.publisher.books[index]).last_id if slot.synced else 0
+        if not slot.synced:
+            return 0
+        return (<Book>self.publisher.books[index]).last_id - self._open_at(index)
+
+    cdef bint _open_at(self, uint32_t index) noexcept:
+        """Whether an event that ends at the published id is none that repeats it (`BookSync.open_at`)."""
+        sync = self.publisher.syncs[index]
+        return sync.open_at and sync.last_id == (<Book>self.publisher.books[index]).last_id
 
     cdef object published_state(self, uint32_t index, int stream):
         """None: nothing that could go back."""

@@ -16,6 +16,7 @@ from workers.books.sync import Outcome
 from workers.decode.normal import Scale
 from workers.strategies import ParsedMessage
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
+from workers.venues.binance_spot.sync import BookSync
 from workers.websocket.wire import WireListener
 
 CHANNELS = ("top", "book", "trades", "agg_trades", "ticker")
@@ -165,6 +166,23 @@ def test_an_overlap_is_accepted_once(two: Two) -> None:
     two.new(depth(12, 15))  # the same connection: a hole of the venue's
     two.lab.check(two.index)
     assert two.lab.state(two.index) is State.RESYNC
+
+
+def test_the_event_that_ends_at_the_snapshots_id_is_no_repetition(make_lab: Any) -> None:
+    """Where a snapshot may lack it (`BookSync.inclusive`), and the old connection has not brought it."""
+
+    class Inclusive(BookSync):
+        inclusive = True
+
+    two = Two(make_lab(make_sync=Inclusive))  # its book is in step at 10 by a snapshot alone
+    two.begin()
+    two.new(depth(8, 10, [(100, 5)]))
+    two.complete()
+    assert two.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 5], [99, 2]]
+    two.new(depth(8, 10, [(100, 6)]))  # now it is one
+    assert two.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 5], [99, 2]]
+    two.lab.publisher.batch_end()
+    two.lab.check(two.index)
 
 
 def test_a_hole_is_resync_and_counted(two: Two) -> None:

@@ -138,10 +138,15 @@ cdef class Decoder(SymbolDecoder):
             skip_text_field(c, b',"ps":"')
             and tr_match(c, b',"U":') and tr_unsigned(c, &first_id)
             and tr_match(c, b',"u":') and tr_unsigned(c, &out.update_id)
-            and tr_match(c, b',"pu":') and tr_unsigned(c, &out.first_id)
+            and tr_match(c, b',"pu":')
         ):
             return D_NOT_MINE
-        out.first_id += 1   # `pu` is the update id that it follows
+        if tr_unsigned(c, &out.first_id):
+            out.first_id += 1   # `pu` is the update id that it follows
+        elif tr_match(c, b'-1'):
+            out.first_id = 0    # it follows none
+        else:
+            return D_NOT_MINE
         return depth_of(self, c, entry, out)
 
     cdef int _trade(self, tr_cursor* c, Message* out) noexcept nogil:

@@ -6,6 +6,8 @@ captures of 2021. Frames of 2026 have further fields (`ps`, `st`, `nq`, `ap`), w
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from workers.entries import EntryReader
@@ -44,6 +46,9 @@ __all__ = [
 ]
 
 
+Previous = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
+
+
 class BookTicker(schema.BookTicker, frozen=True):
     """``<symbol>@bookTicker``; here it says when.
 
@@ -57,7 +62,7 @@ class BookTicker(schema.BookTicker, frozen=True):
 class DepthUpdate(schema.DepthUpdate, frozen=True):
     """``<symbol>@depth@100ms``. Update ids count for the whole market."""
 
-    previous_id: Unsigned = msgspec.field(name="pu")  # last_id of the event before
+    previous_id: Previous = msgspec.field(name="pu")  # last_id of the event before; -1: there is none
 
 
 class Trade(schema.Trade, frozen=True):

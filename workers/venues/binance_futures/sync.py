@@ -15,14 +15,17 @@ event before it in the same stream, L is the snapshot's `lastUpdateId`.
 Update ids count for all symbols of the market: between an event's u and the next one's U lie ids that other
 symbols used up, so that U = previous u + 1 does not hold, and pu is there instead. What an event says is
 therefore: from pu to u, nothing of this symbol has changed but these levels. With first_id = pu + 1 and
-last_id = u these are the rules of `workers.books.snapshot_sync`, where they differ for the better:
+last_id = u these are the rules of `workers.books.snapshot_sync`, `inclusive`:
 
-- Rule 3 drops u <= L. An event with u = L is in the snapshot already; to apply its absolute quantities once
-  more would change nothing.
-- Rule 4 brackets by pu <= L < u. U <= L <= u asks for more than is needed: a snapshot with pu <= L < U is the
+- Rule 3 drops u < L and no more: a snapshot may lack what the event with u = L says (LINKUSD_PERP at
+  L = 167006094705: the bid 15.060 is 716 in the snapshot and 817 in the event), so that event is applied.
+  Where the snapshot has it already, its absolute quantities change nothing. By the same rule a snapshot whose
+  id is that of an event from before proves nothing by being different (`workers.books.audit`).
+- Rule 4 brackets by pu <= L <= u. U <= L <= u asks for more than is needed: a snapshot with pu <= L < U is the
   book between two events, as nothing of the symbol happens there, and a quiet symbol may show no other for
   minutes. And what rule 4 accepts is accepted: pu < U, so U <= L implies pu < L. A snapshot with L < pu
   misses an event: it is too old, get another one.
+- The first event of all follows none: its pu is -1, and it begins at 0.
 - Rule 5 is exact for every event but the first. A connection that takes over may have cut its events at other
   ids: there, too, pu <= local id < u.
 
@@ -36,6 +39,7 @@ from workers.books.snapshot_sync import SnapshotSync
 
 
 class BookSync(SnapshotSync):
-    """One instrument's state; see the module."""
+    """One instrument's state; rule 3 is the venue's own."""
 
+    inclusive: ClassVar[bool] = True
     top_ids: ClassVar[bool] = True

@@ -238,6 +238,11 @@ def test_depth_follows_the_id_that_it_names() -> None:
     )
     largest = DEPTH.replace(b"600859598061", b"9223372036854775807")
     assert check(largest).first_id == 2**63
+    first = check(DEPTH.replace(b"600859598061", b"-1"))  # of a stream: it follows none
+    assert (first.code, first.first_id, first.update_id) == (DecodeCode.OK, 0, 600859600917)
+    for none in (b"-2", b"-12", b"-", b"--1"):
+        assert check(DEPTH.replace(b"600859598061", none)).code is DecodeCode.NOT_MINE
+        assert reference(DEPTH.replace(b"600859598061", none)).code is DecodeCode.MALFORMED
     assert check(DEPTH.replace(b'"pu":600859598061,', b"")).code is DecodeCode.NOT_MINE
     assert reference(DEPTH.replace(b'"pu":600859598061,', b"")).code is DecodeCode.MALFORMED
 

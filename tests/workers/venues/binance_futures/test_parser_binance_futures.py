@@ -85,7 +85,7 @@ def test_the_symbol_of_a_liquidation_stands_in_its_stream() -> None:
         TOP.replace(',"T":4', "").replace('"T":4,', ""),
         TOP.replace('"u":1', '"u":"1"'),
         DEPTH.replace(',"pu":0', ""),
-        DEPTH.replace('"pu":0', '"pu":-1'),
+        DEPTH.replace('"pu":0', '"pu":-2'),
         LIQUIDATION.replace('"ap":"1.0",', ""),
         LIQUIDATION.replace('"o":{', '"o":[').replace("}}", "]}"),
         '{"e":"trade","E":5,"T":4,"s":"BTCUSDT","t":1,"p":"1","q":"1","m":true}',  # which kind of trade?

@@ -65,12 +65,12 @@ def test_rule_1_events_are_buffered_as_one_chain_by_pu() -> None:
         (90, [110, 140, 151]),
         (99, [110, 140, 151]),  # pu <= L < U: nothing of this symbol happened in between
         (100, [110, 140, 151]),
-        (110, [140, 151]),  # rule 3: u = L is in the snapshot already
+        (110, [110, 140, 151]),  # rule 3: u = L may not be in the snapshot yet
         (120, [140, 151]),  # between two events
         (129, [140, 151]),
         (130, [140, 151]),
-        (140, [151]),
-        (151, []),
+        (140, [140, 151]),
+        (151, [151]),
         (400, []),
     ],
 )
@@ -87,7 +87,7 @@ def test_rules_2_to_4_which_snapshot_fits_the_buffer(snapshot: int, kept: list[i
     ("event", "step"),
     [
         (Event(100, 110, 90), Step.IGNORE),  # rule 3
-        (Event(100, 120, 90), Step.IGNORE),  # u = L
+        (Event(100, 120, 90), Step.APPLY),  # rule 4: u = L
         (Event(115, 125, 111), Step.APPLY),  # rule 4: U <= L <= u
         (Event(121, 125, 120), Step.APPLY),
         (Event(124, 125, 111), Step.APPLY),  # pu <= L < U
@@ -96,6 +96,33 @@ def test_rules_2_to_4_which_snapshot_fits_the_buffer(snapshot: int, kept: list[i
 )
 def test_rule_4_the_first_event_after_a_snapshot(event: Event, step: Step) -> None:
     assert in_step(120).on_diff(event.diff) is step
+
+
+def test_rule_3_the_event_that_ends_at_the_snapshot_counts_once() -> None:
+    """LINKUSD_PERP of a real session, L = 167006094705: the bid 15.060 is 716 in the snapshot, and 817 in the
+    event with u = L. Kind: what a snapshot's id promises to contain, venue by venue."""
+    at = 167006094705
+    event = Event(at - 90, at, at - 91, 15060, 817)
+    for answer in (waiting(event).on_snapshot(at), waiting(CHAIN[0], event).on_snapshot(at)):
+        assert isinstance(answer, Replay)
+        assert [each.bids for each in answer.diffs] == [((15060, 817),)]
+    late = in_step(at)  # it comes after the snapshot
+    assert late.open_at
+    assert late.on_diff(event.diff) is Step.APPLY
+    assert late.last_id == at
+    assert not late.open_at
+    assert late.on_diff(event.diff) is Step.IGNORE
+    assert late.on_diff(Event(at + 7, at + 9, at).diff) is Step.APPLY
+    gone = in_step(at, Event(at + 7, at + 9, at))  # another event has come: the chain holds, this one is old
+    assert gone.on_diff(event.diff) is Step.IGNORE
+
+
+def test_the_first_event_of_all_follows_none() -> None:
+    """Its pu is -1, and first_id 0."""
+    first = Event(1, 5, -1)
+    assert in_step(3, first).last_id == 5
+    assert isinstance(waiting(first).on_snapshot(2), Replay)
+    assert in_step(90, *CHAIN).on_diff(Event(152, 160, -1).diff) is Step.GAP
 
 
 def test_rule_5_pu_is_the_last_u_and_u_plus_one_is_nothing() -> None:
@@ -171,9 +198,10 @@ def test_what_the_letter_accepts_is_accepted_and_what_is_accepted_is_true(
     if letter is not None:
         assert isinstance(answer, Replay)
         applied = [each.last_id for each in answer.diffs]
-        assert applied == [last for last in letter if last > at]
+        assert applied == letter
     if isinstance(answer, Replay):
-        book = dict(truth[at])
+        lacks = any(each.last == at for each in events)  # what the event that ends at it says: the worst case
+        book = dict(truth[at - 1 if lacks and at - 1 in truth else at])
         for each in answer.diffs:
             for price, size in each.bids:
                 if size:
