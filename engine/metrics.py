@@ -85,6 +85,7 @@ INSTRUMENT_COUNTERS = {
     "audit_errors": ("audit_errors", "Audits that found a difference in this instrument's book."),
     "malformed": ("malformed_messages", "Messages of this instrument with impossible content."),
     "trades": ("trades", "Trades of this instrument."),
+    "precision": ("precision_errors", "Messages of this instrument with a number that does not fit."),
 }
 HISTOGRAMS = {
     "venue_to_receive": "From the venue's event time to our receipt (includes both clocks' error).",

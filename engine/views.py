@@ -6,7 +6,7 @@ Numbers are exact: decimal strings made from the fixed-point integers, without t
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from shm.layout import NO_INSTRUMENT, Flag, InstrumentKind, InstrumentStatus, Kind, Reason, Scope, State
@@ -150,63 +150,68 @@ def record_document(record: Any, instruments: Mapping[int, Scales]) -> dict[str,
 
 def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Scales) -> dict[str, object]:
     def price(word: int) -> str:
-        return plain(word, instrument.price_exp)
+        return plain(words[word], instrument.price_exp)
 
     def size(word: int) -> str:
-        return plain(word, instrument.size_exp)
+        return plain(words[word], instrument.size_exp)
+
+    def told(word: int, show: Callable[[int], object]) -> object:
+        """Of a TICKER or MARK: None where the word is absent."""
+        return None if flags.lacks(word) else show(word)
 
     match kind:
         case Kind.TOP:
             bid, ask = Flag.NO_BID not in flags, Flag.NO_ASK not in flags
             return {
-                "bid": price(words[0]) if bid else None,
-                "bid_size": size(words[1]) if bid else None,
-                "ask": price(words[2]) if ask else None,
-                "ask_size": size(words[3]) if ask else None,
+                "bid": price(0) if bid else None,
+                "bid_size": size(1) if bid else None,
+                "ask": price(2) if ask else None,
+                "ask_size": size(3) if ask else None,
             }
         case Kind.TRADE:
             return {
                 "side": "sell" if Flag.SELL in flags else "buy",
-                "price": price(words[0]),
-                "size": size(words[1]),
+                "price": price(0),
+                "size": size(1),
                 "id": words[2],
                 **({"id_is_hash": True} if Flag.HASHED_ID in flags else {}),
             }
         case Kind.LEVEL:
             return {
                 "side": "ask" if Flag.ASK in flags else "bid",
-                "price": price(words[0]),
-                "size": size(words[1]),
+                "price": price(0),
+                "size": size(1),
                 "update_id": words[2],
                 "first": Flag.FIRST in flags,
                 "last": Flag.LAST in flags,
             }
         case Kind.TICKER if aux == 0:
-            return {"part": 0} | dict(zip(("last", "open", "high", "low"), map(price, words), strict=True))
+            names = ("last", "open", "high", "low")
+            return {"part": 0} | {name: told(word, price) for word, name in enumerate(names)}
         case Kind.TICKER if aux == 1:
-            # Where a product of price and size is exact; a venue may send one that does not fit.
-            quote = plain(words[1], instrument.price_exp + instrument.size_exp)
             return {
                 "part": 1,
-                "volume": size(words[0]),
-                "quote_volume": None if Flag.ABSENT in flags else quote,
-                "trades": words[2],
-                "open_time": words[3],
+                "volume": told(0, size),
+                "quote_volume": told(
+                    1, lambda n: plain(words[n], instrument.price_exp + instrument.size_exp)
+                ),
+                "trades": told(2, words.__getitem__),
+                "open_time": told(3, words.__getitem__),
             }
         case Kind.CLEAR:
             return {"update_id": words[2], "first": Flag.FIRST in flags, "last": Flag.LAST in flags}
         case Kind.MARK:
             return {
-                "mark": plain(words[0], aux),
-                "index": plain(words[1], aux),
-                "funding_rate": plain(words[2], RATE_EXP),
-                "next_funding": words[3],
+                "mark": told(0, lambda n: plain(words[n], aux)),
+                "index": told(1, lambda n: plain(words[n], aux)),
+                "funding_rate": told(2, lambda n: plain(words[n], RATE_EXP)),
+                "next_funding": told(3, words.__getitem__),
             }
         case Kind.LIQUIDATION:
             return {
                 "side": "sell" if Flag.SELL in flags else "buy",
                 "price": plain(words[0], aux),
-                "size": size(words[1]),
+                "size": size(1),
                 "id": words[2],
             }
         case _:

@@ -49,7 +49,7 @@ FEED = (
 )
 # Of these the feed counter is a value that goes up and down.
 GAUGES = frozenset({"rest_waiting", "rest_in_flight", "rest_connections", "circuits_open"})
-INSTRUMENT = ("messages", "gaps", "resyncs", "audit_errors", "malformed", "trades")
+INSTRUMENT = ("messages", "gaps", "resyncs", "audit_errors", "malformed", "trades", "precision")
 HISTOGRAMS = ("venue_to_receive", "receive_to_publish", "ping_rtt", "rest_latency")
 
 assert len(FEED) <= layout.FEED_COUNTERS

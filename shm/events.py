@@ -12,7 +12,7 @@ from enum import IntEnum
 
 import msgspec
 
-from shm.layout import Reason, Scope
+from shm.layout import Kind, Reason, Scope
 
 _WORDS = struct.Struct("<4q")
 
@@ -80,7 +80,7 @@ TEMPLATES: dict[Code, tuple[Severity, str]] = {
     Code.SNAPSHOT_FAILED: (Severity.WARNING, "snapshot attempt {0} failed"),
     Code.AUDIT_FAILED: (Severity.ERROR, "book differs from the venue's snapshot at update {0} in {1} levels"),
     Code.CROSSED: (Severity.ERROR, "book crossed: bid {0} >= ask {1}"),
-    Code.PRECISION: (Severity.ERROR, "a number does not fit exponents {0} and {1}"),
+    Code.PRECISION: (Severity.ERROR, "a number of a {2} does not fit exponents {0} and {1}"),
     Code.MALFORMED: (Severity.WARNING, "malformed message: {text}"),
     Code.OVERSIZED: (Severity.ERROR, "message of {0} bytes is over the limit of {1}"),
     Code.STALE: (Severity.WARNING, "no proof of delivery for {0} ms"),
@@ -154,6 +154,8 @@ def describe(code: int, words: Sequence[int]) -> str:
         return f"{template.format(*words)}; the one before had ended without an order"
     if code == Code.RESYNC and words[0] in Reason._value2member_map_:
         return template.format(Reason(words[0]).name.lower().replace("_", " "))
+    if code == Code.PRECISION:  # LEVEL: of a book
+        return template.format(*words[:2], Kind(words[2]).name if words[2] else "message")
     if "{text}" in template:
         text = _WORDS.pack(*words).rstrip(b"\0").decode("utf-8", "replace")
         if code == Code.NOT_LISTED and not text:  # no name is like it

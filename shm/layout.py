@@ -168,7 +168,20 @@ class Flag(IntFlag):
     NO_BID = 16  # TOP: the bid side is absent (price 0, size 0)
     NO_ASK = 32
     HASHED_ID = 64  # TRADE: the id word is a 64-bit hash of the venue's id
-    ABSENT = 128  # TICKER, part 1: the quote volume did not fit and is 0
+    # TICKER, MARK: that word of the record is absent (and 0): the venue does not say it, or it does not fit. The
+    # same bits as ASK, SELL, NO_BID and NO_ASK, which these kinds have not.
+    ABSENT_0 = 4
+    ABSENT_1 = 8
+    ABSENT_2 = 16
+    ABSENT_3 = 32
+
+    def lacks(self, word: int) -> bool:
+        """Of a TICKER or MARK record's flags: whether word 0 to 3 is absent.
+
+        >>> Flag(int(Flag.LAST | Flag.ABSENT_1)).lacks(1), Flag.LAST.lacks(0)
+        (True, False)
+        """
+        return bool(self & (Flag.ABSENT_0 << word))
 
 
 class Scope(IntEnum):

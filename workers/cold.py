@@ -94,8 +94,10 @@ class ColdPath:
             self._malformed(parsed.raw_data)
             if parsed.message_type is MessageType.ORDERBOOK and parsed.symbol is not None:
                 self._on_missed([(parsed.symbol, "book")])
-        elif not self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data):
+        elif decoded.code is DecodeCode.NOT_MINE:
             self._writer.count_up(_UNKNOWN)
+        else:  # of what is not ours the publisher counts as much
+            self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data)
 
     def _malformed(self, raw: bytes) -> None:
         self._writer.count_up(_MALFORMED)

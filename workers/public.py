@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from shm.instruments import Instrument
 from shm.layout import Flag
-from workers.decode.normal import Decoded, Levels, MessageFlag, MessageKind
+from workers.decode.normal import Decoded, Levels, MessageFlag, MessageKind, absent
 
 RATE_EXP = 12  # of a funding rate
 
@@ -197,47 +197,50 @@ class Liquidation(_Dealt):
 
 
 class Ticker(PublicMessage):
-    """The statistics of the last 24 hours; 0 where the venue does not say."""
+    """The statistics of the last 24 hours; None where the venue does not say, or where it is more than 64 bits
+    hold."""
 
     __slots__ = ()
     channel = "ticker"
 
-    @property
-    def last(self) -> Decimal:
-        return self._price(0)
+    def _there(self, word: int) -> bool:
+        return not self.form.flags & absent(word)
 
     @property
-    def open(self) -> Decimal:
-        return self._price(1)
+    def last(self) -> Decimal | None:
+        return self._price(0) if self._there(0) else None
 
     @property
-    def high(self) -> Decimal:
-        return self._price(2)
+    def open(self) -> Decimal | None:
+        return self._price(1) if self._there(1) else None
 
     @property
-    def low(self) -> Decimal:
-        return self._price(3)
+    def high(self) -> Decimal | None:
+        return self._price(2) if self._there(2) else None
 
     @property
-    def volume(self) -> Decimal:
-        return self._size(4)
+    def low(self) -> Decimal | None:
+        return self._price(3) if self._there(3) else None
+
+    @property
+    def volume(self) -> Decimal | None:
+        return self._size(4) if self._there(4) else None
 
     @property
     def quote_volume(self) -> Decimal | None:
-        """None: the venue does not say, or more digits than 64 bits hold."""
-        if self.form.flags & Flag.ABSENT:
+        if not self._there(5):
             return None
         made = self.instrument
         return Decimal(self.form.words[5]).scaleb(-made.price_exp - made.size_exp)
 
     @property
-    def trades(self) -> int:
-        return self.form.words[6]
+    def trades(self) -> int | None:
+        return self.form.words[6] if self._there(6) else None
 
     @property
-    def open_time(self) -> int:
+    def open_time(self) -> int | None:
         """When the 24 hours began, ns since 1970."""
-        return self.form.words[7]
+        return self.form.words[7] if self._there(7) else None
 
     def _facts(self) -> str:
         return f"last {self.last} volume {self.volume}"

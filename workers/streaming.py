@@ -18,6 +18,7 @@ from workers.books.best import Best
 from workers.config import DERIVATIVES, VenueConfig
 from workers.decode.normal import LEFT_OUT, DecodeCode, Decoded, MessageKind, Scale
 from workers.errors import WorkerError
+from workers.listing import InstrumentError
 from workers.public import KINDS, Interruption, PublicMessage
 from workers.strategies import (
     DATA_TYPES,
@@ -202,6 +203,8 @@ class Stream:
             elif form.code in UNFIT:
                 topic = (self._instruments[form.instrument].symbol, KINDS[form.kind].channel)
                 self._put(Interruption((topic,), "a number that does not fit"))
+                if form.kind is MessageKind.DEPTH:
+                    self._void([form.instrument])
             elif form.code is DecodeCode.OK:
                 topic = self._topic(form)
                 if parsed.timestamp <= self._lost_at.get(topic, 0):
@@ -278,7 +281,10 @@ class Stream:
             if not wide:
                 return forms
             old = self._instruments[wide[0].instrument]
-            made = self._venue.widen(old, parsed.raw_data, None)
+            try:
+                made = self._venue.widen(old, parsed.raw_data, None)
+            except (InstrumentError, ValueError):  # no decimals hold it: it is told as missing
+                return forms
             self._instruments[wide[0].instrument] = made
             self._scales[made.venue_symbol] = Scale(wide[0].instrument, made.price_exp, made.size_exp)
             if wide[0].instrument in self._bests:  # its prices count otherwise from here on

@@ -531,6 +531,8 @@ class Worker:
 
     async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         fresh: Instrument | None = None
+        with contextlib.suppress(ValueError):
+            self.venue.widen(old, evidence, None)  # what no decimals cure costs no request
         with contextlib.suppress(RestError):  # without it the message itself says what is needed
             fresh = next(iter((await self._listing([old.symbol])).instruments), None)
         return self.venue.widen(old, evidence, fresh)

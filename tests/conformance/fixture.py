@@ -317,6 +317,11 @@ def words(*values: int) -> tuple[int, ...]:
     return (*values, *[0] * (8 - len(values)))
 
 
+def lacks(*absent: int) -> int:
+    """The flags of a ticker of whose eight words these are absent."""
+    return sum(int(MessageFlag.ABSENT) << word for word in absent)
+
+
 def decimals(text: str) -> int:
     """Decimals that a tick or lot such as ``0.01000000`` needs."""
     return max(0, -int(Decimal(text).normalize().as_tuple().exponent))

@@ -526,7 +526,7 @@ BTC = SimpleNamespace(symbol="BTC/USDT", price_exp=2, size_exp=3)
         ),
         (
             Kind.TICKER,
-            Flag.LAST | Flag.ABSENT,
+            Flag.LAST | Flag.ABSENT_1,
             1,
             (1500, 0, 3, 4),
             {"part": 1, "volume": "1.5", "quote_volume": None, "trades": 3, "open_time": 4},

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 from shm._ring cimport tr_level
-from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
+from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_UNKNOWN
 from workers.decode.message cimport M_TOP, M_TRADE, Message
 from workers.books.hotpath cimport HotPath
 
@@ -59,13 +59,16 @@ cdef class Entry(HotPath):
         cdef Message m
         cdef tr_level* levels
         if message.code == D_INEXACT or message.code == D_OVERFLOW:
-            self._precision(message.instrument, message.kind, message.code, <const char*>frame, len(frame))
+            free(self.fill(message, &m))
+            self._unfit(&m, message.code, <const char*>frame, len(frame), recv_ns)
             self.flush()
             return True
         if message.code != D_OK:
             if message.code == D_UNKNOWN_SYMBOL:
                 self.writer.c_count(C_UNKNOWN, 1)
             return False
+        if message.flags & F_UNKNOWN:
+            self.writer.c_count(C_UNKNOWN, 1)
         levels = self.fill(message, &m)
         try:
             taken = self.take(&m, recv_ns)

@@ -17,8 +17,9 @@ it is new, in one turn of the loop. What a reader lives by:
    where the new one delivers nothing but ids below those published: a server that counts anew, of which all
    would be taken for repetitions. It fails when an instrument is dropped meanwhile (a new slot), or a message
    of a book without ids is lost.
-5. Until then, and after it, no frame costs more than without a handover: watched instruments leave the plain
-   way at the same test as blocked ones.
+5. Until then, and after it, no frame costs more than without a handover: whether an instrument is watched is
+   one test. A number that does not fit is judged when its message is published (publish.pyx, decision 8); a
+   book that neither connection can show is not waited for.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -27,10 +28,10 @@ from libc.stdlib cimport free
 
 from shm._ring cimport tr_level
 from workers.books.book cimport Book
-from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
+from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_UNKNOWN
 from workers.books.publish cimport Publisher
 from workers.books.shadow cimport Shadow
-from workers.books.window cimport BLOCKED, Slot
+from workers.books.window cimport Slot
 from workers.books.witness cimport BOOK, ERROR, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
 
 from shm import _ring, counters, layout
@@ -42,6 +43,7 @@ from workers.books.overlap import Ids, States, Times, Trades
 FORGET = 10_000_000_000
 
 cdef uint8_t R_GAP = layout.Reason.GAP
+cdef uint8_t R_PRECISION = layout.Reason.PRECISION
 cdef int D_MALFORMED = DecodeCode.MALFORMED
 cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
 cdef uint32_t C_MALFORMED = counters.FEED.index("malformed")
@@ -137,7 +139,7 @@ cdef class Handover(Witness):
         if code == D_UNKNOWN_SYMBOL:
             self.publisher.writer.c_count(C_UNKNOWN, 1)
             return NOT_NEEDED
-        return NO_STATE
+        return self.hold_unfit(&self.message, recv)
 
     cdef Py_ssize_t _hold_form(self, object decoded, int64_t recv) except? ERROR:
         cdef tr_level* levels
@@ -148,11 +150,11 @@ cdef class Handover(Witness):
             if self.shadows:
                 self.fail("a message of the new connection cannot be read, and a book without ids needs each")
             return NOT_NEEDED
-        if decoded.code != D_OK:
-            return self._hold(decoded.code, recv)
+        if decoded.flags & F_UNKNOWN:
+            self.publisher.writer.c_count(C_UNKNOWN, 1)
         levels = self.publisher.fill(decoded, &self.message)
         try:
-            return self.hold(&self.message, recv)
+            return self._hold(decoded.code, recv)
         finally:
             free(levels)
 
@@ -264,20 +266,20 @@ cdef class Handover(Witness):
                 elif code == D_OK:
                     self._again(recv, at)
                 elif code == D_INEXACT or code == D_OVERFLOW:
-                    self.publisher._precision(self.message.instrument, self.message.kind, code,
-                                              <const char*><bytes>message, len(message))
+                    if self.news(&self.message, at):
+                        self.publisher._unfit(&self.message, code, <const char*><bytes>message, len(message), recv)
                 if self.publisher.decoder.left:
                     code = self.publisher.decoder.next(&self.message)
             return
         for decoded, at in zip(self.normalise(message), places, strict=True):
             if at == NOT_NEEDED:
                 continue
-            if decoded.code != D_OK:
-                self.publisher.publish_message(decoded, recv, message.raw_data)
-                continue
             levels = self.publisher.fill(decoded, &self.message)
             try:
-                self._again(recv, at)
+                if decoded.code == D_OK:
+                    self._again(recv, at)
+                elif self.news(&self.message, at):
+                    self.publisher.publish_message(decoded, recv, message.raw_data)
             finally:
                 free(levels)
 
@@ -290,9 +292,11 @@ cdef class Handover(Witness):
         """Rule 3: the shadow is the book from now on, or there is none."""
         cdef Publisher publisher = self.publisher
         cdef Slot* slot = &publisher.slots[index]
-        if not slot.known or slot.aside & BLOCKED:
+        if not slot.known:
             return 0
-        if slot.synced and (shadow.fault or self.matches[index * STREAMS + BOOK] < 0):
+        if slot.synced and shadow.unfit:
+            publisher._void(index, R_PRECISION)
+        elif slot.synced and (shadow.fault or self.matches[index * STREAMS + BOOK] < 0):
             publisher.writer.c_count(C_GAPS, 1)
             publisher._void(index, R_GAP)
         elif shadow.fault:

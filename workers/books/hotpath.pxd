@@ -55,8 +55,11 @@ cdef class HotPath(Windows):
     cdef void _mark(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept
-    cdef void _precision(self, uint32_t index, int kind, int verdict, const char* data,
-                         Py_ssize_t size) noexcept
+    cdef void _unfit(self, Message* m, int verdict, const char* data, Py_ssize_t size, int64_t recv) noexcept
+    cdef bint _unfit_top(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef bint _unfit_depth(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void _blocked(self, uint32_t index, int scope) noexcept
+    cdef void _note_unfit(self, uint32_t index, int kind) noexcept
     cdef bint _sound(self, uint32_t index, Book book, Message* m) noexcept
     cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _replace(self, Slot* slot, Message* m, int64_t recv) noexcept

@@ -9,13 +9,14 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from shm._ring cimport Writer, tr_now
 from workers.books.book cimport Book
-from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL
+from workers.decode.message cimport D_INEXACT, D_OK, D_UNKNOWN_SYMBOL
 from workers.decode.message cimport (
     D_NOT_MINE,
     F_CHECKED,
     F_MARK,
     F_SENT,
     F_SNAPSHOT,
+    F_UNFIT,
     M_DEPTH,
     M_LIQUIDATION,
     M_MARK,
@@ -27,7 +28,7 @@ from workers.decode.message cimport (
 from workers.decode.native cimport NativeDecoder
 from workers.books.checksum cimport sound
 from workers.books.pace cimport arrived
-from workers.books.window cimport BLOCKED, WATCHED, Slot, Windows
+from workers.books.window cimport WATCHED, Slot, Windows
 
 from shm import counters, layout
 from shm.events import Code, pack
@@ -38,8 +39,8 @@ cdef uint8_t FIRST = layout.Flag.FIRST
 cdef uint8_t LAST = layout.Flag.LAST
 cdef uint8_t NO_BID = layout.Flag.NO_BID
 cdef uint8_t NO_ASK = layout.Flag.NO_ASK
-cdef uint8_t ABSENT = layout.Flag.ABSENT
 cdef uint8_t SELL = layout.Flag.SELL
+cdef uint32_t ABSENT = layout.Flag.ABSENT_0 | layout.Flag.ABSENT_1 | layout.Flag.ABSENT_2 | layout.Flag.ABSENT_3
 cdef uint8_t RESYNC = layout.State.RESYNC
 cdef uint8_t STALE = layout.State.STALE
 cdef uint8_t LIVE = layout.State.LIVE
@@ -69,10 +70,22 @@ cdef uint32_t I_MESSAGES = counters.INSTRUMENT.index("messages")
 cdef uint32_t I_GAPS = counters.INSTRUMENT.index("gaps")
 cdef uint32_t I_RESYNCS = counters.INSTRUMENT.index("resyncs")
 cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
+cdef uint32_t I_PRECISION = counters.INSTRUMENT.index("precision")
 cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
 cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
+# MessageKind -> channel, in the order of `shm.channels.CHANNELS`. Trades that are told in aggregate share one here.
+cdef int[7] CHANNEL_OF = [0, 0, 1, 2, 4, 5, 6]
 cdef int OLDER = 8  # decision 9
 cdef int BEHIND = 4
+# What an event of the log names a kind of message by: of a book its levels.
+NAMES = {
+    M_TOP: layout.Kind.TOP,
+    M_DEPTH: layout.Kind.LEVEL,
+    M_TRADE: layout.Kind.TRADE,
+    M_TICKER: layout.Kind.TICKER,
+    M_MARK: layout.Kind.MARK,
+    M_LIQUIDATION: layout.Kind.LIQUIDATION,
+}
 REASONS = {Outcome.CROSSED: R_CROSSED, Outcome.REFETCH: R_SNAPSHOT}
 
 
@@ -134,7 +147,7 @@ cdef class HotPath(Windows):
         if code == D_UNKNOWN_SYMBOL:
             self.writer.c_count(C_UNKNOWN, 1)
         else:
-            self._precision(self.message.instrument, self.message.kind, code, data, size)
+            self._unfit(&self.message, code, data, size, recv_ns)
         return 1
 
     cdef void on_batch_end(self) noexcept:
@@ -176,9 +189,12 @@ cdef class HotPath(Windows):
             writer.c_count_instrument(m.instrument, I_TRADES, 1)
         elif m.kind == M_TICKER:
             slot.heard[4] = recv
-            writer.c_record(K_TICKER, FIRST, 0, m.instrument, m.ts_event, recv, m.words[0], m.words[1],
-                            m.words[2], m.words[3])
-            writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags & ABSENT), 1, m.instrument, m.ts_event, recv,
+            if m.flags & F_UNFIT:
+                self._note_unfit(m.instrument, M_TICKER)
+            # The absent words: eight bits of the message's flags from F_ABSENT, four of each record's from ABSENT_0.
+            writer.c_record(K_TICKER, FIRST | <uint8_t>(m.flags >> 14 & ABSENT), 0, m.instrument, m.ts_event, recv,
+                            m.words[0], m.words[1], m.words[2], m.words[3])
+            writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags >> 18 & ABSENT), 1, m.instrument, m.ts_event, recv,
                             m.words[4], m.words[5], m.words[6], m.words[7])
         elif m.kind == M_MARK:
             slot.heard[5] = recv
@@ -193,10 +209,7 @@ cdef class HotPath(Windows):
             self.flush()
 
     cdef int _aside(self, Slot* slot, Message* m, int64_t recv) noexcept:
-        """An instrument that is blocked or watched; what `take` answers."""
-        if slot.aside & BLOCKED:
-            self.writer.c_count(C_PRECISION, 1)
-            return 1
+        """An instrument that is watched; what `take` answers."""
         watchers = self.watchers[m.instrument]
         for watcher in watchers:
             if (<Watcher>watcher).repeats(m, recv):
@@ -271,7 +284,8 @@ cdef class HotPath(Windows):
         for i in range(4):
             if m.flags & (F_MARK << i):
                 slot.mark[i] = m.words[i]
-        self.writer.c_record(K_MARK, 0, slot.mark_exp, m.instrument, m.ts_event, recv, slot.mark[0],
+                slot.mark_told |= <uint8_t>(1 << i)
+        self.writer.c_record(K_MARK, <uint8_t>(~slot.mark_told << 2 & ABSENT), slot.mark_exp, m.instrument, m.ts_event, recv, slot.mark[0],
                              slot.mark[1], slot.mark[2], slot.mark[3])
 
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
@@ -510,26 +524,98 @@ cdef class HotPath(Windows):
             self.listener.request_snapshot(index)
         return 0
 
-    cdef void _precision(self, uint32_t index, int kind, int verdict, const char* data,
-                         Py_ssize_t size) noexcept:
-        """Decision 8: a number that does not fit, in a message of this kind."""
+    # -- numbers that do not fit (decision 8) -------------------------------------------------------------------
+    cdef void _unfit(self, Message* m, int verdict, const char* data, Py_ssize_t size, int64_t recv) noexcept:
+        """A message of which a number does not fit. Nothing of it is shown; what it would have replaced is not
+        LIVE any more, and nothing else is touched."""
         cdef Slot* slot
-        self.writer.c_count(C_PRECISION, 1)
-        if kind == M_MARK or kind == M_LIQUIDATION:
+        if m.instrument >= self.capacity or not self.slots[m.instrument].known:
+            self.writer.c_count(C_UNKNOWN, 1)
             return
-        if index >= self.capacity or not self.slots[index].known or self.slots[index].aside & BLOCKED:
+        slot = &self.slots[m.instrument]
+        slot.heard[CHANNEL_OF[m.kind]] = recv  # it is of no use, and it was delivered
+        if m.kind == M_TOP:
+            if not self._unfit_top(slot, m, recv):
+                return
+        elif m.kind == M_DEPTH:
+            if not self._unfit_depth(slot, m, recv):
+                return
+        self._note_unfit(m.instrument, m.kind)
+        # More decimals help against INEXACT alone, and no book or top waits for those of marks and liquidations.
+        if verdict != D_INEXACT or m.kind == M_MARK or m.kind == M_LIQUIDATION or data == NULL:
             return
-        slot = &self.slots[index]
-        slot.aside |= BLOCKED
-        slot.synced = False
-        if slot.has_top:
-            self._state(index, SCOPE_TOP, RESYNC, R_PRECISION)
-        if slot.has_book:
-            self._state(index, SCOPE_BOOK, RESYNC, R_PRECISION)
         try:
-            if slot.has_book:
-                self.syncs[index].reset()
-            if self.listener is not None and data != NULL:
-                self.listener.on_precision(index, verdict, PyBytes_FromStringAndSize(data, size))
+            if self.listener is not None:
+                self.listener.on_precision(m.instrument, verdict, PyBytes_FromStringAndSize(data, size))
+        except Exception as error:
+            self._failed(m.instrument, error)
+
+    cdef bint _unfit_top(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """RESYNC(PRECISION) until a top comes that fits. False: nothing to say, as of a top that is older."""
+        if not slot.has_top:
+            return False
+        if m.update_id and m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:  # decision 5
+            self.writer.c_count(C_OUTDATED, 1)
+            return False
+        slot.lent = False  # what the book says of it counts again when the book is newer
+        slot.moved = 0
+        slot.top_id = m.update_id
+        slot.top_event = 0
+        slot.top_proof = recv
+        arrived(&slot.pace[0], &self.freshness, recv)
+        self._blocked(m.instrument, SCOPE_TOP)
+        return True
+
+    cdef bint _unfit_depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
+        """RESYNC(PRECISION) until a snapshot comes that fits, and that has what this event says. False: nothing
+        to say, as of an event that repeats what there is."""
+        cdef Book book
+        if not slot.has_book:
+            return False
+        self.book_updates += 1
+        try:
+            book = <Book?>self.books[m.instrument]
+            sync = self.syncs[m.instrument]
+            if slot.synced:
+                sync.advance(book.last_id)
+            if m.flags & F_SNAPSHOT:
+                if isinstance(sync.on_snapshot(m.update_id), Refetch):
+                    self.writer.c_count(C_OUTDATED, 1)
+                    return False
+            elif slot.synced:
+                if sync.on_diff(Diff(m.first_id, m.update_id, m.ts_event, recv, (), ())) == Step.IGNORE:
+                    return False
+            else:
+                slot.stream_id = m.update_id
+            if slot.synced:
+                self._void(m.instrument, R_PRECISION)
+            else:
+                self._blocked(m.instrument, SCOPE_BOOK)
+            sync.skip(m.update_id)
+            self._request(m.instrument)
+        except Exception as error:
+            self._failed(m.instrument, error)
+        return True
+
+    cdef void _blocked(self, uint32_t index, int scope) noexcept:
+        """The cell is RESYNC(PRECISION); told once, however many numbers do not fit."""
+        cdef Slot* slot = &self.slots[index]
+        if scope == SCOPE_TOP:
+            if slot.top_state != RESYNC or slot.reasons[0] != R_PRECISION:
+                self._state(index, SCOPE_TOP, RESYNC, R_PRECISION)
+        elif slot.book_state != RESYNC or slot.reasons[1] != R_PRECISION:
+            self._state(index, SCOPE_BOOK, RESYNC, R_PRECISION)
+
+    cdef void _note_unfit(self, uint32_t index, int kind) noexcept:
+        """Counted, and logged once an instrument and kind of message."""
+        cdef Slot* slot = &self.slots[index]
+        self.writer.c_count(C_PRECISION, 1)
+        self.writer.c_count_instrument(index, I_PRECISION, 1)
+        if slot.unfit & 1 << kind:
+            return
+        slot.unfit |= <uint8_t>(1 << kind)
+        try:
+            self.writer.log_event(Code.PRECISION, Code.PRECISION.severity, index, tr_now() + self.wall_offset,
+                                  *self.scales[index], NAMES[kind])
         except Exception as error:
             self._failed(index, error)

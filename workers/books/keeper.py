@@ -23,8 +23,11 @@ takes note there and does the work in tasks:
    update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
    published, and the book rebuilt: RESYNC(AUDIT).
-5. A number that does not fit gives the symbol a new slot: `respec` says with which exponents, the old slot is
-   SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot.
+5. A number that does not fit may give the symbol a new slot: `respec` says with which exponents, the old slot is
+   SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot. Until then, and where no
+   exponents hold it (`respec` refuses, no slot is left), the old slot goes on with all that fits, and a book that
+   could not take a level waits for a snapshot without it by rule 2. After a refusal `respec` is asked again in
+   `ASK_AGAIN` at the earliest, twice as long each time, `ASK_AT_MOST` in the end.
 6. A book's first snapshot is of the cheapest tier; a deeper one is merged into the LIVE book before the
    window reaches beyond what the first one knew (`workers/books/horizons.py`, `Publisher.deepen`). While
    others wait for their first, only the books that have next to nothing left are deepened. A contradiction is
@@ -46,6 +49,7 @@ import msgspec
 
 from shm import counters
 from shm._ring import now as monotonic_ns
+from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Reason, Scope, State
@@ -56,7 +60,6 @@ from workers.books.overlap import Stream
 from workers.books.publish import Publisher
 from workers.books.sync import Diff, Outcome, Snapshot
 from workers.books.turns import Rank, Turns
-from workers.decode.normal import DecodeCode
 from workers.errors import Action, RestError, WorkerError
 from workers.request import Priority
 
@@ -66,6 +69,7 @@ _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
 RECOUNT = 2.0  # rule 1, seconds
 STEADY = 10_000_000_000  # rule 2, ns
 _MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
+ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 5, ns
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
 Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
@@ -107,6 +111,7 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 # Why a snapshot that came is of no use.
 _REFUSALS = {
     Outcome.REFETCH: "it is older than the stream, or may be",
+    Outcome.PRECISION: "a number of it does not fit the slot's exponents",
     Outcome.MALFORMED: "it has impossible content",
     Outcome.CROSSED: "best bid >= best ask, with the stream's events",
     Outcome.TOO_LARGE: "more levels than a book may have",
@@ -174,7 +179,9 @@ class BookKeeper:
         self._horizons = Horizons(publisher.depth, self.config.tiers or (self.config.limit,))
         self._instruments: dict[int, Instrument] = {}
         self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
-        self._replacing: set[int] = set()
+        self._replacing: dict[int, asyncio.Task[None]] = {}  # index -> a new slot for it is under way
+        # index -> refusals of a new slot in a row (rule 5), and when the last one was (ns)
+        self._unfit: dict[int, tuple[int, int]] = {}
         self._lost: set[str] = set()  # symbols without a stream
         self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -213,11 +220,7 @@ class BookKeeper:
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
         """A number does not fit the exponents of `index`; `frame` is the message."""
-        self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
-        if self._respec is not None:
-            # Now: a connection lost before the task's first turn must not cancel it.
-            self._replacing.add(index)
-        self._start(index, self._replace(index, frame), over=True)
+        self._replace(index, frame)
 
     # -- what the worker says --------------------------------------------------------------------------------
     def carry(self, instrument: Instrument, *, top: bool = True, book: bool = True) -> None:
@@ -252,8 +255,7 @@ class BookKeeper:
     ) -> None:
         """The connection of these (None: all) has gone."""
         for index in list(self._instruments if indexes is None else indexes):
-            if index not in self._replacing:  # a new slot is needed, connected or not
-                self._cancel(index)
+            self._cancel(index)  # a new slot that is under way is needed, connected or not
             self._attempts.pop(index, None)
             self._in_step.discard(index)
             self._failing.discard(index)
@@ -263,6 +265,8 @@ class BookKeeper:
     def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
         """Carry an instrument no more; its cells go DOWN."""
         self._cancel(index)
+        if (task := self._replacing.pop(index, None)) is not None:
+            task.cancel()
         self._publisher.lost(index, State.DOWN, reason)
         self._forget(index)
 
@@ -349,7 +353,7 @@ class BookKeeper:
 
     async def close(self) -> None:
         """Cancel what is in flight."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *self._replacing.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -467,9 +471,7 @@ class BookKeeper:
                 self._writer.count_up(_SNAPSHOTS)
                 outcome = self._publisher.apply_snapshot(index, snapshot, limit=limit, recv_ns=self._clock())
                 if outcome is Outcome.PRECISION:
-                    self._writer.log(Code.PRECISION, *self._scale(index), instrument=index)
-                    await self._replace(index, snapshot)
-                    return
+                    self._replace(index, snapshot)
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
                     self._refused.pop(index, None)
                     self._known.add(self._instruments[index].symbol)
@@ -661,8 +663,8 @@ class BookKeeper:
         if finding.agreement is Agreement.AGREES:
             self._agrees(index)
         elif finding.agreement is Agreement.INEXACT:
-            publisher.refuse(index, DecodeCode.INEXACT)
-            await self._replace(index, snapshot)
+            publisher.refuse(index)
+            self._replace(index, snapshot)
         elif finding.agreement is Agreement.AHEAD:
             # The venue has changed the book and the stream has not said so: it does not deliver.
             publisher.mark_stale(index, Scope.BOOK)
@@ -701,15 +703,22 @@ class BookKeeper:
         instrument = self._instruments[index]
         return instrument.price_exp, instrument.size_exp
 
-    async def _replace(self, index: int, evidence: bytes | Snapshot) -> None:
-        """Rule 5. Without a cure (no `respec`, no exponents, no slot left) the instrument stays RESYNC."""
-        if self._respec is None:
+    def _replace(self, index: int, evidence: bytes | Snapshot) -> None:
+        """Rule 5, unless it is under way, or refused not long ago."""
+        times, at = self._unfit.get(index, (0, 0))
+        waits = min(ASK_AGAIN << times >> 1, ASK_AT_MOST) if times else 0
+        if self._respec is None or index in self._replacing or (times and self._clock() < at + waits):
             return
-        self._replacing.add(index)
-        try:
-            await self._move(index, self._respec, evidence)
-        finally:
-            self._replacing.discard(index)
+        task = asyncio.get_running_loop().create_task(self._move(index, self._respec, evidence))
+        self._replacing[index] = task
+        task.add_done_callback(lambda done: self._replaced(index, done))
+
+    def _replaced(self, index: int, task: asyncio.Task[None]) -> None:
+        if self._replacing.get(index) is task:
+            del self._replacing[index]
+        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
+            self.failures += 1
+            self._writer.log(Code.ERROR, repr(error), instrument=index)
 
     async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
         old = self._instruments[index]
@@ -718,11 +727,19 @@ class BookKeeper:
                 spec = await respec(old, evidence)
                 break
             except Exception as error:
-                self._writer.log(Code.ERROR, str(error), instrument=index)
                 if isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT:
+                    self._refuse(index, error)
                     return
+                self._writer.log(Code.ERROR, str(error), instrument=index)
             await self._sleep(self._backoff(attempt))
-        self._succeed(index, spec)
+        try:
+            self._succeed(index, spec)
+        except ShmError as error:  # no slot is left
+            self._refuse(index, error)
+
+    def _refuse(self, index: int, error: Exception) -> None:
+        self._unfit[index] = self._unfit.get(index, (0, 0))[0] + 1, self._clock()
+        self._writer.log(Code.ERROR, str(error), instrument=index)
 
     def renew(self, index: int, spec: Instrument) -> bool:
         """The venue lists the symbol of `index` otherwise now: `spec` is its new slot. False: it is being
@@ -733,13 +750,13 @@ class BookKeeper:
         """
         if index in self._replacing:
             return False
-        self._cancel(index)
         self._succeed(index, spec)
         return True
 
     def _succeed(self, index: int, spec: Instrument) -> None:
         top, book = self._channels[index]
         new = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
+        self._cancel(index)
         self._writer.supersede_instrument(index)
         self._writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
         self._forget(index)
@@ -757,7 +774,7 @@ class BookKeeper:
         self._failing.discard(index)
         for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):
             table.pop(index, None)
-        for counts in (self._attempts, self._broken, self._refused, self._unsure):
+        for counts in (self._attempts, self._broken, self._refused, self._unsure, self._unfit):
             counts.pop(index, None)
         for scope in Scope:
             self._told.pop((index, scope), None)

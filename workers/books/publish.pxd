@@ -9,7 +9,7 @@ from workers.books.window cimport Pace
 
 cdef class Publisher(Entry):
     cdef tuple _check(self, uint32_t index)
-    cdef tuple _load(self, Book book, tuple scale, snapshot, limit)
+    cdef object _load(self, Book book, tuple scale, snapshot, limit)
     cdef int _judged(self, uint32_t index, int scope) except -1
     cdef void _compare(self, uint32_t index, int64_t now) noexcept
     cdef int64_t _patience(self, const Pace* pace) noexcept

@@ -21,9 +21,12 @@ Decisions that a reader of the feed lives by:
    whom one wake a read is cheapest, and the protocol's bound of half a ring an update stays far.
 7. A snapshot in the stream replaces the book: of a LIVE one as one update of differences (decision 1), else
    by decision 3. A wrong checksum is found before anything is published, and is treated by decision 4.
-8. A number that does not fit is never rounded: the instrument is blocked, RESYNC(PRECISION), and the listener
-   is told, which gives the symbol a new slot. A mark or a liquidation that does not fit is left out and
-   counted (`precision`), and nothing else: neither book nor top depends on it.
+8. A number that does not fit is never rounded, and costs what it is a number of, no more; it is counted
+   (`precision`, of the instrument too) and logged once a kind. A trade, mark or liquidation is left out. A
+   ticker's word is absent. A top is RESYNC(PRECISION) until one comes that fits. A book is so until a snapshot
+   comes that fits and is not from before the event that did not. Where more decimals can help (INEXACT, of a
+   trade, top or book) the listener is told, which may give the symbol a new slot; until then all that fits the
+   old one is published in it.
 9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
    reconnect) is fetched again. The venue has started its ids anew, and the snapshot is taken, when it is the
    second such in a row while the stream too is behind what was published, or the eighth in any case.
@@ -61,12 +64,12 @@ from libc.string cimport memset
 from shm._ring cimport tr_level, tr_now
 from workers.books.book cimport Book
 from workers.books.checksum cimport Checksum
-from workers.decode.message cimport D_INEXACT, D_OVERFLOW, M_DEPTH
-from workers.decode.scan cimport TR_EXACT, TR_INEXACT, TR_MALFORMED, tr_decimal_text
+from workers.decode.message cimport M_DEPTH
+from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, tr_decimal_text
 from workers.decode.symbols cimport mark_exp
 from workers.books.entry cimport Entry
 from workers.books.pace cimport threshold
-from workers.books.window cimport BLOCKED, FROZEN_BOOK, FROZEN_TOP, WATCHED, Pace, Slot
+from workers.books.window cimport FROZEN_BOOK, FROZEN_TOP, WATCHED, Pace, Slot
 
 from shm import counters, layout
 from workers.books.sync import Outcome, Refetch
@@ -84,6 +87,7 @@ cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
 cdef uint8_t R_SILENT = layout.Reason.SILENT
 cdef uint8_t R_FRESH = layout.Reason.FRESH
 cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
+cdef uint8_t R_PRECISION = layout.Reason.PRECISION
 cdef uint8_t R_CONNECTING = layout.Reason.CONNECTING
 
 
@@ -170,7 +174,7 @@ cdef class Publisher(Entry):
         slot.outran = slot.shares = slot.lent = False
         slot.aside = slot.frozen = 0
         slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
-        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_told = slot.unfit = 0
         slot.trade_id[0] = slot.trade_id[1] = 0
         slot.top_state = slot.book_state = DOWN
         self.books[index] = self.syncs[index] = self.scales[index] = self.checksums[index] = None
@@ -207,7 +211,7 @@ cdef class Publisher(Entry):
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_told = 0
 
     def void(self, uint32_t index, uint8_t reason):
         """Rebuild this book: RESYNC and a snapshot (an audit disagreed, a checksum failed)."""
@@ -240,23 +244,24 @@ cdef class Publisher(Entry):
         self.flush()
         return n
 
-    def refuse(self, uint32_t index, int code):
-        """A number of this instrument does not fit (found by an audit): blocked until it has a new slot."""
+    def refuse(self, uint32_t index):
+        """A level of this book does not fit (found by an audit): RESYNC(PRECISION) until a snapshot comes that does."""
         self._check(index)
-        self._precision(index, M_DEPTH, code, NULL, 0)
-        self.flush()
+        if self.slots[index].synced:
+            self._note_unfit(index, M_DEPTH)
+            self._void(index, R_PRECISION)
+            self.flush()
 
     def need_snapshot(self, uint32_t index):
         """Ask for a snapshot unless the book is in step, or one has been asked for, or comes by itself."""
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        if slot.has_book and not slot.synced and not slot.aside & BLOCKED and not self.syncs[index].streamed:
+        if slot.has_book and not slot.synced and not self.syncs[index].streamed:
             self._request(index)
 
-    cdef tuple _load(self, Book book, tuple scale, snapshot, limit):
-        """A snapshot's levels as the book, with the horizon of each side that was cut. (SYNCED, 0), or why not and
-        the verdict of the number that does not fit."""
+    cdef object _load(self, Book book, tuple scale, snapshot, limit):
+        """A snapshot's levels as the book, with the horizon of each side that was cut. SYNCED, or why not."""
         cdef int side, verdict
         cdef int64_t price = 0, size = 0, worst
         cdef unsigned price_exp, size_exp
@@ -267,25 +272,25 @@ cdef class Publisher(Entry):
             for price_text, size_text in levels:
                 verdict = max(_decimal(price_text, price_exp, &price), _decimal(size_text, size_exp, &size))
                 if verdict == TR_MALFORMED:
-                    return Outcome.MALFORMED, 0
+                    return Outcome.MALFORMED
                 if verdict != TR_EXACT:
-                    return Outcome.PRECISION, D_INEXACT if verdict == TR_INEXACT else D_OVERFLOW
+                    return Outcome.PRECISION
                 if book.c_set(side, price, size) != 0:
-                    return Outcome.TOO_LARGE, 0
+                    return Outcome.TOO_LARGE
                 if side:
                     price = -price
                 if worst == INT64_MIN or price < worst:
                     worst = price
             if limit and len(levels) >= limit:
                 book.horizon[side] = worst
-        return Outcome.SYNCED, 0
+        return Outcome.SYNCED
 
     def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t recv_ns=0):
         """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a
         `workers.books.sync.Outcome`.
 
         `limit` is how many levels a side were asked for: a side that has as many was cut there. Except after
-        SYNCED and NOT_NEEDED the caller fetches again; after PRECISION the symbol needs a new slot first.
+        SYNCED and NOT_NEEDED the caller fetches again; after PRECISION a new slot may help.
         """
         cdef Slot* slot
         cdef Book book
@@ -293,16 +298,17 @@ cdef class Publisher(Entry):
         if index >= self.capacity or not self.slots[index].known:
             return Outcome.NOT_NEEDED
         slot = &self.slots[index]
-        if slot.synced or slot.aside & BLOCKED or not slot.has_book:
+        if slot.synced or not slot.has_book:
             return Outcome.NOT_NEEDED
         book = <Book?>self.books[index]
         sync = self.syncs[index]
-        outcome, code = self._load(book, self.scales[index], snapshot, limit)
+        outcome = self._load(book, self.scales[index], snapshot, limit)
         if outcome is not Outcome.SYNCED:
             book.c_clear()
             if outcome is Outcome.PRECISION:
                 # The caller holds the snapshot that shows what is needed: nobody else has to be told.
-                self._precision(index, M_DEPTH, code, NULL, 0)
+                self._note_unfit(index, M_DEPTH)
+                self._blocked(index, SCOPE_BOOK)
                 self.flush()
             return outcome
         answer = sync.on_snapshot(snapshot.last_update_id)
@@ -334,11 +340,13 @@ cdef class Publisher(Entry):
             return Outcome.NOT_NEEDED, 0
         slot = &self.slots[index]
         diffs = self.collected[index]
-        if not slot.synced or slot.aside & BLOCKED or diffs is None:
+        if not slot.synced or diffs is None:
             return Outcome.NOT_NEEDED, 0
         book = <Book?>self.books[index]
         if not diffs or snapshot.last_update_id > book.last_id:
             return Outcome.AHEAD, 0
+        if self.syncs[index].inclusive and snapshot.last_update_id < diffs[0].first_id:
+            return Outcome.REFETCH, 0  # it may lack the event that ends at its id, which was not kept
         sync = self.make_sync()  # the venue's own rules say which events follow the snapshot
         for diff in diffs:
             sync.on_diff(diff)
@@ -346,7 +354,7 @@ cdef class Publisher(Entry):
         if isinstance(answer, Refetch) or sync.last_id != book.last_id:
             return Outcome.REFETCH, 0
         fresh = Book(self.max_levels)
-        outcome, _ = self._load(fresh, self.scales[index], snapshot, limit)
+        outcome = self._load(fresh, self.scales[index], snapshot, limit)
         if outcome is not Outcome.SYNCED:
             return outcome, 0
         for diff in answer.diffs:
@@ -617,8 +625,7 @@ cdef class Publisher(Entry):
     def waiting(self, uint32_t index):
         """Whether a snapshot has been asked for and the book is not in step yet."""
         self._check(index)
-        return bool(self.slots[index].requested and not self.slots[index].synced
-                    and not self.slots[index].aside & BLOCKED)
+        return bool(self.slots[index].requested and not self.slots[index].synced)
 
     def numbered(self, uint32_t index):
         """Whether this instrument has a book here, and its events have update ids."""

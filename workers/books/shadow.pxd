@@ -15,6 +15,7 @@ cdef class Shadow:
     cdef uint32_t depth
     cdef tr_level* window
     cdef readonly str fault         # why it is no book; "": it is one
+    cdef readonly bint unfit        # because a number does not fit
     cdef readonly int64_t ts_event
     cdef readonly int64_t ts_recv
 

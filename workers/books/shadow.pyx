@@ -32,7 +32,8 @@ cdef class Fingerprint:
 cdef class Shadow:
     """Nothing of it is published; it is checked as the published one is. See `workers/books/handover.pyx`.
 
-    `fault` says why it is no book (before its first snapshot too); only a snapshot makes it one again.
+    `fault` says why it is no book (before its first snapshot too); only a snapshot makes it one again. `unfit`:
+    because a number does not fit.
     `ts_event` and `ts_recv` are those of its last event, ns.
     """
 
@@ -55,6 +56,7 @@ cdef class Shadow:
         if m.flags & F_SNAPSHOT:
             self.book.c_clear()
             self.fault = ""
+            self.unfit = False
         elif self.fault:
             return False
         if self.book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:

@@ -54,6 +54,7 @@ class SnapshotSync:
         bracketed: an event has been applied since the snapshot, so rule 7 holds without exception.
         seam: the next newer event may overlap what there is (rule 9).
         gaps: holes seen; `gap` is the last one.
+        skipped: of an event that could not be taken, its last_id; a later one of the buffer goes by rule 3.
     """
 
     numbered: ClassVar[bool] = True
@@ -68,6 +69,7 @@ class SnapshotSync:
     last_id: int = 0
     bracketed: bool = False
     seam: bool = False
+    skipped: int = 0
     gaps: int = 0
     gap: Gap | None = None
     buffer: deque[Diff] = field(default_factory=deque)
@@ -93,11 +95,14 @@ class SnapshotSync:
     def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
         """Decide over a snapshot; after Replay its events count as applied."""
         first = self.buffer[0].first_id if self.buffer else 0
+        if not self.buffer and last_update_id - self.inclusive < self.skipped:
+            return Refetch(f"snapshot at {last_update_id}, without the event at {self.skipped}")  # as rule 3
         if last_update_id + 1 < first:
             return Refetch(f"snapshot at {last_update_id}, the stream starts at {first}")  # rule 3
         # Rule 4. The buffer is one unbroken chain, so the first event kept always brackets the snapshot.
         kept = [diff for diff in self.buffer if diff.last_id > last_update_id - self.inclusive]
         self.buffer.clear()
+        self.skipped = 0
         self.synced = True
         self.bracketed = bool(kept)
         self.last_id = kept[-1].last_id if kept else last_update_id  # rule 5
@@ -123,7 +128,13 @@ class SnapshotSync:
         self.synced = False
         self.bracketed = False
         self.seam = False
+        self.skipped = 0
         self.buffer.clear()
+
+    def skip(self, last_id: int) -> None:
+        """As `reset`, because an event up to `last_id` could not be taken."""
+        self.reset()
+        self.skipped = last_id
 
     @property
     def open_at(self) -> bool:

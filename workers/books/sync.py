@@ -142,6 +142,11 @@ class BookSync(Protocol):
         """The book is void: start anew and wait for a snapshot."""
         ...
 
+    def skip(self, last_id: int) -> None:
+        """As `reset`, because an event up to `last_id` could not be taken: a snapshot from before it will not do,
+        also where no other event has come since."""
+        ...
+
 
 @dataclass
 class StreamSync:
@@ -227,6 +232,10 @@ class StreamSync:
         self.synced = False
         self.seam = False
 
+    def skip(self, last_id: int) -> None:
+        """As `reset`: the next snapshot of the stream is behind the event."""
+        self.reset()
+
 
 class Listener(Protocol):
     """Who a publisher turns to, from inside the socket callback: it takes note and does the work later."""
@@ -237,5 +246,6 @@ class Listener(Protocol):
         ...
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
-        """A number of `frame` does not fit this slot's exponents; `code` is a `DecodeCode`."""
+        """A number of `frame` does not fit this slot's exponents, and may fit with more decimals; `code` is a
+        `DecodeCode`. Said of every such message."""
         ...

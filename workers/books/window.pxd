@@ -8,8 +8,7 @@ from workers.websocket.wire cimport FrameSink
 
 
 cdef enum Aside:
-    BLOCKED = 1             # a number did not fit: nothing is published until the symbol has a new slot
-    WATCHED = 2             # somebody wants to know what is published (`workers.books.hotpath.Watcher`)
+    WATCHED = 1             # somebody wants to know what is published (`workers.books.hotpath.Watcher`)
 
 
 cdef enum Frozen:
@@ -41,6 +40,7 @@ cdef struct Slot:
     uint8_t top_state       # shm.layout.State of the top cell
     uint8_t book_state
     uint8_t reasons[2]      # why top and book are in a state that is not LIVE, shm.layout.Reason
+    uint8_t unfit           # 1 << MessageKind: a number of such a message has not fitted, and that is logged
     uint8_t synced          # the book is the venue's book at its last_id
     uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
     uint8_t mark_exp        # exponent of mark, index and liquidation prices
@@ -63,7 +63,8 @@ cdef struct Slot:
     int64_t top[4]
     int64_t moved           # receive time of the first best that the book alone has told; 0: tops tell all
     int64_t heard[7]        # receive time of the last message; by channel, in the order of `CHANNELS`; 0: none
-    int64_t mark[4]         # mark, index, rate, next funding, each as told last; 0: never
+    int64_t mark[4]         # mark, index, rate, next funding, each as told last
+    uint8_t mark_told       # 1 << word: of these; the others have never been told
     uint64_t trade_id[2]    # of the trade published last: a single one, an aggregated one; 0: none
     uint32_t n[2]           # levels in the published window, bids and asks
     tr_level* window[2]

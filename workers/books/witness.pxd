@@ -45,6 +45,7 @@ cdef class Witness(Watcher):
     cdef int64_t published_time(self, uint32_t index, int stream) noexcept
     cdef object _track(self, Message* m)
     cdef Py_ssize_t hold(self, Message* m, int64_t recv) except? ERROR
+    cdef Py_ssize_t hold_unfit(self, Message* m, int64_t recv) except? ERROR
     cdef object _state(self, Message* m)
     cdef int _note(self) except -1
     cdef bint covered(self, Py_ssize_t place, object track, int64_t now) except -1

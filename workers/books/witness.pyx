@@ -14,7 +14,7 @@ from workers.decode.message cimport F_MARK, F_SNAPSHOT, M_DEPTH, M_LIQUIDATION, 
 from workers.decode.message cimport Message
 from workers.books.publish cimport Publisher
 from workers.books.shadow cimport Fingerprint, Shadow
-from workers.books.window cimport BLOCKED, Slot
+from workers.books.window cimport Slot
 
 from shm import _ring, counters, layout
 from workers.books.overlap import Ids, States, Stream, Times, Trades
@@ -27,6 +27,9 @@ HELD = 60_000_000_000
 # Trades, tickers, marks and liquidations of the ring that are looked at, at most: so many in one turn of the loop
 # take some 50 ms.
 MEMORY = 50_000
+
+# Stands for the state of a top that does not fit: no published one is equal to it.
+UNFIT = ("unfit",)
 
 cdef enum:
     FACTS = F_MARK | F_MARK << 1 | F_MARK << 2 | F_MARK << 3
@@ -279,6 +282,30 @@ cdef class Witness(Watcher):
             self.fail(f"the shadow book of instrument {m.instrument} is void: {shadow.fault}")
         return NOT_NEEDED
 
+    cdef Py_ssize_t hold_unfit(self, Message* m, int64_t recv) except? ERROR:
+        """The same of a message of which a number does not fit: of a top or a book its place counts."""
+        cdef Py_ssize_t place = m.instrument * STREAMS + _stream(m)
+        cdef Shadow shadow
+        if m.instrument >= self.publisher.capacity or not self.publisher.slots[m.instrument].known:
+            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            return NOT_NEEDED
+        if m.kind != M_TOP and m.kind != M_DEPTH:
+            return NO_STATE
+        if m.kind == M_TOP and self.publisher.slots[m.instrument].tops:
+            return NOT_NEEDED
+        if place not in self.topics:
+            return NO_STATE
+        track = self._track(m)
+        if isinstance(track, Ids):
+            return self.hold(m, recv)
+        if m.kind == M_TOP:
+            self._note()
+            return track.hold(UNFIT, m.ts_event, recv)
+        shadow = self.shadows[m.instrument]
+        shadow.fault = "a number does not fit"
+        shadow.unfit = True
+        return NOT_NEEDED
+
     cdef object _state(self, Message* m):
         """What a top or ticker says."""
         if m.kind == M_TOP:
@@ -338,7 +365,7 @@ cdef class Witness(Watcher):
         cdef int stream = place % STREAMS
         cdef Slot* slot = &self.publisher.slots[index]
         cdef uint64_t published
-        if not slot.known or slot.aside & BLOCKED:
+        if not slot.known:
             return True
         if isinstance(track, Ids):
             published = self.published_id(index, stream)
@@ -347,7 +374,7 @@ cdef class Witness(Watcher):
             reached = not published or track.reached(published)
         elif isinstance(track, States):
             if stream == BOOK and self.shadows[index].fault:
-                return False
+                return self.shadows[index].unfit and not slot.synced
             state = track.published if stream == TICKER else self.published_state(index, stream)
             reached = state is None or self.match(place, track, state) >= 0
             if stream == BOOK:

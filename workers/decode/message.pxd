@@ -10,8 +10,9 @@ from shm._ring cimport tr_level
 
 
 # What `decode` returns. INEXACT and OVERFLOW: the message's shape is whole and `kind` and `instrument` are
-# set, but a number does not fit the instrument's exponents and nothing else of the message is to be used. A
-# mark or a liquidation that does not fit is left out; anything else blocks the instrument.
+# set, of a top and of depth also `ts_event`, the ids and F_SNAPSHOT; but a number does not fit the
+# instrument's exponents, and nothing else of the message is to be used. A ticker is never called so: its words
+# are absent each by itself.
 cdef enum DecodeCode:
     D_NOT_MINE = 0          # not a shape it knows: the reference decoder shall see it
     D_OK = 1
@@ -39,6 +40,10 @@ cdef enum MessageFlag:
     F_RATE = 0x1000     # mark: words[2], the funding rate at 1e-12
     F_NEXT = 0x2000     # mark: words[3], when funding is paid next, ns
     F_SENT = 0x4000     # top: ts_event is when it was sent, which says nothing of how old it is
+    F_UNKNOWN = 0x8000  # a value of a list of the venue's is none that we know; the message is of use without
+    F_ABSENT = 0x10000  # ticker: F_ABSENT << n, words[n] is absent (and 0)
+    F_ABSENT_ALL = 0xFF0000
+    F_UNFIT = 0x1000000 # ticker: an absent word is so because it does not fit
 
 
 cdef struct Message:
@@ -49,10 +54,10 @@ cdef struct Message:
     # depth: the update id that it follows + 1 (U; a venue that names the one before: that + 1); aggregated
     # trade: first trade id; trade: the trade id
     uint64_t first_id
-    uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, ABSENT) and MessageFlag
+    uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, HASHED_ID) and MessageFlag
     # top: bid, bid size, ask, ask size; trade: price, size, count of trades in an aggregated one (a single
     # trade: 0); ticker: see `TICKER` in shm/README.md, words 0-3 of part 0 (last, open, high, low) then of
-    # part 1 (volume, quote volume at price_exp + size_exp or ABSENT and 0, trades, open time ns);
+    # part 1 (volume, quote volume at price_exp + size_exp, trades, open time ns), each may be absent;
     # mark: mark price, index price (both at `mark_exp`), rate, next funding; liquidation: price (at
     # `mark_exp`), size
     int64_t words[8]

@@ -14,7 +14,8 @@ class DecodeCode(IntEnum):
     """What a decoder made of a message; the values of `message.pxd`'s D_ names.
 
     INEXACT and OVERFLOW: the shape is whole and the instrument known, but a number does not fit its
-    exponents; nothing else of the message is given.
+    exponents; of a top or depth its time, ids and SNAPSHOT are given, nothing else of the message. A ticker is
+    never called so: its words are absent each by itself.
     """
 
     MALFORMED = -1  # reference only: the venue sent something that is no such message
@@ -38,8 +39,10 @@ class MessageKind(IntEnum):
 
 
 LEFT_OUT = frozenset({MessageKind.MARK, MessageKind.LIQUIDATION})
-"""Kinds of which what does not fit is left out: neither book nor top depends on it. Of any other kind it asks
+"""Kinds of which what does not fit is left out, and nothing is done about it. Of a trade, top or depth it may ask
 for other exponents."""
+CHAINED = frozenset({MessageKind.TOP, MessageKind.DEPTH})
+"""Kinds whose messages replace or follow each other: of one that does not fit its place is still known."""
 
 
 class MessageFlag(IntFlag):
@@ -52,6 +55,18 @@ class MessageFlag(IntFlag):
     RATE = 0x1000  # mark: words[2], the funding rate at 1e-12
     NEXT = 0x2000  # mark: words[3], when funding is paid next, ns
     SENT = 0x4000  # top: ts_event is when it was sent, which says nothing of how old it is
+    UNKNOWN = 0x8000  # a value of a list of the venue's is none that we know; the message is of use without
+    ABSENT = 0x10000  # ticker: ABSENT << n, words[n] is absent (and 0); `absent`
+    UNFIT = 0x1000000  # ticker: an absent word is so because it does not fit
+
+
+def absent(*words: int) -> int:
+    """The flags of a ticker that lacks these of its eight words.
+
+    >>> hex(absent(1, 7))
+    '0x820000'
+    """
+    return sum(MessageFlag.ABSENT.value << word for word in words)
 
 
 class Scale(NamedTuple):

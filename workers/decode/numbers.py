@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shm.instruments import mark_exp
-from shm.layout import Flag
 from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, Levels, Scale
+from workers.decode.normal import CHAINED, DecodeCode, Decoded, Levels, MessageFlag, Scale, absent
 
 
 class Numbers:
@@ -16,13 +15,15 @@ class Numbers:
     Attributes:
         worst: EXACT as long as every number fitted; else the worst verdict so far, and the mantissas mean
             nothing.
+        flags: of a ticker: which of its words are absent, and whether one does not fit.
     """
 
-    __slots__ = ("scale", "worst")
+    __slots__ = ("flags", "scale", "worst")
 
     def __init__(self, scale: Scale) -> None:
         self.scale = scale
         self.worst = Verdict.EXACT
+        self.flags = 0
 
     def price(self, text: str) -> int:
         """A price at the instrument's `price_exp`."""
@@ -46,20 +47,35 @@ class Numbers:
         self.worst = max(before, self.worst)
         return price, self.size(level[1])
 
+    def traded(self, price: str, size: str) -> tuple[int, int]:
+        """Price and size of a trade; a price of zero is malformed, as a level's."""
+        return self.level((price, size))
+
     def levels(self, levels: Iterable[tuple[str, str]]) -> Levels:
         """One side of a book, in the order sent."""
         return tuple(map(self.level, levels))
 
-    def quote_volume(self, text: str) -> tuple[int, int]:
-        """A volume in the quote currency at `price_exp` + `size_exp`, where every product of a price and a
-        size is exact, and flags: ABSENT where it does not fit, which is no fault."""
-        exponent = self.scale.price_exp + self.scale.size_exp
+    def statistic(self, word: int, text: str) -> int:
+        """Word 0 to 5 of a ticker: a price (0 to 3), the volume (4), the quote volume (5, at `price_exp` +
+        `size_exp`, where every product of a price and a size is exact). Absent, and 0: an empty text, a price of
+        zero, and what does not fit, which is UNFIT unless it is the quote volume."""
+        if not text:
+            return self.lacks(word)
+        scale = self.scale
+        exponent = scale.price_exp if word < 4 else scale.size_exp if word == 4 else sum(scale[1:])
         verdict, mantissa = to_mantissa(text, min(exponent, MAX_EXPONENT))
         if verdict is Verdict.MALFORMED:
             self.worst = verdict
         elif verdict is Verdict.EXACT and exponent <= MAX_EXPONENT:
-            return mantissa, 0
-        return 0, int(Flag.ABSENT)
+            return mantissa if mantissa or word >= 4 else self.lacks(word)
+        elif word < 5:
+            self.flags |= MessageFlag.UNFIT
+        return self.lacks(word)
+
+    def lacks(self, *words: int) -> int:
+        """These words of a ticker are absent: 0."""
+        self.flags |= absent(*words)
+        return 0
 
     def judged(self, decoded: Decoded | None) -> Decoded:
         """`decoded` if every number fitted; else what is known of it: malformed, or that it does not fit.
@@ -69,7 +85,10 @@ class Numbers:
         if self.worst is Verdict.EXACT:
             return decoded
         code = DecodeCode.OVERFLOW if self.worst is Verdict.OVERFLOW else DecodeCode.INEXACT
-        return Decoded(code, decoded.kind, self.scale.instrument)
+        if decoded.kind not in CHAINED:
+            return Decoded(code, decoded.kind, self.scale.instrument)
+        flags = decoded.flags & MessageFlag.SNAPSHOT
+        return decoded._replace(code=code, flags=int(flags), words=(0,) * 8, bids=(), asks=())
 
     def _take(self, text: str, exponent: int) -> int:
         verdict, mantissa = to_mantissa(text, exponent)

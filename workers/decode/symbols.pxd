@@ -4,7 +4,7 @@ things."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from shm._ring cimport tr_level
-from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, Message
+from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_ABSENT, F_UNFIT, Message
 from workers.decode.native cimport NativeDecoder
 from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, TR_MAX_EXPONENT, TR_OVERFLOW, tr_cursor, tr_decimal
 
@@ -15,7 +15,6 @@ cdef enum:
     FLAG_NO_BID = 16
     FLAG_NO_ASK = 32
     FLAG_HASHED_ID = 64
-    FLAG_ABSENT = 128
 
 
 cdef struct Entry:
@@ -64,14 +63,47 @@ cdef inline bint mark_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) n
     return verdict != TR_MALFORMED
 
 
-cdef inline bint level_price_of(tr_cursor* c, Entry* entry, tr_level* level, int* worst) noexcept nogil:
-    # As `price_of`. A price of zero stands for "no price" in shared memory; no venue has such a level.
-    cdef int verdict = tr_decimal(c, entry.price_exp, &level.price)
+cdef inline bint real_price_of(tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil:
+    # As `price_of`. A price of zero stands for "no price" in shared memory; no trade and no level has one.
+    cdef int verdict = tr_decimal(c, entry.price_exp, out)
     if verdict == TR_EXACT:
-        return level.price != 0
+        return out[0] != 0
     if verdict > worst[0]:
         worst[0] = verdict
     return verdict != TR_MALFORMED
+
+
+cdef inline bint level_price_of(tr_cursor* c, Entry* entry, tr_level* level, int* worst) noexcept nogil:
+    return real_price_of(c, entry, &level.price, worst)
+
+
+cdef inline bint taken(int verdict, int word, Message* out) noexcept nogil:
+    # What was read of word 0 to 5 of a ticker: as it is, or absent and 0 (a price of zero, and what does not fit).
+    # False: malformed. Its twin is `Numbers.statistic`.
+    if verdict == TR_EXACT and (word >= 4 or out.words[word] != 0):
+        return True
+    out.words[word] = 0
+    out.flags |= <uint32_t>F_ABSENT << word
+    if verdict != TR_EXACT and word < 5:
+        out.flags |= F_UNFIT
+    return verdict != TR_MALFORMED
+
+
+cdef inline bint statistic(tr_cursor* c, Entry* entry, int word, Message* out) noexcept nogil:
+    # Word 0 to 5 of a ticker, in quotes, up to the closing one: prices (0 to 3), the volume, the quote volume at
+    # price_exp + size_exp, where every product of a price and a size is exact.
+    cdef uint32_t exponent = entry.price_exp
+    cdef int verdict
+    if c.p < c.end and c.p[0] == c'"':
+        out.words[word] = 0
+        out.flags |= <uint32_t>F_ABSENT << word
+        return True
+    if word >= 4:
+        exponent = entry.size_exp if word == 4 else entry.price_exp + entry.size_exp
+    if exponent <= TR_MAX_EXPONENT:
+        return taken(tr_decimal(c, exponent, &out.words[word]), word, out)
+    verdict = tr_decimal(c, TR_MAX_EXPONENT, &out.words[word])
+    return taken(verdict if verdict == TR_MALFORMED else TR_OVERFLOW, word, out)
 
 
 cdef inline int code_of(Entry* entry, int worst) noexcept nogil:

@@ -13,6 +13,7 @@ from workers.decode.message cimport (
     D_UNKNOWN_SYMBOL,
     F_CHECKED,
     F_MARK,
+    F_SNAPSHOT,
     M_DEPTH,
     M_LIQUIDATION,
     M_MARK,
@@ -38,7 +39,6 @@ FLAGS = {
     "NO_BID": FLAG_NO_BID,
     "NO_ASK": FLAG_NO_ASK,
     "HASHED_ID": FLAG_HASHED_ID,
-    "ABSENT": FLAG_ABSENT,
 }
 # By `price_exp`, for the test that holds it to `shm.instruments.mark_exp`.
 MARK_EXPONENTS = tuple([mark_exp(price_exp) for price_exp in range(TR_MAX_EXPONENT + 1)])
@@ -300,7 +300,10 @@ cdef object _normal(int code, Message* out):
     if code == D_NOT_MINE or code == D_UNKNOWN_SYMBOL:
         return Decoded(DecodeCode(code))
     if code != D_OK:
-        return Decoded(DecodeCode(code), MessageKind(out.kind), out.instrument)
+        if out.kind != M_TOP and out.kind != M_DEPTH:
+            return Decoded(DecodeCode(code), MessageKind(out.kind), out.instrument)
+        return Decoded(DecodeCode(code), MessageKind(out.kind), out.instrument, out.ts_event, out.update_id,
+                       out.first_id, out.flags & F_SNAPSHOT)
     if out.kind == M_TICKER:
         used = 8
     elif out.kind == M_TOP or out.kind == M_MARK:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -751,7 +752,7 @@ def test_a_number_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
         bad = b'{"u":7,"s":"AAABBB","b":"1.001","B":"2.00","a":"1.01","A":"3.00"}'
         assert desk.lab.publisher.frame(bad, desk.now) == 1
         desk.lab.publisher.batch_end()
-        assert desk.lab.state(index, Scope.TOP) is State.RESYNC
+        assert (desk.lab.state(index, Scope.TOP), desk.lab.state(index)) == (State.RESYNC, State.LIVE)
         await desk.settle()
         assert seen == [(index, bad)]
         new = desk.keeper.index_of("AAA/BBB")
@@ -783,23 +784,96 @@ def test_a_snapshot_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
     run(scenario, respec=respec)
 
 
-def test_no_cure_leaves_it_resync_and_says_why(run: Any) -> None:
+def test_without_a_cure_what_fits_goes_on_and_nobody_is_asked_in_a_storm(run: Any) -> None:
+    """Kind: one thing that cannot be had, asked for as often as the market moves."""
+    asked: list[int] = []
+
     async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        asked.append(desks[0].now)
         raise ValueError("AAA/BBB: cannot be carried")
 
+    desks: list[Desk] = []
+
     async def scenario(desk: Desk) -> None:
+        desks.append(desk)
         index = await in_step(desk)
-        desk.lab.publisher.refuse(index, 3)
-        desk.keeper.on_precision(index, 3, b"")
-        await desk.settle()
-        assert desk.lab.state(index) is State.RESYNC
+        desk.top(index)
+        began = desk.now
+        for _ in range(4 * 3600):
+            desk.now += SECOND
+            desk.keeper.on_precision(index, 3, b"")
+            desk.keeper.on_precision(index, 3, b"")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        waits = [(b - a) // SECOND for a, b in pairwise(asked)]
+        assert asked[0] == began + SECOND
+        assert waits[:6] == [60, 120, 240, 480, 960, 1920]
+        assert set(waits[6:]) == {3600}
+        assert (desk.lab.state(index), desk.lab.state(index, Scope.TOP)) == (State.LIVE, State.LIVE)
         assert desk.lab.feed.events()[-1].text == "AAA/BBB: cannot be carried"
-        desk.keeper.tick()
-        desk.keeper.subscribed()
-        await desk.settle()
         assert desk.rest.requests == []
 
     run(scenario, respec=respec)
+
+
+def test_no_slot_left_is_no_fault_of_ours(run: Any) -> None:
+    async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        return msgspec.structs.replace(old, price_exp=3)
+
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.keeper.on_precision(index, 3, b"")
+        await desk.settle()
+        assert desk.keeper.index_of("AAA/BBB") == index
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.lab.feed.events()[-1].code == "error"
+
+    run(scenario, respec=respec, instruments=1)
+
+
+def test_a_book_whose_snapshots_do_not_fit_is_asked_for_at_a_slower_pace(run: Any) -> None:
+    """Until one comes that does; the top goes on meanwhile."""
+
+    async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
+        raise ValueError("no exponents hold it")
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        odd = Snapshot(10, [("1.00", "1.00")], [("1.01", "0." + "0" * 23 + "1")])
+        desk.rest.answers["AAABBB"] = [odd] * 6 + [book(10)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.naps == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
+        assert [why for _, _, why in desk.failed] == ["a number of it does not fit the slot's exponents"] * 6
+        # From the stream just the same.
+        desk.depth(index, 11, 11, [(99, 1)])
+        desk.top(index)
+        form = Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, index, 0, 12, 12)
+        desk.lab.publisher.publish_message(form, desk.now, b"")
+        assert (desk.lab.state(index), desk.lab.state(index, Scope.TOP)) == (State.RESYNC, State.LIVE)
+        desk.rest.answers["AAABBB"] = [book(11), book(12)]
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.lab.feed.book("AAA/BBB").update_id == 12
+
+    run(scenario, respec=respec)
+
+
+def test_an_audit_that_finds_a_level_that_does_not_fit_voids_the_book(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = await in_step(desk)
+        desk.top(index)
+        odd = Snapshot(10, [("1.00", "1.00"), ("0." + "9" * 20, "1")], [("1.01", "3.00")])
+        desk.rest.answers["AAABBB"] = [odd]
+        desk.now += 10 * SECOND
+        desk.keeper.tick()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert desk.lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
+        assert desk.lab.state(index, Scope.TOP) is State.LIVE
+
+    run(scenario, audit_interval=10.0, stale_after=0.0)
 
 
 def test_a_new_slot_survives_a_lost_connection(run: Any) -> None:
@@ -811,7 +885,6 @@ def test_a_new_slot_survives_a_lost_connection(run: Any) -> None:
 
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
-        desk.lab.publisher.refuse(index, 3)
         desk.keeper.on_precision(index, 3, b"")
         await desk.settle()
         desk.keeper.lost()

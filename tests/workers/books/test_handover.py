@@ -514,6 +514,24 @@ def test_the_old_connection_is_lost_meanwhile(two: Two) -> None:
     assert two.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 1], [99, 4]]
 
 
+def test_a_held_repetition_that_does_not_fit_is_none_of_news(two: Two) -> None:
+    """Its place says so: what has been published since is newer."""
+    two.old(top(50), depth(11, 12))
+    two.begin()
+    two.handover.subscribed()
+    two.new(
+        frame(u=60, s="AAABBB", b="1.001", B="1.00", a="1.01", A="1.00"),
+        depth(13, 14).replace(b'"b":[]', b'"b":[["0.999","1"]]'),
+        frame(u=62, s="AAABBB", b="1.001", B="1.00", a="1.01", A="1.00"),
+    )
+    two.old(top(61), depth(13, 15))
+    two.complete()
+    assert two.lab.state(two.index) is State.LIVE
+    assert two.lab.state(two.index, Scope.TOP) is State.RESYNC  # 62 is news
+    assert two.lab.counter("precision") == 1
+    two.lab.check(two.index)
+
+
 def test_a_number_that_does_not_fit_blocks_at_the_end_only(two: Two) -> None:
     two.begin()
     two.handover.subscribed()

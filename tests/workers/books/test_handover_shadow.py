@@ -222,6 +222,48 @@ def test_a_lost_book_without_a_shadow_asks_for_a_snapshot(two: Two) -> None:
     assert two.lab.requests == [two.index]
 
 
+def test_a_book_that_neither_connection_can_show_is_not_waited_for(two: Two) -> None:
+    """A level that fits no exponents would keep every connection from being replaced."""
+    odd = Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, two.index, flags=int(MessageFlag.SNAPSHOT))
+    two.new(odd)
+    assert two.handover.failed == ""
+    assert not two.handover.ready()  # the old connection's book may be the one that is right
+    two.old(odd)
+    assert two.handover.ready()
+    two.handover.complete()
+    assert two.lab.state(two.index) is State.RESYNC
+    assert two.lab.requests == [two.index]
+    two.old(two.snapshot(((90, 1),)))
+    assert two.bids() == [[90, 1]]
+
+
+@pytest.mark.parametrize("heals", [False, True])
+def test_a_shadow_that_lacks_a_level_is_no_book(two: Two, heals: bool) -> None:
+    two.new(two.snapshot(), Decoded(DecodeCode.INEXACT, MessageKind.DEPTH, two.index), two.event(((98, 1),)))
+    if heals:
+        two.new(two.snapshot(((100, 1), (99, 2), (97, 1))))
+    two.lab.now += 2_000_000_000
+    two.handover.complete()
+    if not heals:
+        assert two.lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
+        assert two.lab.requests == [two.index]
+    else:
+        assert two.bids() == [[100, 1], [99, 2], [97, 1]]
+
+
+def test_a_held_top_without_id_that_does_not_fit_counts_by_its_place(make_lab: Callable[..., Any]) -> None:
+    lab = make_lab(make_sync=StreamSync)
+    two = Two(lab, "top")
+    two.old(two.top(100))
+    two.handover.abandon()
+    two.handover = Handover(lab.publisher, [(two.index, "top")], normalise=lambda parsed: [parsed.data])
+    two.handover.subscribed()
+    odd = Decoded(DecodeCode.INEXACT, MessageKind.TOP, two.index)
+    two.new(odd, two.top(99), two.top(100))
+    two.handover.complete()
+    assert lab.state(two.index, Scope.TOP) is State.LIVE
+
+
 @pytest.mark.parametrize("fault", ["crossed", "too many levels", "checksum"])
 def test_a_void_shadow_fails_the_handover(make_lab: Callable[..., Any], fault: str) -> None:
     def right(book: Any, checksum: int) -> bool:

@@ -61,6 +61,8 @@ def test_a_record_has_all_four_facts_as_told_last(one: Perpetual) -> None:
     ]
     record = one.lab.records[-1]
     assert (int(record["ts_event"]), int(record["flags"]), int(record["instrument"])) == (5, 0, one.index)
+    gone = [int(r["flags"]) for r in one.lab.records if int(r["kind"]) == Kind.MARK]
+    assert gone == [Flag.ABSENT_1 | Flag.ABSENT_2 | Flag.ABSENT_3, Flag.ABSENT_2 | Flag.ABSENT_3, 0, 0, 0]
 
 
 def test_facts_of_two_instruments_are_apart(one: Perpetual) -> None:
@@ -75,6 +77,7 @@ def test_a_new_slot_begins_empty(one: Perpetual) -> None:
     one.lab.publisher.add_instrument(one.index, 2, 2)
     one.send(one.mark(2, index=101))
     assert one.records()[-1] == (0, 101, 0, 0)
+    assert int(one.lab.records[-1]["flags"]) == Flag.ABSENT_0 | Flag.ABSENT_2 | Flag.ABSENT_3
 
 
 def test_a_lost_connection_forgets_what_was_told(one: Perpetual) -> None:
@@ -83,6 +86,8 @@ def test_a_lost_connection_forgets_what_was_told(one: Perpetual) -> None:
     one.lab.publisher.forget_marks(one.index)
     one.send(one.mark(2, mark=101))
     assert one.records()[-1] == (101, 0, 0, 0)
+    gone = Flag.ABSENT_1 | Flag.ABSENT_2 | Flag.ABSENT_3
+    assert int(one.lab.records[-1]["flags"]) == gone
 
 
 def test_a_lost_connection_of_the_cells_alone_does_not(one: Perpetual) -> None:
@@ -123,11 +128,11 @@ def test_a_liquidation_that_does_not_fit_is_left_out(one: Perpetual, price: str,
     assert [words[2] for words in one.records(Kind.TRADE)] == [3]
     assert (one.lab.counter("precision"), one.lab.precision) == (1, [])
     assert one.lab.state(one.index) is State.LIVE
-    # Control: anything else that does not fit blocks it, marks and liquidations too.
+    # Control: a trade that does not fit asks for other exponents.
     one.send('T AAABBB" 4 1.001 2', 'L AAABBB" 19 7 1.5 2')
-    assert one.lab.state(one.index) is State.RESYNC
-    assert (one.lab.counter("precision"), len(one.lab.precision)) == (3, 1)
-    assert [words[2] for words in one.records(Kind.LIQUIDATION)] == [18]
+    assert one.lab.state(one.index) is State.LIVE
+    assert (one.lab.counter("precision"), len(one.lab.precision)) == (2, 1)
+    assert [words[2] for words in one.records(Kind.LIQUIDATION)] == [18, 19]
 
 
 @pytest.mark.parametrize("code", [DecodeCode.INEXACT, DecodeCode.OVERFLOW])
@@ -140,8 +145,9 @@ def test_so_is_what_came_by_the_cold_path(one: Perpetual, kind: MessageKind, cod
     one.send(one.mark(1, mark=100))
     assert one.records() == [(100, 0, 0, 0)]
     assert one.lab.publisher.publish_message(Decoded(code, MessageKind.TRADE, one.index), 9, b"the frame")
-    assert one.lab.precision == [(one.index, code, b"the frame")]
-    assert one.lab.state(one.index) is State.RESYNC
+    asks = code is DecodeCode.INEXACT  # no decimals help against an overflow
+    assert one.lab.precision == ([(one.index, code, b"the frame")] if asks else [])
+    assert one.lab.state(one.index) is State.LIVE
 
 
 # -- over a handover -----------------------------------------------------------------------------------------

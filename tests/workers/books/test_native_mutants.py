@@ -22,6 +22,10 @@ HOT, PUBLISH, SHADOW = "workers.books.hotpath", "workers.books.publish", "worker
 WITNESS, HANDOVER, PACE = "workers.books.witness", "workers.books.handover", "workers.books.pace"
 WINDOW, BOOK = "workers.books.window", "workers.books.book"
 ONCE, DEEPEN = HERE + "test_trades_once.py", HERE + "test_deepen.py"
+UNFIT, OVER, SHADOWS = HERE + "test_publish.py", HERE + "test_handover.py", HERE + "test_handover_shadow.py"
+# Of a top that fits; of one that does not the condition is the same.
+BY_TIME = "and not m.ts_event > slot.top_event > 0:"
+OLDER = BY_TIME + "\n                self.writer"
 
 
 class Mutant(NamedTuple):
@@ -35,8 +39,8 @@ MUTANTS = {
     "only the first thing": Mutant(HOT, "while self.decoder.left:", "while False:", MANY),
     "an unknown symbol ends the frame": Mutant(
         HOT,
-        "            self.writer.c_count(C_UNKNOWN, 1)\n        else:\n            self._precision(",
-        "            self.decoder.left = 0\n        else:\n            self._precision(",
+        "            self.writer.c_count(C_UNKNOWN, 1)\n        else:\n            self._unfit(",
+        "            self.decoder.left = 0\n        else:\n            self._unfit(",
         MANY,
     ),
     "places of the first thing": Mutant(
@@ -89,26 +93,49 @@ MUTANTS = {
     "no ids are older ids": Mutant(
         HOT, "if slot.step and not slot.synced and book.last_id", "if not slot.synced and book.last_id", IDS
     ),
-    "an older top": Mutant(HOT, "and not m.ts_event > slot.top_event > 0:", "and False:", IDS),
+    "an older top": Mutant(HOT, OLDER, OLDER.replace(BY_TIME, "and False:"), IDS),
     "an older top by an unknown time": Mutant(
-        HOT, "and not m.ts_event > slot.top_event > 0:", "and not m.ts_event > slot.top_event:", IDS
+        HOT, OLDER, OLDER.replace(BY_TIME, "and not m.ts_event > slot.top_event:"), IDS
     ),
-    "ids never begin anew": Mutant(HOT, "and not m.ts_event > slot.top_event > 0:", "and True:", IDS),
+    "ids never begin anew": Mutant(HOT, OLDER, OLDER.replace(BY_TIME, "and True:"), IDS),
     "tops where there is none": Mutant(HOT, "        if not slot.has_top:\n            return\n", "", IDS),
-    "a mark that does not fit blocks": Mutant(
-        HOT, "if kind == M_MARK or kind == M_LIQUIDATION:", "if False:", MARKS
+    "a mark that does not fit asks for a slot": Mutant(
+        HOT, "or m.kind == M_MARK or m.kind == M_LIQUIDATION or data == NULL", "or data == NULL", MARKS
     ),
-    "the replay forgets the kind": Mutant(HANDOVER, "self.message.kind, code,", "0, code,", MARKS),
-    "a mark without its exponent": Mutant(
-        HOT, "c_record(K_MARK, 0, slot.mark_exp,", "c_record(K_MARK, 0, 0,", MARKS
+    "an overflow asks for a slot": Mutant(HOT, "if verdict != D_INEXACT or m.kind", "if m.kind", MARKS),
+    "a top that does not fit leaves the old one": Mutant(
+        HOT, "        self._blocked(m.instrument, SCOPE_TOP)\n", "        pass\n", UNFIT
     ),
+    "an older top that does not fit": Mutant(
+        HOT, "and not m.ts_event > slot.top_event > 0:  # decision 5", "and False:", UNFIT
+    ),
+    "the place of a top that does not fit": Mutant(
+        HOT, "slot.top_id = m.update_id\n        slot.top_event = 0\n", "slot.top_event = 0\n", UNFIT
+    ),
+    "a book without a level": Mutant(HOT, "self._void(m.instrument, R_PRECISION)", "pass", UNFIT),
+    "a snapshot from before what did not fit": Mutant(HOT, "sync.skip(m.update_id)", "sync.reset()", UNFIT),
+    "a repetition that does not fit": Mutant(HOT, "== Step.IGNORE:", "== -1:", UNFIT),
+    "what does not fit is logged each time": Mutant(HOT, "if slot.unfit & 1 << kind:", "if False:", UNFIT),
+    "a word that is absent": Mutant(HOT, "FIRST | <uint8_t>(m.flags >> 14 & ABSENT)", "FIRST", UNFIT),
+    "a word that is absent, part 1": Mutant(HOT, "LAST | <uint8_t>(m.flags >> 18 & ABSENT)", "LAST", UNFIT),
+    "a fact that is absent": Mutant(HOT, "<uint8_t>(~slot.mark_told << 2 & ABSENT)", "0", MARKS),
+    "a held repetition that does not fit": Mutant(
+        HANDOVER,
+        "if self.news(&self.message, at):\n                        ",
+        "if True:\n                        ",
+        OVER,
+    ),
+    "a shadow with a level left out": Mutant(
+        WITNESS, 'shadow.fault = "a number does not fit"', "pass", SHADOWS
+    ),
+    "a mark without its exponent": Mutant(HOT, "& ABSENT), slot.mark_exp,", "& ABSENT), 0,", MARKS),
     "a liquidation without its exponent": Mutant(
         HOT, "(m.flags & SELL), slot.mark_exp,", "(m.flags & SELL), 0,", MARKS
     ),
     "facts not merged": Mutant(HOT, "if m.flags & (F_MARK << i):", "if True:", MARKS),
     "facts of before": Mutant(
         PUBLISH,
-        "slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = 0\n\n    def void(",
+        "slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_told = 0\n\n    def void(",
         "pass\n\n    def void(",
         MARKS,
     ),

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shm import Flag, Kind, Reason, Scope, Stale, State
+from tests.workers.books.conftest import Lab
 from workers.books.sync import Outcome, Snapshot
-from workers.decode.normal import DecodeCode, Decoded, MessageKind
+from workers.decode.normal import DecodeCode, Decoded, MessageKind, absent
 
 LEVEL_KINDS = (Kind.LEVEL, Kind.CLEAR)
 
@@ -295,7 +298,7 @@ def test_trade_and_ticker_records(lab: Any) -> None:
     lab.poll()
     lab.publisher.trade(index, 100, 5, 77, 9, lab.now, Flag.SELL)
     words = tuple(range(1, 9))
-    ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, index, 9, 0, 0, Flag.ABSENT, words)
+    ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, index, 9, 0, 0, absent(0, 3, 5, 6), words)
     assert lab.publisher.publish_message(ticker, lab.now)
     trade, first, last = lab.poll()
     assert (int(trade["kind"]), int(trade["flags"]), trade["words"].tolist()) == (
@@ -303,8 +306,15 @@ def test_trade_and_ticker_records(lab: Any) -> None:
         Flag.SELL,
         [100, 5, 77, 77],
     )
-    assert (int(first["aux"]), int(first["flags"]), first["words"].tolist()) == (0, Flag.FIRST, [1, 2, 3, 4])
-    assert (int(last["aux"]), int(last["flags"])) == (1, Flag.LAST | Flag.ABSENT)
+    gone = Flag.ABSENT_0 | Flag.ABSENT_3
+    assert (int(first["aux"]), int(first["flags"]), first["words"].tolist()) == (
+        0,
+        Flag.FIRST | gone,
+        [1, 2, 3, 4],
+    )
+    gone = Flag.ABSENT_1 | Flag.ABSENT_2
+    assert (int(last["aux"]), int(last["flags"])) == (1, Flag.LAST | gone)
+    assert [Flag(int(last["flags"])).lacks(word) for word in range(4)] == [False, True, True, False]
     assert last["words"].tolist() == [5, 6, 7, 8]
     assert lab.feed.counters().instruments["AAA/BBB"]["trades"] == 1
 
@@ -380,32 +390,173 @@ def test_reference_messages_publish_like_native_ones(lab: Any) -> None:
 
 
 # -- precision -----------------------------------------------------------------------------------------------
-def test_a_number_that_does_not_fit_blocks_the_instrument(lab: Any) -> None:
-    first, second = lab.add("AAABBB"), lab.add("CCCDDD")
+def quote(update_id: int, bid: str = "1.00", symbol: str = "AAABBB") -> bytes:
+    return frame(u=update_id, s=symbol, b=bid, B="2.00", a="1.01", A="3.00")
+
+
+def level(first: int, last: int, price: str = "0.90") -> bytes:
+    return frame(e="depthUpdate", E=5, s="AAABBB", U=first, u=last, b=[[price, "4.00"]], a=[])
+
+
+def sold(number: int, price: str = "1.00", size: str = "2.00") -> bytes:
+    return frame(e="trade", E=5, s="AAABBB", t=number, p=price, q=size, T=5, m=True, M=True)
+
+
+def test_a_top_that_does_not_fit_blocks_itself_alone(lab: Any) -> None:
+    """Kind: a number that no exponent holds takes along what has nothing to do with it."""
+    first = lab.add("AAABBB")
     lab.live(first)
     lab.publisher.top(first, 100, 1, 101, 2, 6, 0, lab.now)
-    bad = frame(u=7, s="AAABBB", b="1.00100000", B="2.00", a="1.01", A="3.00")
+    bad = quote(8, "1.00100000")
     assert lab.publisher.frame(bad, lab.now) == 1
     assert lab.precision == [(first, DecodeCode.INEXACT, bad)]
-    for scope in (Scope.TOP, Scope.BOOK):
-        assert lab.state(first, scope) is State.RESYNC
-    # Nothing rounded, nothing published any more, every loss counted, told once.
-    good = frame(u=8, s="AAABBB", b="1.00", B="2.00", a="1.01", A="3.00")
-    assert lab.publisher.frame(good, lab.now) == 1
-    assert lab.publisher.frame(bad, lab.now) == 1
-    assert len(lab.precision) == 1
+    assert (lab.state(first, Scope.TOP), lab.state(first)) == (State.RESYNC, State.LIVE)
+    assert lab.feed.top("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
+    lab.poll()
+    lab.publisher.frame(quote(9, "1.0" + "0" * 25 + "1"), lab.now)  # once more, and hopeless
+    assert len(lab.precision) == 2
+    lab.publisher.batch_end()
+    assert lab.poll() == []  # told once
+    # What is older than it stays dropped; what is newer heals it.
+    lab.publisher.frame(quote(7), lab.now)
+    assert (lab.state(first, Scope.TOP), lab.counter("outdated")) == (State.RESYNC, 1)
+    lab.publisher.frame(quote(10), lab.now)
+    assert lab.state(first, Scope.TOP) is State.LIVE
+    lab.publisher.frame(quote(9, "1.001"), lab.now)  # an older one that does not fit: no news either
+    assert lab.state(first, Scope.TOP) is State.LIVE
+    assert lab.counter("precision") == 2
+    assert lab.feed.counters().instruments["AAA/BBB"]["precision"] == 2
+    told = [event for event in lab.feed.events() if event.code == "precision"]
+    assert [event.text for event in told] == ["a number of a TOP does not fit exponents 2 and 2"]
+
+
+def test_a_book_waits_for_a_snapshot_that_has_what_did_not_fit(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.publisher.frame(quote(6), lab.now)
+    lab.publisher.frame(level(11, 12, "0." + "9" * 24), lab.now)
+    assert (lab.state(index, Scope.TOP), lab.state(index)) == (State.LIVE, State.RESYNC)
+    assert lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
+    assert lab.requests == [index]
+    assert lab.precision[0][0] == index
+    # Quiet since: nothing in the buffer shows that a snapshot from before is too old.
+    assert lab.snapshot(index, 11, [(100, 1)], [(101, 1)]) is Outcome.REFETCH
+    assert lab.snapshot(index, 12, [(100, 1)], [(101, 1)]) is Outcome.SYNCED
+    lab.publisher.frame(level(13, 13), lab.now)
+    assert lab.state(index) is State.LIVE
+    lab.check(index)
+    # A copy of it, late: nothing of the book depends on it.
+    lab.publisher.frame(level(11, 12, "0." + "9" * 24), lab.now)
+    assert lab.state(index) is State.LIVE
+    assert lab.counter("precision") == 1
+
+
+def test_while_a_book_waits_what_does_not_fit_is_told_once(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.publisher.frame(level(11, 12, "0.999"), lab.now)
+    lab.poll()
+    resyncs = lab.counter("resyncs")
+    for n in range(13, 99):
+        lab.publisher.frame(level(n, n, "0.999"), lab.now)
+    lab.publisher.batch_end()
+    assert lab.poll() == []
+    assert (lab.requests, lab.counter("resyncs"), lab.counter("precision")) == ([index], resyncs, 87)
+    lab.publisher.frame(level(99, 100), lab.now)
+    assert lab.snapshot(index, 97, [(100, 1)], [(101, 1)]) is Outcome.REFETCH
+    assert lab.snapshot(index, 98, [(100, 1)], [(101, 1)]) is Outcome.SYNCED
+    lab.check(index)
+
+
+def test_a_trade_or_a_tickers_word_is_left_out_by_itself(lab: Any) -> None:
+    index = lab.add()
+    lab.live(index)
+    lab.publisher.frame(quote(6), lab.now)
+    lab.poll()
+    lab.publisher.frame(sold(1, price="12345678901234567890.5"), lab.now)
+    lab.publisher.frame(sold(2, size="0.000000000000000000000001"), lab.now)
+    lab.publisher.frame(sold(3), lab.now)
+    lab.publisher.frame(
+        b'{"e":"24hrTicker","E":5,"s":"AAABBB","p":"-1","P":"-1","w":"1","x":"1","c":"1.00","Q":"1","b":"1","B":"1",'
+        b'"a":"1","A":"1","o":"0.00","h":"1.001","l":"1.00","v":"136651248485429227479402823307.68","q":"2.50",'
+        b'"O":4,"C":5,"F":1,"L":2,"n":2}',
+        lab.now,
+    )
+    lab.publisher.batch_end()
+    trade, first, last = lab.poll()
+    assert (Kind(int(trade["kind"])), trade["words"].tolist()) == (Kind.TRADE, [100, 200, 3, 3])
+    assert (int(first["flags"]), first["words"].tolist()) == (
+        Flag.FIRST | Flag.ABSENT_1 | Flag.ABSENT_2,
+        [100, 0, 0, 100],
+    )
+    assert (int(last["flags"]), last["words"].tolist()) == (
+        Flag.LAST | Flag.ABSENT_0,
+        [0, 25000, 2, 4_000_000],
+    )
+    assert (lab.state(index, Scope.TOP), lab.state(index)) == (State.LIVE, State.LIVE)
     assert lab.counter("precision") == 3
-    assert lab.state(first, Scope.TOP) is State.RESYNC
-    assert lab.publisher.frame(frame(u=8, s="CCCDDD", b="1.00", B="2.00", a="1.01", A="3.00"), lab.now) == 1
-    assert lab.state(second, Scope.TOP) is State.LIVE
+    assert [code for _, code, _ in lab.precision] == [
+        DecodeCode.INEXACT
+    ]  # no decimals help against an overflow
 
 
-def test_a_snapshot_that_does_not_fit_blocks_too(lab: Any) -> None:
+def test_a_snapshot_that_does_not_fit_is_asked_for_again(lab: Any) -> None:
     index = lab.add()
     snapshot = Snapshot(10, [("1.00", "1.00")], [("1.01", "0.00500000")])
     assert lab.publisher.apply_snapshot(index, snapshot) is Outcome.PRECISION
     assert lab.precision == []  # who brought the snapshot knows
-    assert lab.publisher.apply_snapshot(index, snapshot) is Outcome.NOT_NEEDED
+    assert lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
+    assert lab.publisher.apply_snapshot(index, snapshot) is Outcome.PRECISION
+    lab.live(index)
+    assert lab.state(index) is State.LIVE
+
+
+PRICES = ("1.00", "1.001", "1.0" + "0" * 22 + "1", "12345678901234567890")
+KINDS = ("top", "book", "trade", "snapshot")
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(PRICES)), max_size=40))
+@settings(max_examples=60, deadline=None)
+def test_what_a_kind_shows_depends_on_its_own_messages_alone(made: list[tuple[str, str]]) -> None:
+    """Played all together and kind by kind, each kind's records, state and cell are the same."""
+
+    def play(kinds: frozenset[str]) -> dict[str, Any]:
+        lab = Lab()
+        try:
+            index = lab.add()
+            number = 10
+            for kind, price in made:
+                number += 1
+                if kind not in kinds:
+                    continue
+                if kind == "snapshot":
+                    texts = [(price, "1.00")], [("20.00", "1.00")]
+                    lab.publisher.apply_snapshot(index, Snapshot(number - 1, *texts), recv_ns=number)
+                else:
+                    make = {"top": quote, "trade": sold, "book": lambda n, p: level(n, n, p)}[kind]
+                    lab.publisher.frame(make(number, price), number)
+            lab.publisher.batch_end()
+            shown: dict[str, Any] = {"top": [], "book": [], "trade": []}
+            for record in lab.poll():
+                what = Kind(int(record["kind"]))
+                words = (what, int(record["flags"]), *map(int, record["words"][:3]))
+                if what is Kind.STATUS:
+                    if scope := int(record["aux"]):
+                        shown[("", "top", "book")[scope]].append(words[:3])
+                elif what in (Kind.TOP, Kind.TRADE):
+                    shown[what.name.lower()].append(words)
+                else:
+                    shown["book"].append(words)
+            shown["top"].append(lab.publisher.state(index, Scope.TOP))
+            shown["book"].append(lab.publisher.state(index, Scope.BOOK))
+            return shown
+        finally:
+            lab.close()
+
+    together = play(frozenset(KINDS))
+    assert together["top"] == play(frozenset({"top"}))["top"]
+    assert together["trade"] == play(frozenset({"trade"}))["trade"]
+    assert together["book"] == play(frozenset({"book", "snapshot"}))["book"]
 
 
 # -- faults of ours ------------------------------------------------------------------------------------------

@@ -251,7 +251,6 @@ def test_a_new_slot_without_a_connection_waits_for_one(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
         await desk.event(1, ConnectionState.CONNECTED)
-        desk.lab.publisher.refuse(0, 3)
         desk.keeper.on_precision(0, 3, b"")
         await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
         desk.widened.set()

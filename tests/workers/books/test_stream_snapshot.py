@@ -254,8 +254,17 @@ def test_a_number_that_does_not_fit(make: Callable[..., Stream]) -> None:
     assert stream.lab.publisher.publish_message(message, stream.lab.now, b"the frame")
     assert stream.cell() == (State.RESYNC, Reason.PRECISION)
     assert stream.lab.precision[0][2] == b"the frame"
+    assert stream.lab.requests == [stream.index]
+    stream.send([(100, 7)])  # nothing applies before a snapshot that fits
+    assert stream.lab.publisher.publish_message(message, stream.lab.now, b"the frame")
+    assert stream.cell() == (State.RESYNC, Reason.PRECISION)
+    assert (stream.lab.requests, stream.lab.counter("resyncs")) == ([stream.index], 1)
     stream.snapshot()
-    assert stream.cell() == (State.RESYNC, Reason.PRECISION)  # until the symbol has a new slot
+    stream.lab.check(stream.index)
+    assert stream.cell()[0] is State.LIVE
+    level = Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, stream.index)
+    assert stream.lab.publisher.publish_message(level, stream.lab.now, b"the frame")
+    assert stream.cell() == (State.RESYNC, Reason.PRECISION)
 
 
 def test_a_cut_snapshots_horizon_ends_with_the_next(make_lab: Callable[..., Any]) -> None:

@@ -148,7 +148,7 @@ def test_the_top_leaves_with_the_book_and_comes_back_with_it(one: One) -> None:
     one.begin()
     one.check()
     one.said()
-    one.lab.publisher.refuse(one.index, DecodeCode.INEXACT)
+    one.lab.publisher.refuse(one.index)
     one.check()
     assert one.said() == [("BOOK", "RESYNC", "PRECISION"), ("TOP", "RESYNC", "PRECISION")]
 

@@ -20,11 +20,8 @@ from workers.decode.message cimport (
 )
 from workers.decode.scan cimport (
     TR_EXACT,
-    TR_MALFORMED,
-    TR_MAX_EXPONENT,
     tr_byte,
     tr_cursor,
-    tr_decimal,
     tr_match,
     tr_skip_decimal,
     tr_skip_integer,
@@ -32,7 +29,6 @@ from workers.decode.scan cimport (
     tr_unsigned,
 )
 from workers.decode.symbols cimport (
-    FLAG_ABSENT,
     FLAG_NO_ASK,
     FLAG_NO_BID,
     Buffer,
@@ -41,7 +37,9 @@ from workers.decode.symbols cimport (
     code_of,
     level_price_of,
     price_of,
+    real_price_of,
     size_of,
+    statistic,
 )
 
 
@@ -115,14 +113,15 @@ cdef inline bint quote_of(tr_cursor* c, Entry* entry, Message* out, int* worst) 
 cdef inline int top_of(Entry* entry, Message* out, int worst, int64_t ts_event) noexcept nogil:
     out.kind = M_TOP
     out.instrument = entry.instrument
+    out.flags = 0
+    out.ts_event = ts_event
+    out.first_id = 0
     if worst != TR_EXACT or entry.length == 0:
         return code_of(entry, worst)
     # An absent side is zero in both; a price without size, or a size without price, is no quote.
     if (out.words[0] == 0) != (out.words[1] == 0) or (out.words[2] == 0) != (out.words[3] == 0):
         return D_NOT_MINE
     out.flags = (FLAG_NO_BID if out.words[0] == 0 else 0) | (FLAG_NO_ASK if out.words[2] == 0 else 0)
-    out.ts_event = ts_event
-    out.first_id = 0
     out.n_bids = out.n_asks = 0
     return D_OK
 
@@ -174,7 +173,7 @@ cdef inline bint levels_of(
 cdef inline bint executed(tr_cursor* c, Entry* entry, Message* out, int* worst) noexcept nogil:
     # ,"p":"1.0","q":"1.0"
     return (
-        tr_match(c, b',"p":"') and price_of(c, entry, &out.words[0], worst)
+        tr_match(c, b',"p":"') and real_price_of(c, entry, &out.words[0], worst)
         and tr_match(c, b'","q":"') and size_of(c, entry, &out.words[1], worst)
         and tr_byte(c, c'"')
     )
@@ -207,13 +206,12 @@ cdef inline int ticker_of(tr_cursor* c, Entry* entry, uint64_t time, bint quoted
     # ,"p":"-1","P":"-1","w":"1",("x":"1",)"c":"1","Q":"1",("b":"1","B":"1","a":"1","A":"1",)"o":"1","h":"1",
     # "l":"1","v":"1","q":"1","O":1,"C":1,"F":1,"L":1,"n":1
     # `quoted`: with what stands in parentheses, the close before and the best of both sides.
-    cdef int verdict, worst = TR_EXACT
     cdef uint64_t opened_at, closed_at, trades
-    cdef uint32_t exponent
+    out.flags = 0
     if not (
         skip_decimal_field(c, b',"p":"') and skip_decimal_field(c, b'","P":"')
         and skip_decimal_field(c, b'","w":"') and (not quoted or skip_decimal_field(c, b'","x":"'))
-        and tr_match(c, b'","c":"') and price_of(c, entry, &out.words[0], &worst)
+        and tr_match(c, b'","c":"') and statistic(c, entry, 0, out)
         and skip_decimal_field(c, b'","Q":"')
     ):
         return D_NOT_MINE
@@ -223,25 +221,12 @@ cdef inline int ticker_of(tr_cursor* c, Entry* entry, uint64_t time, bint quoted
     ):
         return D_NOT_MINE
     if not (
-        tr_match(c, b'","o":"') and price_of(c, entry, &out.words[1], &worst)
-        and tr_match(c, b'","h":"') and price_of(c, entry, &out.words[2], &worst)
-        and tr_match(c, b'","l":"') and price_of(c, entry, &out.words[3], &worst)
-        and tr_match(c, b'","v":"') and size_of(c, entry, &out.words[4], &worst)
-        and tr_match(c, b'","q":"')
-    ):
-        return D_NOT_MINE
-    # Every product of a price and a size is exact at the sum of their exponents; else it is absent.
-    exponent = entry.price_exp + entry.size_exp
-    verdict = tr_decimal(c, exponent if exponent < <uint32_t>TR_MAX_EXPONENT else <uint32_t>TR_MAX_EXPONENT,
-                         &out.words[5])
-    out.flags = 0
-    if verdict == TR_MALFORMED:
-        return D_NOT_MINE
-    if verdict != TR_EXACT or exponent > TR_MAX_EXPONENT:
-        out.words[5] = 0
-        out.flags = FLAG_ABSENT
-    if not (
-        tr_match(c, b'","O":') and tr_unsigned(c, &opened_at)
+        tr_match(c, b'","o":"') and statistic(c, entry, 1, out)
+        and tr_match(c, b'","h":"') and statistic(c, entry, 2, out)
+        and tr_match(c, b'","l":"') and statistic(c, entry, 3, out)
+        and tr_match(c, b'","v":"') and statistic(c, entry, 4, out)
+        and tr_match(c, b'","q":"') and statistic(c, entry, 5, out)
+        and tr_match(c, b'","O":') and tr_unsigned(c, &opened_at)
         and tr_match(c, b',"C":') and tr_unsigned(c, &closed_at)
         and tr_match(c, b',"F":') and tr_skip_integer(c)
         and tr_match(c, b',"L":') and tr_skip_integer(c)
@@ -254,4 +239,4 @@ cdef inline int ticker_of(tr_cursor* c, Entry* entry, uint64_t time, bint quoted
     out.instrument = entry.instrument
     out.update_id = out.first_id = 0
     out.n_bids = out.n_asks = 0
-    return code_of(entry, worst)
+    return code_of(entry, TR_EXACT)

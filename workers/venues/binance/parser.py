@@ -173,14 +173,14 @@ def normalise(forms: Mapping[type, Form], event: object, scales: Mapping[str, Sc
 def top(event: schema.BookTicker, numbers: Numbers, time: int = 0) -> Decoded | None:
     """The best of both sides; `time` in ns, 0 where the venue does not say."""
     words = (
-        numbers.price(event.bid),
-        numbers.size(event.bid_size),
-        numbers.price(event.ask),
-        numbers.size(event.ask_size),
+        numbers.price(event.bid or "0"),
+        numbers.size(event.bid_size or "0"),
+        numbers.price(event.ask or "0"),
+        numbers.size(event.ask_size or "0"),
     )
     flags = 0
     if numbers.worst is Verdict.EXACT:
-        # An absent side is zero in both; a price without size, or a size without price, is no quote.
+        # An absent side is zero or empty in both; a price without size, or the opposite, is no quote.
         if (words[0] == 0) != (words[1] == 0) or (words[2] == 0) != (words[3] == 0):
             return None
         flags = (Flag.NO_BID if words[0] == 0 else 0) | (Flag.NO_ASK if words[2] == 0 else 0)
@@ -237,7 +237,7 @@ def _trade(
         trade_id,
         first_id,
         int(Flag.SELL) if event.buyer_is_maker else 0,
-        (numbers.price(event.price), numbers.size(event.size), count, 0, 0, 0, 0, 0),
+        (*numbers.traded(event.price, event.size), count, 0, 0, 0, 0, 0),
     )
 
 
@@ -246,10 +246,13 @@ def ticker(event: schema.Ticker, numbers: Numbers) -> Decoded | None:
     time, opened = to_ns(event.event_time), to_ns(event.open_time)
     if time is None or opened is None:
         return None
-    part = tuple(numbers.price(text) for text in (event.last, event.open, event.high, event.low))
-    volume = numbers.size(event.volume)
-    quote_volume, flags = numbers.quote_volume(event.quote_volume)
-    words = (*part, volume, quote_volume, event.trades, opened)
+    texts = (event.last, event.open, event.high, event.low, event.volume, event.quote_volume)
+    words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
     return Decoded(
-        DecodeCode.OK, MessageKind.TICKER, numbers.scale.instrument, time, flags=flags, words=words
+        DecodeCode.OK,
+        MessageKind.TICKER,
+        numbers.scale.instrument,
+        time,
+        flags=numbers.flags,
+        words=(*words, event.trades, opened),
     )

@@ -151,7 +151,7 @@ cdef class Decoder(SymbolDecoder):
 
     cdef int _trade(self, tr_cursor* c, Message* out) noexcept nogil:
         # {"e":"trade","E":1,"T":1,"s":"BTCUSDT","t":1,"p":"1.0","q":"1.0","X":"MARKET","m":true}
-        # Any other X is no trade of the order book: for the reference to leave out.
+        # Of another X the reference knows what it is.
         cdef int worst = TR_EXACT
         cdef uint64_t time, trade_time
         cdef Entry* entry
@@ -165,7 +165,7 @@ cdef class Decoder(SymbolDecoder):
             skip_text_field(c, b',"ps":"')
             and tr_match(c, b',"t":') and tr_unsigned(c, &out.update_id)
             and executed(c, entry, out, &worst)
-            and tr_match(c, b',"X":"MARKET"') and taker_sold(c, &out.flags, FLAG_SELL)
+            and (tr_match(c, b',"X":"MARKET"') or tr_match(c, b',"X":"RPI"')) and taker_sold(c, &out.flags, FLAG_SELL)
         ):
             return D_NOT_MINE
         out.first_id = out.update_id
@@ -236,7 +236,10 @@ cdef class Decoder(SymbolDecoder):
             return D_NOT_MINE
         if not tr_match(c, b',"r":"'):
             return D_NOT_MINE
-        out.flags = F_MARK | F_INDEX
+        # A price of zero is none; one that does not fit is told by the message's code.
+        out.flags = (0 if worst == TR_EXACT and out.words[0] == 0 else F_MARK) | (
+            0 if worst == TR_EXACT and out.words[1] == 0 else F_INDEX
+        )
         out.words[2] = out.words[3] = 0
         # What is delivered at a date pays no funding: the rate is empty, the time is 0.
         if not tr_byte(c, c'"'):

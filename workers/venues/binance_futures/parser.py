@@ -10,7 +10,7 @@ from shm.layout import Flag
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
-from workers.strategies import MessageType
+from workers.strategies import MessageType, ParsedMessage
 from workers.venues.binance import parser
 from workers.venues.binance.parser import BinanceParser, Dialect, Form, to_ns
 from workers.venues.binance_futures import schema
@@ -32,10 +32,12 @@ DIALECT = Dialect(
         {"kline", "continuous_kline", "24hrMiniTicker", "compositeIndex", "contractInfo", "assetIndexUpdate"}
     ),
 )
-# Trades of the order book. The others ("INSURANCE_FUND", "ADL", and "NA" with price and quantity 0) have been
-# seen at prices that nobody could trade at; aggTrade leaves them out by itself (venue docs, "Aggregate Trade
-# Streams").
-MARKET = "MARKET"
+# What `X` says of a trade. Trades of the order book, RPI (of retail price improvement orders, seen in 2026-09) among
+# them: aggTrade has them. The others have been seen at prices that nobody could trade at ("NA" with price and
+# quantity 0), and aggTrade leaves them out by itself (venue docs, "Aggregate Trade Streams"). Any other word
+# is new: what has a price and a quantity is published, and counted as unknown.
+OF_THE_MARKET = frozenset({"MARKET", "RPI"})
+BOOKED = frozenset({"INSURANCE_FUND", "ADL", "NA"})
 RATE_EXP = 12  # of the funding rate; see message.pxd
 
 
@@ -45,10 +47,17 @@ class BinanceFuturesParser(BinanceParser):
     def __init__(self, symbols: Mapping[str, str]) -> None:
         super().__init__(symbols, DIALECT)
 
+    def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
+        """As `BinanceParser.parse`; what is booked as a trade and is none of the market's is OTHER."""
+        parsed = super().parse(data, received)
+        if isinstance(parsed.data, schema.Trade) and parsed.data.kind in BOOKED:
+            return msgspec.structs.replace(parsed, message_type=MessageType.OTHER)
+        return parsed
+
 
 def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
     """A decoded event in normal form; `scales` is keyed by venue symbol."""
-    if isinstance(event, schema.Trade) and event.kind != MARKET:
+    if isinstance(event, schema.Trade) and event.kind in BOOKED:
         return Decoded(DecodeCode.NOT_MINE)
     return parser.normalise(FORMS, event, scales)
 
@@ -64,15 +73,30 @@ def _mark(event: schema.MarkPrice, numbers: Numbers) -> Decoded | None:
     rate = _rate(event.rate)
     if time is None or following is None or rate is None:
         return None
-    flags = MessageFlag.MARK | MessageFlag.INDEX
-    if event.rate:
-        flags |= MessageFlag.RATE
-    if following:
-        flags |= MessageFlag.NEXT
-    words = (numbers.mark(event.mark), numbers.mark(event.index), rate, following, 0, 0, 0, 0)
+    mark, index = numbers.mark(event.mark or "0"), numbers.mark(event.index or "0")
+    flags = MessageFlag(0)
+    told = (
+        (MessageFlag.MARK, mark),
+        (MessageFlag.INDEX, index),
+        (MessageFlag.RATE, event.rate),
+        (MessageFlag.NEXT, following),
+    )
+    for flag, there in told:
+        if there:
+            flags |= flag
+    words = (mark, index, rate, following, 0, 0, 0, 0)
     return Decoded(
         DecodeCode.OK, MessageKind.MARK, numbers.scale.instrument, time, flags=int(flags), words=words
     )
+
+
+def _trade(event: schema.Trade, numbers: Numbers) -> Decoded | None:
+    made = parser.trade(event, numbers)
+    if made is None or event.kind in OF_THE_MARKET:
+        return made
+    if numbers.worst is Verdict.EXACT and made.words[1] == 0:
+        return None
+    return made._replace(flags=made.flags | int(MessageFlag.UNKNOWN))
 
 
 def _rate(text: str) -> int | None:
@@ -109,7 +133,7 @@ FORMS: Mapping[type, Form] = {
     schema.BookTicker: _top,
     # `pu` is the update id that it follows: the plain next event begins one behind it.
     schema.DepthUpdate: lambda event, numbers: parser.depth(event, numbers, event.previous_id + 1),
-    schema.Trade: parser.trade,
+    schema.Trade: _trade,
     schema.AggTrade: parser.agg_trade,
     schema.Ticker: parser.ticker,
     schema.MarkPrice: _mark,

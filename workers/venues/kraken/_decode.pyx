@@ -13,6 +13,7 @@ from shm._ring cimport tr_level
 from workers.decode.message cimport (
     D_NOT_MINE,
     D_UNKNOWN_SYMBOL,
+    F_ABSENT,
     F_CHECKED,
     F_SNAPSHOT,
     M_DEPTH,
@@ -32,14 +33,15 @@ from workers.decode.scan cimport (
     tr_unsigned,
 )
 from workers.decode.symbols cimport (
-    FLAG_ABSENT,
     FLAG_SELL,
     Buffer,
     Entry,
     SymbolDecoder,
     code_of,
     price_of,
+    real_price_of,
     size_of,
+    statistic,
 )
 
 
@@ -250,7 +252,7 @@ cdef class Decoder(SymbolDecoder):
         # {"symbol":"BTC/USD","bid":1.0,"bid_qty":1.0,"ask":1.1,"ask_qty":1.0,"last":1.0,"volume":1.0,"vwap":1.0,
         #  "low":1.0,"high":1.0,"change":-0.1,"change_pct":-9.1,"trades":1,"timestamp":"..."}
         # Bid and ask are of the last trade: a top is not made of them.
-        cdef int worst = TR_EXACT, verdict
+        cdef int verdict
         cdef int64_t change = 0
         cdef bint fell
         cdef uint64_t trades = 0
@@ -265,11 +267,11 @@ cdef class Decoder(SymbolDecoder):
             and tr_match(c, b',"bid_qty":') and skip_number(c)
             and tr_match(c, b',"ask":') and skip_number(c)
             and tr_match(c, b',"ask_qty":') and skip_number(c)
-            and tr_match(c, b',"last":') and price(c, entry, &out.words[0], &worst)
-            and tr_match(c, b',"volume":') and size(c, entry, &out.words[4], &worst)
+            and tr_match(c, b',"last":') and number(c) and statistic(c, entry, 0, out)
+            and tr_match(c, b',"volume":') and number(c) and statistic(c, entry, 4, out)
             and tr_match(c, b',"vwap":') and skip_number(c)
-            and tr_match(c, b',"low":') and price(c, entry, &out.words[3], &worst)
-            and tr_match(c, b',"high":') and price(c, entry, &out.words[2], &worst)
+            and tr_match(c, b',"low":') and number(c) and statistic(c, entry, 3, out)
+            and tr_match(c, b',"high":') and number(c) and statistic(c, entry, 2, out)
             and tr_match(c, b',"change":')
         ):
             return D_NOT_MINE
@@ -279,21 +281,26 @@ cdef class Decoder(SymbolDecoder):
         verdict = tr_decimal(c, entry.price_exp, &change)
         if verdict == TR_MALFORMED or not (tr_match(c, b',"change_pct":') and skip_number(c)):
             return D_NOT_MINE
-        if tr_match(c, b',"trades":') and not tr_unsigned(c, &trades):
+        if not tr_match(c, b',"trades":'):
+            out.flags |= <uint32_t>F_ABSENT << 6
+        elif not tr_unsigned(c, &trades):
             return D_NOT_MINE
         if not timestamp(c, &out.ts_event):
             return D_NOT_MINE
-        # What it opened with is 0 where it cannot be said exactly.
-        if verdict == TR_EXACT and worst == TR_EXACT:
+        # What it opened with is absent where it cannot be said exactly.
+        out.words[1] = 0
+        if verdict == TR_EXACT and out.words[0]:
             if not fell:
                 out.words[1] = out.words[0] - change if change <= out.words[0] else 0
             elif change <= INT64_MAX - out.words[0]:
                 out.words[1] = out.words[0] + change
+        if out.words[1] == 0:
+            out.flags |= <uint32_t>F_ABSENT << 1
         out.words[6] = <int64_t>trades
-        out.flags = FLAG_ABSENT
+        out.flags |= <uint32_t>F_ABSENT << 5 | <uint32_t>F_ABSENT << 7      # the quote volume, the beginning
         out.kind = M_TICKER
         out.instrument = entry.instrument
-        return code_of(entry, worst)
+        return code_of(entry, TR_EXACT)
 
     cdef int _trades(self, tr_cursor* c, Message* out) noexcept nogil:
         cdef Message more
@@ -329,7 +336,7 @@ cdef class Decoder(SymbolDecoder):
         else:
             return D_NOT_MINE
         if not (
-            price(c, entry, &out.words[0], &worst)
+            number(c) and real_price_of(c, entry, &out.words[0], &worst)
             and tr_match(c, b',"qty":') and size(c, entry, &out.words[1], &worst)
             and tr_match(c, b',"ord_type":"') and tr_skip_text(c)
             and tr_match(c, b'","trade_id":') and tr_unsigned(c, &out.update_id)

@@ -208,36 +208,47 @@ def _depth(event: schema.Book, numbers: Numbers, time: int) -> Decoded:
 
 
 def _one_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
-    last = numbers.price(schema.decimal(event.last))
-    high, low = numbers.price(schema.decimal(event.high)), numbers.price(schema.decimal(event.low))
-    volume = numbers.size(schema.decimal(event.volume))
+    last, high, low, volume = (
+        numbers.statistic(word, _statistic(raw))
+        for word, raw in ((0, event.last), (2, event.high), (3, event.low), (4, event.volume))
+    )
     opened = _open(last, event.change, numbers.scale.price_exp)
     if opened is None:
         return None
+    # The venue says neither the quote volume nor when the 24 hours began.
+    numbers.lacks(5, 7, *(() if opened else (1,)), *(() if event.trades is not None else (6,)))
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
-        flags=int(Flag.ABSENT),  # the venue does not say the quote volume
-        words=(last, opened, high, low, volume, 0, event.trades, 0),
+        flags=numbers.flags,
+        words=(last, opened, high, low, volume, 0, event.trades or 0, 0),
     )
 
 
+def _statistic(raw: msgspec.Raw) -> str:
+    """The text of a number; "" where the venue has none, and what is no decimal for anything else."""
+    return "" if bytes(raw) == b"null" else schema.decimal(raw) or "?"
+
+
 def _open(last: int, change: msgspec.Raw, price_exp: int) -> int | None:
-    """The price 24 hours ago, last - change; 0 where that is not exact at the slot's exponent, or below zero.
-    None: the change is no number."""
+    """The price 24 hours ago, last - change; 0 where that is not known exactly at the slot's exponent, or not
+    above zero. None: the change is no number."""
     raw = bytes(change)
     fell = raw.startswith(b"-")
-    verdict, mantissa = to_mantissa(schema.decimal(msgspec.Raw(raw[1:] if fell else raw)), price_exp)
+    text = _statistic(msgspec.Raw(raw[1:] if fell else raw))
+    if not text:
+        return 0
+    verdict, mantissa = to_mantissa(text, price_exp)
     if verdict is Verdict.MALFORMED:
         return None
     opened = last + mantissa if fell else last - mantissa
-    return opened if verdict is Verdict.EXACT and 0 <= opened < 2**63 else 0
+    return opened if last and verdict is Verdict.EXACT and 0 <= opened < 2**63 else 0
 
 
 def _one_trade(event: schema.Trade, numbers: Numbers, time: int) -> Decoded | None:
-    price, size = numbers.price(schema.decimal(event.price)), numbers.size(schema.decimal(event.qty))
+    price, size = numbers.traded(schema.decimal(event.price), schema.decimal(event.qty))
     if event.side not in _SIDES:
         return None
     return Decoded(

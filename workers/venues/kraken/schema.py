@@ -87,7 +87,7 @@ class Ticker(msgspec.Struct, frozen=True):
     low: msgspec.Raw
     high: msgspec.Raw
     change: msgspec.Raw
-    trades: Unsigned = 0
+    trades: Unsigned | None = None
     timestamp: str = ""
 
 

@@ -14,6 +14,8 @@ from workers.decode.message cimport (
     D_NOT_MINE,
     D_OK,
     D_UNKNOWN_SYMBOL,
+    F_ABSENT,
+    F_ABSENT_ALL,
     F_SENT,
     M_DEPTH,
     M_NONE,
@@ -27,11 +29,11 @@ from workers.decode.scan cimport (
     TR_EXACT,
     TR_MALFORMED,
     TR_MAX_EXPONENT,
+    TR_OVERFLOW,
     tr_cursor,
     tr_unsigned,
 )
 from workers.decode.symbols cimport (
-    FLAG_ABSENT,
     FLAG_HASHED_ID,
     FLAG_NO_ASK,
     FLAG_NO_BID,
@@ -40,6 +42,7 @@ from workers.decode.symbols cimport (
     Entry,
     SymbolDecoder,
     code_of,
+    taken,
 )
 
 
@@ -207,6 +210,9 @@ cdef class Decoder(SymbolDecoder):
                 return D_NOT_MINE
         out.kind = M_TOP
         out.instrument = entry.instrument
+        out.flags = 0
+        out.ts_event = time
+        out.first_id = 0
         if worst != TR_EXACT or entry.length == 0:
             return code_of(entry, worst)
         # An absent side is zero in both; a price without size, or a size without price, is no quote.
@@ -214,8 +220,6 @@ cdef class Decoder(SymbolDecoder):
             return D_NOT_MINE
         # The one time of a change, that of the last order made, does not move with an order that ends.
         out.flags = F_SENT | (FLAG_NO_BID if out.words[0] == 0 else 0) | (FLAG_NO_ASK if out.words[2] == 0 else 0)
-        out.ts_event = time
-        out.first_id = 0
         out.n_bids = out.n_asks = 0
         return D_OK
 
@@ -323,11 +327,12 @@ cdef class Decoder(SymbolDecoder):
 
     cdef int _ticker(self, tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept nogil:
         # 2 last price, 5 high, 6 low, 7 turnover (quote), 8 volume (base); other texts up to 12
-        cdef int worst = TR_EXACT, verdict = TR_EXACT, i
-        cdef uint32_t tag, seen = 0, exponent = entry.price_exp + entry.size_exp
+        cdef int word
+        cdef uint32_t tag, seen = 0
         cdef tr_cursor text
-        for i in range(8):
-            out.words[i] = 0
+        for word in range(8):
+            out.words[word] = 0
+        out.flags = F_ABSENT_ALL        # what does not come is absent; neither open, trades nor a beginning do
         while c.p != c.end:
             if not pb_tag(&c, &tag):
                 return D_NOT_MINE
@@ -338,40 +343,47 @@ cdef class Decoder(SymbolDecoder):
             if not first(&seen, tag):
                 return D_NOT_MINE
             if tag == TEXT_2:
-                if not number(&c, entry.price_exp, &out.words[0], &worst):
-                    return D_NOT_MINE
+                word = 0
             elif tag == TEXT_5:
-                if not number_or_none(&c, entry.price_exp, &out.words[2], &worst):
-                    return D_NOT_MINE
+                word = 2
             elif tag == TEXT_6:
-                if not number_or_none(&c, entry.price_exp, &out.words[3], &worst):
-                    return D_NOT_MINE
+                word = 3
             elif tag == TEXT_8:
-                if not number_or_none(&c, entry.size_exp, &out.words[4], &worst):
-                    return D_NOT_MINE
+                word = 4
             elif tag == TEXT_7:
-                # Every product of a price and a size is exact at the sum of their exponents; else it is absent.
-                if not number_or_none(&c, min(exponent, <uint32_t>TR_MAX_EXPONENT), &out.words[5], &verdict):
+                word = 5
+            else:
+                if tag & 7 != 2 or not pb_text(&c, &text):
                     return D_NOT_MINE
-            elif tag & 7 != 2 or not pb_text(&c, &text):
+                continue
+            if not (pb_span(&c, &text) and told(text, entry, word, out)):
                 return D_NOT_MINE
-        if not seen & 1 << 2:
-            return D_NOT_MINE
-        out.flags = 0
-        if verdict != TR_EXACT or exponent > TR_MAX_EXPONENT:
-            out.words[5] = 0
-            out.flags = FLAG_ABSENT
         out.kind = M_TICKER
         out.instrument = entry.instrument
         out.ts_event = time
         out.update_id = out.first_id = 0
         out.n_bids = out.n_asks = 0
-        return code_of(entry, worst)
+        return code_of(entry, TR_EXACT)
+
+
+cdef bint told(tr_cursor text, Entry* entry, int word, Message* out) noexcept nogil:
+    # A word of a ticker; empty, which is how protobuf's default may be spelt too, it stays absent.
+    cdef uint32_t exponent = entry.price_exp if word < 4 else entry.size_exp
+    cdef int verdict
+    if text.p == text.end:
+        return True
+    if word == 5:
+        exponent = entry.price_exp + entry.size_exp
+    verdict = pb_decimal(text, min(exponent, <uint32_t>TR_MAX_EXPONENT), &out.words[word])
+    if exponent > TR_MAX_EXPONENT and verdict != TR_MALFORMED:
+        verdict = TR_OVERFLOW
+    out.flags &= ~(<uint32_t>F_ABSENT << word)
+    return taken(verdict, word, out)
 
 
 cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept nogil:
     # 1 price, 2 quantity, 3 trade type, 4 time, 5 trade id
-    cdef int worst = TR_EXACT
+    cdef int worst = TR_EXACT, priced = TR_EXACT
     cdef uint32_t tag, seen = 0
     cdef uint64_t side = 0, at = 0
     cdef tr_cursor text
@@ -387,7 +399,7 @@ cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept no
         if not first(&seen, tag):
             return D_NOT_MINE
         if tag == TEXT_1:
-            if not number(&c, entry.price_exp, &out.words[0], &worst):
+            if not number(&c, entry.price_exp, &out.words[0], &priced):
                 return D_NOT_MINE
         elif tag == TEXT_2:
             if not number(&c, entry.size_exp, &out.words[1], &worst):
@@ -410,8 +422,10 @@ cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept no
     if (seen & (1 << 1 | 1 << 2)) != (1 << 1 | 1 << 2) or not 1 <= side <= 2 or at > MAX_MS:
         return D_NOT_MINE
     # A price of zero stands for "no price" in shared memory.
-    if worst == TR_EXACT and out.words[0] == 0:
+    if priced == TR_EXACT and out.words[0] == 0:
         return D_NOT_MINE
+    if priced > worst:
+        worst = priced
     out.kind = M_TRADE
     out.instrument = entry.instrument
     out.ts_event = <int64_t>at * 1_000_000 if at else time

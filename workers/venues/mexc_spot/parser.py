@@ -257,9 +257,7 @@ def _normal_depth(event: schema.DepthUpdate, numbers: Numbers, time: int) -> Dec
 def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | None:
     if event.side not in (1, 2):
         return None
-    price, size = numbers.price(event.price), numbers.size(event.size)
-    if numbers.worst is Verdict.EXACT and price == 0:
-        return None  # in shared memory it stands for "no price"
+    price, size = numbers.traded(event.price, event.size)
     trade_id = trade_hash(event.id) if event.id else 0
     flags = (Flag.SELL if event.side == 2 else 0) | (Flag.HASHED_ID if event.id else 0)
     return Decoded(
@@ -275,14 +273,15 @@ def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | N
 
 
 def _normal_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
-    last, high, low = (numbers.price(text) for text in (event.last, event.high or "0", event.low or "0"))
-    volume = numbers.size(event.volume or "0")
-    turnover, flags = numbers.quote_volume(event.quote_volume or "0")
+    # The venue says neither the opening price nor how many trades there were, nor when the window began.
+    texts = (event.last, "", event.high, event.low, event.volume, event.quote_volume)
+    words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
+    numbers.lacks(6, 7)
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
-        flags=flags,
-        words=(last, 0, high, low, volume, turnover, 0, 0),
+        flags=numbers.flags,
+        words=(*words, 0, 0),
     )

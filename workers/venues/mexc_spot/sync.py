@@ -12,8 +12,8 @@ L is the snapshot's `lastUpdateId`.
    client asks up to twelve times; see `buffer_of`. So without a push (rule 2) nothing says how old a snapshot
    is. Where none comes, because nothing happens, the sixth in a row that says the same is taken: by then the
    keeper has asked for 4 to 8 s. ([U] Nobody says how long the venue's snapshots lag; ours is a guess.)
-5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is applied,
-   which changes nothing where the snapshot has it already.)
+5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is
+   applied, which changes nothing where the snapshot has it already.)
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
 7. The local book is the snapshot, its version L; apply the cached pushes and all that follow. After each
    one the version is its `toVersion`. Each must have fromVersion = previous toVersion + 1, else start over.

@@ -290,6 +290,9 @@ cdef class Decoder(MarketDecoder):
             if not (tr_match(c, b'","ts":"') and to_ns(c, &time) and tr_byte(c, c'}')):
                 return False
             if entry != NULL:
+                # Nothing was traded at a price of zero, nor when nothing was.
+                if worst == TR_EXACT and (one.words[0] == 0 or one.words[1] == 0):
+                    return False
                 one.kind = M_LIQUIDATION
                 one.instrument = entry.instrument
                 one.ts_event = time

@@ -22,11 +22,6 @@ cdef inline bint skip_field(tr_cursor* c, const char* key) noexcept nogil:
     return tr_match(c, key) and tr_skip_text(c)
 
 
-cdef inline bint absent(tr_cursor* c) noexcept nogil:
-    # Venue: "" where there is no number. Up to the closing quote.
-    return c.p < c.end and c.p[0] == c'"'
-
-
 cdef inline bint same(tr_cursor* c, const char* text, size_t size) noexcept nogil:
     # The same symbol once more, past its closing quote.
     if <size_t>(c.end - c.p) <= size or memcmp(c.p, text, size) != 0 or c.p[size] != c'"':
@@ -40,7 +35,6 @@ cdef class MarketDecoder(SymbolDecoder):
 
     cdef bint _levels(self, tr_cursor* c, Buffer* buffer, uint32_t* count, Entry* entry, int* worst) noexcept nogil
     cdef bint _tail(self, tr_cursor* c, Message* out) noexcept nogil
-    cdef bint _price_or_none(self, tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil
     cdef int _give(self, Message* out, Message* one, int code, int* first) noexcept nogil
     cdef int _book(self, tr_cursor* c, Message* out, bint best) noexcept nogil
     cdef int _top(self, tr_cursor* c, Message* out) noexcept nogil

@@ -9,6 +9,7 @@ from workers.decode.message cimport (
     D_NOT_MINE,
     D_OK,
     D_UNKNOWN_SYMBOL,
+    F_ABSENT,
     F_CHECKED,
     F_SNAPSHOT,
     M_DEPTH,
@@ -20,18 +21,14 @@ from workers.decode.message cimport (
 )
 from workers.decode.scan cimport (
     TR_EXACT,
-    TR_MALFORMED,
-    TR_MAX_EXPONENT,
     tr_byte,
     tr_cursor,
-    tr_decimal,
     tr_match,
     tr_skip_integer,
     tr_skip_text,
     tr_unsigned,
 )
 from workers.decode.symbols cimport (
-    FLAG_ABSENT,
     FLAG_NO_ASK,
     FLAG_NO_BID,
     FLAG_SELL,
@@ -40,8 +37,9 @@ from workers.decode.symbols cimport (
     SymbolDecoder,
     code_of,
     level_price_of,
-    price_of,
+    real_price_of,
     size_of,
+    statistic,
 )
 
 
@@ -161,10 +159,10 @@ cdef class MarketDecoder(SymbolDecoder):
             return D_NOT_MINE
         out.kind = M_TOP
         out.instrument = entry.instrument
-        if worst != TR_EXACT or entry.length == 0:
-            return code_of(entry, worst)
         out.flags = 0           # of a checksum, too: it is a book's
         out.first_id = 0
+        if worst != TR_EXACT or entry.length == 0:
+            return code_of(entry, worst)
         out.words[0] = out.words[1] = out.words[2] = out.words[3] = 0
         if n_bids:
             out.words[0] = self._bids.levels[0].price
@@ -217,7 +215,7 @@ cdef class MarketDecoder(SymbolDecoder):
             if not (
                 tr_match(c, b'{"instId":"') and same(c, symbol, length)
                 and tr_match(c, b',"tradeId":"') and tr_unsigned(c, &one.update_id)
-                and tr_match(c, b'","px":"') and price_of(c, entry, &one.words[0], &worst)
+                and tr_match(c, b'","px":"') and real_price_of(c, entry, &one.words[0], &worst)
                 and tr_match(c, b'","sz":"') and size_of(c, entry, &one.words[1], &worst)
                 and tr_match(c, b'","side":"')
             ):
@@ -255,8 +253,6 @@ cdef class MarketDecoder(SymbolDecoder):
         # {"arg":{"channel":"tickers","instId":"BTC-USDT"},"data":[{"instType":"SPOT","instId":"BTC-USDT","last":"1",
         #  "lastSz":"1","askPx":"1","askSz":"1","bidPx":"1","bidSz":"1","open24h":"1","high24h":"1","low24h":"1",
         #  "sodUtc0":"1","sodUtc8":"1","volCcy24h":"1","vol24h":"1","ts":"1"}]}
-        cdef int verdict, worst = TR_EXACT
-        cdef uint32_t exponent
         cdef bint spot
         cdef const char* symbol = c.p
         cdef size_t length
@@ -269,39 +265,29 @@ cdef class MarketDecoder(SymbolDecoder):
         spot = tr_match(c, b'SPOT"')
         if not spot and not (tr_skip_text(c) and tr_byte(c, c'"')):
             return D_NOT_MINE
+        out.flags = <uint32_t>F_ABSENT << 6 | <uint32_t>F_ABSENT << 7       # a count of trades, a beginning
         if not (
             tr_match(c, b',"instId":"') and same(c, symbol, length)
-            and tr_match(c, b',"last":"') and self._price_or_none(c, entry, &out.words[0], &worst)
+            and tr_match(c, b',"last":"') and statistic(c, entry, 0, out)
             and skip_field(c, b'","lastSz":"') and skip_field(c, b'","askPx":"')
             and skip_field(c, b'","askSz":"') and skip_field(c, b'","bidPx":"')
             and skip_field(c, b'","bidSz":"')
-            and tr_match(c, b'","open24h":"') and self._price_or_none(c, entry, &out.words[1], &worst)
-            and tr_match(c, b'","high24h":"') and self._price_or_none(c, entry, &out.words[2], &worst)
-            and tr_match(c, b'","low24h":"') and self._price_or_none(c, entry, &out.words[3], &worst)
+            and tr_match(c, b'","open24h":"') and statistic(c, entry, 1, out)
+            and tr_match(c, b'","high24h":"') and statistic(c, entry, 2, out)
+            and tr_match(c, b'","low24h":"') and statistic(c, entry, 3, out)
             and skip_field(c, b'","sodUtc0":"') and skip_field(c, b'","sodUtc8":"')
             and tr_match(c, b'","volCcy24h":"')
         ):
             return D_NOT_MINE
-        out.flags = FLAG_ABSENT
-        out.words[5] = 0
-        if not spot:            # of a derivative it is not in the quote currency
+        if spot:
+            if not statistic(c, entry, 5, out):
+                return D_NOT_MINE
+        else:                   # of a derivative it is not in the quote currency
+            out.words[5] = 0
+            out.flags |= <uint32_t>F_ABSENT << 5
             if not tr_skip_text(c):
                 return D_NOT_MINE
-        elif not absent(c):
-            # Every product of a price and a size is exact at the sum of their exponents; else it is absent.
-            exponent = entry.price_exp + entry.size_exp
-            verdict = tr_decimal(c, min(exponent, <uint32_t>TR_MAX_EXPONENT), &out.words[5])
-            if verdict == TR_MALFORMED:
-                return D_NOT_MINE
-            if verdict == TR_EXACT and exponent <= TR_MAX_EXPONENT:
-                out.flags = 0
-            else:
-                out.words[5] = 0
-        if not tr_match(c, b'","vol24h":"'):
-            return D_NOT_MINE
-        if absent(c):
-            out.words[4] = 0
-        elif not size_of(c, entry, &out.words[4], &worst):
+        if not (tr_match(c, b'","vol24h":"') and statistic(c, entry, 4, out)):
             return D_NOT_MINE
         if not (tr_match(c, b'","ts":"') and to_ns(c, &out.ts_event) and tr_match(c, b'}]}')):
             return D_NOT_MINE
@@ -310,10 +296,4 @@ cdef class MarketDecoder(SymbolDecoder):
         out.instrument = entry.instrument
         out.update_id = out.first_id = 0
         out.n_bids = out.n_asks = 0
-        return code_of(entry, worst)
-
-    cdef bint _price_or_none(self, tr_cursor* c, Entry* entry, int64_t* out, int* worst) noexcept nogil:
-        if absent(c):
-            out[0] = 0
-            return True
-        return price_of(c, entry, out, worst)
+        return code_of(entry, TR_EXACT)

@@ -300,25 +300,23 @@ def _trade(trade: schema.Trade, numbers: Numbers, time: int) -> Decoded | None:
         number,
         number,  # the venue says how many were put together, and not which was the first
         int(Flag.SELL) if trade.side == "sell" else 0,
-        (numbers.price(trade.price), numbers.size(trade.size), count if count > 1 else 0, 0, 0, 0, 0, 0),
+        (*numbers.traded(trade.price, trade.size), count if count > 1 else 0, 0, 0, 0, 0, 0),
     )
 
 
 def _ticker(ticker: schema.Ticker, numbers: Numbers, time: int) -> Decoded:
-    prices = tuple(
-        numbers.price(text) if text else 0 for text in (ticker.last, ticker.open, ticker.high, ticker.low)
-    )
-    volume = numbers.size(ticker.volume) if ticker.volume else 0
     # Of a derivative the venue does not tell the volume in the quote currency.
     quote = ticker.currency_volume if ticker.type == "SPOT" else ""
-    quote_volume, flags = numbers.quote_volume(quote) if quote else (0, int(Flag.ABSENT))
+    texts = (ticker.last, ticker.open, ticker.high, ticker.low, ticker.volume, quote)
+    words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
+    numbers.lacks(6, 7)  # a count of trades, and when the 24 hours began
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
-        flags=flags,
-        words=(*prices, volume, quote_volume, 0, 0),
+        flags=numbers.flags,
+        words=(*words, 0, 0),
     )
 
 
@@ -361,11 +359,14 @@ def _funding(funding: schema.Funding, numbers: Numbers) -> Decoded | None:
 def _liquidation(detail: schema.LiquidationDetail, numbers: Numbers, time: int) -> Decoded | None:
     if detail.side not in ("buy", "sell"):
         return None
+    price, size = numbers.mark(detail.price), numbers.size(detail.size)
+    if numbers.worst is Verdict.EXACT and (price == 0 or size == 0):
+        return None
     return Decoded(
         DecodeCode.OK,
         MessageKind.LIQUIDATION,
         numbers.scale.instrument,
         time,
         flags=int(Flag.SELL) if detail.side == "sell" else 0,
-        words=(numbers.mark(detail.price), numbers.size(detail.size), 0, 0, 0, 0, 0, 0),
+        words=(price, size, 0, 0, 0, 0, 0, 0),
     )
