@@ -168,8 +168,8 @@ class Flag(IntFlag):
     NO_BID = 16  # TOP: the bid side is absent (price 0, size 0)
     NO_ASK = 32
     HASHED_ID = 64  # TRADE: the id word is a 64-bit hash of the venue's id
-    # TICKER, MARK: that word of the record is absent (and 0): the venue does not say it, or it does not fit. The
-    # same bits as ASK, SELL, NO_BID and NO_ASK, which these kinds have not.
+    # TICKER, MARK: that word of the record is absent (and 0): the venue does not say it, or it does not
+    # fit. The same bits as ASK, SELL, NO_BID and NO_ASK, which these kinds have not.
     ABSENT_0 = 4
     ABSENT_1 = 8
     ABSENT_2 = 16

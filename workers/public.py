@@ -197,8 +197,7 @@ class Liquidation(_Dealt):
 
 
 class Ticker(PublicMessage):
-    """The statistics of the last 24 hours; None where the venue does not say, or where it is more than 64 bits
-    hold."""
+    """The last 24 hours' statistics; None where the venue does not say, or says more than 64 bits hold."""
 
     __slots__ = ()
     channel = "ticker"

@@ -17,9 +17,9 @@ import pytest
 import workers.transport
 from shm.instruments import Instrument
 from shm.layout import Flag, InstrumentKind
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, absent
 from workers.errors import ConnectionFailed
-from workers.listing import PrecisionError, UnknownInstrument
+from workers.listing import UnknownInstrument
 from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.public import (
     KINDS,
@@ -474,9 +474,11 @@ def test_a_number_that_needs_more_decimals_gets_them() -> None:
         await sim.blast([fine], 1)
         message = [m async for m in _until(stream, lambda m: isinstance(m, Top) and m.ask == 2)][-1]
         assert message.bid == Decimal("1.0000000001")
-        await sim.blast([fine.replace(b'"2"', b'"99999999999999999999"')], 1)
-        with pytest.raises(PrecisionError):
-            await _last(stream)
+        # What no decimals hold is told as missing, and costs nothing else.
+        after = fine.replace(b'"2"', b'"3"')
+        await sim.blast([fine.replace(b'"2"', b'"99999999999999999999"'), after], 2)
+        told = [m async for m in _until(stream, lambda m: isinstance(m, Top) and m.ask == 3)]
+        assert Interruption((("BTC/USDT", "top"),), "a number that does not fit") in told
 
     with_exchange(work)
 
@@ -546,7 +548,9 @@ def test_the_numbers_of_each() -> None:
     ticker: Ticker = message(MessageKind.TICKER, (1, 2, 3, 4, 5, 600_000, 7, 8))
     assert (ticker.last, ticker.low, ticker.volume) == (Decimal("0.01"), Decimal("0.04"), Decimal("0.005"))
     assert (ticker.quote_volume, ticker.trades, ticker.open_time) == (6, 7, 8)
-    assert message(MessageKind.TICKER, (1,), int(Flag.ABSENT)).quote_volume is None
+    ticker = message(MessageKind.TICKER, (0,) * 8, absent(*range(8)))
+    assert (ticker.last, ticker.open, ticker.high, ticker.low) == (None, None, None, None)
+    assert (ticker.volume, ticker.quote_volume, ticker.trades, ticker.open_time) == (None, None, None, None)
     told = int(MessageFlag.MARK | MessageFlag.RATE)
     mark: Mark = message(MessageKind.MARK, (100_000_000, 0, 100_000_000), told)
     assert (mark.mark, mark.index, mark.next_funding) == (1, None, None)

@@ -23,11 +23,11 @@ takes note there and does the work in tasks:
    update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
    published, and the book rebuilt: RESYNC(AUDIT).
-5. A number that does not fit may give the symbol a new slot: `respec` says with which exponents, the old slot is
-   SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot. Until then, and where no
-   exponents hold it (`respec` refuses, no slot is left), the old slot goes on with all that fits, and a book that
-   could not take a level waits for a snapshot without it by rule 2. After a refusal `respec` is asked again in
-   `ASK_AGAIN` at the earliest, twice as long each time, `ASK_AT_MOST` in the end.
+5. A number that does not fit may give the symbol a new slot: `respec` says with which exponents, the old slot
+   is SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot. Until then, and where no
+   exponents hold it (`respec` refuses, no slot is left), the old slot goes on with all that fits, and a book
+   that could not take a level waits for a snapshot without it by rule 2. After a refusal `respec` is asked
+   again in `ASK_AGAIN` at the earliest, twice as long each time, `ASK_AT_MOST` in the end.
 6. A book's first snapshot is of the cheapest tier; a deeper one is merged into the LIVE book before the
    window reaches beyond what the first one knew (`workers/books/horizons.py`, `Publisher.deepen`). While
    others wait for their first, only the books that have next to nothing left are deepened. A contradiction is

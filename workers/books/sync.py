@@ -143,8 +143,8 @@ class BookSync(Protocol):
         ...
 
     def skip(self, last_id: int) -> None:
-        """As `reset`, because an event up to `last_id` could not be taken: a snapshot from before it will not do,
-        also where no other event has come since."""
+        """As `reset`, because an event up to `last_id` could not be taken: a snapshot from before it will not
+        do, also where no other event has come since."""
         ...
 
 

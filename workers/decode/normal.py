@@ -14,8 +14,8 @@ class DecodeCode(IntEnum):
     """What a decoder made of a message; the values of `message.pxd`'s D_ names.
 
     INEXACT and OVERFLOW: the shape is whole and the instrument known, but a number does not fit its
-    exponents; of a top or depth its time, ids and SNAPSHOT are given, nothing else of the message. A ticker is
-    never called so: its words are absent each by itself.
+    exponents; of a top or depth its time, ids and SNAPSHOT are given, nothing else of the message. A ticker
+    is never called so: its words are absent each by itself.
     """
 
     MALFORMED = -1  # reference only: the venue sent something that is no such message
@@ -39,8 +39,8 @@ class MessageKind(IntEnum):
 
 
 LEFT_OUT = frozenset({MessageKind.MARK, MessageKind.LIQUIDATION})
-"""Kinds of which what does not fit is left out, and nothing is done about it. Of a trade, top or depth it may ask
-for other exponents."""
+"""Kinds of which what does not fit is left out, and nothing is done about it. Of a trade, top or depth it may
+ask for other exponents."""
 CHAINED = frozenset({MessageKind.TOP, MessageKind.DEPTH})
 """Kinds whose messages replace or follow each other: of one that does not fit its place is still known."""
 

@@ -57,8 +57,8 @@ class Numbers:
 
     def statistic(self, word: int, text: str) -> int:
         """Word 0 to 5 of a ticker: a price (0 to 3), the volume (4), the quote volume (5, at `price_exp` +
-        `size_exp`, where every product of a price and a size is exact). Absent, and 0: an empty text, a price of
-        zero, and what does not fit, which is UNFIT unless it is the quote volume."""
+        `size_exp`, where every product of a price and a size is exact). Absent, and 0: an empty text, a price
+        of zero, and what does not fit, which is UNFIT unless it is the quote volume."""
         if not text:
             return self.lacks(word)
         scale = self.scale

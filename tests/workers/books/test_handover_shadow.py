@@ -237,14 +237,18 @@ def test_a_book_that_neither_connection_can_show_is_not_waited_for(two: Two) -> 
     assert two.bids() == [[90, 1]]
 
 
-@pytest.mark.parametrize("heals", [False, True])
-def test_a_shadow_that_lacks_a_level_is_no_book(two: Two, heals: bool) -> None:
+@pytest.mark.parametrize(("heals", "lost"), [(False, False), (True, False), (False, True)])
+def test_a_shadow_that_lacks_a_level_is_no_book(two: Two, heals: bool, lost: bool) -> None:
     two.new(two.snapshot(), Decoded(DecodeCode.INEXACT, MessageKind.DEPTH, two.index), two.event(((98, 1),)))
     if heals:
         two.new(two.snapshot(((100, 1), (99, 2), (97, 1))))
+    if lost:
+        two.lab.publisher.lost(two.index, State.DOWN, Reason.DISCONNECTED)
     two.lab.now += 2_000_000_000
     two.handover.complete()
-    if not heals:
+    if lost:
+        assert (two.lab.state(two.index), two.lab.requests) == (State.DOWN, [two.index])
+    elif not heals:
         assert two.lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
         assert two.lab.requests == [two.index]
     else:

@@ -188,6 +188,16 @@ def test_what_does_not_fit_is_told_at_the_replay(lab: Any) -> None:
     assert lab.state(two.index) is State.LIVE
 
 
+def test_a_held_top_without_id_that_does_not_fit_counts_by_its_place(lab: Any) -> None:
+    two = Two(lab, "top")
+    two.old(top(0, bid="1.01"))
+    two.new(top(0, bid="1.001"))
+    two.new(top(0, bid="1.01"))
+    two.complete()
+    assert lab.state(two.index, Scope.TOP) is State.LIVE
+    assert lab.counter("precision") == 0
+
+
 def test_things_of_a_frame_are_not_mixed_up_when_symbols_have_changed(lab: Any) -> None:
     """Between holding and replaying, a symbol of the frame is carried no more."""
     two = Two(lab, *CHANNELS)

@@ -22,7 +22,7 @@ HOT, PUBLISH, SHADOW = "workers.books.hotpath", "workers.books.publish", "worker
 WITNESS, HANDOVER, PACE = "workers.books.witness", "workers.books.handover", "workers.books.pace"
 WINDOW, BOOK = "workers.books.window", "workers.books.book"
 ONCE, DEEPEN = HERE + "test_trades_once.py", HERE + "test_deepen.py"
-UNFIT, OVER, SHADOWS = HERE + "test_publish.py", HERE + "test_handover.py", HERE + "test_handover_shadow.py"
+UNFIT, SHADOWS = HERE + "test_publish.py", HERE + "test_handover_shadow.py"
 # Of a top that fits; of one that does not the condition is the same.
 BY_TIME = "and not m.ts_event > slot.top_event > 0:"
 OLDER = BY_TIME + "\n                self.writer"
@@ -121,9 +121,15 @@ MUTANTS = {
     "a fact that is absent": Mutant(HOT, "<uint8_t>(~slot.mark_told << 2 & ABSENT)", "0", MARKS),
     "a held repetition that does not fit": Mutant(
         HANDOVER,
-        "if self.news(&self.message, at):\n                        ",
-        "if True:\n                        ",
-        OVER,
+        "if self.news(&self.message, at):\n                        self",
+        "if True:\n                        self",
+        MANY,
+    ),
+    "a cold one that was held": Mutant(
+        HANDOVER,
+        "elif self.news(&self.message, at):\n                    self",
+        "else:\n                    self",
+        SHADOWS,
     ),
     "a shadow with a level left out": Mutant(
         WITNESS, 'shadow.fault = "a number does not fit"', "pass", SHADOWS

@@ -32,7 +32,7 @@ DIALECT = Dialect(
         {"kline", "continuous_kline", "24hrMiniTicker", "compositeIndex", "contractInfo", "assetIndexUpdate"}
     ),
 )
-# What `X` says of a trade. Trades of the order book, RPI (of retail price improvement orders, seen in 2026-09) among
+# What `X` says of a trade. Trades of the order book, RPI (of retail price improvement orders, 2026-09) among
 # them: aggTrade has them. The others have been seen at prices that nobody could trade at ("NA" with price and
 # quantity 0), and aggTrade leaves them out by itself (venue docs, "Aggregate Trade Streams"). Any other word
 # is new: what has a price and a quantity is published, and counted as unknown.

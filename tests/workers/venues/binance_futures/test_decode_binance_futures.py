@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from shm.layout import Flag
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from workers.decode.normal import absent as lacking
+from workers.strategies import MessageType
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.instruments import instruments, symbol_of
@@ -267,7 +269,7 @@ def test_trades() -> None:
     assert check(AGG_TRADE.replace(b'"l":23961324', b'"l":1')).code is DecodeCode.NOT_MINE
 
 
-@pytest.mark.parametrize("kind", [b"INSURANCE_FUND", b"ADL", b"NA", b""])
+@pytest.mark.parametrize("kind", [b"INSURANCE_FUND", b"ADL", b"NA"])
 def test_what_is_no_trade_of_the_book_is_none_of_ours(kind: bytes) -> None:
     """Booked as trades, at prices that nobody could trade at: neither published nor malformed."""
     frame = TRADE.replace(b'"X":"MARKET"', b'"X":"%s"' % kind)
@@ -285,7 +287,43 @@ def test_ticker() -> None:
     )
     assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1787492324171000000, words=words)
     absent = check(TICKER.replace(b"88754314.20", b"8875431314200.20"))
-    assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, Flag.ABSENT, 0)
+    assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, lacking(5), 0)
+    untraded = check(TICKER.replace(b'"c":"77490.00"', b'"c":"0.00"').replace(b'"o":"77134.50"', b'"o":""'))
+    assert (untraded.flags, untraded.words[:2]) == (lacking(0, 1), (0, 0))
+    vast = check(TICKER.replace(b'"v":"115619.606"', b'"v":"136651248485429227479402823307.68"'))
+    assert (vast.code, vast.flags, vast.words[4]) == (DecodeCode.OK, lacking(4) | MessageFlag.UNFIT, 0)
+
+
+def test_a_trade_has_a_price() -> None:
+    """A price of 0 stands for "no price" in shared memory: it is malformed, in every kind of trade."""
+    for frame, price in ((TRADE, b"21845.10"), (AGG_TRADE, b"7.61100"), (LIQUIDATION, b"82651.90")):
+        for zero in (b"0", b"0.00"):
+            assert check(frame.replace(b'"%s"' % price, b'"%s"' % zero)).code is DecodeCode.NOT_MINE
+            assert reference(frame.replace(b'"%s"' % price, b'"%s"' % zero)).code is DecodeCode.MALFORMED
+
+
+def test_what_kind_of_trade_it_is() -> None:
+    """Kind: an enum value that is new, dropped in silence (`X` was "RPI" in 2026-09)."""
+    plain = check(TRADE)
+    rpi = TRADE.replace(b'"X":"MARKET"', b'"X":"RPI"')
+    assert check(rpi) == plain
+    for new in (b"BLOCK", b""):
+        frame = TRADE.replace(b'"X":"MARKET"', b'"X":"%s"' % new)
+        assert check(frame).code is DecodeCode.NOT_MINE
+        assert reference(frame) == plain._replace(flags=plain.flags | MessageFlag.UNKNOWN)
+    for booked in (b"INSURANCE_FUND", b"ADL", b"NA"):
+        frame = TRADE.replace(b'"X":"MARKET"', b'"X":"%s"' % booked)
+        assert reference(frame).code is DecodeCode.NOT_MINE
+        assert PARSER.parse(frame).message_type is MessageType.OTHER  # known, and none of the market's
+
+
+def test_a_mark_that_is_not_there_is_not_told() -> None:
+    rest = MessageFlag.RATE | MessageFlag.NEXT
+    for none in (b"0.00000000", b"0", b""):
+        frame = MARK.replace(b'"p":"68005.80802899"', b'"p":"%s"' % none)
+        assert frame != MARK
+        assert reference(frame).flags == rest | MessageFlag.INDEX
+        check(frame)
 
 
 def test_mark() -> None:
@@ -347,15 +385,31 @@ def test_liquidation() -> None:
         assert reference(frame).code is DecodeCode.MALFORMED
 
 
+def unfit(before: Decoded, code: DecodeCode) -> Decoded:
+    """What is left of it when a number does not fit; of a ticker see below."""
+    if before.kind in (MessageKind.TOP, MessageKind.DEPTH):
+        flags = before.flags & MessageFlag.SNAPSHOT
+        return before._replace(code=code, flags=flags, words=(0,) * 8, bids=(), asks=())
+    return Decoded(code, before.kind, before.instrument)
+
+
 @pytest.mark.parametrize("frame", FRAMES)
 def test_numbers_that_do_not_fit(frame: bytes) -> None:
-    kind, slot = DECODER.decode_message(frame).kind, DECODER.decode_message(frame).instrument
+    before = DECODER.decode_message(frame)
     texts = (b"7.6110", b"25.35190000", b"7.5040", b"21845.10", b"7.61100", b"77490.00", b"0.001")
     texts += (b"68005.80802899", b"11794.15000000", b"82651.90")
     text = next(text for text in texts if b'"%s"' % text in frame)
     for wrong, code in ((b"0.352611111", DecodeCode.INEXACT), (b"9" * 19 + b".0", DecodeCode.OVERFLOW)):
-        assert check(frame.replace(b'"%s"' % text, b'"%s"' % wrong)) == Decoded(code, kind, slot)
-    for broken in (b"1e5", b"", b"-1.0", b".5", b"1.2.3", b"NaN", b"\xff"):
+        found = check(frame.replace(b'"%s"' % text, b'"%s"' % wrong))
+        if before.kind is MessageKind.TICKER:  # only that word is absent
+            assert found.code is DecodeCode.OK
+            assert found.flags & MessageFlag.UNFIT
+            assert [a for a, b in zip(found.words, before.words, strict=True) if a != b] == [0]
+        else:
+            assert found == unfit(before, code)
+    # Of a ticker and a mark it says that there is none.
+    none = () if before.kind in (MessageKind.TICKER, MessageKind.MARK) else (b"",)
+    for broken in (*none, b"1e5", b"-1.0", b".5", b"1.2.3", b"NaN", b"\xff"):
         twisted = frame.replace(b'"%s"' % text, b'"%s"' % broken)
         assert check(twisted).code is DecodeCode.NOT_MINE
         assert reference(twisted).code is DecodeCode.MALFORMED

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shm.layout import Flag
-from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale, disagreement
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from workers.decode.normal import absent as lacking
 from workers.decode.symbols import FLAGS
 from workers.venues.binance_spot import schema
 from workers.venues.binance_spot._decode import Decoder
@@ -218,9 +219,32 @@ def test_ticker() -> None:
     assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1633998512068000000, words=words)
     for quote_volume in (b"2338318031.80012345", b"92233720368547758080.0"):
         absent = check(TICKER.replace(b"2338318031.8001234", quote_volume))
-        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, Flag.ABSENT, 0)
+        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, lacking(5), 0)
     assert check(TICKER.replace(b"2338318031.8001234", b"1e9")).code is DecodeCode.NOT_MINE
-    assert check(TICKER.replace(b'"v":"41023.12345000"', b'"v":"41023.12345001"')).code is DecodeCode.INEXACT
+    for volume in (b"41023.123450000000000000000001", b"136651248485429227479402823307.68"):
+        wide = check(TICKER.replace(b'"v":"41023.12345000"', b'"v":"%s"' % volume))
+        assert (wide.code, wide.flags, wide.words[4]) == (DecodeCode.OK, lacking(4) | MessageFlag.UNFIT, 0)
+
+
+def test_a_trade_has_a_price() -> None:
+    """A price of 0 stands for "no price" in shared memory: it is malformed, in every kind of trade."""
+    for frame in (TRADE, AGG_TRADE):
+        price = json.loads(frame)["p"].encode()
+        for zero in (b"0", b"0.00000000"):
+            assert check(frame.replace(b'"p":"%s"' % price, b'"p":"%s"' % zero)).code is DecodeCode.NOT_MINE
+            broken = reference(frame.replace(b'"p":"%s"' % price, b'"p":"%s"' % zero))
+            assert broken.code is DecodeCode.MALFORMED
+
+
+def test_an_empty_side_of_a_top() -> None:
+    """Kind: how a venue says that there is none."""
+    event = json.loads(TOP)
+    for none in ("0.00000000", "0", ""):
+        text = json.dumps({**event, "b": none, "B": none}, separators=(",", ":")).encode()
+        check(text)
+        assert (reference(text).code, reference(text).flags) == (DecodeCode.OK, Flag.NO_BID)
+        half = json.dumps({**event, "b": none}, separators=(",", ":")).encode()
+        assert reference(half).code is DecodeCode.MALFORMED
 
 
 def test_ticker_with_exponents_beyond_18() -> None:
@@ -228,15 +252,23 @@ def test_ticker_with_exponents_beyond_18() -> None:
     frame = TICKER.replace(b"2338318031.8001234", b"1.0").replace(b"57", b"5")
     native = make_decoder(scales).decode_message(frame)
     assert native == reference(frame, scales)
-    assert (native.flags, native.words[5]) == (Flag.ABSENT, 0)
+    assert (native.flags, native.words[5]) == (lacking(5), 0)
 
 
 @pytest.mark.parametrize("frame", FRAMES)
 def test_numbers_that_do_not_fit(frame: bytes) -> None:
-    kind, slot = DECODER.decode_message(frame).kind, DECODER.decode_message(frame).instrument
+    before = DECODER.decode_message(frame)
     text = next(text for text in (b"0.35260000", b"57211.15000000", b"0.35280000") if text in frame)
     for wrong, code in ((b"0.35261111", DecodeCode.INEXACT), (b"9" * 19 + b".0", DecodeCode.OVERFLOW)):
-        assert check(frame.replace(b'"%s"' % text, b'"%s"' % wrong)) == Decoded(code, kind, slot)
+        found = check(frame.replace(b'"%s"' % text, b'"%s"' % wrong))
+        if before.kind is MessageKind.TICKER:  # only that word is absent
+            assert found.code is DecodeCode.OK
+            assert found.flags & MessageFlag.UNFIT
+            assert [a for a, b in zip(found.words, before.words, strict=True) if a != b] == [0]
+            return
+        place = before.kind in (MessageKind.TOP, MessageKind.DEPTH)  # of these it is still known
+        left = (before.ts_event, before.update_id, before.first_id) if place else ()
+        assert found == Decoded(code, before.kind, before.instrument, *left)
     # Of two faults the worse one is told, wherever it stands, and malformed is worse than both.
     both = frame.replace(text, b"9" * 19 + b".0", 1).replace(b"00000", b"00001")
     assert check(both).code is DecodeCode.OVERFLOW

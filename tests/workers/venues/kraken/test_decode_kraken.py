@@ -28,6 +28,7 @@ from kraken_frames import (
 
 from shm.layout import Flag
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from workers.decode.normal import absent as lacking
 from workers.venues.kraken import schema
 from workers.venues.kraken.times import to_ns
 
@@ -95,7 +96,7 @@ def test_a_ticker() -> None:
         MessageKind.TICKER,
         3,
         time,
-        flags=int(Flag.ABSENT),
+        flags=lacking(5, 7),
         # open = last - change
         words=(99981, 99976, 100000, 99959, 27063827750461281, 0, 38144, 0),
     )
@@ -103,7 +104,7 @@ def test_a_ticker() -> None:
     assert check(TICKER.replace(b'"update"', b'"snapshot"')) == [ticker]
     # As it was until 2026: neither count nor time.
     words = (*ticker.words[:6], 0, 0)
-    assert check(OLD_TICKER) == [ticker._replace(ts_event=0, words=words)]
+    assert check(OLD_TICKER) == [ticker._replace(ts_event=0, words=words, flags=lacking(5, 6, 7))]
 
 
 @pytest.mark.parametrize(
@@ -172,13 +173,35 @@ def test_trades() -> None:
     assert reference(TRADES.replace(b'"buy"', b'"bought"'))[0].code is MALFORMED
 
 
+def test_a_trade_has_a_price() -> None:
+    """A price of 0 stands for "no price" in shared memory: it is malformed."""
+    for zero in (b"0", b"0.0", b"0.00000000"):
+        frame = TRADES.replace(b'"price":81205.1', b'"price":' + zero)
+        assert frame != TRADES
+        assert check(frame)[0].code is NOT_MINE
+        assert reference(frame)[0].code is MALFORMED
+
+
+@pytest.mark.parametrize("none", [b"null", b"0.0"])
+def test_a_statistic_that_is_not_there(none: bytes) -> None:
+    for key, words in ((b"last", (0, 1)), (b"high", (2,)), (b"low", (3,))):
+        at = TICKER.index(b'"%s":' % key) + len(key) + 3
+        frame = TICKER[:at] + none + TICKER[TICKER.index(b",", at) :]
+        check(frame)
+        [form] = reference(frame)
+        assert (form.code, form.flags) == (OK, lacking(*words, 5, 7))
+
+
 def test_a_number_that_does_not_fit() -> None:
     finer = UPDATE.replace(b"1486.59884909", b"1486.598849091")
-    assert check(finer) == [Decoded(DecodeCode.INEXACT, MessageKind.DEPTH, 0)]
+    [whole] = check(UPDATE)
+    assert check(finer) == [Decoded(DecodeCode.INEXACT, MessageKind.DEPTH, 0, whole.ts_event)]
     huge = UPDATE.replace(b"1486.59884909", b"99999999999999999999.0")
-    assert check(huge) == [Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, 0)]
+    assert check(huge) == [Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, 0, whole.ts_event)]
     ticker = TICKER.replace(b'"low":0.99959', b'"low":0.999595')
-    assert [form.code for form in check(ticker)] == [DecodeCode.INEXACT]
+    [form] = check(ticker)
+    assert (form.code, form.words[3]) == (OK, 0)
+    assert form.flags == lacking(3, 5, 7) | MessageFlag.UNFIT
     # Zeros beyond the slot's decimals are no digits.
     assert check(UPDATE.replace(b"1486.59884909", b"1486.5988490900"))[0].code is OK
 

@@ -45,7 +45,7 @@ REFUSED = b'{"error":"Subscription depth not supported","method":"subscribe","re
         # Whose it is can be read, or that it is no book: nobody else has missed anything.
         (UPDATE.replace(b'"asks":[]', b'"asks":0'), MessageType.ORDERBOOK, "MINA/GBP", "book"),
         (UPDATE.replace(b'"asks":[]', b'"asks":0').replace(b"MINA", b"X"), MessageType.ERROR, None, "book"),
-        (TICKER.replace(b'"trades":38144', b'"trades":null'), MessageType.TICKER, None, "ticker"),
+        (TICKER.replace(b'"trades":38144', b'"trades":true'), MessageType.TICKER, None, "ticker"),
         (TRADES.replace(b"106799953", b'"x"'), MessageType.TRADES, None, "trade"),
     ],
 )

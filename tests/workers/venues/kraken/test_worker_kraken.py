@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from kraken_frames import SHARED, oracle
 
-from shm import Kind, Reason, Scope, State
+from shm import Flag, Kind, Reason, Scope, State
 from tests.conformance.live import FAST, Live, run, serving
 from workers.config import VenueConfig, WorkerConfig
 from workers.public import Interruption, Top
@@ -365,23 +365,25 @@ async def test_a_new_listing_gives_a_new_slot() -> None:
 
 
 @told
-async def test_a_statistic_that_is_finer_than_the_listing_costs_a_slot_and_no_book() -> None:
-    """The new slot has more decimals than the wire, and the checksums agree all the same."""
+async def test_a_statistic_that_is_finer_than_the_listing_is_absent_and_costs_nothing_else() -> None:
+    """Such as the day's low of before a pair lost a decimal: a new slot would cost its readers the book."""
     async with working(market()) as live:
         await live.all_live()
         assert live.sim.market is not None
         frame = live.sim.market._tellers["ETH/USD"]._statistics("update", 1)  # type: ignore[attr-defined]
         head, tail = frame.index(b'"low":'), frame.index(b',"high":')
+        before, cursor = live.feed.instrument("ETH/USD"), live.feed.cursor()
         live.sim.hub.publish("ticker/ETH/USD", frame[:head] + b'"low":1.00001' + frame[tail:])
         live.sim.hub.flush()
-        await live.until(lambda: live.feed.instrument("ETH/USD").price_exp == 5, "a new slot")
-        await live.until(lambda: live.live("ETH/USD"), "LIVE")
-        cursor = live.feed.cursor()
-        for _ in range(50):
-            live.pump()
-            await asyncio.sleep(0.001)
+        await live.until(lambda: live.counted("precision"), "counted")
+        records = [
+            r for r in cursor.poll() if int(r["kind"]) == Kind.TICKER and int(r["instrument"]) == before.index
+        ]
+        assert Flag.ABSENT_3 in {Flag(int(r["flags"])) & Flag.ABSENT_3 for r in records if int(r["aux"]) == 0}
+        assert live.feed.instrument("ETH/USD") == before
+        assert live.live("ETH/USD")
         await live.equal()
-        assert live.said(cursor) == []
+        assert live.said(live.feed.cursor()) == []
 
 
 @pytest.mark.parametrize("channels", [["top"], ["ticker"], ["book"], ["trades"], ["top", "book"]])

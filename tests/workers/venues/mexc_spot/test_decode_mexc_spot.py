@@ -35,6 +35,7 @@ from tests.workers.venues.mexc_spot.mexc_kit import (
 )
 from workers.decode.decimals import to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from workers.decode.normal import absent as lacking
 from workers.sim.mexc_spot import payloads
 from workers.strategies import MessageType
 from workers.venues.mexc_spot import proto
@@ -287,26 +288,31 @@ def test_many_trades_in_a_frame() -> None:
 
 
 def test_ticker() -> None:
-    # Volume is the turnover in quote, quantity the volume in base; the opening price is not told: 0.
+    # Volume is the turnover in quote, quantity the volume in base; the opening price is not told.
     words = (8427000, 0, 8500001, 8300000, 13452000001, 113365180264000000, 0, 0)
-    assert check(TICKER) == [Decoded(DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, words=words)]
+    ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, flags=lacking(1, 6, 7), words=words)
+    assert check(TICKER) == [ticker]
     for turnover in ("1.00000000001", "9" * 19):
         [absent] = check(
             frame(payloads.MINI_TICKER, payloads.mini_ticker("BTCUSDT", "1", "0", "1", "1", turnover, "1"))
         )
-        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, Flag.ABSENT, 0)
+        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, lacking(1, 5, 6, 7), 0)
     quiet = payloads.mini_ticker("BTCUSDT", "84270", "", "", "", "", "")
-    assert check(frame(payloads.MINI_TICKER, quiet))[0].words == (8427000, 0, 0, 0, 0, 0, 0, 0)
+    [one] = check(frame(payloads.MINI_TICKER, quiet))
+    assert (one.words, one.flags) == ((8427000, 0, 0, 0, 0, 0, 0, 0), lacking(*range(1, 8)))
     none = frame(payloads.MINI_TICKER, payloads.mini_ticker("BTCUSDT", "", "", "1", "1", "1", "1"))
-    assert left(none)
-    assert reference(none) == [Decoded(DecodeCode.MALFORMED)]
+    [one] = check(none)
+    assert (one.words[:4], one.flags) == ((0, 0, 100, 100), lacking(0, 1, 6, 7))
+    vast = payloads.mini_ticker("BTCUSDT", "1", "0", "1", "1", "1", "136651248485429227479402823307.68")
+    [one] = check(frame(payloads.MINI_TICKER, vast))
+    assert (one.code, one.flags) == (DecodeCode.OK, lacking(1, 4, 6, 7) | MessageFlag.UNFIT)
 
 
 def test_ticker_with_exponents_beyond_18() -> None:
     scales = {"BTCUSDT": Scale(0, 12, 8)}
     native = make_decoder(scales).decode_messages(TICKER)
     assert native == reference(TICKER, scales)
-    assert (native[0].flags, native[0].words[5]) == (Flag.ABSENT, 0)
+    assert (native[0].flags, native[0].words[5]) == (lacking(1, 5, 6, 7), 0)
 
 
 def test_a_wrapper_without_body_is_no_fault() -> None:
@@ -346,6 +352,9 @@ def test_numbers_that_do_not_fit(data: bytes) -> None:
         for wrong, code in ((b"8427.001", DecodeCode.INEXACT), (b"8427.000", DecodeCode.OK)):
             if text in data:
                 found = check(data.replace(text, wrong))
+                if kind is MessageKind.TICKER:  # by itself
+                    assert bool(found[0].flags & MessageFlag.UNFIT) == (code is DecodeCode.INEXACT)
+                    code = DecodeCode.OK
                 assert {(each.code, each.kind) for each in found} >= {(code, kind)}
         for broken in (b"1e500000", b"-1.00000", b".8500000", b"1.2.3456", b"8427000.", b"NaN     "):
             if text in data:
@@ -357,7 +366,7 @@ def test_of_two_faults_the_worse_one_is_told() -> None:
     vast, fine = "9" * 19, "0.001"
     for bid, ask in (((vast, "1"), (fine, "1")), ((fine, "1"), (vast, "1"))):
         [one] = check(frame(payloads.BOOK_TICKER, payloads.book_ticker(bid, ask, 1)))
-        assert one == Decoded(DecodeCode.OVERFLOW, MessageKind.TOP, 0)
+        assert one == Decoded(DecodeCode.OVERFLOW, MessageKind.TOP, 0, SENT * 10**6, 1)
     levels = [("0.001", "1"), ("1", "9" * 19)]
     [one] = check(frame(payloads.DEPTHS, payloads.depths("", 1, 2, levels, [])))
     assert one.code is DecodeCode.OVERFLOW

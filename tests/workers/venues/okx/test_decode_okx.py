@@ -41,6 +41,7 @@ from okx_kit import (
 
 from shm.layout import Flag
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from workers.decode.normal import absent as lacking
 from workers.strategies import MessageType
 from workers.venues.okx import schema
 from workers.venues.okx._decode import Decoder
@@ -225,15 +226,21 @@ def test_tickers() -> None:
     [spot] = check(TICKER)
     prices = (1154500, 1136255, 1164000, 1129000)
     assert spot.words == words(*prices, 771562528481, 887468830390342052)
-    assert (spot.kind, spot.ts_event, spot.flags) == (MessageKind.TICKER, 1761583471970000000, 0)
+    assert (spot.kind, spot.ts_event, spot.flags) == (MessageKind.TICKER, 1761583471970000000, lacking(6, 7))
     [swap] = check(SWAP_TICKER)  # of a derivative, contracts; and the base currency's volume is none of ours
-    assert (swap.words, swap.flags) == (words(*prices, 771562), int(Flag.ABSENT))
+    assert (swap.words, swap.flags) == (words(*prices, 771562), lacking(5, 6, 7))
     # Venue: "" is no number. Nothing has traded yet.
     empty = re.sub(rb'("(?:last|open24h|high24h|low24h|volCcy24h|vol24h)"):"[^"]*"', rb'\1:""', TICKER)
     [bare] = check(empty)
-    assert (bare.code, bare.words, bare.flags) == (OK, words(), int(Flag.ABSENT))
+    assert (bare.code, bare.words, bare.flags) == (OK, words(), lacking(*range(8)))
     wide = TICKER.replace(b"887468830.390342052", b"887468830.3903420521")
-    assert check(wide)[0].flags == Flag.ABSENT
+    assert check(wide)[0].flags == lacking(5, 6, 7)
+    for key, word in (("last", 0), ("open24h", 1), ("high24h", 2), ("low24h", 3), ("vol24h", 4)):
+        for text, fits in (("0", True), ("", True), ("1.0" + "0" * 22 + "1", False), ("9" * 30, False)):
+            [one] = check(re.sub(rb'"%s":"[^"]*"' % key.encode(), f'"{key}":"{text}"'.encode(), TICKER))
+            gone = () if word == 4 and text == "0" else (word,)
+            assert one.flags == lacking(*gone, 6, 7) | (0 if fits else MessageFlag.UNFIT)
+            assert one.words[word] == 0
     assert check(TICKER.replace(b"887468830.390342052", b"x"))[0].code is NOT_MINE
 
 
@@ -329,6 +336,15 @@ def test_liquidations() -> None:
     assert check(LIQUIDATION.replace(b'"sell"', b'"none"'))[0].code is NOT_MINE
 
 
+def test_a_trade_has_a_price() -> None:
+    """A price of 0 stands for "no price" in shared memory: it is malformed, of a liquidation too."""
+    for frame in (TRADE.replace(b"78808.8", b"0"), LIQUIDATION.replace(b"82655.7", b"0.0")):
+        assert check(frame)[0].code is NOT_MINE
+        assert reference(frame)[0].code is DecodeCode.MALFORMED
+    assert reference(LIQUIDATION.replace(b'"sz":"8.55"', b'"sz":"0"'))[0].code is DecodeCode.MALFORMED
+    assert check(LIQUIDATION.replace(b'"sz":"8.55"', b'"sz":"0"'))[0].code is NOT_MINE
+
+
 def test_numbers_that_do_not_fit() -> None:
     for frame, code in (
         (UPDATE.replace(b"120.67", b"120.675"), DecodeCode.INEXACT),
@@ -336,7 +352,6 @@ def test_numbers_that_do_not_fit() -> None:
         (UPDATE.replace(b"60.475897", b"9223372036855"), DecodeCode.OVERFLOW),
         (TOP.replace(b"117.36", b"117.365"), DecodeCode.INEXACT),
         (TRADE.replace(b"78808.8", b"78808.88"), DecodeCode.INEXACT),
-        (TICKER.replace(b"113625.5", b"113625.55"), DecodeCode.INEXACT),
         (MARK.replace(b"83679.8", b"83679.850000001"), DecodeCode.INEXACT),
         (INDEX.replace(b"83700.1", b"83700.120000001"), DecodeCode.INEXACT),
         (LIQUIDATION.replace(b"82655.7", b"82655.700000001"), DecodeCode.INEXACT),
