@@ -173,7 +173,7 @@ class Worker:
             keys,
             self.venue.owes(keys),
             aggregated=self.venue.aggregated(keys),
-            remedy=self._overdue,
+            remedy=self._subscribe_again,
         )
         self.readiness = Readiness(
             self.writer,
@@ -325,7 +325,9 @@ class Worker:
                 halted = self._statuses.get(index) is InstrumentStatus.HALTED
                 self.expectations.look(index, symbol, self._active, now, halted=halted)
 
-    def _overdue(self, symbol: str, channel: str) -> None:
+    def _subscribe_again(self, symbol: str, channel: str) -> None:
+        """This channel owes an event: a new subscription may bring it, or the symbol is listed no more."""
+        self.instruments.hint("overdue", symbol)
         if self._manager is not None:
             self._manager.refresh([symbol], [channel])
 
