@@ -75,14 +75,14 @@ class Started:
 @contextlib.asynccontextmanager
 async def started(sim: SimVenue, venue: Venue, instance: str, **keys: Any) -> AsyncIterator[Started]:
     """A worker; at the end it is gone as one that is killed: what is in the segment stays there."""
-    symbols = list(sim.dialect.listings)
+    symbols = [each.symbol for each in sim.source.listings()]
     plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": symbols, "heartbeat_limit": 5.0}
     config = msgspec.convert({**FAST, **plain, "channels": ["top", "book", "trades"], **keys}, VenueConfig)
     worker = Worker(WorkerConfig(instance=instance, feed=venue.name, venue=config), venue)
     running = asyncio.ensure_future(worker.run())
     feed = None
     try:
-        while feed is None or len(feed.symbols) < MANY:
+        while feed is None or len(feed.symbols) < len(symbols):
             assert not running.done(), running.exception()
             if feed is None:
                 with contextlib.suppress(shm.ShmError):

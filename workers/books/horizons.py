@@ -11,7 +11,8 @@ changes alone. As the market moves, fewer levels lie within. Rules:
 3. The fastest rate is the greatest loss within a second, halved every `HALF_LIFE`. A book that ran into its
    horizon all the same was faster than that.
 4. The tier is the cheapest that has what rule 2 asks for, for twice as long, and more than is still known.
-5. A book is deepened at once when it has begun, then every `PAUSE` at most, after a failure every `RETRY`.
+5. A book is deepened at once when it has begun, then every `PAUSE` at most, unless what is left would not
+   last as long; after a failure every `RETRY`.
 """
 
 from __future__ import annotations
@@ -35,10 +36,10 @@ class _Book:
         levels: of its last snapshot. full: known since then at most; 0: not looked at yet.
         known, at: at the last look that was a second after the one before.
         rate: the fastest, levels a second, as of `rated`.
-        due: when it may be deepened again.
+        due, rests: when it may be deepened again after a failure, after a success.
     """
 
-    __slots__ = ("at", "due", "full", "known", "levels", "rate", "rated")
+    __slots__ = ("at", "due", "full", "known", "levels", "rate", "rated", "rests")
 
     def __init__(self) -> None:
         self.levels = 0
@@ -48,6 +49,7 @@ class _Book:
         self.rate = 0.0
         self.rated = 0.0
         self.due = 0.0
+        self.rests = 0.0
 
     def rate_at(self, now: float) -> float:
         return self.rate * math.exp2((self.rated - now) / HALF_LIFE)
@@ -87,12 +89,12 @@ class Horizons:
     def begun(self, index: int, levels: int, now: float) -> None:
         """The book has begun with a snapshot of so many levels."""
         book = self._books.setdefault(index, _Book())
-        book.levels, book.full, book.due = levels, 0, now
+        book.levels, book.full, book.due, book.rests = levels, 0, now, now
 
     def deepened(self, index: int, levels: int, now: float) -> None:
         """The book has taken what a snapshot of so many levels knows."""
         self.begun(index, levels, now)
-        self._books[index].due += PAUSE
+        self._books[index].rests += PAUSE
 
     def outran(self, index: int, now: float) -> None:
         """The window has reached beyond the horizon, or a first snapshot did not reach as far (rule 3)."""
@@ -118,7 +120,8 @@ class Horizons:
         low = self._low(book, now)
         if book.levels >= self.tiers[-1]:
             low = min(low, self.depth + (book.full - self.depth) // 2)
-        if known >= low or now < book.due:
+        lasts = known - self.depth >= PAUSE * book.rate_at(now)
+        if known >= low or now < book.due or (now < book.rests and lasts):
             return 0
         levels = self._tier(max(self._wanted(book, now), known + 1))
         return levels if levels > known else 0

@@ -560,7 +560,7 @@ class BookKeeper:
             outcome, differences = self._publisher.deepen(index, snapshot, limit=limit)
             if outcome is not Outcome.AHEAD or self._clock() >= deadline:
                 return outcome, differences
-            await self._sleep(0.1)
+            await self._sleep(0.05)
 
     def _contradicted(self, index: int, differences: int) -> None:
         """Book and snapshot cannot both be right."""

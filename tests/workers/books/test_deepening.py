@@ -146,7 +146,7 @@ def test_a_stream_that_does_not_come_as_far_is_given_up(run: Any) -> None:
         kept.answer(kept.market.snapshot(40))
         desk.rest.gate.set()
         await desk.settle()
-        assert (kept.state, desk.naps) == (State.LIVE, [0.1] * 3)
+        assert (kept.state, desk.naps) == (State.LIVE, [0.05] * 6)
 
     run(scenario, **KEYS)
 

@@ -229,6 +229,9 @@ def test_it_is_not_done_over_and_over() -> None:
     horizons.deepened(0, 100, 10.0)
     assert horizons.look(0, 29, 10.0 + PAUSE - 0.1) == 0
     assert horizons.look(0, 29, 10.0 + PAUSE) > 0
+    horizons.deepened(0, 100, 15.0)
+    assert horizons.look(0, 29, 15.0) == 0
+    assert horizons.look(0, 24, 15.2) > 0  # 5 levels a second: the 4 that are left do not last as long
     horizons.failed(0, 20.0)
     assert horizons.look(0, 29, 24.9) == 0
     assert horizons.look(0, 29, 25.1) > 0

@@ -6,12 +6,16 @@ proofs, audits, and `PublicExchange.order_book`, each of which asks for the chea
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.books.tiers import SnapshotTiers, Tier, with_reserve
+from workers.request import Priority
 from workers.venue import load
+from workers.vocabulary import HTTPMethod
 
 SPOT = load("binance_spot").snapshot_tiers
 FUTURES = load("binance_futures").snapshot_tiers
@@ -64,3 +68,22 @@ def test_what_is_asked_for_fills_the_window_and_is_taken(tiers: SnapshotTiers, d
 def test_costs_ascend(costs: tuple[tuple[int, int], ...]) -> None:
     with pytest.raises(ValueError, match="ascend"):
         SnapshotTiers(costs)
+
+
+@pytest.mark.parametrize("feed", ["binance_spot", "binance_futures"])
+def test_deeper_snapshots_leave_the_weight_that_gaps_need(feed: str) -> None:
+    """Whatever is spent on deeper ones, forty books that have a gap get theirs at once."""
+    path = {"binance_spot": "/api/v3/depth", "binance_futures": "/fapi/v1/depth"}[feed]
+    limiter = import_module(f"workers.venues.{feed}.limits").limits()
+    tiers = load(feed).snapshot_tiers
+    assert tiers is not None
+    first, *_, deepest = tiers.between(20, 1000)
+
+    def granted(tier: Tier, priority: Priority) -> int:
+        count = 0
+        while not limiter.acquire(HTTPMethod.GET, path, {"limit": tier.levels}, 0.0, priority):
+            count += 1
+        return count
+
+    assert granted(deepest, Priority.BACKGROUND) >= 20
+    assert granted(first, Priority.SNAPSHOT) >= 40
