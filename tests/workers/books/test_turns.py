@@ -8,12 +8,19 @@ and request weight, of which deeper snapshots, proofs and audits leave a reserve
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from shm import Geometry
+from shm.counters import INSTRUMENT
+from shm.instruments import Instrument
+from shm.segment import open_writer
+from workers.books.publish import Publisher
 from workers.books.turns import Rank, Turns
+from workers.venues.binance_spot.sync import BookSync
 
 
 class Crowd:
@@ -92,3 +99,26 @@ def test_who_is_gone_takes_no_place(late: bool) -> None:
         assert repr(crowd.turns) == "<Turns 1 free, 0 waiting>"
 
     crowded(scenario)
+
+
+def test_what_was_traded_before_a_worker_was_killed_counts() -> None:
+    """At a second start the most traded symbols are known before the first message has come."""
+    name = f"turns{os.getpid()}"
+    geometry = Geometry(slots=1024, instruments=2, depth=5)
+    before = open_writer(name, "lab", geometry, heartbeat_limit=60.0)
+    index = before.add_instrument(Instrument(symbol="A/B", venue_symbol="AB", price_exp=2, size_exp=2))
+    before.count_instrument(index, INSTRUMENT.index("trades"), 7)
+    before.count_instrument(index, INSTRUMENT.index("messages"), 9)
+    before.close(unlink=False)
+    after = open_writer(name, "lab", geometry, heartbeat_limit=60.0)
+    try:
+        publisher = Publisher(after, None, BookSync)
+        publisher.add_instrument(index, 2, 2)
+        assert publisher.activity(index) == (7, 9)
+        for wrong in (-1, 1_000):
+            with pytest.raises(IndexError):
+                after.counted(index, wrong)
+        with pytest.raises(IndexError):
+            after.counted(5, 0)
+    finally:
+        after.close()
