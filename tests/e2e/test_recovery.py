@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,55 @@ def _ports(stack: Any) -> tuple[str, str]:
         next(line for line in text.splitlines() if line.startswith(key)) for key in ("ws_url", "rest_url")
     )
     return ws.rsplit(":", 1)[1].strip('"'), rest.rsplit(":", 1)[1].strip('"')
+
+
+def _listing(urls: dict[str, str], **order: str) -> None:
+    body = json.dumps(order).encode()
+    request = urllib.request.Request(f"{urls['rest_url']}/sim/listing", body, method="POST")
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.status == 200
+
+
+def test_kill_9_of_the_worker_keeps_what_is_known_of_the_listing(stack: Any) -> None:
+    """A symbol that waits to be listed, one that is delisted, one that is halted: after the death each is
+    what it was, at once and before a listing has been read; what is not listed stays DOWN."""
+    urls = stack.sim("--synthetic", "--symbols", "BTC/USDT,ETH/USDT,SOL/USDT")
+    symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "BTC/USTD"]
+    stack.up(urls, symbols=symbols, listing_interval=1.0)
+    feed: shm.Feed = stack.attach()
+    eventually(lambda: feed.state is shm.State.LIVE, 15, "LIVE")
+    status = shm.InstrumentStatus
+    _listing(urls, action="halt", symbol="ETH/USDT")
+    _listing(urls, action="delist", symbol="SOL/USDT")
+    wanted = {
+        "BTC/USDT": status.ACTIVE,
+        "ETH/USDT": status.HALTED,
+        "SOL/USDT": status.NOT_LISTED,
+        "BTC/USTD": status.NOT_LISTED,
+    }
+
+    def statuses() -> dict[str, shm.InstrumentStatus]:
+        return {slot.symbol: slot.status for slot in feed.instruments}
+
+    def live(symbol: str) -> bool:
+        return feed.cell_state(symbol, shm.Scope.BOOK) is shm.State.LIVE
+
+    eventually(lambda: statuses() == wanted, 10, "what the listing says")
+    killed, epoch = feed.pid, feed.epoch
+    os.kill(killed, signal.SIGKILL)
+    for _ in range(2):
+        eventually(lambda: feed.epoch > epoch and live("BTC/USDT"), 10, "LIVE again")
+        assert statuses() == wanted
+        for symbol in ("SOL/USDT", "BTC/USTD"):
+            for scope in (shm.Scope.TOP, shm.Scope.BOOK):
+                assert feed.cell_state(symbol, scope) is shm.State.DOWN
+                assert feed.cell_reason(symbol, scope) is shm.Reason.NOT_LISTED
+        assert feed.book("BTC/USDT").status is status.ACTIVE
+        readings = feed.counters().feed["listings"]
+        eventually(lambda n=readings: feed.counters().feed["listings"] > n, 10, "a reading")
+    _listing(urls, action="list", symbol="SOL/USDT")
+    _listing(urls, action="resume", symbol="ETH/USDT")
+    wanted |= {"ETH/USDT": status.ACTIVE, "SOL/USDT": status.ACTIVE}
+    eventually(lambda: statuses() == wanted, 10, "what the listing says now")
+    eventually(lambda: live("SOL/USDT"), 10, "LIVE")
+    assert len(feed.slots) == len(symbols), "each in the slot that it had"
