@@ -215,7 +215,8 @@ def config() -> None:
 def check(config: Path | None, as_json: bool) -> None:
     """Validate: every problem is a line with file, key, value and what is allowed. Loads the venues' code.
 
-    What can be run and will not do what was perhaps meant is a warning.
+    What can be run and will not do what was perhaps meant is a warning. No venue is asked: a symbol that one
+    does not list is seen when the engine runs, in `status` and `events`.
     """
     from engine.venues import check_here, doubts, load_and_check
 

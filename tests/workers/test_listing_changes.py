@@ -91,7 +91,8 @@ def pair(feed: str) -> tuple[str, str]:
 
 def subscribed(live: Live) -> set[str]:
     """Canonical symbols whose streams the venue sends to anybody."""
-    return {live.sim.hub.about(stream).symbol for peer in live.sim.hub.peers for stream in peer.streams}
+    streams = [stream for peer in live.sim.hub.peers for stream in peer.streams]
+    return {live.sim.hub.about(stream).symbol for stream in streams} - {""}  # what is about none
 
 
 def status(live: Live, symbol: str) -> InstrumentStatus:
