@@ -411,7 +411,7 @@ class Worker:
             self._scales,
             self._connection,
             self._rejected,
-            self._overdue,
+            self._owing,
             self._say,
             on_accepted=readiness.accepted,
             on_missed=self._missed,
@@ -454,7 +454,7 @@ class Worker:
         for symbol, _ in event.rejected:
             self.instruments.hint("rejected", symbol)
 
-    def _overdue(self, event: ConnectionEvent) -> None:
+    def _owing(self, event: ConnectionEvent) -> None:
         self.readiness.overdue(event)
         for symbol, _ in event.overdue:
             self.instruments.hint("overdue", symbol)
