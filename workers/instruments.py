@@ -152,11 +152,14 @@ class Instruments:
     async def _first(self) -> Listing:
         """The first listing, asked for until it comes: without it there is nothing to be served."""
         delay, most = self._retry
+        failures = 0
         while True:
             try:
                 return await self._read(self._symbols)
             except WorkerError as error:
-                self._failed(error, delay)
+                failures += 1
+                if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
+                    self._failed(error, delay)
                 self._writer.set_state(State.DOWN, Reason.CONNECTING)
                 await asyncio.sleep(max(delay, getattr(error, "retry_after", 0.0)))
                 delay = min(2 * delay, most)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import re
 import time
 from typing import Any
 
 import pytest
 
-from shm import State
+from shm import Reason, State
 from tests.conformance.fixture import TROUBLES, Fixture, Trouble, load
-from tests.conformance.live import make_worker, run, working
+from tests.conformance.live import SCOPES, make_worker, run, working
 from tests.conformance.report import Case, row
 from tests.faults import Cut, Direction, FaultProxy
 from tests.soak.watch import Watcher
 from workers import venue as venues
 from workers.books.sync import Diff, Step
-from workers.errors import WorkerError
 from workers.sim import Fault, SimVenue
 from workers.sim.book import Depth
 
@@ -146,16 +144,20 @@ def test_a_planned_replacement_is_no_gap(case: Case, instance: str) -> None:
     run(main())
 
 
-@row(16, "An unknown symbol: one clear error that names it")
-def test_an_unknown_symbol_is_named(case: Case, instance: str) -> None:
+@row(16, "An unknown symbol: one line that names it, DOWN(NOT_LISTED); the others are LIVE")
+def test_an_unknown_symbol_is_named(case: Case, instance: str, capfd: pytest.CaptureFixture[str]) -> None:
+    first, unknown = case.fixture.symbols[0], case.fixture.unknown
+
     async def main() -> None:
-        async with SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0) as sim:
-            worker = make_worker(case, instance, sim, symbols=[case.fixture.symbols[0], case.fixture.unknown])
-            with pytest.raises(WorkerError, match=re.escape(case.fixture.unknown)) as told:
-                await worker.run()
-            assert len(str(told.value).splitlines()) == 1
+        async with working(case, instance, symbols=[first, unknown]) as live:
+            await live.until(lambda: live.live(first), "the other LIVE")
+            for scope in SCOPES:
+                assert live.feed.cell_state(unknown, scope) is State.DOWN
+                assert live.feed.cell_reason(unknown, scope) is Reason.NOT_LISTED
 
     run(main())
+    named = [line for line in capfd.readouterr().err.splitlines() if unknown in line]
+    assert len(named) == 1, named
 
 
 @row(17, "REST says 429 and a time: nothing is sent before it, LIVE after it")

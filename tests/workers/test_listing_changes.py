@@ -26,38 +26,15 @@ from tests.conformance.player import config
 from workers import instruments
 from workers import venue as venues
 from workers.config import WorkerConfig
-from workers.listing import InstrumentError, Listing
+from workers.listing import Listing
 from workers.rest import RestManager
 from workers.sim import Fault, SimVenue
 from workers.sim.dialects import dialect
-from workers.venue import Venue
 from workers.worker import Worker
 
 every_venue = pytest.mark.parametrize("feed", venues.names())
 SCOPES = (Scope.TOP, Scope.BOOK)
 _count = itertools.count()
-
-
-def by_symbol(venue: Venue) -> Venue:
-    """The venue; should it refuse a listing for one symbol's sake, each is asked for alone."""
-
-    async def listed(rest: RestManager, symbols: Sequence[str]) -> Listing:
-        try:
-            return await venue.instruments(rest, symbols)
-        except InstrumentError:
-            found: list[Any] = []
-            missing: dict[str, str] = {}
-            for symbol in symbols:
-                try:
-                    one = await venue.instruments(rest, [symbol])
-                except InstrumentError as error:
-                    missing[symbol] = str(error)
-                else:
-                    found += one.instruments
-                    missing |= one.missing
-            return Listing(instruments=found, missing=missing)
-
-    return dataclasses.replace(venue, instruments=listed)
 
 
 def make(feed: str, sim: SimVenue, symbols: Sequence[str], instance: str, **keys: Any) -> Worker:
@@ -68,9 +45,7 @@ def make(feed: str, sim: SimVenue, symbols: Sequence[str], instance: str, **keys
     if feed == "mexc_spot":  # where a reading weighs 10, of 300 in ten seconds
         plain["listing_interval"] = 0.8
     whole = config(fixture(feed), **{**FAST, **urls, **patient, **plain, "symbols": list(symbols), **keys})
-    return Worker(
-        WorkerConfig(instance=instance, feed=feed, venue=whole), by_symbol(eager(venues.load(feed)))
-    )
+    return Worker(WorkerConfig(instance=instance, feed=feed, venue=whole), eager(venues.load(feed)))
 
 
 @contextlib.asynccontextmanager
