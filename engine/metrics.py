@@ -45,7 +45,7 @@ FEED_COUNTERS = {
     "snapshots": ("snapshots", "Depth snapshots fetched."),
     "audits": ("audits", "Books compared with a fresh snapshot."),
     "audit_errors": ("audit_errors", "Audits that found a difference."),
-    "precision": ("precision_errors", "Numbers that did not fit the instrument's exponents."),
+    "precision": ("precision_errors", "Messages with a number that did not fit the instrument's exponents."),
     "slow": ("slow_messages", "Messages that took longer than 1 ms to process."),
     "acks": ("acknowledgements", "Subscriptions acknowledged by the venue."),
     "rejects": ("rejections", "Subscriptions refused by the venue."),

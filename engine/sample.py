@@ -166,6 +166,9 @@ def status_document(
         }
         if why is not None:
             feed["not_ready"] = why
+        unfit = {each.symbol: each.counters.get("precision", 0) for each in sample.instruments}
+        if any(unfit.values()):  # messages with a number that does not fit the slot
+            feed["precision"] = {symbol: count for symbol, count in unfit.items() if count}
         if sample.problem is not None:
             feed["problem"] = sample.problem
         elif sample.state is not State.LIVE:

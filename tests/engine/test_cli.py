@@ -17,6 +17,7 @@ import pytest
 import shm
 from engine import cli, tail
 from engine.views import book_text, plain, record_document, record_text, status_text, unit
+from shm.counters import INSTRUMENT
 from shm.instruments import Instrument
 from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, State
 from shm.segment import open_writer
@@ -270,6 +271,17 @@ def test_status_counts_the_cells_that_are_not_live(
     writer.commit()
     _, out, _ = run(capsys, "status", "--instance", INSTANCE)
     assert "venue  LIVE  " in out
+
+
+def test_status_says_whose_numbers_do_not_fit(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trade that was left out shows in no cell."""
+    writer.count_instrument(0, INSTRUMENT.index("precision"))
+    _, out, _ = run(capsys, "status", "--json", "--instance", INSTANCE)
+    [feed] = json.loads(out)["feeds"]
+    symbol = writer.instruments()[0].symbol
+    assert feed["precision"] == {symbol: 1}
+    _, out, _ = run(capsys, "status", "--instance", INSTANCE)
+    assert f"1 messages with a number that does not fit ({symbol})" in " ".join(out.split())
 
 
 def test_status_can_demand_live(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -537,6 +549,27 @@ BTC = SimpleNamespace(symbol="BTC/USDT", price_exp=2, size_exp=3)
             0,
             (1, 2, 3, 400),
             {"part": 0, "last": "0.01", "open": "0.02", "high": "0.03", "low": "4"},
+        ),
+        (
+            Kind.TICKER,
+            Flag.FIRST | Flag.ABSENT_0 | Flag.ABSENT_3,
+            0,
+            (0, 2, 3, 0),
+            {"part": 0, "last": None, "open": "0.02", "high": "0.03", "low": None},
+        ),
+        (
+            Kind.TICKER,
+            Flag.LAST | Flag.ABSENT_0 | Flag.ABSENT_2 | Flag.ABSENT_3,
+            1,
+            (0, 150_000, 0, 0),
+            {"part": 1, "volume": None, "quote_volume": "1.5", "trades": None, "open_time": None},
+        ),
+        (
+            Kind.MARK,
+            Flag.ABSENT_1 | Flag.ABSENT_2,
+            8,
+            (150_000_001, 0, 0, 5),
+            {"mark": "1.50000001", "index": None, "funding_rate": None, "next_funding": 5},
         ),
         (
             Kind.MARK,

@@ -23,6 +23,7 @@ cdef class Handover(Witness):
 
     cdef int frame(self, const char* data, Py_ssize_t size, int64_t recv) noexcept
     cdef Py_ssize_t _hold(self, int code, int64_t recv) except? ERROR
+    cdef bint _useless(self, int code) noexcept
     cdef Py_ssize_t _hold_form(self, object decoded, int64_t recv) except? ERROR
     cdef int _keep(self, object message, Py_ssize_t size, int64_t recv, list places) except -1
     cdef int _again(self, int64_t recv, Py_ssize_t at) except -1

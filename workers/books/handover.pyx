@@ -126,7 +126,8 @@ cdef class Handover(Witness):
         forms = self.normalise(message)
         if self.over:
             for decoded in forms:
-                self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
+                if not self._useless(decoded.code):
+                    self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
             return
         places = [self._hold_form(decoded, message.timestamp) for decoded in forms]
         if any([at != NOT_NEEDED for at in places]):
@@ -141,13 +142,20 @@ cdef class Handover(Witness):
             return NOT_NEEDED
         return self.hold_unfit(&self.message, recv)
 
+    cdef bint _useless(self, int code) noexcept:
+        """Whether a cold message says nothing that could be published: counted, as by the cold path."""
+        if code == D_NOT_MINE:
+            self.publisher.writer.c_count(C_UNKNOWN, 1)
+        elif code == D_MALFORMED:
+            self.publisher.writer.c_count(C_MALFORMED, 1)
+        else:
+            return False
+        return True
+
     cdef Py_ssize_t _hold_form(self, object decoded, int64_t recv) except? ERROR:
         cdef tr_level* levels
-        if decoded.code == D_NOT_MINE:
-            return NOT_NEEDED
-        if decoded.code == D_MALFORMED:
-            self.publisher.writer.c_count(C_MALFORMED, 1)
-            if self.shadows:
+        if self._useless(decoded.code):
+            if decoded.code == D_MALFORMED and self.shadows:
                 self.fail("a message of the new connection cannot be read, and a book without ids needs each")
             return NOT_NEEDED
         if decoded.flags & F_UNKNOWN:

@@ -256,7 +256,11 @@ def test_a_cold_message_too_may_say_several_things(lab: Any) -> None:
         )
     )
     assert (lab.counter("unknown"), lab.counter("malformed")) == (1, 1)
+    two.handover.keep(cold(Decoded(DecodeCode.NOT_MINE)))
+    assert lab.counter("unknown") == 2  # as by the cold path: nothing is dropped in silence
     two.complete()
     assert seen(lab) == [1, 2, 3]
     two.handover.keep(cold(a_trade(two.index, 3), a_trade(two.index, 4)))  # what the cold queue still had
     assert seen(lab)[-1] == 4
+    two.handover.keep(cold(Decoded(DecodeCode.NOT_MINE), Decoded(DecodeCode.MALFORMED)))
+    assert (lab.counter("unknown"), lab.counter("malformed")) == (3, 2)

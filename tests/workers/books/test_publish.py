@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shm import Flag, Kind, Reason, Scope, Stale, State
 from tests.workers.books.conftest import Lab
 from workers.books.sync import Outcome, Snapshot
-from workers.decode.normal import DecodeCode, Decoded, MessageKind, absent
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, absent
 
 LEVEL_KINDS = (Kind.LEVEL, Kind.CLEAR)
 
@@ -509,6 +509,19 @@ def test_a_snapshot_that_does_not_fit_is_asked_for_again(lab: Any) -> None:
     assert lab.publisher.apply_snapshot(index, snapshot) is Outcome.PRECISION
     lab.live(index)
     assert lab.state(index) is State.LIVE
+
+
+def test_a_value_that_is_new_is_counted_and_its_message_published(lab: Any) -> None:
+    """Kind: an enum value of a venue that nobody knows yet, dropped in silence."""
+    index = lab.add()
+    lab.poll()
+    new = Decoded(
+        DecodeCode.OK, MessageKind.TRADE, index, 5, 7, 7, int(MessageFlag.UNKNOWN), (100, 5, 0, 0, 0, 0, 0, 0)
+    )
+    assert lab.publisher.publish_message(new, lab.now)
+    [trade] = lab.poll()
+    assert (int(trade["flags"]), trade["words"].tolist()) == (0, [100, 5, 7, 7])
+    assert lab.counter("unknown") == 1
 
 
 PRICES = ("1.00", "1.001", "1.0" + "0" * 22 + "1", "12345678901234567890")
