@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from shm import counters
 from shm.events import Code
+from shm.instruments import Instrument
 from workers.config import VenueConfig, WorkerConfig
 from workers.http import AdapterMissing, HttpClientFactory
+from workers.listing import Listing, PrecisionError
 from workers.request import Pulse
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker
@@ -125,3 +128,28 @@ def test_how_long_many_snapshots_take_is_said(capsys: pytest.CaptureFixture[str]
     worker()._warn_of_few_permits()
     worker(symbols=[f"A{n}/USDT" for n in range(500)], channels=["top"])._warn_of_few_permits()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("cured", [False, True])
+def test_what_no_decimals_cure_costs_no_request(cured: bool) -> None:
+    """Kind: one number that fits nothing, asked about as often as it comes: a listing weighs much."""
+    asked: list[str] = []
+    old = Instrument(symbol="AAA/BBB", venue_symbol="AAABBB", price_exp=2, size_exp=2)
+
+    async def listed(rest: object, symbols: list[str]) -> Listing:
+        asked.extend(symbols)
+        return Listing(instruments=[old])
+
+    async def rest() -> None:
+        return None
+
+    venue = SimpleNamespace(instruments=listed, widen=VENUE.widen)
+    stub: Any = SimpleNamespace(venue=venue, _rest_manager=rest)
+    price = b"1.001" if cured else b"1.000000000000000000000001"
+    frame = b'{"u":7,"s":"AAABBB","b":"%s","B":"2.00","a":"1.01","A":"3.00"}' % price
+    if cured:
+        assert asyncio.run(Worker._respec(stub, old, frame)).price_exp == 3
+    else:
+        with pytest.raises(PrecisionError):
+            asyncio.run(Worker._respec(stub, old, frame))
+    assert asked == (["AAA/BBB"] if cured else [])
