@@ -271,7 +271,7 @@ cdef class Publisher(Entry):
             worst = INT64_MIN
             for price_text, size_text in levels:
                 verdict = max(_decimal(price_text, price_exp, &price), _decimal(size_text, size_exp, &size))
-                if verdict == TR_MALFORMED:
+                if verdict == TR_MALFORMED or (verdict == TR_EXACT and price == 0):  # no level has no price
                     return Outcome.MALFORMED
                 if verdict != TR_EXACT:
                     return Outcome.PRECISION

@@ -208,6 +208,8 @@ def test_a_malformed_snapshot_is_refused(lab: Any) -> None:
     index = lab.add()
     bad = Snapshot(10, [("1.00", "1e5")], [])
     assert lab.publisher.apply_snapshot(index, bad) is Outcome.MALFORMED
+    free = Snapshot(10, [("0.00", "1.00")], [])
+    assert lab.publisher.apply_snapshot(index, free) is Outcome.MALFORMED  # a level has a price
     lab.live(index)
 
 
