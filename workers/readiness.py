@@ -13,7 +13,7 @@ from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, judge
 from workers.books.overlap import Stream
 from workers.strategies import ConnectionState
-from workers.websocket.first_events import LATER
+from workers.websocket.first_events import LATER, OWED
 
 if TYPE_CHECKING:
     from shm.writer import Writer
@@ -180,11 +180,13 @@ class Readiness:
 
     def proven(self, symbol: str, channel: str) -> int:
         """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
-        has just agreed with says that the market stands still, so that its top owes nothing either. A mark
-        price comes whether the market moves or not: a connection that should bring it owes it. So does one of
-        tickers alone, beside which no top and no book would tell."""
-        if channel == "mark" or (channel == "ticker" and channel in self._apart):
-            return 0
+        has just agreed with says that the market stands still, so that its top owes nothing either. -3: a
+        mark price comes whether the market moves or not, a connection that should bring it owes it. So does
+        one of tickers alone, beside which no top and no book would tell, while others bring theirs."""
+        if channel == "mark":
+            return OWED
+        if channel == "ticker" and channel in self._apart:
+            return self._moved(symbol)
         index = self._keeper.index_of(symbol)
         if channel == "top" and index is not None:
             proof = self._publisher.proof(index, Scope.TOP)
@@ -193,6 +195,17 @@ class Readiness:
         if proof == -1 or index is None or not self._publisher.synced(index):
             return proof
         return max(proof, self._publisher.proof(index, Scope.BOOK))
+
+    def _moved(self, symbol: str) -> int:
+        """What a channel owes of which nothing else of its connection tells: while the market moves as other
+        connections say, data; while it stands still as they prove, no more than they."""
+        index = self._keeper.index_of(symbol)
+        if index is None or not self._publisher.synced(index):
+            return OWED
+        heard = self._publisher.heard(index)
+        if max(heard[Stream.TOP], heard[Stream.BOOK]) > _ring.now() - self._patience:
+            return OWED
+        return self._publisher.proof(index, Scope.BOOK)
 
     def _books(
         self, group: Group, symbols: Iterable[str], carried: Callable[..., bool] = lambda channel: True

@@ -16,6 +16,7 @@ TYPES = {
     PublicWebsocketChannelType.TICKER.value: MessageType.TICKER,
 }
 OWES_NONE = -1
+OWED = -3  # whatever the market does
 LATER = -2  # nobody knows yet; after `LONGEST` that is no excuse
 SOON = 1.0  # seconds until it is asked again
 AT_ONCE = 3  # remedies asked for from outside; then they need patience

@@ -40,7 +40,7 @@ from workers.strategies import (
 from workers.websocket.backoff import SlidingWindow, TokenBucket
 from workers.websocket.bell import Bell
 from workers.websocket.dispatch import Dispatcher, maybe_data
-from workers.websocket.first_events import OWES_NONE, TYPES
+from workers.websocket.first_events import OWED, OWES_NONE, TYPES
 from workers.websocket.subscriptions import Question, Subscriptions, Topic
 from workers.websocket.tally import Tally
 from workers.websocket.wire import FrameSink, WireListener
@@ -76,7 +76,7 @@ class Link:
         sink: takes market data in the socket callback.
         on_refused: gets (topics, the venue's words) of what was refused, in the socket callback.
         delivered: (symbol, channel) -> ns of the clock of the last proof of delivery, however it came,
-            0: none, `OWES_NONE`: this topic may be quiet for as long as it likes.
+            0: none, `OWES_NONE`: this topic may be quiet for as long as it likes, `OWED`: it never is.
 
     Attributes:
         ordinal: of the manager's connections, from 1.
@@ -257,7 +257,11 @@ class Link:
         if (count := self.data) != self._data_seen or not self.topics.active:
             self._data_seen, self._data_at = count, now
         limit = self._config.message_timeout if self._data_seen else self._config.first_event_after
-        if now - self._data_at >= limit and self._owes(now - limit) and not self._unread_since(now):
+        if (
+            now - self._data_at >= limit
+            and self._owes(now - self._config.message_timeout)
+            and not self._unread_since(now)
+        ):
             missing = "no data" if self._data_seen else "subscribed, but not one data message"
             return Silent(f"{missing} for {limit:g} s on the whole connection")
         if self.awaiting_pong and now >= self._pong_due and not self._unread_since(now):
@@ -274,11 +278,13 @@ class Link:
         return now - self._unread_at < self._context.ping_timeout
 
     def _owes(self, since: float) -> bool:
-        """Whether a topic owes data and has shown no life since then, elsewhere either (a REST snapshot
-        agrees with a quiet book). Where none does, silence is the market's; pings tell of the peer."""
+        """Whether the topics that may owe data have shown no life since then, elsewhere either (a REST
+        snapshot agrees with a quiet book), or one owes data whatever the market does. Where one market is
+        known to stand still, silence is no sign in itself: REST says of each what it missed, pings tell of
+        the peer."""
         oldest = since * 1e9
-        proofs = (self._delivered(*topic) for topic in self.topics.active)
-        return any(proof != OWES_NONE and proof <= oldest for proof in proofs)
+        proofs = {self._delivered(*topic) for topic in self.topics.active} - {OWES_NONE}
+        return OWED in proofs or (bool(proofs) and max(proofs) <= oldest)
 
     @property
     def data(self) -> int:

@@ -69,7 +69,8 @@ class WebSocketManager:
             channel owes no first event, -2: whether it does is being found out. None: without a sink, the
             manager's own record of what was handled; with a sink, first events are not watched.
         proven: as `delivered`, asked when a whole connection has brought nothing: here a proof from elsewhere
-            counts too (a REST snapshot says that the market stands still). None: `delivered`.
+            counts too (a REST snapshot says that the market stands still), and -3: it owes data whatever the
+            market does. None: `delivered`.
         has: (symbol, channel) -> whether the symbol has that channel; what it has not is not subscribed.
         on_missed: gets (symbol, channel) of what market data may be missing of from here on: it was dropped,
             could not be read, its handler raised, or it is being subscribed anew. See `Dispatcher`.

@@ -32,7 +32,7 @@ from workers.strategies import (
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE
-from workers.websocket.first_events import LATER
+from workers.websocket.first_events import LATER, OWED
 
 A, B = "AAA/BBB", "CCC/DDD"
 BOOK = Snapshot(10, [("1.00", "1.00")], [("1.01", "3.00")])
@@ -395,7 +395,12 @@ def test_a_connection_of_tickers_owes_them(run: Any) -> None:
         await desk.event(0, ConnectionState.CONNECTED, channels=("top", "book", "ticker"))
         assert desk.readiness.proven(A, "ticker") == -1
         await desk.event(2, ConnectionState.CONNECTING, symbols=(A, B), channels=("ticker", "liquidations"))
-        assert desk.readiness.proven(A, "ticker") == 0
+        assert desk.readiness.proven(A, "ticker") == desk.lab.publisher.proof(
+            0, Scope.BOOK
+        )  # it stands still
+        assert desk.readiness.proven(B, "ticker") == OWED
+        desk.top(0)
+        assert desk.readiness.proven(A, "ticker") == OWED
         assert desk.readiness.proven(A, "liquidations") == -1
         assert desk.readiness.delivered(A, "ticker") == -1
 
@@ -415,7 +420,7 @@ def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any)
         assert desk.readiness.delivered(A, "top") == 0  # of a first event it is no proof
         assert desk.readiness.proven(A, "trades") == -1
         # A mark price comes whether the market moves or not, but no single one is waited for.
-        assert desk.readiness.proven(A, "mark") == 0
+        assert desk.readiness.proven(A, "mark") == OWED
         assert desk.readiness.delivered(A, "mark") == -1
         assert desk.readiness.proven(B, "top") == 0
 
