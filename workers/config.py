@@ -67,7 +67,8 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
             is known; 0 is never.
         stale_after_min, stale_after_max: bounds of what is learnt of that; the same: nothing is learnt.
         stale_factor: how many times the longest silence that a stream has broken by itself it may be silent.
-        first_event_after: seconds within which a subscription must deliver, else it is renewed.
+        first_event_after: seconds within which a subscription must deliver, unless its market is known to
+            stand still; else it is renewed.
         heartbeat_limit: seconds after which a heartbeat is too old to be LIVE.
         snapshot_limit: the deepest REST depth snapshot that may be asked for, levels a side. A book begins
             with the cheapest that fills `depth` and 20 % more; a deeper one follows where the market moves.

@@ -67,7 +67,7 @@ def test_an_acknowledgement_alone_is_no_data(case: Case, instance: str) -> None:
             await live.until(lambda: seen(live, Code.FIRST_EVENT_MISSED) == {silent}, "told")
             await live.until(lambda: live.counted("resubscribes") >= 1, "asked again")
             await live.until(lambda: live.live(*others), "the others are LIVE")
-            assert live.counted("first_event_misses") >= 1
+            await live.until(lambda: live.counted("first_event_misses") >= 1, "counted")
             assert live.feed.cell_state(silent, Scope.TOP) is not State.LIVE
             live.sim.faults.clear()
             await live.all_live()

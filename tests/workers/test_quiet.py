@@ -121,3 +121,17 @@ def test_after_a_standstill_all_is_live_again_without_an_event(name: str, instan
                 await asyncio.sleep(0.01)
 
     run(main())
+
+
+def test_a_suspended_machine_stood_still_though_its_clock_did_too(instance: str) -> None:
+    async def main() -> None:
+        async with working(case_of("binance_spot"), instance, heartbeat_limit=5.0) as live:
+            await live.all_live()
+            asleep = live.worker._asleep()
+            live.worker._asleep = lambda: asleep + 60 * 10**9  # type: ignore[method-assign]
+            await live.until(lambda: live.counted("freezes") == 1, "noticed", pump=False)
+            await live.until(live.live, "LIVE again", within=2.0, pump=False)
+            assert live.counted("freezes") == 1
+            assert any("stood still for 60" in event.text for event in live.feed.events())
+
+    run(main())

@@ -26,6 +26,7 @@ UNFIT, SHADOWS = HERE + "test_publish.py", HERE + "test_handover_shadow.py"
 # Of a top that fits; of one that does not the condition is the same.
 BY_TIME = "and not m.ts_event > slot.top_event > 0:"
 OLDER = BY_TIME + "\n                self.writer"
+LENT, THAW = HERE + "test_lent_tops.py", HERE + "test_thaw.py"
 
 
 class Mutant(NamedTuple):
@@ -189,23 +190,31 @@ MUTANTS = {
     ),
     "a book's best outlives it": Mutant(
         WINDOW,
-        "            if self.slots[index].tops:\n                self._state(",
-        "            if False:\n                self._state(",
+        "if self.slots[index].tops or (self.slots[index].lent",
+        "if False or (self.slots[index].lent",
         TOPS,
     ),
     "a book that begins has no best": Mutant(
         WINDOW,
-        "        if slot.tops:\n            self._best(slot, book, index, ts_event, recv)\n\n",
-        "\n",
+        "            self._best(slot, book, index, ts_event, recv)\n\n",
+        "            pass\n\n",
         TOPS,
     ),
     "a book's best is no side of none": Mutant(WINDOW, "flags |= NO_ASK if side else NO_BID", "pass", TOPS),
     "tops beside a book's best": Mutant(
         PUBLISH, "slot.has_top = top and not slot.tops", "slot.has_top = top", TOPS
     ),
-    "a silence of its own": Mutant(PUBLISH, "elif not slot.tops and now", "elif now", TOPS),
+    "a silence of its own": Mutant(
+        PUBLISH,
+        "if slot.top_state == LIVE and not slot.tops and not slot.lent and now",
+        "if slot.top_state == LIVE and not slot.lent and now",
+        TOPS,
+    ),
     "a proof of its own": Mutant(
-        PUBLISH, "return SCOPE_BOOK if self.slots[index].tops else scope", "return scope", TOPS
+        PUBLISH,
+        "return SCOPE_BOOK if self.slots[index].tops or self.slots[index].lent else scope",
+        "return SCOPE_BOOK if self.slots[index].lent else scope",
+        TOPS,
     ),
     "a trade as often as it is told": Mutant(
         HOT, "if m.update_id == slot.trade_id[m.words[2] != 0]:", "if False:", ONCE
@@ -252,6 +261,66 @@ MUTANTS = {
         BOOK, "if self.side[side].levels + beyond[side] > self.max_levels:", "if False:", DEEPEN
     ),
     "known beyond the horizon": Mutant(BOOK, "if side.lows[at] <= horizon:", "if False:", DEEPEN),
+    "an older best is lent": Mutant(
+        WINDOW, "slot.lent or (slot.step and book.last_id >= slot.top_id)", "slot.lent or slot.step", LENT
+    ),
+    "a lent top stays behind where ids begin anew": Mutant(
+        WINDOW, "return slot.lent or (slot.step and", "return (slot.step and", LENT
+    ),
+    "a lent top outlives its book": Mutant(
+        WINDOW, "or (self.slots[index].lent and self.slots[index].top_state != state)", "", LENT
+    ),
+    "a lent top's state twice": Mutant(
+        WINDOW,
+        "(self.slots[index].lent and self.slots[index].top_state != state)",
+        "self.slots[index].lent",
+        LENT,
+    ),
+    "a lent top keeps its first id": Mutant(
+        WINDOW,
+        "            slot.top_id = book.last_id\n            slot.top_event",
+        "            slot.top_event",
+        LENT,
+    ),
+    "a best that only the book tells owes nothing": Mutant(WINDOW, "slot.moved = recv", "pass", LENT),
+    "a change without a connection owes a top": Mutant(
+        WINDOW, "if before >= STALE and not same and not slot.moved:", "if not same and not slot.moved:", LENT
+    ),
+    "a top does not take over": Mutant(
+        HOT,
+        "        if slot.lent:\n            slot.lent = False",
+        "        if slot.lent:\n            pass",
+        LENT,
+    ),
+    "an equal top does not take over": Mutant(
+        HOT,
+        "                    slot.lent = False\n                    slot.moved = 0\n",
+        "",
+        LENT,
+    ),
+    "what is late is silence": Mutant(
+        HOT, "slot.moved = 0  # late, and delivered all the same", "pass", LENT
+    ),
+    "a frozen top is left": Mutant(PUBLISH, "self._compare(i, now)", "pass", LENT),
+    "an equal book is no proof": Mutant(
+        PUBLISH, "slot.top_proof = max(slot.top_proof, slot.book_proof)", "pass", LENT
+    ),
+    "an overdue one is LIVE again": Mutant(
+        PUBLISH,
+        "if now - (slot.book_proof if book else slot.top_proof) > threshold(",
+        "if False and 0 > threshold(",
+        THAW,
+    ),
+    "what was not LIVE is so again": Mutant(PUBLISH, "if not slot.frozen & bit:", "if False:", THAW),
+    "a gap is undone": Mutant(
+        PUBLISH, "if (slot.book_state if book else slot.top_state) != STALE:", "if False:", THAW
+    ),
+    "a silence noticed since is undone": Mutant(
+        PUBLISH,
+        "self.slots[index].frozen &= ~<int>(FROZEN_BOOK if scope == SCOPE_BOOK else FROZEN_TOP)",
+        "pass",
+        THAW,
+    ),
 }
 FEW = ("only the first thing", "one outage makes it patient", "deepened without the events since")
 CHOSEN = tuple(MUTANTS) if os.environ.get("TICKRING_MUTANTS") == "all" else FEW

@@ -23,6 +23,7 @@ from workers.strategies import (
     WebSocketStrategySet,
 )
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.websocket.first_events import OWED
 from workers.websocket.wire import CallbackSink
 
 
@@ -385,3 +386,38 @@ async def test_a_proof_from_elsewhere_is_none_of_a_first_event(bench: Bench) -> 
     await bench.clock.advance(31.0)
     assert not bench.losses
     assert manager.get_performance_metrics().first_event_misses == 1
+
+
+@virtual
+async def test_one_market_that_is_known_to_stand_still_excuses_the_silence_of_a_connection(
+    bench: Bench,
+) -> None:
+    """REST has no time for all of them each half minute; what it says of one that moves is another matter.
+    What comes whatever the market does excuses nothing."""
+    bench.venue.data_on_subscribe = False
+    owed: dict[str, int] = {}
+    bench.options["proven"] = lambda symbol, channel: owed.get(
+        symbol, int(bench.clock.now * 1e9) if symbol == "BTC/USDT" else 0
+    )
+    await bench.start("BTC/USDT", "ETH/USDT")
+    await bench.clock.advance(200.0)
+    assert not bench.losses
+    owed["ETH/USDT"] = OWED
+    await bench.clock.advance(31.0)
+    assert isinstance(bench.losses[0].error, Silent)
+
+
+@virtual
+async def test_a_proof_counts_for_as_long_as_a_message_would(bench: Bench) -> None:
+    """A bound of first events that is shorter than from one proof of a quiet market to the next."""
+    bench.venue.data_on_subscribe = False
+    bench.config = WebSocketManagerConfig(message_timeout=60.0, first_event_after=5.0)
+    proof = int(bench.clock.now * 1e9)
+    bench.options["proven"] = lambda symbol, channel: proof
+    await bench.start()
+    for _ in range(20):
+        await bench.clock.advance(30.0)
+        proof = int(bench.clock.now * 1e9)
+    assert not bench.losses
+    await bench.clock.advance(62.0)
+    assert isinstance(bench.losses[0].error, Silent)
