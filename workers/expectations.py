@@ -93,6 +93,7 @@ class Expectations:
         self._aggregated = aggregated
         self._remedy = remedy
         self._watches: dict[tuple[int, str], Watch] = {}
+        self.late: set[tuple[int, str]] = set()  # (slot, channel) without a cell, as of its last look
         self._patience = int(keys.first_event_after * 1e9)
         self._start = int(keys.stale_after * 1e9)
         self._most = int(keys.stale_after_max * 1e9)
@@ -112,12 +113,14 @@ class Expectations:
             elif (watch := self._watches.get((index, channel))) is not None:
                 watch.rate.interrupt()
                 watch.floor, watch.since, watch.hint = now, 0, 0
+                self.late.discard((index, channel))
                 self._writer.set_delivery(index, channel, 0, 0)
 
     def keep(self, indexes: Collection[int]) -> None:
         """The other slots are carried no more."""
         for index, channel in [each for each in self._watches if each[0] not in indexes]:
             del self._watches[index, channel]
+            self.late.discard((index, channel))
             self._writer.set_delivery(index, channel, 0, 0)
 
     def delivery(self, index: int) -> dict[str, Delivery]:
@@ -192,10 +195,12 @@ class Expectations:
 
     def _judge(self, index: int, symbol: str, channel: str, watch: Watch, now: int, *, late: bool) -> None:
         if not late:
+            self.late.discard((index, channel))
             if watch.last > watch.told > 0:
                 self._writer.log(Code.DELIVERS, channel, instrument=index)
                 watch.told, watch.patience = 0, 0.0
             return
+        self.late.add((index, channel))
         if not watch.told:
             watch.told = now
             self._writer.count_up(_MISSES)

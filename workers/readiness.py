@@ -10,7 +10,7 @@ from shm import _ring, counters
 from shm.channels import CELLS, Delivery
 from shm.events import Code
 from shm.layout import InstrumentStatus, Reason, Scope, State
-from shm.readiness import Cell, Subject, judge
+from shm.readiness import Cell, Subject, Verdict, judge
 from workers.books.overlap import Stream
 from workers.strategies import ConnectionState
 from workers.websocket.first_events import LATER, OWED
@@ -35,6 +35,9 @@ _MIRRORED = {
     counters.FEED.index("renewals"): ("renewals",),
     counters.FEED.index("renewals_failed"): ("renewals_failed",),
 }
+
+
+VERDICT_LASTS = 1_000_000_000  # ns
 
 
 def book_channels(publisher: Publisher, index: int) -> tuple[str, ...]:
@@ -70,7 +73,7 @@ class Readiness:
       missing but what is STALE, and what is late.
 
     `delivery`: (index) -> channel -> what it delivered last and owes. `statuses`: index -> the instrument's
-    status; one that is absent is ACTIVE.
+    status; one that is absent is ACTIVE. `late`: empty while no channel without a cell is late; it changes.
     """
 
     def __init__(
@@ -82,12 +85,15 @@ class Readiness:
         *,
         delivery: Callable[[int], Mapping[str, Delivery]] = lambda index: {},
         statuses: Callable[[], Mapping[int, InstrumentStatus]] = dict,
+        late: Collection[object] = (),
     ) -> None:
         self._writer = writer
         self._publisher = publisher
         self._keeper = keeper
         self._groups: dict[int, Group] = {}  # by shard
         self._apart: set[str] = set()  # channels of connections that carry no cell's
+        self._late = late
+        self._judged: tuple[object, int, Verdict] | None = None  # by what, when, the verdict
         self._delivery = delivery
         self._statuses = statuses
         self._scopes = {channel: scope for channel, scope in CELLS.items() if channel in keys.channels}
@@ -239,8 +245,8 @@ class Readiness:
             if len(missing) < len(groups):
                 return State.RESYNC, Reason.CONNECTING if waiting else Reason.DISCONNECTED
             return (State.RESYNC, Reason.CONNECTING) if waiting else (State.DOWN, Reason.DISCONNECTED)
-        verdict = judge(self._subjects())
-        if verdict.ready():
+        verdict = self._verdict()
+        if verdict is None or verdict.ready():
             self._settled = True
             return State.LIVE, Reason.SYNCED
         latest = max(group.connected_at for group in groups)
@@ -249,6 +255,19 @@ class Readiness:
         if silent or (self._settled and not verdict.live):
             return State.STALE, Reason.SILENT
         return State.RESYNC, Reason.SNAPSHOT
+
+    def _verdict(self) -> Verdict | None:
+        """None: every cell is LIVE and nothing is late, which is ready. Of many instruments a verdict takes
+        milliseconds: another one only after a change, or a second."""
+        publisher = self._publisher
+        states = [publisher.state(i, scope) for i in publisher.indexes for scope in self._scopes.values()]
+        if not self._late and all(state == State.LIVE for state in states):
+            return None
+        now = _ring.now()
+        facts = (states, len(self._late), dict(self._statuses()), [g.symbols for g in self._groups.values()])
+        if self._judged is None or self._judged[0] != facts or now - self._judged[1] > VERDICT_LASTS:
+            self._judged = facts, now, judge(self._subjects())
+        return self._judged[2]
 
     def _subjects(self) -> Iterator[Subject]:
         publisher, statuses = self._publisher, self._statuses()

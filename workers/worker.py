@@ -182,6 +182,7 @@ class Worker:
             keys,
             delivery=self.expectations.delivery,
             statuses=lambda: self._statuses,
+            late=self.expectations.late,
         )
         book = "book" in keys.channels or ("top" in keys.channels and self.venue.make_sync(keys).tops)
         self.instruments = Instruments(

