@@ -118,10 +118,10 @@ def write_status(mapping: Mapping, offset: int, index: int, status: InstrumentSt
     mapping.store(offset + index * layout.INSTRUMENT + _STATUS, status)
 
 
-def read_slots(mapping: Mapping, offset: int, count: int) -> list[Instrument]:
-    """The visible slots; `count` must have been loaded before (it publishes them)."""
+def read_slots(mapping: Mapping, offset: int, count: int, first: int = 0) -> list[Instrument]:
+    """The visible slots from `first` on; `count` must have been loaded before (it publishes them)."""
     slots = []
-    for index in range(count):
+    for index in range(first, count):
         at = offset + index * layout.INSTRUMENT
         fields = _SLOT.unpack(mapping.read(at, _SLOT.size))
         symbol, venue_symbol, kind, price_exp, size_exp, tick, lot, least, least_exp, mult, mult_exp, _ = (

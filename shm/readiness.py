@@ -79,13 +79,13 @@ class Subject(NamedTuple):
     @property
     def counts(self) -> bool:
         """Rule 7. What the configuration names no more is HALTED by the worker, unsubscribed, and DOWN."""
-        if self.status is InstrumentStatus.SUPERSEDED:
-            return False
+        if self.status is not InstrumentStatus.HALTED:
+            return self.status is not InstrumentStatus.SUPERSEDED
         carried = [cell for cell in self.cells.values() if cell.carried]
         gone = carried and all(
             cell.state is State.DOWN and cell.reason is Reason.UNSUBSCRIBED for cell in carried
         )
-        return not (gone and self.status is InstrumentStatus.HALTED and not self.channels)
+        return not (gone and not self.channels)
 
 
 @dataclass(slots=True)
@@ -129,10 +129,10 @@ def judge(instruments: Iterable[Subject]) -> Verdict:
         if halted:
             verdict.halted.append(subject.symbol)
         for channel, cell in subject.cells.items():
-            if not cell.carried:
-                continue
             if cell.state is State.LIVE:
                 verdict.live += 1
+            elif not cell.carried:
+                continue
             elif halted:
                 verdict.halted_missing[Topic(subject.symbol, channel)] = cell
             elif _waits(cell, subject.channels.get(channel)):

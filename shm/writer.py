@@ -69,6 +69,12 @@ class Writer(_ring.Writer):
         """The slots in use, superseded ones included."""
         return read_slots(self.mapping, self._instruments_at, self.count)
 
+    def instrument(self, index: int) -> Instrument:
+        """One slot, without reading the others. IndexError: there is none."""
+        self._check(index)
+        [found] = read_slots(self.mapping, self._instruments_at, index + 1, first=index)
+        return found
+
     def add_instrument(self, instrument: Instrument) -> int:
         """Appends a slot and returns its index; both cells are DOWN until they are written.
 

@@ -463,7 +463,7 @@ class Worker:
     def _has(self, symbol: str, channel: str) -> bool:
         """Whether a symbol has such a channel."""
         index = self.keeper.index_of(symbol)
-        spot = index is not None and self.writer.instruments()[index].kind is InstrumentKind.SPOT
+        spot = index is not None and self.writer.instrument(index).kind is InstrumentKind.SPOT
         return not (spot and channel in DERIVATIVES)
 
     def _handover(self, topics: Sequence[tuple[str, str]]) -> Handover:
@@ -553,7 +553,7 @@ class Worker:
         if scope is Scope.BOOK:
             self.publisher.void_unnumbered([index])
             channels = book_channels(self.publisher, index)
-        self._manager.refresh([self.writer.instruments()[index].symbol], channels)
+        self._manager.refresh([self.writer.instrument(index).symbol], channels)
 
     def _missed(self, topics: Sequence[tuple[str, str]]) -> None:
         """Data of these may be missing from here on. A book whose updates have ids finds out by itself; one

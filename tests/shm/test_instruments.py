@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 import shm
+from shm import instruments
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus, Kind, Reason, Region, Scope, State
 from shm.writer import Writer
@@ -168,3 +169,24 @@ def test_unknown_symbol_names_the_nearest(instance: str, writer: Writer, asked: 
             call(asked)
     with pytest.raises(KeyError):
         feed.top("nothing like it 123")
+
+
+def test_one_slot_is_read_by_itself(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kind: who asks for one slot reads them all. With 200 symbols a start stood still for a second."""
+    slots = writer.instruments()
+    read: list[int] = []
+    real = instruments._SLOT.unpack
+
+    class Counting:
+        size = instruments._SLOT.size
+
+        @staticmethod
+        def unpack(raw: bytes) -> tuple[object, ...]:
+            read.append(1)
+            return real(raw)
+
+    monkeypatch.setattr(instruments, "_SLOT", Counting)
+    assert [writer.instrument(index) for index in range(2)] == slots
+    assert len(read) == 2
+    with pytest.raises(IndexError):
+        writer.instrument(2)

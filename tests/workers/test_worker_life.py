@@ -47,7 +47,7 @@ def test_only_the_books_of_what_is_missed_are_void_and_only_the_silent_stream_is
     each.publisher = SimpleNamespace(  # type: ignore[assignment]
         void_unnumbered=void.append, tops=lambda index: False
     )
-    each.writer = SimpleNamespace(instruments=lambda: [None, None, None, instrument])  # type: ignore[assignment]
+    each.writer = SimpleNamespace(instrument={3: instrument}.__getitem__)  # type: ignore[assignment]
     each._manager = SimpleNamespace(refresh=lambda *what: refreshed.append(what))  # type: ignore[assignment]
     each._venue_symbols = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
     each._scales = {"BTCUSDT": Scale(3, -2, -5), "ETHUSDT": Scale(4, -2, -5)}
