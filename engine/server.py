@@ -14,6 +14,9 @@ import contextlib
 import signal
 import socket
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -22,6 +25,7 @@ from shm.readiness import REQUIRE, Require
 from workers.process import die_with_parent
 
 BEAT = 0.25  # s
+Result = TypeVar("Result")
 
 INDEX = """tickring
 /metrics  Prometheus
@@ -35,6 +39,16 @@ def application(instance: str, feeds: list[str], require: Require = "listed") ->
     """The routes over one instance; `feeds` are those that must be ready for `/readyz`, and `require` says
     whether symbols that are not listed or halted count against them."""
 
+    # Looks are taken in one thread: many symbols take tens of milliseconds, on a busy machine a multiple, and
+    # meanwhile the loop must beat.
+    looks = ThreadPoolExecutor(1, "look")
+
+    async def look(what: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(looks, what)
+
+    async def close(_: web.Application) -> None:
+        looks.shutdown(wait=False, cancel_futures=True)
+
     def take() -> list[sample.FeedSample]:
         return sample.take(instance, feeds, roster.read(instance))
 
@@ -45,18 +59,21 @@ def application(instance: str, feeds: list[str], require: Require = "listed") ->
         return web.json_response({"ok": True})
 
     async def readyz(_: web.Request) -> web.Response:
-        document = sample.readyz_document(take(), require)
+        document = await look(lambda: sample.readyz_document(take(), require))
         return web.json_response(document, status=200 if document["ready"] else 503)
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(sample.status_document(instance, take(), roster.read(instance)))
+        def document() -> dict[str, object]:
+            return sample.status_document(instance, take(), roster.read(instance))
+
+        return web.json_response(await look(document))
 
     async def exposition(_: web.Request) -> web.Response:
-        return web.Response(
-            body=metrics.render(take, require), headers={"Content-Type": metrics.CONTENT_TYPE}
-        )
+        body = await look(lambda: metrics.render(take, require))
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
 
     app = web.Application()
+    app.on_cleanup.append(close)
     app.add_routes(
         [
             web.get("/", index),

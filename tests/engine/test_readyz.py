@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -264,3 +265,30 @@ def test_the_setting_reaches_the_server(monkeypatch: pytest.MonkeyPatch) -> None
             engine._spawn_http()
     assert [given[given.index("--require") + 1] for given in spawned] == list(REQUIRE)
     assert EngineSettings().require == "listed"
+
+
+def test_a_long_look_does_not_hold_up_the_loop(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's heartbeat goes on while hundreds of symbols are rendered; else the supervisor calls the
+    process hung."""
+    turns: list[int] = []
+    looked = threading.Event()
+    real = sample.take
+
+    def slow(*arguments: Any) -> list[sample.FeedSample]:
+        assert looked.wait(10), "the loop stood still"
+        return real(*arguments)
+
+    monkeypatch.setattr(sample, "take", slow)
+
+    async def ask() -> int:
+        async with TestClient(TestServer(server.application(INSTANCE, ["venue"]))) as client:
+            request = asyncio.ensure_future(client.get("/metrics"))
+            while not request.done():
+                await asyncio.sleep(0.001)
+                turns.append(1)
+                if len(turns) == 50:
+                    looked.set()
+            return (await request).status
+
+    assert asyncio.run(ask()) == 200
+    assert len(turns) >= 50
