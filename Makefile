@@ -3,7 +3,7 @@ PY := .venv/bin/python
 STAMP := .venv/.tickring-setup
 SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: setup build check test demo stress fuzz chaos soak bench clean
+.PHONY: setup build check test demo stress fuzz chaos soak quiet bench clean
 
 setup: $(STAMP) build
 
@@ -50,6 +50,11 @@ chaos: setup
 # A worker under a fault every 10 s for MINUTES (10): does anything grow, stay down, or turn wrong?
 soak: setup
 	$(PY) -m tests.soak.soak --minutes $(or $(MINUTES),10) --every 10 $(if $(SEED),--seed $(SEED))
+
+# SYMBOLS (200) of FEED (binance_spot) for MINUTES (10) under a real Prometheus: a quiet market raises no alarm.
+quiet: setup
+	$(PY) -m tests.quiet.market --feed $(or $(FEED),binance_spot) --symbols $(or $(SYMBOLS),200) \
+		--minutes $(or $(MINUTES),10)
 
 # All figures, or those of NAME alone: make bench NAME=decode
 bench: setup
