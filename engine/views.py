@@ -264,8 +264,8 @@ def _parts(feed: Mapping[str, Any]) -> list[str]:
     if worker["phase"] != "running" and not parts:
         parts.append(f"{worker['phase']}: {worker['said'] or worker['why']}")
     if unfit := feed.get("precision"):
-        named = ", ".join(sorted(unfit, key=unfit.__getitem__, reverse=True)[:3])
-        parts.append(f"{sum(unfit.values())} messages with a number that does not fit ({named})")
+        worst = ", ".join(sorted(unfit, key=unfit.__getitem__, reverse=True)[:3])
+        parts.append(f"{sum(unfit.values())} messages with a number that does not fit ({worst})")
     return parts
 
 
