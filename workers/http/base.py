@@ -139,12 +139,12 @@ class BaseClient(Verbs[Response]):
                     self._places.give(origin)
                 encodings = answer.headers.get("content-encoding")
                 if encodings is not None and answer.content:
-                    left = _less(limits, time.monotonic() - started).total
+                    left = less(limits, time.monotonic() - started).total
                     answer.content = await self._decoded(call, answer.content, encodings, left)
                 if not follow or answer.status_code not in REDIRECTS or "location" not in answer.headers:
                     return answer
                 self._redirect(call, answer)
-                call.timeout = _less(limits, time.monotonic() - started)
+                call.timeout = less(limits, time.monotonic() - started)
         except HttpError as error:
             error.sent = error.sent or call.hops > 0  # a first server has seen it
             raise
@@ -204,7 +204,7 @@ class BaseClient(Verbs[Response]):
                 f"{call.origin}: no place in the pool within {patience:g} s ({self._places!r}); "
                 "nothing was sent"
             ) from error
-        call.timeout = _less(limits, time.monotonic() - started)
+        call.timeout = less(limits, time.monotonic() - started)
         return place
 
     async def _decoded(self, call: Call, body: bytes, encodings: str, left: float | None) -> bytes:
@@ -275,7 +275,7 @@ def least(*bounds: float | None) -> float | None:
     return min((bound for bound in bounds if bound is not None), default=None)
 
 
-def _less(limits: Timeout, spent: float) -> Timeout:
+def less(limits: Timeout, spent: float) -> Timeout:
     if limits.total is None:
         return limits
     return msgspec.structs.replace(limits, total=max(0.001, limits.total - spent))

@@ -5,12 +5,19 @@ Driven at the multi interface, below `curl_cffi.AsyncSession`, which keeps cooki
 libcurl resends a request of *any* method by itself when a kept connection turns out to be dead, and no option
 switches that off. But it calls PREREQFUNCTION before each sending: the second call for one request aborts it
 (`_before_sending`). The same call tells that the first byte is about to leave.
+
+libcurl 8.23 looks for bytes on a kept connection only when that was idle for a second; what came sooner it
+takes for the answer to the next request. So the same call looks, too, directly before the first byte leaves:
+a kept HTTP/1 connection on which something came is closed, and the request, of which nothing was sent, starts
+again on another one. (HTTP/2 numbers its answers, and its server may speak at any time.)
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
+import socket
 import time
 from typing import Any, cast
 
@@ -19,7 +26,7 @@ from curl_cffi._wrapper import ffi, lib  # the callback has no public name yet
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from workers.http import sockets
-from workers.http.base import BaseClient, timed_out, too_large
+from workers.http.base import BaseClient, less, timed_out, too_large
 from workers.http.client import HttpClientOptions
 from workers.http.errors import (
     ConnectFailed,
@@ -68,9 +75,17 @@ class CurlClient(BaseClient):
         self._opened = 0
 
     async def _exchange(self, call: Call) -> Response:
+        limits, started = call.timeout, time.monotonic()
+        while True:  # each turn closes a kept connection, and a new one is never astray
+            try:
+                return await self._attempt(call)
+            except _Astray:
+                call.timeout = less(limits, time.monotonic() - started)
+
+    async def _attempt(self, call: Call) -> Response:
         multi = self._multi or self._make_multi()
         curl = self._spare.pop() if self._spare else Curl()
-        flight = _Flight(call, self.options.max_body)
+        flight = _Flight(call, self.options.max_body, self._sockets)
         done: asyncio.Future[None] | None = None
         try:
             self._prepare(curl, flight)
@@ -82,7 +97,9 @@ class CurlClient(BaseClient):
             status = cast(int, curl.getinfo(CurlInfo.RESPONSE_CODE))
             version = _VERSIONS.get(cast(int, curl.getinfo(CurlInfo.HTTP_VERSION)), "")
         except CurlError as error:
-            raise self._translate(flight, error, curl) from error
+            if flight.astray:
+                raise _Astray from error
+            raise self._translate(flight, error) from error
         finally:
             if done is not None:
                 self._opened += cast(int, curl.getinfo(CurlInfo.NUM_CONNECTS))
@@ -196,8 +213,10 @@ class CurlClient(BaseClient):
             curl.close()
         self._spare.clear()
 
-    def _translate(self, flight: _Flight, error: CurlError, curl: Curl) -> HttpError:
+    def _translate(self, flight: _Flight, error: CurlError) -> HttpError:
         call = flight.call
+        if flight.unknown:
+            raise RuntimeError(f"{call!r}: this libcurl uses a socket that it did not open here") from error
         code = int(error.code)
         told = f"{call!r}: {_reason(error)}"
         kind: type[HttpError]
@@ -226,9 +245,13 @@ class CurlClient(BaseClient):
 class _Flight:
     """What libcurl tells of one request."""
 
-    def __init__(self, call: Call, bound: int) -> None:
+    def __init__(self, call: Call, bound: int, sockets_of: _Sockets) -> None:
         self.call = call
         self.bound = bound
+        self.sockets = sockets_of
+        self.link: _Link | None = None
+        self.astray = False  # aborted: bytes lay on the kept connection that was to be used
+        self.unknown = False  # aborted: the connection's socket is none that we know
         self.sendings = 0
         self.lines: list[bytes] = []
         self.body: list[bytes] = []
@@ -242,6 +265,8 @@ class _Flight:
         self.heard = time.monotonic()
         if line.startswith(b"HTTP/"):
             self.lines.clear()  # of an interim answer (1xx)
+            if self.link is not None:
+                self.link.answered(line)
         elif stripped := line.rstrip(b"\r\n"):
             self.lines.append(stripped)
         return len(line)
@@ -266,31 +291,103 @@ class _Flight:
         return CIMultiDictProxy(CIMultiDict([(name, value.strip()) for name, _, value in pairs]))
 
 
+class _Astray(Exception):
+    """Nothing was sent: bytes lay on the kept connection, which libcurl has closed since."""
+
+
+class _Link:
+    """One socket of libcurl's, and whether it may be used for another request."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._kept = False  # it has answered a request, in HTTP/1
+        self._poll = select.poll()  # a descriptor above 1023 is too much for select()
+        self._poll.register(descriptor, select.POLLIN)
+
+    def answered(self, status_line: bytes) -> None:
+        self._kept = status_line.startswith(b"HTTP/1")
+
+    def astray(self) -> bool:
+        """Whether something came that no request has asked for: bytes, or the connection's end."""
+        return self._kept and bool(self._poll.poll(0))
+
+
+Ends = tuple[bytes, int, bytes, int]  # our address and port, theirs
+
+
 class _Sockets:
-    """Sockets that libcurl has open for one client."""
+    """Sockets that libcurl has open for one client.
+
+    A request's socket is known by its two ends: before 8.22 libcurl does not yet tell the descriptor
+    (CURLINFO_ACTIVESOCKET) when the request is about to leave.
+    """
 
     def __init__(self) -> None:
-        self.open = 0
+        self._new: set[int] = set()  # descriptors, before their first request
+        self._ends: dict[int, Ends] = {}
+        self._links: dict[Ends, _Link] = {}
         self.handle = ffi.new_handle(self)
 
+    @property
+    def open(self) -> int:
+        return len(self._new) + len(self._ends)
 
-def _on_sending(flight: Any, ours: Any, theirs: Any, our_port: int, their_port: int) -> int:
+    def opened(self, descriptor: int) -> None:
+        self._new.add(descriptor)
+
+    def closed(self, descriptor: int) -> None:
+        self._new.discard(descriptor)
+        if (ends := self._ends.pop(descriptor, None)) is not None:
+            del self._links[ends]
+
+    def link(self, ends: Ends) -> _Link | None:
+        """The socket between these ends; None when there is no such socket."""
+        if (known := self._links.get(ends)) is not None:
+            return known
+        for descriptor in self._new:
+            if _ends_of(descriptor) == ends:
+                self._new.discard(descriptor)
+                self._ends[descriptor] = ends
+                link = self._links[ends] = _Link(descriptor)
+                return link
+        return None
+
+
+def _ends_of(descriptor: int) -> Ends | None:
+    with socket.socket(fileno=os.dup(descriptor)) as ours:
+        try:
+            (host, port), (peer, peer_port) = ours.getsockname()[:2], ours.getpeername()[:2]
+        except (OSError, ValueError):  # not connected: one of several that were tried
+            return None
+    return _plain(host), port, _plain(peer), peer_port
+
+
+def _plain(host: str) -> bytes:
+    """Without the zone of an IPv6 address: libcurl writes none."""
+    return host.partition("%")[0].encode()
+
+
+def _on_sending(flight: Any, theirs: Any, ours: Any, their_port: int, our_port: int) -> int:
     told: _Flight = ffi.from_handle(flight)
     told.sendings += 1
     if told.sendings > 1:
         return 1  # CURL_PREREQFUNC_ABORT
+    told.link = told.sockets.link((ffi.string(ours), our_port, ffi.string(theirs), their_port))
+    told.unknown = told.link is None
+    told.astray = told.link is not None and told.link.astray()
+    if told.unknown or told.astray:
+        return 1
     told.call.sent = True
     told.heard = time.monotonic()
     return 0
 
 
-def _on_opened(counts: Any, descriptor: int, purpose: int) -> int:
-    ffi.from_handle(counts).open += 1
+def _on_opened(client: Any, descriptor: int, purpose: int) -> int:
+    ffi.from_handle(client).opened(descriptor)
     return 0
 
 
-def _on_closed(counts: Any, descriptor: int) -> int:
-    ffi.from_handle(counts).open -= 1
+def _on_closed(client: Any, descriptor: int) -> int:
+    ffi.from_handle(client).closed(descriptor)
     os.close(descriptor)
     return 0
 

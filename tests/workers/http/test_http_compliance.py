@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import curl_cffi
 import pytest
 import uvloop
 from yarl import URL
@@ -47,6 +49,9 @@ def test_row(row: str, adapter: str, loop: str, tmp_path: Path) -> None:
         assert (adapter, row) in NOT_OFFERED
     else:
         assert (adapter, row) not in NOT_OFFERED
+
+
+LIBCURL = tuple(int(part) for part in re.findall(r"\d+", curl_cffi.__curl_version__)[:2])
 
 
 # -- negative controls ----------------------------------------------------------------------------------
@@ -163,6 +168,16 @@ CONTROLS: dict[str, tuple[str, Patch, tuple[str, ...]]] = {
         lambda patch: patch.setattr(aiohttp_adapter, "_Connector", aiohttp.TCPConnector),
         ("answer_while_idle",),
     ),
+    "bytes read ahead are forgotten": (
+        "httpx",
+        lambda patch: patch.setattr(httpx_adapter, "_read_ahead", lambda _: False),
+        ("answer_nobody_asked_for",),
+    ),
+    "libcurl looks only now and then": (
+        "curl_cffi",
+        lambda patch: patch.setattr(curl._Link, "astray", lambda _: False),
+        ("answer_while_idle", "all_that_were_kept_speak"),
+    ),
     "httpcore resends": (
         "httpx",
         lambda patch: patch.setattr(httpx_adapter, "_SENDING", frozenset()),
@@ -191,6 +206,8 @@ def test_without_its_protection_an_adapter_fails(
     control: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     adapter, change, rows = CONTROLS[control]
+    if control == "libcurl looks only now and then" and LIBCURL < (8, 22):
+        pytest.skip("this libcurl looks each time by itself")
     for row in rows:
         folder = tmp_path / row
         folder.mkdir()

@@ -294,40 +294,82 @@ async def garbage(trial: Trial) -> None:
 
 @row
 async def answer_nobody_asked_for(trial: Trial) -> None:
-    """Bytes after an answer are no answer to the next request."""
+    """Bytes after an answer are no answer to the next request: plain or encrypted, in the same write or just
+    after it, behind a body or in place of one (HEAD, 204, 304)."""
 
     async def too_much(request: Received, wire: Wire) -> None:
-        await ok(request, wire)
-        if request.connection == 1:
-            wire.answer(200, b"stray")
+        if request.connection > 1:
+            await ok(request, wire)
+            return
+        if request.method == "HEAD":
+            wire.write(b"HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n")
+        elif request.target in ("/204", "/304"):
+            wire.write(b"HTTP/1.1 %b Told\r\n\r\n" % request.target[1:].encode())
+        else:
+            await ok(request, wire)
+        if request.target == "/later":
+            await wire.drain()
+        wire.answer(200, b"stray")
 
-    async with serve(too_much) as server, trial.client() as client:
-        await client.get(server.url)
-        await asyncio.sleep(0.01)
-        with suppress(HttpError):
-            same((await client.get(server.url)).content, b'{"ok":true}')
+    asked = (("GET", "/"), ("GET", "/later"), ("HEAD", "/"), ("GET", "/204"), ("GET", "/304"))
+    for tls in (None, trial.certificate.server_context()):
+        for method, path in asked:
+            async with serve(too_much, tls=tls) as server, trial.trusting() as client:
+                with suppress(HttpError):  # read with the answer, they may make it one that cannot be trusted
+                    await client.request(method, server.url + path)
+                await asyncio.sleep(0.01)
+                for _ in range(2):
+                    with suppress(HttpError):
+                        answer = await client.post(server.url, content=b"order")
+                        same(answer.content, b'{"ok":true}', f"{server.scheme}: after {method} {path}")
 
 
 @row
 async def answer_while_idle(trial: Trial) -> None:
-    """The same, some time after the answer: a kept connection that speaks is not used again. `seen`: whether
-    the client had the time to read it."""
-    for seen in (True, False):
-        wires: list[Wire] = []
+    """The same, some time after the answer: a kept connection that speaks is not used again, and the request
+    goes out on another one, without an error. `seen`: whether the client had the time to read it."""
+    for tls in (None, trial.certificate.server_context()):
+        for seen in (True, False):
+            wires: list[Wire] = []
 
-        async def keep(request: Received, wire: Wire, wires: list[Wire] = wires) -> None:
-            await ok(request, wire)
-            wires.append(wire)
+            async def keep(request: Received, wire: Wire, wires: list[Wire] = wires) -> None:
+                await ok(request, wire)
+                wires.append(wire)
 
-        async with serve(keep) as server, trial.client() as client:
-            await client.get(server.url)
-            await asyncio.sleep(0.01)
-            wires[0].answer(200, b"stray")
-            if seen:
+            async with serve(keep, tls=tls) as server, trial.trusting() as client:
+                await client.get(server.url)
                 await asyncio.sleep(0.01)
+                wires[0].answer(200, b"stray")
+                if seen:
+                    await asyncio.sleep(0.01)
+                same((await client.post(server.url, content=b"order")).content, b'{"ok":true}')
+                same((await client.get(server.url)).content, b'{"ok":true}')
+                same(server.connections, 2)
+                await server.until(lambda s: s.open == 1)
+
+
+@row
+async def all_that_were_kept_speak(trial: Trial) -> None:
+    """None of several connections on which something came is used again, and nothing is sent twice."""
+    together = asyncio.Event()
+    wires: list[Wire] = []
+
+    async def keep(request: Received, wire: Wire) -> None:
+        if request.target == "/together":
+            wires.append(wire)
+            if len(wires) == 3:
+                together.set()
+            await together.wait()
+        await ok(request, wire)
+
+    async with serve(keep) as server, trial.client() as client:
+        await asyncio.gather(*(client.get(server.url + "/together") for _ in range(3)))
+        await asyncio.sleep(0.01)
+        for wire in wires:
+            wire.answer(200, b"stray")
+        for _ in range(3):
             same((await client.post(server.url, content=b"order")).content, b'{"ok":true}')
-            same((await client.get(server.url)).content, b'{"ok":true}')
-            same(server.connections, 2)
+        same((len(server.requests), server.connections), (6, 4))
 
 
 # -- the caller's will ----------------------------------------------------------------------------------

@@ -383,17 +383,18 @@ def _is_socket(number: int) -> bool:
 
 @row
 async def reuse(trial: Trial) -> None:
-    async with serve(ok) as server, trial.client(pool_per_host=10) as client:
+    for tls in (None, trial.certificate.server_context()):
+        async with serve(ok, tls=tls) as server, trial.trusting(pool_per_host=10) as client:
 
-        async def some() -> None:
-            for _ in range(50):
-                await client.get(server.url)
+            async def some(url: str = server.url, client: HttpClient = client) -> None:
+                for _ in range(50):
+                    await client.get(url)
 
-        await asyncio.gather(*(some() for _ in range(10)))
-        stats = client.stats()
-        same((stats.requests, stats.in_use), (500, 0))
-        same(stats.opened, server.connections, "opened")
-        assert server.connections <= 10, f"{server.connections} connections for 500 requests"
+            await asyncio.gather(*(some() for _ in range(10)))
+            stats = client.stats()
+            same((stats.requests, stats.in_use), (500, 0))
+            same(stats.opened, server.connections, "opened")
+            assert server.connections <= 10, f"{server.connections} connections for 500 requests"
 
 
 @row
