@@ -12,9 +12,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
+from engine import broken, errors
 
-from engine import errors
+try:
+    import click
+except Exception as error:  # nothing can be asked for by name without it
+    broken.leave(error)
 
 if TYPE_CHECKING:
     from engine.settings import Settings
@@ -77,7 +80,8 @@ def up(config: Path | None, instance: str | None) -> None:
     from engine.service import Engine, run
     from engine.venues import doubts, load_and_check
 
-    settings = load_and_check(config, os.environ, instance)
+    with broken.Probe():
+        settings = load_and_check(config, os.environ, instance)
     structured = configure(settings.engine.log_level, settings.engine.log_format)
     for line in doubts(settings):
         logging.getLogger("engine").warning("%s", line)
@@ -93,7 +97,8 @@ def up(config: Path | None, instance: str | None) -> None:
 @click.option("--instance", "-i", default="demo", show_default=True, help="Name of the demo's instance.")
 def demo(seconds: float | None, instance: str) -> None:
     """Run on the built-in simulated venues: no network, no keys."""
-    from engine.demo import run_demo
+    with broken.Probe((*broken.ALL, "workers.sim.command")):
+        from engine.demo import run_demo
 
     run_demo(instance, seconds)
 
@@ -198,6 +203,7 @@ def events(feed: str, count: int, go_on: bool, instance: str, as_json: bool) -> 
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sim(arguments: tuple[str, ...]) -> None:
     """Serve a simulated venue on loopback (see `sim --help`)."""
+    import workers.sim.command  # noqa: F401  what is broken says so here, not in the process that we become
     from engine.process import become
 
     sys.stdout.flush()
@@ -265,13 +271,7 @@ def doctor(config: Path | None, as_json: bool, network: bool) -> None:
     from engine import doctor as checks
 
     found = checks.examine(config, os.environ, network=network)
-    if as_json:
-        click.echo(
-            json.dumps({"ok": not any(one.bad for one in found), "checks": [one.document() for one in found]})
-        )
-    else:
-        for one in found:
-            click.echo(one.text_line())
+    click.echo(checks.report(found, as_json))
     if any(one.bad for one in found):
         sys.exit(errors.FAILED)
 
@@ -363,7 +363,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         code = _known(error)
         if code is None:
-            raise
+            if (cause := broken.by_import(error)) is None:
+                raise
+            click.echo(f"tickring: {broken.line(cause)}", err=True)
+            return errors.FAILED
         click.echo(f"tickring: {error}", err=True)
         return code
     except SystemExit as leave:

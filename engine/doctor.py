@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import importlib
+import json
 import os
 import platform
 import resource
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from engine import broken
+from engine.broken import LIBRARIES, NATIVE
 from engine.errors import EngineError
-from engine.rules import geometry
-from engine.settings import Settings, load
-from engine.supervisor import KILLED
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
 
 SHM = Path("/dev/shm")
 CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
-NATIVE = (
-    "shm._ring",
-    "shm._cells",
-    "shm._cursor",
-    "workers.websocket.wire",
-    "workers.books.book",
-    "workers.books.publish",
-)
-LIBRARIES = ("aiohttp", "msgspec", "numpy", "picows", "posix_ipc", "prometheus_client", "rich", "uvloop")
 REACH = 5.0  # s
 
 
@@ -55,26 +49,46 @@ class Check:
 
 
 def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = False) -> list[Check]:
-    """Every check; `network` also tries to reach the configured venues."""
+    """Every check; `network` also tries to reach the configured venues. What an import that fails keeps from
+    being checked is a note; the import itself is a problem."""
     found = [*_python(), *_machine()]
     settings: Settings | None = None
     needed: dict[str, int] = {}
     instance = "default"
     try:
+        from engine.rules import geometry
+        from engine.settings import load
+
         settings = load(config, environ)
-    except EngineError as error:
-        found += [Check("settings", "problem", line) for line in str(error).splitlines()]
-    else:
         found += _venues(settings)
         needed = {name: geometry(venue).size for name, venue in settings.enabled.items()}
         instance = settings.engine.instance
-    if all(not check.bad for check in found if check.name == "build"):
+    except EngineError as error:
+        found += [Check("settings", "problem", line) for line in str(error).splitlines()]
+    except Exception as error:
+        found.append(_unchecked("settings", error))
+    if all(not check.bad for check in found if check.name in ("build", "libraries")):
         found += [*_memory(instance, needed), *_segments(instance)]
     if settings is not None:
         found += _cores(settings)
         if network:
             found += _network(settings)
     return found
+
+
+def report(found: Sequence[Check], as_json: bool) -> str:
+    """As `tickring doctor` prints it."""
+    if as_json:
+        document = {"ok": not any(one.bad for one in found), "checks": [one.document() for one in found]}
+        return json.dumps(document)
+    return "\n".join(one.text_line() for one in found)
+
+
+def _unchecked(name: str, error: Exception) -> Check:
+    """A check that an import has kept from being made. Raises any other error again."""
+    if (cause := broken.by_import(error)) is None:
+        raise error
+    return Check(name, "note", f"not checked: {broken.reason(cause)}")
 
 
 def _venues(settings: Settings) -> list[Check]:
@@ -92,24 +106,28 @@ def _python() -> Iterator[Check]:
     version = platform.python_version()
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield Check("python", "ok", f"{version} on {system}")
-    missing = [name for name in LIBRARIES if not _imports(name)]
-    if missing:
-        yield Check("libraries", "problem", f"not installed: {', '.join(missing)}; run: make setup")
-    else:
+    missing = _broken(LIBRARIES)
+    for why, names in missing.items():
+        others = f" ({', '.join(names)})" if [why] != [f"no module {name}" for name in names] else ""
+        yield Check("libraries", "problem", f"{why}{others}; run: {broken.advice('setup')}")
+    if not missing:
         yield Check("libraries", "ok", ", ".join(LIBRARIES))
-    unbuilt = [name for name in NATIVE if not _imports(name)]
-    if unbuilt:
-        yield Check("build", "problem", f"native code not built: {', '.join(unbuilt)}; run: make build")
-    else:
-        yield Check("build", "ok", f"native code of {', '.join(NATIVE)}")
+    unbuilt = _broken(NATIVE)
+    if missing:  # what a library keeps from being imported may be built well enough
+        unbuilt = {why: names for why, names in unbuilt.items() if why in {f"no module {n}" for n in NATIVE}}
+    for why, names in unbuilt.items():
+        yield Check("build", "problem", f"{why} ({', '.join(names)}); run: {broken.advice('build')}")
+    if not unbuilt:
+        yield Check("build", "ok", f"native code of {len(NATIVE)} modules")
 
 
-def _imports(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        return False
-    return True
+def _broken(modules: Iterable[str]) -> dict[str, list[str]]:
+    """Why → the modules that cannot be imported for this reason."""
+    found: dict[str, list[str]] = {}
+    for module in modules:
+        if (why := broken.why_not(module)) is not None:
+            found.setdefault(why, []).append(module)
+    return found
 
 
 def _machine() -> Iterator[Check]:
@@ -154,6 +172,7 @@ def _memory(instance: str, needed: Mapping[str, int]) -> Iterator[Check]:
 def _segments(instance: str) -> Iterator[Check]:
     """Lists what is in shared memory. Another instance's segments are never touched, only named."""
     import shm
+    from engine.supervisor import KILLED
     from shm.layout import State
 
     alive = []
@@ -211,4 +230,4 @@ def _mib(size: int) -> str:
     return f"{size / 2**20:.1f} MiB"
 
 
-__all__ = ["Check", "examine"]
+__all__ = ["Check", "examine", "report"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from engine import broken
 from engine.errors import SettingsError
 from engine.placement import assign
 from engine.problems import allowed, nearest, text
@@ -89,6 +90,8 @@ def _found(settings: Settings) -> list[str]:
         try:
             venue = load(name)
         except Exception as error:  # a venue's own code may raise anything
+            if (cause := broken.by_import(error)) is not None and broken.ours(cause):
+                raise
             problems.append(f"venues.{name}: {place(error)}: {type(error).__name__}: {error}")
             continue
         problems += [
@@ -172,6 +175,8 @@ def _parts(name: str, keys: VenueConfig, venue: Venue) -> list[str]:
         except ValueError as error:
             problems[f"venues.{name}: {error}"] = None
         except Exception as error:  # a venue's own code may raise anything
+            if (cause := broken.by_import(error)) is not None and broken.ours(cause):
+                raise
             problems[f"venues.{name}: {place(error)}: {type(error).__name__}: {error}"] = None
     return list(problems)
 
