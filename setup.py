@@ -17,6 +17,12 @@ CFLAGS = ["-O3", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wn
 
 
 def extensions() -> list[Extension]:
+    """One for each .pyx.
+
+    Raises:
+        SystemExit: there is nothing to compile, or no such module as TICKRING_EXT names: what was built would
+            be noticed only by whoever installs it.
+    """
     found = []
     for package in ("shm", "workers"):
         for source in sorted((ROOT / package).rglob("*.pyx")):
@@ -34,6 +40,11 @@ def extensions() -> list[Extension]:
                     extra_compile_args=CFLAGS + os.environ.get("TICKRING_CFLAGS", "").split(),
                 )
             )
+    missing = ONLY - {extension.name for extension in found} - {"none"}
+    if missing:
+        raise SystemExit(f"TICKRING_EXT: no module {', '.join(sorted(missing))} to compile")
+    if not found and not ONLY:
+        raise SystemExit("nothing to compile: no .pyx under shm/ and workers/; the sources are incomplete")
     return found
 
 
