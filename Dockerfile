@@ -11,14 +11,12 @@ RUN apt-get update -qq \
  && { test -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
       || apt-get install -y -qq --no-install-recommends python3-dev; } \
  && rm -rf /var/lib/apt/lists/*
-# What changes rarely first: a change of the code alone downloads nothing.
-COPY pyproject.toml ./
-RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb')); \
-print(*project['build-system']['requires'], sep='\n', file=open('/build.txt', 'w')); \
-print(*project['project']['dependencies'], sep='\n', file=open('/run.txt', 'w'))" \
- && python3 -m venv /build && /build/bin/pip install -q -r /build.txt \
+# What changes rarely first: a change of the code alone downloads nothing. All versions are those of the lock.
+COPY pyproject.toml requirements.lock ./
+COPY tools/dependencies.py tools/
+RUN python3 -m venv /build && /build/bin/python tools/dependencies.py install build \
  && python3 -m venv --without-pip /opt/tickring \
- && /build/bin/pip --python /opt/tickring/bin/python install -q -r /run.txt
+ && /build/bin/python tools/dependencies.py install --into /opt/tickring/bin/python run
 COPY setup.py README.md LICENSE ./
 COPY config/tickring.toml config/
 COPY config/venues config/venues

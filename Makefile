@@ -3,17 +3,17 @@ PY := .venv/bin/python
 STAMP := .venv/.tickring-setup
 SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: setup build check test demo stress fuzz chaos soak quiet bench clean
+.PHONY: setup build check test demo stress fuzz chaos soak quiet bench lock newest clean
 
 setup: $(STAMP) build
 
-# The environment: made once, again when the dependencies change. The editable install compiles nothing
-# (TICKRING_EXT): `build` does, once, in place.
-$(STAMP): pyproject.toml setup.py
+# The environment, exactly what requirements.lock pins: made once, again when that changes. The editable install
+# compiles nothing (TICKRING_EXT): `build` does, once, in place.
+$(STAMP): pyproject.toml setup.py requirements.lock tools/dependencies.py
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "tickring: making .venv and compiling the native code, one to three minutes ..."
-	@$(PY) -m pip install --quiet --upgrade pip setuptools
-	@TICKRING_EXT=none PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --editable '.[dev]'
+	@$(PY) tools/dependencies.py install run dev
+	@TICKRING_EXT=none PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The native code, in place: only what changed is compiled again.
@@ -40,7 +40,7 @@ stress: setup
 
 fuzz: setup
 	$(PY) -m tests.conformance.malformed
-	TICKRING_EXT=none $(PY) -m pip install --quiet --editable '.[fuzz]'
+	$(PY) tools/dependencies.py install fuzz
 	$(PY) tests/fuzz/decode_fuzz.py
 
 # Every fault that we know how to make: the proxy's own tests, the defects of the field, orders never sent twice.
@@ -59,6 +59,15 @@ quiet: setup
 # All figures, or those of NAME alone: make bench NAME=decode
 bench: setup
 	$(PY) -m bench$(if $(NAME),.$(NAME))
+
+# The newest versions that pyproject.toml allows, into requirements.lock.
+lock:
+	$(PYTHON) tools/dependencies.py lock
+
+# The same in an environment of its own: check and tests, and which package breaks what. BOUNDS=beyond ignores the
+# upper bounds, BOUNDS=oldest takes the lower ones. About half an hour.
+newest: setup
+	$(PY) tools/dependencies.py newest $(if $(BOUNDS),--$(BOUNDS)) $(TESTS)
 
 clean:
 	rm -rf build .venv *.egg-info
