@@ -3,7 +3,11 @@ PY := .venv/bin/python
 STAMP := .venv/.tickring-setup
 SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
-.PHONY: setup build check test demo stress fuzz chaos soak quiet bench lock newest clean
+# What some tests need beside Python: without it they are skipped.
+MISSING := command -v spin >/dev/null || echo "tickring: no spin, its tests are skipped: apt-get install spin"; \
+	command -v promtool >/dev/null || echo "tickring: no promtool, its tests are skipped: apt-get install prometheus"
+
+.PHONY: setup build check test test-slow test-all demo stress fuzz chaos soak quiet bench lock newest clean
 
 setup: $(STAMP) build
 
@@ -28,13 +32,26 @@ check: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
+# What a newcomer runs: most tests. `test-slow` has the others, `test-all` all of them.
 test: setup
-	$(PY) -m pytest
+	@echo "tickring: most tests, about four minutes; all of them: make test-all, about fifteen"
+	@$(MISSING)
+	$(PY) -m pytest -rs -m "not slow"
+
+test-slow: setup
+	@echo "tickring: the slow tests, about twelve minutes"
+	@$(MISSING)
+	$(PY) -m pytest -rs -m slow
+
+test-all: setup
+	@echo "tickring: all tests, about fifteen minutes"
+	@$(MISSING)
+	$(PY) -m pytest -rs
 
 demo: setup
 	.venv/bin/tickring demo
 
-# The heavy proofs; `make test` runs small versions of the first two.
+# The heavy proofs; `make test-all` runs small versions of the first two.
 stress: setup
 	$(PY) tests/stress/run.py --full
 

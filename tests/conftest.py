@@ -12,6 +12,53 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# What `make test` leaves to `make test-slow`: processes that run for seconds, compilers, model checking, long
+# random runs. Beginnings of test ids, measured (--durations): the others end in four minutes on two cores.
+SLOW = (
+    "tests/bench/",
+    "tests/conformance/test_recovery.py",
+    "tests/docs/",
+    "tests/e2e/test_capture.py",
+    "tests/e2e/test_compose_stack.py",
+    "tests/e2e/test_demo_terminal.py",
+    "tests/e2e/test_demo_venues.py",
+    "tests/e2e/test_faults.py",
+    "tests/e2e/test_field_defects.py",
+    "tests/e2e/test_never_twice.py",
+    "tests/e2e/test_readme.py",
+    "tests/e2e/test_recovery.py",
+    "tests/e2e/test_sdist.py",
+    "tests/engine/test_broken.py::test_a_command",
+    "tests/engine/test_broken.py::test_an_engine",
+    "tests/engine/test_broken.py::test_the_doctor_survives",
+    "tests/engine/test_demo.py::test_a_demo",
+    "tests/engine/test_demo.py::test_ctrl_c",
+    "tests/engine/test_demo.py::test_the_demo",
+    "tests/engine/test_service.py",
+    "tests/faults/",
+    "tests/shm/test_kill.py",
+    "tests/shm/test_model.py",
+    "tests/shm/test_mutants.py",
+    "tests/shm/test_protocol_steps.py",
+    "tests/shm/test_stub.py",
+    "tests/soak/",
+    "tests/workers/books/test_handover_random.py",
+    "tests/workers/books/test_native_mutants.py",
+    "tests/workers/decode/test_protobuf_fuzz.py",
+    "tests/workers/decode/test_scan_fuzz.py",
+    "tests/workers/decode/test_symbols.py::test_the_sanitizer",
+    "tests/workers/decode/test_symbols.py::test_without_memory",
+    "tests/workers/venues/mexc_spot/test_protobuf_mexc_spot.py::test_generated",
+    "tests/workers/websocket/test_renewal_live.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
+
 # A test run says the same of the same code every time; ``TICKRING_HYPOTHESIS=random`` looks further. No
 # deadlines: how long an example takes on a busy machine is not what these tests are about.
 settings.register_profile("fixed", derandomize=True, deadline=None)
