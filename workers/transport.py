@@ -5,6 +5,14 @@
         async for message in exchange.stream(["top", "trades"]):
             print(message)
 
+or, closed by hand:
+
+    exchange = await TransportFactory.create_public_exchange(
+        exchange_name="mexc_spot", symbols=[Symbol("BTC", "USDT")]
+    )
+    ...
+    await exchange.close()
+
 It is made of the same parts as a worker: the `Venue` value, a `RestManager` with the venue's limits, retries
 and circuits, a `WebSocketManager` a stream. What it does not have is what shared memory is for: books that
 are kept, checked and rebuilt, and readers in other processes.
@@ -13,7 +21,8 @@ are kept, checked and rebuilt, and readers in other processes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Sequence
 from decimal import Decimal
 from difflib import get_close_matches
 from types import TracebackType
@@ -47,16 +56,16 @@ class TransportFactory:
     @staticmethod
     def create_public_exchange(
         exchange_name: str,
-        symbols: Iterable[str | Symbol],
+        symbols: str | Symbol | Iterable[str | Symbol],
         *,
         config: VenueConfig | None = None,
         **keys: Any,
     ) -> PublicExchange:
-        """The venue of that name, for these symbols; nothing is connected before ``async with``.
+        """The venue of that name, for these symbols; nothing is connected before ``await`` or ``async with``.
 
         Args:
             exchange_name: as `workers.venue.names()` has them: ``"binance_spot"``.
-            symbols: canonical: ``"BTC/USDT"``, ``"BTC/USDT:USDT"``.
+            symbols: ``Symbol("BTC", "USDT")`` or canonical: ``"BTC/USDT"``, ``"BTC/USDT:USDT"``.
             config: the venue's keys; None: those of the shipped ``config/venues/<exchange_name>.toml``.
             keys: single keys over the shipped ones: ``rest_timeout=3.0``.
 
@@ -66,7 +75,8 @@ class TransportFactory:
             ValueError: a symbol is not of a canonical form, or there is none.
         """
         venue = load(exchange_name)
-        wanted = list(dict.fromkeys(str(Symbol.parse(str(symbol))) for symbol in symbols))
+        given = [symbols] if isinstance(symbols, str | Symbol) else symbols
+        wanted = list(dict.fromkeys(str(Symbol.parse(str(symbol))) for symbol in given))
         if not wanted:
             raise ValueError('at least one symbol is needed, such as "BTC/USDT"')
         if config is None:
@@ -77,8 +87,13 @@ class TransportFactory:
 
 
 class PublicExchange:
-    """A venue's public side, as an asynchronous context. It times out, retries and keeps to the venue's
-    limits by itself; what cannot be had raises a `WorkerError`: one line, and `action` says what to do next.
+    """A venue's public side. It times out, retries and keeps to the venue's limits by itself; what cannot be
+    had raises a `WorkerError`: one line, and `action` says what to do next.
+
+    Awaited, it is open until `close`; as an asynchronous context, until its block ends. Awaiting it again
+    gives the same open one, and so does entering one that was awaited (its block then closes it); a second
+    block inside the first is refused. After `close` it can be opened again. One that is collected while it is
+    open warns (`ResourceWarning`).
     """
 
     def __init__(self, venue: Venue, config: VenueConfig) -> None:
@@ -87,9 +102,17 @@ class PublicExchange:
         self._rest: RestManager | None = None
         self._instruments: dict[str, Instrument] = {}
         self._streams: set[Stream] = set()
+        self._opening: asyncio.Lock | None = None
+        self._ready = False
+        self._entered = False
+
+    def __del__(self) -> None:
+        if getattr(self, "_rest", None) is not None:
+            text = f"{self!r} was not closed: await its close()"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
-        state = "open" if self._rest is not None else "closed"
+        state = "open" if self._ready else "closed"
         return f"<PublicExchange {self.venue.name} {', '.join(self.config.symbols)} {state}>"
 
     @property
@@ -105,34 +128,58 @@ class PublicExchange:
         """What `stream` can be asked for here."""
         return sorted(self.venue.channels)
 
-    async def __aenter__(self) -> Self:
-        """Asks for the listing of the symbols.
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.open().__await__()
+
+    async def open(self) -> Self:
+        """Asks for the listing of the symbols, unless it is open already.
 
         Raises:
             UnknownInstrument: the venue does not list a symbol; the text names the nearest ones.
             RestError: the venue cannot be reached.
         """
-        self._rest = await asyncio.to_thread(self._make_rest)  # it imports an HTTP library
-        try:
-            self._instruments = {made.symbol: made for made in await self.instruments()}
-        except BaseException:
-            await self.aclose()
-            raise
+        self._opening = self._opening or asyncio.Lock()
+        async with self._opening:
+            if not self._ready:
+                self._rest = await asyncio.to_thread(self._make_rest)  # it imports an HTTP library
+                try:
+                    self._instruments = {made.symbol: made for made in await self.instruments()}
+                    self._ready = True
+                except BaseException:
+                    await self.close()
+                    raise
         return self
+
+    async def __aenter__(self) -> Self:
+        """As `open`. Raises `RuntimeError` inside another block."""
+        if self._entered:
+            raise RuntimeError(f"{self.name} was entered already: one block closes it, make another exchange")
+        self._entered = True
+        try:
+            return await self.open()
+        except BaseException:
+            self._entered = False
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.aclose()
+        self._entered = False
+        await self.close()
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         """Close every connection; idempotent."""
+        self._ready = False
         try:
             await asyncio.gather(*(stream.aclose() for stream in tuple(self._streams)))
         finally:
             rest, self._rest = self._rest, None
             if rest is not None:
                 await rest.close()
+
+    async def aclose(self) -> None:
+        """As `close`: for `contextlib.aclosing`."""
+        await self.close()
 
     # -- REST -------------------------------------------------------------------------------------------
     async def instruments(self) -> list[Instrument]:
@@ -144,7 +191,7 @@ class PublicExchange:
         """
         return (await self.venue.instruments(self._open(), self.config.symbols)).all_instruments()
 
-    async def order_book(self, symbol: str, limit: int = 100) -> OrderBook:
+    async def order_book(self, symbol: str | Symbol, limit: int = 100) -> OrderBook:
         """A depth snapshot of at most `limit` levels a side.
 
         Raises:
@@ -159,9 +206,9 @@ class PublicExchange:
         bids, asks = _side(snapshot.bids), _side(snapshot.asks)
         bids.sort(reverse=True)
         asks.sort()
-        return OrderBook(symbol, snapshot.last_update_id, bids[:limit], asks[:limit])
+        return OrderBook(made.symbol, snapshot.last_update_id, bids[:limit], asks[:limit])
 
-    async def klines(self, symbol: str, interval: str = "1m", limit: int = 100) -> list[Kline]:
+    async def klines(self, symbol: str | Symbol, interval: str = "1m", limit: int = 100) -> list[Kline]:
         """The last `limit` candles, oldest first.
 
         Raises:
@@ -189,7 +236,9 @@ class PublicExchange:
         return await self.venue.server_limits(self._open())
 
     # -- streams ----------------------------------------------------------------------------------------
-    def stream(self, channels: str | Sequence[str], symbols: Sequence[str] | None = None) -> Stream:
+    def stream(
+        self, channels: str | Sequence[str], symbols: str | Symbol | Iterable[str | Symbol] | None = None
+    ) -> Stream:
         """What the venue says on these channels of these symbols (None: all of the exchange's), on
         connections of its own. Several streams may run side by side.
 
@@ -205,9 +254,9 @@ class PublicExchange:
                 raise NotOffered(
                     f"{self.name} has no channel {channel!r}; it has: {', '.join(self.channels)}"
                 )
-        chosen = {
-            symbol: self._instrument(symbol) for symbol in (self.symbols if symbols is None else symbols)
-        }
+        named = self.symbols if symbols is None else symbols
+        found = [self._instrument(each) for each in ([named] if isinstance(named, str | Symbol) else named)]
+        chosen = {made.symbol: made for made in found}
         if set(wanted) <= {*DERIVATIVES} and all(
             made.kind is InstrumentKind.SPOT for made in chosen.values()
         ):
@@ -227,11 +276,13 @@ class PublicExchange:
     def _open(self) -> RestManager:
         if self._rest is None:
             raise RuntimeError(
-                f"{self.name} is not open: async with TransportFactory.create_public_exchange(...)"
+                f"{self.name} is not open: await it, or: async with "
+                "TransportFactory.create_public_exchange(...)"
             )
         return self._rest
 
-    def _instrument(self, symbol: str) -> Instrument:
+    def _instrument(self, named: str | Symbol) -> Instrument:
+        symbol = str(named)
         if symbol not in self._instruments:
             near = get_close_matches(symbol, self._instruments, n=3, cutoff=0.4)
             hint = f"nearest: {', '.join(near)}" if near else f"it has: {', '.join(self._instruments)}"

@@ -35,7 +35,7 @@ from workers.public import (
 from workers.shipped import ConfigError, venue_config
 from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
-from workers.strategies import ConnectionEvent, ConnectionState
+from workers.strategies import ConnectionEvent, ConnectionState, Symbol
 from workers.streaming import BOUND, Stream
 from workers.transport import NotOffered, PublicExchange, TransportFactory
 from workers.venue import UnknownVenue, load, names
@@ -183,6 +183,95 @@ def test_it_is_used_inside_its_context() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         exchange.stream("top")
     assert "closed" in repr(exchange)
+
+
+@pytest.mark.parametrize("feed", ["mexc_spot", "binance_spot"])
+def test_awaited_as_the_specification_writes_it(feed: str) -> None:
+    """The kind: a call form of the specification that works only in another spelling. ``await`` opens what
+    ``async with`` opens; symbols are objects or text; the keywords are the specification's."""
+
+    async def work() -> None:
+        async with SimVenue(feed, rate=200.0) as sim:
+            urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
+            exchange = await TransportFactory.create_public_exchange(
+                exchange_name=feed, symbols=[Symbol("BTC", "USDT"), "ETH/USDT"], **urls
+            )
+            assert "open" in repr(exchange)
+            assert exchange.symbols == SYMBOLS
+            book = await exchange.order_book(Symbol("BTC", "USDT"), limit=5)
+            assert (book.symbol, len(book.bids)) == ("BTC/USDT", 5)
+            async for message in exchange.stream("top", Symbol("ETH", "USDT")):
+                assert isinstance(message, Top)
+                assert message.symbol == "ETH/USDT"
+                break
+            await exchange.close()
+            assert "closed" in repr(exchange)
+            with pytest.raises(RuntimeError, match="is not open: await it"):
+                await exchange.order_book("BTC/USDT")
+            await exchange.close()  # idempotent
+
+    run(work())
+
+
+def test_one_symbol_needs_no_list() -> None:
+    for one in ("BTC/USDT", Symbol("BTC", "USDT")):
+        assert TransportFactory.create_public_exchange(FEED, one).symbols == ["BTC/USDT"]
+
+
+def test_awaited_again_entered_again_and_opened_again() -> None:
+    async def work() -> None:
+        async with SimVenue(FEED) as sim:
+            made = exchange_of(sim)
+            one, other = await asyncio.gather(made.open(), made.open())
+            rest = made._rest
+            assert one is other is made is await made
+            assert made._rest is rest, "opened once"
+            async with made as entered:
+                assert entered is made
+                assert made._rest is rest, "not opened a second time"
+                assert await made is made
+                with pytest.raises(RuntimeError, match="was entered already"):
+                    async with made:
+                        pass
+                assert len(await made.instruments()) == 2, "the block that was refused closes nothing"
+            assert "closed" in repr(made), "its block closes it"
+            await made
+            assert len(await made.instruments()) == 2
+            await made.close()
+            async with await exchange_of(sim) as exchange:
+                assert len(await exchange.instruments()) == 2
+            assert "closed" in repr(exchange)
+
+    run(work())
+
+
+def test_one_that_could_not_be_opened_leaves_nothing_open() -> None:
+    async def work() -> None:
+        async with SimVenue(FEED) as sim:
+            made = exchange_of(sim, ["BTC/USDD"])
+            for _ in range(2):
+                with pytest.raises(UnknownInstrument):
+                    await made
+                assert made._rest is None
+                assert "closed" in repr(made)
+                with pytest.raises(UnknownInstrument):
+                    async with made:
+                        pass
+
+    run(work())
+
+
+def test_one_that_is_forgotten_warns() -> None:
+    async def work() -> None:
+        async with SimVenue(FEED) as sim:
+            exchanges = [await exchange_of(sim)]
+            rest = exchanges[0]._rest
+            with pytest.warns(ResourceWarning, match=r"<PublicExchange binance_spot .* open> was not closed"):
+                exchanges.clear()
+            assert rest is not None
+            await rest.close()
+
+    run(work())
 
 
 def test_a_config_of_ones_own() -> None:
