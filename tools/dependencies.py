@@ -6,7 +6,7 @@
 
 The lock holds every package of every group with the hashes of its files, for all Pythons and machines that we
 support. `newest` works in ``build/newest``, on a copy of the files with its own environment; `--beyond`
-ignores upper bounds, `--oldest` takes the lower bound of everything that we name.
+ignores upper bounds, `--oldest` takes the releases of the lower bound of everything that we name.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def changed(requirement: str, mode: str) -> str:
     """`requirement` with its bounds as `mode` has them.
 
     >>> changed("picows>=2.3,<2.4", "beyond"), changed("httpx[http2]>=0.28,<1", "oldest")
-    ('picows>=2.3', 'httpx[http2]==0.28')
+    ('picows>=2.3', 'httpx[http2]==0.28.*')
     """
     match = _REQUIREMENT.match(requirement)
     assert match is not None, requirement
@@ -99,7 +99,7 @@ def changed(requirement: str, mode: str) -> str:
     if mode == BEYOND:
         each = [bound for bound in each if bound.startswith((">", "!="))]
     elif mode == OLDEST:
-        each = [bound.replace(">=", "==", 1) for bound in each if bound.startswith((">=", "=="))]
+        each = [bound.replace(">=", "==", 1) + ".*" for bound in each if bound.startswith(">=")]
     return name + extras + ",".join(each) + marker
 
 
