@@ -73,6 +73,8 @@ class MexcSpotParser(MessageParser):
 
 def _answer(response: schema.Response, received: int, data: bytes) -> ParsedMessage:
     kind = MessageType.OTHER if response.msg == PONG else MessageType.SUBSCRIPTION_CONFIRM
+    if response.code:  # a refusal that nobody waits for is counted
+        kind = MessageType.UNKNOWN
     return ParsedMessage(message_type=kind, data=response, timestamp=received, raw_data=data)
 
 
