@@ -165,6 +165,10 @@ def test_a_lent_top_is_in_its_books_state(one: One) -> None:
     assert one.states() == (State.STALE, State.STALE)
     one.publisher.proven(one.index, Scope.BOOK, one.lab.now)
     assert one.states() == LIVE
+    assert one.publisher.freeze() == 2
+    assert one.states() == (State.STALE, State.STALE)
+    one.publisher.proven(one.index, Scope.BOOK, one.lab.now)
+    assert one.states() == LIVE
     one.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
     assert one.states() == (State.DOWN, State.DOWN)
     one.lab.poll()
