@@ -6,6 +6,8 @@
    symbol come back as it was. Otherwise a new slot takes its place.
 2. What the segment has from before is served at once, as it stands there; the listing is read while it is.
    Only where nothing is to be served without it is it waited for, until it comes.
+   The listing has to say that a served symbol is gone: one that may be in what could not be read, or in
+   a part that was refused, goes on being served, which is noted.
 3. The listing is read again every `interval` seconds, a tenth more or less by chance, and at once on a hint
    that it has changed (`hint`): the venue's own notice, a refused subscription, a stream that has fallen
    silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead to
@@ -236,7 +238,7 @@ class Instruments:
             slot, spec = slots.get(symbol), listed.get(symbol)
             try:
                 if spec is None:
-                    self._miss(symbol, slot, listing.missing.get(symbol, "the venue does not list it"))
+                    self._miss(symbol, slot, listing)
                 elif slot is None:
                     self._serve(self._add(spec))
                 elif self._keeper.index_of(symbol) is None:
@@ -295,8 +297,14 @@ class Instruments:
             self._set_status(slot, slot.status)
         self._service.carry(slot)
 
-    def _miss(self, symbol: str, slot: Instrument | None, why: str) -> None:
+    def _miss(self, symbol: str, slot: Instrument | None, listing: Listing) -> None:
         """Rule 1."""
+        why = listing.missing.get(symbol, "the venue does not list it")
+        if symbol in listing.unsure and self._keeper.index_of(symbol) is not None and slot is not None:
+            if self._once("unsure", symbol, why):
+                self._writer.log(Code.UNUSABLE, why, instrument=slot.index)
+                self._say(f"{symbol} is served as it was listed before: {why}")
+            return
         if slot is None:
             slot = self._add(
                 Instrument(
@@ -317,7 +325,7 @@ class Instruments:
             self._service.dropped(slot)
         self._changed = True
         self._writer.set_instrument_status(slot.index, InstrumentStatus.NOT_LISTED)
-        self._writer.log(*_missing_event(why), instrument=slot.index)
+        self._writer.log(*_missing_event(symbol, listing), instrument=slot.index)
         self._say(f"{symbol} is not served: {why}; it comes by itself when it is listed")
 
     def _come_back(self, slot: Instrument, spec: Instrument) -> None:
@@ -396,21 +404,21 @@ class Instruments:
                 self._say(f"{symbol}: passed over in the listing, for another entry: {', '.join(fresh)}")
 
 
-def _missing_event(why: str) -> tuple[Code, str]:
-    """The event of a symbol without service: the nearest names, as many as its 32 bytes hold; else why.
+def _missing_event(symbol: str, listing: Listing) -> tuple[Code, str]:
+    """The event of a symbol without service: the nearest names, as many as its 32 bytes hold, or why what is
+    listed cannot be used.
 
-    >>> _missing_event("Binance spot does not list 'ETH/USTD' (nearest: ETH/USDT, ETH/USDC, ETH/TUSD)")
+    >>> names = ["ETH/USDT", "ETH/USDC", "ETH/TUSD", "ETH/BUSD"]
+    >>> _missing_event("ETH/USTD", Listing(instruments=[], nearest={"ETH/USTD": names}))
     (<Code.NOT_LISTED: 26>, 'ETH/USDT, ETH/USDC, ETH/TUSD')
-    >>> _missing_event("the venue does not list it")
-    (<Code.NOT_LISTED: 26>, '')
-    >>> _missing_event("tick 1e-30 does not fit")
+    >>> broken = {"A/B": "tick 1e-30 does not fit"}
+    >>> _missing_event("A/B", Listing(instruments=[], missing=broken, unsure={"A/B"}))
     (<Code.UNUSABLE: 27>, 'tick 1e-30 does not fit')
     """
-    _, found, rest = why.partition("nearest: ")
-    if not found:
-        return (Code.NOT_LISTED, "") if "not list" in why else (Code.UNUSABLE, why)
+    if symbol in listing.unsure:
+        return Code.UNUSABLE, listing.missing[symbol]
     text = ""
-    for name in rest.partition(")")[0].partition(";")[0].split(", "):
+    for name in listing.nearest.get(symbol, ()):
         longer = f"{text}, {name}" if text else name
         if len(longer.encode()) > 32:
             break

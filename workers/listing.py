@@ -13,6 +13,8 @@ rules, the same for every venue:
    comes first in the alphabet. The order of the listing decides nothing. The venue symbols of the others are
    never carried, so no event of theirs is taken for the symbol's (`Listing.shadowed`).
 4. Every symbol asked for is either in `Listing.instruments` or in `Listing.missing`, with the reason.
+5. Silence is no evidence: a listing without a single entry is an error of the answer, and a symbol that may
+   be in what could not be read, or in a part that was refused, is in `Listing.unsure` too.
 
 Exponents are what a slot can never change, so they are chosen here once: as many decimals as tick or lot
 need, and room for 2^8 times the largest price or size that the venue allows. A number that comes and does not
@@ -32,7 +34,7 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
 from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, decimals, to_mantissa
 from workers.entries import Entries, Entry, Unread, unread_entry, words
-from workers.errors import Action, WorkerError
+from workers.errors import Action, ParseError, WorkerError
 
 HEADROOM = 2**8
 ROOM = INT64_MAX // HEADROOM
@@ -63,6 +65,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         instruments: those that can be carried, in the order asked for, `index` left at 0.
         missing: canonical symbol asked for -> why it cannot be carried: not listed (with the nearest names),
             an entry that cannot be read, numbers that fit no slot.
+        unsure: those of them of which the listing does not say that they are not listed (rule 5).
+        nearest: canonical symbol asked for -> the listed ones that it resembles, where it is not listed.
         skipped: the venue's name of an entry, of any symbol -> why it could not be read; of one that stands
             for a symbol asked for -> which value of it is not known (rule 2).
         shadowed: canonical symbol asked for -> the venue's names of entries of the same canonical symbol that
@@ -71,6 +75,8 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
     instruments: list[Instrument]
     missing: dict[str, str] = {}
+    unsure: set[str] = set()
+    nearest: dict[str, list[str]] = {}
     skipped: dict[str, str] = {}
     shadowed: dict[str, list[str]] = {}
 
@@ -147,7 +153,13 @@ class ListingRules(Generic[Entry]):
 
 
 def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: ListingRules[Entry]) -> Listing:
-    """The instruments of `symbols` (canonical), in that order, and what became of the others."""
+    """The instruments of `symbols` (canonical), in that order, and what became of the others.
+
+    Raises:
+        ParseError: it has no entries (rule 5).
+    """
+    if not entries.read and not entries.unread:
+        raise ParseError(f"{rules.venue}: the listing is empty")
     listed: dict[str, list[tuple[str, Entry]]] = {}
     unread = list(entries.unread)
     for name, entry in entries.read:
@@ -162,15 +174,19 @@ def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: Listing
             listed.setdefault(symbol, []).append((name, entry))
     unread = [each._replace(words=frozenset(_unified(word, rules) for word in each.words)) for each in unread]
     skipped = {each.name: each.reason for each in unread}
-    found = Listing(instruments=[], missing={}, skipped=skipped, shadowed={})
+    found = Listing(instruments=[], missing={}, unsure=set(), nearest={}, skipped=skipped, shadowed={})
     for symbol in dict.fromkeys(symbols):
         ranked = _ranked(symbol, listed.get(symbol, []), rules)
         if others := [name for name, entry in ranked[1:] if (name, entry) != ranked[0]]:
             found.shadowed[symbol] = others
         if reason := _missing(symbol, ranked[:1], unread, rules):
             found.missing[symbol] = reason
+            found.unsure.add(symbol)
         elif not ranked:
-            found.missing[symbol] = _not_listed(symbol, listed, entries.refused, rules.venue)
+            found.nearest[symbol] = _nearest(symbol.upper(), list(listed))
+            found.missing[symbol] = _not_listed(symbol, found.nearest[symbol], entries.refused, rules.venue)
+            if entries.refused:
+                found.unsure.add(symbol)
         else:
             name, entry = ranked[0]
             if not rules.states.known(word := rules.state(entry)):
@@ -179,6 +195,7 @@ def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: Listing
                 found.instruments.append(rules.instrument(entry))
             except (InstrumentError, ValueError) as error:
                 found.missing[symbol] = str(error)
+                found.unsure.add(symbol)
     _part(found, rules)
     return found
 
@@ -244,8 +261,8 @@ def _unified(word: str, rules: ListingRules[Entry]) -> str:
         return word
 
 
-def _not_listed(symbol: str, listed: Iterable[str], refused: Sequence[str], venue: str) -> str:
-    nearest = ", ".join(_nearest(symbol.upper(), list(listed)))
+def _not_listed(symbol: str, names: Sequence[str], refused: Sequence[str], venue: str) -> str:
+    nearest = ", ".join(names)
     unsure = "".join(f"; a part of its listing was refused: {each}" for each in refused)
     return f"{venue} does not list {symbol!r}{f' (nearest: {nearest})' if nearest else ''}{unsure}"
 

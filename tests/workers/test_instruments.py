@@ -55,6 +55,7 @@ class Desk:
         self.listed = listed
         self.readings: list[float] = []
         self.failing: WorkerError | None = None
+        self.unsure: set[str] = set()
         self.lines: list[str] = []
         publisher = Publisher(writer, None, None)
         self.keeper = BookKeeper(writer, publisher, None, KeeperConfig(stale_after=0.0))
@@ -80,7 +81,7 @@ class Desk:
             raise self.failing
         found = [self.listed[symbol] for symbol in symbols if symbol in self.listed]
         missing = {symbol: "not listed" for symbol in symbols if symbol not in self.listed}
-        return Listing(instruments=found, missing=missing)
+        return Listing(instruments=found, missing=missing, unsure=self.unsure & missing.keys())
 
 
 @pytest.fixture
@@ -199,14 +200,46 @@ def test_a_venue_that_raises_for_the_whole_listing_is_asked_again(writer: Writer
     assert [slot.symbol for slot in writer.instruments()] == ["BTC/USDT"]
 
 
+def test_a_served_symbol_that_cannot_be_read_goes_on_being_served(writer: Writer) -> None:
+    """Kind: silence taken for evidence. Its entry has become unreadable, or the part of the
+    listing that would have it is refused: that is no delisting. Absent from what was read, it is delisted."""
+
+    def change(desk: Desk, now: float) -> None:
+        if now == 10:
+            del desk.listed["BTC/USDT"]
+            desk.unsure.add("BTC/USDT")
+        if now == 700:
+            desk.unsure.clear()
+
+    seen: dict[float, InstrumentStatus] = {}
+
+    def during(desk: Desk, now: float) -> None:
+        change(desk, now)
+        seen[now] = writer.instruments()[0].status
+
+    desk = schedule(writer, during, 1000.0)
+    assert desk.readings == [0.0, 300.0, 600.0, 900.0]
+    assert (seen[301], seen[601], seen[899]) == (InstrumentStatus.ACTIVE,) * 3
+    assert seen[901] is InstrumentStatus.NOT_LISTED
+    assert desk.service.followed[1:] == [([], ["BTC/USDT"], False)]
+    assert sum("is served as it was listed before" in line for line in desk.lines) == 1
+
+
+NEAREST = ["ETH/USDT", "ETH/USDC", "ETH/TUSD", "ETH/BUSD"]
+PERPETUALS = ["BTC/USDT:USDT", "BTC/USDC:USDC", "BTC/USD:BTC"]
+
+
 @pytest.mark.parametrize(
-    ("why", "text"),
+    ("listing", "text"),
     [
-        ("X does not list 'A' (nearest: ETH/USDT, ETH/USDC, ETH/TUSD)", "ETH/USDT, ETH/USDC, ETH/TUSD"),
-        ("not listed; nearest: BTC/USDT:USDT, BTC/USDC:USDC, BTC/USD:BTC", "BTC/USDT:USDT, BTC/USDC:USDC"),
-        ("the venue does not list it", ""),
-        ("status null cannot be read", "status null cannot be read"),
+        (Listing(instruments=[], nearest={"A": NEAREST}), "ETH/USDT, ETH/USDC, ETH/TUSD"),
+        (Listing(instruments=[], nearest={"A": PERPETUALS}), "BTC/USDT:USDT, BTC/USDC:USDC"),
+        (Listing(instruments=[], missing={"A": "the venue does not list it"}), ""),
+        (
+            Listing(instruments=[], missing={"A": "status null cannot be read"}, unsure={"A"}),
+            "status null cannot be read",
+        ),
     ],
 )
-def test_what_an_event_has_room_for(why: str, text: str) -> None:
-    assert _missing_event(why)[1] == text
+def test_what_an_event_has_room_for(listing: Listing, text: str) -> None:
+    assert _missing_event("A", listing)[1] == text

@@ -8,6 +8,7 @@ one symbol the last one won, whatever it was.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import doctest
 import importlib
 import json
@@ -247,6 +248,19 @@ def test_two_symbols_of_one_name() -> None:
             found = listing(*entries, symbols=symbols)
             assert [one.symbol for one in found.instruments] == ["A/B"]
             assert found.missing == {"ETH/B": "Test lists 'ETH/B' as AB, which is its name of 'A/B'"}
+
+
+def test_what_a_listing_does_not_say() -> None:
+    """Kind: silence taken for evidence. An empty listing delists nothing, and of a symbol that may be in
+    what could not be read nobody knows whether it is listed."""
+    with pytest.raises(ParseError, match="the listing is empty"):
+        make_listing(read(b'{"pairs":[]}'), ("A/B",), RULES)
+    assert listing(GOOD[0]).unsure == set()  # BTC/B is not listed
+    broken = {"name": "BTCB", "base": "BTC", "quote": "B", "hidden": "no"}
+    found = listing(GOOD[0], broken)
+    assert (set(found.missing), found.unsure) == ({"BTC/B"}, {"BTC/B"})
+    refused = dataclasses.replace(read(json.dumps({"pairs": [GOOD[0]]}).encode()), refused=["a part"])
+    assert make_listing(refused, ("A/B", "BTC/B"), RULES).unsure == {"BTC/B"}
 
 
 def test_one_entry_twice_is_one() -> None:
