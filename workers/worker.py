@@ -33,7 +33,7 @@ from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
 from workers import process
-from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.keeper import OLDER, BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.books.sync import Snapshot
 from workers.books.tiers import Tier
@@ -66,6 +66,7 @@ DRAIN = 0.05  # seconds between two looks whether the backlog is read, after the
 DRAIN_LIMIT = 0.5  # seconds: beyond it the supervisor would take the worker for hung
 REVIEW = 4  # beats between two looks at states
 FAULTS = 16  # places in code whose errors are told
+USUAL = 7  # snapshots in a row, within about half a minute, that may be older than the stream: no fault yet
 TICK = 20  # beats between two looks at freshness
 CHANNELS = {Scope.TOP: "top", Scope.BOOK: "book"}
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
@@ -541,6 +542,8 @@ class Worker:
         return self.venue.widen(old, evidence, fresh)
 
     def _snapshot_failed(self, instrument: Instrument, attempt: int, why: str) -> None:
+        if why == OLDER and attempt <= USUAL:
+            return
         if attempt & (attempt - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
             self._say(f"{instrument.symbol}: snapshot attempt {attempt} failed: {why}")
 

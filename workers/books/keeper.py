@@ -109,8 +109,9 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Why a snapshot that came is of no use.
+OLDER = "it is older than the stream, or may be"  # the venue's rules say: ask again
 _REFUSALS = {
-    Outcome.REFETCH: "it is older than the stream, or may be",
+    Outcome.REFETCH: OLDER,
     Outcome.PRECISION: "a number of it does not fit the slot's exponents",
     Outcome.MALFORMED: "it has impossible content",
     Outcome.CROSSED: "best bid >= best ask, with the stream's events",
