@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import uuid
 from collections.abc import Iterator
@@ -64,6 +65,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("random", deadline=None)
 settings.load_profile(os.environ.get("TICKRING_HYPOTHESIS", "fixed"))
+
+
+@pytest.fixture(autouse=True)
+def collecting() -> Iterator[None]:
+    """A worker in the test's own process turns the garbage collection off for good; what the tests after it leave
+    in circles would keep its files open."""
+    yield
+    if not gc.isenabled():
+        gc.unfreeze()
+        gc.enable()
 
 
 @pytest.fixture

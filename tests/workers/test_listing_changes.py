@@ -251,8 +251,8 @@ def test_without_one_listed_symbol_the_feed_waits(feed: str) -> None:
     """No exit and no parking: it says why it is DOWN, and goes on looking."""
 
     async def main() -> None:
-        first, second = pair(feed)
-        async with SimVenue(feed, symbols=[first, second], rate=0.0) as sim:
+        first, second, other = dialect(feed).default_symbols[:3]  # a listing without anything is none
+        async with SimVenue(feed, symbols=[first, second, other], rate=0.0) as sim:
             sim.delist(first)
             sim.delist(second)
             async with serving(

@@ -136,15 +136,11 @@ def test_what_no_decimals_cure_costs_no_request(cured: bool) -> None:
     asked: list[str] = []
     old = Instrument(symbol="AAA/BBB", venue_symbol="AAABBB", price_exp=2, size_exp=2)
 
-    async def listed(rest: object, symbols: list[str]) -> Listing:
+    async def listed(symbols: list[str]) -> Listing:
         asked.extend(symbols)
         return Listing(instruments=[old])
 
-    async def rest() -> None:
-        return None
-
-    venue = SimpleNamespace(instruments=listed, widen=VENUE.widen)
-    stub: Any = SimpleNamespace(venue=venue, _rest_manager=rest)
+    stub: Any = SimpleNamespace(venue=SimpleNamespace(widen=VENUE.widen), _listing=listed)
     price = b"1.001" if cured else b"1.000000000000000000000001"
     frame = b'{"u":7,"s":"AAABBB","b":"%s","B":"2.00","a":"1.01","A":"3.00"}' % price
     if cured:

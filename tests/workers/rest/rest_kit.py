@@ -33,7 +33,7 @@ GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMe
 WALL = 1_790_000_000.0
 
 
-class _Skipping(selectors.SelectSelector):
+class _Skipping(selectors.EpollSelector):
     loop: VirtualLoop
 
     def select(self, timeout: float | None = None) -> Any:
