@@ -69,8 +69,8 @@ settings.load_profile(os.environ.get("TICKRING_HYPOTHESIS", "fixed"))
 
 @pytest.fixture(autouse=True)
 def collecting() -> Iterator[None]:
-    """A worker in the test's own process turns the garbage collection off for good; what the tests after it leave
-    in circles would keep its files open."""
+    """A worker in the test's own process turns the garbage collection off for good; what later tests leave in
+    circles would keep its files open."""
     yield
     if not gc.isenabled():
         gc.unfreeze()
