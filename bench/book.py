@@ -46,7 +46,7 @@ class Native:
         for one in carried(traffic):
             index = writer.add_instrument(one)
             decoder.add_symbol(one.venue_symbol, index, one.price_exp, one.size_exp)
-            self.publisher.add_instrument(index, one.price_exp, one.size_exp)
+            self.publisher.add_instrument(index, one.price_exp, one.size_exp, top=False)  # no tops come
             snapshot = traffic.snapshots[one.venue_symbol]
             levels = Snapshot(snapshot.last_id, snapshot.bids, snapshot.asks)
             outcome = self.publisher.apply_snapshot(index, levels)

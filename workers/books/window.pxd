@@ -33,41 +33,42 @@ cdef struct Freshness:
 
 
 cdef struct Slot:
+    # What every message reads comes first.
     uint8_t known           # the publisher carries this instrument
     uint8_t aside           # Aside bits: the plain way is not for this instrument; 0: it is
     uint8_t has_top         # tops come as messages
     uint8_t has_book
     uint8_t top_state       # shm.layout.State of the top cell
     uint8_t book_state
-    uint8_t reasons[2]      # why top and book are in a state that is not LIVE, shm.layout.Reason
-    uint8_t unfit           # 1 << MessageKind: a number of such a message has not fitted, and that is logged
     uint8_t synced          # the book is the venue's book at its last_id
     uint8_t step            # from an event's last update id to the next one's first: 1, without ids 0
-    uint8_t mark_exp        # exponent of mark, index and liquidation prices
-    uint32_t kept           # levels a side that the venue keeps us told of: what is beyond is cut; 0: all
-    uint8_t requested       # a snapshot has been asked for
     uint8_t collecting      # an audit wants copies of the events
-    uint8_t older           # snapshots in a row that were older than what has been published
-    uint8_t outran          # the book is void because the window reached beyond its horizon
     uint8_t tops            # no tops come: the top is the best of the book (decision 12)
     uint8_t shares          # tops and books count their ids alike: the book may give the top (decision 14)
     uint8_t lent            # the top published last is the best of the book, which it goes with (decision 14)
-    uint8_t frozen          # Frozen bits
+    uint32_t kept           # levels a side that the venue keeps us told of: what is beyond is cut; 0: all
     int64_t top_proof       # receive time of the last proof of delivery
     int64_t book_proof
+    uint64_t book_id        # update id of the book as published last
+    uint32_t n[2]           # levels in the published window, bids and asks
+    tr_level* window[2]
     Pace pace[2]            # of the top and of the book
     uint64_t top_id
     int64_t top_event       # the venue's time of the top
-    uint64_t book_id        # update id of the book as published last
-    uint64_t stream_id      # update id of the newest event that waits for a snapshot
     int64_t top[4]
-    int64_t moved           # receive time of the first best that the book alone has told; 0: tops tell all
+    uint64_t trade_id[2]    # of the trade published last: a single one, an aggregated one; 0: none
     int64_t heard[7]        # receive time of the last message; by channel, in the order of `CHANNELS`; 0: none
+    int64_t moved           # receive time of the first best that the book alone has told; 0: tops tell all
+    uint64_t stream_id      # update id of the newest event that waits for a snapshot
     int64_t mark[4]         # mark, index, rate, next funding, each as told last
     uint8_t mark_told       # 1 << word: of these; the others have never been told
-    uint64_t trade_id[2]    # of the trade published last: a single one, an aggregated one; 0: none
-    uint32_t n[2]           # levels in the published window, bids and asks
-    tr_level* window[2]
+    uint8_t mark_exp        # exponent of mark, index and liquidation prices
+    uint8_t reasons[2]      # why top and book are in a state that is not LIVE, shm.layout.Reason
+    uint8_t unfit           # 1 << MessageKind: a number of such a message has not fitted, and that is logged
+    uint8_t requested       # a snapshot has been asked for
+    uint8_t older           # snapshots in a row that were older than what has been published
+    uint8_t outran          # the book is void because the window reached beyond its horizon
+    uint8_t frozen          # Frozen bits
 
 
 cdef struct Change:
