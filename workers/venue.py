@@ -18,7 +18,7 @@ from workers.service import Options
 
 if TYPE_CHECKING:
     from shm.instruments import Instrument
-    from workers.books.sync import BookSync, Snapshot
+    from workers.books.sync import Best, BookSync, Snapshot
     from workers.books.tiers import SnapshotTiers
     from workers.config import VenueConfig
     from workers.decode.normal import Decoded, Scale
@@ -65,6 +65,20 @@ class Owed(NamedTuple):
     every: float = 0.0
 
 
+class Sweep(NamedTuple):
+    """The best prices of all symbols, asked for at once (`workers/books/keeper.py`, rule 3).
+
+    Attributes:
+        ask: (rest, venue symbols that are carried, priority) -> venue symbol -> its best; what is missing or
+            cannot be read is not in it, and more symbols may be.
+        instead_of: as many snapshots are rather asked for one by one: no more than the sweep weighs, or what
+            the venue's limits allow easily where the answers of a sweep may lag behind the market.
+    """
+
+    ask: Callable[[RestManager, Sequence[str], Priority], Awaitable[Mapping[str, Best]]]
+    instead_of: int = 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Venue:
     """One venue's parts.
@@ -88,6 +102,8 @@ class Venue:
         snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
         snapshot_tiers: how deep a snapshot may be asked for, and what that costs of the venue's request
             weight; None: any depth, at the same cost.
+        sweep: the best prices of all symbols in one request: proof for quiet books that have snapshots; None:
+            each is proven by its own.
         klines: (rest, venue symbol, interval of `workers.market.INTERVALS`, limit) -> candles, oldest first.
         server_time: rest -> the venue's clock, ms since 1970.
         server_limits: rest -> its limits, as it tells them or documents them.
@@ -108,6 +124,7 @@ class Venue:
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
     snapshot_tiers: SnapshotTiers | None = None
+    sweep: Sweep | None = None
     klines: Callable[[RestManager, str, str, int], Awaitable[list[Kline]]] | None = None
     server_time: Callable[[RestManager], Awaitable[int]] | None = None
     server_limits: Callable[[RestManager], Awaitable[list[ServerLimit]]] | None = None

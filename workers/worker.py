@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ from shm.segment import open_writer
 from workers import process
 from workers.books.keeper import OLDER, BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
-from workers.books.sync import Snapshot
+from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
 from workers.cold import ColdPath
 from workers.config import DERIVATIVES, WorkerConfig
@@ -68,6 +68,7 @@ REVIEW = 4  # beats between two looks at states
 FAULTS = 16  # places in code whose errors are told
 USUAL = 7  # snapshots in a row, within about half a minute, that may be older than the stream: no fault yet
 TICK = 20  # beats between two looks at freshness
+PROOFS = 0.25  # of the request weight, for proofs of quiet books one by one
 CHANNELS = {Scope.TOP: "top", Scope.BOOK: "book"}
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
 
@@ -145,6 +146,7 @@ class Worker:
     def _compose(self) -> None:
         keys = self.keys
         tiers = self._tiers()
+        proof_limit = min(tiers[0].levels, max(100, keys.depth))
         self.decoder = self.venue.decoder() if self.venue.decoder is not None else None
         self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.make_sync(keys))
         self.keeper = BookKeeper(
@@ -153,14 +155,17 @@ class Worker:
             None if self.venue.snapshot is None else self._snapshot,
             KeeperConfig(
                 limit=tiers[-1].levels,
-                proof_limit=min(tiers[0].levels, max(100, keys.depth)),
+                proof_limit=proof_limit,
                 tiers=tuple(tier.levels for tier in tiers),
                 stale_after=keys.stale_after,
                 stale_after_min=keys.stale_after_min,
                 stale_after_max=keys.stale_after_max,
                 stale_factor=keys.stale_factor,
                 audit_interval=keys.audit_interval,
+                instead_of=1 if self.venue.sweep is None else self.venue.sweep.instead_of,
+                proofs_per_second=self._pace(proof_limit),
             ),
+            sweep=None if self.venue.sweep is None else self._sweep,
             resubscribe=self._resubscribe,
             register=self._register,
             respec=self._respec,
@@ -199,6 +204,13 @@ class Worker:
             scopes=[Scope.TOP] * ("top" in keys.channels) + [Scope.BOOK] * book,
             say=self._say,
         )
+
+    def _pace(self, levels: int) -> float:
+        """Snapshots a second for proofs: half of what background work may spend, which leaves the other half
+        to deeper snapshots and audits."""
+        tiers = self.venue.snapshot_tiers
+        weight = 1 if tiers is None else tiers.weight(levels)
+        return PROOFS * self.keys.weight_per_minute / 60.0 / weight
 
     def _tiers(self) -> Sequence[Tier]:
         """What snapshots are asked for. One that is cut short of that would pass for the whole book, and what
@@ -527,6 +539,11 @@ class Worker:
         assert self.venue.snapshot is not None  # else the keeper does not ask
         rest = await self._rest_manager()
         return await self.venue.snapshot(rest, instrument.venue_symbol, levels, priority)
+
+    async def _sweep(self, instruments: Sequence[Instrument], priority: Priority) -> Mapping[str, Best]:
+        assert self.venue.sweep is not None  # else the keeper does not ask
+        symbols = [instrument.venue_symbol for instrument in instruments]
+        return await self.venue.sweep.ask(await self._rest_manager(), symbols, priority)
 
     async def _recount(self) -> None:
         """What the venue has counted for our address comes with any answer, and this one costs least."""

@@ -15,12 +15,26 @@ takes note there and does the work in tasks:
    all followed by an event that voids the book is not asked in a tight loop. So does a lost connection.
 3. A cell without proof of delivery for longer than its threshold is STALE: `stale_after`, until its stream's
    own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`, whatever is
-   learnt: a book that has been quiet for half of that is checked against a small REST snapshot; agreement is
-   proof, for the top too when it is the book's best. What can have no such proof and stays STALE for another
-   `stale_after` is `on_silent`; that is said again after twice as long each time. So is a stream of tops that
-   has been silent for `stale_after` since the book told of another best. A snapshot that is older
-   than a book which has been quiet for so long, or whose events are older too, says that the venue counts its
-   update ids anew: RESYNC(AUDIT).
+   learnt: a book that has been quiet for half of that is checked against REST; agreement is proof, for the
+   top too when it is the book's best. How:
+   - More quiet books than `instead_of` are checked by one sweep, the best prices of all symbols in one
+     request, every quarter of `stale_after` at most. A book without an event since before the request is
+     proven when best bid and ask, prices and sizes, empty sides too, are the same. From a difference, an
+     absence or a number that does not fit nothing follows.
+   - What a sweep has left, and few books, are each compared with a small snapshot, `proofs_per_second` at
+     most, the one longest without proof first: a burst would leave no weight to those that are due before the
+     venue's window is over.
+   - What is wrong below the best no sweep sees. It is found by a rotation: whoever sweeps alone have proven
+     for `DEEP` times `stale_after` has been compared with a snapshot by then, evenly spread. After one that
+     did not agree no sweep proves the book, until a snapshot or an event has.
+   - A sweep that is older than it looks (a cache, tickers that lag) proves the book of a dead stream wrongly
+     while it lags and the best is what it was. A market that moves soon has another best, and the sweep
+     disagrees once it is renewed; where only what lies deeper moves, the rotation finds it. An old snapshot
+     from a cache proves no better.
+   What can have no such proof and stays STALE for another `stale_after` is `on_silent`; that is said again
+   after twice as long each time. So is a stream of tops that has been silent for `stale_after` since the
+   book told of another best. A snapshot that is older than a book which has been quiet for so long, or whose
+   events are older too, says that the venue counts its update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
    published, and the book rebuilt: RESYNC(AUDIT).
 5. A number that does not fit may give the symbol a new slot: `respec` says with which exponents, the old slot
@@ -42,7 +56,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -58,8 +72,9 @@ from workers.books.audit import Agreement, compare
 from workers.books.horizons import RETRY, Horizons
 from workers.books.overlap import Stream
 from workers.books.publish import Publisher
-from workers.books.sync import Diff, Outcome, Snapshot
+from workers.books.sync import Best, Diff, Outcome, Snapshot
 from workers.books.turns import Rank, Turns
+from workers.decode.decimals import Verdict, to_mantissa
 from workers.errors import Action, RestError, WorkerError
 from workers.request import Priority
 
@@ -68,11 +83,15 @@ _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
 )
 RECOUNT = 2.0  # rule 1, seconds
 STEADY = 10_000_000_000  # rule 2, ns
+DEEP = 10  # rule 3: of `stale_after`
+_AT_ONCE = 50  # rule 3: books that are compared with a sweep before the loop gets on
 _MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
 ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 5, ns
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
 Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
+# (carried instruments, priority) -> venue symbol -> its best
+AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
 Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
 Resubscribe = Callable[[Instrument], Awaitable[None]]
 
@@ -91,6 +110,8 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
         stale_after: 0: never. stale_after_min, stale_after_max: bounds of what is learnt; equal: nothing is.
         stale_factor: how much longer than ever a stream may be silent. audit_interval: 0 is off.
         settle: how long the stream may lag behind a REST snapshot.
+        instead_of: as many proofs are rather made by snapshots than by a sweep (`Sweep.instead_of`).
+        proofs_per_second: snapshots for proofs, at most; 0: as many as are due.
     """
 
     limit: int = 1000
@@ -106,6 +127,47 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
     stale_factor: float = 4.0
     audit_interval: float = 0.0
     settle: float = 3.0
+    instead_of: int = 1
+    proofs_per_second: float = 0.0
+
+
+class Credit:
+    """A pace: what is earned with time, of which at most one and a second's worth is kept."""
+
+    __slots__ = ("_at", "_have")
+
+    def __init__(self) -> None:
+        self._have = 1.0
+        self._at = 0
+
+    def earn(self, now: int, per_second: float) -> None:
+        """Up to `now` (ns)."""
+        have = self._have + (now - self._at) * 1e-9 * per_second
+        self._have, self._at = min(have, 1.0 + per_second), now
+
+    @property
+    def enough(self) -> bool:
+        """Whether one can be taken."""
+        return self._have >= 1.0
+
+    def take(self) -> bool:
+        """Take one; False: there is none."""
+        if not self.enough:
+            return False
+        self._have -= 1.0
+        return True
+
+
+def _level(told: tuple[str, str], scale: tuple[int, int]) -> tuple[int, int] | None:
+    """Price and size of a best level as mantissas; None: the side is empty. What does not fit is (-1, -1)."""
+    if told == ("", ""):
+        return None
+    (verdict, price), (worse, size) = (
+        to_mantissa(text, exponent) for text, exponent in zip(told, scale, strict=True)
+    )
+    if verdict is not Verdict.EXACT or worse is not Verdict.EXACT:
+        return -1, -1
+    return (price, size) if price or size else None
 
 
 # Why a snapshot that came is of no use.
@@ -131,6 +193,7 @@ class BookKeeper:
         writer, publisher: of the feed; the keeper becomes the publisher's listener.
         fetch: (instrument, levels, priority) -> snapshot; raises `WorkerError` (or anything) on failure.
             None: the venue has no such request.
+        sweep: the best prices of the carried instruments and perhaps others (rule 3); fails as `fetch` does.
         resubscribe: makes the subscription of an instrument's book anew (rule 7).
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
@@ -147,6 +210,7 @@ class BookKeeper:
         fetch: Fetch | None,
         config: KeeperConfig | None = None,
         *,
+        sweep: AskAll | None = None,
         resubscribe: Resubscribe | None = None,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
@@ -166,6 +230,7 @@ class BookKeeper:
         self._writer = writer
         self._publisher = publisher
         self._fetch = fetch
+        self._sweep = sweep
         self._resubscribe = resubscribe
         self._register = register
         self._respec = respec
@@ -187,6 +252,15 @@ class BookKeeper:
         self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
+        self._wanted: set[int] = set()  # `still` is asked of these
+        self._sweeping: asyncio.Task[None] | None = None
+        self._swept = 0  # when the last sweep was asked for, ns
+        self._left: set[int] = set()  # quiet books that the last sweep has not proven
+        # index -> update id of a book that sweeps have proven, and since when they alone (ns)
+        self._shallow: dict[int, tuple[int, int]] = {}
+        self._doubted: dict[int, int] = {}  # index -> update id of a book that a snapshot did not agree with
+        self._proofs = Credit()
+        self._deep = Credit()
         self._audited: dict[int, int] = {}
         # index -> when REST was last compared (ns), and whether it agreed
         self._answers: dict[int, tuple[int, bool]] = {}
@@ -305,6 +379,7 @@ class BookKeeper:
             self._look_for_stale(now, stale)
             if self._fetch is not None:
                 self._prove_quiet(now, stale)
+                self._go_deep(now, stale)
         if config.audit_interval > 0 and self._fetch is not None:
             self._audit_due(now, int(config.audit_interval * 1e9))
 
@@ -335,14 +410,120 @@ class BookKeeper:
 
     def _say_in_step(self, index: int) -> None:
         self._in_step.add(index)
+        self._trust(index)
         self._writer.log(Code.SYNCED, self._publisher.book(index).last_id, instrument=index)
 
     def _prove_quiet(self, now: int, stale: int) -> None:
-        # Who was checked longest ago comes first: where the budget is short, no one is left out for good.
-        for index in sorted(self._instruments, key=lambda index: self._checked.get(index, 0)):
-            if self._quiet(index, now, stale // 2) and now - self._checked.get(index, 0) > stale // 4:
-                self._checked[index] = now
-                self._start(index, self._audit(index, self.config.proof_limit))
+        """Rule 3: a sweep, where enough are due, and the snapshots of those that it has left."""
+        self._wanted &= self._instruments.keys()
+        due = {
+            index
+            for index in self._instruments
+            if self._publisher.numbered(index)
+            if self._quiet(index, now, stale // 2)
+            or (index in self._wanted and self._publisher.synced(index))
+        }
+        self._left &= due
+        together = due - self._left
+        if self._sweep is not None and len(together) > self.config.instead_of:
+            if self._sweeping is None and now - self._swept > stale // 4:
+                self._swept = now
+                self._sweeping = asyncio.get_running_loop().create_task(
+                    self._sweep_over(self._sweep, together, stale)
+                )
+                self._sweeping.add_done_callback(self._sweep_done)
+            # Nobody waits for a sweep until it is too late.
+            together = {index for index in together if not self._quiet(index, now, stale * 3 // 4)}
+            due -= together
+        self._proofs.earn(now, self.config.proofs_per_second)
+        self._prove_each(due, now, stale)
+
+    def _prove_each(self, indexes: Iterable[int], now: int, stale: int) -> int:
+        """Snapshots for these, as far as the pace allows; how many. Whoever has been without proof and check
+        for longest comes first: where the budget is short, no one is left out for good."""
+        last = {
+            index: max(self._checked.get(index, 0), self._publisher.proof(index, Scope.BOOK))
+            for index in indexes
+            if now - self._checked.get(index, 0) > stale // 4 and index not in self._tasks
+        }
+        started = 0
+        for index in sorted(last, key=lambda index: last[index]):
+            if self.config.proofs_per_second > 0 and not self._proofs.take():
+                break
+            self._checked[index] = now
+            self._start(index, self._audit(index, self.config.proof_limit))
+            started += 1
+        return started
+
+    def _go_deep(self, now: int, stale: int) -> None:
+        """Rule 3: the rotation over what sweeps alone have proven."""
+        shallow = {
+            index: since
+            for index, (last_id, since) in self._shallow.items()
+            if self._publisher.synced(index) and self._publisher.book(index).last_id == last_id
+        }
+        # A little faster than all in that time: those that have just been compared do not count.
+        self._deep.earn(now, 1.1e9 * len(shallow) / (DEEP * stale))
+        for index in sorted(shallow, key=lambda index: shallow[index]):
+            if now - shallow[index] < DEEP * stale and not self._deep.enough:
+                break
+            if self._prove_each([index], now, stale):
+                self._deep.take()
+
+    async def _sweep_over(self, sweep: AskAll, due: set[int], stale: int) -> None:
+        """Proves what is quiet, be it due or not."""
+        publisher = self._publisher
+        asked = self._clock()
+        quiet = [
+            index
+            for index in self._instruments
+            if publisher.synced(index)
+            and publisher.numbered(index)
+            and (index in due or asked - publisher.proof(index, Scope.BOOK) > stale // 4)
+        ]
+        try:
+            # It costs no more than a snapshot and keeps all books LIVE: before those, and after no order.
+            told = await sweep([self._instruments[index] for index in quiet], Priority.QUERY)
+        except Exception as error:
+            if isinstance(error, RestError) and not error.sent and error.retry_after:
+                self._swept = 0  # no permit now
+            else:
+                self._writer.count_up(_REST_ERRORS)
+                self._left |= due
+            return
+        proven = set()
+        for place, index in enumerate(quiet):
+            if place % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if index not in self._instruments:
+                continue
+            if self._same_best(index, asked, told.get(self._instruments[index].venue_symbol)):
+                now = self._clock()
+                last_id, before = publisher.book(index).last_id, self._shallow.get(index)
+                if before is None or before[0] != last_id:
+                    self._shallow[index] = last_id, now
+                self._answers[index] = now, True
+                self._agrees(index, whole=False)
+                proven.add(index)
+        self._left |= due - proven
+
+    def _sweep_done(self, task: asyncio.Task[None]) -> None:
+        self._sweeping = None
+        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
+            self.failures += 1
+            self._writer.log(Code.ERROR, repr(error))
+
+    def _same_best(self, index: int, asked: int, best: Best | None) -> bool:
+        """Whether a sweep that was asked for at `asked` proves a book."""
+        publisher = self._publisher
+        if best is None or not publisher.synced(index) or publisher.proof(index, Scope.BOOK) >= asked:
+            return False
+        book = publisher.book(index)
+        if self._doubted.get(index) == book.last_id:
+            return False
+        scale = self._scale(index)
+        bid, ask = (best.bid, best.bid_size), (best.ask, best.ask_size)
+        return book.best(False) == _level(bid, scale) and book.best(True) == _level(ask, scale)
 
     def _audit_due(self, now: int, interval: int) -> None:
         for place, index in enumerate(self._instruments):
@@ -355,6 +536,8 @@ class BookKeeper:
     async def close(self) -> None:
         """Cancel what is in flight."""
         tasks = [*self._tasks.values(), *self._replacing.values()]
+        if self._sweeping is not None:
+            tasks.append(self._sweeping)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -478,6 +661,7 @@ class BookKeeper:
                     self._known.add(self._instruments[index].symbol)
                     self._audited[index] = self._clock()
                     self._failing.discard(index)
+                    self._trust(index)
                     if outcome is Outcome.SYNCED:
                         self._horizons.begun(index, limit, self._clock() * 1e-9)
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
@@ -613,7 +797,9 @@ class BookKeeper:
         at, agrees = self._answers.get(index, (0, False))
         if at > since:
             return at if agrees else 0
-        if self._publisher.synced(index) and index not in self._tasks:
+        if self._sweep is not None and self.config.stale_after > 0:
+            self._wanted.add(index)  # many may be asked about at once: by the next tick
+        elif self._publisher.synced(index) and index not in self._tasks:
             self._checked[index] = self._clock()
             self._start(index, self._audit(index, self.config.proof_limit))
         return None
@@ -634,6 +820,8 @@ class BookKeeper:
                 return
             if snapshot is not None:
                 await self._judge(index, since, snapshot, limit)
+            else:
+                self._checked.pop(index, None)  # no permit now
         finally:
             self._publisher.stop_collecting(index)
 
@@ -650,6 +838,8 @@ class BookKeeper:
             if finding.agreement is not Agreement.AHEAD or self._clock() >= deadline:
                 break
             await self._sleep(0.1)
+        if finding.agreement is not Agreement.AGREES:
+            self._doubted[index] = book.last_id
         if finding.agreement is Agreement.TOO_OLD and self._outlived(index, since, diffs):
             publisher.void(index, Reason.AUDIT)
         if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
@@ -660,6 +850,7 @@ class BookKeeper:
             )  # no proof; by the next time the venue has made it whole
             return
         self._writer.count_up(_AUDITS)
+        self._wanted.discard(index)
         self._answers[index] = self._clock(), finding.agreement is Agreement.AGREES
         if finding.agreement is Agreement.AGREES:
             self._agrees(index)
@@ -680,10 +871,17 @@ class BookKeeper:
         old = bool(diffs) and all(diff.last_id <= since for diff in diffs)
         return stale > 0 and quiet > (stale // 2 if old else 2 * stale)
 
-    def _agrees(self, index: int) -> None:
-        """Rule 3: proof for the book, and for the top when it shows the book's best."""
+    def _agrees(self, index: int, *, whole: bool = True) -> None:
+        """Rule 3: proof for the book, and for the top when it shows the book's best.
+
+        `whole`: by a snapshot, and not by the best alone.
+        """
         publisher = self._publisher
         now = self._clock()
+        self._wanted.discard(index)
+        self._left.discard(index)
+        if whole:
+            self._trust(index)
         stale = publisher.state(index, Scope.BOOK) == State.STALE
         publisher.proven(index, Scope.BOOK, now)
         bid, ask = (publisher.book(index).best(side) or (0, 0) for side in (False, True))
@@ -694,6 +892,11 @@ class BookKeeper:
         if stale:
             self._stale.discard((index, Scope.BOOK))
             self._writer.log(Code.FRESH, Scope.BOOK, instrument=index)
+
+    def _trust(self, index: int) -> None:
+        """A snapshot says the same as the book, or is the book: a sweep may prove it again."""
+        self._shallow.pop(index, None)
+        self._doubted.pop(index, None)
 
     def _outstayed(self, index: int, now: int) -> bool:
         """Whether the top has been without proof for `stale_after`, whatever its own threshold."""
@@ -775,7 +978,10 @@ class BookKeeper:
         self._failing.discard(index)
         for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):
             table.pop(index, None)
-        for counts in (self._attempts, self._broken, self._refused, self._unsure, self._unfit):
+        self._shallow.pop(index, None)
+        for marks in (self._wanted, self._left):
+            marks.discard(index)
+        for counts in (self._doubted, self._attempts, self._broken, self._refused, self._unsure, self._unfit):
             counts.pop(index, None)
         for scope in Scope:
             self._told.pop((index, scope), None)

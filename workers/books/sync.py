@@ -65,6 +65,15 @@ class Snapshot(NamedTuple):
     asks: Sequence[tuple[str, str]]
 
 
+class Best(NamedTuple):
+    """The best prices of one symbol and their sizes: decimal texts. An empty side: "" or zero, both."""
+
+    bid: str
+    bid_size: str
+    ask: str
+    ask_size: str
+
+
 class Outcome(IntEnum):
     """What became of a snapshot that was given to the publisher."""
 

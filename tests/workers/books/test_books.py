@@ -75,6 +75,7 @@ class Desk:
         self.registered: list[Instrument] = []
         respec = options.pop("respec", None)
         recount = options.pop("recount", None)
+        sweep = options.pop("sweep", None)
         self.keeper = BookKeeper(
             lab.writer,
             lab.publisher,
@@ -83,6 +84,7 @@ class Desk:
             register=self.register,
             respec=respec,
             recount=recount,
+            sweep=sweep,
             on_failed=lambda made, attempt, why: self.failed.append((made.symbol, attempt, why)),
             on_silent=lambda index, scope: self.silent.append((index, scope)),
             clock=lambda: self.now,
