@@ -195,10 +195,14 @@ class BinanceRest(Rest):
         symbols = sorted(self._known) if chosen is None else chosen
         if any(symbol not in self._known for symbol in symbols):
             raise Refusal(-1121, "Invalid symbol.")
-        try:
-            rows = [row(symbol) for symbol in symbols]
-        except LookupError:
-            raise Refusal(-1000, "the capture has no depth snapshot of a symbol asked for", 503) from None
+        rows = []
+        for symbol in symbols:
+            try:
+                rows.append(row(symbol))
+            except LookupError:
+                if chosen is not None:
+                    words = "the capture has no depth snapshot of a symbol asked for"
+                    raise Refusal(-1000, words, 503) from None
         return msgspec.json.encode(rows[0] if "symbol" in query else rows)
 
     def _day(self, symbol: str) -> dict[str, Any]:
@@ -212,7 +216,7 @@ class BinanceRest(Rest):
         return row
 
     def _book_ticker(self, symbol: str) -> dict[str, Any]:
-        return _top(symbol, self._source.depth(symbol))
+        return _top(symbol, self._source.depth(symbol, 1))
 
     def _premium(self, symbol: str) -> dict[str, Any]:
         """Mark price and funding; a capture has none."""

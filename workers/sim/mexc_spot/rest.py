@@ -86,6 +86,8 @@ class MexcRest(Rest):
                 return self._depth(query)
             case "klines":
                 return self._klines(query)
+            case "ticker/bookTicker":
+                return self._tops(query)
         raise Refusal(404, "Not found", 404)
 
     def _exchange_info(self, query: Query) -> bytes:
@@ -120,6 +122,23 @@ class MexcRest(Rest):
             return answer
         told = {"lastUpdateId": answer.last_id, "bids": answer.bids, "asks": answer.asks}
         return msgspec.json.encode({**told, "timestamp": self._wall_ns() // 1_000_000})
+
+    def _tops(self, query: Query) -> bytes:
+        """Of one symbol, or of all that have a book; a side that is empty is ""."""
+        rows = []
+        for symbol in [self._known(query)] if "symbol" in query else self._source.symbols():
+            try:
+                depth = self._source.depth(symbol, 1)
+            except LookupError:
+                continue
+            bid, ask = ((side or [("", "")])[0] for side in (depth.bids, depth.asks))
+            best = {"bidPrice": bid[0], "bidQty": bid[1], "askPrice": ask[0], "askQty": ask[1]}
+            rows.append({"symbol": symbol, **best})
+        if "symbol" in query:
+            if not rows:
+                raise Refusal(500, f"the capture has no depth snapshot of {query['symbol']}", 503)
+            return msgspec.json.encode(rows[0])
+        return msgspec.json.encode(rows)
 
     def _klines(self, query: Query) -> bytes:
         symbol = self._known(query)

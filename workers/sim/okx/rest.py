@@ -12,7 +12,7 @@ from workers.sim.book import Depth
 from workers.sim.market import Listing, short_text
 from workers.sim.okx import payloads
 from workers.sim.okx.names import type_of
-from workers.sim.okx.stats import BARS, candles
+from workers.sim.okx.stats import BARS, candles, statistics
 from workers.sim.okx.words import OkxWords
 from workers.sim.replay import Replay
 from workers.sim.rest import Answer, Desk, Request, Rest
@@ -23,6 +23,7 @@ WINDOW = 2.0
 LIMITS: Mapping[str, int] = {
     "market/books": 40,
     "market/candles": 40,
+    "market/tickers": 20,
     "public/instruments": 20,
     "public/time": 10,
 }
@@ -83,12 +84,12 @@ class OkxRest(Rest):
                 return self._instruments(query)
             case "market/books":
                 return self._books(query)
+            case "market/tickers":
+                return self._tickers(query)
         return self._candles(query)
 
     def _instruments(self, query: Query) -> Any:
-        kind = query.get("instType", "")
-        if kind not in ("SPOT", "SWAP", "FUTURES"):
-            raise _Refused(400, "51000", "Parameter instType error")
+        kind = self._kind(query)
         recorded = self._source.recorded(f"instruments {kind}")
         if recorded is not None:
             return msgspec.json.decode(recorded)["data"]
@@ -109,6 +110,31 @@ class OkxRest(Rest):
             assert isinstance(hub.words, OkxWords)
             entry["seqId"] = max(0, depth.last_id + hub.words.offsets.get(symbol, 0))
         return [entry]
+
+    def _tickers(self, query: Query) -> Any:
+        """Of a type; of a capture the best prices alone, where it has a book."""
+        kind, source, found = self._kind(query), self._source, []
+        for symbol in source.symbols():
+            if type_of(symbol) != kind:
+                continue
+            if isinstance(source, Replay):
+                try:
+                    depth = source.depth(symbol, 1)
+                except LookupError:
+                    continue
+                (bid, bid_size), (ask, ask_size) = ((side or [("", "")])[0] for side in depth[1:])
+                best = {"bidPx": bid, "bidSz": bid_size, "askPx": ask, "askSz": ask_size}
+                found.append({"instType": kind, "instId": symbol, **best})
+            else:
+                found.append(statistics(source.symbol(symbol), source.now_ms()))
+        return found
+
+    @staticmethod
+    def _kind(query: Query) -> str:
+        kind = query.get("instType", "")
+        if kind not in ("SPOT", "SWAP", "FUTURES"):
+            raise _Refused(400, "51000", "Parameter instType error")
+        return kind
 
     def _candles(self, query: Query) -> Any:
         symbol, bar = self._symbol(query), query.get("bar", "1m")

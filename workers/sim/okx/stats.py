@@ -43,18 +43,24 @@ def _text(value: Decimal) -> str:
 
 def ticker(symbol: Symbol, ms: int) -> bytes:
     """``tickers``"""
+    return payloads.push(
+        {"channel": "tickers", "instId": symbol.listing.venue_symbol}, [statistics(symbol, ms)]
+    )
+
+
+def statistics(symbol: Symbol, ms: int) -> dict[str, str]:
+    """One entry of ``tickers``, in the stream and by REST."""
     name, day = symbol.listing.venue_symbol, symbol.candles.day()
     price, size = symbol.market.price_text, symbol.market.size_text
     bid, bid_size, ask, ask_size = symbol.market.matcher.top()
     volume, currency, _ = volumes(symbol, day)
-    entry = {
+    return {
         "instType": type_of(name), "instId": name, "last": price(day.close), "lastSz": size(1),
         "askPx": price(ask), "askSz": size(ask_size), "bidPx": price(bid), "bidSz": size(bid_size),
         "open24h": price(day.open), "high24h": price(day.high), "low24h": price(day.low),
         "sodUtc0": price(day.open), "sodUtc8": price(day.open), "volCcy24h": currency, "vol24h": volume,
         "ts": str(ms),
     }  # fmt: skip
-    return payloads.push({"channel": "tickers", "instId": name}, [entry])
 
 
 def candles(symbol: Symbol, minutes: int, limit: int, now_ms: int) -> list[list[Any]]:

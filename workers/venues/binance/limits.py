@@ -2,6 +2,7 @@
 
 Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of
 each window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
+But for a sweep of best prices, one request in several seconds, which is a query.
 """
 
 from __future__ import annotations

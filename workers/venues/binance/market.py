@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from workers.books.sync import Snapshot
+from workers.books.sync import Best, Snapshot
+from workers.entries import Entries
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.strategies import Priority
 from workers.venues.binance import schema
@@ -33,6 +34,12 @@ async def snapshot(
         path, {"symbol": venue_symbol, "limit": levels}, decoder=schema.decode_depth, priority=priority
     )
     return Snapshot(depth.last_id, depth.bids, depth.asks)
+
+
+async def best_prices(rest: RestManager, path: str, priority: Priority) -> Mapping[str, Best]:
+    """``ticker/bookTicker`` of all symbols."""
+    told: Entries[schema.RestTop] = await rest.get(path, decoder=schema.read_tops, priority=priority)
+    return {symbol: Best(each.bid, each.bid_size, each.ask, each.ask_size) for symbol, each in told.read}
 
 
 async def klines(

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
+from workers.entries import EntryReader
+
 # Ids, counts and times on the wire are never negative, but for trade ids of a window without trades (-1).
 Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Signed = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]
@@ -142,6 +144,16 @@ class RestDepth(msgspec.Struct, frozen=True):
     asks: list[Level]
 
 
+class RestTop(msgspec.Struct, frozen=True):
+    """One symbol of ``ticker/bookTicker``; an empty side is zero."""
+
+    symbol: str
+    bid: str = msgspec.field(name="bidPrice")
+    bid_size: str = msgspec.field(name="bidQty")
+    ask: str = msgspec.field(name="askPrice")
+    ask_size: str = msgspec.field(name="askQty")
+
+
 class Filter(msgspec.Struct, frozen=True):
     """One entry of a symbol's `filters`; which fields it has depends on its type."""
 
@@ -207,6 +219,7 @@ class Candle(msgspec.Struct, frozen=True, array_like=True):
     quote_volume: str
 
 
+read_tops = EntryReader(list, RestTop, name="symbol")
 decode_depth = msgspec.json.Decoder(RestDepth).decode
 decode_limits = msgspec.json.Decoder(Limits).decode
 decode_candles = msgspec.json.Decoder(list[Candle]).decode

@@ -30,6 +30,9 @@ ORDERS_1M = 1200
 # Venue docs, "Order Book": weight by the `limit` asked for (up to, weight); no other limits are taken.
 DEPTH_TIERS = SnapshotTiers(((50, 2), (100, 5), (500, 10), (1000, 20)), (5, 10, 20, 50, 100, 500, 1000))
 DEPTH_DEFAULT = 500
+# "Symbol Order Book Ticker" without a symbol. A proof of one book weighs 2 or 5.
+SWEEP_WEIGHT = 5
+SWEEP_INSTEAD_OF = 2
 # "Kline/Candlestick Data".
 KLINES_WEIGHTS = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 KLINES_DEFAULT = 500
@@ -85,7 +88,7 @@ _WEIGHED: Mapping[tuple[str, str], Callable[[Params], int]] = {
     ("GET", "/fapi/v1/markPriceKlines"): _klines,
     ("GET", "/fapi/v1/openOrders"): given("symbol", 1, 40),
     ("GET", "/fapi/v1/ticker/price"): given("symbol", 2, 5),
-    ("GET", "/fapi/v1/ticker/bookTicker"): given("symbol", 2, 5),
+    ("GET", "/fapi/v1/ticker/bookTicker"): given("symbol", 2, SWEEP_WEIGHT),
     ("GET", "/fapi/v1/ticker/24hr"): given("symbol", 1, 40),
     ("GET", "/fapi/v1/premiumIndex"): given("symbol", 1, 10),
 }

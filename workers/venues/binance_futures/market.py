@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from workers.books.sync import Snapshot
+from workers.books.sync import Best, Snapshot
 from workers.market import Kline, ServerLimit
 from workers.strategies import Priority
 from workers.venues.binance import market
 from workers.venues.binance_futures.limits import DEPTH_TIERS
-from workers.venues.binance_futures.request import DEPTH, KLINES, LISTING, TIME
+from workers.venues.binance_futures.request import DEPTH, KLINES, LISTING, TIME, TOPS
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
     return await market.snapshot(rest, DEPTH, venue_symbol, DEPTH_TIERS.limit(levels), priority)
+
+
+async def best_prices(
+    rest: RestManager, venue_symbols: Sequence[str], priority: Priority
+) -> Mapping[str, Best]:
+    return await market.best_prices(rest, TOPS, priority)
 
 
 async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:

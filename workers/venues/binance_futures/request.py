@@ -10,6 +10,7 @@ TIME = "/fapi/v1/time"
 LISTING = "/fapi/v1/exchangeInfo"
 DEPTH = "/fapi/v1/depth"
 KLINES = "/fapi/v1/klines"
+TOPS = "/fapi/v1/ticker/bookTicker"
 
 
 class BinanceFuturesRequests(BinanceRequests):

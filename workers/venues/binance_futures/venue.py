@@ -11,7 +11,7 @@ from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import ParsedMessage, RestStrategySet, WebSocketStrategySet
-from workers.venue import CanonicalNames, Owed, Venue
+from workers.venue import CanonicalNames, Owed, Sweep, Venue
 from workers.venues.binance_futures import instruments, market, schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.connection import (
@@ -21,7 +21,7 @@ from workers.venues.binance_futures.connection import (
     BinanceFuturesConnection,
 )
 from workers.venues.binance_futures.errors import BinanceFuturesErrors
-from workers.venues.binance_futures.limits import DEPTH_TIERS, limits
+from workers.venues.binance_futures.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
 from workers.venues.binance_futures.options import BinanceFuturesOptions, options
 from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
 from workers.venues.binance_futures.request import LISTING, PING, BinanceFuturesRequests
@@ -98,6 +98,7 @@ VENUE = Venue(
     notice=_notice,
     snapshot=market.snapshot,
     snapshot_tiers=DEPTH_TIERS,
+    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -37,6 +37,10 @@ CONNECTIONS = ServerLimit("connections", CONNECTS_PER_5_MINUTES, 300.0, told=Fal
 DEPTH_TIERS = SnapshotTiers(((100, 5), (500, 25), (1000, 50), (5000, 250)))
 DEPTH_DEFAULT = 100
 
+# Venue docs, GET /api/v3/ticker/bookTicker without a symbol. A proof of one book weighs 5.
+SWEEP_WEIGHT = 4
+SWEEP_INSTEAD_OF = 1
+
 # Venue docs, REST API, each endpoint's "Weight" (2026-07); those that depend on parameters: `_WEIGHED`.
 WEIGHTS: Mapping[tuple[str, str], int] = {
     ("GET", "/api/v3/ping"): 1,
@@ -94,7 +98,7 @@ _WEIGHED: Mapping[tuple[str, str], Callable[[Params], int]] = {
     ("GET", "/api/v3/openOrders"): given("symbol", 6, 80),
     ("GET", "/api/v3/myTrades"): given("orderId", 5, 20),
     ("GET", "/api/v3/ticker/price"): given("symbol", 2, 4),
-    ("GET", "/api/v3/ticker/bookTicker"): given("symbol", 2, 4),
+    ("GET", "/api/v3/ticker/bookTicker"): given("symbol", 2, SWEEP_WEIGHT),
     # Several symbols weigh 2, 40 or 80: 80 for all of them.
     ("GET", "/api/v3/ticker/24hr"): given("symbol", 2, 80),
     # 4 a symbol, 200 at most.

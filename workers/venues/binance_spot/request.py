@@ -10,6 +10,7 @@ TIME = "/api/v3/time"
 LISTING = "/api/v3/exchangeInfo"
 DEPTH = "/api/v3/depth"
 KLINES = "/api/v3/klines"
+TOPS = "/api/v3/ticker/bookTicker"
 
 
 class BinanceSpotRequests(BinanceRequests):

@@ -11,12 +11,12 @@ from workers.config import VenueConfig
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
-from workers.venue import CanonicalNames, Venue
+from workers.venue import CanonicalNames, Sweep, Venue
 from workers.venues.binance_spot import instruments, market, schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.venues.binance_spot.limits import DEPTH_TIERS, limits
+from workers.venues.binance_spot.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.request import LISTING, PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
@@ -72,6 +72,7 @@ VENUE = Venue(
     instruments=_instruments,
     snapshot=market.snapshot,
     snapshot_tiers=DEPTH_TIERS,
+    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -2,6 +2,7 @@
 
 Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of the
 window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
+But for a sweep of best prices, one request in several seconds, which is a query.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ WEIGHTS: Mapping[tuple[str, str], int] = {
 }
 # Venue docs, "Order Book": `limit` up to 5000, any is taken.
 DEPTH_TIERS = SnapshotTiers(((5000, WEIGHTS["GET", "/api/v3/depth"]),))
+# The venue's REST answers lag behind its stream. A snapshot's version says when it is older than the book,
+# the best prices have none. So as many quiet books as our share of the limits allows easily are each compared
+# with a snapshot; beyond, a sweep. What it proves wrongly is bounded: rule 3 of `workers/books/keeper.py`.
+SWEEP_INSTEAD_OF = 30
 # Without a symbol the statistics of all weigh 40; no other endpoint weighs more.
 STATISTICS = ("GET", "/api/v3/ticker/24hr")
 UNKNOWN_WEIGHT = 40

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from workers.books.sync import Snapshot
+from workers.books.sync import Best, Snapshot
+from workers.entries import Entries
 from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.strategies import Priority
 from workers.venues.mexc_spot import limits, schema
-from workers.venues.mexc_spot.request import DEPTH, KLINES, TIME
+from workers.venues.mexc_spot.request import DEPTH, KLINES, TIME, TOPS
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -33,6 +34,17 @@ async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: 
     params = {"symbol": venue_symbol, "limit": levels}
     depth: schema.RestDepth = await rest.get(DEPTH, params, decoder=schema.decode_depth, priority=priority)
     return Snapshot(depth.last_id, depth.bids, depth.asks)
+
+
+async def best_prices(
+    rest: RestManager, venue_symbols: Sequence[str], priority: Priority
+) -> Mapping[str, Best]:
+    """Of all symbols, in one request. It has no version: how old an answer is nobody can tell."""
+    told: Entries[schema.RestTop] = await rest.get(TOPS, decoder=schema.read_tops, priority=priority)
+    return {
+        symbol: Best(each.bid or "", each.bid_size or "", each.ask or "", each.ask_size or "")
+        for symbol, each in told.read
+    }
 
 
 async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:

@@ -121,6 +121,16 @@ class RestDepth(msgspec.Struct, frozen=True):
     asks: list[Level]
 
 
+class RestTop(msgspec.Struct, frozen=True):
+    """One symbol of ``GET /api/v3/ticker/bookTicker``; a side that is empty is "", null or zero."""
+
+    symbol: str
+    bid: str | None = msgspec.field(name="bidPrice")
+    bid_size: str | None = msgspec.field(name="bidQty")
+    ask: str | None = msgspec.field(name="askPrice")
+    ask_size: str | None = msgspec.field(name="askQty")
+
+
 class SymbolInfo(msgspec.Struct, frozen=True):
     """One symbol of ``GET /api/v3/exchangeInfo``. Venue docs, "Exchange Information" (2026-04): in spite of
     their names `baseSizePrecision` and `quoteAmountPrecision` are amounts ("min order quantity", "min order
@@ -156,6 +166,7 @@ class ServerTime(msgspec.Struct, frozen=True):
 RestKline = Annotated[list[int | str], msgspec.Meta(min_length=8)]
 
 
+read_tops = EntryReader(list, RestTop, name="symbol", strict=False)
 decode_depth = msgspec.json.Decoder(RestDepth).decode
 read_listing = EntryReader(ExchangeInfo, SymbolInfo, at="symbols", name="symbol", strict=False)
 decode_candles = msgspec.json.Decoder(list[RestKline]).decode

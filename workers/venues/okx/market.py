@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from workers.books.sync import Snapshot
+from workers.books.sync import Best, Snapshot
+from workers.entries import Entries
+from workers.errors import RestError
 from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.strategies import Priority
 from workers.venues.okx import limits, schema
+from workers.venues.okx.names import type_of
 from workers.venues.okx.parser import to_ns
-from workers.venues.okx.request import DEPTH, KLINES, TIME
+from workers.venues.okx.request import DEPTH, KLINES, TICKERS, TIME
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -33,6 +37,32 @@ async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: 
     )
     [book] = answer.data
     return Snapshot(book.id, *([(level[0], level[1]) for level in side] for side in (book.bids, book.asks)))
+
+
+async def best_prices(
+    rest: RestManager, venue_symbols: Sequence[str], priority: Priority
+) -> Mapping[str, Best]:
+    """One request for each instrument type; one that fails costs the symbols of that type.
+
+    Raises:
+        RestError: all have failed.
+    """
+    found: dict[str, Best] = {}
+    failed: list[RestError] = []
+    kinds = sorted({type_of(symbol) for symbol in venue_symbols})
+    for kind in kinds:
+        try:
+            told: Entries[schema.RestTop] = await rest.get(
+                TICKERS, {"instType": kind}, decoder=schema.read_tops, priority=priority
+            )
+        except RestError as error:
+            failed.append(error)
+            continue
+        for symbol, each in told.read:
+            found[symbol] = Best(each.bid, each.bid_size, each.ask, each.ask_size)
+    if failed and len(failed) == len(kinds):
+        raise failed[0]
+    return found
 
 
 async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:

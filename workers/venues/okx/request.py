@@ -9,6 +9,7 @@ PING = TIME  # no parameters, small
 LISTING = "/api/v5/public/instruments"
 DEPTH = "/api/v5/market/books"
 KLINES = "/api/v5/market/candles"
+TICKERS = "/api/v5/market/tickers"
 
 
 class OkxRequests(PlainRequests):

@@ -172,6 +172,16 @@ class RestBooks(msgspec.Struct, frozen=True):
     data: tuple[RestBook]
 
 
+class RestTop(msgspec.Struct, frozen=True):
+    """One entry of ``GET /api/v5/market/tickers``, its best prices alone; a side that is empty is ""."""
+
+    symbol: str = msgspec.field(name="instId")
+    bid: str = msgspec.field(name="bidPx")
+    bid_size: str = msgspec.field(name="bidSz")
+    ask: str = msgspec.field(name="askPx")
+    ask_size: str = msgspec.field(name="askSz")
+
+
 class InstrumentInfo(msgspec.Struct, frozen=True):
     """One entry of ``GET /api/v5/public/instruments``. Before it opens (`state` ``preopen``) any field but
     type, name and state may be ""."""
@@ -194,6 +204,8 @@ Entry = TypeVar("Entry")
 
 
 class Instruments(msgspec.Struct, Generic[Entry], frozen=True):
+    """What is told of many instruments at once."""
+
     data: list[Entry]
 
 
@@ -218,6 +230,7 @@ class Times(msgspec.Struct, frozen=True):
 
 
 decode_books = msgspec.json.Decoder(RestBooks).decode
+read_tops = EntryReader(Instruments, RestTop, at="data", name="instId")
 read_listing = EntryReader(Instruments, InstrumentInfo, at="data", name="instId")
 decode_candles = msgspec.json.Decoder(Candles).decode
 decode_time = msgspec.json.Decoder(Times).decode

@@ -13,13 +13,13 @@ from workers.entries import read_parts
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import RestStrategySet, WebSocketStrategySet
-from workers.venue import Owed, Venue
+from workers.venue import Owed, Sweep, Venue
 from workers.venues.okx import instruments, market, schema
 from workers.venues.okx._checksum import Checksum
 from workers.venues.okx._decode import Decoder
 from workers.venues.okx.connection import OkxConnection
 from workers.venues.okx.errors import OkxErrors
-from workers.venues.okx.limits import DEPTH_TIERS, limits
+from workers.venues.okx.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
 from workers.venues.okx.options import OkxOptions, options
 from workers.venues.okx.parser import OkxParser, normalise
 from workers.venues.okx.request import LISTING, PING, OkxRequests
@@ -85,6 +85,7 @@ VENUE = Venue(
     instruments=_instruments,
     snapshot=market.snapshot,
     snapshot_tiers=DEPTH_TIERS,
+    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,
