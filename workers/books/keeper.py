@@ -17,10 +17,11 @@ takes note there and does the work in tasks:
    own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`, whatever is
    learnt: a book that has been quiet for half of that is checked against REST; agreement is proof, for the
    top too when it is the book's best. How:
-   - More quiet books than `instead_of` are checked by one sweep, the best prices of all symbols in one
-     request, every quarter of `stale_after` at most. A book without an event since before the request is
-     proven when best bid and ask, prices and sizes, empty sides too, are the same. From a difference, an
-     absence or a number that does not fit nothing follows.
+   - More quiet books than `instead_of`, or than can be checked one by one in a quarter of `stale_after`, are
+     checked by one sweep, the best prices of all symbols in one request, every quarter of `stale_after` at
+     most. A book without an event since before the request is proven when best bid and ask, prices and sizes,
+     empty sides too, are the same. From a difference, an absence or a number that does not fit nothing
+     follows.
    - What a sweep has left, and few books, are each compared with a small snapshot, `proofs_per_second` at
      most, the one longest without proof first: a burst would leave no weight to those that are due before the
      venue's window is over.
@@ -425,7 +426,11 @@ class BookKeeper:
         }
         self._left &= due
         together = due - self._left
-        if self._sweep is not None and len(together) > self.config.instead_of:
+        config = self.config
+        few = config.instead_of  # and no more than the pace allows until the next sweep could be asked for
+        if config.proofs_per_second > 0:
+            few = min(few, int(config.proofs_per_second * stale * 0.25e-9))
+        if self._sweep is not None and len(together) > few:
             if self._sweeping is None and now - self._swept > stale // 4:
                 self._swept = now
                 self._sweeping = asyncio.get_running_loop().create_task(
@@ -435,7 +440,7 @@ class BookKeeper:
             # Nobody waits for a sweep until it is too late.
             together = {index for index in together if not self._quiet(index, now, stale * 3 // 4)}
             due -= together
-        self._proofs.earn(now, self.config.proofs_per_second)
+        self._proofs.earn(now, config.proofs_per_second)
         self._prove_each(due, now, stale)
 
     def _prove_each(self, indexes: Iterable[int], now: int, stale: int) -> int:

@@ -194,6 +194,7 @@ def test_rest():
                 ("klines?symbol=BTCUSDT&interval=1m&limit=1500", 10),
                 ("exchangeInfo", 1),
                 ("ticker/24hr", 40),
+                ("ticker/bookTicker", 5),
                 ("premiumIndex?symbol=BTCUSDT", 1),
                 ("time", 1),
             ):

@@ -275,6 +275,7 @@ def test_rest() -> None:
                 "depth",
                 "depth?symbol=BTCUSDT&limit=x",
                 "klines?symbol=BTCUSDT&interval=1h",
+                "ticker/bookTicker?symbol=NOPE",
             ):
                 status, body, _ = await client.get(f"/api/v3/{path}")
                 assert status == 400

@@ -419,6 +419,7 @@ def test_rest():
         (f"market/books?instId={SPOT}&sz=401", 400, "51000"),
         (f"market/candles?instId={SPOT}&bar=8H", 400, "51000"),
         ("public/instruments", 400, "51000"),
+        ("market/tickers?instType=MARGIN", 400, "51000"),
         ("public/nothing", 404, "404"),
     ],
 )

@@ -247,6 +247,8 @@ def test_rest_answers_and_errors():
             assert [tuple(level) for level in depth["asks"]] == oracle.asks
             _, top, _ = await client.get("/api/v3/ticker/bookTicker?symbol=BTCUSDT")
             assert (top["bidPrice"], top["bidQty"]) == oracle.bids[0]
+            _, every, _ = await client.get("/api/v3/ticker/bookTicker")
+            assert top in every
             _, day, _ = await client.get("/api/v3/ticker/24hr?symbol=BTCUSDT")
             assert day["askPrice"] == oracle.asks[0][0]
             _, rows, _ = await client.get("/api/v3/klines?symbol=BTCUSDT&interval=5m&limit=3")
@@ -276,6 +278,7 @@ def test_weights_429_then_418():
                 ("depth?symbol=BTCUSDT&limit=501", 50),
                 ("depth?symbol=BTCUSDT&limit=5000", 250),
                 ("exchangeInfo", 20),
+                ("ticker/bookTicker", 4),
                 ("klines?symbol=BTCUSDT&interval=1m", 2),
                 ("time", 1),
             ):
