@@ -10,7 +10,8 @@ anything. At every look:
 
 1. `/readyz`, `/status`, `tickring status --json`, the metrics and the cells in shared memory say the same.
 2. From the first time on that the feed is ready it stays so.
-3. No alert is firing or pending but one warning each for what is not listed and what is halted.
+3. No alert is firing or pending but one warning each for what is not listed and what is halted; and that the
+   feed is not LIVE yet, while the limits of a venue of `SLOW_STARTS` do not allow it.
 
 And at the end: all of those warnings fire; the engine and its worker have written no line but those that are
 true of such a market (`TRUE_LINES`), and end by themselves when they are told to.
@@ -37,7 +38,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,10 @@ COMMAND_EVERY = 10  # looks between two of the command line, which is a process
 START = 20.0  # seconds for a process to say where it listens
 STOP = 10.0
 READY = 90.0  # seconds for the feed to be ready, the venue's limits included
+# MEXC: six snapshots that say the same for each quiet book, 127 in 10 s: 66 s for 200 symbols. So long the
+# feed is not LIVE, and the alert that says so is true.
+SLOW_STARTS = {"mexc_spot": 150.0}
+NOT_LIVE = ("TickringFeedNotLive", "")
 NAMED_IN_TIME = 60.0  # seconds after that for the expected warnings to fire
 
 # What the engine and its worker may say of this market, and how often: each line of the log must fit one.
@@ -414,13 +419,15 @@ class Market:
         self.start_engine()
         began = time.monotonic()
         self.start_prometheus()
-        while not self.ready() and time.monotonic() - began < READY:
-            self._only_expected("firing")
+        within = SLOW_STARTS.get(self.plan.feed, READY)
+        starting = {NOT_LIVE} if self.plan.feed in SLOW_STARTS else set()
+        while not self.ready() and time.monotonic() - began < within:
+            self._only_expected("firing", starting)
             time.sleep(0.1)
         report.ready_after = round(time.monotonic() - began, 2)
         if not self.ready():
             why = get(f"{self.address}/readyz")[1] if self.address else ""
-            report.problem(f"not ready within {READY:g} s: {str(why)[:1500]}")
+            report.problem(f"not ready within {within:g} s: {str(why)[:1500]}")
         settled = time.monotonic() + 2 * self._scrape()
         end_at = time.monotonic() + seconds
         while time.monotonic() < end_at:
@@ -429,7 +436,10 @@ class Market:
             if ready is False:
                 why = get(f"{self.address}/readyz")[1].get("not_ready", {}).get(self.plan.feed)
                 report.problem(f"not ready any more: {why}")
-            self._only_expected("firing" if began < settled else "firing or pending")
+            if began < settled:
+                self._only_expected("firing", starting)
+            else:
+                self._only_expected("firing or pending")
             time.sleep(max(0.0, began + LOOK - time.monotonic()))
         self._expected_fire()
         if report.compared < report.looks / 2:
@@ -456,9 +466,10 @@ class Market:
         assert found is not None
         return float(found[1])
 
-    def _only_expected(self, which: str) -> None:
+    def _only_expected(self, which: str, also: Collection[tuple[str, str]] = ()) -> None:
+        right = {*self.plan.expected, *also}
         for state, name, symbol, text in self.alerts():
-            if state in which and (name, symbol) not in self.plan.expected:
+            if state in which and (name, symbol) not in right:
                 self.report.problem(f"an alert is {state}: {text}")
 
     def _expected_fire(self) -> None:
