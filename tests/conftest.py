@@ -37,6 +37,7 @@ SLOW = (
     "tests/engine/test_demo.py::test_the_demo",
     "tests/engine/test_service.py",
     "tests/faults/",
+    "tests/quiet/",
     "tests/shm/test_kill.py",
     "tests/shm/test_model.py",
     "tests/shm/test_mutants.py",
