@@ -50,6 +50,11 @@ SLOW = (
     "tests/workers/decode/test_scan_fuzz.py",
     "tests/workers/decode/test_symbols.py::test_the_sanitizer",
     "tests/workers/decode/test_symbols.py::test_without_memory",
+    "tests/workers/test_deepening_live.py",
+    "tests/workers/test_listing_changes.py",
+    "tests/workers/test_quiet.py",
+    "tests/workers/test_starts.py",
+    "tests/workers/venues/test_best_prices.py::test_many_quiet_symbols",
     "tests/workers/venues/mexc_spot/test_protobuf_mexc_spot.py::test_generated",
     "tests/workers/websocket/test_renewal_live.py",
 )
