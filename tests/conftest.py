@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # random runs. Beginnings of test ids, measured (--durations): the others end in four minutes on two cores.
 SLOW = (
     "tests/bench/",
-    "tests/conformance/test_recovery.py",
+    "tests/conformance/",
     "tests/docs/",
     "tests/e2e/test_capture.py",
     "tests/e2e/test_compose_stack.py",

@@ -15,6 +15,7 @@ import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,7 +69,9 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-c", hook, cwd=copy)
     (made,) = (copy / "dist").iterdir()
     with tarfile.open(made) as archive:
-        archive.extractall(folder, filter="data")
+        # Python 3.11.2, which Debian has, knows no filters yet; 3.14 has this one by itself.
+        safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        archive.extractall(folder, **safe)
     shutil.rmtree(copy)
     (unpacked,) = folder.iterdir()
     return unpacked
