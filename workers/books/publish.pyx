@@ -144,6 +144,7 @@ cdef class Publisher(Entry):
         slot.tops = top and book and self.syncs[index].tops
         slot.has_top = top and not slot.tops
         slot.shares = slot.has_top and book and self.syncs[index].top_ids
+        slot.inclusive = book and self.syncs[index].inclusive
         slot.lent = False
         slot.frozen = 0
         slot.moved = 0
@@ -454,8 +455,6 @@ cdef class Publisher(Entry):
         """Decision 14, of a top that is not lent: what a book in step says of it, which is not overdue itself."""
         cdef Slot* slot = &self.slots[index]
         cdef Book book
-        cdef int side
-        cdef bint same = True
         if not slot.synced or not slot.step or slot.book_state != LIVE:
             return
         if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
@@ -464,18 +463,12 @@ cdef class Publisher(Entry):
         if slot.top_state == LIVE:
             if not slot.top_id or book.last_id < slot.top_id:
                 return
-            for side in range(2):
-                if slot.n[side]:
-                    same = same and slot.top[2 * side] == slot.window[side].price
-                    same = same and slot.top[2 * side + 1] == slot.window[side].size
-                else:
-                    same = same and not slot.top[2 * side + 1]
-            if same:
+            if self._is_best(slot):
                 slot.top_proof = max(slot.top_proof, slot.book_proof)
                 return
             if book.last_id == slot.top_id:
                 return
-        elif book.last_id < slot.top_id:
+        elif not self._lends(slot, book):
             return
         self._best(slot, book, index, 0, slot.book_proof)
 

@@ -8,7 +8,8 @@ snapshot's id.
 1. Open the stream and buffer its events.
 2. Get a depth snapshot.
 3. If L is below the first buffered event's `first_id`, the snapshot is too old: get another one.
-   (L = first_id - 1 touches the buffer without a hole, so it is taken: rule 4 holds for it.)
+   (L = first_id - 1 touches the buffer without a hole, so it is taken: rule 4 holds for it. Not where the
+   snapshot may lack the event that ends at L (`inclusive`), which has not been buffered.)
 4. Drop buffered events with last_id <= L. The first one kept must bracket the snapshot:
    first_id <= L + 1 <= last_id.
    Where the venue says to drop last_id < L (`inclusive`), a snapshot may lack what the event with last_id = L
@@ -97,7 +98,7 @@ class SnapshotSync:
         first = self.buffer[0].first_id if self.buffer else 0
         if not self.buffer and last_update_id - self.inclusive < self.skipped:
             return Refetch(f"snapshot at {last_update_id}, without the event at {self.skipped}")  # as rule 3
-        if last_update_id + 1 < first:
+        if last_update_id + (not self.inclusive) < first:
             return Refetch(f"snapshot at {last_update_id}, the stream starts at {first}")  # rule 3
         # Rule 4. The buffer is one unbroken chain, so the first event kept always brackets the snapshot.
         kept = [diff for diff in self.buffer if diff.last_id > last_update_id - self.inclusive]

@@ -69,6 +69,7 @@ cdef struct Slot:
     uint8_t older           # snapshots in a row that were older than what has been published
     uint8_t outran          # the book is void because the window reached beyond its horizon
     uint8_t frozen          # Frozen bits
+    uint8_t inclusive       # a snapshot may lack the event that ends at its id (`BookSync.inclusive`)
 
 
 cdef struct Change:
@@ -91,4 +92,5 @@ cdef class Windows(FrameSink):
     cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
     cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept
     cdef bint _lends(self, Slot* slot, Book book) noexcept
+    cdef bint _is_best(self, Slot* slot) noexcept
     cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept

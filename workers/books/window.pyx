@@ -182,7 +182,23 @@ cdef class Windows(FrameSink):
     cdef bint _lends(self, Slot* slot, Book book) noexcept:
         """Decision 14: whether the best of the published window may be the top: it is not older than what has been
         published as such. One that is lent already goes with the book, also where ids begin anew."""
-        return slot.lent or (slot.step and book.last_id >= slot.top_id)
+        if slot.lent:
+            return True
+        if not slot.step or book.last_id < slot.top_id:
+            return False
+        # At the very id of that one, a book whose snapshot may lack the event that ends there may be older.
+        return book.last_id > slot.top_id or not slot.inclusive or self._is_best(slot)
+
+    cdef bint _is_best(self, Slot* slot) noexcept:
+        """Whether the top published last is the best of the published window."""
+        cdef int side
+        for side in range(2):
+            if slot.n[side]:
+                if slot.top[2 * side] != slot.window[side].price or slot.top[2 * side + 1] != slot.window[side].size:
+                    return False
+            elif slot.top[2 * side + 1]:
+                return False
+        return True
 
     cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
         """Decisions 12 and 14: the best of the published window as the top, unless it is the one published last."""
@@ -205,12 +221,12 @@ cdef class Windows(FrameSink):
                 slot.moved = recv
             slot.lent = True
             slot.top_id = book.last_id
-            slot.top_event = ts_event
             slot.top_proof = recv
+        # Times of tops and of books need not be those of one clock: against a lent top ids alone decide.
+        slot.top_event = 0 if slot.shares else ts_event
         if same and before == LIVE:
             return
         slot.top_id = book.last_id
-        slot.top_event = ts_event
         slot.top_state = LIVE
         self.writer.c_top(index, best[0], best[1], best[2], best[3], flags, book.last_id, ts_event, recv)
         if before != LIVE:

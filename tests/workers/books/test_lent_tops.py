@@ -10,14 +10,16 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from shm import Flag, Kind, Reason, Scope, State
 from tests.workers.books.test_books import SECOND, Desk, book, in_step
+from workers.books.handover import Handover
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Outcome, Snapshot, StreamSync
 from workers.decode.decimals import to_mantissa
@@ -139,6 +141,66 @@ def test_after_a_lost_connection_a_book_that_is_older_lends_nothing(one: One, la
     one.lab.depth(one.index, last_id + 1, 14, [(100, 2)])
     assert one.states() == LIVE
     assert one.top().exact == (100, 2, 101, 3)
+
+
+@dataclass
+class Inclusive(SnapshotSync):
+    """As USD-M's and MEXC's: a snapshot may lack the event that ends at its id."""
+
+    top_ids: ClassVar[bool] = True
+    inclusive: ClassVar[bool] = True
+
+
+def test_a_snapshot_that_may_lack_an_event_lends_nothing_at_its_id(make_lab: Callable[..., Any]) -> None:
+    """The top at 12 was published, and says more than a snapshot at 12 that may be from before it."""
+    one = One(make_lab(make_sync=Inclusive, depth=2))
+    one.ticker(12, 105, 2, 110, 1)
+    one.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
+    one.lab.live(one.index, 12)
+    one.look(1.0)
+    assert one.states() == (State.DOWN, State.LIVE)
+    assert one.top().exact == (105, 2, 110, 1)
+    one.lab.depth(one.index, 13, 14, [(100, 2)])
+    assert one.states() == LIVE
+    # One that shows the same is no older.
+    one.ticker(15, *BEST)
+    one.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
+    one.lab.live(one.index, 15)
+    assert one.states() == LIVE
+
+
+def test_an_older_top_that_was_sent_later_does_not_replace_a_lent_one(one: One) -> None:
+    """Kind: an older price is LIVE. The times of tops and of books need not be those of one clock."""
+    one.lab.depth(one.index, 11, 14, [(100, 5)])
+    assert one.publisher.lent(one.index)
+    for later in (1, 10**12):
+        one.publisher.top(one.index, 99, 1, 101, 3, 13, one.lab.now * 7 + later, one.lab.now)
+        assert one.top().exact == (100, 5, 101, 3)
+    assert one.publisher.lent(one.index)
+
+
+def test_a_handover_does_not_wait_for_a_top_that_is_lent(make_lab: Callable[..., Any]) -> None:
+    """Its id is its book's: while the best stands still no top comes that is as new."""
+    one = One(make_lab(make_sync=BookSync, depth=2))
+    now = one.lab.now
+    handover = Handover(
+        one.publisher, [(one.index, "top"), (one.index, "book")], clock=lambda: now, patience=1.0
+    )
+    handover.subscribed()
+    one.lab.depth(one.index, 11, 14, [(50, 2)])
+    frame = b'{"u":9,"s":"AAABBB","b":"1.00","B":"0.01","a":"1.01","A":"0.03"}'
+    handover.sink.frame(frame, now)
+    for last in range(15, 20):
+        now += SECOND
+        one.publisher.depth_update(one.index, last, last, [(50, last)], [], 1, now)
+        handover.sink.frame(
+            b'{"e":"depthUpdate","E":1,"s":"AAABBB","U":%d,"u":%d,"b":[["0.50","0.%02d"]],"a":[]}'
+            % (last, last, last),
+            now,
+        )
+    assert one.publisher.lent(one.index)
+    assert handover.ready()
+    handover.abandon()
 
 
 def test_an_empty_side_is_said(make_lab: Callable[..., Any]) -> None:

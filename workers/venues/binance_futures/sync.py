@@ -21,10 +21,12 @@ last_id = u these are the rules of `workers.books.snapshot_sync`, `inclusive`:
   L = 167006094705: the bid 15.060 is 716 in the snapshot and 817 in the event), so that event is applied.
   Where the snapshot has it already, its absolute quantities change nothing. By the same rule a snapshot
   whose id is that of an event from before proves nothing by being different (`workers.books.audit`).
-- Rule 4 brackets by pu <= L <= u. U <= L <= u asks for more than is needed: a snapshot with pu <= L < U is
-  the book between two events, as nothing of the symbol happens there, and a quiet symbol may show no other
-  for minutes. And what rule 4 accepts is accepted: pu < U, so U <= L implies pu < L. A snapshot with L < pu
-  misses an event: it is too old, get another one.
+- Of buffered events rule 4 wants the first to have pu < L: a snapshot with L = pu may lack what the event
+  before said, and nobody has kept that. Get another one.
+- Where the snapshot comes first, rule 4 brackets by pu <= L <= u. U <= L <= u asks for more than is needed:
+  a snapshot with pu <= L < U is the book between two events, as nothing of the symbol happens there, and a
+  quiet symbol may show no other for minutes. And what rule 4 accepts is accepted: pu < U, so U <= L implies
+  pu < L. A snapshot with L < pu misses an event: it is too old, get another one.
 - The first event of all follows none: its pu is -1, and it begins at 0.
 - Rule 5 is exact for every event but the first. A connection that takes over may have cut its events at other
   ids: there, too, pu <= local id < u.

@@ -7,11 +7,11 @@ L is the snapshot's `lastUpdateId`.
 1. Subscribe to ``aggre.depth``.
 2. Cache what comes; note the `fromVersion` of the first push.
 3. Request a depth snapshot.
-4. If L is below that first `fromVersion`, request it again. (L = fromVersion - 1 touches the cache without
-   a hole, so it is taken: rule 6 holds for it.) The venue's snapshots are often older than its stream, one
-   client asks up to twelve times; see `buffer_of`. So without a push (rule 2) nothing says how old a snapshot
-   is. Where none comes, because nothing happens, the sixth in a row that says the same is taken: by then the
-   keeper has asked for 4 to 8 s. ([U] Nobody says how long the venue's snapshots lag; ours is a guess.)
+4. If L is below that first `fromVersion`, request it again. The venue's snapshots are often older than its
+   stream, one client asks up to twelve times; see `buffer_of`. So without a push (rule 2) nothing says how
+   old a snapshot is. Where none comes, because nothing happens, the sixth in a row that says the same is
+   taken: by then the keeper has asked for 4 to 8 s. ([U] Nobody says how long the venue's snapshots lag; ours
+   is a guess.)
 5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is
    applied, which changes nothing where the snapshot has it already.)
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.

@@ -62,7 +62,8 @@ def test_rule_1_events_are_buffered_as_one_chain_by_pu() -> None:
     ("snapshot", "kept"),
     [
         (89, None),  # before pu of the first one: something is missing
-        (90, [110, 140, 151]),
+        (90, None),  # pu = L: what the event before said may not be in it, and is not in the buffer
+        (91, [110, 140, 151]),
         (99, [110, 140, 151]),  # pu <= L < U: nothing of this symbol happened in between
         (100, [110, 140, 151]),
         (110, [110, 140, 151]),  # rule 3: u = L may not be in the snapshot yet
@@ -77,7 +78,7 @@ def test_rule_1_events_are_buffered_as_one_chain_by_pu() -> None:
 def test_rules_2_to_4_which_snapshot_fits_the_buffer(snapshot: int, kept: list[int] | None) -> None:
     answer = waiting(*CHAIN).on_snapshot(snapshot)
     if kept is None:
-        assert answer == Refetch("snapshot at 89, the stream starts at 91")
+        assert answer == Refetch(f"snapshot at {snapshot}, the stream starts at 91")
     else:
         assert isinstance(answer, Replay)
         assert [each.last_id for each in answer.diffs] == kept
