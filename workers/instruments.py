@@ -345,17 +345,18 @@ class Instruments:
 
     def _compare(self, slot: Instrument, spec: Instrument) -> bool:
         """Rule 4; whether the venue calls the symbol otherwise now."""
-        index = slot.index
-        if (new := successor(slot, spec)) is not None:
-            if not self._keeper.renew(index, new):
-                return False
-            self._changed = True
-            index = self._keeper.index_of(slot.symbol) or 0
-            if new.venue_symbol != slot.venue_symbol:
-                self._service.dropped(slot)
-        if slot.status is not spec.status:
-            self._set_status(msgspec.structs.replace(slot, index=index), spec.status)
-        return new is not None and new.venue_symbol != slot.venue_symbol
+        index, renamed = slot.index, False
+        try:
+            if (new := successor(slot, spec)) is not None and self._keeper.renew(index, new):
+                self._changed = True
+                index = self._keeper.index_of(slot.symbol) or 0
+                renamed = new.venue_symbol != slot.venue_symbol
+                if renamed:
+                    self._service.dropped(slot)
+        finally:  # where no slot is left, too: the old one says whether the symbol trades
+            if slot.status is not spec.status:
+                self._set_status(msgspec.structs.replace(slot, index=index), spec.status)
+        return renamed
 
     def _set_status(self, slot: Instrument, status: InstrumentStatus) -> None:
         self._changed = True
