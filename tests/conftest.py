@@ -14,7 +14,7 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 
 # What `make test` leaves to `make test-slow`: processes that run for seconds, compilers, model checking, long
-# random runs. Beginnings of test ids, measured (--durations): the others end in four minutes on two cores.
+# random runs. Beginnings of test ids, measured (--durations): the others end in five minutes on two cores.
 SLOW = (
     "tests/bench/",
     "tests/conformance/",
@@ -44,18 +44,21 @@ SLOW = (
     "tests/shm/test_protocol_steps.py",
     "tests/shm/test_stub.py",
     "tests/soak/",
+    "tests/test_slow.py",
     "tests/workers/books/test_handover_random.py",
     "tests/workers/books/test_native_mutants.py",
     "tests/workers/decode/test_protobuf_fuzz.py",
     "tests/workers/decode/test_scan_fuzz.py",
     "tests/workers/decode/test_symbols.py::test_the_sanitizer",
     "tests/workers/decode/test_symbols.py::test_without_memory",
+    "tests/workers/rest/test_circuit.py::test_negative_control",
     "tests/workers/test_deepening_live.py",
     "tests/workers/test_listing_changes.py",
     "tests/workers/test_quiet.py",
     "tests/workers/test_starts.py",
     "tests/workers/venues/test_best_prices.py::test_many_quiet_symbols",
     "tests/workers/venues/mexc_spot/test_protobuf_mexc_spot.py::test_generated",
+    "tests/workers/websocket/test_first_events.py::test_a_fresh_connection",
     "tests/workers/websocket/test_renewal_live.py",
 )
 
