@@ -34,17 +34,17 @@ check: setup
 
 # What a newcomer runs: most tests. `test-slow` has the others, `test-all` all of them.
 test: setup
-	@echo "tickring: most tests, about five minutes; all of them: make test-all, about fifteen"
+	@echo "tickring: most tests, about five minutes; all of them: make test-all, about twenty"
 	@$(MISSING)
 	$(PY) -m pytest -rs -m "not slow"
 
 test-slow: setup
-	@echo "tickring: the slow tests, about twelve minutes"
+	@echo "tickring: the slow tests, about fifteen minutes"
 	@$(MISSING)
 	$(PY) -m pytest -rs -m slow
 
 test-all: setup
-	@echo "tickring: all tests, about fifteen minutes"
+	@echo "tickring: all tests, about twenty minutes"
 	@$(MISSING)
 	$(PY) -m pytest -rs
 

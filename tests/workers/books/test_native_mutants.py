@@ -262,10 +262,10 @@ MUTANTS = {
     ),
     "known beyond the horizon": Mutant(BOOK, "if side.lows[at] <= horizon:", "if False:", DEEPEN),
     "an older best is lent": Mutant(
-        WINDOW, "slot.lent or (slot.step and book.last_id >= slot.top_id)", "slot.lent or slot.step", LENT
+        WINDOW, "if not slot.step or book.last_id < slot.top_id:", "if not slot.step:", LENT
     ),
     "a lent top stays behind where ids begin anew": Mutant(
-        WINDOW, "return slot.lent or (slot.step and", "return (slot.step and", LENT
+        WINDOW, "        if slot.lent:\n            return True\n", "", LENT
     ),
     "a lent top outlives its book": Mutant(
         WINDOW, "or (self.slots[index].lent and self.slots[index].top_state != state)", "", LENT
@@ -278,9 +278,15 @@ MUTANTS = {
     ),
     "a lent top keeps its first id": Mutant(
         WINDOW,
-        "            slot.top_id = book.last_id\n            slot.top_event",
-        "            slot.top_event",
+        "            slot.top_id = book.last_id\n            slot.top_proof",
+        "            slot.top_proof",
         LENT,
+    ),
+    "lent at the id of what it may lack": Mutant(
+        WINDOW, "or not slot.inclusive or self._is_best(slot)", "or True", LENT
+    ),
+    "a lent top has the time of its book": Mutant(
+        WINDOW, "slot.top_event = 0 if slot.shares else ts_event", "slot.top_event = ts_event", LENT
     ),
     "a best that only the book tells owes nothing": Mutant(WINDOW, "slot.moved = recv", "pass", LENT),
     "a change without a connection owes a top": Mutant(
