@@ -8,6 +8,13 @@
    Only where nothing is to be served without it is it waited for, until it comes.
    The listing has to say that a served symbol is gone: one that may be in what could not be read, or in
    a part that was refused, goes on being served, which is noted.
+   It has to say so twice where the symbol is delivered (one of its cells is LIVE, or its slot has had a
+   message) and no subscription of it was refused: an edge cache, or a backend that is still loading, answers
+   once with a shorter list. It is asked again after `CONFIRM` seconds; until then the symbol goes on, and
+   nothing is noted. Two such answers in a row are believed even while the stream goes on: the listing is what
+   the venue says it trades, and what a stream still sends of a market that it has taken out (its last book,
+   unchanged) is no price to trade on. Were both wrong, the symbol comes back with the next reading.
+   What an entry says that is there, such as a halt, is believed at once.
 3. The listing is read again every `interval` seconds, a tenth more or less by chance, and at once on a hint
    that it has changed (`hint`): the venue's own notice, a refused subscription, a stream that has fallen
    silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead to
@@ -40,6 +47,7 @@ from workers.books.publish import Publisher
 from workers.errors import RestError, WorkerError
 from workers.listing import Listing, successor
 
+CONFIRM = 20.0  # seconds after which a delivered symbol's absence is asked for again; an interval at most
 HINT_GAP = 5.0  # seconds between a reading and one that is made on a hint, at least
 HINTED = 4  # readings an interval that hints alone can lead to, when they lead to nothing
 SPREAD = 0.1  # of the interval
@@ -51,6 +59,7 @@ _LISTINGS, _SKIPPED, _SHADOWED = (
 _MESSAGES = counters.INSTRUMENT.index("messages")
 _STATUS_CODES = {InstrumentStatus.HALTED: Code.HALTED, InstrumentStatus.ACTIVE: Code.TRADES}
 
+REJECTED = "rejected"  # the hint that the venue has refused a subscription
 Ground = tuple[str, str]  # what a hint is about: kind, symbol
 
 
@@ -121,6 +130,9 @@ class Instruments:
         self._grounds: dict[Ground, tuple[float, float]] = {}  # -> not before, seconds to the one after
         self._asked: set[Ground] = set()
         self._stale: set[tuple[int, Scope]] = set()
+        self._confirm = min(CONFIRM, interval)
+        self._absent: dict[str, float] = {}  # delivered, and not in the last listing -> since when
+        self._refused: set[str] = set()  # a subscription of it was, since it was listed last
         self._messages: dict[int, int] = {}  # HALTED slot -> messages that it had at the last reading
         self._said: set[tuple[str, ...]] = set()
 
@@ -203,6 +215,8 @@ class Instruments:
         """Something says that the listing may have changed (rule 3)."""
         ground = (kind, symbol)
         self._asked.add(ground)
+        if kind == REJECTED:
+            self._refused.add(symbol)
         not_before = self._grounds.get(ground, (0.0, 0.0))[0]
         due = max(self._clock(), self._read_at + self._gap, not_before)
         if due < self._due:
@@ -236,6 +250,10 @@ class Instruments:
         renamed = False
         for symbol in self._symbols:
             slot, spec = slots.get(symbol), listed.get(symbol)
+            if spec is not None or symbol in listing.unsure:
+                self._absent.pop(symbol, None)  # two answers in a row are to say that it is gone
+            if spec is not None:
+                self._refused.discard(symbol)
             try:
                 if spec is None:
                     self._miss(symbol, slot, listing)
@@ -275,6 +293,8 @@ class Instruments:
         self._asked.clear()
         self._hinted = False
         self._due = now + self._interval * (1.0 + SPREAD * (2.0 * self._chance() - 1.0))
+        if self._absent:
+            self._due = min(self._due, min(self._absent.values()) + self._confirm)
 
     def _slots(self) -> dict[str, Instrument]:
         """canonical symbol -> the slot that carries it."""
@@ -319,6 +339,8 @@ class Instruments:
         elif slot.status is InstrumentStatus.NOT_LISTED:
             return
         elif self._keeper.index_of(symbol) is not None:
+            if self._unconfirmed(symbol, slot):
+                return
             down = [each for each in self._scopes if self._publisher.state(slot.index, each) == State.DOWN]
             self._keeper.drop(slot.index, Reason.NOT_LISTED)
             self._down(slot.index, Reason.NOT_LISTED, down)  # these were DOWN for another reason
@@ -327,6 +349,18 @@ class Instruments:
         self._writer.set_instrument_status(slot.index, InstrumentStatus.NOT_LISTED)
         self._writer.log(*_missing_event(symbol, listing), instrument=slot.index)
         self._say(f"{symbol} is not served: {why}; it comes by itself when it is listed")
+
+    def _unconfirmed(self, symbol: str, slot: Instrument) -> bool:
+        """Whether a served symbol's absence is to be asked for once more (rule 2)."""
+        live = any(self._publisher.state(slot.index, scope) == State.LIVE for scope in self._scopes)
+        delivered = live or self._writer.instrument_count(slot.index, _MESSAGES) > 0
+        now = self._clock()
+        if delivered and symbol not in self._refused:
+            since = self._absent.setdefault(symbol, now)
+            if now < since + self._confirm:
+                return True
+        self._absent.pop(symbol, None)
+        return False
 
     def _come_back(self, slot: Instrument, spec: Instrument) -> None:
         """It is listed (again): as it was, or with a new slot."""

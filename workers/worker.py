@@ -42,7 +42,7 @@ from workers.config import DERIVATIVES, WorkerConfig
 from workers.decode.normal import Scale
 from workers.errors import Action, RestError, WebSocketError, WorkerError
 from workers.expectations import Expectations
-from workers.instruments import Instruments
+from workers.instruments import REJECTED, Instruments
 from workers.listing import Listing
 from workers.readiness import Readiness, book_channels
 from workers.request import Pulse
@@ -466,7 +466,7 @@ class Worker:
     def _rejected(self, event: ConnectionEvent) -> None:
         self.readiness.rejected(event)
         for symbol, _ in event.rejected:
-            self.instruments.hint("rejected", symbol)
+            self.instruments.hint(REJECTED, symbol)
 
     def _owing(self, event: ConnectionEvent) -> None:
         self.readiness.overdue(event)

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from shm import InstrumentStatus, Scope
+import shm
+from shm import InstrumentStatus, Scope, State, counters
 from shm.instruments import Instrument
 from shm.layout import Geometry
 from shm.segment import open_writer
@@ -19,7 +20,7 @@ from tests.workers.rest.rest_kit import VirtualLoop
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.errors import RestError, WorkerError
-from workers.instruments import HINT_GAP, HINTED, Instruments, _missing_event
+from workers.instruments import CONFIRM, HINT_GAP, HINTED, Instruments, _missing_event
 from workers.listing import Listing
 
 INTERVAL = 300.0
@@ -57,7 +58,7 @@ class Desk:
         self.failing: WorkerError | None = None
         self.unsure: set[str] = set()
         self.lines: list[str] = []
-        publisher = Publisher(writer, None, None)
+        self.publisher = publisher = Publisher(writer, None, None)
         self.keeper = BookKeeper(writer, publisher, None, KeeperConfig(stale_after=0.0))
         self.service = Service(self.keeper)
         self.instruments = Instruments(
@@ -220,9 +221,137 @@ def test_a_served_symbol_that_cannot_be_read_goes_on_being_served(writer: Writer
     desk = schedule(writer, during, 1000.0)
     assert desk.readings == [0.0, 300.0, 600.0, 900.0]
     assert (seen[301], seen[601], seen[899]) == (InstrumentStatus.ACTIVE,) * 3
-    assert seen[901] is InstrumentStatus.NOT_LISTED
+    assert seen[901] is InstrumentStatus.NOT_LISTED, "no message ever came of it"
     assert desk.service.followed[1:] == [([], ["BTC/USDT"], False)]
     assert sum("is served as it was listed before" in line for line in desk.lines) == 1
+
+
+MESSAGES = counters.INSTRUMENT.index("messages")
+
+
+def hear(desk: Desk) -> None:
+    """A message about each served symbol."""
+    for symbol in desk.instruments.carried:
+        index = desk.keeper.index_of(symbol)
+        assert index is not None
+        desk.writer.count_instrument(index, MESSAGES)
+
+
+def absences(
+    writer: Writer, absent: Callable[[float], bool], seconds: float, **more: Any
+) -> tuple[Desk, dict[float, InstrumentStatus]]:
+    """BTC/USDT is delivered all the time, and not listed while `absent`; its status by second."""
+    seen: dict[float, InstrumentStatus] = {}
+
+    def during(desk: Desk, now: float) -> None:
+        hear(desk)
+        desk.listed.pop("BTC/USDT", None)
+        if not absent(now):
+            desk.listed["BTC/USDT"] = BTC
+        more.get("during", lambda *_: None)(desk, now)
+        seen[now] = writer.instruments()[0].status
+
+    return schedule(writer, during, seconds), seen
+
+
+def test_one_shorter_listing_takes_no_delivered_symbol_down(writer: Writer, instance: str) -> None:
+    """Kind: one answer believed against all that is heard. An edge cache, or a backend that is still
+    loading, answers once with a shorter list while the streams go on. It is asked once more, early, and
+    nothing is noted."""
+    desk, seen = absences(writer, lambda now: 250 <= now < 310, 700.0)
+    assert desk.readings == [0.0, 300.0, 300.0 + CONFIRM, 600.0 + CONFIRM]
+    assert set(seen.values()) == {InstrumentStatus.ACTIVE}
+    assert desk.service.followed == [(["BTC/USDT", "ETH/USDT"], [], False)]
+    assert desk.lines == []
+    with shm.attach("feed", instance) as feed:
+        assert feed.events() == []
+
+
+def test_two_listings_without_it_are_believed_against_a_stream_that_goes_on(writer: Writer) -> None:
+    """What is still sent of a market that the venue has taken out is no price to trade on. It is noted once,
+    when it is certain."""
+    desk, seen = absences(writer, lambda now: now >= 250, 1000.0)
+    assert desk.readings[:3] == [0.0, 300.0, 300.0 + CONFIRM]
+    assert seen[319] is InstrumentStatus.ACTIVE
+    assert seen[321] is InstrumentStatus.NOT_LISTED
+    assert desk.service.followed[1:] == [([], ["BTC/USDT"], False)]
+    assert len(desk.lines) == 1
+    assert len(desk.readings) == 5, "and no early readings after it"
+
+
+def test_hints_do_not_make_the_second_answer_come_earlier(writer: Writer) -> None:
+    """What a cache answers within its few seconds is the same answer."""
+
+    def during(desk: Desk, now: float) -> None:
+        if 300 <= now < 319:
+            desk.instruments.hint("notice", f"X{now}")
+
+    desk, seen = absences(writer, lambda now: 250 <= now < 319, 400.0, during=during)
+    assert len([at for at in desk.readings if 300 <= at < 300 + CONFIRM]) > 1
+    assert 300.0 + CONFIRM in desk.readings
+    assert set(seen.values()) == {InstrumentStatus.ACTIVE}
+
+
+def test_two_shorter_listings_that_are_not_in_a_row_are_one_each(writer: Writer) -> None:
+    """Between them it was listed, or in an entry that cannot be read."""
+    desk, seen = absences(writer, lambda now: 250 <= now < 310 or 600 < now < 630, 900.0)
+    assert set(seen.values()) == {InstrumentStatus.ACTIVE}
+
+    def during(desk: Desk, now: float) -> None:
+        desk.unsure = {"BTC/USDT"} if 310 <= now < 500 else set()
+
+    desk, seen = absences(writer, lambda now: 250 <= now < 630, 900.0, during=during)
+    assert set(seen.values()) == {InstrumentStatus.ACTIVE}
+    assert desk.readings[-1] == 620.0 + CONFIRM
+
+
+def test_a_second_reading_that_fails_confirms_nothing(writer: Writer) -> None:
+    def during(desk: Desk, now: float) -> None:
+        desk.failing = RestError("no answer") if 310 <= now < 330 else None
+
+    desk, seen = absences(writer, lambda now: 250 <= now < 325, 500.0, during=during)
+    assert set(seen.values()) == {InstrumentStatus.ACTIVE}
+    assert len([at for at in desk.readings if at >= 320]) > 1
+
+
+def test_what_is_live_is_delivered(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quiet market has a book from REST, and no message has come yet."""
+    monkeypatch.setattr("workers.instruments._MESSAGES", counters.INSTRUMENT.index("precision"))  # which is 0
+
+    def live(desk: Desk, now: float) -> None:
+        if now == 1:
+            index = desk.keeper.index_of("BTC/USDT")
+            assert index is not None
+            desk.publisher.top(index, 1, 1, 2, 1, 1, 0, 1)
+            assert desk.publisher.state(index, Scope.TOP) == State.LIVE
+        if now == 250:
+            del desk.listed["BTC/USDT"]
+        seen[now] = writer.instruments()[0].status
+
+    seen: dict[float, InstrumentStatus] = {}
+    schedule(writer, live, 330.0)
+    assert (seen[301], seen[321]) == (InstrumentStatus.ACTIVE, InstrumentStatus.NOT_LISTED)
+
+
+def test_what_the_venue_refused_is_not_delivered(writer: Writer) -> None:
+    """A subscription that was refused on a new connection, and a listing without it: two have said it."""
+
+    def refused(desk: Desk, now: float) -> None:
+        if now == 260:
+            desk.instruments.hint("rejected", "BTC/USDT")
+
+    _, seen = absences(writer, lambda now: now >= 250, 330.0, during=refused)
+    assert seen[261] is InstrumentStatus.NOT_LISTED
+
+
+def test_a_halt_is_believed_at_once(writer: Writer) -> None:
+    def halt(desk: Desk, now: float) -> None:
+        if now == 250:
+            desk.listed["ETH/USDT"] = msgspec.structs.replace(ETH, status=InstrumentStatus.HALTED)
+
+    desk, _ = absences(writer, lambda now: False, 310.0, during=halt)
+    assert desk.readings == [0.0, 300.0]
+    assert writer.instruments()[1].status is InstrumentStatus.HALTED
 
 
 NEAREST = ["ETH/USDT", "ETH/USDC", "ETH/TUSD", "ETH/BUSD"]
