@@ -25,11 +25,13 @@ class Unread(NamedTuple):
         name: the venue's; the beginning of the entry where it has none.
         reason: what of it cannot be read.
         words: all texts in it, and their parts between ``/ - : _``, by which a symbol may be recognised.
+        named: whether `name` is the venue's.
     """
 
     name: str
     reason: str
     words: frozenset[str]
+    named: bool = True
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def unread_entry(raw: bytes | msgspec.Raw, name: str, key: str, reason: str) -> 
     if not name and isinstance(facts, dict) and isinstance(facts.get(key), str):
         name = facts[key]
     found = {part for each in (*texts, name) for part in (each, *words(each))}
-    return Unread(name or text[:60], reason, frozenset(found))
+    return Unread(name or text[:60], reason, frozenset(found), bool(name))
 
 
 async def read_parts(

@@ -14,7 +14,8 @@ rules, the same for every venue:
    never carried, so no event of theirs is taken for the symbol's (`Listing.shadowed`).
 4. Every symbol asked for is either in `Listing.instruments` or in `Listing.missing`, with the reason.
 5. Silence is no evidence: a listing without a single entry is an error of the answer, and a symbol that may
-   be in what could not be read, or in a part that was refused, is in `Listing.unsure` too.
+   be in what could not be read, or in a part that was refused, is in `Listing.unsure` too. So an entry that
+   has lost what names it is one that cannot be read; one that says another currency is another symbol's.
 
 Exponents are what a slot can never change, so they are chosen here once: as many decimals as tick or lot
 need, and room for 2^8 times the largest price or size that the venue allows. A number that comes and does not
@@ -236,7 +237,7 @@ def _missing(
     """Why nothing stands for a symbol of which there are entries; "": something does, or there are none.
 
     What cannot be read may be the entry that would have stood for the symbol: it has its plain name, or
-    nothing else stands for it and the entry has all its currencies.
+    nothing else stands for it and the entry has all its currencies (and its date, which a name would say).
     """
     base = symbol.partition("/")[0]
     # Where the venue calls another currency so, the plain name is that one's.
@@ -244,8 +245,9 @@ def _missing(
     excluded = [(name, why) for name, entry in chosen if (why := rules.excluded(name, entry))]
     if chosen and not excluded and chosen[0][0] == plain:
         return ""
-    parts = set(words(symbol))
+    dated, currencies = set(words(symbol)), set(words(symbol.partition("-")[0]))
     for each in unread:
+        parts = dated if each.named else currencies
         if each.name == plain or ((excluded or not chosen) and parts <= each.words):
             return f"{rules.venue} lists no {symbol!r} that can be read: its entry {each.name}: {each.reason}"
     for name, why in excluded:

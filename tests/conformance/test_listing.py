@@ -21,6 +21,21 @@ from workers.listing import Listing
 from workers.rest import RestManager
 
 DELETED = object()
+# Contracts with a date: canonical symbol, entry as the venues list it.
+CONTRACTS: dict[str, tuple[str, Named]] = {
+    "binance_futures": (
+        "BTC/USDT:USDT-260925",
+        load("binance_futures").listing.entry("BTC/USDT:USDT"),
+    ),
+    "okx": ("BTC/USD:BTC-260925", load("okx").listing.entry("BTC/USDT")),
+}
+CONTRACTS["binance_futures"][1][1].update(
+    symbol="BTCUSDT_260925", contractType="CURRENT_QUARTER", deliveryDate=1790323200000
+)
+CONTRACTS["okx"][1][1].update(
+    instType="FUTURES", instId="BTC-USD-260925", uly="BTC-USD", baseCcy="", quoteCcy="", settleCcy="BTC",
+    ctVal="100", ctMult="1", tickSz="0.1", lotSz="1", minSz="1",
+)  # fmt: skip
 NONSENSE = (DELETED, None, "", "?", -1, 10**30, 0.5, True, [], [None], {}, {"x": 1})
 
 
@@ -83,6 +98,31 @@ def test_a_bad_entry_costs_no_other_symbol(case: Case) -> None:
         bad += own not in carried
     assert bad > 10
     case.figure = f"{len(entries):,}/{len(entries):,}"
+
+
+# The values that a field which is not there any more is given; one that says something else says it.
+LOST: tuple[Any, ...] = (DELETED, None, "", -1, [], {})
+
+
+@pytest.mark.parametrize("feed", venues.names())
+def test_an_entry_that_has_lost_a_field_does_not_say_that_its_symbol_is_gone(feed: str) -> None:
+    """Kind: silence taken for evidence. Kraken's `wsname`, USD-M's `deliveryDate`, a name that is not there:
+    such an entry was passed over, or was taken for another symbol's, and what it stands for was delisted."""
+    case = Case(load(feed), venues.load(feed))
+    listed = case.fixture.listing
+    own, *others = case.fixture.symbols
+    first, last = (listed.entry(symbol) for symbol in others)
+    wanted = [(own, listed.entry(own)), *([CONTRACTS[feed]] if feed in CONTRACTS else [])]
+    for symbol, (name, facts) in wanted:
+        for key in facts:
+            for value in LOST:
+                changed = {**facts, key: value}
+                if value is DELETED:
+                    del changed[key]
+                found = answered(case, [first, (name, changed), last], [symbol, *others])
+                carried = [one.symbol for one in found.instruments]
+                assert symbol in (set(carried) | found.unsure), (key, value, found.missing)
+                assert set(others) <= set(carried)
 
 
 @row(24, "Two entries of one symbol: what trades in its plain name stands for it, in any order")

@@ -42,12 +42,19 @@ def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> L
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol. ValueError: a currency is empty, or the type of contract is not known."""
+    """The canonical symbol. ValueError: a currency is empty, the type of contract is not known, or the date
+    or the type of a dated one (its name has ``_``) is not there."""
     symbol = f"{CURRENCIES.pair(entry.base, entry.quote)}:{CURRENCIES.unified(entry.margin)}"
-    if entry.contract in PERPETUALS or not entry.contract:
+    if entry.contract in PERPETUALS:
+        return symbol
+    if not entry.contract:
+        if "_" in entry.symbol:
+            raise ValueError("it says no contractType")
         return symbol
     if entry.contract not in DATED:
         raise ValueError(f"contractType {entry.contract!r} is not known")
+    if entry.delivery <= 0:
+        raise ValueError(f"it says no deliveryDate, and is {entry.contract}")
     return f"{symbol}-{datetime.fromtimestamp(entry.delivery / 1000, UTC):%y%m%d}"
 
 

@@ -27,7 +27,7 @@ from workers.listing import (
     make_listing,
 )
 from workers.venues.kraken import schema
-from workers.venues.kraken.names import stream_symbol, unified
+from workers.venues.kraken.names import stream_symbol, unified_word
 from workers.venues.kraken.names import symbol as symbol_named
 
 # Venue docs, "Get Tradable Asset Pairs": in these states orders are matched, or not. The last five are those
@@ -47,8 +47,11 @@ def instruments(listed: Entries[schema.Pair], symbols: Iterable[str]) -> Listing
 
 
 def symbol_of(pair: schema.Pair) -> str:
-    """The canonical symbol; "" of a pair that cannot be subscribed. ValueError: `wsname` is no pair."""
-    return symbol_named(pair.wsname) if pair.wsname else ""
+    """The canonical symbol; "" of a pair that cannot be subscribed. ValueError: `wsname` is no pair, or is
+    not there."""
+    if not pair.wsname and (pair.altname.endswith(".d") or pair.execution_venue not in OWN_VENUE):
+        return ""
+    return symbol_named(pair.wsname)
 
 
 def instrument(pair: schema.Pair) -> Instrument:
@@ -92,7 +95,7 @@ RULES = ListingRules[schema.Pair](
     states=STATES,
     plain=lambda symbol: "",  # a pair's key has letters before its assets, or none
     excluded=_excluded,
-    unified=unified,
+    unified=unified_word,
 )
 
 

@@ -22,6 +22,26 @@ CURRENCIES = Currencies(
 )  # fmt: skip
 
 
+# The codes of assets that are older than the WebSocket, as `base` and `quote` of AssetPairs have them.
+OLDEST = {
+    f"{letter}{code}": code
+    for letter, codes in (
+        ("X", ("XBT", "XDG", "ETC", "ETH", "LTC", "MLN", "REP", "XLM", "XMR", "XRP", "ZEC")),
+        ("Z", ("USD", "EUR", "GBP", "CAD", "JPY", "AUD")),
+    )
+    for code in codes
+}
+
+
+def unified_word(word: str) -> str:
+    """As `unified`, of any text that may be a code, the oldest ones among them.
+
+    >>> unified_word("XXBT"), unified_word("ZUSD"), unified_word("XBT"), unified_word("ZRX")
+    ('BTC', 'USD', 'BTC', 'ZRX')
+    """
+    return unified(OLDEST.get(word, word))
+
+
 def unified(code: str) -> str:
     """The unified code of one in `wsname`; of a tokenized equity it is in capitals, as all are.
 

@@ -177,7 +177,9 @@ class Pair(msgspec.Struct, frozen=True):
     """One entry of ``GET /0/public/AssetPairs``.
 
     Attributes:
-        wsname: the name of the WebSocket v1 (``XBT/USD``); pairs that cannot be subscribed have none.
+        wsname: the name of the WebSocket v1 (``XBT/USD``); of the pairs, those of the dark pool (`altname`
+            ``XBTUSD.d``) had none, and cannot be subscribed.
+        base, quote: the venue's oldest codes (``XXBT``, ``ZUSD``).
         pair_decimals, lot_decimals: in which prices and sizes are written, always all of them.
         tick_size: step of prices; `costmin`: smallest value of an order, in the quote currency.
         status: ``online``, ``cancel_only``, ``post_only``, ``limit_only`` or ``reduce_only``.
@@ -188,6 +190,8 @@ class Pair(msgspec.Struct, frozen=True):
     pair_decimals: int
     lot_decimals: int
     wsname: str = ""
+    base: str = ""
+    quote: str = ""
     altname: str = ""
     tick_size: str = "0"
     ordermin: str = "0"

@@ -161,6 +161,24 @@ def test_text_that_is_no_code_costs_its_own_entry() -> None:
     assert set(found.skipped) == {"ODD", "EVEN"}
 
 
+def test_a_pair_that_has_lost_its_wsname_is_not_gone() -> None:
+    """Kind: silence taken for evidence. Its other fields have codes that are older than the WebSocket's."""
+    listed = {"XXBTZUSD": PAIRS["XXBTZUSD"], "XDGUSD": PAIRS["XDGUSD"] | {"base": "XXDG", "quote": "ZUSD"}}
+    for lost in ({"wsname": ""}, {"wsname": None}, {"wsname": "XXBTZUSD"}):
+        found = instruments(
+            schema.read_listing(answer(listed | {"XXBTZUSD": PAIRS["XXBTZUSD"] | lost})),
+            ["BTC/USD", "DOGE/USD", "ETH/USD"],
+        )
+        assert [slot.symbol for slot in found.instruments] == ["DOGE/USD"]
+        assert found.unsure == {"BTC/USD"}, "and ETH/USD is not listed"
+        assert "its entry XXBTZUSD" in found.missing["BTC/USD"]
+    # What had none from the beginning says nothing of the pair: the dark pool, and another venue's book.
+    for other in ({"altname": "XBTUSD.d"}, {"execution_venue": "bitnomial_exchange"}):
+        dark = PAIRS["XXBTZUSD"] | {"wsname": ""} | other
+        found = instruments(schema.read_listing(answer(listed | {"XXBTZUSD": dark})), ["BTC/USD"])
+        assert (found.unsure, found.skipped) == (set(), {})
+
+
 def test_a_pair_that_is_matched_elsewhere_too() -> None:
     """Kind: the last of two entries of one symbol wins. The streams are those of the venue's own book."""
     elsewhere = PAIRS["XXBTZUSD"] | {"pair_decimals": 0, "tick_size": "1", "status": "cancel_only"}
