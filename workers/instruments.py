@@ -250,9 +250,8 @@ class Instruments:
         renamed = False
         for symbol in self._symbols:
             slot, spec = slots.get(symbol), listed.get(symbol)
-            if spec is not None or symbol in listing.unsure:
-                self._absent.pop(symbol, None)  # two answers in a row are to say that it is gone
             if spec is not None:
+                self._absent.pop(symbol, None)
                 self._refused.discard(symbol)
             try:
                 if spec is None:
@@ -320,10 +319,16 @@ class Instruments:
     def _miss(self, symbol: str, slot: Instrument | None, listing: Listing) -> None:
         """Rule 1."""
         why = listing.missing.get(symbol, "the venue does not list it")
-        if symbol in listing.unsure and self._keeper.index_of(symbol) is not None and slot is not None:
+        unsure = symbol in listing.unsure
+        name = "" if slot is None else slot.venue_symbol
+        if name in listing.skipped and all(one.venue_symbol != name for one in listing.instruments):
+            # Where the venue calls the currency otherwise, the name alone tells whose entry it is.
+            unsure, why = True, f"its entry {name}: {listing.skipped[name]}"
+        if unsure and self._keeper.index_of(symbol) is not None and slot is not None:
             if self._once("unsure", symbol, why):
                 self._writer.log(Code.UNUSABLE, why, instrument=slot.index)
                 self._say(f"{symbol} is served as it was listed before: {why}")
+            self._absent.pop(symbol, None)  # two answers in a row are to say that it is gone
             return
         if slot is None:
             slot = self._add(

@@ -57,6 +57,7 @@ class Desk:
         self.readings: list[float] = []
         self.failing: WorkerError | None = None
         self.unsure: set[str] = set()
+        self.skipped: dict[str, str] = {}
         self.lines: list[str] = []
         self.publisher = publisher = Publisher(writer, None, None)
         self.keeper = BookKeeper(writer, publisher, None, KeeperConfig(stale_after=0.0))
@@ -82,7 +83,8 @@ class Desk:
             raise self.failing
         found = [self.listed[symbol] for symbol in symbols if symbol in self.listed]
         missing = {symbol: "not listed" for symbol in symbols if symbol not in self.listed}
-        return Listing(instruments=found, missing=missing, unsure=self.unsure & missing.keys())
+        unsure = self.unsure & missing.keys()
+        return Listing(instruments=found, missing=missing, unsure=unsure, skipped=self.skipped)
 
 
 @pytest.fixture
@@ -352,6 +354,21 @@ def test_a_halt_is_believed_at_once(writer: Writer) -> None:
     desk, _ = absences(writer, lambda now: False, 310.0, during=halt)
     assert desk.readings == [0.0, 300.0]
     assert writer.instruments()[1].status is InstrumentStatus.HALTED
+
+
+def test_an_entry_of_its_name_that_cannot_be_read_does_not_say_that_it_is_gone(writer: Writer) -> None:
+    """Kind: silence taken for evidence. Where the venue calls the currency otherwise than everybody (MEXC's
+    ``BIFIUSDT`` is BIFIF/USDT), an entry that has lost its currency is recognised by its name alone."""
+
+    def during(desk: Desk, now: float) -> None:
+        if now == 250:
+            desk.skipped = {"BTCUSDT": "a currency is empty"}
+
+    desk, seen = absences(writer, lambda now: now >= 250, 700.0, during=during)
+    assert set(seen.values()) == {InstrumentStatus.ACTIVE}
+    assert desk.readings == [0.0, 300.0, 600.0]
+    [line] = [line for line in desk.lines if "BTC/USDT" in line]
+    assert line.startswith("BTC/USDT is served as it was listed before: its entry BTCUSDT: a currency")
 
 
 NEAREST = ["ETH/USDT", "ETH/USDC", "ETH/TUSD", "ETH/BUSD"]
