@@ -18,7 +18,9 @@ from workers.venues.binance import instruments as shared
 from workers.venues.binance.names import CURRENCIES
 from workers.venues.binance_spot import schema
 
-# Venue docs, "ENUM definitions", "Symbol status", and those of earlier years.
+# Venue docs, "ENUM definitions", "Symbol status", and those of earlier years. `isSpotTradingAllowed` is no
+# status: it says which permission an account needs. The leveraged tokens of 2021 (BTCUPUSDT) had it false and
+# traded.
 STATES = States(
     trading=frozenset({"TRADING"}),
     halted=frozenset(

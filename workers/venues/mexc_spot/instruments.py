@@ -22,8 +22,14 @@ from workers.listing import (
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.names import CURRENCIES
 
+# Not tradable by this API, whatever `status` says. `isSpotTradingAllowed` false: orders are refused with
+# 10007 "symbol not support api", while the web trades the pair and its streams go on (BTCUSDT itself in 2023;
+# 91 of 1,950 symbols in 2026-09, all with status 1). `tradeSideType`: 1 both sides, 2 or 3 one, 4 none.
+NO_SPOT, NO_SIDE = "isSpotTradingAllowed false", "tradeSideType 4"
 # Venue docs, "Exchange Information", `status`: 1 online, 2 paused, 3 offline; the word was used until 2024.
-STATES = States(trading=frozenset({"1", "ENABLED"}), halted=frozenset({"2", "3", "DISABLED"}))
+STATES = States(
+    trading=frozenset({"1", "ENABLED"}), halted=frozenset({"2", "3", "DISABLED", NO_SPOT, NO_SIDE})
+)
 
 
 def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
@@ -35,6 +41,18 @@ def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> L
 def symbol_of(entry: schema.SymbolInfo) -> str:
     """The canonical symbol. ValueError: a currency is empty."""
     return CURRENCIES.pair(entry.base, entry.quote)
+
+
+def state(entry: schema.SymbolInfo) -> str:
+    """The word of `STATES`: `status`, or what forbids orders while that says it trades. What is not there
+    says nothing."""
+    word = str(entry.status)
+    if word in STATES.trading:
+        if entry.spot is False:
+            return NO_SPOT
+        if str(entry.sides) == "4":
+            return NO_SIDE
+    return word
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
@@ -64,7 +82,7 @@ def instrument(entry: schema.SymbolInfo) -> Instrument:
         lot=exact(symbol, grain, size_exp),
         min_notional=exact(symbol, min_notional, notional_exp),
         notional_exp=notional_exp,
-        status=STATES.status(str(entry.status)),
+        status=STATES.status(state(entry)),
     )
 
 
@@ -72,7 +90,7 @@ RULES = ListingRules[schema.SymbolInfo](
     venue="MEXC spot",
     symbol=symbol_of,
     instrument=instrument,
-    state=lambda entry: str(entry.status),
+    state=state,
     states=STATES,
     plain=lambda symbol: symbol.replace("/", ""),
     unified=CURRENCIES.unified,

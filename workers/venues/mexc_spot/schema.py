@@ -143,6 +143,8 @@ class SymbolInfo(msgspec.Struct, frozen=True):
     quote: str = msgspec.field(name="quoteAsset")
     price_decimals: int = msgspec.field(name="quotePrecision")
     size_decimals: int = msgspec.field(name="baseAssetPrecision")
+    spot: bool | None = msgspec.field(name="isSpotTradingAllowed", default=None)
+    sides: str | int | None = msgspec.field(name="tradeSideType", default=None)
     min_size: str | None = msgspec.field(name="baseSizePrecision", default=None)
     min_notional: str | None = msgspec.field(name="quoteAmountPrecision", default=None)
 

@@ -84,6 +84,39 @@ def test_states() -> None:
         assert instrument(info({"status": status}).entries[0]).status is ours
 
 
+@pytest.mark.parametrize(
+    ("facts", "trades"),
+    [
+        ({"isSpotTradingAllowed": False}, False),
+        ({"isSpotTradingAllowed": "false"}, False),
+        ({"isSpotTradingAllowed": False, "status": "ENABLED"}, False),  # BTCUSDT in 2023
+        ({"tradeSideType": 4}, False),
+        ({"tradeSideType": "4"}, False),
+        ({"isSpotTradingAllowed": True, "status": "2"}, False),
+        ({"isSpotTradingAllowed": False, "status": "auction"}, False),
+        ({"tradeSideType": "2"}, True),  # orders are matched
+        ({"isSpotTradingAllowed": None, "tradeSideType": None}, True),
+    ],
+)
+def test_what_this_api_does_not_trade_is_halted(facts: dict[str, Any], trades: bool) -> None:
+    """Kind: one field of several that forbid orders is read. The venue refuses them with 10007, with a status
+    of 1 and streams that go on: delivered and not tradable, which is what HALTED says."""
+    found = instruments(info(facts), ["METAL/USDT"])
+    [slot] = found.instruments
+    assert slot.status is (InstrumentStatus.ACTIVE if trades else InstrumentStatus.HALTED)
+    assert bool(found.skipped) is (facts.get("status") == "auction"), "known, but for an unknown status"
+
+
+def test_without_the_fields_the_status_decides() -> None:
+    less = {
+        key: value
+        for key, value in DOCUMENTED.items()
+        if key not in ("isSpotTradingAllowed", "tradeSideType")
+    }
+    [entry] = schema.read_listing(json.dumps({"symbols": [less]}).encode()).entries
+    assert instrument(entry).status is InstrumentStatus.ACTIVE
+
+
 def test_an_entry_that_is_typed_otherwise_or_says_less_costs_no_other_one() -> None:
     """Docs have `tradeSideType` as text and as a number; the listing is one answer for all symbols."""
     odd = {"symbol": "ODDUSDT", "baseAsset": "ODD", "quotePrecision": "3", "baseSizePrecision": None}
