@@ -2,18 +2,25 @@
 
 One entry that cannot be read is an entry that cannot be read, and not a listing without entries
 (`workers/listing.py`, rule 1).
+
+A listing is megabytes, and is read again and again in the loop that receives market data. It is decoded in
+turns: first what holds the entries, each of them left as it is, then `TURN` entries at a time, and between
+two turns the loop does what is due.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from workers.errors import BadRequest
+from workers.errors import BadRequest, ParseError
+
+TURN = 200  # entries that are decoded before others have their turn: less than a millisecond
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
 
@@ -54,7 +61,7 @@ class Entries(Generic[Entry]):
 
 
 class EntryReader(Generic[Entry]):
-    """Decodes a listing: all at once, and where that fails each entry by itself.
+    """Decodes a listing: `ask` in turns; a call all at once, and where that fails each entry by itself.
 
     Args:
         envelope: the answer's type, generic in that of its entries.
@@ -82,7 +89,9 @@ class EntryReader(Generic[Entry]):
         try:
             found = self._held(self._whole(body))
         except (msgspec.DecodeError, UnicodeDecodeError):
-            entries = self._each(self._held(self._apart(body)))
+            held = self._split(body)
+            entries = Entries[Entry]([], [])
+            self._add(held.items() if isinstance(held, dict) else (("", raw) for raw in held), entries)
             if not entries.read:
                 raise
             return entries
@@ -90,20 +99,43 @@ class EntryReader(Generic[Entry]):
             return Entries([*found.items()], [])
         return Entries([(getattr(entry, self._attribute), entry) for entry in found], [])
 
+    async def ask(
+        self, get: Callable[..., Awaitable[Any]], path: str, params: Mapping[str, Any] | None = None
+    ) -> Entries[Entry]:
+        """Asks for a listing and decodes it in turns.
+
+        Args:
+            get: of a `RestManager`.
+
+        Raises:
+            RestError: it did not come. ParseError: as of a call.
+        """
+        held = await get(path, params, decoder=self._split)
+        items = [*held.items()] if isinstance(held, dict) else [("", raw) for raw in held]
+        found = Entries[Entry]([], [])
+        await asyncio.sleep(0)
+        for start in range(0, len(items), TURN):
+            self._add(items[start : start + TURN], found)
+            await asyncio.sleep(0)
+        if items and not found.read:
+            raise ParseError(f"{path}: not one of {len(items)} entries can be read: {found.unread[0].reason}")
+        return found
+
+    def _split(self, body: bytes) -> dict[str, msgspec.Raw] | list[msgspec.Raw]:
+        held: dict[str, msgspec.Raw] | list[msgspec.Raw] = self._held(self._apart(body))
+        return held
+
     def _held(self, answer: Any) -> Any:
         return getattr(answer, self._at) if self._at else answer
 
-    def _each(self, found: dict[str, msgspec.Raw] | list[msgspec.Raw]) -> Entries[Entry]:
-        read: list[tuple[str, Entry]] = []
-        unread: list[Unread] = []
-        for key, raw in found.items() if isinstance(found, dict) else (("", raw) for raw in found):
+    def _add(self, items: Iterable[tuple[str, msgspec.Raw]], found: Entries[Entry]) -> None:
+        for key, raw in items:
             try:
                 entry = self._one(raw)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                unread.append(unread_entry(raw, key, self._key, str(error)))
+                found.unread.append(unread_entry(raw, key, self._key, str(error)))
             else:
-                read.append((key or getattr(entry, self._attribute), entry))
-        return Entries(read, unread)
+                found.read.append((key or getattr(entry, self._attribute), entry))
 
 
 def words(text: str) -> list[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.conformance.report import Case, row
 from tests.workers.rest.rest_kit import Answer, virtual
 from tests.workers.rest.rest_kit import Venue as Server
 from workers import venue as venues
+from workers.entries import TURN
 from workers.errors import ParseError
 from workers.listing import Listing
 from workers.rest import RestManager
@@ -123,6 +124,44 @@ def test_an_entry_that_has_lost_a_field_does_not_say_that_its_symbol_is_gone(fee
                 carried = [one.symbol for one in found.instruments]
                 assert symbol in (set(carried) | found.unsure), (key, value, found.missing)
                 assert set(others) <= set(carried)
+
+
+class Rest:
+    """Answers with one body, at once."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    async def get(self, path: str, params: Any = None, *, decoder: Callable[[bytes], Any]) -> Any:
+        return decoder(self.body)
+
+
+@pytest.mark.parametrize("feed", venues.names())
+def test_a_long_listing_does_not_hold_up_the_loop(feed: str) -> None:
+    """Kind: megabytes decoded at once in the loop that receives market data. Thousands of entries are read in
+    turns, in every venue; what is due in the loop comes in between."""
+    fixture, venue = load(feed), venues.load(feed)
+    own, *_ = fixture.symbols
+    name, facts = fixture.listing.entry(own)
+    strangers = [(f"{name}:{n}", facts) for n in range(10 * TURN)]  # of one name, but where the key is it
+    body = fixture.listing.body([(name, facts), *strangers])
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def main() -> Listing:
+        task = asyncio.ensure_future(others())
+        found = await venue.instruments(cast(RestManager, Rest(body)), [own])
+        task.cancel()
+        return found
+
+    found = asyncio.run(main())
+    assert [one.symbol for one in found.instruments] == [own]
+    assert turns > 10
 
 
 @row(24, "Two entries of one symbol: what trades in its plain name stands for it, in any order")

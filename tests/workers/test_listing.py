@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
-from workers.entries import Entries, Entry, EntryReader, read_parts
+from workers.entries import TURN, Entries, Entry, EntryReader, read_parts
 from workers.errors import BadRequest, ParseError, ServerError
 from workers.listing import (
     Currencies,
@@ -167,6 +167,28 @@ def test_a_listing_of_thousands_is_read_quickly_with_a_bad_entry_in_it() -> None
     )
     assert time.process_time() - began < 2.0
     assert (len(found.instruments), len(found.missing), len(found.skipped)) == (200, 5, 100)
+
+
+def in_turns(reader: EntryReader[Pair], body: bytes) -> Entries[Pair]:
+    async def get(path: str, params: Any, *, decoder: Callable[[bytes], Any]) -> Any:
+        return decoder(body)
+
+    return asyncio.run(reader.ask(get, "/pairs"))
+
+
+def test_a_listing_that_is_read_in_turns_is_the_same() -> None:
+    entries: list[Any] = [{"name": f"N{n}B", "base": f"N{n}", "quote": "B"} for n in range(2 * TURN + 1)]
+    entries[TURN] = {"name": "BAD"}
+    body = json.dumps({"pairs": entries}).encode()
+    assert in_turns(read, body) == read(body)
+    by_name = EntryReader(ByName, Pair, at="result")
+    body = json.dumps({"result": {each["name"]: each for each in entries}}).encode()
+    assert in_turns(by_name, body) == by_name(body)
+    assert in_turns(read, b'{"pairs":[]}') == Entries([], [])
+    with pytest.raises(ParseError, match=r"/pairs: not one of 2 entries can be read: .*name"):
+        in_turns(read, b'{"pairs":[{},{}]}')
+    with pytest.raises(msgspec.DecodeError):
+        in_turns(read, b'{"pairs":{}}')
 
 
 # -- what is missing --------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # The whole listing in one request: an unknown symbol can then be told with its nearest names.
-    return instruments.instruments(await rest.get(LISTING, decoder=schema.read_listing), symbols)
+    return instruments.instruments(await schema.read_listing.ask(rest.get, LISTING), symbols)
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:

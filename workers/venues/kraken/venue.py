@@ -68,7 +68,7 @@ def _make_sync(config: VenueConfig) -> BookSync:
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # The whole listing in one request: an unknown symbol can then be told with its nearest names. Tokenized
     # equities are listed only when they are asked for, which is done when something is not found without.
-    ask = partial(rest.get, LISTING, decoder=schema.read_listing)
+    ask = partial(schema.read_listing.ask, rest.get, LISTING)
     listed = await ask()
     found = instruments.instruments(listed, symbols)
     if not found.missing:

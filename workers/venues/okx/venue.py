@@ -57,7 +57,7 @@ def _make_sync(config: VenueConfig) -> BookSync:
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
     # A whole listing each: an unknown symbol can then be told with its nearest names.
     answers = [
-        partial(rest.get, LISTING, {"instType": kind}, decoder=schema.read_listing)
+        partial(schema.read_listing.ask, rest.get, LISTING, {"instType": kind})
         for kind in instruments.types_of(symbols)
     ]
     return instruments.instruments(await read_parts(answers), symbols)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -14,6 +17,7 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import INT64_MAX, Verdict, to_mantissa
 from workers.entries import Entries
+from workers.errors import BadRequest
 from workers.listing import (
     HEADROOM,
     InstrumentError,
@@ -23,9 +27,11 @@ from workers.listing import (
     needed,
     widen,
 )
+from workers.rest import RestManager
 from workers.venues.binance.names import CURRENCIES
 from workers.venues.binance_spot import schema
 from workers.venues.binance_spot.instruments import RULES, instrument, instruments, numbers, symbol_of
+from workers.venues.binance_spot.venue import SHORT, VENUE
 
 FULL = Path(__file__).resolve().parents[5] / "shared/captures/binance_spot/session.jsonl.gz"
 
@@ -226,3 +232,24 @@ def test_widen_refuses_what_cannot_be() -> None:
         widen(old, numbers(top()))
     with pytest.raises(ValueError, match="not a decimal"):
         widen(old, numbers(top("1e5")))
+
+
+def test_the_listing_is_asked_for_without_what_nobody_reads() -> None:
+    """`permissionSets` has hundreds of words in each of thousands of entries; to skip them at once holds up
+    the loop. A venue of this kind that does not know the parameter refuses it (-1104): asked without."""
+    asked: list[Any] = []
+    refused: list[str] = []
+    body = msgspec.json.encode({"symbols": [msgspec.to_builtins(entry())]})
+
+    async def get(path: str, params: Any = None, *, decoder: Any) -> Any:
+        asked.append(params)
+        if params and refused:
+            raise BadRequest(refused[0], endpoint=path, method="GET")
+        return decoder(body)
+
+    rest = cast(RestManager, SimpleNamespace(get=get))
+    for _ in range(2):
+        found = asyncio.run(VENUE.instruments(rest, ["BTC/USDT"]))
+        assert [slot.symbol for slot in found.instruments] == ["BTC/USDT"]
+        refused.append("-1104 Not all sent parameters were read")
+    assert asked == [SHORT, SHORT, None]
