@@ -3,7 +3,8 @@
     python examples/spread.py --feed binance_spot --symbol BTC/USDT --seconds 10
 
 It attaches once. When the worker dies and is restarted it sees the feed go DOWN or RESYNC and LIVE again on
-the same mapping; a price that is not LIVE never reaches `decide`. What the ring lost is counted exactly.
+the same mapping; a price that is not LIVE never reaches `decide`, nor does one of a market that is HALTED,
+which is delivered all the same. What the ring lost is counted exactly.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> int:
         print(f"spread: {error}", file=sys.stderr)
         return 1
     cursor = feed.cursor()
-    state: shm.State | None = None
+    state = ""
     records = decisions = 0
     spread = float("nan")
     start = reported = time.monotonic()
@@ -54,23 +55,27 @@ def main() -> int:
             if batch.lost:
                 say(event="lost", records=int(batch.lost), total=cursor.lost)
             try:
-                spread = decide(feed.top(options.symbol))
-                decisions += 1
-                now = shm.State.LIVE
+                top = feed.top(options.symbol)
+                if top.status is shm.InstrumentStatus.ACTIVE:
+                    now = "LIVE"
+                    spread = decide(top)
+                    decisions += 1
+                else:
+                    now = top.status.name  # HALTED: delivered, and nobody can trade at it
             except shm.Stale as stale:
-                now = stale.state  # do not trade on this leg
+                now = stale.state.name  # do not trade on this leg
             except shm.UnknownSymbol:
                 if feed.state is shm.State.LIVE:
                     raise
-                now = shm.State.DOWN  # a new engine's feed gets its instruments before it is LIVE
+                now = "DOWN"  # a new engine's feed gets its instruments before it is LIVE
             except shm.Busy:
                 continue
-            if now is not state:
+            if now != state:
                 state = now
-                say(event="state", state=now.name, epoch=feed.epoch, after=round(time.monotonic() - start, 4))
+                say(event="state", state=now, epoch=feed.epoch, after=round(time.monotonic() - start, 4))
             if time.monotonic() - reported >= 1.0:
                 reported = time.monotonic()
-                bps = round(spread, 4) if state is shm.State.LIVE else None
+                bps = round(spread, 4) if state == "LIVE" else None
                 say(event="spread", bps=bps, records=records, lost=cursor.lost)
     except shm.UnknownSymbol as error:
         print(f"spread: {error}", file=sys.stderr)
