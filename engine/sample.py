@@ -164,6 +164,8 @@ def status_document(
             "symbols": {each.symbol: symbol_document(each) for each in _counted(sample)},
             **verdict_document(verdict),
         }
+        if gone := unsubscribed(sample):
+            feed["unsubscribed"] = gone
         if why is not None:
             feed["not_ready"] = why
         unfit = {each.symbol: each.counters.get("precision", 0) for each in sample.instruments}
@@ -254,6 +256,15 @@ def cells_by_state(sample: FeedSample) -> dict[str, dict[str, int]]:
 def _counted(sample: FeedSample) -> Iterable[InstrumentSample]:
     """The instruments that the configuration names."""
     return (instrument for instrument in sample.instruments if instrument.subject.counts)
+
+
+def unsubscribed(sample: FeedSample) -> list[str]:
+    """Symbols that have a slot from before and that the configuration does not name any more."""
+    return [
+        each.symbol
+        for each in sample.instruments
+        if not each.subject.counts and each.status is not InstrumentStatus.SUPERSEDED
+    ]
 
 
 def _by_symbol(topics: Iterable[Topic]) -> dict[str, list[str]]:

@@ -248,8 +248,8 @@ def _state(feed: Mapping[str, Any]) -> str:
 
 
 def _parts(feed: Mapping[str, Any]) -> list[str]:
-    """``1 of 4 books RESYNC``, what is overdue, not listed or halted, and what is said of a worker that does
-    not run."""
+    """``1 of 4 books RESYNC``, what is overdue, not listed, halted or not configured any more, and what is
+    said of a worker that does not run."""
     parts = [feed["problem"]] if "problem" in feed else []
     if feed["state"] != "DOWN":  # then all are
         for channel, states in feed["cells"].items():
@@ -258,7 +258,12 @@ def _parts(feed: Mapping[str, Any]) -> list[str]:
                 f"{count} of {total} {channel}s {state}" for state, count in states.items() if state != "LIVE"
             ]
         overdue = [f"{symbol} {name}" for symbol, names in feed.get("overdue", {}).items() for name in names]
-        named = {"overdue": overdue, "not listed": feed.get("not_listed"), "halted": feed.get("halted")}
+        named = {
+            "overdue": overdue,
+            "not listed": feed.get("not_listed"),
+            "halted": feed.get("halted"),
+            "UNSUBSCRIBED, not configured any more": feed.get("unsubscribed"),
+        }
         parts += [f"{what}: {shortened(found)}" for what, found in named.items() if found]
     worker = feed.get("worker", {"phase": "running"})
     if worker["phase"] != "running" and not parts:

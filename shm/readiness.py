@@ -78,8 +78,9 @@ class Subject(NamedTuple):
 
     @property
     def counts(self) -> bool:
-        """Rule 7. What the configuration names no more is HALTED by the worker, unsubscribed, and DOWN."""
-        if self.status is not InstrumentStatus.HALTED:
+        """Rule 7. What the configuration names no more is HALTED by the worker (NOT_LISTED where it was), and
+        its cells are DOWN(UNSUBSCRIBED)."""
+        if self.status not in (InstrumentStatus.HALTED, InstrumentStatus.NOT_LISTED):
             return self.status is not InstrumentStatus.SUPERSEDED
         carried = [cell for cell in self.cells.values() if cell.carried]
         gone = carried and all(

@@ -23,7 +23,9 @@
 4. A change of tick, lot, notional or decimals gives the symbol a new slot (`workers.listing.successor`), a
    change of the status is stored in the slot, published as a STATUS record and noted. HALTED says that it
    does not trade, not that it is not delivered: its cells are as LIVE as their streams.
-5. Each thing is said once, not with each reading: a symbol without service and why, an entry that could not
+5. What the configuration names no more keeps its slot, HALTED (NOT_LISTED where it was), and its cells are
+   DOWN(UNSUBSCRIBED): `shm.readiness` leaves it out. A cell whose channel it names no more is DOWN(NONE).
+6. Each thing is said once, not with each reading: a symbol without service and why, an entry that could not
    be read, an entry that was passed over for another, a symbol for which no slot is left.
 """
 
@@ -57,6 +59,7 @@ _LISTINGS, _SKIPPED, _SHADOWED = (
     counters.FEED.index(name) for name in ("listings", "listing_skipped", "listing_shadowed")
 )
 _MESSAGES = counters.INSTRUMENT.index("messages")
+CELLS = (Scope.TOP, Scope.BOOK)
 _STATUS_CODES = {InstrumentStatus.HALTED: Code.HALTED, InstrumentStatus.ACTIVE: Code.TRADES}
 
 REJECTED = "rejected"  # the hint that the venue has refused a subscription
@@ -147,14 +150,17 @@ class Instruments:
     # -- the start ---------------------------------------------------------------------------------------
     async def begin(self) -> bool:
         """Rule 2. Returns whether the listing has been read."""
+        others = [scope for scope in CELLS if scope not in self._scopes]
         for symbol, slot in self._slots().items():
             if symbol not in self._symbols:  # the configuration names it no more
-                self._down(slot.index, Reason.UNSUBSCRIBED)
+                self._down(slot.index, Reason.UNSUBSCRIBED, CELLS)
                 if slot.status is InstrumentStatus.ACTIVE:
                     self._writer.set_instrument_status(slot.index, InstrumentStatus.HALTED)
             elif slot.status is InstrumentStatus.NOT_LISTED:
                 self._down(slot.index, Reason.NOT_LISTED)
+                self._down(slot.index, Reason.NONE, others)
             else:
+                self._down(slot.index, Reason.NONE, others)  # nor does it name these channels
                 self._service.carry(slot)
         self._writer.commit()
         if self.carried:
@@ -412,7 +418,7 @@ class Instruments:
         if Scope.BOOK in scopes:
             self._writer.book_state(index, State.DOWN, reason)
 
-    # -- said once (rule 5) ------------------------------------------------------------------------------
+    # -- said once (rule 6) ------------------------------------------------------------------------------
     def _full(self, symbol: str, slot: Instrument | None, error: ShmError) -> None:
         if self._once("full", symbol):
             kept = slot is not None and slot.status is not InstrumentStatus.NOT_LISTED

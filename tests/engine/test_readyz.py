@@ -192,8 +192,13 @@ def test_not_listed_and_halted_are_named_and_block_only_with_all(
     assert any(f" {InstrumentStatus(number).name} " in line for line in board.plain_lines(seen))
 
 
-def test_symbol_that_the_configuration_names_no_more_is_nowhere(writer: Writer) -> None:
-    writer.set_instrument_status(2, InstrumentStatus.HALTED)
+@pytest.mark.parametrize("status", [InstrumentStatus.HALTED, InstrumentStatus.NOT_LISTED])
+def test_symbol_that_the_configuration_names_no_more_raises_nothing(
+    writer: Writer, status: InstrumentStatus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kind: an alert that goes on when its advice was followed. `status` names it, nothing else does: alerts
+    are about series that it does not have."""
+    writer.set_instrument_status(2, status)
     for state in (writer.top_state, writer.book_state):
         state(2, State.DOWN, Reason.UNSUBSCRIBED)
     for channel in ("top", "book", "trades"):
@@ -202,8 +207,13 @@ def test_symbol_that_the_configuration_names_no_more_is_nowhere(writer: Writer) 
     code, body, feed, metrics = look("all")
     assert (code, body) == (200, {"ready": True, "not_ready": {}})
     assert set(feed["symbols"]) == {"BTC/USDT", "ETH/USDT"}
-    assert "instrument_status SOL/USDT" not in metrics
+    alerted = ("instrument_status", "instrument_missing", "channel_overdue")
+    assert not any("SOL/USDT" in name for name in metrics if name.startswith(alerted))
+    assert metrics["feed_symbols_halted"] == metrics["feed_symbols_not_listed"] == 0
     assert feed["instruments"] == 3
+    assert feed["unsubscribed"] == ["SOL/USDT"]
+    assert cli.run(["status", "--instance", INSTANCE]) == 0
+    assert "  UNSUBSCRIBED, not configured any more: SOL/USDT" in capsys.readouterr().out.splitlines()
 
 
 def test_a_feed_that_is_down_says_so_once(writer: Writer) -> None:

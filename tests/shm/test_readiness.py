@@ -114,8 +114,17 @@ def test_superseded_slot_does_not_count() -> None:
 
 
 def test_symbol_that_the_configuration_names_no_more_does_not_count() -> None:
+    """Nor does one that was never listed: its alert says "take it out of `symbols`", and goes when it is."""
     gone = Cell(State.DOWN, Reason.UNSUBSCRIBED)
-    assert judge([Subject("A/B", HALTED, {"top": gone, "book": gone})]) == Verdict()
+    for status in (HALTED, InstrumentStatus.NOT_LISTED):
+        assert judge([Subject("A/B", status, {"top": gone, "book": gone})]) == Verdict()
+    waits = Cell(State.DOWN, Reason.NOT_LISTED)
+    assert judge([Subject("A/B", InstrumentStatus.NOT_LISTED, {"top": waits, "book": waits})]).not_listed == [
+        "A/B"
+    ]
+    assert judge([Subject("A/B", InstrumentStatus.NOT_LISTED, {"top": Cell(State.DOWN)})]).not_listed == [
+        "A/B"
+    ]
     # A halted market of which one channel was refused is carried.
     assert judge([Subject("A/B", HALTED, {"top": gone, "book": LIVE})]).halted == ["A/B"]
     assert judge([Subject("A/B", HALTED, {"top": gone}, {"trades": QUIET})]).halted == ["A/B"]

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 import shm
-from shm import InstrumentStatus, Scope, State, counters
+from shm import InstrumentStatus, Reason, Scope, State, counters
 from shm.instruments import Instrument
 from shm.layout import Geometry
 from shm.segment import open_writer
@@ -51,7 +51,13 @@ class Service:
 class Desk:
     """One `Instruments` and what its venue lists; `readings` are the times at which it was asked."""
 
-    def __init__(self, writer: Writer, symbols: Sequence[str], listed: dict[str, Instrument]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        symbols: Sequence[str],
+        listed: dict[str, Instrument],
+        scopes: Sequence[Scope] = (Scope.TOP,),
+    ) -> None:
         self.writer = writer
         self.listed = listed
         self.readings: list[float] = []
@@ -72,7 +78,7 @@ class Desk:
             interval=INTERVAL,
             retry=0.5,
             most_retry=30.0,
-            scopes=[Scope.TOP],
+            scopes=scopes,
             say=self.lines.append,
             chance=lambda: 0.5,
         )
@@ -369,6 +375,50 @@ def test_an_entry_of_its_name_that_cannot_be_read_does_not_say_that_it_is_gone(w
     assert desk.readings == [0.0, 300.0, 600.0]
     [line] = [line for line in desk.lines if "BTC/USDT" in line]
     assert line.startswith("BTC/USDT is served as it was listed before: its entry BTCUSDT: a currency")
+
+
+BOTH = [Scope.TOP, Scope.BOOK]
+
+
+@pytest.mark.parametrize("scopes", [[], [Scope.TOP]])
+def test_what_the_configuration_names_no_more(writer: Writer, instance: str, scopes: list[Scope]) -> None:
+    """Kind: the configuration does not name it any more, and what it left behind goes on being counted. A
+    symbol that traded, one that was not listed, a channel, and a feed that has no cells at all."""
+    listed = {"BTC/USDT": BTC, "ETH/USDT": ETH}
+
+    def cells(symbol: str) -> list[tuple[State, Reason]]:
+        with shm.attach("feed", instance) as feed:
+            return [(feed.cell_state(symbol, each), feed.cell_reason(symbol, each)) for each in BOTH]
+
+    async def main() -> None:
+        before = Desk(writer, ["BTC/USDT", "ETH/USDT", "ETH/USTD"], listed, scopes=BOTH)
+        await before.instruments.begin()
+        for index in range(3):
+            writer.book_state(index, State.RESYNC, Reason.WRITER_DIED)  # as the next writer finds it
+        after = Desk(writer, ["BTC/USDT"], listed, scopes=scopes)
+        await after.instruments.begin()
+        slots = {slot.symbol: slot.status for slot in writer.instruments()}
+        assert slots == {
+            "BTC/USDT": InstrumentStatus.ACTIVE,
+            "ETH/USDT": InstrumentStatus.HALTED,
+            "ETH/USTD": InstrumentStatus.NOT_LISTED,
+        }
+        for symbol in ("ETH/USDT", "ETH/USTD"):
+            assert cells(symbol) == [(State.DOWN, Reason.UNSUBSCRIBED)] * 2
+        assert cells("BTC/USDT")[1] == (State.DOWN, Reason.NONE)
+        again = Desk(writer, ["BTC/USDT", "ETH/USDT", "ETH/USTD"], listed, scopes=scopes)
+        await again.instruments.begin()
+        await again.instruments.apply(await again.read(["BTC/USDT", "ETH/USDT", "ETH/USTD"]))
+        for symbol in slots:
+            reasons = {reason for _, reason in cells(symbol)}
+            assert Reason.UNSUBSCRIBED not in reasons, symbol
+        assert {slot.symbol: slot.status for slot in writer.instruments()} == {
+            **slots,
+            "ETH/USDT": InstrumentStatus.ACTIVE,
+        }
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(main())
 
 
 NEAREST = ["ETH/USDT", "ETH/USDC", "ETH/TUSD", "ETH/BUSD"]
