@@ -169,6 +169,39 @@ def test_a_symbol_is_delisted_and_comes_back(feed: str) -> None:
 
 
 @every_venue
+def test_one_shorter_answer_changes_nothing_that_a_reader_sees(
+    feed: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Kind: one answer believed against all that is heard. An edge cache leaves a symbol out of every second
+    answer, while its streams go on."""
+
+    async def main() -> None:
+        first, second = pair(feed)
+        async with SimVenue(feed, symbols=[first, second], rate=0.0) as sim:
+            worker = make(feed, sim, [first, second], f"list{os.getpid()}e{feed[:9]}")
+            whole = worker.venue.instruments
+            answers = itertools.count()
+
+            async def listed(rest: RestManager, symbols: Sequence[str]) -> Listing:
+                shorter = next(answers) % 2
+                return await whole(rest, [first] if shorter else symbols)
+
+            worker.venue = dataclasses.replace(worker.venue, instruments=listed)
+            async with serving(sim, worker, 30.0) as live:
+                await live.all_live()
+                cursor, readings = live.feed.cursor(), live.counted("listings")
+                await live.until(lambda: live.counted("listings") > readings + 4, "readings", within=30)
+                assert live.live(first, second)
+                assert [status(live, each) for each in (first, second)] == [InstrumentStatus.ACTIVE] * 2
+                assert list(live.said(cursor)) == []
+                assert codes(live, second) == []
+                await live.equal()
+
+    run(main())
+    assert "is not served" not in capfd.readouterr().err
+
+
+@every_venue
 def test_a_halt_is_seen_in_top_and_book_which_stay_live(feed: str) -> None:
     async def main() -> None:
         first, second = pair(feed)
