@@ -323,7 +323,8 @@ def successor(slot: Instrument, listed: Instrument) -> Instrument | None:
 
     A slot's exponents never change, and what an order is rounded by must not change under a reader either: a
     new slot says it. Decimals never become fewer, so that a slot that had to be widened is not narrowed again
-    with every start; but a slot that was made before the venue listed any steps takes those that it lists.
+    with every start; but a slot that was made before the venue listed any steps takes those that it lists. An
+    entry without a tick or a lot does not take away the one that the slot has.
     """
     early = slot.tick == slot.lot == 0 < min(listed.tick, listed.lot)
     price_exp = listed.price_exp if early else max(slot.price_exp, listed.price_exp)
@@ -333,8 +334,9 @@ def successor(slot: Instrument, listed: Instrument) -> Instrument | None:
         index=slot.index,
         price_exp=price_exp,
         size_exp=size_exp,
-        tick=listed.tick * 10 ** (price_exp - listed.price_exp),
-        lot=listed.lot * 10 ** (size_exp - listed.size_exp),
+        tick=listed.tick * 10 ** (price_exp - listed.price_exp)
+        or slot.tick * 10 ** (price_exp - slot.price_exp),
+        lot=listed.lot * 10 ** (size_exp - listed.size_exp) or slot.lot * 10 ** (size_exp - slot.size_exp),
         status=slot.status,
     )
     return None if spec == slot else msgspec.structs.replace(spec, index=0, status=listed.status)

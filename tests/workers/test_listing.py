@@ -377,6 +377,16 @@ def test_a_slot_from_before_the_steps_were_known_takes_them() -> None:
     assert (wider.price_exp, wider.size_exp) == (8, 8)
 
 
+def test_an_entry_without_steps_takes_none_away() -> None:
+    """A field that is missing says nothing: a tick of 0 would be what orders are rounded by."""
+    slot = Instrument(symbol="A/B", venue_symbol="AB", price_exp=2, size_exp=3, tick=5, lot=10)
+    assert successor(slot, msgspec.structs.replace(slot, price_exp=0, tick=0)) is None
+    assert successor(slot, msgspec.structs.replace(slot, size_exp=0, lot=0)) is None
+    finer = successor(slot, msgspec.structs.replace(slot, price_exp=4, tick=0, size_exp=4, lot=1))
+    assert finer is not None
+    assert (finer.price_exp, finer.tick, finer.size_exp, finer.lot) == (4, 500, 4, 1)
+
+
 @pytest.mark.parametrize("name", ["entries", "venues.kraken.names", "venues.binance_futures.instruments"])
 def test_examples(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"workers.{name}"))
