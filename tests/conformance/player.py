@@ -170,8 +170,10 @@ class Player:
         if isinstance(what, bytes):
             self.frame(what, ns)
         else:
+            index = self.scales[symbol].instrument
             for _ in range(MOST_SNAPSHOTS):
-                outcome = self.publisher.apply_snapshot(self.scales[symbol].instrument, what)
+                due = self.publisher.due(index)
+                outcome = self.publisher.apply_snapshot(index, what, asked_ns=due)
                 if outcome is not Outcome.REFETCH:
                     break
             assert outcome is Outcome.SYNCED, outcome

@@ -57,9 +57,9 @@ COMMAND_EVERY = 10  # looks between two of the command line, which is a process
 START = 20.0  # seconds for a process to say where it listens
 STOP = 10.0
 READY = 90.0  # seconds for the feed to be ready, the venue's limits included
-# MEXC: six snapshots that say the same for each quiet book, 127 in 10 s: 66 s for 200 symbols. So long the
-# feed is not LIVE, and the alert that says so is true.
-SLOW_STARTS = {"mexc_spot": 150.0}
+# MEXC: two snapshots for each quiet book, 127 in 10 s: 29 s for 200 symbols. So long the feed is not LIVE,
+# and the alert that says so after 15 s is true.
+SLOW_STARTS = {"mexc_spot": 45.0}
 NOT_LIVE = ("TickringFeedNotLive", "")
 NAMED_IN_TIME = 60.0  # seconds after that for the expected warnings to fire
 

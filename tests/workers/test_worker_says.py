@@ -87,8 +87,8 @@ def test_attempts_at_a_snapshot_are_told_ever_more_rarely(
 def test_a_snapshot_that_is_older_than_the_stream_is_asked_for_again_without_a_word(
     worker: Worker, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Kind: what a venue's own rules expect is told as a failure. A book of MEXC that stands still takes six
-    snapshots in a row (rule 4), each of which was a warning."""
+    """Kind: what a venue's own rules expect is told as a failure. Snapshots of MEXC are often
+    older than its stream (rule 4), and each of those was a warning."""
     made: Any = SimpleNamespace(symbol="BTC/USDT")
     for attempt in range(1, 101):
         worker._snapshot_failed(made, attempt, OLDER)

@@ -13,6 +13,8 @@ takes note there and does the work in tasks:
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
    A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
    all followed by an event that voids the book is not asked in a tight loop. So does a lost connection.
+   No failure is a snapshot that a venue's rules want to hear again later, because no event has come that it
+   could be held to (`BookSync.due`): the next request is made then, or when an event has come (`SLICE`).
 3. A cell without proof of delivery for longer than its threshold is STALE: `stale_after`, until its stream's
    own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`, whatever is
    learnt: a book that has been quiet for half of that is checked against REST; agreement is proof, for the
@@ -83,6 +85,7 @@ _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
 )
 RECOUNT = 2.0  # rule 1, seconds
+SLICE = 0.25  # rule 2, seconds: how often an event is looked for
 STEADY = 10_000_000_000  # rule 2, ns
 DEEP = 10  # rule 3: of `stale_after`
 _AT_ONCE = 50  # rule 3: books that are compared with a sweep before the loop gets on
@@ -269,7 +272,7 @@ class BookKeeper:
         # index -> id of the snapshot that differed and may have lacked an event
         self._unsure: dict[int, int] = {}
         self._attempts: dict[int, int] = {}  # index -> in a row (rule 2)
-        self._failing: set[int] = set()  # books whose last attempt at a snapshot has failed
+        self._failing: set[int] = set()  # books whose last attempt at a snapshot has brought none
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
         # (index, scope) -> `on_silent`: times, when (ns)
         self._told: dict[tuple[int, int], tuple[int, int]] = {}
@@ -335,6 +338,7 @@ class BookKeeper:
             self._attempts.pop(index, None)
             self._in_step.discard(index)
             self._failing.discard(index)
+            self._refused.pop(index, None)
             self._lost.add(self._instruments[index].symbol)
             self._publisher.lost(index, state, reason)
 
@@ -595,9 +599,10 @@ class BookKeeper:
             await self._resubscribe(self._instruments[index])
 
     async def _get(
-        self, index: int, limit: int, rank: Rank, on_turn: Callable[[], None] = lambda: None
+        self, index: int, limit: int, rank: Rank, on_request: Callable[[], None] = lambda: None
     ) -> Snapshot | None:
-        """One snapshot, in its turn (rule 1); None: background work has no permit now."""
+        """One snapshot, in its turn (rule 1); None: background work has no permit now. `on_request` is called
+        right before each attempt at the request."""
         if self._fetch is None:
             raise WorkerError(
                 "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
@@ -606,8 +611,8 @@ class BookKeeper:
         priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
         await self._turns.enter(rank, index)
         try:
-            on_turn()
             while True:
+                on_request()
                 try:
                     return await self._fetch(self._instruments[index], limit, priority)
                 except RestError as error:
@@ -640,15 +645,22 @@ class BookKeeper:
 
     async def _synchronise(self, index: int) -> None:
         """Rules 1 and 2: until the book is in step."""
-        delay = 0.0
+        delay, asked, attempt, patient = 0.0, 0, 0, False
+
+        def on_request() -> None:
+            nonlocal asked
+            asked = self._clock()
+
         while True:
-            attempt = await self._next_attempt(index, delay)
+            if not patient:
+                attempt = await self._next_attempt(index, delay)
+            await self._until_due(index)
             self._attempts[index] = attempt + 1
-            delay = 0.0
+            delay, patient = 0.0, False
             limit = self._horizons.first(index, self._clock() * 1e-9, self._wait_for_snapshots(1))
             known = self._instruments[index].symbol in self._known
             try:
-                snapshot = await self._get(index, limit, Rank.AGAIN if known else Rank.NEW)
+                snapshot = await self._get(index, limit, Rank.AGAIN if known else Rank.NEW, on_request)
             except Exception as error:
                 why = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
                 self._writer.count_up(_REST_ERRORS)
@@ -658,7 +670,9 @@ class BookKeeper:
             else:
                 assert snapshot is not None
                 self._writer.count_up(_SNAPSHOTS)
-                outcome = self._publisher.apply_snapshot(index, snapshot, limit=limit, recv_ns=self._clock())
+                outcome = self._publisher.apply_snapshot(
+                    index, snapshot, limit=limit, asked_ns=asked, recv_ns=self._clock()
+                )
                 if outcome is Outcome.PRECISION:
                     self._replace(index, snapshot)
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
@@ -674,15 +688,27 @@ class BookKeeper:
                 if outcome is Outcome.TOO_SHALLOW:
                     self._horizons.outran(index, self._clock() * 1e-9)
                 why = _REFUSALS[outcome]
-                self._look_for_silence(index, snapshot.last_update_id)
+                same = self._same_again(index, snapshot.last_update_id)
+                if outcome is Outcome.REFETCH and same and self._publisher.due(index) > self._clock():
+                    self._attempts[index] = attempt
+                    self._failing.add(index)
+                    patient = True
+                    continue
             self._failed(index, attempt + 1, why)
 
-    def _look_for_silence(self, index: int, told: int) -> None:
-        """Snapshots of no use whose ids go on, and no event: the market moves, the stream is dead."""
+    async def _until_due(self, index: int) -> None:
+        """Rule 2: until a snapshot that is asked for now can be of use."""
+        while (left := self._publisher.due(index) - self._clock()) > 0:
+            await self._sleep(min(left * 1e-9, SLICE))
+
+    def _same_again(self, index: int, told: int) -> bool:
+        """Whether a snapshot of no use says what the one before it said, if there was one. When their ids go
+        on, and no event comes, the market moves and the stream is dead."""
         before = self._refused.get(index, told)
         self._refused[index] = told
         if told > before and not self._publisher.heard(index)[Stream.BOOK]:
             self._answers[index] = self._clock(), False
+        return told == before
 
     def _failed(self, index: int, attempt: int, why: str) -> None:
         self._failing.add(index)

@@ -286,12 +286,13 @@ cdef class Publisher(Entry):
                 book.horizon[side] = worst
         return Outcome.SYNCED
 
-    def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t recv_ns=0):
+    def apply_snapshot(self, uint32_t index, snapshot, *, limit=0, int64_t asked_ns=0, int64_t recv_ns=0):
         """Take a snapshot: load, replay what was buffered, publish, LIVE. Answers a
         `workers.books.sync.Outcome`.
 
-        `limit` is how many levels a side were asked for: a side that has as many was cut there. Except after
-        SYNCED and NOT_NEEDED the caller fetches again; after PRECISION a new slot may help.
+        `limit` is how many levels a side were asked for: a side that has as many was cut there. `asked_ns`: when,
+        CLOCK_MONOTONIC. Except after SYNCED and NOT_NEEDED the caller fetches again, when it is `due`; after
+        PRECISION a new slot may help.
         """
         cdef Slot* slot
         cdef Book book
@@ -312,11 +313,12 @@ cdef class Publisher(Entry):
                 self._blocked(index, SCOPE_BOOK)
                 self.flush()
             return outcome
-        answer = sync.on_snapshot(snapshot.last_update_id)
+        recv_ns = recv_ns or tr_now()
+        answer = sync.on_snapshot(snapshot.last_update_id, asked_ns, recv_ns)
         if isinstance(answer, Refetch):
             book.c_clear()
             return Outcome.REFETCH
-        outcome = self._begin(index, answer.diffs, 0, recv_ns or tr_now())
+        outcome = self._begin(index, answer.diffs, 0, recv_ns)
         if outcome is not Outcome.SYNCED:
             book.c_clear()
             sync.reset()
@@ -629,6 +631,12 @@ cdef class Publisher(Entry):
         """Whether a snapshot of this book may lack what the event that ends at its id says."""
         self._check(index)
         return self.syncs[index] is not None and self.syncs[index].inclusive
+
+    def due(self, uint32_t index):
+        """CLOCK_MONOTONIC ns before which no snapshot of this book is worth a request, unless an event comes; 0: at
+        once."""
+        self._check(index)
+        return 0 if self.syncs[index] is None else self.syncs[index].due
 
     def streamed(self, uint32_t index):
         """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""

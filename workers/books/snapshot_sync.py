@@ -93,7 +93,7 @@ class SnapshotSync:
         self._keep(diff)
         return Step.GAP
 
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         """Decide over a snapshot; after Replay its events count as applied."""
         first = self.buffer[0].first_id if self.buffer else 0
         if not self.buffer and last_update_id - self.inclusive < self.skipped:
@@ -141,6 +141,11 @@ class SnapshotSync:
     def open_at(self) -> bool:
         """Rule 4: whether an event with last_id = `last_id` says something that the snapshot may lack."""
         return self.inclusive and self.synced and not self.bracketed
+
+    @property
+    def due(self) -> int:
+        """Nothing is to be waited for."""
+        return 0
 
     def _follows(self, diff: Diff) -> bool:
         if self.bracketed and not self.seam:

@@ -102,6 +102,8 @@ class BookSync(Protocol):
     the top at it.
     `inclusive`: a snapshot may lack what the event that ends at its id says. `open_at`: so it is now with the
     book at `last_id`: that event, if it comes, is no repetition.
+    `due`: CLOCK_MONOTONIC ns; a snapshot that is asked for earlier is refused, unless an event comes first.
+    0: nothing is to be waited for.
     """
 
     @property
@@ -120,6 +122,8 @@ class BookSync(Protocol):
     def inclusive(self) -> bool: ...
     @property
     def open_at(self) -> bool: ...
+    @property
+    def due(self) -> int: ...
 
     synced: bool
     last_id: int
@@ -130,8 +134,9 @@ class BookSync(Protocol):
         """Decide over one event; on GAP the state is already waiting, with the event buffered."""
         ...
 
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
-        """Decide over a snapshot; after Replay its events count as applied."""
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
+        """Decide over a snapshot; after Replay its events count as applied. `asked`, `came`: CLOCK_MONOTONIC
+        ns at which its request was sent, or a little before, and its answer was there, or a little after."""
         ...
 
     def advance(self, last_id: int) -> None:
@@ -177,6 +182,7 @@ class StreamSync:
     streamed: ClassVar[bool] = True
     inclusive: ClassVar[bool] = False
     open_at: ClassVar[bool] = False
+    due: ClassVar[int] = 0
     numbered: bool = False
     check: Callable[[Book, int], bool] | None = None
     checksum: Callable[[int, int], Checksum] | None = None
@@ -209,7 +215,7 @@ class StreamSync:
         self.reset()
         return Step.GAP
 
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         """The book from now on: the venue's word, also when its ids begin anew. Only the first one of a
         connection that has taken over may be older than what its predecessor has brought."""
         late = self.numbered and self.synced and self.seam and last_update_id < self.last_id

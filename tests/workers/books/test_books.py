@@ -13,13 +13,15 @@ import pytest
 from shm import InstrumentStatus, Reason, Scope, State, _ring
 from shm.events import Code
 from shm.instruments import Instrument
-from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.keeper import SLICE, BookKeeper, KeeperConfig
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Snapshot, StreamSync
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.errors import Action, RateLimited, WorkerError
 from workers.listing import successor
 from workers.request import Priority
+from workers.venues.mexc_spot.sync import LAG
+from workers.venues.mexc_spot.sync import BookSync as MexcBook
 
 SECOND = 1_000_000_000
 
@@ -1190,3 +1192,166 @@ def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seld
         await keeper.close()
 
     asyncio.run(main())
+
+
+# -- snapshots that have no event to be held to --------------------------------------------------------------
+LAG_NS = int(LAG * SECOND)
+
+
+def nobody_failed(desk: Desk) -> bool:
+    codes = {event.code for event in desk.lab.feed.events()}
+    return not desk.failed and "snapshot_failed" not in codes
+
+
+def test_a_quiet_book_of_a_lagging_venue_takes_two_requests(run: Any) -> None:
+    """Kind: a count of requests where time is meant. And no failure: it is the venue's rule."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        began = desk.now
+        desk.keeper.subscribed()
+        await desk.napped.wait()
+        assert desk.keeper._attempts[index] == 0
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert len(desk.rest.requests) == 2
+        assert desk.now - began == LAG_NS
+        assert max(desk.naps) == SLICE
+        assert nobody_failed(desk)
+
+    run(scenario, make_sync=MexcBook)
+
+
+def test_the_wait_for_a_later_snapshot_is_no_attempt(run: Any) -> None:
+    """What failed before it is not waited for again, and what fails after it is the next failure in a row."""
+
+    async def scenario(desk: Desk) -> None:
+        desk.carry()
+        down = RestDown("no")
+        desk.rest.answers["AAABBB"] = [down, down, down, book(10), down, book(10)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.naps == [0.25, 0.5, 1.0, *[SLICE] * int(LAG / SLICE), 2.0]
+        assert [attempt for _, attempt, _ in desk.failed] == [1, 2, 3, 4]
+
+    run(scenario, make_sync=MexcBook)
+
+
+def test_those_who_wait_for_a_later_snapshot_hold_no_turn(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        symbols = [f"{c * 3}USD" for c in "ABCDE"]
+        indexes = [desk.carry(symbol) for symbol in symbols]
+        desk.keeper.subscribed()
+        await desk.settle()
+        asked = [symbol for symbol, _ in desk.rest.requests]
+        assert asked[:5] == symbols
+        assert sorted(asked[5:]) == symbols
+        assert all(desk.lab.state(index) is State.LIVE for index in indexes)
+
+    run(scenario, make_sync=MexcBook, concurrency=1)
+
+
+def test_the_time_counts_from_the_answer_to_the_request(run: Any) -> None:
+    """A request that waits for its permit is made when it is sent, an answer is there when it has come."""
+    sent: list[int] = []
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        fetch = desk.rest.fetch
+
+        async def slow(instrument: Instrument, limit: int, priority: Priority) -> Snapshot:
+            sent.append(desk.now)
+            try:
+                return await fetch(instrument, limit, priority)
+            finally:
+                desk.now += SECOND  # under way
+
+        desk.keeper._fetch = slow
+        desk.rest.answers["AAABBB"] = [held_back(3.0), book(10), book(10)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert len(sent) == 3
+        assert sent[1] >= sent[0] + 3 * SECOND
+        assert sent[2] == sent[1] + SECOND + LAG_NS
+
+    run(scenario, make_sync=MexcBook)
+
+
+def test_an_event_ends_the_wait_for_a_later_snapshot(run: Any) -> None:
+    """A busy market whose first push comes a second after the first snapshot does not wait for the lag."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        began = desk.now
+        plain = desk.keeper._sleep
+
+        async def sleep(seconds: float) -> None:
+            await plain(seconds)
+            if desk.now >= began + SECOND and desk.lab.state(index) is not State.LIVE:
+                desk.depth(index, 11, 12, [(100, 7)])
+
+        desk.keeper._sleep = sleep
+        desk.rest.answers["AAABBB"] = [book(10), book(12)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert desk.now - began <= int((1.0 + SLICE) * SECOND)
+        assert len(desk.rest.requests) == 2
+        assert nobody_failed(desk)
+
+    run(scenario, make_sync=MexcBook)
+
+
+def test_ids_that_go_on_without_an_event_are_failures_and_say_that_the_stream_is_dead(run: Any) -> None:
+    """The wait is no failure, but that the market has moved in it and the stream has said nothing is one."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10), book(11), book(12), book(13), book(13)]
+        began = desk.now
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.keeper.still(index, began) == 0
+        assert [attempt for _, attempt, _ in desk.failed] == [1, 2, 3]
+        assert len(desk.rest.requests) == 5
+        assert desk.now - began >= 4 * LAG_NS
+        assert desk.lab.state(index) is State.LIVE
+
+    run(scenario, make_sync=MexcBook)
+
+
+def test_snapshots_that_alternate_are_asked_for_less_and_less_often(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10 + n % 2) for n in range(8)] + [RestDown("no")] * 3
+        desk.keeper.subscribed()
+        for _ in range(5000):
+            if len(desk.rest.requests) >= 9:
+                break
+            await asyncio.sleep(0)
+        assert desk.lab.state(index) is not State.LIVE
+        assert len(desk.failed) >= 7
+        assert max(desk.naps) == 30.0
+
+    run(scenario, make_sync=MexcBook, max_attempts=5)
+
+
+def test_a_new_connection_knows_nothing_of_the_snapshots_before(run: Any) -> None:
+    """What a market did while there was no connection says nothing of the new one's stream."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10), book(500), book(500)]
+        desk.keeper.subscribed()
+        await desk.napped.wait()
+        desk.keeper.lost()
+        began = desk.now
+        desk.keeper.subscribed()
+        await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert index not in desk.keeper._answers
+        assert desk.now - began >= LAG_NS
+        assert nobody_failed(desk)
+
+    run(scenario, make_sync=MexcBook)

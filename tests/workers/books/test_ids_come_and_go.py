@@ -20,7 +20,7 @@ BIDS, ASKS = [(100, 1), (99, 2)], [(101, 3), (102, 4)]
 class Learns(StreamSync):
     """A venue that sends ids or not: each snapshot says which."""
 
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         self.numbered = last_update_id > 0
         return super().on_snapshot(last_update_id)
 

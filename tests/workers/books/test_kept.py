@@ -197,7 +197,7 @@ def test_events_that_are_replayed_are_cut_too(make_lab: Callable[..., Any]) -> N
     """A snapshot whose events were buffered: between two of them the book is cut as well."""
 
     class Buffers(StreamSync):
-        def on_snapshot(self, last_update_id: int) -> Replay:  # type: ignore[override]
+        def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay:  # type: ignore[override]
             from workers.books.sync import Diff
 
             super().on_snapshot(last_update_id)

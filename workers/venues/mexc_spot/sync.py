@@ -9,9 +9,8 @@ L is the snapshot's `lastUpdateId`.
 3. Request a depth snapshot.
 4. If L is below that first `fromVersion`, request it again. The venue's snapshots are often older than its
    stream, one client asks up to twelve times; see `buffer_of`. So without a push (rule 2) nothing says how
-   old a snapshot is. Where none comes, because nothing happens, the sixth in a row that says the same is
-   taken: by then the keeper has asked for 4 to 8 s. ([U] Nobody says how long the venue's snapshots lag; ours
-   is a guess.)
+   old a snapshot is. Where none comes, because nothing happens, a snapshot is taken that says the same as one
+   which had come `LAG` before it was asked for, and no push between the two.
 5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is
    applied, which changes nothing where the snapshot has it already.)
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
@@ -34,9 +33,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from workers.books.snapshot_sync import SnapshotSync
-from workers.books.sync import Refetch, Replay
+from workers.books.sync import Diff, Refetch, Replay
 
-SAME = 6  # rule 4: snapshots in a row
+# Rule 4, seconds. [U] Nobody says how long the venue's snapshots may lag behind its stream. This is a guess.
+LAG = 5.0
 
 # Rule 4: a snapshot that is too old now is new enough later, if the cache still reaches back to it. The
 # keeper asks again after 0.25, 0.5, 1 ... s, eight times in half a minute, then every half minute: the cache
@@ -49,27 +49,39 @@ class BookSync(SnapshotSync):
     """One instrument's state; see the module.
 
     Attributes:
-        alone: snapshots in a row that said `told` while no push had come.
+        told, since: what the last snapshots without a push said, and since when (ns); -1: there is none.
     """
 
     inclusive: ClassVar[bool] = True  # rule 5
     top_ids: ClassVar[bool] = True
-    alone: int = 0
-    told: int = 0
+    told: int = -1
+    since: int = 0
 
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    @property
+    def due(self) -> int:
+        """Rule 4: ns from when on a snapshot is worth its request while no push comes; 0: at once."""
+        return self.since + int(LAG * 1e9) if self.since and not self.buffer else 0
+
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         """Decide over a snapshot; after Replay its events count as applied."""
-        if not self.buffer:
-            self.alone = self.alone + 1 if last_update_id == self.told else 1
-            self.told = last_update_id
-            if self.alone < SAME:
+        if (
+            not self.buffer and not self.skipped
+        ):  # what was skipped has been pushed: `SnapshotSync` goes by it
+            if last_update_id != self.told:
+                self.told, self.since = last_update_id, came
+            if asked < self.since + int(LAG * 1e9):
                 return Refetch(f"snapshot at {last_update_id}, and no push to hold it to")
         return super().on_snapshot(last_update_id)
 
     def reset(self) -> None:
         """The book is void: buffer anew and wait for a snapshot."""
         super().reset()
-        self.alone = 0
+        self.told, self.since = -1, 0
+
+    def _keep(self, diff: Diff) -> None:
+        """A push has come, of use or not: what snapshots said before it counts no more."""
+        super()._keep(diff)
+        self.told, self.since = -1, diff.ts_recv
 
 
 def buffer_of(interval: str) -> int:

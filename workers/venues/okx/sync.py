@@ -72,7 +72,7 @@ class BookSync(StreamSync):
             return self._follow(diff)
         return self._hole(diff)  # rule 5
 
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         """Rules 1 and 7: the venue's word; it says whether there are ids."""
         self.numbered = self.chained and last_update_id > 0
         return super().on_snapshot(last_update_id)

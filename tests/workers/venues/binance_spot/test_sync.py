@@ -234,7 +234,7 @@ TestChaos.settings = settings(max_examples=150, stateful_step_count=40, deadline
 
 # -- negative controls: each rule that is left out lets a wrong book pass ------------------------------------
 class NoBracket(BookSync):
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         kept = [each for each in self.buffer if each.last_id > last_update_id]
         self.buffer.clear()
         self.synced, self.bracketed = True, True
@@ -248,7 +248,7 @@ class NoChain(BookSync):
 
 
 class NoDrop(BookSync):
-    def on_snapshot(self, last_update_id: int) -> Replay | Refetch:
+    def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         kept = list(self.buffer)
         answer = super().on_snapshot(last_update_id)
         return Replay(kept) if isinstance(answer, Replay) else answer

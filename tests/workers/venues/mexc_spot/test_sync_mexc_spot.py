@@ -6,7 +6,10 @@ import pytest
 
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Diff, Gap, Refetch, Replay, Step
-from workers.venues.mexc_spot.sync import SAME, BookSync, buffer_of
+from workers.venues.mexc_spot.sync import LAG, BookSync, buffer_of
+
+SECOND = 1_000_000_000
+LATER = int(LAG * SECOND)
 
 
 def push(first: int, last: int) -> Diff:
@@ -59,23 +62,53 @@ def test_rule_4_a_snapshot_without_a_push_may_be_older_than_the_stream() -> None
     """The stream goes on at 101, snapshots lag at 90: what 91 to 100 said would be missing from the book."""
     assert isinstance(SnapshotSync().on_snapshot(90), Replay), "others take it"
     sync = BookSync()
-    for older in (90, 90, 95, 95, 95, 95, 95):
-        assert isinstance(sync.on_snapshot(older), Refetch)
+    for second, older in enumerate((90, 90, 95, 95, 95, 95, 95)):
+        assert isinstance(sync.on_snapshot(older, second * SECOND, second * SECOND), Refetch)
         assert not sync.synced
+    assert sync.due == 2 * SECOND + LATER
     assert sync.on_diff(push(101, 105)) is Step.BUFFER
-    assert isinstance(sync.on_snapshot(95), Refetch)
+    assert sync.due == 0, "the push says how old a snapshot is"
+    assert isinstance(sync.on_snapshot(95, 100 * SECOND, 100 * SECOND), Refetch)
     assert isinstance(sync.on_snapshot(100), Refetch)
     assert sync.on_snapshot(101) == Replay([push(101, 105)])
 
 
-def test_rule_4_where_nothing_happens_it_is_taken_in_the_end() -> None:
+def test_rule_4_where_nothing_happens_it_is_taken_when_it_says_the_same_later() -> None:
+    """Kind: a count where time is meant. From the first's receipt to the second's request."""
     sync = BookSync()
-    for _ in range(SAME - 1):
-        assert isinstance(sync.on_snapshot(90), Refetch)
-    assert sync.on_snapshot(90) == Replay([])
+    assert sync.due == 0
+    assert isinstance(sync.on_snapshot(90, 10 * SECOND, 12 * SECOND), Refetch)
+    assert sync.due == 12 * SECOND + LATER
+    for _ in range(9):  # however often
+        assert isinstance(sync.on_snapshot(90, sync.due - 1, sync.due + SECOND), Refetch)
+    assert sync.on_snapshot(90, sync.due, sync.due + SECOND) == Replay([])
     assert sync.on_diff(push(91, 91)) is Step.APPLY
     sync.reset()  # a new connection, of another server
-    assert isinstance(sync.on_snapshot(91), Refetch)
+    assert sync.due == 0
+    assert isinstance(sync.on_snapshot(91, 100 * SECOND, 100 * SECOND), Refetch)
+
+
+def test_rule_4_one_that_says_something_else_is_a_first_one() -> None:
+    sync = BookSync()
+    for n in range(6):
+        at = n * LATER + SECOND
+        assert isinstance(sync.on_snapshot(90 + n % 2, at, at), Refetch)
+        assert sync.due == at + LATER
+
+
+def test_rule_4_a_push_that_was_of_no_use_counts_too() -> None:
+    """Two snapshots at 90, a push at 101 between them: the second is older than the stream."""
+    sync = BookSync()
+    assert isinstance(sync.on_snapshot(90, SECOND, SECOND), Refetch)
+    broken = push(101, 100)._replace(ts_recv=2 * SECOND)
+    assert sync.on_diff(broken) is Step.BUFFER
+    assert sync.due == 2 * SECOND + LATER
+    assert isinstance(sync.on_snapshot(90, sync.due, sync.due), Refetch)
+    # One whose numbers do not fit says how new a snapshot has to be, with no more after it.
+    sync.skip(105)
+    assert sync.due == 0
+    assert isinstance(sync.on_snapshot(105, 100 * SECOND, 100 * SECOND), Refetch)
+    assert sync.on_snapshot(106, 100 * SECOND, 100 * SECOND) == Replay([])
 
 
 @pytest.mark.parametrize(("interval", "pushes"), [("100ms", 400), ("10ms", 4000)])
