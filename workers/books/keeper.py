@@ -39,7 +39,8 @@ takes note there and does the work in tasks:
    book told of another best. A snapshot that is older than a book which has been quiet for so long, or whose
    events are older too, says that the venue counts its update ids anew: RESYNC(AUDIT).
 4. Every `audit_interval` a book is compared level by level with a full snapshot; a difference is counted,
-   published, and the book rebuilt: RESYNC(AUDIT).
+   published, and the book rebuilt: RESYNC(AUDIT). So is, once, a book whose snapshot may lack an event that
+   will not come any more (`BookSync.doubtful`), as soon as that is known, at the pace of the proofs.
 5. A number that does not fit may give the symbol a new slot: `respec` says with which exponents, the old slot
    is SUPERSEDED, the decoder is told (`register`), the new book gets its snapshot. Until then, and where no
    exponents hold it (`respec` refuses, no slot is left), the old slot goes on with all that fits, and a book
@@ -88,6 +89,7 @@ RECOUNT = 2.0  # rule 1, seconds
 SLICE = 0.25  # rule 2, seconds: how often an event is looked for
 STEADY = 10_000_000_000  # rule 2, ns
 DEEP = 10  # rule 3: of `stale_after`
+COMPARE_AGAIN = 5_000_000_000  # rule 4, ns: after a comparison that came to nothing
 _AT_ONCE = 50  # rule 3: books that are compared with a sweep before the loop gets on
 _MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
 ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 5, ns
@@ -263,6 +265,8 @@ class BookKeeper:
         # index -> update id of a book that sweeps have proven, and since when they alone (ns)
         self._shallow: dict[int, tuple[int, int]] = {}
         self._doubted: dict[int, int] = {}  # index -> update id of a book that a snapshot did not agree with
+        # index -> update id of the snapshot that the book began with, and that may lack an event (rule 4)
+        self._began: dict[int, int] = {}
         self._proofs = Credit()
         self._deep = Credit()
         self._audited: dict[int, int] = {}
@@ -379,6 +383,7 @@ class BookKeeper:
                     self._start(index, self._rebuild(index))  # its task died of a fault of ours
         self._say_what_is_well_again()
         self.look_ahead()
+        self._look_into_doubts(now)
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             self._look_for_stale(now, stale)
@@ -387,6 +392,32 @@ class BookKeeper:
                 self._go_deep(now, stale)
         if config.audit_interval > 0 and self._fetch is not None:
             self._audit_due(now, int(config.audit_interval * 1e9))
+
+    def _look_into_doubts(self, now: int) -> None:
+        """Rule 4: the books whose snapshot may lack an event."""
+        publisher = self._publisher
+        doubtful = []
+        for index, began in list(self._began.items()):
+            if publisher.doubtful(index):
+                doubtful.append(index)
+            elif not publisher.synced(index) or publisher.book(index).last_id > began:
+                del self._began[index]
+        pace = self.config.proofs_per_second
+        if doubtful:
+            self._proofs.earn(now, pace)
+        for index in sorted(doubtful, key=lambda index: self._checked.get(index, 0)):
+            if index in self._tasks or now - self._checked.get(index, 0) < COMPARE_AGAIN:
+                continue
+            if pace > 0 and not self._proofs.take():
+                break
+            self._checked[index] = now
+            # As deep as the snapshot: the event may have told of any level.
+            self._start(index, self._audit(index, self._horizons.audited(index)))
+
+    def _compared(self, index: int, last_update_id: int) -> None:
+        """The book agrees with a snapshot: one that is newer than its first has what that may have lacked."""
+        if last_update_id > self._began.get(index, last_update_id):
+            del self._began[index]
 
     def _look_for_stale(self, now: int, stale: int) -> None:
         for index, scope in self._publisher.overdue(now):
@@ -682,6 +713,8 @@ class BookKeeper:
                     self._failing.discard(index)
                     self._trust(index)
                     if outcome is Outcome.SYNCED:
+                        if self._publisher.inclusive(index):
+                            self._began[index] = snapshot.last_update_id
                         self._horizons.begun(index, limit, self._clock() * 1e-9)
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
                     return
@@ -760,6 +793,7 @@ class BookKeeper:
             now = self._clock()
             if outcome is Outcome.SYNCED:
                 self._horizons.deepened(index, limit, now * 1e-9)
+                self._compared(index, snapshot.last_update_id)
                 self._agrees(index)
             elif outcome is Outcome.DIFFERS:
                 self._contradicted(index, differences)
@@ -884,6 +918,7 @@ class BookKeeper:
         self._wanted.discard(index)
         self._answers[index] = self._clock(), finding.agreement is Agreement.AGREES
         if finding.agreement is Agreement.AGREES:
+            self._compared(index, snapshot.last_update_id)
             self._agrees(index)
         elif finding.agreement is Agreement.INEXACT:
             publisher.refuse(index)
@@ -1010,6 +1045,7 @@ class BookKeeper:
         for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):
             table.pop(index, None)
         self._shallow.pop(index, None)
+        self._began.pop(index, None)
         for marks in (self._wanted, self._left):
             marks.discard(index)
         for counts in (self._doubted, self._attempts, self._broken, self._refused, self._unsure, self._unfit):

@@ -632,6 +632,16 @@ cdef class Publisher(Entry):
         self._check(index)
         return self.syncs[index] is not None and self.syncs[index].inclusive
 
+    def doubtful(self, uint32_t index):
+        """Whether this book is in step, and its snapshot may lack an event that will not come
+        (`BookSync.doubtful`)."""
+        self._check(index)
+        if not self.slots[index].synced:
+            return False
+        sync = self.syncs[index]
+        sync.advance((<Book>self.books[index]).last_id)
+        return sync.doubtful
+
     def due(self, uint32_t index):
         """CLOCK_MONOTONIC ns before which no snapshot of this book is worth a request, unless an event comes; 0: at
         once."""

@@ -13,7 +13,9 @@ snapshot's id.
 4. Drop buffered events with last_id <= L. The first one kept must bracket the snapshot:
    first_id <= L + 1 <= last_id.
    Where the venue says to drop last_id < L (`inclusive`), a snapshot may lack what the event with last_id = L
-   says: that event, first_id <= L, is applied too when it is the first one, buffered or later.
+   says: that event, first_id <= L, is applied too when it is the first one, buffered or later. Where the
+   first one begins at L + 1 instead, that event was sent before the stream was open, and nobody knows whether
+   the snapshot has it: the book is `doubtful` until it has been compared with a newer snapshot.
 5. The local book is the snapshot; its update id is L. Apply the kept events, then the stream.
 6. Each event: last_id not above the local update id is ignored (it is older than the book).
 7. Otherwise first_id must be the local update id + 1; anything else is a gap: discard the book, start over.
@@ -55,6 +57,7 @@ class SnapshotSync:
         bracketed: an event has been applied since the snapshot, so rule 7 holds without exception.
         seam: the next newer event may overlap what there is (rule 9).
         gaps: holes seen; `gap` is the last one.
+        doubtful: the snapshot may lack an event that will not come (rule 4).
         skipped: of an event that could not be taken, its last_id; a later one of the buffer goes by rule 3.
     """
 
@@ -70,6 +73,7 @@ class SnapshotSync:
     last_id: int = 0
     bracketed: bool = False
     seam: bool = False
+    doubtful: bool = False
     skipped: int = 0
     gaps: int = 0
     gap: Gap | None = None
@@ -84,6 +88,7 @@ class SnapshotSync:
         if sane and diff.last_id <= self.last_id - self.open_at:
             return Step.IGNORE  # rules 4 and 6
         if sane and self._follows(diff):
+            self.doubtful = self.doubtful or (self.open_at and diff.first_id > self.last_id)
             self.last_id = diff.last_id
             self.bracketed = True
             self.seam = False
@@ -112,6 +117,7 @@ class SnapshotSync:
     def advance(self, last_id: int) -> None:
         """The native path applied events up to `last_id`, each one by rule 7."""
         if last_id != self.last_id:
+            self.doubtful = self.doubtful or self.open_at
             self.last_id = last_id
             self.bracketed = True
             self.seam = False
@@ -129,6 +135,7 @@ class SnapshotSync:
         self.synced = False
         self.bracketed = False
         self.seam = False
+        self.doubtful = False
         self.skipped = 0
         self.buffer.clear()
 

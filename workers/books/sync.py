@@ -102,6 +102,8 @@ class BookSync(Protocol):
     the top at it.
     `inclusive`: a snapshot may lack what the event that ends at its id says. `open_at`: so it is now with the
     book at `last_id`: that event, if it comes, is no repetition.
+    `doubtful`: that event was sent before the stream was open, so it will not come, and the snapshot may lack
+    it: only a comparison with a newer snapshot says so.
     `due`: CLOCK_MONOTONIC ns; a snapshot that is asked for earlier is refused, unless an event comes first.
     0: nothing is to be waited for.
     """
@@ -122,6 +124,8 @@ class BookSync(Protocol):
     def inclusive(self) -> bool: ...
     @property
     def open_at(self) -> bool: ...
+    @property
+    def doubtful(self) -> bool: ...
     @property
     def due(self) -> int: ...
 
@@ -182,6 +186,7 @@ class StreamSync:
     streamed: ClassVar[bool] = True
     inclusive: ClassVar[bool] = False
     open_at: ClassVar[bool] = False
+    doubtful: ClassVar[bool] = False
     due: ClassVar[int] = 0
     numbered: bool = False
     check: Callable[[Book, int], bool] | None = None

@@ -1355,3 +1355,226 @@ def test_a_new_connection_knows_nothing_of_the_snapshots_before(run: Any) -> Non
         assert nobody_failed(desk)
 
     run(scenario, make_sync=MexcBook)
+
+
+# -- a snapshot that may lack an event that will not come ----------------------------------------------------
+LATER = [("1.00", "8.17")], [("1.01", "4.00")]
+
+
+def compared(desk: Desk) -> tuple[int, int]:
+    return desk.lab.counter("audits"), desk.lab.counter("audit_errors")
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_an_event_that_the_snapshot_lacks_and_nobody_brings_is_found(run: Any, goes_on: bool) -> None:
+    """LINKUSD_PERP of a real session: the bid 15.060 is 716 in the snapshot at L, and 817 in the event that
+    ends at L. Here that event was sent before the stream was open, and the first one that comes follows it
+    (pu = L). Where the market then stands still, the second snapshot may lack the event that ends at its own
+    id, and there is a third.
+
+    Kind: a doubt that ends without anybody having looked."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10, size="7.16"), Snapshot(12 + goes_on, *LATER)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.keeper.tick()
+        await desk.settle()
+        assert len(desk.rest.requests) == 1  # the event may still come
+        desk.depth(index, 11, 12, [], [(101, 400)])
+        desk.rest.gate.clear()
+        desk.keeper.tick()
+        await desk.settle()
+        if goes_on:
+            desk.depth(index, 13, 13, [], [(102, 0)])
+        assert desk.lab.state(index) is State.LIVE
+        desk.rest.gate.set()
+        await desk.settle()
+        if not goes_on:
+            assert desk.lab.publisher.book(index).best(False) == (100, 716)
+            desk.now += 5 * SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert compared(desk) == (1, 1)
+        resyncs = [event.text for event in desk.lab.feed.events() if event.code == "resync"]
+        assert len(resyncs) == 1
+        assert "AUDIT" in resyncs[0].upper()
+        assert desk.lab.publisher.book(index).best(False) == (100, 817)
+        assert desk.lab.state(index) is State.LIVE
+
+    run(scenario, make_sync=Inclusive)
+
+
+def test_a_doubt_costs_one_comparison(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.rest.answers["AAABBB"] = [book(10), RestDown("no"), book(13)]
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.depth(index, 11, 12, [(100, 100)])
+        desk.depth(index, 13, 13, [(100, 100)])
+        desk.keeper.tick()
+        await desk.settle()
+        assert len(desk.rest.requests) == 2
+        for _ in range(4):  # it came to nothing: not at once again
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert len(desk.rest.requests) == 2
+        for _ in range(20):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+            assert desk.lab.state(index) is State.LIVE
+        assert compared(desk) == (1, 0)
+        assert [limit for _, limit in desk.rest.requests] == [1000] * 3  # as deep as the first
+
+    run(scenario, make_sync=Inclusive, stale_after=0.0)
+
+
+def test_a_doubt_that_cannot_be_settled_keeps_no_other_from_it(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        indexes = [desk.carry(f"{c * 3}USD") for c in "AB"]
+        desk.keeper.subscribed()
+        await desk.settle()
+        for index in indexes:
+            desk.depth(index, 11, 12, [(100, 100)])
+        desk.rest.answers = {"AAAUSD": [RestDown("no")], "BBBUSD": [book(12)]}
+        for _ in range(6):
+            desk.now += 5 * SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        asked = [symbol for symbol, _ in desk.rest.requests[2:]]
+        assert asked[:3] == ["AAAUSD", "BBBUSD", "AAAUSD"]
+
+    run(scenario, make_sync=Inclusive, proofs_per_second=0.2, stale_after=0.0)
+
+
+def test_a_doubt_goes_with_its_book(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        gone, lost = desk.carry("AAAUSD"), desk.carry("BBBUSD")
+        desk.keeper.subscribed()
+        await desk.settle()
+        for index in (gone, lost):
+            desk.depth(index, 11, 12, [(100, 100)])
+        desk.keeper.drop(gone)
+        desk.keeper.lost([lost])
+        desk.keeper.tick()
+        await desk.settle()
+        assert len(desk.rest.requests) == 2
+
+    run(scenario, make_sync=Inclusive)
+
+
+@pytest.mark.parametrize("events", [[(9, 10), (11, 12)], [(10, 12)], [(9, 11), (12, 12)]])
+@pytest.mark.parametrize("buffered", [False, True])
+def test_no_comparison_where_the_event_comes(run: Any, events: list[tuple[int, int]], buffered: bool) -> None:
+    """It ends at the snapshot's id, or is cut otherwise and says it too."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        if buffered:
+            for first, last in events:
+                desk.depth(index, first, last, [(100, 100)])
+        desk.keeper.subscribed()
+        await desk.settle()
+        if not buffered:
+            for first, last in events:
+                desk.depth(index, first, last, [(100, 100)])
+        for _ in range(10):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+        assert desk.lab.state(index) is State.LIVE
+        assert len(desk.rest.requests) == 1
+        assert not desk.keeper._began
+
+    run(scenario, make_sync=Inclusive)
+
+
+def test_no_comparison_where_a_snapshot_has_all_up_to_its_id(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.depth(index, 11, 12, [(100, 100)])
+        desk.keeper.tick()
+        await desk.settle()
+        assert len(desk.rest.requests) == 1
+
+    run(scenario)
+
+
+def test_doubts_keep_to_the_pace_of_the_proofs(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        symbols = [f"{c * 3}USD" for c in "ABCDE"]
+        indexes = [desk.carry(symbol) for symbol in symbols]
+        desk.keeper.subscribed()
+        await desk.settle()
+        for index in indexes:
+            desk.depth(index, 11, 12, [(100, 100)])
+        for symbol in symbols:
+            desk.rest.answers[symbol] = [book(12)]
+        asked = []
+        for _ in range(6):
+            desk.now += SECOND
+            desk.keeper.tick()
+            await desk.settle()
+            asked.append(len(desk.rest.requests) - 5)
+        assert asked == [2, 3, 4, 5, 5, 5]  # one and a second's worth are saved up
+        assert compared(desk) == (5, 0)
+
+    run(scenario, make_sync=Inclusive, proofs_per_second=1.0)
+
+
+def test_an_agreement_with_the_same_snapshot_is_no_answer(run: Any) -> None:
+    """Asked for before the event that ends the doubt: it may lack what the first one lacks."""
+
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.keeper._start(index, desk.keeper._audit(index, 100))
+        await desk.settle()
+        assert compared(desk) == (1, 0)
+        desk.depth(index, 11, 12, [(100, 100)])
+        desk.rest.answers["AAABBB"] = [book(12)]
+        desk.keeper.tick()
+        await desk.settle()
+        assert compared(desk) == (2, 0)
+        assert not desk.keeper._began
+
+    run(scenario, make_sync=Inclusive)
+
+
+def test_a_deeper_snapshot_that_agrees_is_a_comparison_too(run: Any) -> None:
+    async def scenario(desk: Desk) -> None:
+        index = desk.carry()
+        shallow, deep = (
+            Snapshot(
+                at,
+                [(f"0.{99 - n}", "2.00") for n in range(levels)],
+                [(f"1.{n:02d}", "2.00") for n in range(1, levels + 1)],
+            )
+            for at, levels in ((10, 2), (12, 6))
+        )
+        desk.rest.answers["AAABBB"] = [shallow, deep]
+        desk.keeper.subscribed()
+        await desk.settle()
+        desk.rest.gate.clear()
+        desk.keeper.tick()
+        await desk.settle()
+        assert [limit for _, limit in desk.rest.requests] == [2, 6]
+        desk.depth(index, 11, 12, [(99, 200)])
+        assert desk.lab.publisher.doubtful(index)
+        desk.rest.gate.set()
+        await desk.settle()
+        assert not desk.keeper._began
+        desk.now += 10 * SECOND
+        desk.keeper.tick()
+        await desk.settle()
+        assert len(desk.rest.requests) == 2
+        assert compared(desk) == (0, 0)
+
+    run(scenario, make_sync=Inclusive, tiers=(2, 6), limit=6, depth=2)

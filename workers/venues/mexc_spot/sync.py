@@ -12,7 +12,8 @@ L is the snapshot's `lastUpdateId`.
    old a snapshot is. Where none comes, because nothing happens, a snapshot is taken that says the same as one
    which had come `LAG` before it was asked for, and no push between the two.
 5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is
-   applied, which changes nothing where the snapshot has it already.)
+   applied, which changes nothing where the snapshot has it already. Where it was sent before the stream was
+   open, the book is `doubtful`.)
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
 7. The local book is the snapshot, its version L; apply the cached pushes and all that follow. After each
    one the version is its `toVersion`. Each must have fromVersion = previous toVersion + 1, else start over.

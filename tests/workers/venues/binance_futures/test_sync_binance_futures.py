@@ -11,8 +11,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from workers.books.sync import Diff, Gap, Refetch, Replay, Step
 from workers.venues.binance_futures.sync import BookSync
@@ -210,3 +211,153 @@ def test_what_the_letter_accepts_is_accepted_and_what_is_accepted_is_true(
                 else:
                     book.pop(price, None)
         assert book == truth[sync.last_id]
+
+
+# -- whenever nobody doubts a book that is in step, it is the venue's ---------------------------------------
+class Market:
+    """Events of one symbol, and snapshots that lack what the event with u = L says, where there is one."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.chance = chance
+        self.last = 100
+        self.book: dict[int, int] = {}
+        self.truth: dict[int, dict[int, int]] = {100: {}}
+        self.lacking = dict(self.truth)  # at each id a snapshot of the worst kind
+
+    def step(self) -> Event:
+        previous, before = self.last, dict(self.book)
+        first = previous + self.chance.randint(1, 3)
+        final = first + self.chance.randint(0, 2)
+        price, size = self.chance.randint(1, 4), self.chance.randint(0, 2)
+        self.book = {**self.book, price: size} if size else {p: s for p, s in self.book.items() if p != price}
+        for at in range(previous + 1, final + 1):
+            self.truth[at] = self.lacking[at] = before
+        self.truth[final] = dict(self.book)
+        self.last = final
+        return Event(first, final, previous, price, size)
+
+
+class Doubts(RuleBasedStateMachine):
+    """As the publisher does it: what follows plainly is applied without a word to the state machine, which
+    hears of it by `advance`."""
+
+    sync_class: type[BookSync] = BookSync
+
+    @initialize(seed=st.integers(0, 2**32))
+    def start(self, seed: int) -> None:
+        self.market = Market(random.Random(seed))
+        self.sync = self.sync_class(max_buffer=5)
+        self.book: dict[int, int] = {}
+        self.at = 0
+        self.held: list[Event] = []
+
+    def _apply(self, diff: Diff) -> None:
+        for price, size in diff.bids:
+            if size:
+                self.book[price] = size
+            else:
+                self.book.pop(price, None)
+        self.at = diff.last_id
+
+    @rule(native=st.booleans())
+    def deliver(self, native: bool) -> None:
+        self._deliver(self.market.step().diff, native)
+
+    def _deliver(self, diff: Diff, native: bool) -> None:
+        if native and self.sync.synced and diff.first_id == self.at + 1:
+            self._apply(diff)
+            return
+        if self.sync.synced:
+            self.sync.advance(self.at)
+        if self.sync.on_diff(diff) is Step.APPLY:
+            self._apply(diff)
+
+    @rule()
+    def before_the_stream(self) -> None:
+        """An event that is sent to nobody."""
+        self.market.step()
+
+    @rule()
+    def late(self) -> None:
+        """An event that comes after the snapshot which has its id."""
+        self.held.append(self.market.step())
+        self.snapshot(0)
+        self._deliver(self.held.pop().diff, False)
+
+    @rule(age=st.integers(0, 6))
+    def snapshot(self, age: int) -> None:
+        if self.sync.synced:
+            return
+        at = max(self.market.last - age, 100)
+        answer = self.sync.on_snapshot(at)
+        if isinstance(answer, Replay):
+            self.book, self.at = dict(self.market.lacking[at]), at
+            for diff in answer.diffs:
+                self._apply(diff)
+
+    @rule()
+    def reset(self) -> None:
+        self.sync.reset()
+
+    @invariant()
+    def what_nobody_doubts_is_true(self) -> None:
+        if getattr(self, "sync", None) is not None and self.sync.synced:
+            self.sync.advance(self.at)
+            assert self.sync.last_id == self.at
+            if not self.sync.doubtful and not self.sync.open_at:
+                assert self.book == self.market.truth[self.at]
+
+
+TestDoubts = Doubts.TestCase
+TestDoubts.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+class NoDoubt(BookSync):
+    """The control: the first event after a snapshot ends what is open."""
+
+    def on_diff(self, diff: Diff) -> Step:
+        step = super().on_diff(diff)
+        self.doubtful = False
+        return step
+
+    def advance(self, last_id: int) -> None:
+        super().advance(last_id)
+        self.doubtful = False
+
+
+def test_without_the_doubt_a_wrong_book_passes() -> None:
+    def sessions(sync_class: type[BookSync]) -> None:
+        for seed in range(20):
+            machine, chance = Doubts(), random.Random(seed)
+            machine.sync_class = sync_class
+            machine.start(seed)
+            for _ in range(200):
+                name = chance.choice(("deliver", "deliver", "before_the_stream", "late", "snapshot", "reset"))
+                values = {"deliver": [chance.random() < 0.5], "snapshot": [chance.randint(0, 6)]}
+                getattr(machine, name)(*values.get(name, []))
+                machine.what_nobody_doubts_is_true()
+
+    sessions(BookSync)
+    with pytest.raises(AssertionError):
+        sessions(NoDoubt)
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_first_event_right_behind_the_snapshot_leaves_a_doubt(native: bool) -> None:
+    """pu = L: the event with u = L was sent before the stream was open."""
+    sync = in_step(120)
+    assert not sync.doubtful
+    if native:
+        sync.advance(125)
+    else:
+        assert sync.on_diff(Event(121, 125, 120).diff) is Step.APPLY
+    assert sync.doubtful
+    assert sync.on_diff(Event(126, 130, 125).diff) is Step.APPLY
+    assert sync.doubtful, "no event ends it"
+    sync.reset()
+    assert not sync.doubtful
+    for first in (Event(100, 120, 90), Event(115, 125, 111)):  # u = L, and L within
+        sync = in_step(120)
+        assert sync.on_diff(first.diff) is Step.APPLY
+        sync.advance(130)
+        assert not sync.doubtful
