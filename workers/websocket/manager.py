@@ -186,10 +186,16 @@ class WebSocketManager:
             *(self._shards[number].reconcile() for number in touched - set(empty)),
         )
 
-    async def resubscribe(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
-        """Unsubscribe and subscribe again."""
+    async def resubscribe(
+        self, symbols: Iterable[object], channels: Sequence[str] | None = None, *, planned: bool = False
+    ) -> None:
+        """Unsubscribe and subscribe again. `planned`: nothing is wrong with them; who asks answers for what
+        does not come in between, which is neither told as missed nor counted."""
         await asyncio.gather(
-            *(shard.resubscribe(topics) for shard, topics in self._carriers(symbols, channels))
+            *(
+                shard.resubscribe(topics, planned=planned)
+                for shard, topics in self._carriers(symbols, channels)
+            )
         )
 
     def refresh(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:

@@ -130,12 +130,15 @@ class Shard:
         if self.is_connected():
             await asyncio.gather(*(self._reconciled(link) for link in self.links))
 
-    async def resubscribe(self, topics: Iterable[Topic]) -> None:
-        """Unsubscribe and subscribe again; told as missed, for in between nothing comes."""
+    async def resubscribe(self, topics: Iterable[Topic], *, planned: bool = False) -> None:
+        """Unsubscribe and subscribe again; told as missed, for in between nothing comes, and counted, unless
+        it is `planned`."""
         if self.is_connected() and self.link is not None:
             topics = tuple(topics)
-            self._common.tally.resubscribes += 1
-            self._common.dispatcher.missed([topic for topic in topics if topic in self.link.topics.active])
+            if not planned:
+                self._common.tally.resubscribes += 1
+                missed = [topic for topic in topics if topic in self.link.topics.active]
+                self._common.dispatcher.missed(missed)
             self.link.topics.again(topics)
             await self._reconciled(self.link)
 

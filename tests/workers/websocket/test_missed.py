@@ -147,6 +147,18 @@ async def test_a_new_subscription_is_a_hole(bench: Bench) -> None:
 
 
 @virtual
+async def test_a_planned_subscription_is_the_asker_s_own_hole(bench: Bench) -> None:
+    """Nobody is told, and it is not counted among those that did not deliver."""
+    told = await start(bench)
+    sent = len(bench.venue.sent)
+    await bench.manager.resubscribe(["BTC/USDT"], ["book"], planned=True)
+    methods = [msgspec.json.decode(message)["method"] for _, message in bench.venue.sent[sent:]]
+    assert methods == ["UNSUBSCRIBE", "SUBSCRIBE"]
+    assert told == []
+    assert bench.manager.get_performance_metrics().resubscribes == 0
+
+
+@virtual
 async def test_a_listener_that_raises_does_no_harm(bench: Bench) -> None:
     await start(bench)
 
