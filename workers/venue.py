@@ -102,8 +102,8 @@ class Venue:
         snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
         snapshot_tiers: how deep a snapshot may be asked for, and what that costs of the venue's request
             weight; None: any depth, at the same cost.
-        sweep: the best prices of all symbols in one request: proof for quiet books that have snapshots; None:
-            each is proven by its own.
+        sweep: the best prices of all symbols in one request: proof for quiet books. None: each is proven by a
+            snapshot of its own, where there is one.
         klines: (rest, venue symbol, interval of `workers.market.INTERVALS`, limit) -> candles, oldest first.
         server_time: rest -> the venue's clock, ms since 1970.
         server_limits: rest -> its limits, as it tells them or documents them.

@@ -69,6 +69,7 @@ FAULTS = 16  # places in code whose errors are told
 USUAL = 7  # snapshots in a row, within about half a minute, that may be older than the stream: no fault yet
 TICK = 20  # beats between two looks at freshness
 PROOFS = 0.25  # of the request weight, for proofs of quiet books one by one
+NEW_SUBSCRIPTIONS = 2.0  # a second, for proofs of quiet books by the snapshots that they bring
 CHANNELS = {Scope.TOP: "top", Scope.BOOK: "book"}
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
 
@@ -167,6 +168,7 @@ class Worker:
             ),
             sweep=None if self.venue.sweep is None else self._sweep,
             resubscribe=self._resubscribe,
+            renew=self._renew,
             register=self._register,
             respec=self._respec,
             recount=None if self.venue.server_time is None else self._recount,
@@ -207,7 +209,9 @@ class Worker:
 
     def _pace(self, levels: int) -> float:
         """Snapshots a second for proofs: half of what background work may spend, which leaves the other half
-        to deeper snapshots and audits."""
+        to deeper snapshots and audits. Where none can be fetched, new subscriptions for them."""
+        if self.venue.snapshot is None:
+            return NEW_SUBSCRIPTIONS
         tiers = self.venue.snapshot_tiers
         weight = 1 if tiers is None else tiers.weight(levels)
         return PROOFS * self.keys.weight_per_minute / 60.0 / weight
@@ -534,6 +538,11 @@ class Worker:
             await self._manager.resubscribe(
                 [instrument.symbol], book_channels(self.publisher, instrument.index)
             )
+
+    async def _renew(self, instrument: Instrument) -> None:
+        if self._manager is not None:
+            channels = book_channels(self.publisher, instrument.index)
+            await self._manager.resubscribe([instrument.symbol], channels, planned=True)
 
     async def _snapshot(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
         assert self.venue.snapshot is not None  # else the keeper does not ask

@@ -23,13 +23,23 @@ takes note there and does the work in tasks:
      checked by one sweep, the best prices of all symbols in one request, every quarter of `stale_after` at
      most. A book without an event since before the request is proven when best bid and ask, prices and sizes,
      empty sides too, are the same. From a difference, an absence or a number that does not fit nothing
-     follows.
+     follows. Where the sizes told are rounded (`Best.within`), prices must be equal and sizes differ by less
+     than that: a smaller change of a size, at the best too, no sweep sees.
    - What a sweep has left, and few books, are each compared with a small snapshot, `proofs_per_second` at
      most, the one longest without proof first: a burst would leave no weight to those that are due before the
      venue's window is over.
-   - What is wrong below the best no sweep sees. It is found by a rotation: whoever sweeps alone have proven
-     for `DEEP` times `stale_after` has been compared with a snapshot by then, evenly spread. After one that
-     did not agree no sweep proves the book, until a snapshot or an event has.
+   - Where there is none to be fetched that could be lined up with the stream (books without update ids), a
+     new subscription brings it (`renew`), one after the other, of books that have a sweep and are still
+     quiet. The book stays LIVE as it was for the round trip, in which no stream tells of it: its last proof
+     is as old as it was, and RESYNC(SNAPSHOT) follows when `settle` has brought no snapshot. RESYNC at once
+     would make a feed of many quiet books not ready again and again, with nothing wrong. The snapshot is the
+     book, so what was wrong is right again. One that says otherwise than the book may mean that the market
+     has just moved; a second one, with nothing from the stream since the first, that the stream is dead:
+     `on_silent`.
+   - What is wrong below the best, or by less than a rounded size shows, no sweep sees. It is found by a
+     rotation: whoever sweeps alone have proven for `DEEP` times `stale_after` has been compared with a
+     snapshot by then, evenly spread. After one that did not agree no sweep proves the book, until a snapshot
+     or an event has.
    - A sweep that is older than it looks (a cache, tickers that lag) proves the book of a dead stream wrongly
      while it lags and the best is what it was. A market that moves soon has another best, and the sweep
      disagrees once it is renewed; where only what lies deeper moves, the rotation finds it. An old snapshot
@@ -51,8 +61,8 @@ takes note there and does the work in tasks:
    others wait for their first, only the books that have next to nothing left are deepened. A contradiction is
    that of an audit.
 7. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
-   backoff of rule 2. Without `fetch`, or without update ids, there are no proofs and no audits: what is
-   quiet is STALE.
+   backoff of rule 2. Without `fetch`, or without update ids, there are no audits, and proofs by `sweep` and
+   `renew` alone: without those what is quiet is STALE.
 """
 
 from __future__ import annotations
@@ -164,6 +174,17 @@ class Credit:
         return True
 
 
+def _agrees_with(
+    level: tuple[int, int] | None, told: tuple[str, str], scale: tuple[int, int], within: str
+) -> bool:
+    """Whether the best level of a book is the one told, its size within `within` ("": exactly)."""
+    said = _level(told, scale)
+    if not within or level is None or said is None:
+        return level == said
+    verdict, less_than = to_mantissa(within, scale[1])
+    return verdict is Verdict.EXACT and level[0] == said[0] and abs(level[1] - said[1]) < less_than
+
+
 def _level(told: tuple[str, str], scale: tuple[int, int]) -> tuple[int, int] | None:
     """Price and size of a best level as mantissas; None: the side is empty. What does not fit is (-1, -1)."""
     if told == ("", ""):
@@ -201,6 +222,7 @@ class BookKeeper:
             None: the venue has no such request.
         sweep: the best prices of the carried instruments and perhaps others (rule 3); fails as `fetch` does.
         resubscribe: makes the subscription of an instrument's book anew (rule 7).
+        renew: the same for a book that stays as it is meanwhile (rule 3); None: it cannot be.
         register: tells the decoder of an instrument's slot and exponents; of the newest for its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the replacing instrument.
         recount: makes a request that costs next to nothing, whose answer says what the venue has counted.
@@ -218,6 +240,7 @@ class BookKeeper:
         *,
         sweep: AskAll | None = None,
         resubscribe: Resubscribe | None = None,
+        renew: Resubscribe | None = None,
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
         recount: Callable[[], Awaitable[object]] | None = None,
@@ -238,6 +261,8 @@ class BookKeeper:
         self._fetch = fetch
         self._sweep = sweep
         self._resubscribe = resubscribe
+        self._renew = renew
+        self._renewing = asyncio.Lock()
         self._register = register
         self._respec = respec
         self._recount = recount
@@ -262,11 +287,12 @@ class BookKeeper:
         self._sweeping: asyncio.Task[None] | None = None
         self._swept = 0  # when the last sweep was asked for, ns
         self._left: set[int] = set()  # quiet books that the last sweep has not proven
-        # index -> update id of a book that sweeps have proven, and since when they alone (ns)
+        # index -> `_mark` of a book that sweeps have proven, and since when they alone (ns)
         self._shallow: dict[int, tuple[int, int]] = {}
-        self._doubted: dict[int, int] = {}  # index -> update id of a book that a snapshot did not agree with
+        self._doubted: dict[int, int] = {}  # index -> `_mark` of a book that a snapshot did not agree with
         # index -> update id of the snapshot that the book began with, and that may lack an event (rule 4)
         self._began: dict[int, int] = {}
+        self._differed: dict[int, int] = {}  # index -> `_mark` after a renewal whose snapshot said otherwise
         self._proofs = Credit()
         self._deep = Credit()
         self._audited: dict[int, int] = {}
@@ -387,7 +413,7 @@ class BookKeeper:
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             self._look_for_stale(now, stale)
-            if self._fetch is not None:
+            if self._fetch is not None or self._sweep is not None:
                 self._prove_quiet(now, stale)
                 self._go_deep(now, stale)
         if config.audit_interval > 0 and self._fetch is not None:
@@ -455,7 +481,7 @@ class BookKeeper:
         due = {
             index
             for index in self._instruments
-            if self._publisher.numbered(index)
+            if self._checkable(index)
             if self._quiet(index, now, stale // 2)
             or (index in self._wanted and self._publisher.synced(index))
         }
@@ -491,7 +517,10 @@ class BookKeeper:
             if self.config.proofs_per_second > 0 and not self._proofs.take():
                 break
             self._checked[index] = now
-            self._start(index, self._audit(index, self.config.proof_limit))
+            if self._provable(index):
+                self._start(index, self._audit(index, self.config.proof_limit))
+            else:
+                self._start(index, self._subscribe_anew(index, self._mark(index)))
             started += 1
         return started
 
@@ -499,8 +528,8 @@ class BookKeeper:
         """Rule 3: the rotation over what sweeps alone have proven."""
         shallow = {
             index: since
-            for index, (last_id, since) in self._shallow.items()
-            if self._publisher.synced(index) and self._publisher.book(index).last_id == last_id
+            for index, (mark, since) in self._shallow.items()
+            if self._publisher.synced(index) and self._mark(index) == mark
         }
         # A little faster than all in that time: those that have just been compared do not count.
         self._deep.earn(now, 1.1e9 * len(shallow) / (DEEP * stale))
@@ -518,7 +547,7 @@ class BookKeeper:
             index
             for index in self._instruments
             if publisher.synced(index)
-            and publisher.numbered(index)
+            and self._checkable(index)
             and (index in due or asked - publisher.proof(index, Scope.BOOK) > stale // 4)
         ]
         try:
@@ -539,9 +568,9 @@ class BookKeeper:
                 continue
             if self._same_best(index, asked, told.get(self._instruments[index].venue_symbol)):
                 now = self._clock()
-                last_id, before = publisher.book(index).last_id, self._shallow.get(index)
-                if before is None or before[0] != last_id:
-                    self._shallow[index] = last_id, now
+                mark, before = self._mark(index), self._shallow.get(index)
+                if before is None or before[0] != mark:
+                    self._shallow[index] = mark, now
                 self._answers[index] = now, True
                 self._agrees(index, whole=False)
                 proven.add(index)
@@ -559,11 +588,11 @@ class BookKeeper:
         if best is None or not publisher.synced(index) or publisher.proof(index, Scope.BOOK) >= asked:
             return False
         book = publisher.book(index)
-        if self._doubted.get(index) == book.last_id:
+        if self._doubted.get(index) == self._mark(index):
             return False
-        scale = self._scale(index)
-        bid, ask = (best.bid, best.bid_size), (best.ask, best.ask_size)
-        return book.best(False) == _level(bid, scale) and book.best(True) == _level(ask, scale)
+        scale, within = self._scale(index), best.within
+        sides = ((False, (best.bid, best.bid_size)), (True, (best.ask, best.ask_size)))
+        return all(_agrees_with(book.best(ask), told, scale, within) for ask, told in sides)
 
     def _audit_due(self, now: int, interval: int) -> None:
         for place, index in enumerate(self._instruments):
@@ -833,6 +862,56 @@ class BookKeeper:
         """Whether a snapshot can prove that what is quiet is right."""
         return self._fetch is not None and self._publisher.numbered(index)
 
+    def _checkable(self, index: int) -> bool:
+        """Whether anything can: also a sweep, and the snapshot of a new subscription."""
+        anew = self._sweep is not None and self._renew is not None and self._publisher.streamed(index)
+        return anew or self._provable(index)
+
+    def _mark(self, index: int) -> int:
+        """What is another after each event of a book."""
+        publisher = self._publisher
+        numbered = publisher.numbered(index)
+        return publisher.book(index).last_id if numbered else publisher.heard(index)[Stream.BOOK]
+
+    async def _subscribe_anew(self, index: int, mark: int) -> None:
+        """Rule 3, for a book without update ids that has been quiet since `mark`."""
+        async with self._renewing:
+            publisher = self._publisher
+            quiet = publisher.synced(index) and self._mark(index) == mark
+            if (
+                self._renew is None or not quiet or index in publisher.watched
+            ):  # a handover looks at its stream
+                return
+            had, before = publisher.snapshots(index), self._window(index)
+            deadline = self._clock() + int(self.config.settle * 1e9)
+            asking = asyncio.ensure_future(self._renew(self._instruments[index]))
+            try:
+                while publisher.synced(index) and publisher.snapshots(index) == had:
+                    if self._clock() >= deadline:
+                        publisher.void(index, Reason.SNAPSHOT)
+                        return
+                    await self._sleep(0.02)
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            if publisher.synced(index):
+                self._renewed(index, mark, same=self._window(index) == before)
+
+    def _renewed(self, index: int, mark: int, *, same: bool) -> None:
+        """A new subscription's snapshot has come."""
+        self._left.discard(index)
+        self._trust(index)
+        again = self._differed.pop(index, None) == mark
+        if same:
+            return
+        self._differed[index] = self._mark(index)
+        if again:
+            self._silent(index, Scope.BOOK)
+
+    def _window(self, index: int) -> list[list[tuple[int, int]]]:
+        book, depth = self._publisher.book(index), self._publisher.depth
+        return [book.window(ask, depth) for ask in (False, True)]
+
     def _rouse(self, now: int, stale: int) -> None:
         """Rule 3: what stays STALE and cannot be proven."""
         unheard = self._publisher.unheard(now)
@@ -1048,7 +1127,15 @@ class BookKeeper:
         self._began.pop(index, None)
         for marks in (self._wanted, self._left):
             marks.discard(index)
-        for counts in (self._doubted, self._attempts, self._broken, self._refused, self._unsure, self._unfit):
+        for counts in (
+            self._differed,
+            self._doubted,
+            self._attempts,
+            self._broken,
+            self._refused,
+            self._unsure,
+            self._unfit,
+        ):
             counts.pop(index, None)
         for scope in Scope:
             self._told.pop((index, scope), None)

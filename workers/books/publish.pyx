@@ -653,6 +653,12 @@ cdef class Publisher(Entry):
         self._check(index)
         return self.syncs[index] is not None and self.syncs[index].streamed
 
+    def snapshots(self, uint32_t index):
+        """How many snapshots of this book the stream has brought on the connections that it came by; 0: they are
+        fetched."""
+        self._check(index)
+        return getattr(self.syncs[index], "snapshots", 0)
+
     def tops(self, uint32_t index):
         """Whether this instrument is carried, and its top is the best of its book (decision 12)."""
         return index < self.capacity and bool(self.slots[index].tops)

@@ -66,12 +66,17 @@ class Snapshot(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best prices of one symbol and their sizes: decimal texts. An empty side: "" or zero, both."""
+    """The best prices of one symbol and their sizes: decimal texts. An empty side: "" or zero, both.
+
+    `within`: how sizes are rounded is not known, only that they differ from the true ones by less than this;
+    "": they are exact.
+    """
 
     bid: str
     bid_size: str
     ask: str
     ask_size: str
+    within: str = ""
 
 
 class Outcome(IntEnum):
@@ -181,6 +186,7 @@ class StreamSync:
         depth: levels a side beyond which the book is cut; 0: it is whole.
         tops: the top is the best of the book, see `BookSync`.
         top_ids: tops and events count alike, see `BookSync`.
+        snapshots: how many have been taken.
     """
 
     streamed: ClassVar[bool] = True
@@ -200,6 +206,7 @@ class StreamSync:
     gap: Gap | None = None
     seam: bool = False  # the next newer event may overlap: the connection has been replaced
     refused: bool = False  # a snapshot, since then
+    snapshots: int = 0
 
     def on_diff(self, diff: Diff) -> Step:
         """Decide over one event; without a snapshot none can be used."""
@@ -230,6 +237,7 @@ class StreamSync:
         self.synced = True
         self.seam = False
         self.last_id = last_update_id
+        self.snapshots += 1
         return Replay([])
 
     def advance(self, last_id: int) -> None:
