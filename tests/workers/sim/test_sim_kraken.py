@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -305,6 +306,41 @@ async def test_rest() -> None:
         assert len(candles["XXBTZUSD"][0]) == 8
         assert candles["last"] == candles["XXBTZUSD"][-2][0]
         assert (await client.get("/0/public/Time"))["result"]["unixtime"] == NOW // 10**9
+
+
+@told
+async def test_rest_tickers_are_the_books_best_in_whole_lots() -> None:
+    """As recorded: prices padded to five decimals, sizes whole and never none; named as the listing names
+    them, or as the stream does."""
+    async with venue() as sim, Client(sim) as client:
+        sim.market.step(50)
+        pairs = (await client.get("/0/public/AssetPairs"))["result"]
+        by_key = (await client.get("/0/public/Ticker"))["result"]
+        assert by_key.keys() == pairs.keys()
+        named = (await client.get("/0/public/Ticker?assetVersion=1"))["result"]
+        assert named == {oracle_name(pairs[key]): entry for key, entry in by_key.items()}
+        for symbol, entry in named.items():
+            depth = sim.book(symbol)
+            for (price, whole, lots), (best, size) in (
+                (entry["a"], depth.asks[0]),
+                (entry["b"], depth.bids[0]),
+            ):
+                assert (Decimal(price), len(price.partition(".")[2])) == (Decimal(best), 5)
+                assert lots == f"{whole}.000"
+                assert 0 <= int(whole) - Decimal(size) < 1
+        assert (await client.get("/0/public/Ticker?pair=XBTUSD"))["result"].keys() == {"XXBTZUSD"}
+        assert (await client.get("/0/public/Ticker?asset_class=tokenized_asset"))["result"] == {}
+        assert (await client.get("/0/public/Ticker?pair=NOPE"))["error"] == ["EQuery:Unknown asset pair"]
+        assert (await client.get("/0/public/Ticker?assetVersion=2"))["error"] == [
+            "EGeneral:Invalid arguments"
+        ]
+        sim.faults.add(Fault("rest_error", path="*Ticker"))
+        assert (await client.get("/0/public/Ticker"))["error"] == ["EService:Unavailable"]
+        assert sim.rest.counters["Ticker"] == 7
+
+
+def oracle_name(pair: dict[str, Any]) -> str:
+    return "/".join({"XBT": "BTC", "XDG": "DOGE"}.get(part, part) for part in pair["wsname"].split("/"))
 
 
 @told

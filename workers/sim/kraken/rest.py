@@ -1,7 +1,8 @@
-"""Kraken's REST face: Time, AssetPairs, Depth, OHLC. Errors come with status 200."""
+"""Kraken's REST face: Time, AssetPairs, Depth, Ticker, OHLC. Errors come with status 200."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,7 @@ COUNTER, DECAY = 60.0, 1.0
 """Requests at once and a second; the venue's own numbers are not published."""
 REST_ERROR = "rest_error"
 PUBLIC = "/0/public/"
+UNKNOWN = Candle(0, 0, 0, 0, 0)
 
 
 class KrakenError(Exception):
@@ -40,6 +42,7 @@ class KrakenRest(Rest):
             "Time": self._time,
             "AssetPairs": self._pairs,
             "Depth": self._depth,
+            "Ticker": self._tickers,
             "OHLC": self._candles,
         }
 
@@ -102,6 +105,25 @@ class KrakenRest(Rest):
             }
         }
 
+    def _tickers(self, query: Mapping[str, str]) -> Any:
+        """Of all pairs, unless some are named. The day is its last minute, of a capture nothing is known."""
+        source = self._desk.source
+        if query.get("asset_class", "currency") != "currency":
+            return {}  # no tokenized equities
+        if query.get("assetVersion", "1") != "1":
+            raise KrakenError("EGeneral:Invalid arguments")
+        listings = source.listings()
+        if "pair" in query:
+            listings = [self._listing(name) for name in query["pair"].split(",")]
+        told = {}
+        for one in listings:
+            symbol = one.venue_symbol
+            name = symbol if "assetVersion" in query else key(one.symbol)
+            day = source.symbol(symbol).candles.minutes[-1] if isinstance(source, Synthetic) else UNKNOWN
+            with contextlib.suppress(LookupError):  # no book of it in the capture
+                told[name] = _ticker(one, source.depth(symbol, 1), day)
+        return told
+
     def _candles(self, query: Mapping[str, str]) -> Any:
         listing = self._listing(query.get("pair", ""))
         minutes = _number(query, "interval", 1)
@@ -133,6 +155,40 @@ def _pair(listing: Listing) -> dict[str, Any]:
         "costmin": listing.min_notional, "tick_size": short_text(listing.grid, listing.price_decimals),
         "status": listing.status or "online",
     }  # fmt: skip
+
+
+def _ticker(listing: Listing, depth: Depth, day: Candle) -> dict[str, Any]:
+    """As recorded: prices have five decimals at least, sizes of the best are whole lots, an empty side is
+    zeros. Today is the last 24 hours here."""
+
+    def price(ticks: int) -> str:
+        return _padded(tick_text(ticks, listing.price_decimals))
+
+    sides = {}
+    for name, levels in (("a", depth.asks), ("b", depth.bids)):
+        best, lots = (_padded(levels[0][0]), _whole_lots(levels[0][1])) if levels else (price(0), 0)
+        sides[name] = [best, str(lots), f"{lots}.000"]
+    average = day.quote // day.base if day.base else day.close
+    return sides | {
+        "c": [price(day.close), tick_text(0, listing.size_decimals)],
+        "v": [tick_text(day.base, listing.size_decimals)] * 2,
+        "p": [price(average)] * 2,
+        "t": [day.trades] * 2,
+        "l": [price(day.low)] * 2,
+        "h": [price(day.high)] * 2,
+        "o": price(day.open),
+    }
+
+
+def _padded(price: str) -> str:
+    whole, _, part = price.partition(".")
+    return f"{whole}.{part:0<5}"
+
+
+def _whole_lots(size: str) -> int:
+    """Never 0 for an order, as recorded: rounded up."""
+    whole, _, rest = size.partition(".")
+    return int(whole) + bool(rest.strip("0"))
 
 
 def _candle(listing: Listing, candle: Candle) -> list[Any]:

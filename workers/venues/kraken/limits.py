@@ -8,6 +8,9 @@ from workers.rest.ratelimit import BucketLimiter
 from workers.strategies import RateLimitContext
 from workers.venues.kraken.options import KrakenOptions
 
+# Books are compared with a sweep however few are due: there are no snapshots to ask for.
+SWEEP_INSTEAD_OF = 0
+
 
 def limits(options: KrakenOptions) -> BucketLimiter:
     """The limiter of one worker: a counter that takes `rest_burst` and forgets `rest_per_second`."""

@@ -2,20 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from workers.books.sync import Best
+from workers.entries import Entries
+from workers.errors import RestError
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
+from workers.request import Priority
 from workers.venues.kraken import limits, schema
 from workers.venues.kraken.names import is_tokenized, rest_pair
 from workers.venues.kraken.options import KrakenOptions
-from workers.venues.kraken.request import KLINES, TIME
+from workers.venues.kraken.request import KLINES, TICKERS, TIME
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
 
+# Schema, `RestTop`: lots are told whole. Up, down or to the nearest, each differs by less than one.
+WHOLE_LOT = "1"
+TOKENIZED = "tokenized_asset"
 # Venue docs, "Get OHLC Data": at most 720 a request, the last one not final. The venue counts in minutes;
 # what it has beyond ours is 15 days.
 MINUTES = {name: INTERVALS[name] // 60 for name in ("1m", "5m", "15m", "30m", "1h", "4h", "1d", "1w")}
+
+
+async def best_prices(
+    rest: RestManager, venue_symbols: Sequence[str], priority: Priority
+) -> Mapping[str, Best]:
+    """Prices exact, sizes within a whole lot: see `schema.RestTop`. Tokenized equities are asked for apart,
+    and only when one is carried; a request that fails costs its own symbols.
+
+    ``assetVersion=1`` ("response keys use display names", venue docs) names the pairs as WebSocket v2 does:
+    REST's own keys (``XXBTZUSD``) cannot be derived from those. An answer with other keys proves nothing.
+
+    Raises:
+        RestError: all have failed.
+    """
+    found: dict[str, Best] = {}
+    failed: list[RestError] = []
+    kinds = sorted({is_tokenized(symbol) for symbol in venue_symbols})
+    for tokenized in kinds:
+        params: dict[str, str | int] = {"assetVersion": 1}
+        if tokenized:
+            params["asset_class"] = TOKENIZED
+        try:
+            told: Entries[schema.RestTop] = await rest.get(
+                TICKERS, params, decoder=schema.read_tops, priority=priority
+            )
+        except RestError as error:
+            failed.append(error)
+            continue
+        for symbol, each in told.read:
+            if (best := _best(each)) is not None:
+                found[symbol] = best
+    if failed and len(failed) == len(kinds):
+        raise failed[0]
+    return found
+
+
+def _best(told: schema.RestTop) -> Best | None:
+    """None: neither side is told, be the book empty or not known to who answers; or a number is missing."""
+    if not all((*told.bid, *told.ask)):
+        return None
+    bid, ask = (("", "") if _empty(side) else (side[0], side[2]) for side in (told.bid, told.ask))
+    return None if bid == ask == ("", "") else Best(*bid, *ask, within=WHOLE_LOT)
+
+
+def _empty(side: Sequence[str]) -> bool:
+    return not "".join(side).strip("0.")
 
 
 async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int) -> list[Kline]:
@@ -28,7 +82,7 @@ async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int
         raise UnknownInterval(f"Kraken spot has no candles of {interval!r}: {', '.join(MINUTES)}")
     params: dict[str, str | int] = {"pair": rest_pair(venue_symbol), "interval": MINUTES[interval]}
     if is_tokenized(venue_symbol):
-        params["asset_class"] = "tokenized_asset"
+        params["asset_class"] = TOKENIZED
     answer: schema.CandlesAnswer = await rest.get(KLINES, params, decoder=schema.decode_candles)
     found = [entry for entries in answer.result.values() if isinstance(entries, list) for entry in entries]
     found.sort(key=lambda entry: entry.time)

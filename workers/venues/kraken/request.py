@@ -13,6 +13,7 @@ TIME = "/0/public/Time"
 PING = TIME  # no parameters, small
 LISTING = "/0/public/AssetPairs"
 KLINES = "/0/public/OHLC"
+TICKERS = "/0/public/Ticker"
 
 READS = frozenset(
     f"/0/private/{name}"

@@ -13,12 +13,12 @@ from workers.entries import read_parts
 from workers.listing import Listing, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
 from workers.strategies import MessageBudget, ParsedMessage, RestStrategySet, WebSocketStrategySet
-from workers.venue import CanonicalNames, Venue
+from workers.venue import CanonicalNames, Sweep, Venue
 from workers.venues.kraken import instruments, market, schema
 from workers.venues.kraken._decode import Decoder
 from workers.venues.kraken.connection import ONLINE, PATH, KrakenConnection
 from workers.venues.kraken.errors import KrakenErrors
-from workers.venues.kraken.limits import limits
+from workers.venues.kraken.limits import SWEEP_INSTEAD_OF, limits
 from workers.venues.kraken.options import KrakenOptions, options
 from workers.venues.kraken.parser import KrakenParser, normalise
 from workers.venues.kraken.request import LISTING, PING, KrakenRequests
@@ -93,6 +93,7 @@ VENUE = Venue(
     make_sync=_make_sync,
     instruments=_instruments,
     notice=_notice,
+    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -12,6 +12,7 @@ import pytest
 from kraken_frames import TICKER, TRADES, UPDATE
 
 from shm.layout import InstrumentStatus
+from workers.books.sync import Best
 from workers.config import VenueConfig
 from workers.errors import (
     Action,
@@ -26,7 +27,7 @@ from workers.errors import (
 from workers.http.client import ClientStats
 from workers.listing import PrecisionError, successor
 from workers.market import Kline, ServerLimit, UnknownInterval
-from workers.request import Failure, ReplayClass
+from workers.request import Failure, Priority, ReplayClass
 from workers.rest import RestManager
 from workers.venues.kraken import schema
 from workers.venues.kraken.errors import LOCKED, KrakenErrors
@@ -306,6 +307,80 @@ def test_klines() -> None:
     assert equities.urls == [f"http://h/0/public/OHLC?{query}"]
     with pytest.raises(UnknownInterval, match="no candles of '3m': 1m, 5m"):
         ask(Client(), lambda rest: VENUE.klines(rest, "BTC/USD", "3m", 2))  # type: ignore[misc]
+
+
+# -- the best prices --------------------------------------------------------------------------------------
+def best_prices(client: Client, *symbols: str) -> Any:
+    assert VENUE.sweep is not None
+    sweep = VENUE.sweep.ask
+    return ask(client, lambda rest: sweep(rest, symbols, Priority.QUERY))
+
+
+def side(price: str, lots: str) -> list[str]:
+    return [price, lots.partition(".")[0], lots]
+
+
+def test_best_prices_are_named_as_the_stream_names_them() -> None:
+    """Also the two that REST calls otherwise; an answer by its own keys proves nothing of anything."""
+    pair = {"a": side("80748.40000", "1.000"), "b": side("80748.30000", "1.000"), "c": ["80732.3", "0.00005"]}
+    doge = {"a": side("0.089775100", "12499.000"), "b": side("0.089769200", "2279.000")}
+    client = Client(answer({"BTC/USD": pair, "DOGE/USD": doge, "BTC/USD:BTNL": doge}))
+    found = best_prices(client, "BTC/USD", "DOGE/USD")
+    assert client.urls == ["http://h/0/public/Ticker?assetVersion=1"]
+    assert found["BTC/USD"] == Best("80748.30000", "1.000", "80748.40000", "1.000", within="1")
+    assert found["DOGE/USD"] == Best("0.089769200", "2279.000", "0.089775100", "12499.000", within="1")
+    assert set(found) - {"BTC/USD", "DOGE/USD"} == {"BTC/USD:BTNL"}  # which nobody carries
+    legacy = best_prices(
+        Client(answer({"XXBTZUSD": pair, "XDGUSD": doge, "SOLUSD": doge})), "BTC/USD", "SOL/USD"
+    )
+    assert not {"BTC/USD", "SOL/USD", "DOGE/USD"} & set(legacy)
+
+
+def test_tokenized_equities_are_asked_for_apart_and_only_when_one_is_carried() -> None:
+    plain, equity = (
+        {name: {"a": side("2.00", "1.000"), "b": side("1.00", "1.000")}} for name in ("BTC/USD", "AAPLx/USD")
+    )
+    urls = ["http://h/0/public/Ticker?assetVersion=1"]
+    both = Client(answer(plain), answer(equity))
+    assert set(best_prices(both, "AAPLx/USD", "BTC/USD")) == {"BTC/USD", "AAPLx/USD"}
+    assert both.urls == [*urls, f"{urls[0]}&asset_class=tokenized_asset"]
+    alone = Client(answer(equity))
+    assert set(best_prices(alone, "AAPLx/USD")) == {"AAPLx/USD"}
+    assert alone.urls == both.urls[1:]
+    refused = answer({}, "EGeneral:Permission denied")
+    assert set(best_prices(Client(answer(plain), refused), "AAPLx/USD", "BTC/USD")) == {"BTC/USD"}
+    assert set(best_prices(Client(refused, answer(equity)), "AAPLx/USD", "BTC/USD")) == {"AAPLx/USD"}
+    with pytest.raises(RestError):
+        best_prices(Client(refused, refused), "AAPLx/USD", "BTC/USD")
+
+
+@pytest.mark.parametrize(
+    ("asks", "bids", "told"),
+    [
+        (["0.00000", "0", "0.000"], ["224.15000", "3", "3.000"], ("224.15000", "3.000", "", "")),  # recorded
+        (["0.00000", "0", "0.000"], ["0.00000", "0", "0.000"], None),  # recorded: empty, or not known
+        (["0.00000", "5", "5.000"], ["1.0", "3", "3.000"], ("1.0", "3.000", "0.00000", "5.000")),  # no side
+        (["2.0", "0", "0.000"], ["1.0", "3", "3.000"], ("1.0", "3.000", "2.0", "0.000")),
+        (["-2.0", "1", "1.000"], ["1.0", "3", "3.000"], ("1.0", "3.000", "-2.0", "1.000")),
+        (["2.0", "1", ""], ["1.0", "3", "3.000"], None),
+        (["", "", ""], ["1.0", "3", "3.000"], None),
+        (["2.0", "1", "1.000", "new"], ["1.0", "3", "3.000"], ("1.0", "3.000", "2.0", "1.000")),
+        (["2.0", "1"], ["1.0", "3", "3.000"], None),
+        ([], ["1.0", "3", "3.000"], None),
+        ([2.0, 1, 1.0], ["1.0", "3", "3.000"], None),
+        (None, ["1.0", "3", "3.000"], None),
+        ("2.0", ["1.0", "3", "3.000"], None),
+    ],
+)
+def test_one_pair_that_cannot_be_read_costs_itself_alone(asks: Any, bids: Any, told: Any) -> None:
+    """The kind: one entry that nobody expected takes the others along."""
+    good = {"a": side("2.0", "1.000"), "b": side("1.0", "1.000")}
+    body = {"BTC/USD": good, "ETH/USD": {"a": asks, "b": bids}, "SOL/USD": {"b": bids}, "ADA/USD": None}
+    found = best_prices(Client(answer(body)), "BTC/USD", "ETH/USD")
+    expected = {"BTC/USD": Best("1.0", "1.000", "2.0", "1.000", within="1")}
+    if told is not None:
+        expected["ETH/USD"] = Best(*told, within="1")
+    assert found == expected
 
 
 def test_server_time_and_limits() -> None:
