@@ -17,9 +17,14 @@ number in the tests. There are no update ids.
 7. The top is the best of this book, which rule 4 has checked. The venue's own (channel "ticker", trigger
    `bbo`) is told "on a change in the best-bid-offer price levels": that a size alone has changed nobody
    promises to tell, and a top that lags would look LIVE.
+8. A market that is quiet sends nothing of its book: the venue owes no event, and its heartbeats are of the
+   connection. REST's book (Depth) cannot be lined up with the stream, for neither has ids. What proves that
+   a book is still so is the Ticker of REST for its best (`market.best_prices`: prices exact, sizes within a
+   whole lot), and rule 1's snapshot of a new subscription for all of it.
 
 Rules 1, 2 and 5 are those of `workers.books.sync.StreamSync`; 3, 4 and 7 are carried out beside the book
-(`workers/books/publish.pyx`, decisions 7, 11 and 12), rule 6 by the publisher's `void_unnumbered`.
+(`workers/books/publish.pyx`, decisions 7, 11 and 12), rule 6 by the publisher's `void_unnumbered`, rule 8 by
+the keeper (`workers/books/keeper.py`, rule 3).
 """
 
 from __future__ import annotations
