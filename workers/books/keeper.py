@@ -877,14 +877,14 @@ class BookKeeper:
         """Rule 3, for a book without update ids that has been quiet since `mark`."""
         async with self._renewing:
             publisher = self._publisher
-            quiet = publisher.synced(index) and self._mark(index) == mark
-            if (
-                self._renew is None or not quiet or index in publisher.watched
-            ):  # a handover looks at its stream
+            if self._renew is None or not publisher.synced(index) or self._mark(index) != mark:
+                return
+            if index in publisher.watched:  # a handover compares its stream with another
                 return
             had, before = publisher.snapshots(index), self._window(index)
             deadline = self._clock() + int(self.config.settle * 1e9)
             asking = asyncio.ensure_future(self._renew(self._instruments[index]))
+            asking.add_done_callback(lambda done: self._asked_anew(index, done))
             try:
                 while publisher.synced(index) and publisher.snapshots(index) == had:
                     if self._clock() >= deadline:
@@ -897,9 +897,13 @@ class BookKeeper:
             if publisher.synced(index):
                 self._renewed(index, mark, same=self._window(index) == before)
 
+    def _asked_anew(self, index: int, asking: asyncio.Future[None]) -> None:
+        if not asking.cancelled() and (error := asking.exception()) is not None:  # a fault of ours
+            self.failures += 1
+            self._writer.log(Code.ERROR, repr(error), instrument=index)
+
     def _renewed(self, index: int, mark: int, *, same: bool) -> None:
         """A new subscription's snapshot has come."""
-        self._left.discard(index)
         self._trust(index)
         again = self._differed.pop(index, None) == mark
         if same:

@@ -411,6 +411,22 @@ def test_without_new_subscriptions_it_is_stale_and_said_to_be_silent(make_lab: A
     play(make_lab, scenario)
 
 
+def test_a_fault_of_ours_is_counted_and_the_book_is_not_live_for_long(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        async def broken(instrument: Instrument) -> None:
+            raise RuntimeError("bug")
+
+        market.keeper._renew = broken
+        market.told["ABXUSD"] = None
+        await market.wait(STALE - 5)
+        assert market.state("ABXUSD") == State.RESYNC
+        assert market.keeper.failures > 0
+        assert "bug" in str([event.text for event in market.lab.feed.events(100)])
+        market.keeper.failures = 0
+
+    play(make_lab, scenario)
+
+
 def test_a_change_that_no_sweep_shows_is_found_by_the_rotation(make_lab: Any) -> None:
     """Below the best, or of a size by less than it is rounded to."""
 
