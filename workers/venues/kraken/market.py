@@ -40,7 +40,8 @@ async def best_prices(
     """
     found: dict[str, Best] = {}
     failed: list[RestError] = []
-    kinds = sorted({is_tokenized(symbol) for symbol in venue_symbols})
+    carried = set(venue_symbols)  # of well over a thousand
+    kinds = sorted({is_tokenized(symbol) for symbol in carried})
     for tokenized in kinds:
         params: dict[str, str | int] = {"assetVersion": 1}
         if tokenized:
@@ -53,7 +54,7 @@ async def best_prices(
             failed.append(error)
             continue
         for symbol, each in told.read:
-            if (best := _best(each)) is not None:
+            if symbol in carried and (best := _best(each)) is not None:
                 found[symbol] = best
     if failed and len(failed) == len(kinds):
         raise failed[0]
