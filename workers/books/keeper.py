@@ -874,7 +874,7 @@ class BookKeeper:
         return publisher.book(index).last_id if numbered else publisher.heard(index)[Stream.BOOK]
 
     async def _subscribe_anew(self, index: int, mark: int) -> None:
-        """Rule 3, for a book without update ids that has been quiet since `mark`."""
+        """Rule 3, for a book of which no snapshot can be fetched; it has been quiet since `mark`."""
         async with self._renewing:
             publisher = self._publisher
             if self._renew is None or not publisher.synced(index) or self._mark(index) != mark:
@@ -904,6 +904,7 @@ class BookKeeper:
 
     def _renewed(self, index: int, mark: int, *, same: bool) -> None:
         """A new subscription's snapshot has come."""
+        self._writer.count_up(_AUDITS)
         self._trust(index)
         again = self._differed.pop(index, None) == mark
         if same:

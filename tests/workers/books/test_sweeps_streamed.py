@@ -184,6 +184,7 @@ def test_two_hundred_quiet_books_stay_live(make_lab: Any) -> None:
         await market.wait(DEEP * STALE + 60, look)
 
     market = play(make_lab, scenario, 200)
+    assert 0 <= len(market.renewed) - market.lab.counter("audits") <= 1  # the last one may be under way
     assert market.silent == market.asked == []
     assert all(later - before > STALE * SECOND // 4 for before, later in pairwise(market.sweeps))
     first = market.renewed[0][0]

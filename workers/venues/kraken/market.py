@@ -33,7 +33,8 @@ async def best_prices(
     and only when one is carried; a request that fails costs its own symbols.
 
     ``assetVersion=1`` ("response keys use display names", venue docs) names the pairs as WebSocket v2 does:
-    REST's own keys (``XXBTZUSD``) cannot be derived from those. An answer with other keys proves nothing.
+    REST's own keys (``XXBTZUSD``) cannot be derived from those. An answer with other keys proves nothing. No
+    answer says how old it is: what one that lags proves wrongly is bounded by rule 3 of the keeper.
 
     Raises:
         RestError: all have failed.
