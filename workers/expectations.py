@@ -3,7 +3,7 @@
 An acknowledged subscription owes an event
 
 1. by contract, where the venue promises one whatever the market does (`Venue.owes`): a first one soon, and
-   another one each so many seconds. A mark price is so;
+   another one each so many seconds. A mark price is so, and the first top of some venues;
 2. by its own rate, where it has one (workers/books/pace.pyx): a top and a book, whose cells tell the rest; a
    ticker; trades, which come in bursts, with `factor` times more patience. What is silent for longer than
    `most` by nature has no rate. A silence counts only while another channel of the symbol goes on: a market
@@ -12,7 +12,8 @@ An acknowledged subscription owes an event
 4. and nothing otherwise: trades and tickers of a quiet symbol, liquidations.
 
 A top that its book gives (publish.pyx, decision 14) owes nothing either, until the book has told of another
-best. What REST has proven counts: an owed top or book is due its threshold after the last proof.
+best, nor one that has not come yet by rule 4, until REST has told of another (workers/books/tops.py). What
+REST has proven counts: an owed top or book is due its threshold after the last proof.
 
 A channel without a cell that is late is told once, counted, and subscribed again, with patience that doubles;
 when it delivers again that is told too. Tops and books are the keeper's and the connection's business.
@@ -73,6 +74,7 @@ class Expectations:
     """Args:
     owes: what the venue promises by channel.
     aggregated: the channel `trades` brings aggregated ones (`Venue.aggregated`).
+    moved: index -> ns since when REST says that a first top is owed after all; 0: it does not.
     remedy: told (symbol, channel) of what is late: subscribe it again.
     """
 
@@ -84,6 +86,7 @@ class Expectations:
         owes: Mapping[str, Owed],
         *,
         aggregated: bool = False,
+        moved: Callable[[int], int] = lambda index: 0,
         remedy: Callable[[str, str], None] = lambda symbol, channel: None,
     ) -> None:
         self._writer = writer
@@ -91,6 +94,7 @@ class Expectations:
         self._keys = keys
         self._owes = owes
         self._aggregated = aggregated
+        self._moved = moved
         self._remedy = remedy
         self._watches: dict[tuple[int, str], Watch] = {}
         self.late: set[tuple[int, str]] = set()  # (slot, channel) without a cell, as of its last look
@@ -168,8 +172,12 @@ class Expectations:
             return moved + self._start - at if moved and self._start else 0
         if not heard and publisher.state(index, scope) != State.LIVE:
             # Soon, where it is promised whatever happens; else the book gives the top, and REST the book.
-            by_itself = publisher.streamed(index) if scope is Scope.BOOK else not publisher.shares(index)
-            return self._patience if by_itself else 0
+            if scope is Scope.BOOK or publisher.tops(index):
+                return self._patience if publisher.streamed(index) else 0
+            if (owed := self._owes.get("top")) is not None and owed.first:
+                return max(self._patience, int(owed.first * self._keys.stale_factor * 1e9))
+            moved = self._moved(index)
+            return moved + self._start - at if moved and self._start else 0
         threshold = publisher.threshold(index, scope)
         return 0 if threshold > NEVER else max(publisher.proof(index, scope) - at, 0) + threshold
 

@@ -163,8 +163,8 @@ class Readiness:
 
         Books whose snapshot is in the stream come soon whatever happens. A top owes nothing while its market
         stands still: where a book in step can be compared with REST, that is asked once, before anybody
-        complains. Other books of quiet symbols are proved by the keeper; what has no cell is judged by
-        `workers.expectations`.
+        complains. One that no book gives owes nothing where the venue tells changes alone. Other books of
+        quiet symbols are proved by the keeper; what has no cell is judged by `workers.expectations`.
         """
         index = self._keeper.index_of(symbol)
         if index is not None and channel == "top":
@@ -179,6 +179,9 @@ class Readiness:
             return publisher.proof(index, Scope.TOP)
         since = _ring.now() - self._patience
         heard = publisher.heard(index)[Stream.TOP]
+        if keeper.tops.own(index):
+            alive = keeper.tops.alive(index)
+            return -1 if alive is None else heard or alive
         if heard > since or not publisher.shares(index) or not keeper.provable(index):
             return heard
         still = keeper.still(index, since)
@@ -195,7 +198,9 @@ class Readiness:
             return self._moved(symbol)
         index = self._keeper.index_of(symbol)
         if channel == "top" and index is not None:
-            proof = self._publisher.proof(index, Scope.TOP)
+            tops = self._keeper.tops
+            alive = tops.alive(index) if tops.own(index) else self._publisher.proof(index, Scope.TOP)
+            proof = -1 if alive is None else alive
         else:
             proof = self.delivered(symbol, channel)
         if proof == -1 or index is None or not self._publisher.synced(index):

@@ -73,10 +73,13 @@ class Sweep(NamedTuple):
             cannot be read is not in it, and more symbols may be.
         instead_of: as many snapshots are rather asked for one by one: no more than the sweep weighs, or what
             the venue's limits allow easily where the answers of a sweep may lag behind the market.
+        lag: seconds by which an answer, of a snapshot too, may be behind the stream at most; None: nobody
+            knows. With it a top can be shown that its stream has not told (`workers/books/tops.py`).
     """
 
     ask: Callable[[RestManager, Sequence[str], Priority], Awaitable[Mapping[str, Best]]]
     instead_of: int = 1
+    lag: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,10 @@ class Venue:
         notice: a message that is no market data -> the canonical symbol whose entry in the listing may have
             changed, "" for any, None: it says nothing of the kind.
         normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
-        owes: config -> channel -> what the venue promises of it; of the others nothing.
+        owes: config -> channel -> what the venue promises of it; of the others nothing. Of a channel "top": a
+            first event, where a subscription brings the best prices as they are; elsewhere their next change
+            alone is told. A book whose snapshot comes in the stream (`BookSync.streamed`) needs no entry, nor
+            a top that is the best of its book (`BookSync.tops`).
         aggregated: config -> whether the channel `trades` brings what `agg_trades` does elsewhere: those of
             one order at one price together, told as such.
         widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.

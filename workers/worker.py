@@ -146,7 +146,7 @@ class Worker:
 
     def _compose(self) -> None:
         keys = self.keys
-        tiers = self._tiers()
+        tiers, owes = self._tiers(), self.venue.owes(keys)
         proof_limit = min(tiers[0].levels, max(100, keys.depth))
         self.decoder = self.venue.decoder() if self.venue.decoder is not None else None
         self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.make_sync(keys))
@@ -165,6 +165,8 @@ class Worker:
                 audit_interval=keys.audit_interval,
                 instead_of=1 if self.venue.sweep is None else self.venue.sweep.instead_of,
                 proofs_per_second=self._pace(proof_limit),
+                lag=None if self.venue.sweep is None else self.venue.sweep.lag,
+                first_top="top" in owes and owes["top"].first > 0,
             ),
             sweep=None if self.venue.sweep is None else self._sweep,
             resubscribe=self._resubscribe,
@@ -179,9 +181,10 @@ class Worker:
             self.writer,
             self.publisher,
             keys,
-            self.venue.owes(keys),
+            owes,
             aggregated=self.venue.aggregated(keys),
             remedy=self._subscribe_again,
+            moved=self.keeper.tops.moved,
         )
         self.readiness = Readiness(
             self.writer,
@@ -341,6 +344,7 @@ class Worker:
         for index in self.publisher.indexes[turn::TICK]:
             if (symbol := self.keeper.symbol_of(index)) is not None:
                 halted = self._statuses.get(index) is InstrumentStatus.HALTED
+                self.keeper.tops.acknowledged(index, (symbol, "top") in self._active, now)
                 self.expectations.look(index, symbol, self._active, now, halted=halted)
 
     def _subscribe_again(self, symbol: str, channel: str) -> None:

@@ -44,6 +44,7 @@ takes note there and does the work in tasks:
      while it lags and the best is what it was. A market that moves soon has another best, and the sweep
      disagrees once it is renewed; where only what lies deeper moves, the rotation finds it. An old snapshot
      from a cache proves no better.
+   - A top that no book gives or proves is asked about likewise (`workers/books/tops.py`).
    What can have no such proof and stays STALE for another `stale_after` is `on_silent`; that is said again
    after twice as long each time. So is a stream of tops that has been silent for `stale_after` since the
    book told of another best. A snapshot that is older than a book which has been quiet for so long, or whose
@@ -87,6 +88,7 @@ from workers.books.horizons import RETRY, Horizons
 from workers.books.overlap import Stream
 from workers.books.publish import Publisher
 from workers.books.sync import Best, Diff, Outcome, Snapshot
+from workers.books.tops import QuietTops
 from workers.books.turns import Rank, Turns
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.errors import Action, RestError, WorkerError
@@ -128,6 +130,8 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
         settle: how long the stream may lag behind a REST snapshot.
         instead_of: as many proofs are rather made by snapshots than by a sweep (`Sweep.instead_of`).
         proofs_per_second: snapshots for proofs, at most; 0: as many as are due.
+        lag: seconds by which a REST answer is behind the stream at most; None: nobody knows (`Sweep.lag`).
+        first_top: a subscription of a top brings a first event whatever the market does (`Venue.owes`).
     """
 
     limit: int = 1000
@@ -145,6 +149,8 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
     settle: float = 3.0
     instead_of: int = 1
     proofs_per_second: float = 0.0
+    lag: float | None = None
+    first_top: bool = False
 
 
 class Credit:
@@ -309,6 +315,17 @@ class BookKeeper:
         self._stale: set[tuple[int, int]] = set()  # cells said to be STALE
         self._in_step: set[int] = set()  # books of the stream said to be in step
         self.failures = 0
+        self.tops = QuietTops(
+            writer,
+            publisher,
+            self.config,
+            self._instruments,
+            self._channels,
+            ask=fetch,
+            ask_all=sweep,
+            silent=self._silent,
+            clock=clock,
+        )
         publisher.listener = self
         config = self.config
         if config.stale_after > 0:
@@ -370,6 +387,7 @@ class BookKeeper:
             self._failing.discard(index)
             self._refused.pop(index, None)
             self._lost.add(self._instruments[index].symbol)
+            self.tops.lost(index)
             self._publisher.lost(index, state, reason)
 
     def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
@@ -416,6 +434,7 @@ class BookKeeper:
             if self._fetch is not None or self._sweep is not None:
                 self._prove_quiet(now, stale)
                 self._go_deep(now, stale)
+            self.tops.tick(now)
         if config.audit_interval > 0 and self._fetch is not None:
             self._audit_due(now, int(config.audit_interval * 1e9))
 
@@ -610,6 +629,7 @@ class BookKeeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self.tops.close()
 
     def __repr__(self) -> str:
         return f"<BookKeeper {len(self._instruments)} instruments, {len(self._tasks)} in flight>"
@@ -938,6 +958,8 @@ class BookKeeper:
         patience = int(self.config.stale_after * 1e9) << min(times, _MOST_PATIENCE) >> 1
         if not times or now - told >= patience:
             self._told[index, scope] = times + 1, now
+            if scope is Scope.TOP:
+                self.tops.renewed(index)
             self._on_silent(index, scope)
 
     def still(self, index: int, since: int) -> int | None:
@@ -1124,6 +1146,7 @@ class BookKeeper:
 
     def _forget(self, index: int) -> None:
         self._publisher.drop_instrument(index)
+        self.tops.forget(index)
         self._horizons.forget(index)
         self._failing.discard(index)
         for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):

@@ -54,10 +54,13 @@ Decisions that a reader of the feed lives by:
     that follow the deeper snapshot by the venue's rules are applied to it, which makes it a book of the same moment.
     It must agree in everything that both know. Only then the levels beyond the old horizon are taken, and its
     horizon, for each side by itself. The window lies within the old horizon: nothing is published.
+17. A top that its stream has not told since the connection began may be told by REST (`told_top`, workers/books/tops.py
+    says when). Its update id is the old one where that top was the same, else 0, as is the venue's time: nobody
+    knows them. The id published by the stream last goes on to count for decision 5.
 """
 
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
-from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
@@ -83,6 +86,9 @@ cdef uint8_t STALE = layout.State.STALE
 cdef uint8_t LIVE = layout.State.LIVE
 cdef int SCOPE_TOP = layout.Scope.TOP
 cdef int SCOPE_BOOK = layout.Scope.BOOK
+cdef uint8_t NO_BID = layout.Flag.NO_BID
+cdef uint8_t NO_ASK = layout.Flag.NO_ASK
+cdef uint8_t R_SYNCED = layout.Reason.SYNCED
 cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
 cdef uint8_t R_SILENT = layout.Reason.SILENT
 cdef uint8_t R_FRESH = layout.Reason.FRESH
@@ -526,6 +532,40 @@ cdef class Publisher(Entry):
                 self._compare(index, now)
         self.flush()
 
+    def told_top(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
+        """Decision 17: (bid, bid size, ask, ask size) as REST told them to a request of `asked`, read at `recv`; an
+        empty side is 0, 0. Published, unless the stream has told a top on this connection, or the cell has one,
+        or the prices cross. Whether it was."""
+        cdef Slot* slot
+        cdef int64_t told[4]
+        cdef uint64_t update_id
+        cdef uint8_t flags = 0
+        cdef bint same = True
+        cdef int i
+        self._check(index)
+        slot = &self.slots[index]
+        if not slot.has_top or slot.lent or slot.heard[0] or slot.top_state >= STALE:
+            return False
+        for i in range(4):
+            told[i] = words[i]
+            same = same and slot.top[i] == told[i]
+        if not told[1]:
+            flags |= NO_BID
+        if not told[3]:
+            flags |= NO_ASK
+        if not flags and told[0] >= told[2]:
+            return False
+        update_id = slot.top_id if same else 0
+        for i in range(4):
+            slot.top[i] = told[i]
+        slot.top_event = 0
+        slot.top_proof = asked
+        slot.top_state = LIVE
+        self.writer.c_top(index, told[0], told[1], told[2], told[3], flags, update_id, 0, recv)
+        self.writer.c_status(index, SCOPE_TOP, LIVE, R_SYNCED, 0)
+        self.flush()
+        return True
+
     def freeze(self):
         """The process stood still: every LIVE cell is STALE, for its prices are from before. How many."""
         cdef uint32_t i
@@ -672,6 +712,14 @@ cdef class Publisher(Entry):
         """Whether this instrument's top is the best of its book for the time being (decision 14)."""
         self._check(index)
         return bool(self.slots[index].lent)
+
+    def top_id(self, uint32_t index):
+        """The update id of the top published last, where tops and snapshots count theirs alike
+        (`BookSync.top_ids`); 0: none."""
+        self._check(index)
+        if self.make_sync is None or not self.make_sync().top_ids:
+            return 0
+        return self.slots[index].top_id
 
     def moved(self, uint32_t index):
         """CLOCK_MONOTONIC ns of the first best that the book alone has told; 0: the stream of tops owes nothing."""

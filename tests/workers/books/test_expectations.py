@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -26,9 +26,16 @@ MARK = Owed(1.0, 1.0)
 class Desk:
     """One instrument of a publisher, what it owes, and a clock of its own."""
 
-    def __init__(self, lab: Any, *channels: str, aggregated: bool = False, **keys: Any) -> None:
+    def __init__(
+        self,
+        lab: Any,
+        *channels: str,
+        aggregated: bool = False,
+        owes: Mapping[str, Owed] | None = None,
+        **keys: Any,
+    ) -> None:
         self.lab = lab
-        self.index = lab.add()
+        self.index = lab.add(book="book" in channels)
         config = VenueConfig(ws_url="", rest_url="", symbols=[S], channels=list(channels), **keys)
         lab.publisher.set_freshness(30.0, 1.0, 600.0, 4.0)
         self.refreshed: list[tuple[str, float]] = []
@@ -37,12 +44,14 @@ class Desk:
             lab.writer,
             lab.publisher,
             config,
-            {"mark": MARK},
+            {"mark": MARK} if owes is None else owes,
             aggregated=aggregated,
+            moved=lambda index: self.moved,
             remedy=lambda symbol, channel: self.refreshed.append((channel, self.seconds)),
         )
         self.active = {(S, channel) for channel in channels}
         self.halted = False
+        self.moved = 0
 
     @property
     def seconds(self) -> float:
@@ -237,8 +246,36 @@ def test_a_top_owes_by_its_rate_and_by_what_its_book_tells(make_desk: Any) -> No
 def test_a_streamed_book_owes_its_snapshot(make_desk: Any) -> None:
     desk = make_desk("top", "book", make_sync=StreamSync)
     desk.run(1)
-    assert desk.within("book") == desk.within("top") == 30.0
+    assert desk.within("book") == 30.0
     assert desk.lab.state(desk.index) is State.RESYNC
+
+
+@pytest.mark.parametrize("channels", [("top",), ("top", "book")])
+def test_a_first_top_is_owed_where_the_venue_promises_one_and_nowhere_else(
+    make_desk: Any, channels: tuple[str, ...]
+) -> None:
+    """The kind: what a venue sends is guessed from what else of the symbol is carried."""
+    for make_sync in (BookSync, StreamSync):
+        desk = make_desk(*channels, make_sync=make_sync)
+        desk.run(100)
+        assert desk.within("top") is None
+        desk = make_desk(*channels, make_sync=make_sync, owes={"top": Owed(1.0)})
+        desk.run(1)
+        assert desk.within("top") == 30.0
+        desk = make_desk(*channels, make_sync=make_sync, owes={"top": Owed(20.0)})
+        desk.run(1)
+        assert desk.within("top") == 80.0
+
+
+def test_a_first_top_that_rest_says_has_moved_is_owed(make_desk: Any) -> None:
+    desk = make_desk("top")
+    desk.run(50)
+    desk.moved = desk.now
+    desk.run(1)
+    assert desk.within("top") == 79.0  # since the acknowledgement: `stale_after` from the move
+    desk.moved = 0
+    desk.run(1)
+    assert desk.within("top") is None
 
 
 def test_what_is_dropped_is_forgotten(make_desk: Any) -> None:
@@ -268,3 +305,16 @@ def test_what_a_venue_promises_is_of_channels_that_it_has(name: str) -> None:
     promised = venue.owes(config)
     assert promised.keys() <= venue.channels
     assert ("mark" in promised) == ("mark" in venue.channels)
+
+
+def test_whose_subscription_brings_a_first_top() -> None:
+    """By the venues' documents. Kraken's tops are the best of its books, which come with the subscription."""
+    config = VenueConfig(ws_url="", rest_url="", symbols=[])
+    assert {name for name in names() if "top" in load(name).owes(config)} == {"okx"}
+    assert {name for name in names() if load(name).make_sync(config).tops} == {"kraken"}
+
+
+def test_whose_answers_may_be_shown_as_a_top() -> None:
+    """OKX's lag up to half a minute, of MEXC's nobody knows."""
+    lags = {name: sweep.lag for name in names() if (sweep := load(name).sweep) is not None}
+    assert lags == {"binance_futures": 10.0, "binance_spot": 10.0, "mexc_spot": None, "okx": None}

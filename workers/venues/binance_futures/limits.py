@@ -33,6 +33,8 @@ DEPTH_DEFAULT = 500
 # "Symbol Order Book Ticker" without a symbol. A proof of one book weighs 2 or 5.
 SWEEP_WEIGHT = 5
 SWEEP_INSTEAD_OF = 2
+# Measured in captures: a snapshot that the stream's events had not passed after 4.7 s at most. Twice that.
+SWEEP_LAG = 10.0
 # "Kline/Candlestick Data".
 KLINES_WEIGHTS = ((99, 1), (499, 2), (1000, 5), (1500, 10))
 KLINES_DEFAULT = 500

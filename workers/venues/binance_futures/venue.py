@@ -21,7 +21,7 @@ from workers.venues.binance_futures.connection import (
     BinanceFuturesConnection,
 )
 from workers.venues.binance_futures.errors import BinanceFuturesErrors
-from workers.venues.binance_futures.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
+from workers.venues.binance_futures.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, SWEEP_LAG, limits
 from workers.venues.binance_futures.options import BinanceFuturesOptions, options
 from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
 from workers.venues.binance_futures.request import LISTING, PING, BinanceFuturesRequests
@@ -81,7 +81,8 @@ def _aggregated(config: VenueConfig) -> bool:
     return options(config).trades == "aggTrade"
 
 
-# Venue docs, "Mark Price Stream": `markPrice@1s` is sent each second.
+# Venue docs, "Mark Price Stream": `markPrice@1s` is sent each second. Of "Individual Symbol Book Ticker
+# Streams" they promise updates of the best bid and ask alone, so of a market that stands still nothing.
 OWES = {"mark": Owed(1.0, 1.0)}
 
 VENUE = Venue(
@@ -98,7 +99,7 @@ VENUE = Venue(
     notice=_notice,
     snapshot=market.snapshot,
     snapshot_tiers=DEPTH_TIERS,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
+    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -40,6 +40,8 @@ DEPTH_DEFAULT = 100
 # Venue docs, GET /api/v3/ticker/bookTicker without a symbol. A proof of one book weighs 5.
 SWEEP_WEIGHT = 4
 SWEEP_INSTEAD_OF = 1
+# Measured in captures: a snapshot that the stream's events had not passed after 4.7 s at most. Twice that.
+SWEEP_LAG = 10.0
 
 # Venue docs, REST API, each endpoint's "Weight" (2026-07); those that depend on parameters: `_WEIGHED`.
 WEIGHTS: Mapping[tuple[str, str], int] = {

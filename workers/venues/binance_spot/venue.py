@@ -18,7 +18,7 @@ from workers.venues.binance_spot import instruments, market, schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.venues.binance_spot.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
+from workers.venues.binance_spot.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, SWEEP_LAG, limits
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.request import LISTING, PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
@@ -72,6 +72,8 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
     return widen(old, instruments.numbers(BinanceSpotParser({}).parse(evidence).data), fresh)
 
 
+# Nothing is owed: of "Individual Symbol Book Ticker Streams" the venue's docs promise updates of the best bid
+# and ask alone, so of a market that stands still nothing.
 VENUE = Venue(
     name="binance_spot",
     channels=frozenset(map(str, STREAMS)),
@@ -82,7 +84,7 @@ VENUE = Venue(
     instruments=_instruments,
     snapshot=market.snapshot,
     snapshot_tiers=DEPTH_TIERS,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
+    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
     klines=market.klines,
     server_time=market.server_time,
     server_limits=market.server_limits,

@@ -69,6 +69,9 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
     return widen(old, instruments.numbers(MexcSpotParser({}).parse(evidence).data), fresh)
 
 
+# Nothing is owed: of "Individual Symbol Book Ticker Streams" the venue's docs promise updates of the best bid
+# and ask alone, and nobody tells of more. How far REST answers lag behind the stream nobody
+# says, so that the sweep has no `lag`.
 VENUE = Venue(
     name="mexc_spot",
     channels=frozenset(map(str, TOPICS)),

@@ -71,7 +71,8 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
 
 
 # Venue docs, "Mark price channel": each 200 ms while it changes, each 10 s while it does not.
-OWES = {"mark": Owed(10.0, 10.0)}
+# "Order book channel": `bbo-tbt` begins with the best prices as they are; changes follow, each 10 ms at most.
+OWES = {"mark": Owed(10.0, 10.0), "top": Owed(1.0)}
 
 VENUE = Venue(
     name="okx",

@@ -1,0 +1,558 @@
+"""Tops without a book, of markets that stand still (workers/books/tops.py); time is a number here.
+
+The kinds: a cell that waits for a message which nothing owes, and is complained about; a top that was right
+and goes STALE for want of a proof that nobody can make.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from shm import Flag, Kind, Reason, Scope, State
+from shm.instruments import Instrument
+from tests.workers.books.test_books import SECOND, Desk, RestDown
+from workers.books.sync import Best, Snapshot, StreamSync
+from workers.books.tops import best_words, level, snapshot_words
+from workers.config import VenueConfig
+from workers.errors import RateLimited
+from workers.readiness import Readiness
+from workers.request import Priority
+from workers.venues.binance_spot.sync import BookSync
+
+STALE, LAG = 30, 10  # s
+TRUE = Best("1.00", "1.00", "1.01", "3.00")  # as `Desk.top`
+MOVED = Best("0.98", "1.00", "1.01", "3.00")
+WORDS = (100, 100, 101, 300)
+
+
+class Market:
+    """Top-only instruments at a venue of which REST tells everything, `told` by symbol."""
+
+    def __init__(self, make_lab: Callable[..., Any], count: int, **options: Any) -> None:
+        book, sweeps = options.pop("book", False), options.pop("sweeps", True)
+        lab = make_lab(instruments=count + 2, depth=2, make_sync=options.pop("make_sync", BookSync))
+        self.desk = Desk(lab, sweep=self.sweep if sweeps else None, **{"lag": LAG, **options})
+        self.desk.keeper.tops._ask = self.fetch
+        self.keeper, self.tops, self.publisher = self.desk.keeper, self.desk.keeper.tops, lab.publisher
+        self.lab = lab
+        self.indexes = {symbol: self.desk.carry(symbol, book=book) for symbol in names(count)}
+        self.told: dict[str, Best | None] = dict.fromkeys(self.indexes, TRUE)
+        self.asked: list[int] = []
+        self.snapshots: list[tuple[int, str]] = []
+        self.id = 10  # of snapshots
+        self.fails: list[Exception] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.active = set(self.indexes.values())
+
+    async def sweep(self, instruments: Sequence[Instrument], priority: Priority) -> Mapping[str, Best]:
+        self.asked.append(self.desk.now)
+        if self.fails:
+            raise self.fails.pop(0)
+        told = {symbol: best for symbol, best in self.told.items() if best is not None}
+        await self.gate.wait()
+        return told
+
+    async def fetch(self, instrument: Instrument, limit: int, priority: Priority) -> Snapshot:
+        self.snapshots.append((self.desk.now, instrument.venue_symbol))
+        if self.fails:
+            raise self.fails.pop(0)
+        best, at = self.told[instrument.venue_symbol], self.id
+        await self.gate.wait()
+        assert best is not None
+        return Snapshot(at, [("0.50", "1"), (best.bid, best.bid_size)], [(best.ask, best.ask_size)])
+
+    async def wait(self, seconds: float, each: Callable[[int], None] = lambda second: None) -> None:
+        for n in range(round(seconds)):
+            self.desk.now += SECOND
+            each(n)
+            for index in self.indexes.values():
+                self.tops.acknowledged(index, index in self.active, self.desk.now)
+            self.keeper.tick()
+            for _ in range(30):
+                await asyncio.sleep(0)
+
+    @property
+    def first(self) -> int:
+        return next(iter(self.indexes.values()))
+
+    def states(self) -> list[State]:
+        return [self.lab.state(index, Scope.TOP) for index in self.indexes.values()]
+
+    def top(self) -> Any:
+        return self.lab.feed.top("AAA/BBB", allow_stale=True)
+
+    def readiness(self) -> Readiness:
+        keys = VenueConfig(ws_url="", rest_url="", symbols=[], channels=["top"])
+        return Readiness(self.lab.writer, self.publisher, self.keeper, keys)
+
+
+def names(count: int) -> list[str]:
+    return ["AAABBB", *(f"{chr(65 + n // 26)}{chr(65 + n % 26)}XUSD" for n in range(1, count))]
+
+
+def play(make_lab: Any, scenario: Callable[[Market], Any], count: int = 1, **options: Any) -> Market:
+    made: list[Market] = []
+
+    async def main() -> None:
+        market = Market(make_lab, count, **options)
+        made.append(market)
+        await scenario(market)
+        assert market.keeper.failures == market.tops.failures == 0
+        await market.keeper.close()
+
+    asyncio.run(main())
+    return made[0]
+
+
+# -- proofs of what the stream has told (rule 2) -------------------------------------------------------------
+@pytest.mark.parametrize("sweeps", [True, False])
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_top_that_was_told_once_and_is_quiet_stays_live(make_lab: Any, count: int, sweeps: bool) -> None:
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+
+        def look(second: int) -> None:
+            assert set(market.states()) == {State.LIVE}, second
+
+        await market.wait(600, look)
+        assert market.desk.silent == []
+        if count > 1 and sweeps:
+            assert 30 <= len(market.asked) <= 45
+            assert market.snapshots == []
+        assert market.top().update_id == 5  # told by the stream
+
+    play(make_lab, scenario, count, sweeps=sweeps)
+
+
+def test_the_same_without_rest_is_stale(make_lab: Any) -> None:
+    """So the above is no accident of the numbers."""
+
+    async def scenario(market: Market) -> None:
+        market.tops._ask = None
+        market.desk.top(market.first)
+        await market.wait(40)
+        assert market.states() == [State.STALE]
+
+    play(make_lab, scenario, sweeps=False)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_dead_stream_whose_market_moves_is_stale_and_subscribed_anew(make_lab: Any, count: int) -> None:
+    """The control. Nor is it shown what REST says: the stream did not tell."""
+
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+        await market.wait(100)
+        market.told["AAABBB"] = MOVED
+        await market.wait(2 * STALE)
+        assert market.states() == [State.STALE] + [State.LIVE] * (count - 1)
+        await market.wait(STALE)
+        assert market.desk.silent[0] == (market.first, Scope.TOP)
+        assert {index for index, _ in market.desk.silent} == {market.first}
+        await market.wait(100)
+        assert market.states()[0] is State.STALE
+        assert market.top().exact == WORDS
+        market.desk.top(market.first, 6)
+        assert market.states()[0] is State.LIVE
+
+    play(make_lab, scenario, count)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Best("0.99", "1.00", "1.01", "3.00"),
+        Best("1.00", "1.01", "1.01", "3.00"),
+        Best("1.00", "1.00", "1.02", "3.00"),
+        Best("1.00", "1.00", "1.01", "3.01"),
+        Best("1.00", "1.00", "", ""),
+        Best("", "", "1.01", "3.00"),
+        Best("1.00", "1.00", "1.01", "3.001"),
+        Best("1.00", "1.00", "1.01", "much"),
+        Best("1.00", "", "1.01", "3.00"),
+        None,
+    ],
+)
+def test_nothing_but_the_same_prices_and_sizes_is_proof(make_lab: Any, wrong: Best | None) -> None:
+    async def scenario(market: Market) -> None:
+        market.told["AAABBB"] = wrong
+        for index in market.indexes.values():
+            market.desk.top(index)
+        await market.wait(40)
+        assert market.states() == [State.STALE] + [State.LIVE] * 4
+        market.told["AAABBB"] = TRUE
+        await market.wait(20)
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, 5)
+
+
+def test_empty_sides_are_compared_too(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.publisher.top(index, 0, 0, 101, 300, 5, 0, market.desk.now, int(Flag.NO_BID))
+        market.told = dict.fromkeys(market.indexes, Best("0.00", "0.00", "1.01", "3.00"))
+        await market.wait(100)
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, 3)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_answer_that_is_older_than_an_event_proves_nothing(make_lab: Any, count: int) -> None:
+    """It was asked for before the event, and says the same as after it: it may be of before all the same."""
+
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+        market.gate.clear()
+        await market.wait(16)
+        asked = market.desk.now
+        await market.wait(3)
+        market.desk.top(market.first, 6)
+        heard = market.desk.now
+        await market.wait(5)
+        market.gate.set()
+        await market.wait(1)
+        proofs = [market.publisher.proof(index, Scope.TOP) for index in market.indexes.values()]
+        assert proofs == [heard] + [asked] * (count - 1)
+
+    play(make_lab, scenario, count)
+
+
+def test_a_snapshot_whose_id_is_below_the_tops_is_older(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.desk.top(market.first, 11)
+        await market.wait(100)
+        assert market.states() == [State.STALE]
+        assert len(market.snapshots) > 5
+        market.id = 11
+        await market.wait(10)
+        assert market.states() == [State.LIVE]
+
+    play(make_lab, scenario)
+
+
+def test_of_a_connection_that_is_lost_nothing_is_proven(make_lab: Any) -> None:
+    """The subscription was acknowledged after the question: between the two nobody told of changes."""
+
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+        market.gate.clear()
+        await market.wait(16)
+        market.keeper.lost()
+        await market.wait(2)
+        for index in market.indexes.values():
+            market.desk.top(index, 6)
+        proof = market.desk.now
+        market.gate.set()
+        await market.wait(1)
+        assert {market.publisher.proof(index, Scope.TOP) for index in market.indexes.values()} == {proof}
+
+    play(make_lab, scenario, 3)
+
+
+def test_who_has_waited_longest_is_asked_about_first_and_the_pace_is_kept(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+        await market.wait(100)
+        when = [at for at, _ in market.snapshots]
+        assert len(set(when)) == len(when)  # one a second
+        assert {symbol for _, symbol in market.snapshots[:5]} == set(market.indexes)
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, 5, instead_of=10, proofs_per_second=1.0)
+
+
+def test_a_failure_is_counted_and_no_permit_is_none(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+        market.fails = [RestDown("no"), RateLimited("later", retry_after=5.0, sent=False)]
+        await market.wait(60)
+        assert market.lab.counter("rest_errors") == 1
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, 3)
+
+
+def test_a_top_that_its_book_proves_is_left_to_it(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.keeper.subscribed()
+        await market.wait(100)
+        assert not any(market.tops.own(index) for index in market.indexes.values())
+        assert market.tops._since == {}
+
+    play(make_lab, scenario, 3, book=True)
+
+
+def test_a_top_beside_a_book_without_ids_is_proven(make_lab: Any) -> None:
+    """As OKX's `books5`: such a book can neither give it nor prove it."""
+
+    async def scenario(market: Market) -> None:
+        for index in market.indexes.values():
+            market.desk.top(index)
+        await market.wait(200)
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, 3, book=True, make_sync=lambda: StreamSync(numbered=False))
+
+
+# -- what has not come at all (rules 3 and 4) ---------------------------------------------------------------
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_quiet_top_is_shown_once_the_answer_is_of_after_the_subscription(make_lab: Any, count: int) -> None:
+    """And not before: what changed between an answer that lags and the subscription nobody tells."""
+
+    async def scenario(market: Market) -> None:
+        readiness = market.readiness()
+        await market.wait(LAG)
+        assert set(market.states()) == {State.RESYNC}
+        assert market.asked == market.snapshots == []
+        assert readiness.delivered("AAA/BBB", "top") == readiness.proven("AAA/BBB", "top") == -1
+        await market.wait(2)
+        assert set(market.states()) == {State.LIVE}
+        top = market.top()
+        assert (top.exact, top.update_id, top.ts_event) == (WORDS, 0, 0)
+        assert len(market.asked) + len(market.snapshots) == 1
+        assert market.desk.silent == []
+        proof = market.publisher.proof(market.first, Scope.TOP)
+        assert readiness.delivered("AAA/BBB", "top") == readiness.proven("AAA/BBB", "top") == proof > 0
+        kinds = [(int(r["kind"]), int(r["aux"])) for r in market.lab.poll() if int(r["instrument"]) == 0]
+        assert kinds[-2:] == [(Kind.TOP, 0), (Kind.STATUS, Scope.TOP)]
+        await market.wait(300)
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, count, proofs_per_second=0.0, instead_of=1)
+
+
+def test_the_first_event_replaces_it_always(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        await market.wait(LAG + 2)
+        market.publisher.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
+        assert (market.top().exact, market.top().update_id) == ((90, 1, 91, 1), 1)
+        market.told["AAABBB"] = MOVED
+        await market.wait(20)
+        assert market.top().exact == (90, 1, 91, 1)
+
+    play(make_lab, scenario)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_answer_is_dropped_when_an_event_came_before_it(make_lab: Any, count: int) -> None:
+    async def scenario(market: Market) -> None:
+        market.gate.clear()
+        await market.wait(LAG + 2)
+        assert len(market.asked) + len(market.snapshots) == 1
+        market.publisher.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
+        market.gate.set()
+        await market.wait(1)
+        assert market.top().exact == (90, 1, 91, 1)
+        assert set(market.states()) == {State.LIVE}
+
+    play(make_lab, scenario, count)
+
+
+def test_an_answer_is_dropped_when_the_event_did_not_fit(make_lab: Any) -> None:
+    """The stream has told, and what it told cannot be shown: REST's is another one."""
+
+    async def scenario(market: Market) -> None:
+        market.publisher.top(market.first, 101, 1, 100, 1, 1, 0, market.desk.now)  # crossed
+        await market.wait(100)
+        assert market.states() == [State.RESYNC]
+        assert market.publisher.reason(market.first, Scope.TOP) == Reason.CROSSED
+
+    play(make_lab, scenario)
+
+
+def test_a_shown_top_whose_market_moves_without_an_event_is_stale_and_subscribed_anew(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        await market.wait(LAG + 2)
+        market.told["AAABBB"] = MOVED
+        await market.wait(3 * STALE)
+        assert market.states() == [State.STALE]
+        assert market.top().exact == WORDS
+        assert market.desk.silent
+        assert market.readiness().delivered("AAA/BBB", "top") < market.desk.now - 2 * STALE * SECOND
+
+    play(make_lab, scenario)
+
+
+@pytest.mark.parametrize("told", [Best("1.01", "1", "1.00", "1"), Best("1.00", "1.001", "1.01", "1"), None])
+def test_what_cannot_be_a_top_is_not_shown(make_lab: Any, told: Best | None) -> None:
+    async def scenario(market: Market) -> None:
+        market.told = dict.fromkeys(market.indexes, told)
+        await market.wait(100)
+        assert set(market.states()) == {State.RESYNC}
+
+    play(make_lab, scenario, 3)
+
+
+def test_after_a_reconnect_it_waits_again_and_an_older_event_never_wins(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.desk.top(market.first, 7)
+        await market.wait(5)
+        market.keeper.lost()
+        assert market.states() == [State.DOWN]
+        await market.wait(LAG - 1)
+        assert market.states() == [State.DOWN]
+        await market.wait(4)
+        assert market.states() == [State.LIVE]
+        assert (market.top().exact, market.top().update_id) == (WORDS, 7)  # the same top as told then
+        market.publisher.top(market.first, 90, 1, 91, 1, 6, 0, market.desk.now)
+        assert market.top().exact == WORDS
+        market.publisher.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
+        assert market.top().exact == (90, 1, 91, 1)
+
+    play(make_lab, scenario)
+
+
+def test_another_top_after_a_reconnect_has_no_id(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.desk.top(market.first, 7)
+        await market.wait(5)
+        market.keeper.lost()
+        market.told["AAABBB"] = MOVED
+        await market.wait(LAG + 4)
+        assert (market.top().exact, market.top().update_id) == ((98, 100, 101, 300), 0)
+        market.desk.top(market.first, 6)
+        assert market.top().exact == (98, 100, 101, 300)  # the stream's own id goes on to count
+
+    play(make_lab, scenario)
+
+
+def test_an_unacknowledged_subscription_is_shown_nothing(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.active.clear()
+        await market.wait(100)
+        assert market.states() == [State.RESYNC]
+        assert market.asked == market.snapshots == []
+
+    play(make_lab, scenario)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_where_nobody_knows_how_far_rest_lags_a_top_waits_and_owes_nothing(make_lab: Any, count: int) -> None:
+    async def scenario(market: Market) -> None:
+        readiness = market.readiness()
+        await market.wait(600)
+        assert set(market.states()) == {State.RESYNC}
+        assert readiness.delivered("AAA/BBB", "top") == readiness.proven("AAA/BBB", "top") == -1
+        assert market.desk.silent == []
+        assert len(market.asked) + len(market.snapshots) <= 40 * count
+
+    play(make_lab, scenario, count, lag=None)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_waiting_top_whose_market_moves_is_owed_and_its_stream_subscribed_anew(
+    make_lab: Any, count: int
+) -> None:
+    async def scenario(market: Market) -> None:
+        readiness = market.readiness()
+        await market.wait(100)
+        market.told["AAABBB"] = MOVED
+        await market.wait(20)
+        assert market.tops.moved(market.first) > 0
+        assert readiness.delivered("AAA/BBB", "top") == readiness.proven("AAA/BBB", "top") == 0
+        assert market.desk.silent == []
+        await market.wait(STALE)
+        assert market.desk.silent == [(market.first, Scope.TOP)]
+        assert market.tops.moved(market.first) > 0  # a new subscription is no delivery
+        assert set(market.states()) == {State.RESYNC}  # what REST says is not shown
+        market.desk.top(market.first)
+        assert market.tops.moved(market.first) == 0
+        assert market.states()[0] is State.LIVE
+        assert readiness.delivered("AAA/BBB", "top") > 0
+
+    play(make_lab, scenario, count, lag=None)
+
+
+def test_an_answer_from_before_the_subscription_accuses_nobody(make_lab: Any) -> None:
+    """A copy that lags by half a minute tells of a change that was before."""
+
+    async def scenario(market: Market) -> None:
+        await market.wait(40)
+        market.told["AAABBB"] = MOVED
+        await market.wait(600)
+        assert market.tops.moved(market.first) == 0
+        assert market.desk.silent == []
+
+    play(make_lab, scenario, lag=None)
+
+
+def test_a_move_that_is_taken_back_is_forgotten(make_lab: Any) -> None:
+    """Two copies of which one lags answer in turn."""
+
+    async def scenario(market: Market) -> None:
+        await market.wait(100)
+        market.told["AAABBB"] = MOVED
+        await market.wait(16)
+        assert market.tops.moved(market.first) > 0
+        market.told["AAABBB"] = TRUE
+        await market.wait(16)
+        assert market.tops.moved(market.first) == 0
+        assert market.desk.silent == []
+
+    play(make_lab, scenario, lag=None)
+
+
+def test_a_new_subscription_of_a_market_that_stands_still_again_owes_nothing(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        await market.wait(100)
+        market.told["AAABBB"] = MOVED
+        await market.wait(60)
+        assert market.desk.silent
+        assert market.tops.moved(market.first) > 0
+        await market.wait(150)
+        assert market.tops.moved(market.first) == 0
+
+    play(make_lab, scenario, lag=None)
+
+
+def test_a_venue_that_owes_a_first_top_is_not_excused(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        await market.wait(100)
+        assert market.states() == [State.RESYNC]
+        assert market.snapshots == []
+        assert market.readiness().delivered("AAA/BBB", "top") == 0
+        assert market.readiness().proven("AAA/BBB", "top") == 0
+
+    play(make_lab, scenario, first_top=True)
+
+
+def test_a_dropped_instrument_is_forgotten(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.gate.clear()
+        await market.wait(LAG + 2)
+        index = market.indexes.pop("AAABBB")
+        market.keeper.drop(index)
+        market.gate.set()
+        await market.wait(2)
+        for table in (market.tops._since, market.tops._checked, market.tops._tasks):
+            assert index not in table
+
+    play(make_lab, scenario)
+
+
+# -- texts ---------------------------------------------------------------------------------------------------
+def test_texts_become_words() -> None:
+    scale = (2, 2)
+    assert level(("1.5", "2"), scale) == (150, 200)
+    assert level(("", ""), scale) == level(("0", "0.00"), scale) == (0, 0)
+    for bad in (("1.001", "2"), ("1", "x"), ("", "1"), ("0", "1"), ("1", "0")):
+        assert level(bad, scale) is None
+    assert best_words(TRUE, scale) == WORDS
+    assert best_words(TRUE._replace(ask="?"), scale) is None
+    assert snapshot_words(Snapshot(1, [], [("1.01", "3")]), scale) == (0, 0, 101, 300)
+    mixed = Snapshot(1, [("0.99", "1"), ("1.00", "1")], [("1.02", "1"), ("1.01", "3")])
+    assert snapshot_words(mixed, scale) == WORDS
+    assert snapshot_words(mixed._replace(bids=[("0.999", "1")]), scale) is None

@@ -1,0 +1,362 @@
+"""Tops that no book gives or proves, of markets that stand still: what REST says of them. Cold path.
+
+A top is such a one where its symbol has no book here, or one without update ids. What the venue sends of it
+is a change of the best prices, so that silence says nothing by itself: neither that the top is right, nor
+that its stream is dead. Many are asked about by one sweep (`workers.venue.Sweep`), few by a small snapshot
+each, as the books' proofs are (`workers/books/keeper.py`, rule 3).
+
+1. An answer counts only when the subscription was acknowledged before it was asked for, and no event of the
+   top has been heard since: not when one came between request and answer.
+2. A top that has been without proof of delivery for half of `stale_after` is asked about. The same prices and
+   sizes, empty sides too, are proof as of the request; STALE goes back to LIVE. From a difference, an absence
+   or a number that does not fit nothing follows. So a dead stream whose market moves is STALE after its
+   threshold, and subscribed anew by the keeper's rule 3. A snapshot whose id is below the top's is older.
+3. A top of which nothing has come since it was acknowledged, where the venue owes no first event
+   (`Venue.owes`), is published as REST tells it when the request was made `lag` or more after the
+   acknowledgement. The answer is not older than the subscription then, and what it says has changed since
+   only if the stream is dead. Its update id and venue's time are 0, unknown; the stream's next event replaces
+   it (publish.pyx, decision 17). A STALE one is not replaced: the stream did not tell what REST did.
+4. Where nobody knows how far the answers lag (`lag` is None) nothing is published. The top waits and owes
+   nothing. Two answers that differ, the first of `SETTLED` or more after the acknowledgement, say that the
+   market moves and the stream does not tell (`moved`): the top is owed, and its stream `silent` after
+   `stale_after`. An answer that is again as the first takes that back; after a new subscription, one of
+   `SETTLED` later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from shm import counters
+from shm.channels import CHANNELS
+from shm.events import Code
+from shm.instruments import Instrument
+from shm.layout import Scope, State
+from workers.books.sync import Best, Snapshot
+from workers.decode.decimals import Verdict, to_mantissa
+from workers.errors import RestError
+from workers.request import Priority
+
+if TYPE_CHECKING:
+    from shm.writer import Writer
+    from workers.books.publish import Publisher
+
+_REST_ERRORS = counters.FEED.index("rest_errors")
+_TOP = CHANNELS.index("top")
+SETTLED = 60_000_000_000  # rule 4, ns
+_AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
+
+Words = tuple[int, int, int, int]  # bid, its size, ask, its size; an empty side: 0, 0
+Ask = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
+AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
+
+
+class Settings(Protocol):
+    """Of `workers.books.keeper.KeeperConfig`."""
+
+    @property
+    def stale_after(self) -> float: ...
+    @property
+    def instead_of(self) -> int: ...
+    @property
+    def proofs_per_second(self) -> float: ...
+    @property
+    def proof_limit(self) -> int: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def lag(self) -> float | None: ...
+    @property
+    def first_top(self) -> bool: ...
+
+
+def level(told: tuple[str, str], scale: tuple[int, int]) -> tuple[int, int] | None:
+    """Price and size of a level as mantissas; (0, 0): the side is empty; None: it cannot be read or does not
+    fit the exponents of `scale`."""
+    if told == ("", ""):
+        return 0, 0
+    (verdict, price), (worse, size) = (
+        to_mantissa(text, exponent) for text, exponent in zip(told, scale, strict=True)
+    )
+    if verdict is not Verdict.EXACT or worse is not Verdict.EXACT or bool(price) != bool(size):
+        return None
+    return price, size
+
+
+def best_words(best: Best, scale: tuple[int, int]) -> Words | None:
+    """A sweep's answer as a top; None: a number of it is none or does not fit."""
+    bid, ask = level((best.bid, best.bid_size), scale), level((best.ask, best.ask_size), scale)
+    return None if bid is None or ask is None else (*bid, *ask)
+
+
+def snapshot_words(snapshot: Snapshot, scale: tuple[int, int]) -> Words | None:
+    """A snapshot's best levels as a top; None: a level of it is none or does not fit."""
+    sides = [[level(each, scale) for each in side] for side in (snapshot.bids, snapshot.asks)]
+    if any(each is None for side in sides for each in side):
+        return None
+    bids, asks = ([each for each in side if each and each[1]] for side in sides)
+    return (*max(bids, default=(0, 0)), *min(asks, default=(0, 0)))
+
+
+class QuietTops:
+    """See the module. `acknowledged` about once a second of each instrument, then `tick`; `lost` and `forget`
+    when its connection or the instrument has gone; `close` at the end.
+
+    Args:
+        instruments, channels: by index, those that are carried and what of them: (top, book). They change.
+        ask: (instrument, levels, priority) -> snapshot; ask_all: a sweep; None: there is no such request.
+        silent: told (index, scope) when the market moves and the stream of tops tells nothing.
+        clock: CLOCK_MONOTONIC ns.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        publisher: Publisher,
+        config: Settings,
+        instruments: Mapping[int, Instrument],
+        channels: Mapping[int, tuple[bool, bool]],
+        *,
+        ask: Ask | None,
+        ask_all: AskAll | None,
+        silent: Callable[[int, Scope], None],
+        clock: Callable[[], int],
+    ) -> None:
+        self._writer = writer
+        self._publisher = publisher
+        self._config = config
+        self._instruments = instruments
+        self._channels = channels
+        self._ask = ask
+        self._ask_all = ask_all
+        self._silent = silent
+        self._clock = clock
+        self._stale = int(config.stale_after * 1e9)
+        self._since: dict[int, int] = {}  # index -> when it was seen to be acknowledged, ns
+        self._checked: dict[int, int] = {}  # index -> when it was last asked about alone, ns
+        self._swept = 0  # when the last sweep was asked for, ns
+        self._asked = 0  # when the last snapshot was
+        self._seen: dict[int, tuple[int, Words]] = {}  # rule 4: index -> when first asked, the answer
+        # rule 4: index -> when the answer was another one, ns: first; first of this subscription (0: never)
+        self._moved: dict[int, tuple[int, int]] = {}
+        # rule 2: index -> when the last event came (ns), the top's update id then
+        self._ids: dict[int, tuple[int, int]] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.failures = 0
+
+    # -- what is known ---------------------------------------------------------------------------------------
+    def own(self, index: int) -> bool:
+        """Whether no book gives this top, or can prove it."""
+        publisher = self._publisher
+        if not self._channels.get(index, (False, False))[0] or publisher.tops(index):
+            return False
+        return not publisher.numbered(index) and not publisher.lent(index)
+
+    def moved(self, index: int) -> int:
+        """Rule 4: CLOCK_MONOTONIC ns since when the stream owes a first event after all; 0: it does not."""
+        return 0 if self._publisher.heard(index)[_TOP] else self._moved.get(index, (0, 0))[0]
+
+    def alive(self, index: int) -> int | None:
+        """ns of the last proof of delivery of an own top on this connection, 0: none although an event is
+        owed; None: nothing has come, and nothing is owed."""
+        publisher = self._publisher
+        if publisher.heard(index)[_TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
+            return publisher.proof(index, Scope.TOP)
+        return 0 if self._config.first_top or self.moved(index) else None
+
+    # -- what happens ----------------------------------------------------------------------------------------
+    def acknowledged(self, index: int, active: bool, now: int) -> None:
+        """Whether the subscription of a top is."""
+        if not active:
+            self.renewed(index)
+        elif self.own(index):
+            self._since.setdefault(index, now)
+
+    def renewed(self, index: int) -> None:
+        """It is subscribed anew: what was asked for before says nothing of the new subscription."""
+        self._since.pop(index, None)
+        self._seen.pop(index, None)
+        if index in self._moved:
+            self._moved[index] = self._moved[index][0], 0
+
+    def lost(self, index: int) -> None:
+        """Its connection has gone."""
+        self.renewed(index)
+        self._checked.pop(index, None)
+        self._moved.pop(index, None)
+        self._ids.pop(index, None)
+
+    def forget(self, index: int) -> None:
+        """It is carried no more."""
+        self.lost(index)
+        if (task := self._tasks.pop(index, None)) is not None:
+            task.cancel()
+
+    def tick(self, now: int) -> None:
+        """Rules 2 to 4; about once a second."""
+        if not self._stale or (self._ask is None and self._ask_all is None):
+            return
+        for index, (_, at) in list(self._moved.items()):
+            if self._publisher.heard(index)[_TOP]:
+                del self._moved[index]
+            elif at and now - at > self._stale:
+                self._silent(index, Scope.TOP)
+        due = [index for index in self._since if self._due(index, now)]
+        few = self._config.instead_of
+        if self._config.proofs_per_second > 0:
+            few = min(few, int(self._config.proofs_per_second * self._stale * 0.25e-9))
+        if self._ask_all is not None and (len(due) > few or self._ask is None):
+            if due and self._sweeping is None and now - self._swept > self._stale // 4:
+                self._swept = now
+                self._sweeping = asyncio.get_running_loop().create_task(self._sweep(self._ask_all))
+                self._sweeping.add_done_callback(self._swept_over)
+        elif self._ask is not None:
+            self._ask_each(self._ask, due, now)
+
+    async def close(self) -> None:
+        """Cancel what is in flight."""
+        tasks = [*self._tasks.values(), *([self._sweeping] if self._sweeping is not None else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def __repr__(self) -> str:
+        return f"<QuietTops {len(self._since)} acknowledged, {len(self._moved)} moved>"
+
+    # -- asking ----------------------------------------------------------------------------------------------
+    def _due(self, index: int, now: int) -> bool:
+        publisher = self._publisher
+        if not self.own(index):
+            return False
+        if publisher.state(index, Scope.TOP) >= State.STALE:
+            return now - publisher.proof(index, Scope.TOP) > self._stale // 2
+        if publisher.heard(index)[_TOP] or self._config.first_top:
+            return False
+        patient = now - self._checked.get(index, 0) > self._stale // 2
+        return patient and now - self._since[index] >= self._settled
+
+    @property
+    def _settled(self) -> int:
+        """ns after the acknowledgement from which on an answer says something of a top that has not come."""
+        return SETTLED if self._config.lag is None else int(self._config.lag * 1e9)
+
+    def _ask_each(self, ask: Ask, due: Sequence[int], now: int) -> None:
+        """Snapshots, whoever has waited longest first."""
+        last = {
+            index: max(self._checked.get(index, 0), self._publisher.proof(index, Scope.TOP))
+            for index in due
+            if index not in self._tasks and now - self._checked.get(index, 0) > self._stale // 4
+        }
+        pace = self._config.proofs_per_second
+        for index in sorted(last, key=lambda index: last[index]):
+            if len(self._tasks) >= self._config.concurrency or (pace and now - self._asked < 1e9 / pace):
+                return
+            self._checked[index] = self._asked = now
+            task = asyncio.get_running_loop().create_task(self._one(ask, index))
+            self._tasks[index] = task
+            task.add_done_callback(partial(self._done, index))
+
+    async def _one(self, ask: Ask, index: int) -> None:
+        instrument, asked = self._instruments[index], self._clock()
+        try:
+            snapshot = await ask(instrument, self._config.proof_limit, Priority.BACKGROUND)
+        except Exception as error:
+            if self._no_permit(error):
+                self._checked.pop(index, None)
+            return
+        if index not in self._since or snapshot.last_update_id < self._top_id(index):
+            return
+        self._take(index, asked, snapshot_words(snapshot, _scale(instrument)))
+
+    def _top_id(self, index: int) -> int:
+        """The update id of the top, also where the publisher has forgotten it because it is STALE; 0: none
+        that a snapshot's could be compared with."""
+        heard, known = self._publisher.heard(index)[_TOP], self._publisher.top_id(index)
+        if known:
+            self._ids[index] = heard, known
+        before, kept = self._ids.get(index, (heard, 0))
+        return kept if before == heard else 0
+
+    async def _sweep(self, ask_all: AskAll) -> None:
+        asked = self._clock()
+        quiet = [
+            index
+            for index in self._since
+            if self.own(index) and asked - self._publisher.proof(index, Scope.TOP) > self._stale // 4
+        ]
+        self._checked.update(dict.fromkeys(quiet, asked))
+        try:
+            told = await ask_all([self._instruments[index] for index in quiet], Priority.QUERY)
+        except Exception as error:
+            if self._no_permit(error):
+                self._swept = 0
+            return
+        for place, index in enumerate(quiet):
+            if place % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
+            if index not in self._since:
+                continue
+            instrument = self._instruments[index]
+            if (best := told.get(instrument.venue_symbol)) is not None:
+                self._take(index, asked, best_words(best, _scale(instrument)))
+
+    def _no_permit(self, error: Exception) -> bool:
+        """Whether a request was not sent for want of weight; else it is counted as failed."""
+        if isinstance(error, RestError) and not error.sent and error.retry_after:
+            return True
+        self._writer.count_up(_REST_ERRORS)
+        return False
+
+    def _done(self, index: int, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(index) is task:
+            del self._tasks[index]
+        self._look_at(task)
+
+    def _swept_over(self, task: asyncio.Task[None]) -> None:
+        self._sweeping = None
+        self._look_at(task)
+
+    def _look_at(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
+            self.failures += 1
+            self._writer.log(Code.ERROR, repr(error))
+
+    # -- what an answer says ---------------------------------------------------------------------------------
+    def _take(self, index: int, asked: int, words: Words | None) -> None:
+        """An answer to what was asked for at `asked`."""
+        publisher = self._publisher
+        since, heard = self._since.get(index, 0), publisher.heard(index)[_TOP]
+        if words is None or not self.own(index) or not since or since > asked or heard >= asked:
+            return  # rule 1
+        if publisher.state(index, Scope.TOP) >= State.STALE:
+            if _same(publisher.published_top(index), words) and publisher.proof(index, Scope.TOP) < asked:
+                publisher.proven(index, Scope.TOP, asked)
+        elif heard or self._config.first_top or asked - since < self._settled:
+            return
+        elif self._config.lag is not None:
+            publisher.told_top(index, words, asked, self._clock())
+        else:
+            self._compare(index, asked, words)
+
+    def _compare(self, index: int, asked: int, words: Words) -> None:
+        """Rule 4."""
+        began, first = self._seen.setdefault(index, (asked, words))
+        since, at = self._moved.get(index, (0, 0))
+        if not _same(first, words):
+            now = self._clock()
+            self._moved[index] = since or now, at or now
+        elif since > began or asked - began >= SETTLED:
+            self._moved.pop(index, None)
+
+
+def _same(one: Words, other: Words) -> bool:
+    """Whether two tops say the same; of an empty side the price does not count."""
+    return all(one[at + 1] == other[at + 1] and (one[at] == other[at] or not one[at + 1]) for at in (0, 2))
+
+
+def _scale(instrument: Instrument) -> tuple[int, int]:
+    return instrument.price_exp, instrument.size_exp
