@@ -1,6 +1,6 @@
 """``make quiet``: a quiet market under a real Prometheus, and nothing to complain about.
 
-    .venv/bin/python -m tests.quiet.market --feed okx --minutes 10 [--symbols 200] [--json]
+    .venv/bin/python -m tests.quiet.market --feed okx --minutes 10 [--symbols 200] [--channels top] [--json]
     .venv/bin/python -m tests.quiet.market --feed okx --starts 2 --symbols 40
 
 A simulated venue lists many symbols of which most never trade and never change, some do now and then, three
@@ -92,16 +92,17 @@ class Plan:
     listed: list[str]
     unlisted: list[str]
     halted: str
+    channels: list[str] = field(default_factory=list)  # none: as the engine has them by itself
 
     @classmethod
-    def make(cls, feed: str, symbols: int, faulty: bool = True) -> Plan:
+    def make(cls, feed: str, symbols: int, faulty: bool = True, channels: Sequence[str] = ()) -> Plan:
         """`symbols` in all; `faulty`: two of them are not listed and one is halted."""
         speech = dialect(feed)
         tail = speech.default_symbols[-1].partition("/")[2]
         lively = list(speech.default_symbols)
         minors = [f"M{number:03}/{tail}" for number in range(max(0, symbols - len(lively) - 2 * faulty))]
         unlisted = [f"M99{number}/{tail}" for number in range(2 * faulty)]
-        return cls(feed, lively + minors, unlisted, minors[-1] if faulty else "")
+        return cls(feed, lively + minors, unlisted, minors[-1] if faulty else "", list(channels))
 
     @property
     def rates(self) -> list[str]:
@@ -213,6 +214,7 @@ class Market:
             f'[venues.{self.plan.feed}]\nws_url = "{urls["ws_url"]}"\nrest_url = "{self._rest}"\n'
             f"symbols = {json.dumps(self.plan.symbols)}\nmax_instruments = {len(self.plan.symbols) + 40}\n"
             'cpu = "none"\n'
+            + (f"channels = {json.dumps(self.plan.channels)}\n" if self.plan.channels else "")
         )
 
     def start_engine(self) -> None:
@@ -537,6 +539,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="quiet", description="A quiet market under a real Prometheus.")
     parser.add_argument("--feed", choices=FEEDS, default="binance_spot")
     parser.add_argument("--symbols", type=int, default=200, help="that the configuration names")
+    parser.add_argument("--channels", help="with commas between; those that the engine has by itself")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--interval", help="between scrapes and evaluations, instead of the shipped one")
     parser.add_argument("--starts", type=int, default=0, help="only measure so many starts, in a row")
@@ -548,7 +551,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))  # and the processes end with us
     try:
-        with market(Plan.make(given.feed, given.symbols, not given.starts), given.interval) as made:
+        channels = given.channels.split(",") if given.channels else []
+        plan = Plan.make(given.feed, given.symbols, not given.starts, channels)
+        with market(plan, given.interval) as made:
             report = (
                 made.measure(given.starts, given.within) if given.starts else made.prove(given.minutes * 60)
             )

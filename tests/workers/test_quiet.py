@@ -42,6 +42,13 @@ def quiet(name: str, count: int) -> tuple[SimVenue, list[str]]:
     return SimVenue(speech, symbols=symbols, rate=0.0), symbols
 
 
+def top_alone(name: str) -> Case:
+    """A venue whose REST answers are known to lag by no more than a second, where that is known at all."""
+    venue = venues.load(name)
+    sweep = venue.sweep and venue.sweep._replace(lag=None if venue.sweep.lag is None else 1.0)
+    return Case(load(name), dataclasses.replace(venue, sweep=sweep))
+
+
 def complaints(live: Live) -> list[str]:
     codes = {code.name.lower() for code in (Code.FIRST_EVENT_MISSED, Code.OVERDUE, Code.STALE)}
     return [f"{event.symbol} {event.text}" for event in live.feed.events(1000) if event.code in codes]
@@ -68,6 +75,37 @@ def test_forty_quiet_symbols_are_live_at_once_and_nobody_complains(name: str, in
             while time.monotonic() < end:
                 await live.until(live.live, "stays LIVE", within=0.5, pump=False)
                 await asyncio.sleep(0.01)
+            assert complaints(live) == []
+            assert live.counted("first_event_misses") == live.counted("resubscribes") == 0
+            assert live.counted("reconnects") == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("name", venues.names())
+def test_tops_alone_of_quiet_symbols_make_a_ready_feed_and_nobody_complains(name: str, instance: str) -> None:
+    """Shown where the venue or REST tells them, waited for where neither does; proven when they are quiet for
+    longer than they would be LIVE without."""
+
+    async def main() -> None:
+        sim, symbols = quiet(name, 40)
+        stale = 30.0 if name == "kraken" else 4.0  # its tops are its books, of which REST proves none
+        keys = {"first_event_after": 2.0, "heartbeat_limit": 5.0, "stale_after": stale}
+        case = top_alone(name)
+        waits = case.venue.sweep is not None and case.venue.sweep.lag is None and name != "okx"
+        good = State.RESYNC if waits else State.LIVE
+        async with working(case, instance, sim, symbols=symbols, channels=["top"], **keys) as live:
+
+            def right() -> bool:
+                return {live.feed.cell_state(symbol, Scope.TOP) for symbol in symbols} == {good}
+
+            await live.until(lambda: live.feed.state is State.LIVE, "ready", within=8.0, pump=False)
+            await live.until(right, f"all {good.name}", within=8.0, pump=False)
+            end = time.monotonic() + 1.5 * min(stale, 4.0)
+            while time.monotonic() < end:
+                assert right()
+                assert live.feed.state is State.LIVE
+                await asyncio.sleep(0.02)
             assert complaints(live) == []
             assert live.counted("first_event_misses") == live.counted("resubscribes") == 0
             assert live.counted("reconnects") == 0

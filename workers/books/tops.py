@@ -138,7 +138,8 @@ class QuietTops:
         self._since: dict[int, int] = {}  # index -> when it was seen to be acknowledged, ns
         self._checked: dict[int, int] = {}  # index -> when it was last asked about alone, ns
         self._swept = 0  # when the last sweep was asked for, ns
-        self._asked = 0  # when the last snapshot was
+        self._room = asyncio.Semaphore(config.concurrency)
+        self._credit, self._earned = 1.0, 0  # snapshots that may be asked for, as of when (ns)
         self._seen: dict[int, tuple[int, Words]] = {}  # rule 4: index -> when first asked, the answer
         # rule 4: index -> when the answer was another one, ns: first; first of this subscription (0: never)
         self._moved: dict[int, tuple[int, int]] = {}
@@ -245,25 +246,31 @@ class QuietTops:
         return SETTLED if self._config.lag is None else int(self._config.lag * 1e9)
 
     def _ask_each(self, ask: Ask, due: Sequence[int], now: int) -> None:
-        """Snapshots, whoever has waited longest first."""
+        """Snapshots: first for what is shown, then for what waits, each by how long it has had none."""
         last = {
             index: max(self._checked.get(index, 0), self._publisher.proof(index, Scope.TOP))
             for index in due
             if index not in self._tasks and now - self._checked.get(index, 0) > self._stale // 4
         }
         pace = self._config.proofs_per_second
-        for index in sorted(last, key=lambda index: last[index]):
-            if len(self._tasks) >= self._config.concurrency or (pace and now - self._asked < 1e9 / pace):
+        self._credit = min(self._credit + (now - self._earned) * 1e-9 * pace, 1.0 + pace)
+        self._earned = now
+        state = self._publisher.state
+        for index in sorted(last, key=lambda at: (state(at, Scope.TOP) < State.STALE, last[at])):
+            if pace and self._credit < 1.0:
                 return
-            self._checked[index] = self._asked = now
+            self._credit -= 1.0
+            self._checked[index] = now
             task = asyncio.get_running_loop().create_task(self._one(ask, index))
             self._tasks[index] = task
             task.add_done_callback(partial(self._done, index))
 
     async def _one(self, ask: Ask, index: int) -> None:
-        instrument, asked = self._instruments[index], self._clock()
+        instrument = self._instruments[index]
         try:
-            snapshot = await ask(instrument, self._config.proof_limit, Priority.BACKGROUND)
+            async with self._room:
+                asked = self._clock()
+                snapshot = await ask(instrument, self._config.proof_limit, Priority.BACKGROUND)
         except Exception as error:
             if self._no_permit(error):
                 self._checked.pop(index, None)
