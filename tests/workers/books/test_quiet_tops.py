@@ -227,6 +227,39 @@ def test_an_answer_that_is_older_than_an_event_proves_nothing(make_lab: Any, cou
     play(make_lab, scenario, count)
 
 
+def test_an_event_that_is_passed_over_is_an_event_all_the_same(make_lab: Any) -> None:
+    """One that is older than the top says that the venue has something to tell."""
+
+    async def scenario(market: Market) -> None:
+        market.desk.top(market.first, 9)
+        proof = market.desk.now
+        market.gate.clear()
+        await market.wait(17)
+        market.publisher.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
+        market.gate.set()
+        await market.wait(1)
+        assert market.snapshots
+        assert market.publisher.proof(market.first, Scope.TOP) == proof
+
+    play(make_lab, scenario)
+
+
+def test_an_answer_from_before_a_new_subscription_proves_nothing(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        market.desk.top(market.first)
+        proof = market.desk.now
+        market.gate.clear()
+        await market.wait(17)
+        market.tops.renewed(market.first)
+        await market.wait(1)
+        market.gate.set()
+        await market.wait(1)
+        assert market.snapshots
+        assert market.publisher.proof(market.first, Scope.TOP) == proof
+
+    play(make_lab, scenario)
+
+
 def test_a_snapshot_whose_id_is_below_the_tops_is_older(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.desk.top(market.first, 11)
@@ -354,6 +387,61 @@ def test_a_quiet_top_is_shown_once_the_answer_is_of_after_the_subscription(make_
         assert set(market.states()) == {State.LIVE}
 
     play(make_lab, scenario, count, proofs_per_second=0.0, instead_of=1)
+
+
+def test_who_was_acknowledged_later_is_shown_later(make_lab: Any) -> None:
+    """Though the same answer tells of both."""
+
+    async def scenario(market: Market) -> None:
+        late = market.indexes["ABXUSD"]
+        market.active.discard(late)
+        await market.wait(5)
+        market.active.add(late)
+        await market.wait(LAG - 2)
+        assert len(market.asked) == 1
+        assert market.states() == [State.LIVE, State.RESYNC]
+        await market.wait(20)
+        assert market.states() == [State.LIVE, State.LIVE]
+
+    play(make_lab, scenario, 2, instead_of=0)
+
+
+def test_the_publisher_shows_no_answer_in_place_of_what_the_stream_told(make_lab: Any) -> None:
+    lab = make_lab(make_sync=BookSync, depth=2)
+    other = (98, 1, 99, 1)
+    index = lab.add(book=False)
+    publisher, now = lab.publisher, lab.now + 100
+    assert not publisher.told_top(index, (99, 1, 99, 1), now, now)
+    assert lab.state(index, Scope.TOP) is State.RESYNC
+    assert publisher.told_top(index, WORDS, now, now + 5)
+    assert publisher.proof(index, Scope.TOP) == now
+    assert not publisher.told_top(index, other, now, now)  # LIVE
+    publisher.mark_stale(index, Scope.TOP)
+    assert not publisher.told_top(index, other, now, now)
+    publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    publisher.top(index, 101, 1, 100, 1, 3, 0, now)  # crossed: nothing is shown, and the stream has spoken
+    assert not publisher.told_top(index, WORDS, now, now)
+    publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
+    assert publisher.told_top(index, (0, 0, 101, 300), now, now)
+    top = lab.feed.top("AAA/BBB")
+    assert (top.exact, top.update_id) == ((0, 0, 101, 300), 0)
+    assert int(lab.poll()[-2]["flags"]) & Flag.NO_BID
+    both = lab.add("CCCDDD")
+    lab.live(both)
+    assert publisher.lent(both)
+    assert not publisher.told_top(both, other, now, now)
+    assert not publisher.told_top(lab.add("EEEFFF", top=False, book=False), WORDS, now, now)
+
+
+def test_what_is_carried_without_a_top_has_none(make_lab: Any) -> None:
+    async def scenario(market: Market) -> None:
+        index = market.desk.carry("EEEFFF", top=False, book=False)
+        assert not market.tops.own(index)
+        market.tops.acknowledged(index, True, market.desk.now)
+        await market.wait(50)
+        assert market.lab.state(index, Scope.TOP) is State.DOWN
+
+    play(make_lab, scenario)
 
 
 def test_the_first_event_replaces_it_always(make_lab: Any) -> None:
@@ -515,7 +603,7 @@ def test_a_move_that_is_taken_back_is_forgotten(make_lab: Any) -> None:
     """Two copies of which one lags answer in turn."""
 
     async def scenario(market: Market) -> None:
-        await market.wait(100)
+        await market.wait(70)
         market.told["AAABBB"] = MOVED
         await market.wait(16)
         assert market.tops.moved(market.first) > 0
