@@ -69,9 +69,10 @@ soak: setup
 	$(PY) -m tests.soak.soak --minutes $(or $(MINUTES),10) --every 10 $(if $(SEED),--seed $(SEED))
 
 # SYMBOLS (200) of FEED (binance_spot) for MINUTES (10) under a real Prometheus: a quiet market raises no alarm.
+# CHANNELS: as CHANNELS=top, instead of those that the engine has by itself.
 quiet: setup
 	$(PY) -m tests.quiet.market --feed $(or $(FEED),binance_spot) --symbols $(or $(SYMBOLS),200) \
-		--minutes $(or $(MINUTES),10)
+		--minutes $(or $(MINUTES),10) $(if $(CHANNELS),--channels $(CHANNELS))
 
 # All figures, or those of NAME alone: make bench NAME=decode
 bench: setup

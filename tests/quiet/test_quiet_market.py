@@ -20,9 +20,10 @@ SYMBOLS = 24
 @pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is not installed (Debian: the package prometheus)"
 )
+@pytest.mark.parametrize("channels", [(), ("top",)])
 @pytest.mark.parametrize("feed", FEEDS)
-def test_a_quiet_market_raises_no_alarm(feed: str) -> None:
-    plan = Plan.make(feed, SYMBOLS)
+def test_a_quiet_market_raises_no_alarm(feed: str, channels: tuple[str, ...]) -> None:
+    plan = Plan.make(feed, SYMBOLS, channels=channels)
     with market(plan, interval="1s") as made:
         report = made.prove(SECONDS)
     assert report.problems == []

@@ -113,6 +113,32 @@ def test_tops_alone_of_quiet_symbols_make_a_ready_feed_and_nobody_complains(name
     run(main())
 
 
+@pytest.mark.parametrize("name", ["binance_spot", "binance_futures", "okx", "mexc_spot"])
+def test_tops_alone_that_are_silently_dead_while_the_market_moves_are_found(name: str, instance: str) -> None:
+    """The control: whatever REST says of it, it is not LIVE, and it is asked for again."""
+
+    async def main() -> None:
+        case = top_alone(name)
+        sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
+        symbol = case.fixture.symbols[0]
+        stream = sim.dialect.streams(sim.venue_symbol(symbol))["top"]
+        keys = {"first_event_after": 1.0, "stale_after": 2.0, "stale_after_max": 2.0, "channels": ["top"]}
+        async with working(case, instance, sim, **keys) as live:
+
+            def state() -> State:
+                return live.feed.cell_state(symbol, Scope.TOP)
+
+            await live.until(lambda: state() is State.LIVE, "LIVE")
+            sim.faults.silent(stream=stream)
+            await live.until(lambda: state() is State.STALE, "STALE")
+            await live.until(lambda: live.counted("resubscribes") >= 1, "asked for again")
+            assert state() is not State.LIVE
+            sim.faults.clear()
+            await live.until(lambda: state() is State.LIVE, "healed")
+
+    run(main())
+
+
 @pytest.mark.parametrize("name", ["binance_spot", "binance_futures"])
 def test_tops_that_are_silently_dead_while_the_market_moves_are_found_and_healed(
     name: str, instance: str

@@ -27,6 +27,7 @@ UNFIT, SHADOWS = HERE + "test_publish.py", HERE + "test_handover_shadow.py"
 BY_TIME = "and not m.ts_event > slot.top_event > 0:"
 OLDER = BY_TIME + "\n                self.writer"
 LENT, THAW = HERE + "test_lent_tops.py", HERE + "test_thaw.py"
+TOLD = HERE + "test_quiet_tops.py"
 
 
 class Mutant(NamedTuple):
@@ -291,6 +292,22 @@ MUTANTS = {
     "a best that only the book tells owes nothing": Mutant(WINDOW, "slot.moved = recv", "pass", LENT),
     "a change without a connection owes a top": Mutant(
         WINDOW, "if before >= STALE and not same and not slot.moved:", "if not same and not slot.moved:", LENT
+    ),
+    "an answer in place of what the stream told": Mutant(
+        PUBLISH, "slot.lent or slot.heard[0] or slot.top_state >= STALE", "slot.lent", TOLD
+    ),
+    "an answer in place of a lent top": Mutant(
+        PUBLISH, "not slot.has_top or slot.lent or slot.heard[0]", "not slot.has_top or slot.heard[0]", TOLD
+    ),
+    "an answer that crosses": Mutant(PUBLISH, "if not flags and told[0] >= told[2]:", "if False:", TOLD),
+    "an answer with the id of another top": Mutant(
+        PUBLISH, "update_id = slot.top_id if same else 0", "update_id = slot.top_id", TOLD
+    ),
+    "an answer as old as its reading": Mutant(
+        PUBLISH, "slot.top_proof = asked", "slot.top_proof = recv", TOLD
+    ),
+    "ids that are no top's": Mutant(
+        PUBLISH, "        return self.slots[index].top_id\n", "        return 0\n", TOLD
     ),
     "a top does not take over": Mutant(
         HOT,
