@@ -434,7 +434,7 @@ class BookKeeper:
             if self._fetch is not None or self._sweep is not None:
                 self._prove_quiet(now, stale)
                 self._go_deep(now, stale)
-            self.tops.tick(now)
+        self.tops.tick(now)
         if config.audit_interval > 0 and self._fetch is not None:
             self._audit_due(now, int(config.audit_interval * 1e9))
 

@@ -95,6 +95,7 @@ cdef uint8_t R_FRESH = layout.Reason.FRESH
 cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
 cdef uint8_t R_PRECISION = layout.Reason.PRECISION
 cdef uint8_t R_CONNECTING = layout.Reason.CONNECTING
+cdef uint8_t R_FIRST_EVENT = layout.Reason.FIRST_EVENT
 
 
 cdef int _decimal(object text, unsigned exponent, int64_t* out) except -1:
@@ -531,6 +532,16 @@ cdef class Publisher(Entry):
             if slot.shares and not slot.lent:
                 self._compare(index, now)
         self.flush()
+
+    def await_top(self, uint32_t index):
+        """The venue delivers this top, and has told none yet: RESYNC(FIRST_EVENT), unless the stream has told one on
+        this connection, or the cell has one."""
+        cdef Slot* slot
+        self._check(index)
+        slot = &self.slots[index]
+        if slot.has_top and not slot.lent and not slot.heard[0] and slot.top_state < STALE:
+            self._state(index, SCOPE_TOP, RESYNC, R_FIRST_EVENT)
+            self.flush()
 
     def told_top(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
         """Decision 17: (bid, bid size, ask, ask size) as REST told them to a request of `asked`, read at `recv`; an

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _REST_ERRORS = counters.FEED.index("rest_errors")
 _TOP = CHANNELS.index("top")
 SETTLED = 60_000_000_000  # rule 4, ns
+PACE = 30.0  # seconds: stands for `stale_after` where nothing is ever STALE
 _AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
 
 Words = tuple[int, int, int, int]  # bid, its size, ask, its size; an empty side: 0, 0
@@ -134,7 +135,8 @@ class QuietTops:
         self._ask_all = ask_all
         self._silent = silent
         self._clock = clock
-        self._stale = int(config.stale_after * 1e9)
+        self._proves = config.stale_after > 0
+        self._stale = int((config.stale_after or PACE) * 1e9)
         self._since: dict[int, int] = {}  # index -> when it was seen to be acknowledged, ns
         self._checked: dict[int, int] = {}  # index -> when it was last asked about alone, ns
         self._swept = 0  # when the last sweep was asked for, ns
@@ -174,8 +176,9 @@ class QuietTops:
         """Whether the subscription of a top is."""
         if not active:
             self.renewed(index)
-        elif self.own(index):
-            self._since.setdefault(index, now)
+        elif index not in self._since and self.own(index):
+            self._since[index] = now
+            self._publisher.await_top(index)
 
     def renewed(self, index: int) -> None:
         """It is subscribed anew: what was asked for before says nothing of the new subscription."""
@@ -199,12 +202,12 @@ class QuietTops:
 
     def tick(self, now: int) -> None:
         """Rules 2 to 4; about once a second."""
-        if not self._stale or (self._ask is None and self._ask_all is None):
+        if self._ask is None and self._ask_all is None:
             return
         for index, (_, at) in list(self._moved.items()):
             if self._publisher.heard(index)[_TOP]:
                 del self._moved[index]
-            elif at and now - at > self._stale:
+            elif self._proves and at and now - at > self._stale:
                 self._silent(index, Scope.TOP)
         due = [index for index in self._since if self._due(index, now)]
         few = self._config.instead_of
@@ -234,7 +237,7 @@ class QuietTops:
         if not self.own(index):
             return False
         if publisher.state(index, Scope.TOP) >= State.STALE:
-            return now - publisher.proof(index, Scope.TOP) > self._stale // 2
+            return self._proves and now - publisher.proof(index, Scope.TOP) > self._stale // 2
         if publisher.heard(index)[_TOP] or self._config.first_top:
             return False
         patient = now - self._checked.get(index, 0) > self._stale // 2

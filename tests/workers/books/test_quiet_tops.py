@@ -371,6 +371,7 @@ def test_a_quiet_top_is_shown_once_the_answer_is_of_after_the_subscription(make_
         readiness = market.readiness()
         await market.wait(LAG)
         assert set(market.states()) == {State.RESYNC}
+        assert market.publisher.reason(market.first, Scope.TOP) == Reason.FIRST_EVENT
         assert market.asked == market.snapshots == []
         assert readiness.delivered("AAA/BBB", "top") == readiness.proven("AAA/BBB", "top") == -1
         await market.wait(2)
@@ -515,7 +516,8 @@ def test_after_a_reconnect_it_waits_again_and_an_older_event_never_wins(make_lab
         market.keeper.lost()
         assert market.states() == [State.DOWN]
         await market.wait(LAG - 1)
-        assert market.states() == [State.DOWN]
+        assert market.states() == [State.RESYNC]
+        assert market.publisher.reason(market.first, Scope.TOP) == Reason.FIRST_EVENT
         await market.wait(4)
         assert market.states() == [State.LIVE]
         assert (market.top().exact, market.top().update_id) == (WORDS, 7)  # the same top as told then
@@ -546,9 +548,21 @@ def test_an_unacknowledged_subscription_is_shown_nothing(make_lab: Any) -> None:
         market.active.clear()
         await market.wait(100)
         assert market.states() == [State.RESYNC]
+        assert market.publisher.reason(market.first, Scope.TOP) == Reason.CONNECTING
         assert market.asked == market.snapshots == []
 
     play(make_lab, scenario)
+
+
+def test_where_nothing_is_ever_stale_a_top_is_shown_all_the_same_and_not_asked_about_again(
+    make_lab: Any,
+) -> None:
+    async def scenario(market: Market) -> None:
+        await market.wait(600)
+        assert set(market.states()) == {State.LIVE}
+        assert len(market.asked) == 1
+
+    play(make_lab, scenario, 3, stale_after=0.0)
 
 
 @pytest.mark.parametrize("count", [1, 3])
