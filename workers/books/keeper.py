@@ -88,7 +88,7 @@ from workers.books.horizons import RETRY, Horizons
 from workers.books.overlap import Stream
 from workers.books.publish import Publisher
 from workers.books.sync import Best, Diff, Outcome, Snapshot
-from workers.books.tops import QuietTops
+from workers.books.tops import QuietTops, level
 from workers.books.turns import Rank, Turns
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.errors import Action, RestError, WorkerError
@@ -181,26 +181,14 @@ class Credit:
 
 
 def _agrees_with(
-    level: tuple[int, int] | None, told: tuple[str, str], scale: tuple[int, int], within: str
+    best: tuple[int, int] | None, told: tuple[str, str], scale: tuple[int, int], within: str
 ) -> bool:
     """Whether the best level of a book is the one told, its size within `within` ("": exactly)."""
-    said = _level(told, scale)
-    if not within or level is None or said is None:
-        return level == said
+    shown, said = best or (0, 0), level(told, scale)
+    if said is None or not within or not shown[1] or not said[1]:
+        return shown == said
     verdict, less_than = to_mantissa(within, scale[1])
-    return verdict is Verdict.EXACT and level[0] == said[0] and abs(level[1] - said[1]) < less_than
-
-
-def _level(told: tuple[str, str], scale: tuple[int, int]) -> tuple[int, int] | None:
-    """Price and size of a best level as mantissas; None: the side is empty. What does not fit is (-1, -1)."""
-    if told == ("", ""):
-        return None
-    (verdict, price), (worse, size) = (
-        to_mantissa(text, exponent) for text, exponent in zip(told, scale, strict=True)
-    )
-    if verdict is not Verdict.EXACT or worse is not Verdict.EXACT:
-        return -1, -1
-    return (price, size) if price or size else None
+    return verdict is Verdict.EXACT and shown[0] == said[0] and abs(shown[1] - said[1]) < less_than
 
 
 # Why a snapshot that came is of no use.

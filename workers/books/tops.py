@@ -88,7 +88,9 @@ def level(told: tuple[str, str], scale: tuple[int, int]) -> tuple[int, int] | No
 
 
 def best_words(best: Best, scale: tuple[int, int]) -> Words | None:
-    """A sweep's answer as a top; None: a number of it is none or does not fit."""
+    """A sweep's answer as a top; None: a number of it is none, is rounded, or does not fit."""
+    if best.within:
+        return None
     bid, ask = level((best.bid, best.bid_size), scale), level((best.ask, best.ask_size), scale)
     return None if bid is None or ask is None else (*bid, *ask)
 

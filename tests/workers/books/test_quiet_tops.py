@@ -678,6 +678,7 @@ def test_texts_become_words() -> None:
         assert level(bad, scale) is None
     assert best_words(TRUE, scale) == WORDS
     assert best_words(TRUE._replace(ask="?"), scale) is None
+    assert best_words(TRUE._replace(within="1"), scale) is None  # rounded: no top, and no proof of one
     assert snapshot_words(Snapshot(1, [], [("1.01", "3")]), scale) == (0, 0, 101, 300)
     mixed = Snapshot(1, [("0.99", "1"), ("1.00", "1")], [("1.02", "1"), ("1.01", "3")])
     assert snapshot_words(mixed, scale) == WORDS
