@@ -24,9 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from yarl import URL
 
 from bench.harness import Budget, Result, absent, cores, main, pinned, result, spread
+from workers.contract.tls import TlsOptions, client_context
 from workers.http import HttpClientFactory, HttpClientOptions, Timeout
 from workers.http.compliance.certificates import Authority
-from workers.tls import TlsOptions, client_context
 
 METHOD = """
 The server is a process of its own on the other core that answers any request with 200 and 60 bytes of JSON.

@@ -18,7 +18,7 @@ from bench.harness import Budget, Result, cores, main, pinned, result, spread
 from bench.venue import Venue, venue
 from bench.worker import FEED, Worker
 from workers.config import VenueConfig
-from workers.strategies import WebSocketManagerConfig
+from workers.contract.protocols import WebSocketManagerConfig
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket import WebSocketManager
 

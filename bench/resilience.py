@@ -11,16 +11,16 @@ from typing import Any
 
 from bench import harness
 from bench.harness import Budget, Result
-from workers.errors import CircuitOpen, RestError
+from workers.contract.errors import CircuitOpen, RestError
+from workers.contract.protocols import RequestStrategy, RestStrategySet
+from workers.contract.rest import PreparedRequest, RequestContext
+from workers.contract.types import HTTPMethod
 from workers.http.client import ClientStats
 from workers.http.errors import ConnectionLost, ConnectTimedOut, ReadTimedOut
-from workers.request import PreparedRequest, RequestContext
 from workers.rest import RestManager
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.ratelimit import Window, WindowLimiter
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.strategies import RequestStrategy, RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 METHOD = """
 Question: which share of requests succeeds when attempts fail independently of each other, and how much load

@@ -22,18 +22,18 @@ import uvloop
 
 from bench.harness import Budget, Result, cores, main, pinned, result, spread
 from bench.http import calmest, cost, spinning
-from workers.errors import RestError
+from workers.contract.errors import RestError
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import RequestContext
+from workers.contract.tls import TlsOptions
 from workers.http import HttpClientFactory, HttpClientOptions, Timeout
 from workers.http.client import ClientStats
 from workers.http.compliance.certificates import Authority
-from workers.request import RequestContext
 from workers.rest import RestManager
 from workers.rest.circuit import Circuits
 from workers.rest.ratelimit import Window, WindowLimiter
 from workers.rest.retry import ExponentialRetry
 from workers.sim.venue import SimVenue
-from workers.strategies import RestStrategySet
-from workers.tls import TlsOptions
 from workers.venues.binance_spot.request import BinanceSpotRequests
 
 METHOD = """

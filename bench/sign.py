@@ -22,7 +22,7 @@ from bench.peers import python_of
 from workers.auth.credentials import Credentials
 from workers.auth.secret import Secret
 from workers.auth.signing import HmacSigner
-from workers.strategies import HTTPMethod
+from workers.contract.protocols import HTTPMethod
 from workers.venues.binance_spot.auth import auth
 
 METHOD = """Question: us of one signature of a typical spot order (8 parameters, 146 bytes), one core, each

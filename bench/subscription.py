@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from bench.harness import Budget, Result, cores, in_turn, main, percentile, pinned, result
-from workers.strategies import SubscriptionAction, SubscriptionMessage
+from workers.contract.protocols import SubscriptionAction, SubscriptionMessage
 from workers.venues.binance.subscription import STREAMS_PER_MESSAGE
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from workers.config import VenueConfig
     from workers.venue import Venue
 
-UNLIMITED = 1_000_000  # of streams or messages: no limit worth the name (`workers.connection.MessageBudget`)
+UNLIMITED = (
+    1_000_000  # of streams or messages: no limit worth the name (`workers.contract.websocket.MessageBudget`)
+)
 REST = {"snapshot": "book", "klines": "klines", "server_time": "time", "server_limits": "limits"}
 PLACEHOLDERS = {"ws_url": "ws://127.0.0.1:1", "rest_url": "http://127.0.0.1:1", "symbols": []}
 

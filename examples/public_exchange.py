@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import sys
 
-from workers.errors import WorkerError
+from workers.contract.errors import WorkerError
 from workers.transport import NotOffered, TransportFactory
 
 

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING
 
 from shm import _ring, counters
 from shm.events import Code
+from workers.contract.errors import Disconnected
+from workers.contract.protocols import (
+    DATA_TYPES,
+    ConnectionEvent,
+    ConnectionState,
+    MessageType,
+    ParsedMessage,
+)
 from workers.decode.normal import DecodeCode, Decoded, Scale
-from workers.errors import Disconnected
-from workers.strategies import DATA_TYPES, ConnectionEvent, ConnectionState, MessageType, ParsedMessage
 
 if TYPE_CHECKING:
     from shm.writer import Writer

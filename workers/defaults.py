@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from workers.errors import HandshakeRefused
-from workers.strategies import (
+from workers.contract.errors import HandshakeRefused
+from workers.contract.protocols import (
     ConnectionContext,
     ConnectionStrategy,
     HTTPMethod,

@@ -18,7 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from workers.errors import BadRequest, ParseError
+from workers.contract.errors import BadRequest, ParseError
 
 TURN = 200  # entries that are decoded before others have their turn: less than a millisecond
 

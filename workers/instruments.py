@@ -46,7 +46,7 @@ from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.writer import Writer
 from workers.books.keeper import BookKeeper
 from workers.books.publish import Publisher
-from workers.errors import RestError, WorkerError
+from workers.contract.errors import RestError, WorkerError
 from workers.listing import Listing, successor
 
 CONFIRM = 20.0  # seconds after which a delivered symbol's absence is asked for again; an interval at most

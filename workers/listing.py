@@ -33,9 +33,9 @@ import msgspec
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
+from workers.contract.errors import Action, ParseError, WorkerError
 from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, decimals, to_mantissa
 from workers.entries import Entries, Entry, Unread, unread_entry, words
-from workers.errors import Action, ParseError, WorkerError
 
 HEADROOM = 2**8
 ROOM = INT64_MAX // HEADROOM

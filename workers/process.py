@@ -12,7 +12,7 @@ from collections.abc import Callable
 import msgspec
 
 from workers.config import WorkerConfig
-from workers.errors import WorkerError
+from workers.contract.errors import WorkerError
 
 _PR_SET_PDEATHSIG = 1
 _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: between fork and exec is no time for it

@@ -12,7 +12,7 @@ from shm.events import Code
 from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, Verdict, judge
 from workers.books.overlap import Stream
-from workers.strategies import ConnectionState
+from workers.contract.protocols import ConnectionState
 from workers.websocket.first_events import LATER, OWED
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workers.books.keeper import BookKeeper
     from workers.books.publish import Publisher
     from workers.config import VenueConfig
-    from workers.strategies import ConnectionEvent, PerformanceMetrics
+    from workers.contract.protocols import ConnectionEvent, PerformanceMetrics
 
 # Counters that the connections keep and the segment shows: place there -> field of PerformanceMetrics.
 _MIRRORED = {

@@ -11,11 +11,11 @@ from typing import TypeVar
 import msgspec
 
 from workers.config import ServiceConfig, VenueConfig
-from workers.connection import ConnectionContext, ReconnectionPolicy
-from workers.request import RequestContext
+from workers.contract.rest import RequestContext
+from workers.contract.tls import TlsOptions
+from workers.contract.websocket import ConnectionContext, ReconnectionPolicy
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry
-from workers.tls import TlsOptions
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

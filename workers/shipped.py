@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from workers.config import VenueConfig
-from workers.errors import WorkerError
+from workers.contract.errors import WorkerError
 
 MAIN = "tickring.toml"
 

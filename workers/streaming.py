@@ -16,11 +16,8 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.books.best import Best
 from workers.config import DERIVATIVES, VenueConfig
-from workers.decode.normal import LEFT_OUT, DecodeCode, Decoded, MessageKind, Scale
-from workers.errors import WorkerError
-from workers.listing import InstrumentError
-from workers.public import KINDS, Interruption, PublicMessage
-from workers.strategies import (
+from workers.contract.errors import WorkerError
+from workers.contract.protocols import (
     DATA_TYPES,
     ConnectionEvent,
     ConnectionState,
@@ -28,6 +25,9 @@ from workers.strategies import (
     ParsedMessage,
     WebSocketManagerConfig,
 )
+from workers.decode.normal import LEFT_OUT, DecodeCode, Decoded, MessageKind, Scale
+from workers.listing import InstrumentError
+from workers.public import KINDS, Interruption, PublicMessage
 from workers.venue import Venue
 from workers.websocket import WebSocketManager
 

@@ -32,12 +32,12 @@ import msgspec
 
 from shm.layout import InstrumentKind
 from workers.config import DERIVATIVES, VenueConfig
-from workers.errors import WorkerError
+from workers.contract.errors import WorkerError
+from workers.contract.protocols import Priority, Symbol
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.public import OrderBook, Side
 from workers.service import make_circuits
 from workers.shipped import venue_config
-from workers.strategies import Priority, Symbol
 from workers.streaming import Stream
 from workers.venue import Venue, load
 

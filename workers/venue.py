@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from workers.errors import WorkerError
+from workers.contract.errors import WorkerError
 from workers.service import Options
 
 if TYPE_CHECKING:
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from workers.books.sync import Best, BookSync, Snapshot
     from workers.books.tiers import SnapshotTiers
     from workers.config import VenueConfig
+    from workers.contract.protocols import ParsedMessage, Priority, RestStrategySet, WebSocketStrategySet
     from workers.decode.normal import Decoded, Scale
     from workers.listing import Listing
     from workers.market import Kline, ServerLimit
     from workers.rest import RestManager
-    from workers.strategies import ParsedMessage, Priority, RestStrategySet, WebSocketStrategySet
 
 
 class UnknownVenue(WorkerError):

@@ -39,21 +39,21 @@ from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
 from workers.cold import ColdPath
 from workers.config import DERIVATIVES, WorkerConfig
-from workers.decode.normal import Scale
-from workers.errors import Action, RestError, WebSocketError, WorkerError
-from workers.expectations import Expectations
-from workers.instruments import REJECTED, Instruments
-from workers.listing import Listing
-from workers.readiness import Readiness, book_channels
-from workers.request import Pulse
-from workers.service import make_circuits
-from workers.strategies import (
+from workers.contract.errors import Action, RestError, WebSocketError, WorkerError
+from workers.contract.protocols import (
     ConnectionEvent,
     ConnectionState,
     HTTPMethod,
     Priority,
     WebSocketManagerConfig,
 )
+from workers.contract.rest import Pulse
+from workers.decode.normal import Scale
+from workers.expectations import Expectations
+from workers.instruments import REJECTED, Instruments
+from workers.listing import Listing
+from workers.readiness import Readiness, book_channels
+from workers.service import make_circuits
 from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
 

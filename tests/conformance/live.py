@@ -18,8 +18,8 @@ from shm import Kind, Reason, Scope, State
 from tests.conformance.player import config
 from tests.conformance.report import Case
 from workers.config import VenueConfig, WorkerConfig
+from workers.contract.protocols import MessageBudget, WebSocketStrategySet
 from workers.sim import SimVenue
-from workers.strategies import MessageBudget, WebSocketStrategySet
 from workers.venue import Venue
 from workers.worker import Worker
 

@@ -19,9 +19,9 @@ from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.cold import ColdPath
 from workers.config import VenueConfig
+from workers.contract.protocols import MessageParser
 from workers.decode.normal import DecodeCode, Decoded, Scale
 from workers.sim.capture import Row, read
-from workers.strategies import MessageParser
 from workers.venue import Venue
 
 DECLARED = frozenset(DecodeCode) - {DecodeCode.MALFORMED}  # of the native decoder

@@ -19,9 +19,9 @@ from tests.conformance.report import Case, row
 from workers import venue as venues
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.sync import Outcome, Snapshot
+from workers.contract.errors import RestError
+from workers.contract.protocols import DATA_TYPES
 from workers.decode.normal import Scale
-from workers.errors import RestError
-from workers.strategies import DATA_TYPES
 from workers.venue import Venue
 
 SCOPES = (Scope.TOP, Scope.BOOK)

@@ -16,8 +16,8 @@ from tests.conformance.report import Case, row
 from tests.workers.rest.rest_kit import Answer, virtual
 from tests.workers.rest.rest_kit import Venue as Server
 from workers import venue as venues
+from workers.contract.errors import ParseError
 from workers.entries import TURN
-from workers.errors import ParseError
 from workers.listing import Listing
 from workers.rest import RestManager
 

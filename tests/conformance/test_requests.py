@@ -15,11 +15,11 @@ from tests.conformance.report import Case, row
 from tests.workers.rest.rest_kit import Answer, virtual
 from tests.workers.rest.rest_kit import Venue as Server
 from workers import venue as venues
-from workers.errors import RestError
-from workers.request import Failure, ReplayClass
+from workers.contract.errors import RestError
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import Failure, ReplayClass
+from workers.contract.types import HTTPMethod
 from workers.rest import RestManager
-from workers.strategies import RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 CALLERS = 20
 

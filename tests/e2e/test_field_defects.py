@@ -51,11 +51,11 @@ from tests.faults import (
 )
 from tests.soak.watch import Watcher
 from workers.config import VenueConfig, WorkerConfig
+from workers.contract.protocols import ConnectionEvent, ConnectionState, WebSocketManagerConfig
 from workers.sim import SimVenue
 from workers.sim.binance_spot.dialect import LISTINGS
 from workers.sim.hub import Rules
 from workers.sim.market import Listing
-from workers.strategies import ConnectionEvent, ConnectionState, WebSocketManagerConfig
 from workers.venues.binance_spot import connection
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket import WebSocketManager

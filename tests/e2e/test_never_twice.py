@@ -34,13 +34,13 @@ import pytest
 
 from tests.faults import Cut, Direction, FaultProxy
 from tests.faults.http import BODY, RawServer, Reply, Request
-from workers.errors import CircuitOpen, OutcomeUnknown, RateLimited, RestError
+from workers.contract.errors import CircuitOpen, OutcomeUnknown, RateLimited, RestError
+from workers.contract.protocols import HTTPMethod, RateLimitStrategy, RequestStrategy, RestStrategySet
+from workers.contract.rest import PreparedRequest, ReplayClass, RequestContext
 from workers.http import HttpClientFactory, HttpClientOptions, HttpError, InvalidRequest, MultiClient
 from workers.http.multi import Selection
-from workers.request import PreparedRequest, ReplayClass, RequestContext
 from workers.rest import RestManager
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.strategies import HTTPMethod, RateLimitStrategy, RequestStrategy, RestStrategySet
 
 ADAPTERS = ("aiohttp", "httpx", "curl_cffi")
 WRITES = (HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE)

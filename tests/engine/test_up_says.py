@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 INSTANCE = f"says{os.getpid()}"
 VENUE = """
 from dataclasses import replace
-from workers.strategies import WebSocketStrategySet
+from workers.contract.protocols import WebSocketStrategySet
 from workers.venues.binance_spot.venue import VENUE as SPOT
 
 def parse(data, received=0):

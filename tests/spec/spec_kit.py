@@ -18,14 +18,14 @@ from typing import Any
 import aiohttp.connector
 import msgspec
 
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import PerformanceTargets, RateLimitContext, ReplayClass, RequestContext
+from workers.contract.types import HTTPMethod
 from workers.defaults import PlainRequests
 from workers.http.compliance.server import Handler, Received, Server, Wire, serve
-from workers.request import PerformanceTargets, RateLimitContext, ReplayClass, RequestContext
 from workers.rest import RestManager
 from workers.rest.ratelimit import BucketLimiter
 from workers.rest.retry import ExponentialRetry
-from workers.strategies import RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,7 +23,9 @@ from picows import (
 )
 from spec_kit import SkippingLoop
 
-from workers.connection import (
+from workers.contract.protocols import WebSocketStrategySet
+from workers.contract.types import ParsedMessage
+from workers.contract.websocket import (
     ConnectionContext,
     ConnectionEvent,
     MessageBudget,
@@ -31,10 +33,8 @@ from workers.connection import (
     WebSocketManagerConfig,
 )
 from workers.defaults import PlainConnection
-from workers.strategies import WebSocketStrategySet
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
-from workers.vocabulary import ParsedMessage
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import CallbackSink, FrameSink
 

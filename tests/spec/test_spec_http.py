@@ -62,7 +62,9 @@ from spec_kit import (
     virtual,
 )
 
-from workers.errors import OutcomeUnknown, RestConnectionError, RestTimeout, ServerError
+from workers.contract.errors import OutcomeUnknown, RestConnectionError, RestTimeout, ServerError
+from workers.contract.rest import ReplayClass
+from workers.contract.tls import TlsOptions
 from workers.http import (
     AdapterMissing,
     ClientClosed,
@@ -83,9 +85,7 @@ from workers.http.compliance import ROWS, NotOffered, run_row
 from workers.http.compliance.certificates import Authority
 from workers.http.compliance.server import closed_port, proxy
 from workers.http.message import Response
-from workers.request import ReplayClass
 from workers.rest.retry import ExponentialRetry
-from workers.tls import TlsOptions
 
 ADAPTERS = ("aiohttp", "httpx", "curl_cffi")
 over_all = pytest.mark.parametrize("adapter", ADAPTERS)

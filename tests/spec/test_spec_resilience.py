@@ -72,7 +72,7 @@ from spec_kit import (
 
 from engine.settings import load
 from workers.config import ServiceConfig
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     CircuitOpen,
     OutcomeUnknown,
@@ -83,14 +83,14 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import ReplayClass, RequestContext
 from workers.http import HttpClientFactory, HttpClientOptions
 from workers.http.compliance.server import black_hole, closed_port
-from workers.request import ReplayClass, RequestContext
 from workers.rest import RestManager
 from workers.rest.circuit import CircuitBreaker, Circuits, CircuitState
 from workers.rest.retry import ExponentialRetry, RetryBudget
 from workers.service import make_circuits, make_context, make_retry
-from workers.strategies import RestStrategySet
 
 ERROR = ServerError("busy")
 

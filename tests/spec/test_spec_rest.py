@@ -104,7 +104,7 @@ from spec_kit import (
 from workers.auth.credentials import Credentials
 from workers.auth.secret import Secret
 from workers.auth.signing import Ed25519Signer, HmacSigner, RsaSigner
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -116,23 +116,7 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
-from workers.http import HttpClientFactory, HttpClientOptions
-from workers.http.compliance.certificates import Authority
-from workers.http.compliance.server import black_hole
-from workers.request import (
-    AuthenticationData,
-    PerformanceTargets,
-    PreparedRequest,
-    Priority,
-    RateLimitContext,
-    RequestContext,
-    RequestMetrics,
-)
-from workers.rest import RestManager
-from workers.rest.ratelimit import BucketLimiter
-from workers.rest.retry import ExponentialRetry
-from workers.rest.trace import TraceEvent
-from workers.strategies import (
+from workers.contract.protocols import (
     AuthStrategy,
     ExceptionHandlerStrategy,
     Failure,
@@ -142,7 +126,23 @@ from workers.strategies import (
     RestStrategySet,
     RetryStrategy,
 )
-from workers.tls import TlsOptions
+from workers.contract.rest import (
+    AuthenticationData,
+    PerformanceTargets,
+    PreparedRequest,
+    Priority,
+    RateLimitContext,
+    RequestContext,
+    RequestMetrics,
+)
+from workers.contract.tls import TlsOptions
+from workers.http import HttpClientFactory, HttpClientOptions
+from workers.http.compliance.certificates import Authority
+from workers.http.compliance.server import black_hole
+from workers.rest import RestManager
+from workers.rest.ratelimit import BucketLimiter
+from workers.rest.retry import ExponentialRetry
+from workers.rest.trace import TraceEvent
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.binance_spot.errors import BinanceSpotErrors
 from workers.venues.gateio import auth as gateio

@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from spec_kit import POST, check_table, failure, hangs, resets, says, service, virtual
 
-from workers.errors import BadRequest, CircuitOpen, ServerError
+from workers.contract.errors import BadRequest, CircuitOpen, ServerError
 
 
 def test_the_table_is_complete() -> None:

@@ -15,9 +15,9 @@ import sys
 import pytest
 from spec_kit import check_table
 
+from workers.contract.protocols import Symbol
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect
-from workers.strategies import Symbol
 from workers.transport import TransportFactory
 from workers.venue import names
 

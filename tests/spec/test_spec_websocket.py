@@ -95,7 +95,30 @@ from shm.instruments import Instrument
 from shm.segment import open_writer
 from workers.books.publish import Publisher
 from workers.config import DERIVATIVES
-from workers.connection import (
+from workers.contract.errors import (
+    AuthenticationFailed,
+    ConnectionFailed,
+    ConnectTimeout,
+    HandshakeRefused,
+    NotConnected,
+    PingTimeout,
+    Silent,
+)
+from workers.contract.protocols import (
+    ConnectionStrategy,
+    MessageParser,
+    SubscriptionStrategy,
+    WebSocketStrategySet,
+)
+from workers.contract.types import (
+    HTTPMethod,
+    MessageType,
+    ParsedMessage,
+    PublicWebsocketChannelType,
+    SubscriptionAction,
+    Symbol,
+)
+from workers.contract.websocket import (
     Answer,
     ConnectionContext,
     ConnectionState,
@@ -106,33 +129,15 @@ from workers.connection import (
     WebSocketManagerConfig,
 )
 from workers.defaults import PlainConnection
-from workers.errors import (
-    AuthenticationFailed,
-    ConnectionFailed,
-    ConnectTimeout,
-    HandshakeRefused,
-    NotConnected,
-    PingTimeout,
-    Silent,
-)
 from workers.http import HttpClientFactory
 from workers.http.compliance import run_row
 from workers.http.compliance.rows_wire import _sockets_to
 from workers.http.compliance.server import black_hole
-from workers.strategies import ConnectionStrategy, MessageParser, SubscriptionStrategy, WebSocketStrategySet
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import BinanceSpotConnection
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.venues.binance_spot.sync import BookSync
-from workers.vocabulary import (
-    HTTPMethod,
-    MessageType,
-    ParsedMessage,
-    PublicWebsocketChannelType,
-    SubscriptionAction,
-    Symbol,
-)
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import WireListener
 

@@ -7,6 +7,15 @@ from typing import Any
 import pytest
 
 from workers.config import VenueConfig
+from workers.contract.errors import HandshakeRefused
+from workers.contract.protocols import (
+    ConnectionContext,
+    HTTPMethod,
+    MessageBudget,
+    ReconnectionPolicy,
+    RequestContext,
+)
+from workers.contract.tls import TlsOptions
 from workers.defaults import (
     PlainConnection,
     PlainRequests,
@@ -14,16 +23,7 @@ from workers.defaults import (
     refused_for_good,
     venue_symbol,
 )
-from workers.errors import HandshakeRefused
 from workers.service import make_connection, make_context, make_policy
-from workers.strategies import (
-    ConnectionContext,
-    HTTPMethod,
-    MessageBudget,
-    ReconnectionPolicy,
-    RequestContext,
-)
-from workers.tls import TlsOptions
 
 KEYS: dict[str, Any] = {"ws_url": "wss://host:9443", "rest_url": "https://host", "symbols": ["BTC/USDT"]}
 

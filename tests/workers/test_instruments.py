@@ -19,7 +19,7 @@ from shm.writer import Writer
 from tests.workers.rest.rest_kit import VirtualLoop
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
-from workers.errors import RestError, WorkerError
+from workers.contract.errors import RestError, WorkerError
 from workers.instruments import CONFIRM, HINT_GAP, HINTED, Instruments, _missing_event
 from workers.listing import Listing
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from workers.config import ServiceConfig
-from workers.errors import RateLimited, ServerError
+from workers.contract.errors import RateLimited, ServerError
 from workers.rest.circuit import CircuitState
 from workers.service import make_circuits, make_context, make_retry
 

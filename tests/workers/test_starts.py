@@ -24,7 +24,7 @@ import shm
 from shm import Scope, State
 from tests.conformance.live import FAST, run
 from workers.config import VenueConfig, WorkerConfig
-from workers.request import Priority
+from workers.contract.rest import Priority
 from workers.rest.ratelimit import SHARES
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.rest.ratelimit import Window, WindowLimiter
-from workers.rest.retry import ExponentialRetry
-from workers.strategies import (
+from workers.contract.protocols import (
     Answer,
     ConnectionContext,
     ConnectionState,
@@ -22,6 +20,8 @@ from workers.strategies import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
+from workers.rest.ratelimit import Window, WindowLimiter
+from workers.rest.retry import ExponentialRetry
 from workers.venues.binance_spot.connection import BinanceSpotConnection
 from workers.venues.binance_spot.request import BinanceSpotRequests
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription

@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from workers.contract.tls import PinMismatch, TlsOptions, check_pin, client_context, spki_pin
 from workers.http.compliance.certificates import Authority
-from workers.tls import PinMismatch, TlsOptions, check_pin, client_context, spki_pin
 
 
 def _der(file: str) -> bytes:

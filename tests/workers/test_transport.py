@@ -17,8 +17,9 @@ import pytest
 import workers.transport
 from shm.instruments import Instrument
 from shm.layout import Flag, InstrumentKind
+from workers.contract.errors import ConnectionFailed
+from workers.contract.protocols import ConnectionEvent, ConnectionState, Symbol
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, absent
-from workers.errors import ConnectionFailed
 from workers.listing import UnknownInstrument
 from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.public import (
@@ -35,7 +36,6 @@ from workers.public import (
 from workers.shipped import ConfigError, venue_config
 from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
-from workers.strategies import ConnectionEvent, ConnectionState, Symbol
 from workers.streaming import BOUND, Stream
 from workers.transport import NotOffered, PublicExchange, TransportFactory
 from workers.venue import UnknownVenue, load, names

@@ -13,9 +13,9 @@ from shm import counters
 from shm.events import Code
 from shm.instruments import Instrument
 from workers.config import VenueConfig, WorkerConfig
+from workers.contract.rest import Pulse
 from workers.http import AdapterMissing, HttpClientFactory
 from workers.listing import Listing, PrecisionError
-from workers.request import Pulse
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker
 

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from workers.errors import Action, WorkerError
+from workers.contract.errors import Action, WorkerError
 
 AHEAD = 10_000
 """How many numbers one write to the store covers: with milliseconds, a write every 10 s of activity."""

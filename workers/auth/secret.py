@@ -25,7 +25,7 @@ import stat
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn, Protocol, Self
 
-from workers.errors import Action, WorkerError
+from workers.contract.errors import Action, WorkerError
 
 HIDDEN: Final = "***"
 MAX_FILE: Final = 65_536

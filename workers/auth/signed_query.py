@@ -11,7 +11,7 @@ from workers.auth.credentials import Credentials, CredentialSource, Keyed
 from workers.auth.encoding import encode_body, encode_query
 from workers.auth.secret import HIDDEN
 from workers.auth.signing import Signer
-from workers.strategies import AuthenticationData, AuthStrategy, HTTPMethod, ServerTime
+from workers.contract.protocols import AuthenticationData, AuthStrategy, HTTPMethod, ServerTime
 
 
 class _Key(NamedTuple):

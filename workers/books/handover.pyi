@@ -6,8 +6,8 @@ from typing_extensions import disjoint_base
 
 from workers.books.publish import Publisher
 from workers.books.witness import Witness
+from workers.contract.protocols import ParsedMessage
 from workers.decode.normal import Decoded
-from workers.strategies import ParsedMessage
 from workers.websocket.wire import FrameSink
 
 FORGET: int

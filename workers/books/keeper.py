@@ -90,9 +90,9 @@ from workers.books.publish import Publisher
 from workers.books.sync import Best, Diff, Outcome, Snapshot
 from workers.books.tops import QuietTops, level
 from workers.books.turns import Rank, Turns
+from workers.contract.errors import Action, RestError, WorkerError
+from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.errors import Action, RestError, WorkerError
-from workers.request import Priority
 
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")

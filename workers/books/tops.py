@@ -36,9 +36,9 @@ from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Scope, State
 from workers.books.sync import Best, Snapshot
+from workers.contract.errors import RestError
+from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.errors import RestError
-from workers.request import Priority
 
 if TYPE_CHECKING:
     from shm.writer import Writer

@@ -20,6 +20,7 @@ from aiohttp.connector import Connection
 from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
+from workers.contract.tls import client_context
 from workers.http import sockets
 from workers.http.base import SURPLUS_FOR, BaseClient, default_headers, timed_out, too_large
 from workers.http.client import HttpClientOptions, Timeout
@@ -35,7 +36,6 @@ from workers.http.errors import (
     TlsFailed,
 )
 from workers.http.message import Call, Response
-from workers.tls import client_context
 
 # aiohttp invents a Content-Type for these; all its other own headers are in `Call.headers` already.
 _TYPED = frozenset(("POST", "PUT", "PATCH", "DELETE"))

@@ -20,7 +20,7 @@ from typing import Any, Protocol, Self
 
 import msgspec
 
-from workers.tls import TlsOptions
+from workers.contract.tls import TlsOptions
 
 _PASSWORD = re.compile(r"(//[^@/]*?:).*@")
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from workers.errors import Action, WorkerError
+from workers.contract.errors import Action, WorkerError
 
 
 class HttpError(WorkerError):

@@ -15,6 +15,7 @@ import httpcore
 from anyio.streams.tls import TLSStream
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from workers.contract.tls import client_context
 from workers.http import sockets
 from workers.http.base import SURPLUS_FOR, BaseClient, least, timed_out, too_large
 from workers.http.client import HttpClientOptions, Timeout
@@ -30,7 +31,6 @@ from workers.http.errors import (
     TlsFailed,
 )
 from workers.http.message import Call, Response, authority, over
-from workers.tls import client_context
 
 _SENDING = frozenset(("http11.send_request_headers.started", "http2.send_request_headers.started"))
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from workers.contract.rest import ReplayClass
 from workers.http.client import ClientStats, HttpClient, HttpResponse, Timeout
 from workers.http.errors import (
     ConnectFailed,
@@ -22,7 +23,6 @@ from workers.http.errors import (
     ReadTimedOut,
 )
 from workers.http.verbs import Verbs
-from workers.request import ReplayClass
 
 READS = frozenset(("GET", "HEAD", "OPTIONS"))
 # What another client may be spared; a redirect too many or a body too large meets all alike.

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from workers.auth.encoding import encode_json, encode_query
-from workers.errors import RestError
+from workers.contract.errors import RestError
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import AuthenticationData, Priority, ReplayClass
+from workers.contract.types import HTTPMethod
 from workers.http.client import Timeout
-from workers.request import AuthenticationData, Priority, ReplayClass
 from workers.rest.circuit import CircuitBreaker
 from workers.rest.endpoints import Endpoints
-from workers.strategies import RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 CONNECT_WITH_ALTERNATES = 0.8  # seconds: two dead endpoints and a healthy one are found in less than 2
 JSON = "application/json"

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from workers.errors import CircuitOpen
+from workers.contract.errors import CircuitOpen
 
 PROBE_PATIENCE = 1.0  # seconds; what a refusal advises while the one probe is out
 _CLOSED, _OPEN, _HALF_OPEN = range(3)

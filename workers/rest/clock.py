@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from workers.auth.clock import VenueClock
-from workers.request import ServerTime
+from workers.contract.rest import ServerTime
 from workers.rest.call import Call, Plan
 
 

@@ -20,7 +20,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from workers.request import Priority
+from workers.contract.rest import Priority
 
 PASSED = 32  # less urgent ones that may pass one who waits for a permit
 MIN_WAIT = 0.001  # seconds; a limiter that says "now" and means a rounding error must not make the loop spin

@@ -7,11 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from workers.contract.rest import Priority
+from workers.contract.types import HTTPMethod
 from workers.http.client import Timeout
-from workers.request import Priority
 from workers.rest.call import Plan
 from workers.rest.sessions import Sessions
-from workers.vocabulary import HTTPMethod
 
 log = logging.getLogger(__name__)
 LOOK = 1.0  # seconds between two looks at what is due

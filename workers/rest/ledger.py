@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from workers.errors import CircuitOpen, RestError
-from workers.request import PerformanceTargets, ReplayClass
+from workers.contract.errors import CircuitOpen, RestError
+from workers.contract.rest import PerformanceTargets, ReplayClass
 from workers.rest import outcome
 from workers.rest.call import Call
 from workers.rest.circuit import Circuits

@@ -25,7 +25,7 @@ from typing import Any, NoReturn, Self
 import msgspec
 
 from workers.auth.clock import VenueClock
-from workers.errors import (
+from workers.contract.errors import (
     ClockSkew,
     OutcomeUnknown,
     ParseError,
@@ -33,8 +33,10 @@ from workers.errors import (
     RequestCancelled,
     RestError,
 )
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import Failure, Priority, Pulse, ReplayClass, RequestMetrics, ServerTime
+from workers.contract.types import HTTPMethod
 from workers.http.client import HttpClient, HttpResponse, Timeout
-from workers.request import Failure, Priority, Pulse, ReplayClass, RequestMetrics, ServerTime
 from workers.rest import outcome
 from workers.rest.call import Call, Plan
 from workers.rest.circuit import Circuits
@@ -45,8 +47,6 @@ from workers.rest.ledger import Ledger
 from workers.rest.retry import RetryBudget
 from workers.rest.sessions import Sessions, default_clients
 from workers.rest.trace import Tracer, error_seen, limits_seen, scrub, scrubbed, tell
-from workers.strategies import RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 Observer = Callable[[HTTPMethod, str, int, int], object]
 decode_json = msgspec.json.Decoder().decode

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from workers.request import PerformanceTargets, RequestMetrics
+from workers.contract.rest import PerformanceTargets, RequestMetrics
 
 COMPLIANT_NS = 50_000_000
 COMPLIANT_SHARE = 0.95

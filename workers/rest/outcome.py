@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -31,9 +31,9 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
+from workers.contract.protocols import ExceptionHandlerStrategy
+from workers.contract.rest import Failure, ReplayClass
 from workers.http import errors as http
-from workers.request import Failure, ReplayClass
-from workers.strategies import ExceptionHandlerStrategy
 
 NOT_SENT = "nothing was sent"
 NOT_DONE_REDIRECTS = (307, 308)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from workers.vocabulary import HTTPMethod
+from workers.contract.types import HTTPMethod
 
 Weigh = Callable[[HTTPMethod, str, Mapping[str, Any] | None], int]
 

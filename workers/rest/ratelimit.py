@@ -25,12 +25,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workers.errors import BadRequest
-from workers.headers import retry_after
-from workers.request import Priority, RateLimitContext
+from workers.contract.errors import BadRequest
+from workers.contract.headers import retry_after
+from workers.contract.protocols import RateLimitStrategy
+from workers.contract.rest import Priority, RateLimitContext
+from workers.contract.types import HTTPMethod
 from workers.rest.quota import Quota, Weigh, Window, one
-from workers.strategies import RateLimitStrategy
-from workers.vocabulary import HTTPMethod
 
 __all__ = ["SHARES", "BucketLimiter", "Weigh", "Window", "WindowLimiter", "one"]
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from workers.errors import Action, RestError
-from workers.headers import retry_after
-from workers.strategies import RetryStrategy
+from workers.contract.errors import Action, RestError
+from workers.contract.headers import retry_after
+from workers.contract.protocols import RetryStrategy
 
 
 class ExponentialRetry(RetryStrategy):

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from workers.contract.rest import RequestContext
 from workers.http.client import ClientStats, HttpClient
 from workers.http.errors import ConnectFailed, ConnectionLost, ProtocolViolation
-from workers.request import RequestContext
 
 RENEW_AFTER = 3
 POOL = 100  # connections in all

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from workers.errors import RestError
+from workers.contract.errors import RestError
 
 log = logging.getLogger(__name__)
 MASK = "***"

@@ -18,8 +18,8 @@ import random
 from collections import deque
 from collections.abc import Callable
 
-from workers.errors import ErrorClass
-from workers.strategies import ReconnectionPolicy
+from workers.contract.errors import ErrorClass
+from workers.contract.protocols import ReconnectionPolicy
 
 AUTHENTICATION_ATTEMPTS = 3
 HELD_SLACK = 0.01  # seconds that a timer may be early

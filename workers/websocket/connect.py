@@ -18,10 +18,10 @@ from picows import (
     ws_connect,
 )
 
-from workers.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
-from workers.headers import retry_after
-from workers.strategies import ConnectionContext, Transport
-from workers.tls import client_context
+from workers.contract.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
+from workers.contract.headers import retry_after
+from workers.contract.protocols import ConnectionContext, Transport
+from workers.contract.tls import client_context
 from workers.websocket.wire import WireListener
 
 READ_BUFFER = 131_072  # bytes: large enough that a burst is one socket read, small enough for the L2 cache

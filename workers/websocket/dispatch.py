@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
-from workers.strategies import (
+from workers.contract.protocols import (
     DATA_TYPES,
     ConnectionEvent,
     MessageParser,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from workers.strategies import MessageType, PublicWebsocketChannelType
+from workers.contract.protocols import MessageType, PublicWebsocketChannelType
 from workers.websocket.subscriptions import Topic
 
 # Channels that bring an event soon whatever happens on the market, and how it is known. A stream of trades

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Protocol
 
-from workers.strategies import ParsedMessage
+from workers.contract.protocols import ParsedMessage
 from workers.websocket.wire import FrameSink
 
 FORGET = 10.0  # seconds after the switch: a repetition of what the old connection delivered can come no more

@@ -18,7 +18,7 @@ from typing import Any
 
 from picows import WSCloseCode, WSMsgType
 
-from workers.errors import (
+from workers.contract.errors import (
     AcknowledgementTimeout,
     AuthenticationFailed,
     Disconnected,
@@ -26,7 +26,7 @@ from workers.errors import (
     Silent,
     WebSocketError,
 )
-from workers.strategies import (
+from workers.contract.protocols import (
     DATA_TYPES,
     Answer,
     Dialogue,

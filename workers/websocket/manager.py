@@ -19,8 +19,8 @@ from typing import Any
 
 import msgspec
 
-from workers.errors import NotConnected, Silent, SubscriptionRejected
-from workers.strategies import (
+from workers.contract.errors import NotConnected, Silent, SubscriptionRejected
+from workers.contract.protocols import (
     ConnectionState,
     PerformanceMetrics,
     SubscriptionAction,

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from workers.errors import AcknowledgementTimeout, SubscriptionRejected, WebSocketError
+from workers.contract.errors import AcknowledgementTimeout, SubscriptionRejected, WebSocketError
 from workers.websocket.bell import Bell
 from workers.websocket.hold import Handover, Hold
 from workers.websocket.link import Common, Link

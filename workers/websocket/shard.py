@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
-from workers.errors import ErrorClass, HandshakeRefused, NotConnected, WebSocketError
-from workers.strategies import (
+from workers.contract.errors import ErrorClass, HandshakeRefused, NotConnected, WebSocketError
+from workers.contract.protocols import (
     ConnectionEvent,
     ConnectionState,
     PublicWebsocketChannelType,

@@ -11,7 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
-from workers.strategies import Acknowledgement, SubscriptionAction, SubscriptionMessage, SubscriptionStrategy
+from workers.contract.protocols import (
+    Acknowledgement,
+    SubscriptionAction,
+    SubscriptionMessage,
+    SubscriptionStrategy,
+)
 
 Topic = tuple[str, str]  # (canonical symbol, channel)
 Group = tuple[tuple[str, ...], tuple[str, ...]]  # symbols x channels

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from workers.strategies import PerformanceMetrics
+from workers.contract.protocols import PerformanceMetrics
 from workers.websocket.wire import WireListener, percentile
 
 WIRE = (

@@ -25,7 +25,7 @@ from workers.auth.credentials import (
 )
 from workers.auth.secret import Secret, SecretError, source
 from workers.auth.signing import HmacSigner
-from workers.strategies import HTTPMethod
+from workers.contract.protocols import HTTPMethod
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.kraken import auth as kraken
 

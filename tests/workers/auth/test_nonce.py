@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from workers.auth.credentials import Credentials
 from workers.auth.nonce import AHEAD, Nonce, NonceError, NonceFile
-from workers.strategies import HTTPMethod
+from workers.contract.protocols import HTTPMethod
 from workers.venues.kraken import auth as kraken
 
 

@@ -18,8 +18,8 @@ import pytest
 from workers.auth.credentials import CredentialFile, Credentials, RotatingCredentials, origin
 from workers.auth.secret import HIDDEN, MAX_FILE, Secret, SecretError, redact, source
 from workers.auth.signing import Ed25519Signer, HmacSigner, RsaSigner, pem_or_hmac
+from workers.contract.protocols import AuthStrategy, HTTPMethod
 from workers.services.polymarket import auth as polymarket
-from workers.strategies import AuthStrategy, HTTPMethod
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.bybit import auth as bybit
 from workers.venues.gateio import auth as gateio

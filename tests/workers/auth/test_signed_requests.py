@@ -19,11 +19,11 @@ import msgspec
 import pytest
 
 from workers.auth.credentials import Credentials
-from workers.request import PreparedRequest, RequestContext
+from workers.contract.protocols import AuthStrategy, HTTPMethod, RequestStrategy, RestStrategySet
+from workers.contract.rest import PreparedRequest, RequestContext
 from workers.rest import RestManager
 from workers.rest.retry import ExponentialRetry
 from workers.services.polymarket import auth as polymarket
-from workers.strategies import AuthStrategy, HTTPMethod, RequestStrategy, RestStrategySet
 from workers.venues.binance_futures import auth as binance_futures
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.binance_spot.limits import limits

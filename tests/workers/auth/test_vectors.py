@@ -16,8 +16,8 @@ import pytest
 
 from workers.auth.credentials import Credentials
 from workers.auth.signing import HmacSigner
+from workers.contract.protocols import AuthStrategy, HTTPMethod
 from workers.services.polymarket import auth as polymarket
-from workers.strategies import AuthStrategy, HTTPMethod
 from workers.venues.binance_futures import auth as binance_futures
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.bybit import auth as bybit

@@ -16,10 +16,10 @@ from shm.instruments import Instrument
 from workers.books.keeper import SLICE, BookKeeper, KeeperConfig
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Snapshot, StreamSync
+from workers.contract.errors import Action, RateLimited, WorkerError
+from workers.contract.rest import Priority
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
-from workers.errors import Action, RateLimited, WorkerError
 from workers.listing import successor
-from workers.request import Priority
 from workers.venues.binance_futures.sync import BookSync as FuturesBook
 from workers.venues.mexc_spot.sync import LAG
 from workers.venues.mexc_spot.sync import BookSync as MexcBook

@@ -17,7 +17,7 @@ from tests.workers.books.moving import Event, Market, texts
 from tests.workers.books.test_books import SECOND, Desk, RestDown, held_back, said
 from tests.workers.books.test_books import run as run  # the fixture
 from workers.books.sync import Snapshot
-from workers.request import Priority
+from workers.contract.rest import Priority
 
 KEYS = {"depth": 4, "limit": 40, "tiers": (10, 20, 40), "stale_after": 0.0, "settle": 0.3}
 

@@ -23,7 +23,7 @@ from tests.workers.rest.rest_kit import virtual
 from workers.books.horizons import HALF_LIFE, PAUSE, Horizons
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.sync import Snapshot
-from workers.request import Priority
+from workers.contract.rest import Priority
 
 SPOT, FUTURES = (100, 500, 1000), (50, 100, 500, 1000)
 WEIGHT = {50: 5, 100: 5, 500: 25, 1000: 50}  # of the dearer venue

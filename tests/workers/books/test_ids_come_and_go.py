@@ -227,8 +227,8 @@ def test_over_a_handover_an_older_id_is_a_repetition_or_it_fails(tops: Tops) -> 
         lab.publisher, [(tops.index, "top")], normalise=lambda parsed: parsed.data, clock=lambda: lab.now
     )
     handover.subscribed()
+    from workers.contract.protocols import MessageType, ParsedMessage
     from workers.decode.normal import DecodeCode, Decoded, MessageKind
-    from workers.strategies import MessageType, ParsedMessage
 
     said = Decoded(DecodeCode.OK, MessageKind.TOP, tops.index, 1_005, 3, words=(200, 1, 205, 1, 0, 0, 0, 0))
     handover.keep(

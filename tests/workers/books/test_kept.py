@@ -16,8 +16,8 @@ from tests.workers.decode.talk import native
 from workers.books.book import Book
 from workers.books.handover import Handover
 from workers.books.sync import Replay, StreamSync
+from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
-from workers.strategies import MessageType, ParsedMessage
 
 SNAPSHOT, CHECKED = MessageFlag.SNAPSHOT, MessageFlag.CHECKED
 Levels = list[tuple[int, int]]

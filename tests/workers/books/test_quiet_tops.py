@@ -18,9 +18,9 @@ from tests.workers.books.test_books import SECOND, Desk, RestDown
 from workers.books.sync import Best, Snapshot, StreamSync
 from workers.books.tops import best_words, level, snapshot_words
 from workers.config import VenueConfig
-from workers.errors import RateLimited
+from workers.contract.errors import RateLimited
+from workers.contract.rest import Priority
 from workers.readiness import Readiness
-from workers.request import Priority
 from workers.venues.binance_spot.sync import BookSync
 
 STALE, LAG = 30, 10  # s

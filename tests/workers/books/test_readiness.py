@@ -18,17 +18,17 @@ from workers.books.keeper import BookKeeper
 from workers.books.sync import Snapshot
 from workers.cold import ColdPath
 from workers.config import VenueConfig
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
-from workers.errors import WebSocketError
-from workers.readiness import Readiness
-from workers.request import Priority
-from workers.strategies import (
+from workers.contract.errors import WebSocketError
+from workers.contract.protocols import (
     ConnectionEvent,
     ConnectionState,
     MessageType,
     ParsedMessage,
     PerformanceMetrics,
 )
+from workers.contract.rest import Priority
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
+from workers.readiness import Readiness
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE

@@ -18,12 +18,12 @@ from shm.instruments import Instrument
 from tests.workers.books.test_books import SECOND, Desk, RestDown, book
 from workers.books.keeper import DEEP
 from workers.books.sync import Best, Snapshot
-from workers.errors import RateLimited
-from workers.request import Priority
+from workers.contract.errors import RateLimited
+from workers.contract.rest import Priority
+from workers.contract.types import HTTPMethod
 from workers.venues.binance_spot import limits
 from workers.venues.binance_spot.request import DEPTH, TOPS
 from workers.venues.binance_spot.sync import BookSync
-from workers.vocabulary import HTTPMethod
 
 STALE = 30  # s
 LETTERS = "ABCDEFGHIJKLMNOPQRST"

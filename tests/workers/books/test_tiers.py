@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.books.tiers import SnapshotTiers, Tier, with_reserve
-from workers.request import Priority
+from workers.contract.rest import Priority
+from workers.contract.types import HTTPMethod
 from workers.venue import load
-from workers.vocabulary import HTTPMethod
 
 SPOT = load("binance_spot").snapshot_tiers
 FUTURES = load("binance_futures").snapshot_tiers

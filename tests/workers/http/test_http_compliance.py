@@ -15,7 +15,7 @@ import pytest
 import uvloop
 from yarl import URL
 
-from workers import tls
+from workers.contract import tls
 from workers.http import (
     HttpClientFactory,
     HttpClientOptions,

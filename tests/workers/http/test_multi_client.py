@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from workers.contract.rest import ReplayClass
 from workers.http import (
     BodyUnreadable,
     ConnectFailed,
@@ -21,7 +22,6 @@ from workers.http import (
 )
 from workers.http.base import BaseClient
 from workers.http.message import Call, Response
-from workers.request import ReplayClass
 
 URL = "http://venue.invalid/x"
 

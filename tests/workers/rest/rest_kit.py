@@ -12,10 +12,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workers.defaults import PlainRequests
-from workers.http.client import ClientStats, Timeout
-from workers.http.errors import ClientClosed, ConnectTimedOut, HttpError, ReadTimedOut
-from workers.request import (
+from workers.contract.protocols import RateLimitStrategy, RequestStrategy, RestStrategySet
+from workers.contract.rest import (
     AuthenticationData,
     Priority,
     RateLimitContext,
@@ -23,11 +21,13 @@ from workers.request import (
     RequestContext,
     ServerTime,
 )
+from workers.contract.types import HTTPMethod
+from workers.defaults import PlainRequests
+from workers.http.client import ClientStats, Timeout
+from workers.http.errors import ClientClosed, ConnectTimedOut, HttpError, ReadTimedOut
 from workers.rest import RestManager
 from workers.rest.circuit import Circuits
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.strategies import RateLimitStrategy, RequestStrategy, RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
 WALL = 1_790_000_000.0

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from workers.errors import Action, CircuitOpen
+from workers.contract.errors import Action, CircuitOpen
 from workers.rest.circuit import PROBE_PATIENCE, CircuitBreaker, Circuits, CircuitState
 
 STEPS = 50

@@ -24,11 +24,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from workers.errors import BadRequest
-from workers.headers import header, retry_after
+from workers.contract.errors import BadRequest
+from workers.contract.headers import header, retry_after
+from workers.contract.protocols import HTTPMethod, Priority, RateLimitContext
 from workers.rest.quota import ANSWER_SOON, SLOTS, Ledger, Quota
 from workers.rest.ratelimit import SHARES, SHORTEST_WAIT, BucketLimiter, Window, WindowLimiter
-from workers.strategies import HTTPMethod, Priority, RateLimitContext
 
 GET, POST, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.DELETE
 CANCEL, NEW, QUERY, SNAPSHOT, BACKGROUND = Priority

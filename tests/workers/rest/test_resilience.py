@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from workers.errors import CircuitOpen, ServerError
+from workers.contract.errors import CircuitOpen, ServerError
 from workers.rest.circuit import CircuitBreaker
 from workers.rest.retry import ExponentialRetry, RetryBudget
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from rest_kit import DELETE, GET, POST, Auth, Desk, Fail, Limits, Requests, told
 
-from workers.errors import OutcomeUnknown
+from workers.contract.errors import OutcomeUnknown
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import Priority, ReplayClass
+from workers.contract.types import HTTPMethod
 from workers.http.errors import ReadTimedOut
-from workers.request import Priority, ReplayClass
 from workers.rest import call as module
 from workers.rest.call import Call, Plan
 from workers.rest.retry import ExponentialRetry
-from workers.strategies import RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 
 class Asked(Requests):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rest_kit import GET, POST, Answer, Desk, Fail, Hang, Limits, Requests, told
 
-from workers.errors import OutcomeUnknown, RequestCancelled, RestError
+from workers.contract.errors import OutcomeUnknown, RequestCancelled, RestError
 from workers.http.errors import ConnectFailed, ConnectionLost, ReadTimedOut
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.sessions import RENEW_AFTER

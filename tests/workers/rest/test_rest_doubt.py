@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Requests, told, virtual
 
-from workers.errors import OutcomeUnknown, RateLimited, RestError, ServerError
-from workers.headers import LONGEST, retry_after
+from workers.contract.errors import OutcomeUnknown, RateLimited, RestError, ServerError
+from workers.contract.headers import LONGEST, retry_after
+from workers.contract.rest import AuthenticationData, ReplayClass
 from workers.http.errors import ConnectionLost
-from workers.request import AuthenticationData, ReplayClass
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.ratelimit import Window, WindowLimiter
 

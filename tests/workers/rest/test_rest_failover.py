@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rest_kit import GET, Answer, Blackhole, Desk, Fail, Hang, Limits, Requests, Seen, told
 
-from workers.errors import RateLimited, ServerError
+from workers.contract.errors import RateLimited, ServerError
+from workers.contract.rest import Priority
 from workers.http.errors import ConnectFailed, PoolTimedOut
-from workers.request import Priority
 from workers.rest.call import CONNECT_WITH_ALTERNATES
 
 THREE = {"alternates": ("http://second/", "http://third"), "timeout": 10.0}

@@ -36,7 +36,10 @@ from rest_kit import (
     VirtualLoop,
 )
 
-from workers.errors import ClockSkew, OutcomeUnknown, RestError
+from workers.contract.errors import ClockSkew, OutcomeUnknown, RestError
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import Failure, Priority, ReplayClass, ServerTime
+from workers.contract.types import HTTPMethod
 from workers.http.errors import (
     BodyUnreadable,
     ConnectFailed,
@@ -45,12 +48,9 @@ from workers.http.errors import (
     PoolTimedOut,
     ProtocolViolation,
 )
-from workers.request import Failure, Priority, ReplayClass, ServerTime
 from workers.rest import RestManager, outcome
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry
-from workers.strategies import RestStrategySet
-from workers.vocabulary import HTTPMethod
 
 ATTEMPTS = 4
 TIMEOUT = 12.0

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Hang, Requests, told, virtual
 
-from workers.errors import RestError
+from workers.contract.errors import RestError
+from workers.contract.rest import AuthenticationData, PerformanceTargets, RequestMetrics
+from workers.contract.types import HTTPMethod
 from workers.http.errors import ConnectFailed
-from workers.request import AuthenticationData, PerformanceTargets, RequestMetrics
 from workers.rest.metrics import ENDPOINTS, OTHERS, Latencies, RestTally, bucket, middle
 from workers.rest.trace import TraceEvent, params_seen, scrubbed
-from workers.vocabulary import HTTPMethod
 
 
 @told

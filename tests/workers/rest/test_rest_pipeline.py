@@ -28,7 +28,7 @@ from rest_kit import (
 )
 
 from workers.auth.encoding import encode_query
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -41,11 +41,11 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import Failure, ServerTime
 from workers.http.errors import ConnectFailed, ConnectionLost, InvalidUrl, PoolTimedOut
-from workers.request import Failure, ServerTime
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.strategies import RestStrategySet
 
 
 # -- what goes out, what comes back ---------------------------------------------------------------------

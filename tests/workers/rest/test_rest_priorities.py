@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rest_kit import DELETE, GET, POST, Answer, Desk, Limits, Requests, told
 
-from workers.errors import RateLimited
-from workers.request import Priority
+from workers.contract.errors import RateLimited
+from workers.contract.rest import Priority
 from workers.rest.gate import PASSED, Denied, Gate, Shut
 from workers.rest.ratelimit import Window, WindowLimiter
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rest_kit import GET, POST, Answer, Desk, Limits, Requests, told
 
-from workers.errors import BadRequest, OutcomeUnknown, RateLimited, RestError, ServerError
-from workers.request import ReplayClass
+from workers.contract.errors import BadRequest, OutcomeUnknown, RateLimited, RestError, ServerError
+from workers.contract.protocols import ExceptionHandlerStrategy, Failure
+from workers.contract.rest import ReplayClass
 from workers.rest import outcome
-from workers.strategies import ExceptionHandlerStrategy, Failure
 
 OK, BUSY, FULL, WRONG, OPEN = b'{"v":1}', b"busy", b"full", b"wrong", b"open"
 ERRORS: dict[bytes, type[RestError]] = {

@@ -28,7 +28,7 @@ from rest_kit import (
     virtual,
 )
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     BadRequest,
     OutcomeUnknown,
@@ -40,6 +40,9 @@ from workers.errors import (
     RestTimeout,
     ServerError,
 )
+from workers.contract.protocols import RestStrategySet
+from workers.contract.rest import Failure, ReplayClass
+from workers.contract.types import HTTPMethod
 from workers.http.errors import (
     BodyUnreadable,
     ClientClosed,
@@ -53,13 +56,10 @@ from workers.http.errors import (
     TlsFailed,
     TooManyRedirects,
 )
-from workers.request import Failure, ReplayClass
 from workers.rest import RestManager, outcome
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.strategies import RestStrategySet
 from workers.venues.binance_spot.errors import BinanceSpotErrors
-from workers.vocabulary import HTTPMethod
 
 SENT_BUT = [
     Hang(),

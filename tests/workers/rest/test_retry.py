@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     BadRequest,
     OutcomeUnknown,

@@ -20,15 +20,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from workers.auth.credentials import Credentials, RotatingCredentials, origin
-from workers.errors import AuthenticationError, BadRequest, ClockSkew
-from workers.request import RequestContext
+from workers.contract.errors import AuthenticationError, BadRequest, ClockSkew
+from workers.contract.protocols import AuthStrategy, RestStrategySet
+from workers.contract.rest import RequestContext
 from workers.rest import RestManager
 from workers.rest.retry import ExponentialRetry
 from workers.sim import SimError, SimKey, SimVenue
 from workers.sim.keys import Keys, read_keys
 from workers.sim.limits import OrderCount
 from workers.sim.refusal import Refusal
-from workers.strategies import AuthStrategy, RestStrategySet
 from workers.venues.binance_spot import auth as binance_spot
 from workers.venues.binance_spot.errors import BinanceSpotErrors
 from workers.venues.binance_spot.limits import limits

@@ -21,11 +21,11 @@ from tests.workers.test_quiet import CHANNELS, complaints, quiet
 from workers import venue as venues
 from workers.books.sync import Best
 from workers.config import VenueConfig
-from workers.errors import RateLimited, RestError
-from workers.request import Priority
+from workers.contract.errors import RateLimited, RestError
+from workers.contract.rest import Priority
+from workers.contract.types import HTTPMethod
 from workers.rest import RestManager
 from workers.sim.venue import SimVenue
-from workers.vocabulary import HTTPMethod
 
 BINANCE = (
     b'[{"symbol":"LTCBTC","bidPrice":"4.00000000","bidQty":"431.00000000","askPrice":"4.00000200","askQty":'

@@ -7,8 +7,8 @@ import pytest
 
 from workers import venue as venues
 from workers.config import VenueConfig
+from workers.contract.protocols import SubscriptionAction
 from workers.sim.mexc_spot import payloads
-from workers.strategies import SubscriptionAction
 from workers.venue import CanonicalNames
 
 FRAMES = {

@@ -9,8 +9,8 @@ import pytest
 from picows.picows import WSMsgType
 from ws_bench import Bench, virtual
 
-from workers.errors import PingTimeout
-from workers.strategies import ParsedMessage
+from workers.contract.errors import PingTimeout
+from workers.contract.protocols import ParsedMessage
 from workers.websocket.link import Link
 
 BTC = ("BTC/USDT", "top")

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from workers.errors import ErrorClass
-from workers.strategies import ReconnectionPolicy
+from workers.contract.errors import ErrorClass
+from workers.contract.protocols import ReconnectionPolicy
 from workers.websocket.backoff import AUTHENTICATION_ATTEMPTS, Backoff, SlidingWindow, TokenBucket
 
 POLICY = ReconnectionPolicy(max_attempts=10, initial_delay=1.0, backoff_factor=2.0, max_delay=30.0)

@@ -10,8 +10,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from workers.errors import ErrorClass
-from workers.strategies import ReconnectionPolicy
+from workers.contract.errors import ErrorClass
+from workers.contract.protocols import ReconnectionPolicy
 from workers.websocket.backoff import AUTHENTICATION_ATTEMPTS, Backoff
 
 STEPS = 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ws_bench import Bench, event, virtual
 
-from workers.strategies import ParsedMessage
+from workers.contract.protocols import ParsedMessage
 
 BTC = "btcusdt@depth@100ms"
 Told = list[tuple[str, bytes]]

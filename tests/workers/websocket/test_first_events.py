@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ws_bench import Bench, event, virtual
 
-from workers.strategies import WebSocketManagerConfig
+from workers.contract.protocols import WebSocketManagerConfig
 from workers.websocket.first_events import LATER, FirstEvents
 
 BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"

@@ -11,7 +11,7 @@ import pytest
 from picows.picows import WSMsgType
 from ws_bench import Bench, Parser, event, virtual
 
-from workers.strategies import (
+from workers.contract.protocols import (
     Acknowledgement,
     ConnectionEvent,
     ConnectionState,

@@ -8,14 +8,14 @@ import pytest
 from picows.picows import WSMsgType
 from ws_bench import DATA, SYMBOLS, Bench, Parser, Venue, virtual
 
-from workers.errors import (
+from workers.contract.errors import (
     ConnectionFailed,
     Disconnected,
     HandshakeRefused,
     PingTimeout,
     Silent,
 )
-from workers.strategies import (
+from workers.contract.protocols import (
     ConnectionState,
     MessageBudget,
     ParsedMessage,

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from picows.picows import WSMsgType, _make_test_ws_frame
 from ws_bench import Bench, FakeTransport, Venue, event
 
-from workers.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused, WebSocketError
-from workers.strategies import (
+from workers.contract.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused, WebSocketError
+from workers.contract.protocols import (
     Answer,
     ConnectionContext,
     ConnectionEvent,

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 from ws_bench import SYMBOLS, Bench, FakeTransport, virtual
 
-from workers.strategies import SubscriptionAction
+from workers.contract.protocols import SubscriptionAction
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.websocket.refusals import FIRST, LONGEST, Refusals
 from workers.websocket.subscriptions import Subscriptions

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from picows.picows import WSMsgType
 from ws_bench import SYMBOLS, Bench, Parser, Venue, event, virtual
 
-from workers.errors import ConnectionFailed, HandshakeRefused
-from workers.strategies import (
+from workers.contract.errors import ConnectionFailed, HandshakeRefused
+from workers.contract.protocols import (
     ConnectionContext,
     ConnectionState,
     MessageBudget,

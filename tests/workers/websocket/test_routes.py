@@ -6,8 +6,8 @@ import copy
 
 from ws_bench import SYMBOLS, Bench, FakeTransport, Venue, VirtualClock, virtual
 
-from workers.errors import ConnectionFailed
-from workers.strategies import ConnectionState, MessageBudget
+from workers.contract.errors import ConnectionFailed
+from workers.contract.protocols import ConnectionState, MessageBudget
 from workers.websocket.wire import WireListener
 
 NAMES = [name for name in SYMBOLS if name.startswith("S")]

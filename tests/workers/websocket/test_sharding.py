@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 from ws_bench import SYMBOLS, Bench, virtual
 
-from workers.errors import ConnectionFailed, HandshakeRefused, SubscriptionRejected
-from workers.strategies import ConnectionState, MessageBudget, ReconnectionPolicy
+from workers.contract.errors import ConnectionFailed, HandshakeRefused, SubscriptionRejected
+from workers.contract.protocols import ConnectionState, MessageBudget, ReconnectionPolicy
 
 NAMES = [name for name in SYMBOLS if name.startswith("S")]
 

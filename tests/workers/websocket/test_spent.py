@@ -8,7 +8,7 @@ import pytest
 from test_renewal import Plan
 from ws_bench import Bench, virtual
 
-from workers.strategies import ConnectionContext, MessageBudget
+from workers.contract.protocols import ConnectionContext, MessageBudget
 from workers.websocket import link
 from workers.websocket.backoff import SlidingWindow
 

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from workers.strategies import Acknowledgement, SubscriptionAction, SubscriptionMessage
+from workers.contract.protocols import Acknowledgement, SubscriptionAction, SubscriptionMessage
 from workers.websocket import subscriptions
 from workers.websocket.subscriptions import Question, Subscriptions, Topic
 

@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from ws_bench import DATA, SYMBOLS, Bench, virtual
 
-from workers.errors import (
+from workers.contract.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     NotConnected,
     PingTimeout,
     SubscriptionRejected,
 )
-from workers.strategies import (
+from workers.contract.protocols import (
     Answer,
     ConnectionContext,
     ConnectionEvent,

@@ -15,8 +15,8 @@ import pytest
 import uvloop
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_create_server
 
-from workers.errors import ConnectionFailed
-from workers.strategies import (
+from workers.contract.errors import ConnectionFailed
+from workers.contract.protocols import (
     ConnectionContext,
     ConnectionEvent,
     ConnectionState,

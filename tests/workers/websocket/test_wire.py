@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from picows.picows import WSMsgType, _make_test_ws_frame
 
-from workers.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
-from workers.strategies import ConnectionContext, Transport
+from workers.contract.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
+from workers.contract.protocols import ConnectionContext, Transport
 from workers.websocket.connect import open_connection
 from workers.websocket.wire import CallbackSink, FrameSink, WireListener, percentile
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import uvloop
 
+from workers.contract.protocols import ConnectionContext
 from workers.sim.transport import accept_key, encode
-from workers.strategies import ConnectionContext
 from workers.websocket.connect import open_connection
 from workers.websocket.wire import CallbackSink, WireListener
 

@@ -13,12 +13,12 @@ import pytest
 import uvloop
 from picows import WSListener, WSMsgType, WSTransport, WSUpgradeRequest, ws_create_server
 
-from workers import tls
-from workers.connection import ConnectionContext
-from workers.errors import ConnectionFailed, ConnectTimeout, ErrorClass, HandshakeRefused
+from workers.contract import tls
+from workers.contract.errors import ConnectionFailed, ConnectTimeout, ErrorClass, HandshakeRefused
+from workers.contract.tls import TlsOptions
+from workers.contract.websocket import ConnectionContext
 from workers.http.compliance.certificates import Authority
 from workers.http.compliance.server import Received, Wire, serve
-from workers.tls import TlsOptions
 from workers.websocket.connect import open_connection
 from workers.websocket.wire import CallbackSink, WireListener
 

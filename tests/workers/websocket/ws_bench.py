@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from picows.picows import WSMsgType, _make_test_ws_frame
 
-from workers.strategies import (
+from workers.contract.protocols import (
     ConnectionContext,
     ConnectionEvent,
     ConnectionStrategy,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from workers.contract.tls import TlsOptions
 from workers.http.compliance.certificates import Authority
 from workers.http.compliance.rows_wire import ok
 from workers.http.compliance.server import Server, Wire, serve
 from workers.http.compliance.trial import NotOffered, Trial, fails, row, same
 from workers.http.errors import ConnectFailed, HttpError, TlsFailed
-from workers.tls import TlsOptions
 
 _REFUSED_STREAM = 7  # RFC 9113, 7
 

@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from workers.contract.tls import TlsOptions
 from workers.http.client import HttpClient, HttpClientOptions, HttpResponse
 from workers.http.compliance.certificates import Authority, Certificate
 from workers.http.errors import HttpError
-from workers.tls import TlsOptions
 
 Make = Callable[[HttpClientOptions], HttpClient]
 Row = Callable[["Trial"], Awaitable[None]]

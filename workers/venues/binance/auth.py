@@ -22,7 +22,7 @@ from workers.auth.credentials import CredentialSource
 from workers.auth.encoding import encode_json
 from workers.auth.signed_query import SignedQuery
 from workers.auth.signing import pem_or_hmac
-from workers.strategies import ServerTime
+from workers.contract.protocols import ServerTime
 
 KEY_HEADER = "X-MBX-APIKEY"
 TOLERANCE_MS = 1000  # rule 2

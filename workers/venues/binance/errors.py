@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -16,7 +16,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 
 
 @dataclass(frozen=True)

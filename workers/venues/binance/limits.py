@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from workers.contract.protocols import HTTPMethod, Priority
 from workers.rest.ratelimit import SHARES, Window, WindowLimiter
-from workers.strategies import HTTPMethod, Priority
 
 MINUTE, TEN_SECONDS, DAY = 60.0, 10.0, 86_400.0
 # Requests do not all travel equally fast: what we book 10 s apart may arrive closer together.

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from workers.books.sync import Best, Snapshot
+from workers.contract.protocols import Priority
 from workers.entries import Entries
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
-from workers.strategies import Priority
 from workers.venues.binance import schema
 from workers.venues.binance.auth import read_time
 

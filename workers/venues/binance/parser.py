@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 
 from shm.layout import Flag
+from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import Verdict
 from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
 from workers.decode.numbers import Numbers
-from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.binance import schema
 
 Decode = Callable[[bytes | msgspec.Raw], object]

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from workers.defaults import check_channels, venue_symbol
-from workers.strategies import (
+from workers.contract.protocols import (
     Acknowledgement,
     SubscriptionAction,
     SubscriptionMessage,
     SubscriptionStrategy,
 )
+from workers.defaults import check_channels, venue_symbol
 
 STREAMS_PER_MESSAGE = 100
 REMEMBERED = 64  # wishes that are kept

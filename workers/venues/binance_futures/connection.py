@@ -6,7 +6,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from workers.strategies import ConnectionContext, ConnectionStrategy, MessageBudget, ReconnectionPolicy
+from workers.contract.protocols import (
+    ConnectionContext,
+    ConnectionStrategy,
+    MessageBudget,
+    ReconnectionPolicy,
+)
 from workers.venues.binance.connection import BinanceConnection
 
 # Venue docs, "Connect": 10 incoming messages a second, 1024 streams a connection. Connection attempts have no

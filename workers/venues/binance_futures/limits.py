@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from workers.books.tiers import SnapshotTiers
+from workers.contract.protocols import Priority
 from workers.rest.ratelimit import SHARES, WindowLimiter
-from workers.strategies import Priority
 from workers.venues.binance.limits import (
     MARGIN,
     MINUTE,

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 
 from shm.layout import Flag
+from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
-from workers.strategies import MessageType, ParsedMessage
 from workers.venues.binance import parser
 from workers.venues.binance.parser import BinanceParser, Dialect, Form, to_ns
 from workers.venues.binance_futures import schema

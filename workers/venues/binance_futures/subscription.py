@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from workers.strategies import PublicWebsocketChannelType
+from workers.contract.protocols import PublicWebsocketChannelType
 from workers.venues.binance.subscription import STREAMS_PER_MESSAGE, BinanceSubscription
 
 # Venue docs, "Websocket Market Streams". `trade` is not among them, but served and used (see TRADES).

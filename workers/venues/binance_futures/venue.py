@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
+from workers.contract.protocols import ParsedMessage, RestStrategySet, WebSocketStrategySet
 from workers.listing import Listing, level_numbers, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.strategies import ParsedMessage, RestStrategySet, WebSocketStrategySet
 from workers.venue import CanonicalNames, Owed, Sweep, Venue
 from workers.venues.binance_futures import instruments, market, schema
 from workers.venues.binance_futures._decode import Decoder

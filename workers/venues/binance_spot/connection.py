@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.strategies import ConnectionContext, MessageBudget, ReconnectionPolicy
+from workers.contract.protocols import ConnectionContext, MessageBudget, ReconnectionPolicy
 from workers.venues.binance.connection import BinanceConnection
 
 # Venue docs, "WebSocket Streams": 5 incoming messages a second (ping, pong and JSON alike), 1024 streams a

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from workers.books.tiers import SnapshotTiers
+from workers.contract.protocols import Priority
 from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, WindowLimiter
-from workers.strategies import Priority
 from workers.venues.binance.limits import (
     DAY,
     DAY_TRUSTED,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from workers.books.sync import Best, Snapshot
+from workers.contract.protocols import Priority
 from workers.market import Kline, ServerLimit
-from workers.strategies import Priority
 from workers.venues.binance import market
 from workers.venues.binance_spot.limits import CONNECTIONS
 from workers.venues.binance_spot.request import DEPTH, KLINES, LISTING, TIME, TOPS

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from workers.contract.protocols import MessageType
 from workers.decode.normal import Decoded, Scale
-from workers.strategies import MessageType
 from workers.venues.binance import parser
 from workers.venues.binance.parser import BinanceParser, Dialect, Form, to_ns
 from workers.venues.binance_spot import schema

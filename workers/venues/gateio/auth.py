@@ -20,7 +20,7 @@ import msgspec
 from workers.auth.credentials import CredentialSource
 from workers.auth.encoding import encode_body, encode_json, encode_query
 from workers.auth.signing import hmac_key
-from workers.strategies import AuthenticationData, AuthStrategy, HTTPMethod, ServerTime
+from workers.contract.protocols import AuthenticationData, AuthStrategy, HTTPMethod, ServerTime
 
 PUBLIC = frozenset(
     f"/api/v4/spot/{name}"

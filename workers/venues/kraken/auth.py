@@ -20,7 +20,7 @@ from workers.auth.credentials import CredentialSource
 from workers.auth.encoding import encode_json, encode_query
 from workers.auth.nonce import Nonce
 from workers.auth.signing import hmac_key
-from workers.strategies import AuthenticationData, AuthStrategy, HTTPMethod
+from workers.contract.protocols import AuthenticationData, AuthStrategy, HTTPMethod
 
 FORM = "application/x-www-form-urlencoded"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 from workers.defaults import PlainConnection, refused_for_good
-from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 
 PATH = "/v2"
 PING = b'{"method":"ping"}'

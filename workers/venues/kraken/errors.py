@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -17,7 +17,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 from workers.venues.kraken import schema
 
 # Venue docs, "API error messages". An entry stands for what begins with it. What is in none of these tables

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from workers.contract.protocols import RateLimitContext
 from workers.market import ServerLimit
 from workers.rest.ratelimit import BucketLimiter
-from workers.strategies import RateLimitContext
 from workers.venues.kraken.options import KrakenOptions
 
 # Books are compared with a sweep however few are due: there are no snapshots to ask for.

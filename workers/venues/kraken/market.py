@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from workers.books.sync import Best
+from workers.contract.errors import RestError
+from workers.contract.rest import Priority
 from workers.entries import Entries
-from workers.errors import RestError
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
-from workers.request import Priority
 from workers.venues.kraken import limits, schema
 from workers.venues.kraken.names import is_tokenized, rest_pair
 from workers.venues.kraken.options import KrakenOptions

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 import msgspec
 
 from shm.layout import Flag
+from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, Levels, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
-from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.kraken import schema
 from workers.venues.kraken.times import to_ns
 

@@ -19,14 +19,14 @@ from typing import Any
 
 import msgspec
 
-from workers.defaults import check_channels, venue_symbol
-from workers.strategies import (
+from workers.contract.protocols import (
     Acknowledgement,
     PublicWebsocketChannelType,
     SubscriptionAction,
     SubscriptionMessage,
     SubscriptionStrategy,
 )
+from workers.defaults import check_channels, venue_symbol
 from workers.venues.kraken import schema
 
 # Venue docs, "Spot WebSocket v2", channels book, ticker, trade: what is said beside the symbols. Each of it

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config import VenueConfig
+from workers.contract.protocols import MessageBudget, ParsedMessage, RestStrategySet, WebSocketStrategySet
 from workers.entries import read_parts
 from workers.listing import Listing, widen
 from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.strategies import MessageBudget, ParsedMessage, RestStrategySet, WebSocketStrategySet
 from workers.venue import CanonicalNames, Sweep, Venue
 from workers.venues.kraken import instruments, market, schema
 from workers.venues.kraken._decode import Decoder

@@ -7,7 +7,7 @@ from __future__ import annotations
 from workers.auth.credentials import CredentialSource
 from workers.auth.signed_query import SignedQuery
 from workers.auth.signing import HmacSigner
-from workers.strategies import ServerTime
+from workers.contract.protocols import ServerTime
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.request import TIME
 

@@ -12,8 +12,8 @@ Rules (venue docs, "Websocket Market Streams", 2026-04; [U]: not in them, see ea
 
 from __future__ import annotations
 
+from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 from workers.defaults import PlainConnection, refused_for_good
-from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 
 PATH = "/ws"
 MAX_STREAMS = 30  # rule 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -14,7 +14,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 
 # Venue docs, "Error Code" (2026). What is in none of these tables is a refusal, and repeating cannot help:
 # 30002 below the minimum, 30004 and 30005 not enough to sell, 10007 no such symbol, 700005 a receive window

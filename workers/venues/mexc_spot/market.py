@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from workers.books.sync import Best, Snapshot
+from workers.contract.protocols import Priority
 from workers.entries import Entries
 from workers.market import Kline, ServerLimit, UnknownInterval
-from workers.strategies import Priority
 from workers.venues.mexc_spot import limits, schema
 from workers.venues.mexc_spot.request import DEPTH, KLINES, TIME, TOPS
 

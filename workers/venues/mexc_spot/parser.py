@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from shm.layout import Flag
+from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import INT64_MAX, Verdict
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
-from workers.strategies import MessageParser, MessageType, ParsedMessage
 from workers.venues.mexc_spot import proto, schema
 
 Event = schema.BookTicker | schema.DepthUpdate | schema.Deal | schema.Ticker

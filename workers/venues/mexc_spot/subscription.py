@@ -22,14 +22,14 @@ from itertools import product
 
 import msgspec
 
-from workers.defaults import check_channels, venue_symbol
-from workers.strategies import (
+from workers.contract.protocols import (
     Acknowledgement,
     PublicWebsocketChannelType,
     SubscriptionAction,
     SubscriptionMessage,
     SubscriptionStrategy,
 )
+from workers.defaults import check_channels, venue_symbol
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.parser import PONG
 

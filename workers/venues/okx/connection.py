@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 from workers.defaults import PlainConnection, refused_for_good
-from workers.strategies import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
 
 PATH = "/ws/v5/public"
 # Venue docs, "WebSocket", "Connect": 3 connection attempts a second and address; 480 subscribe, unsubscribe

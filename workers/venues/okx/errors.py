@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -14,7 +14,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.strategies import ExceptionHandlerStrategy, Failure, ReplayClass
+from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 
 # Venue docs, "Error Code", "REST API". What is in none of these tables is a refusal: repeating cannot help.
 BUSY = frozenset({50001, 50005, 50013, 50026})  # unavailable, offline, busy, system error: later again

@@ -20,14 +20,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
-from workers.defaults import check_channels, venue_symbol
-from workers.strategies import (
+from workers.contract.protocols import (
     Acknowledgement,
     PublicWebsocketChannelType,
     SubscriptionAction,
     SubscriptionMessage,
     SubscriptionStrategy,
 )
+from workers.defaults import check_channels, venue_symbol
 from workers.venues.okx import schema
 from workers.venues.okx.names import index_of, type_of
 

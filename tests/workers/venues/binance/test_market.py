@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from workers.books.sync import Snapshot
+from workers.contract.protocols import Priority
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
-from workers.strategies import Priority
 from workers.venue import Venue
 from workers.venues.binance import market
 from workers.venues.binance_futures.venue import VENUE as FUTURES

@@ -8,8 +8,13 @@ import msgspec
 import pytest
 
 from workers.config import CHANNELS, VenueConfig
-from workers.errors import Disconnected, HandshakeRefused
-from workers.strategies import Acknowledgement, ConnectionContext, ReconnectionPolicy, SubscriptionAction
+from workers.contract.errors import Disconnected, HandshakeRefused
+from workers.contract.protocols import (
+    Acknowledgement,
+    ConnectionContext,
+    ReconnectionPolicy,
+    SubscriptionAction,
+)
 from workers.venues.binance_futures.connection import PATH, BinanceFuturesConnection
 from workers.venues.binance_futures.subscription import ROUTES, STREAMS, TRADES, BinanceFuturesSubscription
 from workers.venues.binance_futures.venue import VENUE

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shm.layout import Flag
+from workers.contract.protocols import MessageType
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.decode.normal import absent as lacking
-from workers.strategies import MessageType
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.instruments import instruments, symbol_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -15,7 +15,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.strategies import Failure, HTTPMethod, ReplayClass
+from workers.contract.protocols import Failure, HTTPMethod, ReplayClass
 from workers.venues.binance_futures.errors import BinanceFuturesErrors
 
 SAFE, NEVER = ReplayClass.SAFE, ReplayClass.NEVER

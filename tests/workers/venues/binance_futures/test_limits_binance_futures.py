@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.strategies import HTTPMethod, Priority
+from workers.contract.protocols import HTTPMethod, Priority
 from workers.venues.binance_futures.limits import DEPTH_TIERS, MARGIN, limits
 from workers.venues.binance_futures.venue import VENUE
 

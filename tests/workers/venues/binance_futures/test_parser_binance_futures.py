@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.contract.protocols import MessageType
 from workers.decode.normal import DecodeCode, Decoded
-from workers.strategies import MessageType
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
 

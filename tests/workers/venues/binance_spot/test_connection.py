@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.errors import ConnectionFailed, ConnectTimeout, Disconnected, HandshakeRefused, Silent
-from workers.strategies import ConnectionContext, ReconnectionPolicy
+from workers.contract.errors import ConnectionFailed, ConnectTimeout, Disconnected, HandshakeRefused, Silent
+from workers.contract.protocols import ConnectionContext, ReconnectionPolicy
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
 
 CONTEXT = ConnectionContext(url="wss://x" + PATH)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -17,7 +17,7 @@ from workers.errors import (
     RestError,
     ServerError,
 )
-from workers.strategies import Failure, HTTPMethod, ReplayClass
+from workers.contract.protocols import Failure, HTTPMethod, ReplayClass
 from workers.venues.binance_spot.errors import BinanceSpotErrors
 
 SAFE, NEVER = ReplayClass.SAFE, ReplayClass.NEVER

@@ -15,9 +15,9 @@ import pytest
 
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
+from workers.contract.errors import BadRequest
 from workers.decode.decimals import INT64_MAX, Verdict, to_mantissa
 from workers.entries import Entries
-from workers.errors import BadRequest
 from workers.listing import (
     HEADROOM,
     InstrumentError,

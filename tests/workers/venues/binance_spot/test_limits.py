@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from workers.contract.protocols import HTTPMethod, Priority
 from workers.rest.quota import SLOTS
 from workers.rest.ratelimit import WindowLimiter
-from workers.strategies import HTTPMethod, Priority
 from workers.venues.binance_spot.limits import DEPTH_TIERS, MARGIN, ORDERS_10S, limits
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE

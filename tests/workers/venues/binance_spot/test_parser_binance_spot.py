@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.contract.protocols import MessageType, WebSocketStrategySet
 from workers.decode.normal import DecodeCode, Decoded
-from workers.strategies import MessageType, WebSocketStrategySet
 from workers.venues.binance_spot import schema
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise, to_ns
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.strategies import HTTPMethod, RequestContext
+from workers.contract.protocols import HTTPMethod, RequestContext
 from workers.venues.binance_spot.request import BinanceSpotRequests
 
 

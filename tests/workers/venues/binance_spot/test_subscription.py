@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.strategies import Acknowledgement, PublicWebsocketChannelType, SubscriptionAction
+from workers.contract.protocols import Acknowledgement, PublicWebsocketChannelType, SubscriptionAction
 from workers.venues.binance.subscription import REMEMBERED
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 

@@ -10,9 +10,9 @@ import pytest
 from kraken_frames import HEARTBEAT, STATUS, UPDATE
 
 from workers.config import VenueConfig
-from workers.connection import ConnectionContext, MessageBudget
-from workers.errors import ConnectTimeout, Disconnected, HandshakeRefused
-from workers.strategies import Answer
+from workers.contract.errors import ConnectTimeout, Disconnected, HandshakeRefused
+from workers.contract.protocols import Answer
+from workers.contract.websocket import ConnectionContext, MessageBudget
 from workers.venues.kraken.connection import REMEMBERED, KrakenConnection
 from workers.venues.kraken.options import options
 from workers.venues.kraken.venue import VENUE

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kraken_frames import HEARTBEAT, PARSER, SNAPSHOT, STATUS, TICKER, TRADES, UPDATE
 
+from workers.contract.protocols import MessageType
 from workers.decode.normal import DecodeCode
-from workers.strategies import MessageType
 from workers.venues.kraken import schema
 from workers.venues.kraken.parser import KrakenParser, normalise
 

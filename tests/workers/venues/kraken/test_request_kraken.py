@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.request import RequestContext
-from workers.strategies import HTTPMethod, Priority, ReplayClass
+from workers.contract.protocols import HTTPMethod, Priority, ReplayClass
+from workers.contract.rest import RequestContext
 from workers.venues.kraken.request import TIME, KrakenRequests
 
 GET, POST = HTTPMethod.GET, HTTPMethod.POST

@@ -14,7 +14,7 @@ from kraken_frames import TICKER, TRADES, UPDATE
 from shm.layout import InstrumentStatus
 from workers.books.sync import Best
 from workers.config import VenueConfig
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -24,17 +24,17 @@ from workers.errors import (
     RestError,
     ServerError,
 )
+from workers.contract.rest import Failure, Priority, ReplayClass
+from workers.contract.types import HTTPMethod
 from workers.http.client import ClientStats
 from workers.listing import PrecisionError, successor
 from workers.market import Kline, ServerLimit, UnknownInterval
-from workers.request import Failure, Priority, ReplayClass
 from workers.rest import RestManager
 from workers.venues.kraken import schema
 from workers.venues.kraken.errors import LOCKED, KrakenErrors
 from workers.venues.kraken.instruments import instruments
 from workers.venues.kraken.names import rest_pair, stream_symbol, symbol
 from workers.venues.kraken.venue import VENUE
-from workers.vocabulary import HTTPMethod
 
 PAIRS = {
     "XXBTZUSD": {

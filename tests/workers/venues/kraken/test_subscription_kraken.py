@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from kraken_frames import HEARTBEAT, STATUS, TICKER, UPDATE
 
-from workers.connection import SubscriptionMessage
-from workers.strategies import SubscriptionAction
+from workers.contract.protocols import SubscriptionAction
+from workers.contract.websocket import SubscriptionMessage
 from workers.venues.kraken.subscription import KrakenSubscription
 from workers.websocket.subscriptions import Subscriptions, Topic
 

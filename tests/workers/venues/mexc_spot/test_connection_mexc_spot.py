@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from workers.config import VenueConfig
-from workers.errors import Disconnected, HandshakeRefused
-from workers.strategies import Answer, ConnectionContext
+from workers.contract.errors import Disconnected, HandshakeRefused
+from workers.contract.protocols import Answer, ConnectionContext
 from workers.venues.mexc_spot.connection import MexcSpotConnection
 from workers.venues.mexc_spot.sync import BookSync
 from workers.venues.mexc_spot.venue import VENUE

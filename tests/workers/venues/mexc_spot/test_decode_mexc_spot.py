@@ -33,11 +33,11 @@ from tests.workers.venues.mexc_spot.mexc_kit import (
     make_decoder,
     reference,
 )
+from workers.contract.protocols import MessageType
 from workers.decode.decimals import to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.decode.normal import absent as lacking
 from workers.sim.mexc_spot import payloads
-from workers.strategies import MessageType
 from workers.venues.mexc_spot import proto
 from workers.venues.mexc_spot.parser import normalise, trade_hash
 

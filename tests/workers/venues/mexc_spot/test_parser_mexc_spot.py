@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from workers.contract.protocols import MessageType
 from workers.sim.mexc_spot import payloads
-from workers.strategies import MessageType
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.parser import MexcSpotParser
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from workers.auth.credentials import Credentials
-from workers.errors import (
+from workers.contract.errors import (
     Action,
     AuthenticationError,
     BadRequest,
@@ -19,9 +19,9 @@ from workers.errors import (
     RestError,
     ServerError,
 )
+from workers.contract.protocols import Failure, HTTPMethod, Priority, ReplayClass
+from workers.contract.rest import RequestContext
 from workers.market import Kline, ServerLimit, UnknownInterval
-from workers.request import RequestContext
-from workers.strategies import Failure, HTTPMethod, Priority, ReplayClass
 from workers.venues.mexc_spot.auth import auth, read_time
 from workers.venues.mexc_spot.errors import MexcSpotErrors
 from workers.venues.mexc_spot.limits import DEPTH_TIERS, UNKNOWN_WEIGHT, limits

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from workers.strategies import Acknowledgement, SubscriptionAction
+from workers.contract.protocols import Acknowledgement, SubscriptionAction
 from workers.venues.mexc_spot.subscription import MexcSpotSubscription
 from workers.websocket.subscriptions import Subscriptions
 

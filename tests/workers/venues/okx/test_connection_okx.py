@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from workers.errors import ConnectionFailed, Disconnected, HandshakeRefused, PingTimeout
-from workers.strategies import Answer, ConnectionContext, ReconnectionPolicy
+from workers.contract.errors import ConnectionFailed, Disconnected, HandshakeRefused, PingTimeout
+from workers.contract.protocols import Answer, ConnectionContext, ReconnectionPolicy
 from workers.venues.okx.connection import PATH, SHARED_CHANNELS, OkxConnection
 from workers.venues.okx.subscription import CHANNELS
 from workers.websocket.placement import Placement

@@ -40,9 +40,9 @@ from okx_kit import (
 )
 
 from shm.layout import Flag
+from workers.contract.protocols import MessageType
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.decode.normal import absent as lacking
-from workers.strategies import MessageType
 from workers.venues.okx import schema
 from workers.venues.okx._decode import Decoder
 from workers.venues.okx.parser import OkxParser, normalise

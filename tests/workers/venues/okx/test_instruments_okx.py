@@ -12,8 +12,8 @@ from okx_kit import BOOKS5, FRAMES, SYMBOLS, TICKER, TRADES, UPDATE, rows
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
+from workers.contract.errors import BadRequest
 from workers.entries import Entries
-from workers.errors import BadRequest
 from workers.listing import PrecisionError, successor
 from workers.venues.okx import schema
 from workers.venues.okx.instruments import instrument, instruments, numbers, types_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.strategies import HTTPMethod, Priority
+from workers.contract.protocols import HTTPMethod, Priority
 from workers.venues.okx.limits import COOLDOWN, ENDPOINTS, UNKNOWN, limits, server_limits
 
 GET, POST = HTTPMethod.GET, HTTPMethod.POST

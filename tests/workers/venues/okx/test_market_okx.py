@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from workers.books.sync import Snapshot
+from workers.contract.protocols import Priority
 from workers.market import INTERVALS, Kline, UnknownInterval
-from workers.strategies import Priority
 from workers.venues.okx import checksum, names, parser, schema
 from workers.venues.okx.market import BARS, klines, server_limits, server_time
 from workers.venues.okx.venue import VENUE

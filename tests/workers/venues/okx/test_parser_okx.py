@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from okx_kit import FOREIGN, FRAMES, INDEX, LIQUIDATION, MARK, PARSER, SYMBOLS, TRADE, TRADES, UPDATE
 
-from workers.strategies import MessageType
+from workers.contract.protocols import MessageType
 from workers.venues.okx import schema
 from workers.venues.okx.parser import OkxParser
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from workers.headers import retry_after
-from workers.tls import TlsOptions
-from workers.vocabulary import HTTPMethod
+from workers.contract.headers import retry_after
+from workers.contract.tls import TlsOptions
+from workers.contract.types import HTTPMethod
 
 
 class ReplayClass(Enum):

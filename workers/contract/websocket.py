@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import msgspec
 
-from workers.tls import TlsOptions
-from workers.vocabulary import SubscriptionAction
+from workers.contract.tls import TlsOptions
+from workers.contract.types import SubscriptionAction
 
 
 class ConnectionState(StrEnum):

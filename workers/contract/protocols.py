@@ -12,7 +12,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from workers.connection import (
+from workers.contract.rest import (
+    AuthenticationData,
+    Failure,
+    PerformanceTargets,
+    PreparedRequest,
+    Priority,
+    RateLimitContext,
+    ReplayClass,
+    RequestContext,
+    RequestMetrics,
+    ServerTime,
+)
+from workers.contract.types import (
+    DATA_TYPES,
+    HTTPMethod,
+    MessageType,
+    ParsedMessage,
+    PublicWebsocketChannelType,
+    SubscriptionAction,
+    Symbol,
+)
+from workers.contract.websocket import (
     Acknowledgement,
     Answer,
     ConnectionContext,
@@ -26,30 +47,9 @@ from workers.connection import (
     Transport,
     WebSocketManagerConfig,
 )
-from workers.request import (
-    AuthenticationData,
-    Failure,
-    PerformanceTargets,
-    PreparedRequest,
-    Priority,
-    RateLimitContext,
-    ReplayClass,
-    RequestContext,
-    RequestMetrics,
-    ServerTime,
-)
-from workers.vocabulary import (
-    DATA_TYPES,
-    HTTPMethod,
-    MessageType,
-    ParsedMessage,
-    PublicWebsocketChannelType,
-    SubscriptionAction,
-    Symbol,
-)
 
 if TYPE_CHECKING:
-    from workers.errors import RestError
+    from workers.contract.errors import RestError
     from workers.websocket.wire import WireListener
 
 __all__ = [
@@ -126,7 +126,7 @@ class ConnectionStrategy(Protocol):
     async def connect(self, listener: WireListener) -> Transport:
         """Open the socket and shake hands. The default does it with picows; the only I/O of a strategy.
 
-        Raises `workers.errors.ConnectionFailed` or one of its kinds.
+        Raises `workers.contract.errors.ConnectionFailed` or one of its kinds.
         """
         from workers.websocket.connect import open_connection
 
