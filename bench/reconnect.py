@@ -17,7 +17,7 @@ import shm
 from bench.harness import Budget, Result, cores, main, pinned, result, spread
 from bench.venue import Venue, venue
 from bench.worker import FEED, Worker
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.protocols import WebSocketManagerConfig
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket import WebSocketManager

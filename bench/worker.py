@@ -15,8 +15,8 @@ import msgspec
 
 from bench.harness import ROOT
 from shm.segment import remove_stale
-from workers.config import VenueConfig, WorkerConfig
-from workers.shipped import venue_config
+from workers.config.shipped import venue_config
+from workers.config.venue import VenueConfig, WorkerConfig
 
 FEED = "binance_spot"
 QUIET = {"stale_after": 3600.0, "first_event_after": 3600.0}  # nothing is renewed for being quiet

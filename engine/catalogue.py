@@ -12,7 +12,7 @@ from engine.venues import place
 from engine.views import tables
 
 if TYPE_CHECKING:
-    from workers.config import VenueConfig
+    from workers.config.venue import VenueConfig
     from workers.venue import Venue
 
 UNLIMITED = (
@@ -29,7 +29,7 @@ def venue_documents() -> list[dict[str, Any]]:
 
 
 def _document(name: str, proof: dict[str, int] | None) -> dict[str, Any]:
-    from workers.shipped import venue_config
+    from workers.config.shipped import venue_config
     from workers.venue import load
 
     file = data_directory() / "venues" / f"{name}.toml"
@@ -84,7 +84,7 @@ def kinds(channels: frozenset[str], symbols: Sequence[str]) -> list[str]:
 
 
 def _channels() -> Sequence[str]:
-    from workers.config import CHANNELS
+    from workers.config.venue import CHANNELS
 
     return CHANNELS
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from shm import names
 from shm.layout import Geometry
-from workers.config import CHANNELS, VenueConfig
+from workers.config.venue import CHANNELS, VenueConfig
 
 Rule = Callable[[Any], str | None]
 

@@ -40,7 +40,7 @@ from engine.supervisor import (
     Terminate,
     Tick,
 )
-from workers.config import WorkerConfig
+from workers.config.venue import WorkerConfig
 
 HTTP = "http"
 TICK = 0.1  # s

@@ -21,8 +21,8 @@ from engine.errors import SettingsError
 from engine.problems import allowed, nearest, text
 from engine.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
 from shm.readiness import Require
-from workers import shipped
-from workers.config import VenueConfig
+from workers.config import shipped
+from workers.config.venue import VenueConfig
 
 PREFIX = "TICKRING_"
 Struct = TypeVar("Struct", bound=msgspec.Struct)

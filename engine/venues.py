@@ -16,10 +16,10 @@ from engine.placement import assign
 from engine.problems import allowed, nearest, text
 from engine.settings import Settings, hints
 from engine.settings import load as load_settings
-from workers.config import DERIVATIVES
+from workers.config.venue import DERIVATIVES
 
 if TYPE_CHECKING:
-    from workers.config import VenueConfig
+    from workers.config.venue import VenueConfig
     from workers.service import Options
     from workers.venue import Venue
 

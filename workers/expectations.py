@@ -34,7 +34,7 @@ from workers.books.pace import Rate
 if TYPE_CHECKING:
     from shm.writer import Writer
     from workers.books.publish import Publisher
-    from workers.config import VenueConfig
+    from workers.config.venue import VenueConfig
     from workers.venue import Owed
 
 _MISSES = counters.FEED.index("first_event_misses")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from workers.config import WorkerConfig
+from workers.config.venue import WorkerConfig
 from workers.contract.errors import WorkerError
 
 _PR_SET_PDEATHSIG = 1

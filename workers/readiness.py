@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shm.writer import Writer
     from workers.books.keeper import BookKeeper
     from workers.books.publish import Publisher
-    from workers.config import VenueConfig
+    from workers.config.venue import VenueConfig
     from workers.contract.protocols import ConnectionEvent, PerformanceMetrics
 
 # Counters that the connections keep and the segment shows: place there -> field of PerformanceMetrics.

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from workers.config import ServiceConfig, VenueConfig
+from workers.config.venue import ServiceConfig, VenueConfig
 from workers.contract.rest import RequestContext
 from workers.contract.tls import TlsOptions
 from workers.contract.websocket import ConnectionContext, ReconnectionPolicy

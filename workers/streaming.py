@@ -15,7 +15,7 @@ from typing import Self
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.books.best import Best
-from workers.config import DERIVATIVES, VenueConfig
+from workers.config.venue import DERIVATIVES, VenueConfig
 from workers.contract.errors import WorkerError
 from workers.contract.protocols import (
     DATA_TYPES,

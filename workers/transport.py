@@ -31,13 +31,13 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from shm.layout import InstrumentKind
-from workers.config import DERIVATIVES, VenueConfig
+from workers.config.shipped import venue_config
+from workers.config.venue import DERIVATIVES, VenueConfig
 from workers.contract.errors import WorkerError
 from workers.contract.protocols import Priority, Symbol
 from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.public import OrderBook, Side
 from workers.service import make_circuits
-from workers.shipped import venue_config
 from workers.streaming import Stream
 from workers.venue import Venue, load
 

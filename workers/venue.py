@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shm.instruments import Instrument
     from workers.books.sync import Best, BookSync, Snapshot
     from workers.books.tiers import SnapshotTiers
-    from workers.config import VenueConfig
+    from workers.config.venue import VenueConfig
     from workers.contract.protocols import ParsedMessage, Priority, RestStrategySet, WebSocketStrategySet
     from workers.decode.normal import Decoded, Scale
     from workers.listing import Listing
@@ -88,7 +88,7 @@ class Venue:
 
     Attributes:
         name: of the venue and of its feed.
-        channels: the channels it can publish, of `workers.config.CHANNELS`.
+        channels: the channels it can publish, of `workers.config.venue.CHANNELS`.
         websocket: (config, symbols) -> strategies; `symbols` maps canonical to venue symbols and grows.
         rest: config -> strategies.
         make_sync: config -> the state machine of one instrument's book.

@@ -38,7 +38,7 @@ from workers.books.publish import Publisher
 from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
 from workers.cold import ColdPath
-from workers.config import DERIVATIVES, WorkerConfig
+from workers.config.venue import DERIVATIVES, WorkerConfig
 from workers.contract.errors import Action, RestError, WebSocketError, WorkerError
 from workers.contract.protocols import (
     ConnectionEvent,

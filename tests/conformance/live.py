@@ -17,7 +17,7 @@ import shm
 from shm import Kind, Reason, Scope, State
 from tests.conformance.player import config
 from tests.conformance.report import Case
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.protocols import MessageBudget, WebSocketStrategySet
 from workers.sim import SimVenue
 from workers.venue import Venue

@@ -18,7 +18,7 @@ from tests.conformance.report import ABSENT
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.cold import ColdPath
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.protocols import MessageParser
 from workers.decode.normal import DecodeCode, Decoded, Scale
 from workers.sim.capture import Row, read

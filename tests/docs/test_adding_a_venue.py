@@ -23,7 +23,7 @@ import shm
 import workers.venues
 from engine.cli import cli
 from shm import Kind, Reason, State
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.venue import load, names
 from workers.worker import Worker
 

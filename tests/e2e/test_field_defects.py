@@ -50,7 +50,7 @@ from tests.faults import (
     Reorder,
 )
 from tests.soak.watch import Watcher
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.protocols import ConnectionEvent, ConnectionState, WebSocketManagerConfig
 from workers.sim import SimVenue
 from workers.sim.binance_spot.dialect import LISTINGS

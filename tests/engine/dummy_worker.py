@@ -17,7 +17,7 @@ import msgspec
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, Reason, State
 from shm.segment import open_writer
-from workers.config import WorkerConfig
+from workers.config.venue import WorkerConfig
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.sim import FEEDS
 
 INSTANCE = f"demo{os.getpid()}"

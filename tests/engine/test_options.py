@@ -16,7 +16,7 @@ from engine.errors import SettingsError
 from engine.problems import nearest
 from engine.settings import Settings, load, show
 from engine.venues import check
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 
 VENUE = """
 from dataclasses import replace

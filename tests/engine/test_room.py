@@ -17,7 +17,7 @@ from engine.rules import geometry
 from engine.service import Engine
 from engine.settings import EngineSettings, Settings
 from shm.layout import PAGE
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 
 VENUE = VenueConfig(ws_url="ws://none", rest_url="http://none", symbols=["BTC/USDT"], cpu="none")
 NEEDED = geometry(VENUE).size

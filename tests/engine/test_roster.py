@@ -23,7 +23,7 @@ from engine.settings import EngineSettings, Settings
 from engine.supervisor import Phase
 from engine.views import status_text
 from shm import segment
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 
 DUMMY = str(Path(__file__).with_name("dummy_worker.py"))
 INSTANCE = f"roster{os.getpid()}"

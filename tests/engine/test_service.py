@@ -26,7 +26,7 @@ from engine.settings import EngineSettings, Settings
 from engine.supervisor import Exited, Phase
 from shm.errors import NotFound
 from shm.layout import State
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 
 DUMMY = str(Path(__file__).with_name("dummy_worker.py"))
 ROOT = Path(__file__).parents[2]

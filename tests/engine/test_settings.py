@@ -12,7 +12,7 @@ from engine import settings
 from engine.errors import SettingsError
 from engine.settings import load
 from engine.venues import load_and_check
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 
 ROOT = Path(__file__).parents[2]
 GOOD = (

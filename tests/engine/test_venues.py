@@ -13,7 +13,7 @@ import workers.venues
 from engine.errors import SettingsError
 from engine.settings import EngineSettings, Settings
 from engine.venues import check
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 
 
 def settings(name: str, channels: list[str]) -> Settings:

@@ -35,7 +35,7 @@ from tests.faults import FaultProxy
 from tests.soak import verdict
 from tests.soak.catalogue import KINDS, Kind, draw
 from tests.soak.watch import Watcher
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 FEED = "binance_spot"

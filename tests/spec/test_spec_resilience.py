@@ -71,7 +71,7 @@ from spec_kit import (
 )
 
 from engine.settings import load
-from workers.config import ServiceConfig
+from workers.config.venue import ServiceConfig
 from workers.contract.errors import (
     Action,
     CircuitOpen,

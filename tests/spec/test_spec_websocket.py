@@ -94,7 +94,7 @@ from shm import Geometry, State
 from shm.instruments import Instrument
 from shm.segment import open_writer
 from workers.books.publish import Publisher
-from workers.config import DERIVATIVES
+from workers.config.venue import DERIVATIVES
 from workers.contract.errors import (
     AuthenticationFailed,
     ConnectionFailed,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import HandshakeRefused
 from workers.contract.protocols import (
     ConnectionContext,

@@ -25,7 +25,7 @@ from tests.conformance.live import FAST, Live, eager, run, serving
 from tests.conformance.player import config
 from workers import instruments
 from workers import venue as venues
-from workers.config import WorkerConfig
+from workers.config.venue import WorkerConfig
 from workers.listing import Listing
 from workers.rest import RestManager
 from workers.sim import Fault, SimVenue

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workers.config import ServiceConfig
+from workers.config.venue import ServiceConfig
 from workers.contract.errors import RateLimited, ServerError
 from workers.rest.circuit import CircuitState
 from workers.service import make_circuits, make_context, make_retry

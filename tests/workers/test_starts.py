@@ -23,7 +23,7 @@ import pytest
 import shm
 from shm import Scope, State
 from tests.conformance.live import FAST, run
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.rest import Priority
 from workers.rest.ratelimit import SHARES
 from workers.sim import SimVenue

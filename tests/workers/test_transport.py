@@ -17,6 +17,7 @@ import pytest
 import workers.transport
 from shm.instruments import Instrument
 from shm.layout import Flag, InstrumentKind
+from workers.config.shipped import ConfigError, venue_config
 from workers.contract.errors import ConnectionFailed
 from workers.contract.protocols import ConnectionEvent, ConnectionState, Symbol
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, absent
@@ -33,7 +34,6 @@ from workers.public import (
     Top,
     Trade,
 )
-from workers.shipped import ConfigError, venue_config
 from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
 from workers.streaming import BOUND, Stream

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shm import Scope
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.decode.normal import Scale
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import Worker

@@ -12,7 +12,7 @@ import pytest
 from shm import counters
 from shm.events import Code
 from shm.instruments import Instrument
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.rest import Pulse
 from workers.http import AdapterMissing, HttpClientFactory
 from workers.listing import Listing, PrecisionError

@@ -12,7 +12,7 @@ import pytest
 
 from shm.events import Code
 from workers.books.keeper import OLDER
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker import FAULTS, Worker
 

@@ -69,7 +69,7 @@ cdef class Handover(Witness):
 
     Args:
         publisher: of the feed; goes on publishing what the old connection delivers.
-        topics: (slot, channel) of the old connection; channels as in `workers.config.CHANNELS`.
+        topics: (slot, channel) of the old connection; channels as in `workers.config.venue.CHANNELS`.
         normalise: a cold message's normal forms (`workers.decode.normal.Decoded`); needed for `keep`.
         max_messages, max_bytes: bounds of what is held; over them `failed` says so.
         patience: seconds, longer than any message is on its way.

@@ -738,7 +738,7 @@ cdef class Publisher(Entry):
         return self.slots[index].moved
 
     def heard(self, uint32_t index):
-        """CLOCK_MONOTONIC ns of the last message of each of `workers.config.CHANNELS` on these connections; 0: none.
+        """CLOCK_MONOTONIC ns of the last message of each of `workers.config.venue.CHANNELS` on these connections; 0: none.
         A channel of aggregated trades is heard as such, whatever the venue calls it."""
         self._check(index)
         return tuple([self.slots[index].heard[i] for i in range(7)])

@@ -12,7 +12,7 @@ from shm import Scope, State
 from shm.channels import CHANNELS
 from tests.workers.books.conftest import Lab
 from workers.books.sync import StreamSync
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.expectations import Expectations
 from workers.venue import Owed, load, names

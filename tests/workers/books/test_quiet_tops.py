@@ -17,7 +17,7 @@ from shm.instruments import Instrument
 from tests.workers.books.test_books import SECOND, Desk, RestDown
 from workers.books.sync import Best, Snapshot, StreamSync
 from workers.books.tops import best_words, level, snapshot_words
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import RateLimited
 from workers.contract.rest import Priority
 from workers.readiness import Readiness

@@ -17,7 +17,7 @@ from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper
 from workers.books.sync import Snapshot
 from workers.cold import ColdPath
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import WebSocketError
 from workers.contract.protocols import (
     ConnectionEvent,

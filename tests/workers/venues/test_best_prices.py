@@ -20,7 +20,7 @@ from tests.conformance.report import Case
 from tests.workers.test_quiet import CHANNELS, complaints, quiet
 from workers import venue as venues
 from workers.books.sync import Best
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import RateLimited, RestError
 from workers.contract.rest import Priority
 from workers.contract.types import HTTPMethod

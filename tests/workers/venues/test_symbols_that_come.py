@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from workers import venue as venues
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.protocols import SubscriptionAction
 from workers.sim.mexc_spot import payloads
 from workers.venue import CanonicalNames

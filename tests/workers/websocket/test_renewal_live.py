@@ -12,7 +12,7 @@ import uvloop
 
 import shm
 from shm import Kind, State
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import SimVenue
 from workers.sim.hub import Rules
 from workers.venues.binance_spot.venue import VENUE

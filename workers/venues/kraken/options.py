@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.service import Options, make_options
 
 DEPTHS = (10, 25, 100, 500, 1000)  # venue docs, "book": any other depth is refused

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.service import Options, make_options
 from workers.venues.okx.connection import PATH
 

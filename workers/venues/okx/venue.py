@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.protocols import RestStrategySet, WebSocketStrategySet
 from workers.entries import read_parts
 from workers.listing import Listing, level_numbers, widen

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from workers.config import CHANNELS, VenueConfig
+from workers.config.venue import CHANNELS, VenueConfig
 from workers.contract.errors import Disconnected, HandshakeRefused
 from workers.contract.protocols import (
     Acknowledgement,

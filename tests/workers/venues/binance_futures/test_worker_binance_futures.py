@@ -17,7 +17,7 @@ import shm
 import workers.books.handover
 from shm import Kind, Scope, State
 from tests.conformance.live import FAST, Live, run
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.binance_futures.limits import DEPTH_TIERS
 from workers.venues.binance_futures.venue import VENUE

@@ -40,7 +40,7 @@ def test_unsubscribe_and_non_ascii_symbols() -> None:
 
 
 def test_the_channels_of_the_configuration_are_all_known() -> None:
-    from workers.config import CHANNELS, DERIVATIVES
+    from workers.config.venue import CHANNELS, DERIVATIVES
 
     assert set(CHANNELS) == {channel.value for channel in PublicWebsocketChannelType}
     assert set(STREAMS) == set(CHANNELS) - set(DERIVATIVES)

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from kraken_frames import HEARTBEAT, STATUS, UPDATE
 
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import ConnectTimeout, Disconnected, HandshakeRefused
 from workers.contract.protocols import Answer
 from workers.contract.websocket import ConnectionContext, MessageBudget

@@ -13,7 +13,7 @@ from kraken_frames import TICKER, TRADES, UPDATE
 
 from shm.layout import InstrumentStatus
 from workers.books.sync import Best
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import (
     Action,
     AuthenticationError,

@@ -18,7 +18,7 @@ from kraken_frames import SHARED, oracle
 
 from shm import Flag, Kind, Reason, Scope, State
 from tests.conformance.live import FAST, Live, run, serving
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.public import Interruption, Top
 from workers.sim import Fault, SimVenue
 from workers.sim.kraken import payloads

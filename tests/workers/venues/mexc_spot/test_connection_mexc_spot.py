@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import Disconnected, HandshakeRefused
 from workers.contract.protocols import Answer, ConnectionContext
 from workers.venues.mexc_spot.connection import MexcSpotConnection

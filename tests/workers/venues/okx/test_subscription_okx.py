@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.config import CHANNELS as ALL_CHANNELS
+from workers.config.venue import CHANNELS as ALL_CHANNELS
 from workers.contract.protocols import Acknowledgement, SubscriptionAction, SubscriptionMessage
 from workers.venues.okx.subscription import CHANNELS, OkxSubscription
 from workers.websocket.subscriptions import Subscriptions

@@ -18,7 +18,7 @@ from okx_kit import BOOKS, CAPTURE
 from shm import Kind, Reason, Scope, State
 from shm.layout import InstrumentKind
 from tests.conformance.live import FAST, Live, run, serving
-from workers.config import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.okx.venue import VENUE
 from workers.worker import Worker

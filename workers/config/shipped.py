@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from workers.config import VenueConfig
+from workers.config.venue import VenueConfig
 from workers.contract.errors import WorkerError
 
 MAIN = "tickring.toml"
@@ -29,7 +29,7 @@ def directory() -> Path:
     Raises:
         ConfigError: the text names the places looked at.
     """
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     candidates = [
         root / "config",
         Path(sysconfig.get_path("data")) / "share" / "tickring",
