@@ -14,9 +14,9 @@ from typing import Any
 from tests.conformance.fixture import Fixture, MissingFixture, Recording
 from tests.conformance.fixture import load as load_fixture
 from workers.books.sync import Snapshot
+from workers.capture.reader import read
 from workers.config.venue import VenueConfig
 from workers.decode.normal import DecodeCode, MessageFlag, MessageKind, Scale
-from workers.sim.capture import read
 from workers.venue import Venue
 from workers.venue import load as load_venue
 

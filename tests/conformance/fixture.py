@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from workers.books.sync import Snapshot
+from workers.capture.reader import Row
 from workers.decode.normal import Decoded, MessageFlag, MessageKind, Scale
-from workers.sim.capture import Row
 from workers.venue import Venue
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,7 +63,7 @@ class Book:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A capture (format "capture v1", `workers.sim.capture`) with what it must decode to.
+    """A capture (format "capture v1", `workers.capture.reader`) with what it must decode to.
 
     Attributes:
         name: in the test's id.

@@ -17,8 +17,8 @@ from tests.conformance.fixture import Fixture, load
 from tests.conformance.mutations import mutants
 from tests.conformance.player import DECLARED, config, make_decoder, make_parser, reference
 from workers import venue as venues
+from workers.capture.reader import read
 from workers.decode.normal import Decoded, disagreement
-from workers.sim.capture import read
 from workers.venue import Venue
 
 FULL = 200_000

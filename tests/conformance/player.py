@@ -17,11 +17,11 @@ from tests.conformance.fixture import SHARED, Book, Fixture, Recording, mantissa
 from tests.conformance.report import ABSENT
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
+from workers.capture.reader import Row, read
 from workers.cold import ColdPath
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import MessageParser
 from workers.decode.normal import DecodeCode, Decoded, Scale
-from workers.sim.capture import Row, read
 from workers.venue import Venue
 
 DECLARED = frozenset(DecodeCode) - {DecodeCode.MALFORMED}  # of the native decoder

@@ -37,7 +37,7 @@ def borrowed(source: str) -> list[str]:
         names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
-        found += [name for name in names if name.startswith(FOREIGN) and name != "workers.sim.capture"]
+        found += [name for name in names if name.startswith(FOREIGN) and name != "workers.capture.reader"]
     return found
 
 
@@ -45,7 +45,7 @@ def test_a_borrowed_reading_is_noticed() -> None:
     """Negative control."""
     assert borrowed("from workers.venues.kraken.parser import normalise") == ["workers.venues.kraken.parser"]
     assert borrowed("def f():\n    import workers.sim.kraken.words") == ["workers.sim.kraken.words"]
-    assert borrowed("from workers.sim.capture import Row\nimport json") == []
+    assert borrowed("from workers.capture.reader import Row\nimport json") == []
 
 
 def test_a_venue_without_a_fixture_fails() -> None:

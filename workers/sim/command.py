@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from workers.sim.capture import CaptureError
+from workers.capture.reader import CaptureError
 from workers.sim.dialects import FEEDS, dialect
 from workers.sim.keys import SimKey, read_keys
 from workers.sim.venue import SimError, SimVenue

@@ -20,8 +20,8 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from workers.capture.reader import CaptureError, Row
 from workers.sim.book import Depth, Diff
-from workers.sim.capture import CaptureError, Row
 from workers.sim.hub import Hub
 from workers.sim.market import Listing
 from workers.sim.tape import Snapshot, StreamTape, Tape

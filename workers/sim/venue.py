@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 from aiohttp import web
 
-from workers.sim import capture as captures
+from workers.capture import reader as captures
 from workers.sim.book import Depth
 from workers.sim.dialect import Dialect
 from workers.sim.dialects import FEEDS, dialect

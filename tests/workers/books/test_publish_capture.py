@@ -13,8 +13,8 @@ import pytest
 
 from shm import Flag, Kind, Scope, State
 from workers.books.sync import Outcome, Snapshot
+from workers.capture.reader import read
 from workers.decode.decimals import to_mantissa
-from workers.sim.capture import read
 
 SHARED = Path(os.environ.get("TICKRING_SHARED") or Path(__file__).parents[3].parent / "shared")
 CAPTURE = SHARED / "captures" / "binance_spot"

@@ -12,9 +12,9 @@ import aiohttp
 import msgspec
 from sim_client import until
 
+from workers.capture.reader import Row
 from workers.sim import SimVenue
 from workers.sim.book import Depth, Diff, Fold
-from workers.sim.capture import Row
 
 
 class Ear:

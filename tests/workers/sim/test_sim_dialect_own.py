@@ -16,10 +16,10 @@ import pytest
 from sim_client import until
 from sim_ear import Ear
 
+from workers.capture.reader import Row
 from workers.sim import Rules, SimVenue
 from workers.sim.assets import PRICES, listing
 from workers.sim.book import Depth, Diff
-from workers.sim.capture import Row
 from workers.sim.dialect import Dialect
 from workers.sim.faults import About, Fault, FaultError
 from workers.sim.hub import Hub, Words

@@ -15,8 +15,8 @@ import pytest
 from aiohttp import WSMsgType
 from sim_client import until
 
+from workers.capture.reader import read
 from workers.sim import Fault, SimVenue
-from workers.sim.capture import read
 from workers.sim.mexc_spot import names, payloads, reading
 from workers.sim.mexc_spot.rest import Limits
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from sim_client import Client, exact
 
+from workers.capture.reader import CaptureError, Row, read, write
 from workers.sim import SimVenue
 from workers.sim.binance.reading import BinanceReading
 from workers.sim.book import Depth, Diff
-from workers.sim.capture import CaptureError, Row, read, write
 from workers.sim.tape import Snapshot, Tape
 
 ROOT = Path(__file__).parents[3]

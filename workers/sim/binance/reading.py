@@ -8,9 +8,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from workers.capture.reader import Row
 from workers.sim.binance.names import is_book, split
 from workers.sim.book import Depth, Diff, Level
-from workers.sim.capture import Row
 from workers.sim.market import Listing
 from workers.sim.replay import Reading
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from workers.capture.reader import Row
 from workers.sim.book import Depth, Diff, Level
-from workers.sim.capture import Row
 from workers.sim.kraken import payloads
 from workers.sim.kraken.names import USUAL_DEPTH, parts
 from workers.sim.kraken.names import book as book_of

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from workers.capture.reader import Row
 from workers.sim.book import Depth, Diff, Level
-from workers.sim.capture import Row
 from workers.sim.market import Listing
 from workers.sim.okx import payloads
 from workers.sim.okx.names import LEGACY, parts
