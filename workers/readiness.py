@@ -11,8 +11,8 @@ from shm.channels import CELLS, Delivery
 from shm.events import Code
 from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, Verdict, judge
-from workers.books.overlap import Stream
 from workers.contract.protocols import ConnectionState
+from workers.handover.overlap import Stream
 from workers.websocket.first_events import LATER, OWED
 
 if TYPE_CHECKING:

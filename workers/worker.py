@@ -58,7 +58,7 @@ from workers.venue import Venue, load
 from workers.websocket import WebSocketManager
 
 if TYPE_CHECKING:
-    from workers.books.handover import Handover
+    from workers.handover.handover import Handover
     from workers.rest import RestManager
 
 BEAT = 0.05  # seconds between heartbeats
@@ -489,7 +489,7 @@ class Worker:
 
     def _handover(self, topics: Sequence[tuple[str, str]]) -> Handover:
         """What lets one connection replace another without a trace in the segment."""
-        from workers.books.handover import Handover  # nothing that a first tick needs
+        from workers.handover.handover import Handover  # nothing that a first tick needs
 
         # Known by what they are: one that the new connection repeats would not be found among plain trades.
         alike = {"trades": "agg_trades"} if self.venue.aggregated(self.keys) else {}

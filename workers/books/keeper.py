@@ -85,7 +85,6 @@ from shm.layout import Reason, Scope, State
 from shm.writer import Writer
 from workers.books.audit import Agreement, compare
 from workers.books.horizons import RETRY, Horizons
-from workers.books.overlap import Stream
 from workers.books.publish import Publisher
 from workers.books.sync import Best, Diff, Outcome, Snapshot
 from workers.books.tops import QuietTops, level
@@ -93,6 +92,7 @@ from workers.books.turns import Rank, Turns
 from workers.contract.errors import Action, RestError, WorkerError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
+from workers.handover.overlap import Stream
 
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from shm import Flag, Kind, Scope, State
-from workers.books.handover import Handover
 from workers.books.sync import Outcome, Snapshot, StreamSync
 from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
 from workers.venues.binance_spot.sync import BookSync
 
 Side = dict[int, int]

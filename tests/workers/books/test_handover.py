@@ -10,11 +10,11 @@ import pytest
 from picows.picows import WSMsgType, _make_test_ws_frame
 
 from shm import Kind, Reason, Scope, State
-from workers.books import witness
-from workers.books.handover import FORGET, Handover
 from workers.books.sync import Outcome
 from workers.contract.protocols import ParsedMessage
 from workers.decode.normal import Scale
+from workers.handover import tracker as witness
+from workers.handover.handover import FORGET, Handover
 from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.sync import BookSync
 from workers.websocket.wire import WireListener

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.workers.books.handover_twin import Kinds, Play
-from workers.books import handover
-from workers.books.handover import Handover
-from workers.books.overlap import Ids, States, Times, Track, Trades
 from workers.books.sync import StreamSync
+from workers.handover import handover
+from workers.handover.handover import Handover
+from workers.handover.overlap import Ids, States, Times, Track, Trades
 from workers.venues.binance_spot.sync import BookSync
 
 VENUES = {

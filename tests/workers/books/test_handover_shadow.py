@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from shm import Kind, Reason, Scope, State
-from workers.books.handover import Handover
-from workers.books.overlap import States
 from workers.books.sync import StreamSync
 from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
+from workers.handover.overlap import States
 
 BIDS, ASKS = ((100, 1), (99, 2)), ((101, 3), (102, 4))
 Levels = tuple[tuple[int, int], ...]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from shm import Reason, Scope, State
-from workers.books.handover import Handover
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Diff, Refetch, Replay, Step, StreamSync
 from workers.decode.normal import MessageFlag
+from workers.handover.handover import Handover
 
 BIDS, ASKS = [(100, 1), (99, 2)], [(101, 3), (102, 4)]
 

@@ -14,10 +14,10 @@ from shm import Kind, Reason, State
 from tests.workers.books.test_book import Twin, assert_equal, busy_day
 from tests.workers.decode.talk import native
 from workers.books.book import Book
-from workers.books.handover import Handover
 from workers.books.sync import Replay, StreamSync
 from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
 
 SNAPSHOT, CHECKED = MessageFlag.SNAPSHOT, MessageFlag.CHECKED
 Levels = list[tuple[int, int]]

@@ -19,12 +19,12 @@ import pytest
 
 from shm import Flag, Kind, Reason, Scope, State
 from tests.workers.books.test_books import SECOND, Desk, book, in_step
-from workers.books.handover import Handover
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Outcome, Snapshot, StreamSync
 from workers.capture.reader import read
 from workers.decode.decimals import to_mantissa
 from workers.decode.normal import MessageFlag
+from workers.handover.handover import Handover
 from workers.venues.binance_futures._decode import Decoder as FuturesDecoder
 from workers.venues.binance_futures.sync import BookSync as FuturesSync
 from workers.venues.binance_spot._decode import Decoder as SpotDecoder

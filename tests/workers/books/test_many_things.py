@@ -9,9 +9,9 @@ import pytest
 
 from shm import Kind, Reason, Scope, State
 from tests.workers.decode.talk import talk
-from workers.books.handover import Handover
 from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.normal import DecodeCode, Decoded, MessageKind
+from workers.handover.handover import Handover
 
 
 def frame(*lines: str) -> bytes:

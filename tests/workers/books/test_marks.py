@@ -9,9 +9,9 @@ import pytest
 
 from shm import Flag, Kind, Reason, State
 from tests.workers.decode.talk import talk
-from workers.books.handover import Handover
 from workers.contract.protocols import MessageType, ParsedMessage
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
 
 MARK, INDEX, RATE, NEXT = MessageFlag.MARK, MessageFlag.INDEX, MessageFlag.RATE, MessageFlag.NEXT
 ALL = MARK | INDEX | RATE | NEXT

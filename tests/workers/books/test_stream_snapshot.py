@@ -10,9 +10,9 @@ import pytest
 
 from shm import Flag, Kind, Reason, State
 from workers.books.book import Book
-from workers.books.handover import Handover
 from workers.books.sync import Outcome, Refetch, Replay, Step, StreamSync
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
 from workers.venues.binance_spot.sync import BookSync
 
 SNAPSHOT = MessageFlag.SNAPSHOT

@@ -19,12 +19,12 @@ from shm import Reason, Scope, State
 from shm.instruments import Instrument
 from shm.layout import Reason as StateReason
 from tests.workers.books.test_books import SECOND
-from workers.books.handover import Handover
 from workers.books.keeper import DEEP, BookKeeper, KeeperConfig
 from workers.books.sync import Best, StreamSync
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
 
 STALE = 60  # s
 STEPS = 10  # of the clock, a second

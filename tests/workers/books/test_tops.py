@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from shm import Kind, Reason, Scope, State
 from workers.books.book import Book
-from workers.books.handover import Handover
 from workers.books.sync import StreamSync
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
+from workers.handover.handover import Handover
 
 SNAPSHOT, CHECKED = int(MessageFlag.SNAPSHOT), int(MessageFlag.CHECKED)
 BIDS, ASKS = [(100, 1), (99, 2)], [(101, 3), (102, 4)]

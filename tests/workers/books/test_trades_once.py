@@ -9,8 +9,8 @@ import pytest
 
 from shm import Kind, Reason, State
 from tests.workers.decode.talk import talk
-from workers.books.handover import Handover
 from workers.decode.normal import DecodeCode, Decoded, MessageKind
+from workers.handover.handover import Handover
 
 
 class Tape:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import shm
-import workers.books.handover
+import workers.handover.handover
 from shm import Kind, Scope, State
 from tests.conformance.live import FAST, Live, run
 from workers.config.venue import VenueConfig, WorkerConfig
@@ -64,13 +64,13 @@ def test_a_replacement_knows_the_trades_by_what_they_are(kind: str, monkeypatch:
     """Looked for among plain trades, an aggregated one that the new connection repeats would be published
     twice."""
     watched: set[str] = set()
-    real = workers.books.handover.Handover
+    real = workers.handover.handover.Handover
 
     def spy(publisher: Any, topics: list[tuple[int, str]], **keys: Any) -> Any:
         watched.update(channel for _, channel in topics)
         return real(publisher, topics, **keys)
 
-    monkeypatch.setattr(workers.books.handover, "Handover", spy)
+    monkeypatch.setattr(workers.handover.handover, "Handover", spy)
 
     async def scenario() -> None:
         channels = ["top", "book", "trades", "mark"]

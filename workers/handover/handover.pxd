@@ -3,9 +3,9 @@
 from libc.stdint cimport int64_t, uint32_t
 
 from workers.decode.message cimport Message
-from workers.books.shadow cimport Shadow
+from workers.handover.shadow cimport Shadow
 from workers.websocket.wire cimport FrameSink
-from workers.books.witness cimport ERROR, Witness
+from workers.handover.tracker cimport ERROR, Witness
 
 
 cdef class Holder(FrameSink):

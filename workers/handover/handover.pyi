@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from typing_extensions import disjoint_base
 
 from workers.books.publish import Publisher
-from workers.books.witness import Witness
 from workers.contract.protocols import ParsedMessage
 from workers.decode.normal import Decoded
+from workers.handover.tracker import Witness
 from workers.websocket.wire import FrameSink
 
 FORGET: int

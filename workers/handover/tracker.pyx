@@ -1,7 +1,7 @@
-"""What two connections have delivered, while one is to take over from the other; see `workers/books/handover.pyx`.
+"""What two connections have delivered, while one is to take over from the other; see `workers/handover/handover.pyx`.
 
 A witness watches the instruments of the old connection (`published`), is told what the new one delivers (`hold`)
-and keeps a track of every stream (`workers/books/overlap.py`), which says what is news and what is covered. A place
+and keeps a track of every stream (`workers/handover/overlap.py`), which says what is news and what is covered. A place
 is an instrument and a stream of it: index * STREAMS + stream.
 """
 
@@ -13,11 +13,11 @@ from workers.books.book cimport Book
 from workers.decode.message cimport F_MARK, F_SNAPSHOT, M_DEPTH, M_LIQUIDATION, M_MARK, M_TICKER, M_TOP, M_TRADE
 from workers.decode.message cimport Message
 from workers.books.publish cimport Publisher
-from workers.books.shadow cimport Fingerprint, Shadow
+from workers.handover.shadow cimport Fingerprint, Shadow
 from workers.books.window cimport Slot
 
 from shm import _ring, counters, layout
-from workers.books.overlap import Ids, States, Stream, Times, Trades
+from workers.handover.overlap import Ids, States, Stream, Times, Trades
 
 
 # By how much one of a venue's servers may be behind another, ns.
@@ -84,7 +84,7 @@ cdef class Witness(Watcher):
 
     Args:
         topics: (slot, channel) of the old connection.
-        max_messages: what it remembers at most. patience: see `workers/books/handover.pyx`. clock: ns.
+        max_messages: what it remembers at most. patience: see `workers/handover/handover.pyx`. clock: ns.
     """
 
     def __cinit__(self, Publisher publisher not None, topics, *, Py_ssize_t max_messages=200_000,

@@ -30,13 +30,13 @@ from shm._ring cimport tr_level
 from workers.books.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_UNKNOWN
 from workers.books.publish cimport Publisher
-from workers.books.shadow cimport Shadow
+from workers.handover.shadow cimport Shadow
 from workers.books.window cimport Slot
-from workers.books.witness cimport BOOK, ERROR, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
+from workers.handover.tracker cimport BOOK, ERROR, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
 
 from shm import _ring, counters, layout
 from workers.decode.normal import DecodeCode
-from workers.books.overlap import Ids, States, Times, Trades
+from workers.handover.overlap import Ids, States, Times, Trades
 
 
 # How long after `complete` the new connection may be late with what the old one has delivered, ns.
