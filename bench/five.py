@@ -21,10 +21,10 @@ from bench.venue import venue
 from bench.worker import Worker
 from shm.instruments import Instrument
 from shm.reader import Histogram
-from workers import venue as registry
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.sim.dialects import FEEDS
+from workers.venues import venue as registry
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.sync import BookSync
 

@@ -17,8 +17,8 @@ from workers.books.sync import Snapshot
 from workers.capture.reader import read
 from workers.config.venue import VenueConfig
 from workers.decode.normal import DecodeCode, MessageFlag, MessageKind, Scale
-from workers.venue import Venue
-from workers.venue import load as load_venue
+from workers.venues.venue import Venue
+from workers.venues.venue import load as load_venue
 
 KINDS = (MessageKind.TOP, MessageKind.DEPTH, MessageKind.TRADE)
 MADE = 300  # frames, where a capture has none

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from bench.harness import ROOT
 from shm.instruments import Instrument
-from workers.listing import level_numbers, needed, widen
 from workers.venues.binance_spot import instruments, schema
+from workers.venues.listing import level_numbers, needed, widen
 
 _PLACES = (
     ROOT.parent / "shared" / "captures" / "binance_spot" / "session.jsonl.gz",

@@ -21,10 +21,10 @@ from bench.plain import PLAIN, Books
 from bench.segment import segment
 from bench.tapes import NoTape, Tape, load
 from shm.instruments import Instrument
-from workers import venue
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.decode.normal import MessageKind
+from workers.venues import venue
 
 METHOD = """Question: messages a second on one core, of each venue in the registry, from the bytes of a
 captured message to numbers (decode) and to what a reader sees (decode + book or top + publish). Ours:

@@ -13,7 +13,7 @@ from engine.views import tables
 
 if TYPE_CHECKING:
     from workers.config.venue import VenueConfig
-    from workers.venue import Venue
+    from workers.venues.venue import Venue
 
 UNLIMITED = (
     1_000_000  # of streams or messages: no limit worth the name (`workers.contract.websocket.MessageBudget`)
@@ -30,7 +30,7 @@ def venue_documents() -> list[dict[str, Any]]:
 
 def _document(name: str, proof: dict[str, int] | None) -> dict[str, Any]:
     from workers.config.shipped import venue_config
-    from workers.venue import load
+    from workers.venues.venue import load
 
     file = data_directory() / "venues" / f"{name}.toml"
     document: dict[str, Any] = {"name": name, "config": str(file) if file.is_file() else None}

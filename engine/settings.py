@@ -266,10 +266,10 @@ def parse_override(text: str, kind: object = None) -> Any:
 
 
 def options_of(venue: str) -> type[msgspec.Struct]:
-    """What only this venue is configured by (`workers.venue.Venue.options`). Its code is loaded for it; when
-    that fails none are known here, and `engine.venues.check` says why."""
-    from workers.service import Options
-    from workers.venue import load as load_venue
+    """What only this venue is configured by (`workers.venues.venue.Venue.options`). Its code is loaded for
+    it; when that fails none are known here, and `engine.venues.check` says why."""
+    from workers.venues.from_config import Options
+    from workers.venues.venue import load as load_venue
 
     try:
         return load_venue(venue).options

@@ -20,8 +20,8 @@ from workers.config.venue import DERIVATIVES
 
 if TYPE_CHECKING:
     from workers.config.venue import VenueConfig
-    from workers.service import Options
-    from workers.venue import Venue
+    from workers.venues.from_config import Options
+    from workers.venues.venue import Venue
 
 
 def load_and_check(file: Path | None, environ: Mapping[str, str], instance: str | None = None) -> Settings:
@@ -63,7 +63,7 @@ def check_here(settings: Settings) -> None:
 
 def doubts(settings: Settings) -> list[str]:
     """What can be run and will not do what was perhaps meant, a line each."""
-    from workers.venue import load
+    from workers.venues.venue import load
 
     found = []
     for name, keys in settings.enabled.items():
@@ -83,7 +83,7 @@ def doubts(settings: Settings) -> list[str]:
 
 
 def _found(settings: Settings) -> list[str]:
-    from workers.venue import load
+    from workers.venues.venue import load
 
     problems: list[str] = []
     for name, keys in settings.enabled.items():
@@ -138,7 +138,7 @@ def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> l
 
 def _options(settings: Settings, name: str, keys: VenueConfig, kind: type[Options]) -> list[str]:
     """What is wrong with a venue's own keys."""
-    from workers.service import make_options
+    from workers.venues.from_config import make_options
 
     known = hints(kind)
     problems = []

@@ -20,7 +20,7 @@ from workers.decode.normal import DecodeCode, Decoded, Scale
 if TYPE_CHECKING:
     from shm.writer import Writer
     from workers.books.publish import Publisher
-    from workers.venue import Venue
+    from workers.venues.venue import Venue
 
 _MALFORMED = counters.FEED.index("malformed")
 _COLD_DROPPED = counters.FEED.index("cold_dropped")

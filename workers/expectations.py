@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shm.writer import Writer
     from workers.books.publish import Publisher
     from workers.config.venue import VenueConfig
-    from workers.venue import Owed
+    from workers.venues.venue import Owed
 
 _MISSES = counters.FEED.index("first_event_misses")
 TOP, BOOK, TRADES, AGG_TRADES = (CHANNELS.index(name) for name in ("top", "book", "trades", "agg_trades"))

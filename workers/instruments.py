@@ -20,9 +20,10 @@
    silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead to
    nothing are followed ever more rarely: those of one ground down to one an interval, all together down to
    four.
-4. A change of tick, lot, notional or decimals gives the symbol a new slot (`workers.listing.successor`), a
-   change of the status is stored in the slot, published as a STATUS record and noted. HALTED says that it
-   does not trade, not that it is not delivered: its cells are as LIVE as their streams.
+4. A change of tick, lot, notional or decimals gives the symbol a new slot
+   (`workers.venues.listing.successor`), a change of the status is stored in the slot, published as a STATUS
+   record and noted. HALTED says that it does not trade, not that it is not delivered: its cells are as LIVE
+   as their streams.
 5. What the configuration names no more keeps its slot, HALTED (NOT_LISTED where it was), and its cells are
    DOWN(UNSUBSCRIBED): `shm.readiness` leaves it out. A cell whose channel it names no more is DOWN(NONE).
 6. Each thing is said once, not with each reading: a symbol without service and why, an entry that could not
@@ -47,7 +48,7 @@ from shm.writer import Writer
 from workers.books.keeper import BookKeeper
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
-from workers.listing import Listing, successor
+from workers.venues.listing import Listing, successor
 
 CONFIRM = 20.0  # seconds after which a delivered symbol's absence is asked for again; an interval at most
 HINT_GAP = 5.0  # seconds between a reading and one that is made on a hint, at least

@@ -26,9 +26,9 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
 )
 from workers.decode.normal import LEFT_OUT, DecodeCode, Decoded, MessageKind, Scale
-from workers.listing import InstrumentError
 from workers.public import KINDS, Interruption, PublicMessage
-from workers.venue import Venue
+from workers.venues.listing import InstrumentError
+from workers.venues.venue import Venue
 from workers.websocket import WebSocketManager
 
 BOUND = 1000  # messages that wait for the program; as many more wait undecoded, what is beyond is dropped

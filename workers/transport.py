@@ -35,11 +35,11 @@ from workers.config.shipped import venue_config
 from workers.config.venue import DERIVATIVES, VenueConfig
 from workers.contract.errors import WorkerError
 from workers.contract.protocols import Priority, Symbol
-from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.public import OrderBook, Side
-from workers.service import make_circuits
 from workers.streaming import Stream
-from workers.venue import Venue, load
+from workers.venues.from_config import make_circuits
+from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
+from workers.venues.venue import Venue, load
 
 if TYPE_CHECKING:
     from shm.instruments import Instrument
@@ -64,7 +64,7 @@ class TransportFactory:
         """The venue of that name, for these symbols; nothing is connected before ``await`` or ``async with``.
 
         Args:
-            exchange_name: as `workers.venue.names()` has them: ``"binance_spot"``.
+            exchange_name: as `workers.venues.venue.names()` has them: ``"binance_spot"``.
             symbols: ``Symbol("BTC", "USDT")`` or canonical: ``"BTC/USDT"``, ``"BTC/USDT:USDT"``.
             config: the venue's keys; None: those of the shipped ``config/venues/<exchange_name>.toml``.
             keys: single keys over the shipped ones: ``rest_timeout=3.0``.

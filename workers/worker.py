@@ -51,10 +51,10 @@ from workers.contract.rest import Pulse
 from workers.decode.normal import Scale
 from workers.expectations import Expectations
 from workers.instruments import REJECTED, Instruments
-from workers.listing import Listing
 from workers.readiness import Readiness, book_channels
-from workers.service import make_circuits
-from workers.venue import Venue, load
+from workers.venues.from_config import make_circuits
+from workers.venues.listing import Listing
+from workers.venues.venue import Venue, load
 from workers.websocket import WebSocketManager
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.fixture import load
 from tests.conformance.report import RESULTS, Case, Row
-from workers import venue as venues
+from workers.venues import venue as venues
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

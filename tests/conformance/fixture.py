@@ -24,7 +24,7 @@ from typing import Any, Protocol, TypeVar
 from workers.books.sync import Snapshot
 from workers.capture.reader import Row
 from workers.decode.normal import Decoded, MessageFlag, MessageKind, Scale
-from workers.venue import Venue
+from workers.venues.venue import Venue
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("TICKRING_SHARED") or ROOT.parent / "shared") / "captures"

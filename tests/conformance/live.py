@@ -20,7 +20,7 @@ from tests.conformance.report import Case
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.protocols import MessageBudget, WebSocketStrategySet
 from workers.sim import SimVenue
-from workers.venue import Venue
+from workers.venues.venue import Venue
 from workers.worker import Worker
 
 SCOPES = (Scope.TOP, Scope.BOOK)

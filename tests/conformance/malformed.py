@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Sequence
 from tests.conformance.fixture import Fixture, load
 from tests.conformance.mutations import mutants
 from tests.conformance.player import DECLARED, config, make_decoder, make_parser, reference
-from workers import venue as venues
 from workers.capture.reader import read
 from workers.decode.normal import Decoded, disagreement
-from workers.venue import Venue
+from workers.venues import venue as venues
+from workers.venues.venue import Venue
 
 FULL = 200_000
 Reference = Callable[[bytes], list[Decoded]]

@@ -22,7 +22,7 @@ from workers.cold import ColdPath
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import MessageParser
 from workers.decode.normal import DecodeCode, Decoded, Scale
-from workers.venue import Venue
+from workers.venues.venue import Venue
 
 DECLARED = frozenset(DecodeCode) - {DecodeCode.MALFORMED}  # of the native decoder
 MOST_SNAPSHOTS = 10  # of a book, until a venue's rules take one

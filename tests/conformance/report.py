@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.conformance.fixture import ROOT, Fixture, NotApplicable
-from workers.venue import Venue
+from workers.venues.venue import Venue
 
 DOCUMENT = ROOT / "docs" / "conformance.md"
 COMMAND = ".venv/bin/python -m tests.conformance.table"

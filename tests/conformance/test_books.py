@@ -16,13 +16,13 @@ from shm._ring import now as monotonic_ns
 from tests.conformance.fixture import CHECKED, Book, Fixture, Recording, TextLevel, load
 from tests.conformance.player import MOST_SNAPSHOTS, Player, reference, rows, slots
 from tests.conformance.report import Case, row
-from workers import venue as venues
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.sync import Outcome, Snapshot
 from workers.contract.errors import RestError
 from workers.contract.protocols import DATA_TYPES
 from workers.decode.normal import Scale
-from workers.venue import Venue
+from workers.venues import venue as venues
+from workers.venues.venue import Venue
 
 SCOPES = (Scope.TOP, Scope.BOOK)
 SECOND = 1_000_000_000

@@ -19,8 +19,8 @@ from tests.conformance.player import (
     slots,
 )
 from tests.conformance.report import Case, row
-from workers import venue as venues
 from workers.decode.normal import DecodeCode, Decoded, disagreement
+from workers.venues import venue as venues
 
 FRAMES = 10_000  # of `malformed.FULL`
 

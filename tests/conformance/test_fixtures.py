@@ -11,7 +11,7 @@ import pytest
 
 from tests.conformance import fixture as form
 from tests.conformance.fixture import MissingFixture, NotApplicable, load, problems
-from workers import venue as venues
+from workers.venues import venue as venues
 
 FOREIGN = ("workers.venues", "workers.sim")
 

@@ -15,11 +15,11 @@ from tests.conformance.player import config
 from tests.conformance.report import Case, row
 from tests.workers.rest.rest_kit import Answer, virtual
 from tests.workers.rest.rest_kit import Venue as Server
-from workers import venue as venues
 from workers.contract.errors import ParseError
-from workers.entries import TURN
-from workers.listing import Listing
 from workers.rest import RestManager
+from workers.venues import venue as venues
+from workers.venues.entries import TURN
+from workers.venues.listing import Listing
 
 DELETED = object()
 # Contracts with a date: canonical symbol, entry as the venues list it.

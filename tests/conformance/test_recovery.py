@@ -15,10 +15,10 @@ from tests.conformance.live import SCOPES, make_worker, run, working
 from tests.conformance.report import Case, row
 from tests.faults import Cut, Direction, FaultProxy
 from tests.soak.watch import Watcher
-from workers import venue as venues
 from workers.books.sync import Diff, Step
 from workers.sim import Fault, SimVenue
 from workers.sim.book import Depth
+from workers.venues import venue as venues
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

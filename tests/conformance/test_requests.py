@@ -14,12 +14,12 @@ from tests.conformance.player import config
 from tests.conformance.report import Case, row
 from tests.workers.rest.rest_kit import Answer, virtual
 from tests.workers.rest.rest_kit import Venue as Server
-from workers import venue as venues
 from workers.contract.errors import RestError
 from workers.contract.protocols import RestStrategySet
 from workers.contract.rest import Failure, ReplayClass
 from workers.contract.types import HTTPMethod
 from workers.rest import RestManager
+from workers.venues import venue as venues
 
 CALLERS = 20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.report import COMMAND, DOCUMENT, RESULTS, Results, Row, render
-from workers import venue as venues
+from workers.venues import venue as venues
 
 WRITE = "TICKRING_WRITE_CONFORMANCE"
 

@@ -24,7 +24,7 @@ import workers.venues
 from engine.cli import cli
 from shm import Kind, Reason, State
 from workers.config.venue import VenueConfig, WorkerConfig
-from workers.venue import load, names
+from workers.venues.venue import load, names
 from workers.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import pytest
 import workers.venues
 from engine import catalogue, cli
 from engine.catalogue import proof_table, venue_documents, venues_text
-from workers.venue import names
+from workers.venues.venue import names
 
 TABLE = """# Conformance
 

@@ -20,7 +20,7 @@ from workers.config.venue import VenueConfig
 
 VENUE = """
 from dataclasses import replace
-from workers.service import Options
+from workers.venues.from_config import Options
 from workers.venues.binance_spot.venue import VENUE as SPOT
 
 class ToyOptions(Options, frozen=True):

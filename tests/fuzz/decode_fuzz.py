@@ -27,7 +27,7 @@ def main() -> int:
         print(f"skipped: atheris is not installed for this Python ({error}); pip install '.[fuzz]'")
         return 0
     sys.path.insert(0, str(ROOT))
-    from workers import venue
+    from workers.venues import venue
 
     failed = False
     for feed in sys.argv[1:] or venue.names():
@@ -49,7 +49,7 @@ def child(feed: str) -> None:
         from tests.conformance.fixture import load
         from tests.conformance.malformed import Judge, seeds
         from tests.conformance.mutations import TOKENS
-        from workers import venue
+        from workers.venues import venue
 
         fixture = load(feed)
         judge = Judge(fixture, venue.load(feed))

@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 
 from workers import process
-from workers.venue import load
+from workers.venues.venue import load
 from workers.worker import Worker
 
 EVERY = 0.5  # seconds between samples

@@ -21,11 +21,11 @@ import msgspec
 from workers.contract.protocols import RestStrategySet
 from workers.contract.rest import PerformanceTargets, RateLimitContext, ReplayClass, RequestContext
 from workers.contract.types import HTTPMethod
-from workers.defaults import PlainRequests
 from workers.http.compliance.server import Handler, Received, Server, Wire, serve
 from workers.rest import RestManager
 from workers.rest.ratelimit import BucketLimiter
 from workers.rest.retry import ExponentialRetry
+from workers.venues.defaults import PlainRequests
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
 ROOT = Path(__file__).resolve().parents[2]

@@ -32,9 +32,9 @@ from workers.contract.websocket import (
     ReconnectionPolicy,
     WebSocketManagerConfig,
 )
-from workers.defaults import PlainConnection
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.defaults import PlainConnection
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import CallbackSink, FrameSink
 

@@ -90,7 +90,7 @@ from workers.http.compliance.server import black_hole, closed_port
 from workers.rest import RestManager
 from workers.rest.circuit import CircuitBreaker, Circuits, CircuitState
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.service import make_circuits, make_context, make_retry
+from workers.venues.from_config import make_circuits, make_context, make_retry
 
 ERROR = ServerError("busy")
 

@@ -19,7 +19,7 @@ from workers.contract.protocols import Symbol
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect
 from workers.transport import TransportFactory
-from workers.venue import names
+from workers.venues.venue import names
 
 VENUES = sorted(names())
 

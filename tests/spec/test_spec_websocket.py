@@ -128,7 +128,6 @@ from workers.contract.websocket import (
     ReconnectionPolicy,
     WebSocketManagerConfig,
 )
-from workers.defaults import PlainConnection
 from workers.http import HttpClientFactory
 from workers.http.compliance import run_row
 from workers.http.compliance.rows_wire import _sockets_to
@@ -138,6 +137,7 @@ from workers.venues.binance_spot.connection import BinanceSpotConnection
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.venues.binance_spot.sync import BookSync
+from workers.venues.defaults import PlainConnection
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import WireListener
 

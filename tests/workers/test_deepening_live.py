@@ -16,7 +16,7 @@ import pytest
 from tests.conformance.live import Live
 from tests.workers.test_starts import started, until, watched
 from workers.sim import SimVenue
-from workers.venue import load
+from workers.venues.venue import load
 from workers.worker import Worker
 
 SYMBOLS = {"binance_spot": "BTC/USDT", "binance_futures": "BTC/USDT:USDT"}

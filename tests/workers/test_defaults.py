@@ -16,14 +16,14 @@ from workers.contract.protocols import (
     RequestContext,
 )
 from workers.contract.tls import TlsOptions
-from workers.defaults import (
+from workers.venues.defaults import (
     PlainConnection,
     PlainRequests,
     check_channels,
     refused_for_good,
     venue_symbol,
 )
-from workers.service import make_connection, make_context, make_policy
+from workers.venues.from_config import make_connection, make_context, make_policy
 
 KEYS: dict[str, Any] = {"ws_url": "wss://host:9443", "rest_url": "https://host", "symbols": ["BTC/USDT"]}
 

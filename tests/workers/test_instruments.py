@@ -21,7 +21,7 @@ from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
 from workers.instruments import CONFIRM, HINT_GAP, HINTED, Instruments, _missing_event
-from workers.listing import Listing
+from workers.venues.listing import Listing
 
 INTERVAL = 300.0
 BTC = Instrument(symbol="BTC/USDT", venue_symbol="BTCUSDT", price_exp=2, size_exp=5, tick=1, lot=1)

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
 from workers.contract.errors import BadRequest, ParseError, ServerError
-from workers.entries import TURN, Entries, Entry, EntryReader, read_parts
-from workers.listing import (
+from workers.venues.entries import TURN, Entries, Entry, EntryReader, read_parts
+from workers.venues.listing import (
     Currencies,
     Listing,
     ListingRules,

@@ -24,12 +24,12 @@ from tests.conformance.fixture import load as fixture
 from tests.conformance.live import FAST, Live, eager, run, serving
 from tests.conformance.player import config
 from workers import instruments
-from workers import venue as venues
 from workers.config.venue import WorkerConfig
-from workers.listing import Listing
 from workers.rest import RestManager
 from workers.sim import Fault, SimVenue
 from workers.sim.dialects import dialect
+from workers.venues import venue as venues
+from workers.venues.listing import Listing
 from workers.worker import Worker
 
 every_venue = pytest.mark.parametrize("feed", venues.names())

@@ -16,9 +16,9 @@ from shm.events import Code
 from tests.conformance.fixture import load
 from tests.conformance.live import Live, run, working
 from tests.conformance.report import Case
-from workers import venue as venues
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect
+from workers.venues import venue as venues
 from workers.venues.mexc_spot.sync import LAG
 
 CHANNELS = ["top", "book", "trades", "ticker"]

@@ -9,7 +9,7 @@ import pytest
 from workers.config.venue import ServiceConfig
 from workers.contract.errors import RateLimited, ServerError
 from workers.rest.circuit import CircuitState
-from workers.service import make_circuits, make_context, make_retry
+from workers.venues.from_config import make_circuits, make_context, make_retry
 
 PIN = "A" * 43 + "="
 

@@ -28,7 +28,7 @@ from workers.contract.rest import Priority
 from workers.rest.ratelimit import SHARES
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect
-from workers.venue import Venue, load
+from workers.venues.venue import Venue, load
 from workers.worker import Worker
 
 MANY = 40

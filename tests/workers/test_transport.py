@@ -21,8 +21,6 @@ from workers.config.shipped import ConfigError, venue_config
 from workers.contract.errors import ConnectionFailed
 from workers.contract.protocols import ConnectionEvent, ConnectionState, Symbol
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, absent
-from workers.listing import UnknownInstrument
-from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.public import (
     KINDS,
     BookUpdate,
@@ -38,7 +36,9 @@ from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
 from workers.streaming import BOUND, Stream
 from workers.transport import NotOffered, PublicExchange, TransportFactory
-from workers.venue import UnknownVenue, load, names
+from workers.venues.listing import UnknownInstrument
+from workers.venues.market import Kline, ServerLimit, UnknownInterval
+from workers.venues.venue import UnknownVenue, load, names
 
 ROOT = Path(__file__).parents[2]
 FEED = "binance_spot"

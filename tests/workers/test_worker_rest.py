@@ -15,8 +15,8 @@ from shm.instruments import Instrument
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.rest import Pulse
 from workers.http import AdapterMissing, HttpClientFactory
-from workers.listing import Listing, PrecisionError
 from workers.venues.binance_spot.venue import VENUE
+from workers.venues.listing import Listing, PrecisionError
 from workers.worker import Worker
 
 

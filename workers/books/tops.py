@@ -2,8 +2,8 @@
 
 A top is such a one where its symbol has no book here, or one without update ids. What the venue sends of it
 is a change of the best prices, so that silence says nothing by itself: neither that the top is right, nor
-that its stream is dead. Many are asked about by one sweep (`workers.venue.Sweep`), few by a small snapshot
-each, as the books' proofs are (`workers/books/keeper.py`, rule 3).
+that its stream is dead. Many are asked about by one sweep (`workers.venues.venue.Sweep`), few by a small
+snapshot each, as the books' proofs are (`workers/books/keeper.py`, rule 3).
 
 1. An answer counts only when the subscription was acknowledged before it was asked for, and no event of the
    top has been heard since: not when one came between request and answer.

@@ -83,7 +83,7 @@ class VenueConfig(ServiceConfig, frozen=True, forbid_unknown_fields=True, kw_onl
         reconnect_delay, max_reconnect_delay: seconds, first and largest backoff.
         ping_interval, ping_timeout: seconds, our own ping for round trip and silence.
         options: what only this venue has, such as the path of its streams; each venue says which
-            (`workers.venue.Venue.options`).
+            (`workers.venues.venue.Venue.options`).
     """
 
     enabled: bool = True

@@ -19,8 +19,8 @@ from workers.books.sync import Snapshot, StreamSync
 from workers.contract.errors import Action, RateLimited, WorkerError
 from workers.contract.rest import Priority
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
-from workers.listing import successor
 from workers.venues.binance_futures.sync import BookSync as FuturesBook
+from workers.venues.listing import successor
 from workers.venues.mexc_spot.sync import LAG
 from workers.venues.mexc_spot.sync import BookSync as MexcBook
 

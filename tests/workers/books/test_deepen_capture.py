@@ -17,7 +17,7 @@ import pytest
 from shm import State
 from workers.books.sync import Outcome, Snapshot
 from workers.capture.reader import read
-from workers.venue import load
+from workers.venues.venue import load
 
 SHARED = Path(os.environ.get("TICKRING_SHARED") or Path(__file__).parents[3].parent / "shared")
 CAPTURES = SHARED / "captures"

@@ -15,8 +15,8 @@ from workers.books.sync import StreamSync
 from workers.config.venue import VenueConfig
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.expectations import Expectations
-from workers.venue import Owed, load, names
 from workers.venues.binance_spot.sync import BookSync
+from workers.venues.venue import Owed, load, names
 
 SECOND = 1_000_000_000
 S = "AAA/BBB"

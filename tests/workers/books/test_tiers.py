@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from workers.books.tiers import SnapshotTiers, Tier, with_reserve
 from workers.contract.rest import Priority
 from workers.contract.types import HTTPMethod
-from workers.venue import load
+from workers.venues.venue import load
 
 SPOT = load("binance_spot").snapshot_tiers
 FUTURES = load("binance_futures").snapshot_tiers

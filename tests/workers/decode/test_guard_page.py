@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.fixture import load
 from tests.conformance.malformed import seeds
-from workers import venue
+from workers.venues import venue
 
 ROOT = Path(__file__).resolve().parents[3]
 MOST = 1500  # bytes of a frame that is cut everywhere; longer ones differ from it in levels alone
@@ -20,7 +20,7 @@ MOST = 1500  # bytes of a frame that is cut everywhere; longer ones differ from 
 GUARDED = """
 import ctypes, json, mmap, random, sys
 sys.path[:0] = sys.argv[1:2]
-from workers import venue
+from workers.venues import venue
 
 page = mmap.PAGESIZE
 area = mmap.mmap(-1, 2 * page)

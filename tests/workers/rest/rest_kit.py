@@ -22,12 +22,12 @@ from workers.contract.rest import (
     ServerTime,
 )
 from workers.contract.types import HTTPMethod
-from workers.defaults import PlainRequests
 from workers.http.client import ClientStats, Timeout
 from workers.http.errors import ClientClosed, ConnectTimedOut, HttpError, ReadTimedOut
 from workers.rest import RestManager
 from workers.rest.circuit import Circuits
 from workers.rest.retry import ExponentialRetry, RetryBudget
+from workers.venues.defaults import PlainRequests
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
 WALL = 1_790_000_000.0

@@ -18,7 +18,6 @@ from tests.conformance.fixture import load as fixture
 from tests.conformance.live import run, working
 from tests.conformance.report import Case
 from tests.workers.test_quiet import CHANNELS, complaints, quiet
-from workers import venue as venues
 from workers.books.sync import Best
 from workers.config.venue import VenueConfig
 from workers.contract.errors import RateLimited, RestError
@@ -26,6 +25,7 @@ from workers.contract.rest import Priority
 from workers.contract.types import HTTPMethod
 from workers.rest import RestManager
 from workers.sim.venue import SimVenue
+from workers.venues import venue as venues
 
 BINANCE = (
     b'[{"symbol":"LTCBTC","bidPrice":"4.00000000","bidQty":"431.00000000","askPrice":"4.00000200","askQty":'

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from workers.entries import Entries
-from workers.venue import names
+from workers.venues.entries import Entries
 from workers.venues.kraken import schema as kraken
 from workers.venues.kraken.instruments import instruments
 from workers.venues.kraken.names import unified
+from workers.venues.venue import names
 
 THEIRS = {
     "binance_futures": "binanceusdm",

@@ -9,7 +9,7 @@ import pytest
 
 import workers.venues
 from engine.settings import available_venues
-from workers.venue import UnknownVenue, load, names
+from workers.venues.venue import UnknownVenue, load, names
 
 ROOT = Path(__file__).parents[3]
 # What a single venue needs, and where not every venue has the role.

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import pytest
 
-from workers import venue as venues
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import SubscriptionAction
 from workers.sim.mexc_spot import payloads
-from workers.venue import CanonicalNames
+from workers.venues import venue as venues
+from workers.venues.venue import CanonicalNames
 
 FRAMES = {
     "binance_spot": (

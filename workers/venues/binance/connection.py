@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.defaults import PlainConnection, refused_for_good
+from workers.venues.defaults import PlainConnection, refused_for_good
 
 
 class _Notice(msgspec.Struct):

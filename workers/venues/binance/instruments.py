@@ -5,8 +5,8 @@ from __future__ import annotations
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.decode.decimals import decimals
-from workers.listing import Number, PrecisionError, States, exact, exponent, level_numbers
 from workers.venues.binance import schema
+from workers.venues.listing import Number, PrecisionError, States, exact, exponent, level_numbers
 
 NOTIONALS = ("NOTIONAL", "MIN_NOTIONAL")  # until 2022, and on futures to this day, it is called MIN_NOTIONAL
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from workers.books.sync import Best, Snapshot
 from workers.contract.protocols import Priority
-from workers.entries import Entries
-from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.venues.binance import schema
 from workers.venues.binance.auth import read_time
+from workers.venues.entries import Entries
+from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

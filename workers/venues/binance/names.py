@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.listing import Currencies
+from workers.venues.listing import Currencies
 
 # Source: what ccxt (4.5) calls them.
 CURRENCIES = Currencies({"XBT": "BTC", "BCHSV": "BSV", "YOYO": "YOYOW"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.defaults import PlainRequests
+from workers.venues.defaults import PlainRequests
 
 
 class BinanceRequests(PlainRequests):

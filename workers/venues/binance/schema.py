@@ -11,7 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
-from workers.entries import EntryReader
+from workers.venues.entries import EntryReader
 
 # Ids, counts and times on the wire are never negative, but for trade ids of a window without trades (-1).
 Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -13,7 +13,7 @@ from workers.contract.protocols import (
     SubscriptionMessage,
     SubscriptionStrategy,
 )
-from workers.defaults import check_channels, venue_symbol
+from workers.venues.defaults import check_channels, venue_symbol
 
 STREAMS_PER_MESSAGE = 100
 REMEMBERED = 64  # wishes that are kept

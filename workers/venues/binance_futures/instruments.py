@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT
-from workers.entries import Entries
-from workers.listing import Listing, ListingRules, Number, States, make_listing
 from workers.venues.binance import instruments as shared
 from workers.venues.binance.names import CURRENCIES
 from workers.venues.binance_futures import schema
+from workers.venues.entries import Entries
+from workers.venues.listing import Listing, ListingRules, Number, States, make_listing
 
 # Venue docs, "Common Definition", "Contract type". Without one a contract is announced only.
 PERPETUALS = frozenset({"PERPETUAL", "PERPETUAL_DELIVERING", "TRADIFI_PERPETUAL"})

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from workers.books.sync import Best, Snapshot
 from workers.contract.protocols import Priority
-from workers.market import Kline, ServerLimit
 from workers.venues.binance import market
 from workers.venues.binance_futures.limits import DEPTH_TIERS
 from workers.venues.binance_futures.request import DEPTH, KLINES, LISTING, TIME, TOPS
+from workers.venues.market import Kline, ServerLimit
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Literal
 
 from workers.config.venue import VenueConfig
-from workers.service import Options, make_options
+from workers.venues.from_config import Options, make_options
 
 
 class BinanceFuturesOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):

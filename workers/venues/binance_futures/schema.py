@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 
-from workers.entries import EntryReader
 from workers.venues.binance import schema
 from workers.venues.binance.schema import (
     AggTrade,
@@ -24,6 +23,7 @@ from workers.venues.binance.schema import (
     Unsigned,
     decode_depth,
 )
+from workers.venues.entries import EntryReader
 
 __all__ = [
     "AggTrade",

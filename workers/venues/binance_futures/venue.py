@@ -9,9 +9,6 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import ParsedMessage, RestStrategySet, WebSocketStrategySet
-from workers.listing import Listing, level_numbers, widen
-from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.venue import CanonicalNames, Owed, Sweep, Venue
 from workers.venues.binance_futures import instruments, market, schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.connection import (
@@ -27,6 +24,9 @@ from workers.venues.binance_futures.parser import BinanceFuturesParser, normalis
 from workers.venues.binance_futures.request import LISTING, PING, BinanceFuturesRequests
 from workers.venues.binance_futures.subscription import ROUTES, STREAMS, BinanceFuturesSubscription, streams
 from workers.venues.binance_futures.sync import BookSync
+from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
+from workers.venues.listing import Listing, level_numbers, widen
+from workers.venues.venue import CanonicalNames, Owed, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

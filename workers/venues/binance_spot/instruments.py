@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from shm.instruments import Instrument
-from workers.entries import Entries
-from workers.listing import (
+from workers.venues.binance import instruments as shared
+from workers.venues.binance.names import CURRENCIES
+from workers.venues.binance_spot import schema
+from workers.venues.entries import Entries
+from workers.venues.listing import (
     Listing,
     ListingRules,
     Number,
@@ -14,9 +17,6 @@ from workers.listing import (
     level_numbers,
     make_listing,
 )
-from workers.venues.binance import instruments as shared
-from workers.venues.binance.names import CURRENCIES
-from workers.venues.binance_spot import schema
 
 # Venue docs, "ENUM definitions", "Symbol status", and those of earlier years. `isSpotTradingAllowed` is no
 # status: it says which permission an account needs. The leveraged tokens of 2021 (BTCUPUSDT) had it false and

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 
 from workers.books.tiers import SnapshotTiers
 from workers.contract.protocols import Priority
-from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, WindowLimiter
 from workers.venues.binance.limits import (
     DAY,
@@ -20,6 +19,7 @@ from workers.venues.binance.limits import (
     order_window,
 )
 from workers.venues.binance_spot.connection import CONNECTS_PER_5_MINUTES
+from workers.venues.market import ServerLimit
 
 __all__ = ["CONNECTIONS", "DEPTH_TIERS", "MARGIN", "ORDERS_10S", "WEIGHTS", "limits"]
 

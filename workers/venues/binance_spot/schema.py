@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import msgspec
 
-from workers.entries import EntryReader
 from workers.venues.binance.schema import (
     AggTrade,
     BookTicker,
@@ -22,6 +21,7 @@ from workers.venues.binance.schema import (
     Unsigned,
     decode_depth,
 )
+from workers.venues.entries import EntryReader
 
 __all__ = [
     "AggTrade",

@@ -11,9 +11,6 @@ from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.errors import BadRequest
 from workers.contract.protocols import RestStrategySet, WebSocketStrategySet
-from workers.listing import Listing, level_numbers, widen
-from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.venue import CanonicalNames, Sweep, Venue
 from workers.venues.binance_spot import instruments, market, schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
@@ -23,6 +20,9 @@ from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
 from workers.venues.binance_spot.request import LISTING, PING, BinanceSpotRequests
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 from workers.venues.binance_spot.sync import BookSync
+from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
+from workers.venues.listing import Listing, level_numbers, widen
+from workers.venues.venue import CanonicalNames, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

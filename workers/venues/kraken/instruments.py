@@ -16,8 +16,11 @@ import msgspec
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.entries import Entries
-from workers.listing import (
+from workers.venues.entries import Entries
+from workers.venues.kraken import schema
+from workers.venues.kraken.names import stream_symbol, unified_word
+from workers.venues.kraken.names import symbol as symbol_named
+from workers.venues.listing import (
     Listing,
     ListingRules,
     Number,
@@ -26,9 +29,6 @@ from workers.listing import (
     exact,
     make_listing,
 )
-from workers.venues.kraken import schema
-from workers.venues.kraken.names import stream_symbol, unified_word
-from workers.venues.kraken.names import symbol as symbol_named
 
 # Venue docs, "Get Tradable Asset Pairs": in these states orders are matched, or not. The last five are those
 # of WebSocket v2's `instrument` channel.

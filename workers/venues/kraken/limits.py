@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from workers.contract.protocols import RateLimitContext
-from workers.market import ServerLimit
 from workers.rest.ratelimit import BucketLimiter
 from workers.venues.kraken.options import KrakenOptions
+from workers.venues.market import ServerLimit
 
 # Books are compared with a sweep however few are due: there are no snapshots to ask for.
 SWEEP_INSTEAD_OF = 0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from workers.books.sync import Best
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
-from workers.entries import Entries
-from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
+from workers.venues.entries import Entries
 from workers.venues.kraken import limits, schema
 from workers.venues.kraken.names import is_tokenized, rest_pair
 from workers.venues.kraken.options import KrakenOptions
 from workers.venues.kraken.request import KLINES, TICKERS, TIME
+from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

@@ -8,7 +8,7 @@ two differ: what is ``LUNA/EUR`` in every one of the venue's APIs is LUNC/EUR.
 
 from __future__ import annotations
 
-from workers.listing import Currencies
+from workers.venues.listing import Currencies
 
 OLD_TO_NEW = {"XBT": "BTC", "XDG": "DOGE"}
 NEW_TO_OLD = {new: old for old, new in OLD_TO_NEW.items()}

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from workers.config.venue import VenueConfig
-from workers.service import Options, make_options
+from workers.venues.from_config import Options, make_options
 
 DEPTHS = (10, 25, 100, 500, 1000)  # venue docs, "book": any other depth is refused
 

@@ -7,7 +7,7 @@ do (venue docs, "Spot REST": Account Data, Trading).
 from __future__ import annotations
 
 from workers.contract.protocols import HTTPMethod, Priority, ReplayClass
-from workers.defaults import PlainRequests
+from workers.venues.defaults import PlainRequests
 
 TIME = "/0/public/Time"
 PING = TIME  # no parameters, small

@@ -15,7 +15,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from workers.entries import EntryReader
+from workers.venues.entries import EntryReader
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 # A key that is not there; what is there is at least one byte, so it is true.

@@ -26,7 +26,7 @@ from workers.contract.protocols import (
     SubscriptionMessage,
     SubscriptionStrategy,
 )
-from workers.defaults import check_channels, venue_symbol
+from workers.venues.defaults import check_channels, venue_symbol
 from workers.venues.kraken import schema
 
 # Venue docs, "Spot WebSocket v2", channels book, ticker, trade: what is said beside the symbols. Each of it

@@ -10,10 +10,8 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import MessageBudget, ParsedMessage, RestStrategySet, WebSocketStrategySet
-from workers.entries import read_parts
-from workers.listing import Listing, widen
-from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.venue import CanonicalNames, Sweep, Venue
+from workers.venues.entries import read_parts
+from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
 from workers.venues.kraken import instruments, market, schema
 from workers.venues.kraken._decode import Decoder
 from workers.venues.kraken.connection import ONLINE, PATH, KrakenConnection
@@ -24,6 +22,8 @@ from workers.venues.kraken.parser import KrakenParser, normalise
 from workers.venues.kraken.request import LISTING, PING, KrakenRequests
 from workers.venues.kraken.subscription import STREAMS, KrakenSubscription
 from workers.venues.kraken.sync import BookSync
+from workers.venues.listing import Listing, widen
+from workers.venues.venue import CanonicalNames, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

@@ -13,7 +13,7 @@ Rules (venue docs, "Websocket Market Streams", 2026-04; [U]: not in them, see ea
 from __future__ import annotations
 
 from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
-from workers.defaults import PlainConnection, refused_for_good
+from workers.venues.defaults import PlainConnection, refused_for_good
 
 PATH = "/ws"
 MAX_STREAMS = 30  # rule 5

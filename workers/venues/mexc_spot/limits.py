@@ -12,8 +12,8 @@ from typing import Any
 
 from workers.books.tiers import SnapshotTiers
 from workers.contract.protocols import HTTPMethod, Priority
-from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, Window, WindowLimiter
+from workers.venues.market import ServerLimit
 
 # Venue docs, "General Info" (2026-04): each endpoint by itself may be asked 500 times in 10 s, by address or
 # by account. [U] A list of third parties (2026-06) says weight 300 in 10 s for all of an address. We count

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from workers.books.sync import Best, Snapshot
 from workers.contract.protocols import Priority
-from workers.entries import Entries
-from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.venues.entries import Entries
+from workers.venues.market import Kline, ServerLimit, UnknownInterval
 from workers.venues.mexc_spot import limits, schema
 from workers.venues.mexc_spot.request import DEPTH, KLINES, TIME, TOPS
 

@@ -5,7 +5,7 @@ Some assets the venue calls otherwise than others do, or by a name that is anoth
 
 from __future__ import annotations
 
-from workers.listing import Currencies
+from workers.venues.listing import Currencies
 
 # Source: what ccxt (4.5) calls them. XBT is no other name of bitcoin here.
 CURRENCIES = Currencies(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.defaults import PlainRequests
+from workers.venues.defaults import PlainRequests
 
 # Venue docs, "Test Connectivity": weight 1, no parameters, answers {}.
 PING = "/api/v3/ping"

@@ -12,7 +12,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from workers.entries import EntryReader
+from workers.venues.entries import EntryReader
 
 Unsigned = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Level = tuple[str, str]  # price, quantity; quantity zero removes the level

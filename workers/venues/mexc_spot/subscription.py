@@ -29,7 +29,7 @@ from workers.contract.protocols import (
     SubscriptionMessage,
     SubscriptionStrategy,
 )
-from workers.defaults import check_channels, venue_symbol
+from workers.venues.defaults import check_channels, venue_symbol
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.parser import PONG
 

@@ -9,9 +9,8 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import RestStrategySet, WebSocketStrategySet
-from workers.listing import Listing, level_numbers, widen
-from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.venue import CanonicalNames, Sweep, Venue
+from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
+from workers.venues.listing import Listing, level_numbers, widen
 from workers.venues.mexc_spot import instruments, market, schema
 from workers.venues.mexc_spot._decode import Decoder
 from workers.venues.mexc_spot.connection import PATH, MexcSpotConnection
@@ -22,6 +21,7 @@ from workers.venues.mexc_spot.parser import MexcSpotParser, normalise
 from workers.venues.mexc_spot.request import LISTING, PING, MexcSpotRequests
 from workers.venues.mexc_spot.subscription import TOPICS, MexcSpotSubscription
 from workers.venues.mexc_spot.sync import BookSync, buffer_of
+from workers.venues.venue import CanonicalNames, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

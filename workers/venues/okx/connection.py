@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
-from workers.defaults import PlainConnection, refused_for_good
+from workers.venues.defaults import PlainConnection, refused_for_good
 
 PATH = "/ws/v5/public"
 # Venue docs, "WebSocket", "Connect": 3 connection attempts a second and address; 480 subscribe, unsubscribe

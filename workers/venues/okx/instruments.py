@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind
 from workers.decode.decimals import MAX_EXPONENT, decimals
-from workers.entries import Entries
-from workers.listing import (
+from workers.venues.entries import Entries
+from workers.venues.listing import (
     Listing,
     ListingRules,
     Number,

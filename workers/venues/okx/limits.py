@@ -12,8 +12,8 @@ from typing import Any
 
 from workers.books.tiers import SnapshotTiers
 from workers.contract.protocols import HTTPMethod, Priority
-from workers.market import ServerLimit
 from workers.rest.ratelimit import SHARES, Weigh, Window, WindowLimiter
+from workers.venues.market import ServerLimit
 from workers.venues.okx.connection import CONNECTS_PER_SECOND, OPERATIONS_PER_HOUR
 
 PER = 2.0  # seconds of every window below

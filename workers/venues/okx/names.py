@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from workers.listing import Currencies
+from workers.venues.listing import Currencies
 
 InstrumentType = Literal["SPOT", "SWAP", "FUTURES"]
 # Source: what ccxt (4.5) calls them.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.defaults import PlainRequests
+from workers.venues.defaults import PlainRequests
 
 TIME = "/api/v5/public/time"
 PING = TIME  # no parameters, small

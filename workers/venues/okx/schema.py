@@ -11,7 +11,7 @@ from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from workers.entries import EntryReader
+from workers.venues.entries import EntryReader
 
 # Sequence ids: at least 0, but for the -1 that a snapshot follows.
 Previous = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 2)]

@@ -27,7 +27,7 @@ from workers.contract.protocols import (
     SubscriptionMessage,
     SubscriptionStrategy,
 )
-from workers.defaults import check_channels, venue_symbol
+from workers.venues.defaults import check_channels, venue_symbol
 from workers.venues.okx import schema
 from workers.venues.okx.names import index_of, type_of
 

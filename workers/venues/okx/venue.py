@@ -10,10 +10,9 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import RestStrategySet, WebSocketStrategySet
-from workers.entries import read_parts
-from workers.listing import Listing, level_numbers, widen
-from workers.service import make_connection, make_context, make_policy, make_retry
-from workers.venue import Owed, Sweep, Venue
+from workers.venues.entries import read_parts
+from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
+from workers.venues.listing import Listing, level_numbers, widen
 from workers.venues.okx import instruments, market, schema
 from workers.venues.okx._checksum import Checksum
 from workers.venues.okx._decode import Decoder
@@ -25,6 +24,7 @@ from workers.venues.okx.parser import OkxParser, normalise
 from workers.venues.okx.request import LISTING, PING, OkxRequests
 from workers.venues.okx.subscription import CHANNELS, OkxSubscription
 from workers.venues.okx.sync import BookSync
+from workers.venues.venue import Owed, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager

@@ -11,11 +11,11 @@ import pytest
 
 from workers.books.sync import Snapshot
 from workers.contract.protocols import Priority
-from workers.market import INTERVALS, Kline, ServerLimit, UnknownInterval
-from workers.venue import Venue
 from workers.venues.binance import market
 from workers.venues.binance_futures.venue import VENUE as FUTURES
 from workers.venues.binance_spot.venue import VENUE as SPOT
+from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
+from workers.venues.venue import Venue
 
 BOTH = pytest.mark.parametrize(("venue", "root"), [(SPOT, "/api/v3"), (FUTURES, "/fapi/v1")])
 # The venue's documented example, and the candle before it.

@@ -20,11 +20,11 @@ from shm.segment import open_writer
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.decode.decimals import to_mantissa
-from workers.entries import Entries
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.instruments import instruments, symbol_of
 from workers.venues.binance_futures.sync import BookSync
+from workers.venues.entries import Entries
 
 ROOT = Path(__file__).resolve().parents[4]
 SHARED = Path(os.environ.get("TICKRING_SHARED") or ROOT.parent / "shared") / "captures/binance_futures"

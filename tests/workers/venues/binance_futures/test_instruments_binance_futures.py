@@ -13,13 +13,13 @@ import pytest
 from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.entries import Entries
-from workers.listing import PrecisionError, needed
 from workers.venues.binance.instruments import numbers
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures.instruments import instrument, instruments, plain, symbol_of
 from workers.venues.binance_futures.parser import BinanceFuturesParser
 from workers.venues.binance_futures.venue import VENUE
+from workers.venues.entries import Entries
+from workers.venues.listing import PrecisionError, needed
 
 FULL = Path(__file__).resolve().parents[5] / "shared/captures/binance_futures/session.jsonl.gz"
 

@@ -17,8 +17,13 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.contract.errors import BadRequest
 from workers.decode.decimals import INT64_MAX, Verdict, to_mantissa
-from workers.entries import Entries
-from workers.listing import (
+from workers.rest import RestManager
+from workers.venues.binance.names import CURRENCIES
+from workers.venues.binance_spot import schema
+from workers.venues.binance_spot.instruments import RULES, instrument, instruments, numbers, symbol_of
+from workers.venues.binance_spot.venue import SHORT, VENUE
+from workers.venues.entries import Entries
+from workers.venues.listing import (
     HEADROOM,
     InstrumentError,
     PrecisionError,
@@ -27,11 +32,6 @@ from workers.listing import (
     needed,
     widen,
 )
-from workers.rest import RestManager
-from workers.venues.binance.names import CURRENCIES
-from workers.venues.binance_spot import schema
-from workers.venues.binance_spot.instruments import RULES, instrument, instruments, numbers, symbol_of
-from workers.venues.binance_spot.venue import SHORT, VENUE
 
 FULL = Path(__file__).resolve().parents[5] / "shared/captures/binance_spot/session.jsonl.gz"
 

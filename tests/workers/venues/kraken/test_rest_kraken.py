@@ -27,14 +27,14 @@ from workers.contract.errors import (
 from workers.contract.rest import Failure, Priority, ReplayClass
 from workers.contract.types import HTTPMethod
 from workers.http.client import ClientStats
-from workers.listing import PrecisionError, successor
-from workers.market import Kline, ServerLimit, UnknownInterval
 from workers.rest import RestManager
 from workers.venues.kraken import schema
 from workers.venues.kraken.errors import LOCKED, KrakenErrors
 from workers.venues.kraken.instruments import instruments
 from workers.venues.kraken.names import rest_pair, stream_symbol, symbol
 from workers.venues.kraken.venue import VENUE
+from workers.venues.listing import PrecisionError, successor
+from workers.venues.market import Kline, ServerLimit, UnknownInterval
 
 PAIRS = {
     "XXBTZUSD": {

@@ -98,7 +98,7 @@ def test_options() -> None:
 
 PROBE = """
 import sys
-from workers.venue import load, names
+from workers.venues.venue import load, names
 assert "mexc_spot" in names()
 load("binance_spot")
 print("google.protobuf" in sys.modules)

@@ -9,8 +9,8 @@ import pytest
 
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
-from workers.entries import Entries
 from workers.sim.mexc_spot import payloads
+from workers.venues.entries import Entries
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.instruments import instrument, instruments, numbers, power
 from workers.venues.mexc_spot.names import CURRENCIES

@@ -21,7 +21,7 @@ from workers.contract.errors import (
 )
 from workers.contract.protocols import Failure, HTTPMethod, Priority, ReplayClass
 from workers.contract.rest import RequestContext
-from workers.market import Kline, ServerLimit, UnknownInterval
+from workers.venues.market import Kline, ServerLimit, UnknownInterval
 from workers.venues.mexc_spot.auth import auth, read_time
 from workers.venues.mexc_spot.errors import MexcSpotErrors
 from workers.venues.mexc_spot.limits import DEPTH_TIERS, UNKNOWN_WEIGHT, limits

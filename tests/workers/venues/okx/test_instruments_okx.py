@@ -13,8 +13,8 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.books.sync import Snapshot
 from workers.contract.errors import BadRequest
-from workers.entries import Entries
-from workers.listing import PrecisionError, successor
+from workers.venues.entries import Entries
+from workers.venues.listing import PrecisionError, successor
 from workers.venues.okx import schema
 from workers.venues.okx.instruments import instrument, instruments, numbers, types_of
 from workers.venues.okx.parser import OkxParser

@@ -11,7 +11,7 @@ import pytest
 
 from workers.books.sync import Snapshot
 from workers.contract.protocols import Priority
-from workers.market import INTERVALS, Kline, UnknownInterval
+from workers.venues.market import INTERVALS, Kline, UnknownInterval
 from workers.venues.okx import checksum, names, parser, schema
 from workers.venues.okx.market import BARS, klines, server_limits, server_time
 from workers.venues.okx.venue import VENUE

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from workers.contract.errors import WorkerError
-from workers.service import Options
+from workers.venues.from_config import Options
 
 if TYPE_CHECKING:
     from shm.instruments import Instrument
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from workers.config.venue import VenueConfig
     from workers.contract.protocols import ParsedMessage, Priority, RestStrategySet, WebSocketStrategySet
     from workers.decode.normal import Decoded, Scale
-    from workers.listing import Listing
-    from workers.market import Kline, ServerLimit
     from workers.rest import RestManager
+    from workers.venues.listing import Listing
+    from workers.venues.market import Kline, ServerLimit
 
 
 class UnknownVenue(WorkerError):
@@ -110,7 +110,8 @@ class Venue:
             weight; None: any depth, at the same cost.
         sweep: the best prices of all symbols in one request: proof for quiet books. None: each is proven by a
             snapshot of its own, where there is one.
-        klines: (rest, venue symbol, interval of `workers.market.INTERVALS`, limit) -> candles, oldest first.
+        klines: (rest, venue symbol, interval of `workers.venues.market.INTERVALS`, limit) -> candles, oldest
+            first.
         server_time: rest -> the venue's clock, ms since 1970.
         server_limits: rest -> its limits, as it tells them or documents them.
     """

@@ -35,7 +35,7 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
 from workers.contract.errors import Action, ParseError, WorkerError
 from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, decimals, to_mantissa
-from workers.entries import Entries, Entry, Unread, unread_entry, words
+from workers.venues.entries import Entries, Entry, Unread, unread_entry, words
 
 HEADROOM = 2**8
 ROOM = INT64_MAX // HEADROOM

@@ -1,7 +1,7 @@
 """A venue's listing as it is answered -> its entries, each read by itself.
 
 One entry that cannot be read is an entry that cannot be read, and not a listing without entries
-(`workers/listing.py`, rule 1).
+(`workers/venues/listing.py`, rule 1).
 
 A listing is megabytes, and is read again and again in the loop that receives market data. It is decoded in
 turns: first what holds the entries, each of them left as it is, then `TURN` entries at a time, and between
