@@ -10,7 +10,7 @@ import asyncio
 import sys
 
 from workers.contract.errors import WorkerError
-from workers.transport import NotOffered, TransportFactory
+from workers.exchange.factory import NotOffered, TransportFactory
 
 
 async def follow(options: argparse.Namespace) -> None:

@@ -16,9 +16,9 @@ import pytest
 from spec_kit import check_table
 
 from workers.contract.protocols import Symbol
+from workers.exchange.factory import TransportFactory
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect
-from workers.transport import TransportFactory
 from workers.venues.venue import names
 
 VENUES = sorted(names())

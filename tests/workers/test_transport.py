@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 
-import workers.transport
+import workers.exchange.factory
 from shm.instruments import Instrument
 from shm.layout import Flag, InstrumentKind
 from workers.config.shipped import ConfigError, venue_config
 from workers.contract.errors import ConnectionFailed
 from workers.contract.protocols import ConnectionEvent, ConnectionState, Symbol
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, absent
-from workers.public import (
+from workers.exchange.factory import NotOffered, PublicExchange, TransportFactory
+from workers.exchange.messages import (
     KINDS,
     BookUpdate,
     Interruption,
@@ -32,10 +33,9 @@ from workers.public import (
     Top,
     Trade,
 )
+from workers.exchange.stream import BOUND, Stream
 from workers.sim import FEEDS, Fault, SimVenue
 from workers.sim.dialects import dialect
-from workers.streaming import BOUND, Stream
-from workers.transport import NotOffered, PublicExchange, TransportFactory
 from workers.venues.listing import UnknownInstrument
 from workers.venues.market import Kline, ServerLimit, UnknownInterval
 from workers.venues.venue import UnknownVenue, load, names
@@ -106,7 +106,7 @@ async def _limits(rest: object) -> list[ServerLimit]:
 
 def test_candles_time_and_limits_are_the_venues(monkeypatch: pytest.MonkeyPatch) -> None:
     venue = replace(load(FEED), klines=_klines, server_time=_time, server_limits=_limits)
-    monkeypatch.setattr(workers.transport, "load", lambda name: venue)
+    monkeypatch.setattr(workers.exchange.factory, "load", lambda name: venue)
 
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         [kline] = await exchange.klines("BTC/USDT", "1h", 2)
@@ -121,7 +121,7 @@ def test_candles_time_and_limits_are_the_venues(monkeypatch: pytest.MonkeyPatch)
 
 def test_what_a_venue_has_not_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     venue = replace(load(FEED), snapshot=None, klines=None, server_time=None, server_limits=None)
-    monkeypatch.setattr(workers.transport, "load", lambda name: venue)
+    monkeypatch.setattr(workers.exchange.factory, "load", lambda name: venue)
 
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         for asked, said in (

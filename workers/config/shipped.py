@@ -1,7 +1,7 @@
 """The configuration that ships: where its folder is, and what it says of a venue.
 
-The engine reads the same files; a program that uses a venue without the engine (`workers.transport`) takes
-its addresses and limits from here.
+The engine reads the same files; a program that uses a venue without the engine (`workers.exchange.factory`)
+takes its addresses and limits from here.
 """
 
 from __future__ import annotations

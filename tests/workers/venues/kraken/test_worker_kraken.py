@@ -19,12 +19,12 @@ from kraken_frames import SHARED, oracle
 from shm import Flag, Kind, Reason, Scope, State
 from tests.conformance.live import FAST, Live, run, serving
 from workers.config.venue import VenueConfig, WorkerConfig
-from workers.public import Interruption, Top
+from workers.exchange.factory import TransportFactory
+from workers.exchange.messages import Interruption, Top
 from workers.sim import Fault, SimVenue
 from workers.sim.kraken import payloads
 from workers.sim.kraken.dialect import DIALECT
 from workers.sim.market import Listing
-from workers.transport import TransportFactory
 from workers.venues.kraken.venue import VENUE
 from workers.worker import Worker
 

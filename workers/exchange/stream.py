@@ -26,7 +26,7 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
 )
 from workers.decode.normal import LEFT_OUT, DecodeCode, Decoded, MessageKind, Scale
-from workers.public import KINDS, Interruption, PublicMessage
+from workers.exchange.messages import KINDS, Interruption, PublicMessage
 from workers.venues.listing import InstrumentError
 from workers.venues.venue import Venue
 from workers.websocket import WebSocketManager

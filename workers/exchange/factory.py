@@ -35,8 +35,8 @@ from workers.config.shipped import venue_config
 from workers.config.venue import DERIVATIVES, VenueConfig
 from workers.contract.errors import WorkerError
 from workers.contract.protocols import Priority, Symbol
-from workers.public import OrderBook, Side
-from workers.streaming import Stream
+from workers.exchange.messages import OrderBook, Side
+from workers.exchange.stream import Stream
 from workers.venues.from_config import make_circuits
 from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.venues.venue import Venue, load
