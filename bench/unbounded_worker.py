@@ -17,6 +17,6 @@ assert allowed["weight_limit"] == 6000, "the allowance has another name or value
 allowed["weight_limit"] = 100_000_000
 
 if __name__ == "__main__":
-    from workers.worker import main
+    from workers.worker.worker import main
 
     sys.exit(main())

@@ -60,7 +60,14 @@ LIBRARIES = (  # by the names that are imported
     "yarl",
 )
 # What the processes of an engine import, at once or later.
-ALL = (*LIBRARIES, *NATIVE, "workers.worker", "workers.rest", "workers.http.aiohttp_adapter", "engine.server")
+ALL = (
+    *LIBRARIES,
+    *NATIVE,
+    "workers.worker.worker",
+    "workers.rest",
+    "workers.http.aiohttp_adapter",
+    "engine.server",
+)
 
 
 def why_not(module: str) -> str | None:

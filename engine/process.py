@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.errors import EngineError
-from workers.process import death_signal
+from workers.worker.process import death_signal
 
 Exit = Callable[[int], None]
 Say = Callable[[str], None]

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from engine import metrics, roster, sample
 from shm.readiness import REQUIRE, Require
-from workers.process import die_with_parent
+from workers.worker.process import die_with_parent
 
 BEAT = 0.25  # s
 Result = TypeVar("Result")

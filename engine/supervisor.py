@@ -41,7 +41,7 @@ KILLED = 3.0  # s of heartbeat age
 SILENT_START = 30.0  # s without a first heartbeat
 STOP_LIMIT = 4.5  # s from the order to stop to SIGKILL; a worker takes 4 s at most
 BLIND = 0.5  # s between two ticks: beyond it, this machine itself was not running
-EXIT_CONFIG = 2  # as `workers.worker` says it: the settings can not work
+EXIT_CONFIG = 2  # as `workers.worker.worker` says it: the settings can not work
 
 
 class Phase(Enum):

@@ -31,7 +31,7 @@ def test_a_reader_loads_nothing_of_the_engine() -> None:
 
 def test_a_worker_starts_without_numpy_and_http() -> None:
     probe = (
-        "import sys, workers.worker, workers.venues.venue; workers.venues.venue.load('binance_spot'); "
+        "import sys, workers.worker.worker, workers.venues.venue; workers.venues.venue.load('binance_spot'); "
         "loaded = {name.partition('.')[0] for name in sys.modules}; "
         "print(sorted({'numpy', 'aiohttp', 'click', 'engine'} & loaded))"
     )

@@ -21,7 +21,7 @@ from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.protocols import MessageBudget, WebSocketStrategySet
 from workers.sim import SimVenue
 from workers.venues.venue import Venue
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SCOPES = (Scope.TOP, Scope.BOOK)
 FAST = {

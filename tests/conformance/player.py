@@ -18,11 +18,11 @@ from tests.conformance.report import ABSENT
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.capture.reader import Row, read
-from workers.cold import ColdPath
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import MessageParser
 from workers.decode.normal import DecodeCode, Decoded, Scale
 from workers.venues.venue import Venue
+from workers.worker.cold_path import ColdPath
 
 DECLARED = frozenset(DecodeCode) - {DecodeCode.MALFORMED}  # of the native decoder
 MOST_SNAPSHOTS = 10  # of a book, until a venue's rules take one

@@ -25,7 +25,7 @@ from engine.cli import cli
 from shm import Kind, Reason, State
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.venues.venue import load, names
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/adding-a-venue.md").read_text()

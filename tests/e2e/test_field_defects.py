@@ -59,7 +59,7 @@ from workers.sim.market import Listing
 from workers.venues.binance_spot import connection
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket import WebSocketManager
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SYMBOLS = ["BTC/USDT", "ETH/USDT"]
 DOWN, UP = Direction.DOWN, Direction.UP

@@ -1,4 +1,5 @@
-"""A worker that is not one: it keeps a segment LIVE and obeys the rules of `workers.worker`, or breaks one.
+"""A worker that is not one: it keeps a segment LIVE and obeys the rules of `workers.worker.worker`, or
+breaks one.
 
 Which rule it breaks is the host of ``ws_url``: ``ws://hang`` does not beat after 0.3 s, ``ws://crash`` exits
 at once, ``ws://deaf`` ignores SIGTERM, ``ws://config`` says that its settings can not work.

@@ -115,7 +115,7 @@ def test_cumulative_counts_exactly_at_every_bound(raw: list[tuple[int, int]]) ->
 
 
 def test_pings_are_what_they_are_counted_as() -> None:
-    """The counter `pings` is of `pings_received` (`workers.readiness`): the venue's, not ours."""
+    """The counter `pings` is of `pings_received` (`workers.worker.feed_state`): the venue's, not ours."""
     assert "that the venue sent us" in metrics.FEED_COUNTERS["pings"][1]
 
 

@@ -21,9 +21,9 @@ from typing import Any
 
 import uvloop
 
-from workers import process
 from workers.venues.venue import load
-from workers.worker import Worker
+from workers.worker import process
+from workers.worker.worker import Worker
 
 EVERY = 0.5  # seconds between samples
 MEBIBYTE = 1 << 20

@@ -2,9 +2,10 @@
 
     .venv/bin/python -m tests.soak.soak --minutes 10 --every 10 [--seed N] [--json]
 
-A real `workers.worker.Worker` in a process of its own (`child`) speaks to a real `tickring sim`, through one
-fault proxy for WebSocket and one for REST. A reader is attached all the time (`watch`). After each fault all
-must be LIVE again, with fresh data, within that fault's bound. At the end the samples are judged (`verdict`).
+A real `workers.worker.worker.Worker` in a process of its own (`child`) speaks to a real `tickring sim`,
+through one fault proxy for WebSocket and one for REST. A reader is attached all the time (`watch`). After
+each fault all must be LIVE again, with fresh data, within that fault's bound. At the end the samples are
+judged (`verdict`).
 
 Exit code 0: nothing grew, nothing stayed down, nothing published was wrong. 1: something did. 2: it could not
 be run. The seed names the run; the faults and their details follow from it, their moments do not.

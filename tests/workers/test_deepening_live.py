@@ -17,7 +17,7 @@ from tests.conformance.live import Live
 from tests.workers.test_starts import started, until, watched
 from workers.sim import SimVenue
 from workers.venues.venue import load
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SYMBOLS = {"binance_spot": "BTC/USDT", "binance_futures": "BTC/USDT:USDT"}
 MOST = 200

@@ -1,4 +1,5 @@
-"""When a listing is read again, in virtual time: the schedule of `workers.instruments`, without a venue."""
+"""When a listing is read again, in virtual time: the schedule of `workers.worker.instruments`, without a
+venue."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from tests.workers.rest.rest_kit import VirtualLoop
 from workers.books.keeper import BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
-from workers.instruments import CONFIRM, HINT_GAP, HINTED, Instruments, _missing_event
 from workers.venues.listing import Listing
+from workers.worker.instruments import CONFIRM, HINT_GAP, HINTED, Instruments, _missing_event
 
 INTERVAL = 300.0
 BTC = Instrument(symbol="BTC/USDT", venue_symbol="BTCUSDT", price_exp=2, size_exp=5, tick=1, lot=1)
@@ -324,7 +325,9 @@ def test_a_second_reading_that_fails_confirms_nothing(writer: Writer) -> None:
 
 def test_what_is_live_is_delivered(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quiet market has a book from REST, and no message has come yet."""
-    monkeypatch.setattr("workers.instruments._MESSAGES", counters.INSTRUMENT.index("precision"))  # which is 0
+    monkeypatch.setattr(
+        "workers.worker.instruments._MESSAGES", counters.INSTRUMENT.index("precision")
+    )  # which is 0
 
     def live(desk: Desk, now: float) -> None:
         if now == 1:

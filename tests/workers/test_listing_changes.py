@@ -23,14 +23,14 @@ from shm import InstrumentStatus, Kind, Reason, Scope, State
 from tests.conformance.fixture import load as fixture
 from tests.conformance.live import FAST, Live, eager, run, serving
 from tests.conformance.player import config
-from workers import instruments
 from workers.config.venue import WorkerConfig
 from workers.rest import RestManager
 from workers.sim import Fault, SimVenue
 from workers.sim.dialects import dialect
 from workers.venues import venue as venues
 from workers.venues.listing import Listing
-from workers.worker import Worker
+from workers.worker import instruments
+from workers.worker.worker import Worker
 
 every_venue = pytest.mark.parametrize("feed", venues.names())
 SCOPES = (Scope.TOP, Scope.BOOK)

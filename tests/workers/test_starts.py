@@ -29,7 +29,7 @@ from workers.rest.ratelimit import SHARES
 from workers.sim import SimVenue
 from workers.sim.dialects import dialect
 from workers.venues.venue import Venue, load
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 MANY = 40
 FEEDS = {"binance_spot": (100, 5, 20), "binance_futures": (50, 2, 1)}

@@ -14,7 +14,7 @@ from shm import Scope
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.decode.normal import Scale
 from workers.venues.binance_spot.venue import VENUE
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 
 def worker(**keys: Any) -> Worker:

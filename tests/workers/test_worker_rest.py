@@ -17,7 +17,7 @@ from workers.contract.rest import Pulse
 from workers.http import AdapterMissing, HttpClientFactory
 from workers.venues.binance_spot.venue import VENUE
 from workers.venues.listing import Listing, PrecisionError
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 
 class Noted:

@@ -14,7 +14,7 @@ from shm.events import Code
 from workers.books.keeper import OLDER
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.venues.binance_spot.venue import VENUE
-from workers.worker import FAULTS, Worker
+from workers.worker.worker import FAULTS, Worker
 
 
 class Log:

@@ -1,5 +1,6 @@
 """The messages of a venue as an asynchronous iterator, by the reference decoder: for programs that want a
-venue without the engine. Some ten thousand messages a second; the engine (`workers.worker`) is for more."""
+venue without the engine. Some ten thousand messages a second; the engine (`workers.worker.worker`) is for
+more."""
 
 from __future__ import annotations
 

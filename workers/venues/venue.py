@@ -1,7 +1,7 @@
 """A venue as a value: what a worker needs of it, composed once in `workers/venues/<venue>/venue.py`.
 
-The parts decide (values in, values out); `workers/worker.py` gives them sockets, clocks and memory. Two
-venues differ in the parts they name here, and in nothing else.
+The parts decide (values in, values out); `workers/worker/worker.py` gives them sockets, clocks and memory.
+Two venues differ in the parts they name here, and in nothing else.
 """
 
 from __future__ import annotations

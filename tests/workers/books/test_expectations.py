@@ -14,9 +14,9 @@ from tests.workers.books.conftest import Lab
 from workers.books.sync import StreamSync
 from workers.config.venue import VenueConfig
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
-from workers.expectations import Expectations
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.venue import Owed, load, names
+from workers.worker.expectations import Expectations
 
 SECOND = 1_000_000_000
 S = "AAA/BBB"

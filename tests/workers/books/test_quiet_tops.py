@@ -20,8 +20,8 @@ from workers.books.tops import best_words, level, snapshot_words
 from workers.config.venue import VenueConfig
 from workers.contract.errors import RateLimited
 from workers.contract.rest import Priority
-from workers.readiness import Readiness
 from workers.venues.binance_spot.sync import BookSync
+from workers.worker.feed_state import Readiness
 
 STALE, LAG = 30, 10  # s
 TRUE = Best("1.00", "1.00", "1.01", "3.00")  # as `Desk.top`

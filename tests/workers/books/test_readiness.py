@@ -16,7 +16,6 @@ from shm.events import Code
 from shm.instruments import Instrument
 from workers.books.keeper import BookKeeper
 from workers.books.sync import Snapshot
-from workers.cold import ColdPath
 from workers.config.venue import VenueConfig
 from workers.contract.errors import WebSocketError
 from workers.contract.protocols import (
@@ -28,11 +27,12 @@ from workers.contract.protocols import (
 )
 from workers.contract.rest import Priority
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
-from workers.readiness import Readiness
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket.first_events import LATER, OWED
+from workers.worker.cold_path import ColdPath
+from workers.worker.feed_state import Readiness
 
 A, B = "AAA/BBB", "CCC/DDD"
 BOOK = Snapshot(10, [("1.00", "1.00")], [("1.01", "3.00")])

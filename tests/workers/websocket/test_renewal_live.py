@@ -16,7 +16,7 @@ from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import SimVenue
 from workers.sim.hub import Rules
 from workers.venues.binance_spot.venue import VENUE
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SYMBOLS = ["BTC/USDT", "ETH/USDT", "ETH/BTC"]
 
@@ -157,7 +157,7 @@ def test_without_the_handover_a_reader_does_notice(instance: str, monkeypatch: p
     made = Worker._connect
 
     async def plain(self: Worker) -> None:
-        monkeypatch.setattr("workers.worker.WebSocketManager", without_handover)
+        monkeypatch.setattr("workers.worker.worker.WebSocketManager", without_handover)
         await made(self)
 
     from workers.websocket import WebSocketManager

@@ -21,7 +21,7 @@ from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.binance_futures.limits import DEPTH_TIERS
 from workers.venues.binance_futures.venue import VENUE
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SYMBOL = "BTC/USDT:USDT"
 _count = itertools.count()

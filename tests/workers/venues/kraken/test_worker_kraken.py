@@ -26,7 +26,7 @@ from workers.sim.kraken import payloads
 from workers.sim.kraken.dialect import DIALECT
 from workers.sim.market import Listing
 from workers.venues.kraken.venue import VENUE
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SYMBOLS = ["BTC/USD", "ETH/USD", "DOGE/USD"]
 _count = itertools.count()

@@ -21,7 +21,7 @@ from tests.conformance.live import FAST, Live, run, serving
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.okx.venue import VENUE
-from workers.worker import Worker
+from workers.worker.worker import Worker
 
 SYMBOLS = ["BTC/USDT", "BTC/USDT:USDT", "ETH/USD:ETH"]
 _count = itertools.count()

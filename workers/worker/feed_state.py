@@ -164,7 +164,7 @@ class Readiness:
         Books whose snapshot is in the stream come soon whatever happens. A top owes nothing while its market
         stands still: where a book in step can be compared with REST, that is asked once, before anybody
         complains. One that no book gives owes nothing where the venue tells changes alone. Other books of
-        quiet symbols are proved by the keeper; what has no cell is judged by `workers.expectations`.
+        quiet symbols are proved by the keeper; what has no cell is judged by `workers.worker.expectations`.
         """
         index = self._keeper.index_of(symbol)
         if index is not None and channel == "top":

@@ -32,12 +32,10 @@ from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
-from workers import process
 from workers.books.keeper import OLDER, BookKeeper, KeeperConfig
 from workers.books.publish import Publisher
 from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
-from workers.cold import ColdPath
 from workers.config.venue import DERIVATIVES, WorkerConfig
 from workers.contract.errors import Action, RestError, WebSocketError, WorkerError
 from workers.contract.protocols import (
@@ -49,13 +47,15 @@ from workers.contract.protocols import (
 )
 from workers.contract.rest import Pulse
 from workers.decode.normal import Scale
-from workers.expectations import Expectations
-from workers.instruments import REJECTED, Instruments
-from workers.readiness import Readiness, book_channels
 from workers.venues.from_config import make_circuits
 from workers.venues.listing import Listing
 from workers.venues.venue import Venue, load
 from workers.websocket import WebSocketManager
+from workers.worker import process
+from workers.worker.cold_path import ColdPath
+from workers.worker.expectations import Expectations
+from workers.worker.feed_state import Readiness, book_channels
+from workers.worker.instruments import REJECTED, Instruments
 
 if TYPE_CHECKING:
     from workers.handover.handover import Handover
@@ -373,14 +373,14 @@ class Worker:
         return await self.venue.instruments(await self._rest_manager(), symbols)
 
     def carry(self, instrument: Instrument) -> None:
-        """See `workers.instruments.Service`."""
+        """See `workers.worker.instruments.Service`."""
         top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
         # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
         book = book or (top and self.venue.make_sync(self.keys).tops)
         self.keeper.carry(instrument, top=top, book=book)
 
     def dropped(self, instrument: Instrument) -> None:
-        """See `workers.instruments.Service`."""
+        """See `workers.worker.instruments.Service`."""
         scale = self._scales.get(instrument.venue_symbol)
         if scale is not None and scale.instrument == instrument.index:
             del self._scales[instrument.venue_symbol]
@@ -388,7 +388,7 @@ class Worker:
                 self.decoder.remove_symbol(instrument.venue_symbol)
 
     async def follow(self, added: Sequence[str], removed: Sequence[str], renamed: bool) -> None:
-        """See `workers.instruments.Service`."""
+        """See `workers.worker.instruments.Service`."""
         if self._manager is None:
             if self._serving and added:
                 self._spawn(self._connect())
@@ -413,7 +413,7 @@ class Worker:
             self.readiness.subscribed(added, manager.active)
 
     def nothing_listed(self) -> None:
-        """See `workers.instruments.Service`."""
+        """See `workers.worker.instruments.Service`."""
         self.writer.set_state(State.DOWN, Reason.NOT_LISTED)
 
     async def _connect(self) -> None:
@@ -710,7 +710,3 @@ def main() -> int:
     if not process.pin(config.cpu):
         print(f"worker {config.feed}: core {config.cpu} is not to be had, not pinned", file=sys.stderr)
     return uvloop.run(_main(config, fd))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
