@@ -76,8 +76,8 @@ def up(config: Path | None, instance: str | None) -> None:
     import logging
 
     from engine.logging import configure
-    from engine.memory import SharedMemory
-    from engine.service import Engine, run
+    from engine.supervision.engine import Engine, run
+    from engine.supervision.memory import SharedMemory
     from engine.venues import doubts, load_and_check
 
     with broken.Probe():
@@ -204,7 +204,7 @@ def events(feed: str, count: int, go_on: bool, instance: str, as_json: bool) -> 
 def sim(arguments: tuple[str, ...]) -> None:
     """Serve a simulated venue on loopback (see `sim --help`)."""
     import workers.sim.command  # noqa: F401  what is broken says so here, not in the process that we become
-    from engine.process import become
+    from engine.supervision.process import become
 
     sys.stdout.flush()
     become(["-m", "workers.sim", *arguments])
@@ -293,7 +293,8 @@ def _settings(config: Path | None, instance: str | None) -> Settings:
 
 
 def _status(instance: str, as_json: bool) -> dict[str, Any]:
-    from engine import roster, sample
+    from engine import sample
+    from engine.supervision import roster
     from engine.views import status_text
 
     told = roster.read(instance)
@@ -321,7 +322,7 @@ def _attached(feed: str, instance: str) -> Any:
     from contextlib import closing
 
     import shm
-    from engine import roster
+    from engine.supervision import roster
     from shm.errors import NotFound
 
     try:

@@ -23,12 +23,12 @@ import shm
 from engine import board
 from engine.errors import EngineError, UsageError
 from engine.logging import TextFormatter, configure
-from engine.memory import SharedMemory
-from engine.process import start_and_read
 from engine.rules import check_name
 from engine.screen import PlainScreen, RichScreen, Screen
-from engine.service import Engine
 from engine.settings import Settings, available_venues, load
+from engine.supervision.engine import Engine
+from engine.supervision.memory import SharedMemory
+from engine.supervision.process import start_and_read
 from engine.venues import check
 from shm.errors import ShmError
 from shm.layout import State

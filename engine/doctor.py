@@ -172,7 +172,7 @@ def _memory(instance: str, needed: Mapping[str, int]) -> Iterator[Check]:
 def _segments(instance: str) -> Iterator[Check]:
     """Lists what is in shared memory. Another instance's segments are never touched, only named."""
     import shm
-    from engine.supervisor import KILLED
+    from engine.supervision.supervisor import KILLED
     from shm.layout import State
 
     alive = []
@@ -192,7 +192,7 @@ def _segments(instance: str) -> Iterator[Check]:
 
 
 def _cores(settings: Settings) -> Iterator[Check]:
-    from engine.placement import assign
+    from engine.supervision.placement import assign
 
     allowed = os.sched_getaffinity(0)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import shm
-from engine.roster import Roster, Told
+from engine.supervision.roster import Roster, Told
 from engine.views import shortened
 from shm.channels import CELLS, Delivery
 from shm.errors import NotFound, ShmError

@@ -20,7 +20,8 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from engine import metrics, roster, sample
+from engine import metrics, sample
+from engine.supervision import roster
 from shm.readiness import REQUIRE, Require
 from workers.worker.process import die_with_parent
 

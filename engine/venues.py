@@ -12,10 +12,10 @@ import msgspec
 
 from engine import broken
 from engine.errors import SettingsError
-from engine.placement import assign
 from engine.problems import allowed, nearest, text
 from engine.settings import Settings, hints
 from engine.settings import load as load_settings
+from engine.supervision.placement import assign
 from workers.config.venue import DERIVATIVES
 
 if TYPE_CHECKING:

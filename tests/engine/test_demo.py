@@ -19,9 +19,9 @@ from engine import cli, doctor
 from engine.board import Board, take
 from engine.demo import choose_markets, configuration, hints, pick_symbols
 from engine.errors import EngineError
-from engine.process import start_and_read
 from engine.screen import PlainScreen, RichScreen
 from engine.settings import EngineSettings, Settings, available_venues, load
+from engine.supervision.process import start_and_read
 from engine.venues import check
 from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, State
@@ -128,7 +128,7 @@ def test_a_helper_that_dies_or_says_nothing_is_an_error() -> None:
 
 
 HELPER = """
-from engine.process import start_and_read
+from engine.supervision.process import start_and_read
 import os
 program = "import os, time; print(os.getpid(), flush=True); time.sleep(30)"
 process, line = start_and_read(["-c", program], timeout=10)

@@ -15,7 +15,7 @@ import pytest
         "engine.catalogue",
         "engine.demo",
         "engine.problems",
-        "engine.supervisor",
+        "engine.supervision.supervisor",
         "engine.views",
     ],
 )

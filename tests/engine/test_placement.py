@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.errors import SettingsError
-from engine.placement import assign
+from engine.supervision.placement import assign
 
 
 @pytest.mark.parametrize(

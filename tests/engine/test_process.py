@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engine.process import Process, spawn
+from engine.supervision.process import Process, spawn
 
 ECHO = """
 import os, sys

@@ -17,9 +17,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine import board, cli, sample, server, service
-from engine.memory import SharedMemory
+from engine import board, cli, sample, server
 from engine.settings import EngineSettings, Settings
+from engine.supervision import engine as service
+from engine.supervision.memory import SharedMemory
 from shm import _ring, attach
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentStatus, Reason, State

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 import pytest
 
 from engine.errors import EngineError
-from engine.memory import SharedMemory
 from engine.rules import geometry
-from engine.service import Engine
 from engine.settings import EngineSettings, Settings
+from engine.supervision.engine import Engine
+from engine.supervision.memory import SharedMemory
 from shm.layout import PAGE
 from workers.config.venue import VenueConfig
 

@@ -13,14 +13,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import cli, roster, sample, server
+from engine import cli, sample, server
 from engine.logging import configure
-from engine.memory import SharedMemory
-from engine.process import spawn
-from engine.roster import Roster, Told
-from engine.service import Engine
 from engine.settings import EngineSettings, Settings
-from engine.supervisor import Phase
+from engine.supervision import roster
+from engine.supervision.engine import Engine
+from engine.supervision.memory import SharedMemory
+from engine.supervision.process import spawn
+from engine.supervision.roster import Roster, Told
+from engine.supervision.supervisor import Phase
 from engine.views import status_text
 from shm import segment
 from workers.config.venue import VenueConfig

@@ -18,12 +18,12 @@ import msgspec
 import pytest
 
 import shm
-from engine import service
 from engine.errors import EngineError, SettingsError
-from engine.memory import SharedMemory
-from engine.service import Engine
 from engine.settings import EngineSettings, Settings
-from engine.supervisor import Exited, Phase
+from engine.supervision import engine as service
+from engine.supervision.engine import Engine
+from engine.supervision.memory import SharedMemory
+from engine.supervision.supervisor import Exited, Phase
 from shm.errors import NotFound
 from shm.layout import State
 from workers.config.venue import VenueConfig
@@ -134,8 +134,8 @@ def test_kill_9_stores_down_at_once_and_restarts_in_place(instance: str) -> None
 
 
 def test_a_hung_worker_is_killed(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.supervisor.HUNG", 0.2)
-    monkeypatch.setattr("engine.supervisor.KILLED", 0.6)
+    monkeypatch.setattr("engine.supervision.supervisor.HUNG", 0.2)
+    monkeypatch.setattr("engine.supervision.supervisor.KILLED", 0.6)
     exits: list[int] = []
     engine = make(
         tree(instance, "hang"),
@@ -149,7 +149,7 @@ def test_a_hung_worker_is_killed(instance: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_worker_deaf_to_sigterm_is_killed(instance: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.supervisor.STOP_LIMIT", 0.3)
+    monkeypatch.setattr("engine.supervision.supervisor.STOP_LIMIT", 0.3)
     engine = make(tree(instance, "deaf"))
 
     async def scenario() -> None:
@@ -162,7 +162,7 @@ def test_a_worker_deaf_to_sigterm_is_killed(instance: str, monkeypatch: pytest.M
 def test_a_worker_that_can_not_run_is_parked(
     instance: str, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.supervisor.FIRST_DELAY", 0.01)
+    monkeypatch.setattr("engine.supervision.supervisor.FIRST_DELAY", 0.01)
     engine = make(tree(instance, mode))
 
     async def scenario() -> None:
@@ -253,8 +253,8 @@ ENGINE = f"""
 import asyncio, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import msgspec
-from engine.memory import SharedMemory
-from engine.service import Engine
+from engine.supervision.memory import SharedMemory
+from engine.supervision.engine import Engine
 from engine.settings import Settings
 settings = msgspec.json.decode(sys.argv[1], type=Settings)
 asyncio.run(Engine(settings, SharedMemory(settings.engine.instance), worker=({DUMMY!r},)).run())

@@ -14,8 +14,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine import supervisor as sv
-from engine.supervisor import (
+from engine.supervision import supervisor as sv
+from engine.supervision.supervisor import (
     Alert,
     Beat,
     Exited,

@@ -1,7 +1,7 @@
 """The running engine: carries out what the supervisor decides, and tells it what happens.
 
 One event loop in the main thread: process exits through pidfds, signals, and a tick every 100 ms that looks
-at heartbeats. Nothing here decides: decisions are in `engine.supervisor`.
+at heartbeats. Nothing here decides: decisions are in `engine.supervision.supervisor`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from engine import placement
 from engine.errors import EngineError
-from engine.memory import Memory
-from engine.process import Process, spawn
-from engine.roster import Roster, Told
 from engine.rules import geometry, parse_listen
 from engine.settings import Settings
-from engine.supervisor import (
+from engine.supervision import placement
+from engine.supervision.memory import Memory
+from engine.supervision.process import Process, spawn
+from engine.supervision.roster import Roster, Told
+from engine.supervision.supervisor import (
     Action,
     Alert,
     Beat,

@@ -9,8 +9,8 @@ import shutil
 from collections.abc import Iterable
 from typing import Protocol
 
-from engine import roster
 from engine.errors import EngineError
+from engine.supervision import roster
 from shm import layout, segment
 from shm._ring import Mapping
 from shm.errors import Incompatible, Locked, NotFound, NotOwner, ShmError

@@ -39,7 +39,7 @@ LONGEST = 8192  # bytes of a line; what is longer comes in pieces
 def child_environment() -> dict[str, str]:
     """Our environment, with the packages found where ours are, and without a thread pool for linear algebra:
     no child computes any, and each thread makes the child slower to end, so that DOWN comes later."""
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     path = os.environ.get("PYTHONPATH")
     threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     return {**os.environ, **threads, "PYTHONPATH": f"{root}{os.pathsep}{path}" if path else root}
