@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.settings import available_venues, data_directory
-from engine.venues import place
+from engine.settings.settings import available_venues, data_directory
+from engine.settings.venues import place
 from engine.views import tables
 
 if TYPE_CHECKING:

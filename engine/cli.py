@@ -20,7 +20,7 @@ except Exception as error:  # nothing can be asked for by name without it
     broken.leave(error)
 
 if TYPE_CHECKING:
-    from engine.settings import Settings
+    from engine.settings.settings import Settings
 
 EPILOG = """\b
 Exit codes:
@@ -76,9 +76,9 @@ def up(config: Path | None, instance: str | None) -> None:
     import logging
 
     from engine.logging import configure
+    from engine.settings.venues import doubts, load_and_check
     from engine.supervision.engine import Engine, run
     from engine.supervision.memory import SharedMemory
-    from engine.venues import doubts, load_and_check
 
     with broken.Probe():
         settings = load_and_check(config, os.environ, instance)
@@ -224,7 +224,7 @@ def check(config: Path | None, as_json: bool) -> None:
     What can be run and will not do what was perhaps meant is a warning. No venue is asked: a symbol that one
     does not list is seen when the engine runs, in `status` and `events`.
     """
-    from engine.venues import check_here, doubts, load_and_check
+    from engine.settings.venues import check_here, doubts, load_and_check
 
     try:
         settings = load_and_check(config, os.environ)
@@ -252,7 +252,7 @@ def config_show(config: Path | None, as_json: bool) -> None:
     """The settings as they would be used, with where each value comes from."""
     import msgspec
 
-    from engine import settings as tree
+    from engine.settings import settings as tree
 
     settings = _settings(config, None)
     if as_json:
@@ -287,7 +287,7 @@ def venues(as_json: bool) -> None:
 
 
 def _settings(config: Path | None, instance: str | None) -> Settings:
-    from engine.settings import load
+    from engine.settings.settings import load
 
     return load(config, os.environ, instance)
 

@@ -20,7 +20,7 @@ from engine.broken import LIBRARIES, NATIVE
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from engine.settings import Settings
+    from engine.settings.settings import Settings
 
 SHM = Path("/dev/shm")
 CLOCK = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -56,8 +56,8 @@ def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = 
     needed: dict[str, int] = {}
     instance = "default"
     try:
-        from engine.rules import geometry
-        from engine.settings import load
+        from engine.settings.rules import geometry
+        from engine.settings.settings import load
 
         settings = load(config, environ)
         found += _venues(settings)
@@ -93,7 +93,7 @@ def _unchecked(name: str, error: Exception) -> Check:
 
 def _venues(settings: Settings) -> list[Check]:
     """Whether the venues' own code, native decoders included, can be run with these settings."""
-    from engine.venues import check
+    from engine.settings.venues import check
 
     try:
         check(settings)

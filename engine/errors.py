@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engine.settings import Settings
+    from engine.settings.settings import Settings
 
 # Exit codes of the command line, documented in `tickring --help` and the README.
 OK = 0

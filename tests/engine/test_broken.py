@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from engine import broken
-from engine.settings import available_venues
+from engine.settings.settings import available_venues
 
 ROOT = Path(__file__).parents[2]
 VENUES = available_venues()

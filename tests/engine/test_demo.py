@@ -20,9 +20,9 @@ from engine.board import Board, take
 from engine.demo import choose_markets, configuration, hints, pick_symbols
 from engine.errors import EngineError
 from engine.screen import PlainScreen, RichScreen
-from engine.settings import EngineSettings, Settings, available_venues, load
+from engine.settings.settings import EngineSettings, Settings, available_venues, load
+from engine.settings.venues import check
 from engine.supervision.process import start_and_read
-from engine.venues import check
 from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, State
 from shm.segment import open_writer

@@ -14,7 +14,7 @@ import pytest
         "engine.board",
         "engine.catalogue",
         "engine.demo",
-        "engine.problems",
+        "engine.settings.problems",
         "engine.supervision.supervisor",
         "engine.views",
     ],

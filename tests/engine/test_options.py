@@ -13,9 +13,9 @@ import pytest
 import workers.venues
 from engine import cli
 from engine.errors import SettingsError
-from engine.problems import nearest
-from engine.settings import Settings, load, show
-from engine.venues import check
+from engine.settings.problems import nearest
+from engine.settings.settings import Settings, load, show
+from engine.settings.venues import check
 from workers.config.venue import VenueConfig
 
 VENUE = """

@@ -18,7 +18,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine import board, cli, sample, server
-from engine.settings import EngineSettings, Settings
+from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import engine as service
 from engine.supervision.memory import SharedMemory
 from shm import _ring, attach

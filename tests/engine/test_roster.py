@@ -15,7 +15,7 @@ import pytest
 
 from engine import cli, sample, server
 from engine.logging import configure
-from engine.settings import EngineSettings, Settings
+from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import roster
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory

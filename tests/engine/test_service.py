@@ -19,7 +19,7 @@ import pytest
 
 import shm
 from engine.errors import EngineError, SettingsError
-from engine.settings import EngineSettings, Settings
+from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import engine as service
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory
@@ -255,7 +255,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import msgspec
 from engine.supervision.memory import SharedMemory
 from engine.supervision.engine import Engine
-from engine.settings import Settings
+from engine.settings.settings import Settings
 settings = msgspec.json.decode(sys.argv[1], type=Settings)
 asyncio.run(Engine(settings, SharedMemory(settings.engine.instance), worker=({DUMMY!r},)).run())
 """

@@ -8,10 +8,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import settings
 from engine.errors import SettingsError
-from engine.settings import load
-from engine.venues import load_and_check
+from engine.settings import settings
+from engine.settings.settings import load
+from engine.settings.venues import load_and_check
 from workers.config.venue import VenueConfig
 
 ROOT = Path(__file__).parents[2]

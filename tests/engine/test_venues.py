@@ -11,8 +11,8 @@ import pytest
 
 import workers.venues
 from engine.errors import SettingsError
-from engine.settings import EngineSettings, Settings
-from engine.venues import check
+from engine.settings.settings import EngineSettings, Settings
+from engine.settings.venues import check
 from workers.config.venue import VenueConfig
 
 

@@ -70,7 +70,7 @@ from spec_kit import (
     virtual,
 )
 
-from engine.settings import load
+from engine.settings.settings import load
 from workers.config.venue import ServiceConfig
 from workers.contract.errors import (
     Action,

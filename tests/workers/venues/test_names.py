@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import workers.venues
-from engine.settings import available_venues
+from engine.settings.settings import available_venues
 from workers.venues.venue import UnknownVenue, load, names
 
 ROOT = Path(__file__).parents[3]

@@ -12,9 +12,9 @@ import msgspec
 
 from engine import broken
 from engine.errors import SettingsError
-from engine.problems import allowed, nearest, text
-from engine.settings import Settings, hints
-from engine.settings import load as load_settings
+from engine.settings.problems import allowed, nearest, text
+from engine.settings.settings import Settings, hints
+from engine.settings.settings import load as load_settings
 from engine.supervision.placement import assign
 from workers.config.venue import DERIVATIVES
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 def load_and_check(file: Path | None, environ: Mapping[str, str], instance: str | None = None) -> Settings:
-    """`engine.settings.load` and `check`; what the one finds wrong does not hide what the other does.
+    """`engine.settings.settings.load` and `check`; what the one finds wrong does not hide what the other
+    does.
 
     Raises:
         SettingsError: every problem found, a line each.

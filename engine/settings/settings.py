@@ -18,8 +18,8 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import msgspec
 
 from engine.errors import SettingsError
-from engine.problems import allowed, nearest, text
-from engine.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
+from engine.settings.problems import allowed, nearest, text
+from engine.settings.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
 from shm.readiness import Require
 from workers.config import shipped
 from workers.config.venue import VenueConfig
@@ -267,7 +267,7 @@ def parse_override(text: str, kind: object = None) -> Any:
 
 def options_of(venue: str) -> type[msgspec.Struct]:
     """What only this venue is configured by (`workers.venues.venue.Venue.options`). Its code is loaded for
-    it; when that fails none are known here, and `engine.venues.check` says why."""
+    it; when that fails none are known here, and `engine.settings.venues.check` says why."""
     from workers.venues.from_config import Options
     from workers.venues.venue import load as load_venue
 
