@@ -66,7 +66,7 @@ ALL = (
     "workers.worker.worker",
     "workers.rest",
     "workers.http.aiohttp_adapter",
-    "engine.server",
+    "engine.http.server",
 )
 
 

@@ -293,7 +293,7 @@ def _settings(config: Path | None, instance: str | None) -> Settings:
 
 
 def _status(instance: str, as_json: bool) -> dict[str, Any]:
-    from engine import sample
+    from engine.http import sample
     from engine.supervision import roster
     from engine.views import status_text
 

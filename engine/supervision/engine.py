@@ -46,7 +46,7 @@ HTTP = "http"
 TICK = 0.1  # s
 SAID = 500  # characters of a worker's last line that are told
 WORKER = ("-m", "workers.worker")
-SERVER = ("-m", "engine.server")
+SERVER = ("-m", "engine.http.server")
 
 log = logging.getLogger("engine")
 

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from engine.metrics import render
-from engine.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
+from engine.http.metrics import render
+from engine.http.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
 from engine.settings.settings import Settings, available_venues, load
 from shm import counters
 from shm.channels import Delivery

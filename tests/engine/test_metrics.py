@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine import metrics
-from engine.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
+from engine.http import metrics
+from engine.http.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
 from shm import counters
 from shm.layout import State
 

@@ -17,7 +17,8 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine import board, cli, sample, server
+from engine import board, cli
+from engine.http import sample, server
 from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import engine as service
 from engine.supervision.memory import SharedMemory
@@ -239,7 +240,7 @@ def test_many_missing_cells_are_counted_in_the_line_and_named_in_the_body(writer
 
 def test_a_look_at_many_symbols_is_quick() -> None:
     """Rendering must stay far below a scrape's timeout: 200 symbols of 7 channels, and their metrics."""
-    from engine import metrics
+    from engine.http import metrics
     from shm.channels import CHANNELS
 
     writer = open_writer(INSTANCE, "venue", Geometry(slots=256, instruments=200), heartbeat_limit=60.0)

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import cli, sample, server
+from engine import cli
+from engine.http import sample, server
 from engine.logging import configure
 from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import roster

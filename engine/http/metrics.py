@@ -20,7 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from engine.sample import FeedSample, HistogramSample, not_ready
+from engine.http.sample import FeedSample, HistogramSample, not_ready
 from engine.version import version
 from shm.counters import GAUGES
 from shm.readiness import Require, Verdict

@@ -1,4 +1,5 @@
-"""The HTTP face, its own process: ``python -m engine.server --instance I --feeds a,b --socket N --fd N``.
+"""The HTTP face, its own process: ``python -m engine.http.server --instance I --feeds a,b --socket N --fd
+N``.
 
 It reads shared memory like any reader; rendering many series takes tens of milliseconds of Python, which must
 not be taken from supervision. ``/metrics`` for Prometheus, ``/healthz`` (this process serves), ``/readyz``
@@ -20,7 +21,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
-from engine import metrics, sample
+from engine.http import metrics, sample
 from engine.supervision import roster
 from shm.readiness import REQUIRE, Require
 from workers.worker.process import die_with_parent
@@ -122,7 +123,7 @@ async def serve(app: web.Application, listening: socket.socket, channel: socket.
 
 def main(arguments: list[str] | None = None) -> int:
     """The process's entry; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="engine.server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="engine.http.server", description=__doc__)
     parser.add_argument("--instance", required=True)
     parser.add_argument("--feeds", required=True, help="names, separated by commas")
     parser.add_argument("--socket", required=True, type=int, help="a listening socket, inherited")
