@@ -137,7 +137,7 @@ def feeds(instance: str, as_json: bool) -> None:
 def book(feed: str, symbol: str, depth: int | None, instance: str, as_json: bool) -> None:
     """The book of SYMBOL, whatever its state."""
     import shm
-    from engine.views import book_document, book_text
+    from engine.views.views import book_document, book_text
     from shm.layout import Reason
 
     with _attached(feed, instance) as attached:
@@ -161,8 +161,8 @@ def tail(
     feed: str, symbol: str | None, count: int | None, from_oldest: bool, instance: str, as_json: bool
 ) -> None:
     """Follow the records of FEED; the last line tells what was lost."""
-    from engine.tail import follow
-    from engine.views import record_text, unit
+    from engine.views.tail import follow
+    from engine.views.views import record_text, unit
 
     with _attached(feed, instance) as attached:
         for one in [] if as_json else attached.instruments:
@@ -188,7 +188,7 @@ def tail(
 @json_option
 def events(feed: str, count: int, go_on: bool, instance: str, as_json: bool) -> None:
     """What the worker of FEED has noted: connections, gaps, rebuilt books, errors."""
-    from engine.events import event_text, follow
+    from engine.views.events import event_text, follow
 
     with _attached(feed, instance) as attached:
         follow(
@@ -280,7 +280,7 @@ def doctor(config: Path | None, as_json: bool, network: bool) -> None:
 @json_option
 def venues(as_json: bool) -> None:
     """The venues that can be run: channels, books, limits, and what proves each."""
-    from engine.catalogue import venue_documents, venues_text
+    from engine.views.catalogue import venue_documents, venues_text
 
     found = venue_documents()
     click.echo(json.dumps({"venues": found}) if as_json else venues_text(found, _width()))
@@ -295,7 +295,7 @@ def _settings(config: Path | None, instance: str | None) -> Settings:
 def _status(instance: str, as_json: bool) -> dict[str, Any]:
     from engine.http import sample
     from engine.supervision import roster
-    from engine.views import status_text
+    from engine.views.views import status_text
 
     told = roster.read(instance)
     document: dict[str, Any] = sample.status_document(instance, sample.take(instance, roster=told), told)

@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 
 import shm
-from engine import board
 from engine.errors import EngineError, UsageError
 from engine.logging import TextFormatter, configure
-from engine.screen import PlainScreen, RichScreen, Screen
 from engine.settings.rules import check_name
 from engine.settings.settings import Settings, available_venues, load
 from engine.settings.venues import check
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory
 from engine.supervision.process import start_and_read
+from engine.views import board
+from engine.views.screen import PlainScreen, RichScreen, Screen
 from shm.errors import ShmError
 from shm.layout import State
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import shm
 from engine.supervision.roster import Roster, Told
-from engine.views import shortened
+from engine.views.views import shortened
 from shm.channels import CELLS, Delivery
 from shm.errors import NotFound, ShmError
 from shm.layout import InstrumentStatus, Reason, State

@@ -15,9 +15,9 @@ import pytest
 from e2e_stack import ROOT, environment, eventually
 
 import shm
-from engine.catalogue import venue_documents
 from engine.settings.settings import load
 from engine.settings.venues import check
+from engine.views.catalogue import venue_documents
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, Reason, State
 from shm.segment import open_writer

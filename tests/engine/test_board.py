@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 import shm
-from engine.board import Best, Board, FeedLine, Line, Quote, best, board_lines, plain_lines, take
+from engine.views.board import Best, Board, FeedLine, Line, Quote, best, board_lines, plain_lines, take
 from shm.instruments import Instrument
 from shm.layout import Flag, Geometry, Reason, State
 from shm.segment import open_writer

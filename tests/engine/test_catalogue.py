@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 import workers.venues
-from engine import catalogue, cli
-from engine.catalogue import proof_table, venue_documents, venues_text
+from engine import cli
+from engine.views import catalogue
+from engine.views.catalogue import proof_table, venue_documents, venues_text
 from workers.venues.venue import names
 
 TABLE = """# Conformance

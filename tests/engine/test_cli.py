@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import shm
-from engine import cli, tail
-from engine.views import book_text, plain, record_document, record_text, status_text, unit
+from engine import cli
+from engine.views import tail
+from engine.views.views import book_text, plain, record_document, record_text, status_text, unit
 from shm.counters import INSTRUMENT
 from shm.instruments import Instrument
 from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, State

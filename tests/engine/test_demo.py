@@ -16,13 +16,13 @@ from rich.console import Console
 
 import shm
 from engine import cli, doctor
-from engine.board import Board, take
 from engine.demo import choose_markets, configuration, hints, pick_symbols
 from engine.errors import EngineError
-from engine.screen import PlainScreen, RichScreen
 from engine.settings.settings import EngineSettings, Settings, available_venues, load
 from engine.settings.venues import check
 from engine.supervision.process import start_and_read
+from engine.views.board import Board, take
+from engine.views.screen import PlainScreen, RichScreen
 from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, State
 from shm.segment import open_writer

@@ -11,12 +11,12 @@ import pytest
 @pytest.mark.parametrize(
     "name",
     [
-        "engine.board",
-        "engine.catalogue",
+        "engine.views.board",
+        "engine.views.catalogue",
         "engine.demo",
         "engine.settings.problems",
         "engine.supervision.supervisor",
-        "engine.views",
+        "engine.views.views",
     ],
 )
 def test_examples(name: str) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 import shm
-from engine import cli, events
+from engine import cli
+from engine.views import events
 from shm.events import Code, describe
 from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, Scope

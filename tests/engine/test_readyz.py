@@ -17,11 +17,12 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine import board, cli
+from engine import cli
 from engine.http import sample, server
 from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import engine as service
 from engine.supervision.memory import SharedMemory
+from engine.views import board
 from shm import _ring, attach
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentStatus, Reason, State

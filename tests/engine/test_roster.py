@@ -23,7 +23,7 @@ from engine.supervision.memory import SharedMemory
 from engine.supervision.process import spawn
 from engine.supervision.roster import Roster, Told
 from engine.supervision.supervisor import Phase
-from engine.views import status_text
+from engine.views.views import status_text
 from shm import segment
 from workers.config.venue import VenueConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import shm
-from engine.views import Scales, record_document
+from engine.views.views import Scales, record_document
 from shm.layout import NO_INSTRUMENT
 
 WAIT = 0.5  # s, so that Ctrl-C is never late

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from engine.board import Board, Line, board_lines, plain_lines
+from engine.views.board import Board, Line, board_lines, plain_lines
 
 
 class Screen(Protocol):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.settings.settings import available_venues, data_directory
 from engine.settings.venues import place
-from engine.views import tables
+from engine.views.views import tables
 
 if TYPE_CHECKING:
     from workers.config.venue import VenueConfig

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import shm
-from engine.views import fixed
+from engine.views.views import fixed
 from shm.errors import ShmError
 from shm.layout import InstrumentStatus, State
 from shm.readiness import Cell, Subject
