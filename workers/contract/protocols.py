@@ -49,8 +49,9 @@ from workers.contract.websocket import (
 )
 
 if TYPE_CHECKING:
+    from picows import WSListener
+
     from workers.contract.errors import RestError
-    from workers.websocket.wire import WireListener
 
 __all__ = [
     "DATA_TYPES",
@@ -123,14 +124,12 @@ class ConnectionStrategy(Protocol):
         """
         return None
 
-    async def connect(self, listener: WireListener) -> Transport:
-        """Open the socket and shake hands. The default does it with picows; the only I/O of a strategy.
+    async def connect(self, listener: WSListener) -> Transport:
+        """Open the socket and shake hands; the only I/O of a strategy.
 
         Raises `workers.contract.errors.ConnectionFailed` or one of its kinds.
         """
-        from workers.websocket.connect import open_connection
-
-        return await open_connection(self.context, listener)
+        ...
 
     def authenticate(self) -> Dialogue | None:
         """What to send after the handshake when the context says that authentication is required."""

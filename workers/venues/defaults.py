@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workers.contract.errors import HandshakeRefused
 from workers.contract.protocols import (
@@ -17,7 +17,11 @@ from workers.contract.protocols import (
     ReconnectionPolicy,
     RequestContext,
     RequestStrategy,
+    Transport,
 )
+
+if TYPE_CHECKING:
+    from picows import WSListener
 
 
 class PlainConnection(ConnectionStrategy):
@@ -49,6 +53,12 @@ class PlainConnection(ConnectionStrategy):
 
     def get_reconnection_policy(self) -> ReconnectionPolicy | None:
         return self._policy or super().get_reconnection_policy()
+
+    async def connect(self, listener: WSListener) -> Transport:
+        # What only looks at a venue's settings needs no WebSocket library.
+        from workers.websocket.connect import open_connection
+
+        return await open_connection(self.context, listener)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._context.url})"

@@ -12,6 +12,7 @@ from picows import (
     WSError,
     WSHandshakeError,
     WSInvalidURL,
+    WSListener,
     WSParsedURL,
     WSUpgradeRequest,
     WSUpgradeResponse,
@@ -22,14 +23,13 @@ from workers.contract.errors import ConnectionFailed, ConnectTimeout, HandshakeR
 from workers.contract.headers import retry_after
 from workers.contract.protocols import ConnectionContext, Transport
 from workers.contract.tls import client_context
-from workers.websocket.wire import WireListener
 
 READ_BUFFER = 131_072  # bytes: large enough that a burst is one socket read, small enough for the L2 cache
 KEEPALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}  # seconds, seconds, probes
 
 
 async def open_connection(
-    context: ConnectionContext, listener: WireListener, *, ssl_context: ssl.SSLContext | None = None
+    context: ConnectionContext, listener: WSListener, *, ssl_context: ssl.SSLContext | None = None
 ) -> Transport:
     """Resolve, connect, TLS, WebSocket handshake: all within `context.connect_timeout`.
 
@@ -46,7 +46,7 @@ async def open_connection(
         opened.append(await _dial(url.host, url.port))
         return opened[-1]
 
-    def made(request: WSUpgradeRequest, response: WSUpgradeResponse) -> WireListener:
+    def made(request: WSUpgradeRequest, response: WSUpgradeResponse) -> WSListener:
         return listener
 
     try:
