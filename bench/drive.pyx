@@ -4,7 +4,7 @@
 from libc.stdint cimport int64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from workers.websocket.wire cimport FrameSink
+from workers.decode.sink cimport FrameSink
 
 
 cdef int64_t _now() noexcept:

@@ -32,11 +32,12 @@ from workers.contract.websocket import (
     ReconnectionPolicy,
     WebSocketManagerConfig,
 )
+from workers.decode.sink import FrameSink
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
 from workers.venues.defaults import PlainConnection
 from workers.websocket import WebSocketManager
-from workers.websocket.wire import CallbackSink, FrameSink
+from workers.websocket.wire import CallbackSink
 
 SYMBOLS = {f"S{n}/USDT": f"S{n}USDT" for n in range(500)} | {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
 CANONICAL = {venue: canonical for canonical, venue in SYMBOLS.items()}

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from shm._ring cimport Writer, tr_level
 from workers.books.book cimport Book
-from workers.websocket.wire cimport FrameSink
+from workers.decode.sink cimport FrameSink
 
 
 cdef enum Aside:

@@ -3,7 +3,7 @@
 from typing_extensions import disjoint_base
 
 from shm._ring import Writer
-from workers.websocket.wire import FrameSink
+from workers.decode.sink import FrameSink
 
 @disjoint_base
 class Windows(FrameSink):

@@ -8,7 +8,7 @@ from libc.stdlib cimport calloc, free, malloc
 
 from shm._ring cimport Writer, tr_level
 from workers.books.book cimport Book
-from workers.websocket.wire cimport FrameSink
+from workers.decode.sink cimport FrameSink
 
 from shm import layout
 

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from workers.decode.message cimport Message
 from workers.handover.shadow cimport Shadow
-from workers.websocket.wire cimport FrameSink
+from workers.decode.sink cimport FrameSink
 from workers.handover.tracker cimport ERROR, Witness
 
 

@@ -7,8 +7,8 @@ from typing_extensions import disjoint_base
 from workers.books.publish import Publisher
 from workers.contract.protocols import ParsedMessage
 from workers.decode.normal import Decoded
+from workers.decode.sink import FrameSink
 from workers.handover.tracker import Witness
-from workers.websocket.wire import FrameSink
 
 FORGET: int
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from workers.contract.protocols import ParsedMessage
-from workers.websocket.wire import FrameSink
+from workers.decode.sink import FrameSink
 
 FORGET = 10.0  # seconds after the switch: a repetition of what the old connection delivered can come no more
 SETTLE = 0.5  # seconds: when the old connection is quiet, that the new one is given to show it is no later

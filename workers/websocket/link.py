@@ -37,13 +37,14 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
+from workers.decode.sink import FrameSink
 from workers.websocket.backoff import SlidingWindow, TokenBucket
 from workers.websocket.bell import Bell
 from workers.websocket.dispatch import Dispatcher, maybe_data
 from workers.websocket.first_events import OWED, OWES_NONE, TYPES
 from workers.websocket.subscriptions import Question, Subscriptions, Topic
 from workers.websocket.tally import Tally
-from workers.websocket.wire import FrameSink, WireListener
+from workers.websocket.wire import WireListener
 
 # A message budget of so many seconds is no pace: who has spent it can neither subscribe nor ping for as long.
 LONG = 60.0

@@ -27,6 +27,7 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
+from workers.decode.sink import FrameSink
 from workers.websocket.backoff import Backoff, TokenBucket
 from workers.websocket.dispatch import (
     ConnectionHandler,
@@ -41,7 +42,6 @@ from workers.websocket.placement import Placement
 from workers.websocket.shard import Shard
 from workers.websocket.subscriptions import Topic
 from workers.websocket.tally import Tally
-from workers.websocket.wire import FrameSink
 
 # The state of a manager is that of its worst shard, in this order.
 WORST_FIRST = (

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from workers.contract.errors import AcknowledgementTimeout, SubscriptionRejected, WebSocketError
+from workers.decode.sink import FrameSink
 from workers.websocket.bell import Bell
 from workers.websocket.hold import Handover, Hold
 from workers.websocket.link import Common, Link
 from workers.websocket.subscriptions import Topic
-from workers.websocket.wire import FrameSink
 
 GRACE = 1.0  # seconds that the new connection is given to catch up when the old one has died
 LOOK = 0.02  # seconds between two looks whether it has caught up

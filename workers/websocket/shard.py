@@ -20,6 +20,7 @@ from workers.contract.protocols import (
     ReconnectionPolicy,
     WebSocketStrategySet,
 )
+from workers.decode.sink import FrameSink
 from workers.websocket.backoff import Backoff
 from workers.websocket.bell import Bell
 from workers.websocket.cancel import meant_for_us
@@ -29,7 +30,6 @@ from workers.websocket.link import Common, Link
 from workers.websocket.refusals import Refusals
 from workers.websocket.renewal import Renewal
 from workers.websocket.subscriptions import Topic
-from workers.websocket.wire import FrameSink
 
 EXECUTIONS = (PublicWebsocketChannelType.EXECUTION, PublicWebsocketChannelType.AGG_EXECUTION)
 AGE_SPREAD = 0.1  # of `max_age`: connections that were made together do not end together

@@ -7,9 +7,7 @@ from typing import Any
 from picows import WSFrame, WSListener, WSTransport
 from typing_extensions import disjoint_base
 
-@disjoint_base
-class FrameSink:
-    """Takes market-data frames in the socket callback; subclass it in Cython."""
+from workers.decode.sink import FrameSink
 
 @disjoint_base
 class CallbackSink(FrameSink):

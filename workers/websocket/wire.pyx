@@ -20,6 +20,8 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from picows.picows cimport WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from workers.decode.sink cimport FrameSink
+
 from collections import deque
 
 
@@ -53,16 +55,6 @@ cdef int64_t _upper(int bucket) noexcept:
         return bucket
     shift = (bucket >> 3) - 1
     return ((<int64_t>(8 | (bucket & 7)) + 1) << shift) - 1
-
-
-cdef class FrameSink:
-    """Takes market-data frames in the socket callback; the base takes none."""
-
-    cdef int on_frame(self, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
-        return 0
-
-    cdef void on_batch_end(self) noexcept:
-        pass
 
 
 cdef class CallbackSink(FrameSink):

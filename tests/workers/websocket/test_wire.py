@@ -17,8 +17,9 @@ from picows.picows import WSMsgType, _make_test_ws_frame
 
 from workers.contract.errors import ConnectionFailed, ConnectTimeout, HandshakeRefused
 from workers.contract.protocols import ConnectionContext, Transport
+from workers.decode.sink import FrameSink
 from workers.websocket.connect import open_connection
-from workers.websocket.wire import CallbackSink, FrameSink, WireListener, percentile
+from workers.websocket.wire import CallbackSink, WireListener, percentile
 
 
 def frame(payload: bytes, kind: WSMsgType = WSMsgType.TEXT, fin: bool = True) -> Any:
