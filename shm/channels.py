@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import NamedTuple
 
 from shm import layout
 from shm.layout import Scope
 
-CHANNELS = ("top", "book", "trades", "agg_trades", "ticker", "mark", "liquidations")
+
+class Channel(IntEnum):
+    """A channel, as its place among those of an instrument."""
+
+    TOP = 0
+    BOOK = 1
+    TRADES = 2
+    AGG_TRADES = 3
+    TICKER = 4
+    MARK = 5
+    LIQUIDATIONS = 6
+
+
+CHANNELS = tuple(channel.name.lower() for channel in Channel)
 CELLS = {"top": Scope.TOP, "book": Scope.BOOK}  # channels that have a cell
 
 assert len(CHANNELS) <= layout.DELIVERY_CHANNELS

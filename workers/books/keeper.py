@@ -78,6 +78,7 @@ import msgspec
 
 from shm import counters
 from shm._ring import now as monotonic_ns
+from shm.channels import Channel
 from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
@@ -92,7 +93,6 @@ from workers.books.turns import Rank, Turns
 from workers.contract.errors import Action, RestError, WorkerError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.handover.overlap import Stream
 
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
@@ -776,7 +776,7 @@ class BookKeeper:
         on, and no event comes, the market moves and the stream is dead."""
         before = self._refused.get(index, told)
         self._refused[index] = told
-        if told > before and not self._publisher.heard(index)[Stream.BOOK]:
+        if told > before and not self._publisher.heard(index)[Channel.BOOK]:
             self._answers[index] = self._clock(), False
         return told == before
 
@@ -879,7 +879,7 @@ class BookKeeper:
         """What is another after each event of a book."""
         publisher = self._publisher
         numbered = publisher.numbered(index)
-        return publisher.book(index).last_id if numbered else publisher.heard(index)[Stream.BOOK]
+        return publisher.book(index).last_id if numbered else publisher.heard(index)[Channel.BOOK]
 
     async def _subscribe_anew(self, index: int, mark: int) -> None:
         """Rule 3, for a book of which no snapshot can be fetched; it has been quiet since `mark`."""

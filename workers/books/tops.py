@@ -31,7 +31,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from shm import counters
-from shm.channels import CHANNELS
+from shm.channels import Channel
 from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Scope, State
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from workers.books.publish import Publisher
 
 _REST_ERRORS = counters.FEED.index("rest_errors")
-_TOP = CHANNELS.index("top")
 SETTLED = 60_000_000_000  # rule 4, ns
 PACE = 30.0  # seconds: stands for `stale_after` where nothing is ever STALE
 _AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
@@ -163,13 +162,13 @@ class QuietTops:
 
     def moved(self, index: int) -> int:
         """Rule 4: CLOCK_MONOTONIC ns since when the stream owes a first event after all; 0: it does not."""
-        return 0 if self._publisher.heard(index)[_TOP] else self._moved.get(index, (0, 0))[0]
+        return 0 if self._publisher.heard(index)[Channel.TOP] else self._moved.get(index, (0, 0))[0]
 
     def alive(self, index: int) -> int | None:
         """ns of the last proof of delivery of an own top on this connection, 0: none although an event is
         owed; None: nothing has come, and nothing is owed."""
         publisher = self._publisher
-        if publisher.heard(index)[_TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
+        if publisher.heard(index)[Channel.TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
             return publisher.proof(index, Scope.TOP)
         return 0 if self._config.first_top or self.moved(index) else None
 
@@ -207,7 +206,7 @@ class QuietTops:
         if self._ask is None and self._ask_all is None:
             return
         for index, (_, at) in list(self._moved.items()):
-            if self._publisher.heard(index)[_TOP]:
+            if self._publisher.heard(index)[Channel.TOP]:
                 del self._moved[index]
             elif self._proves and at and now - at > self._stale:
                 self._silent(index, Scope.TOP)
@@ -240,7 +239,7 @@ class QuietTops:
             return False
         if publisher.state(index, Scope.TOP) >= State.STALE:
             return self._proves and now - publisher.proof(index, Scope.TOP) > self._stale // 2
-        if publisher.heard(index)[_TOP] or self._config.first_top:
+        if publisher.heard(index)[Channel.TOP] or self._config.first_top:
             return False
         patient = now - self._checked.get(index, 0) > self._stale // 2
         return patient and now - self._since[index] >= self._settled
@@ -287,7 +286,7 @@ class QuietTops:
     def _top_id(self, index: int) -> int:
         """The update id of the top, also where the publisher has forgotten it because it is STALE; 0: none
         that a snapshot's could be compared with."""
-        heard, known = self._publisher.heard(index)[_TOP], self._publisher.top_id(index)
+        heard, known = self._publisher.heard(index)[Channel.TOP], self._publisher.top_id(index)
         if known:
             self._ids[index] = heard, known
         before, kept = self._ids.get(index, (heard, 0))
@@ -341,7 +340,7 @@ class QuietTops:
     def _take(self, index: int, asked: int, words: Words | None) -> None:
         """An answer to what was asked for at `asked`."""
         publisher = self._publisher
-        since, heard = self._since.get(index, 0), publisher.heard(index)[_TOP]
+        since, heard = self._since.get(index, 0), publisher.heard(index)[Channel.TOP]
         if words is None or not self.own(index) or not since or since > asked or heard >= asked:
             return  # rule 1
         if publisher.state(index, Scope.TOP) >= State.STALE:

@@ -13,19 +13,6 @@ times (`Times`), or nothing but its content (`States`). Pure: values in, values 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from enum import IntEnum
-
-
-class Stream(IntEnum):
-    """The streams of an instrument; the names are those of the channels."""
-
-    TOP = 0
-    BOOK = 1
-    TRADES = 2
-    AGG_TRADES = 3
-    TICKER = 4
-    MARK = 5
-    LIQUIDATIONS = 6
 
 
 class Track:

@@ -8,7 +8,7 @@ from workers.books.publish cimport Publisher
 
 
 cdef enum:
-    TOP = 0             # as workers.handover.overlap.Stream
+    TOP = 0             # as shm.channels.Channel
     BOOK = 1
     TRADES = 2
     AGG_TRADES = 3

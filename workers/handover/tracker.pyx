@@ -17,7 +17,8 @@ from workers.handover.shadow cimport Fingerprint, Shadow
 from workers.books.window cimport Slot
 
 from shm import _ring, counters, layout
-from workers.handover.overlap import Ids, States, Stream, Times, Trades
+from shm.channels import Channel
+from workers.handover.overlap import Ids, States, Times, Trades
 
 
 # By how much one of a venue's servers may be behind another, ns.
@@ -101,9 +102,9 @@ cdef class Witness(Watcher):
         self.matches = {}
         for index, channel in topics:
             publisher._check(index)
-            if channel.upper() not in Stream.__members__:
-                raise ValueError(f"no channel {channel!r}: {', '.join(Stream.__members__).lower()}")
-            stream = Stream[channel.upper()]
+            if channel.upper() not in Channel.__members__:
+                raise ValueError(f"no channel {channel!r}: {', '.join(Channel.__members__).lower()}")
+            stream = Channel[channel.upper()]
             if stream == TOP and publisher.slots[<uint32_t>index].tops:
                 stream = BOOK  # its top is the best of its book, and comes and goes with it
             self.topics.add(<Py_ssize_t>index * STREAMS + stream)

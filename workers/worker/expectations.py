@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shm import _ring, counters
-from shm.channels import CELLS, CHANNELS, Delivery
+from shm.channels import CELLS, CHANNELS, Channel, Delivery
 from shm.events import Code
 from shm.layout import Scope, State
 from workers.books.pace import Rate
@@ -38,9 +38,12 @@ if TYPE_CHECKING:
     from workers.venues.venue import Owed
 
 _MISSES = counters.FEED.index("first_event_misses")
-TOP, BOOK, TRADES, AGG_TRADES = (CHANNELS.index(name) for name in ("top", "book", "trades", "agg_trades"))
 # Rule 3: an event of these is followed by one of the channel.
-IMPLIED = {"ticker": (TRADES, AGG_TRADES), "trades": (AGG_TRADES,), "agg_trades": (TRADES,)}
+IMPLIED = {
+    "ticker": (Channel.TRADES, Channel.AGG_TRADES),
+    "trades": (Channel.AGG_TRADES,),
+    "agg_trades": (Channel.TRADES,),
+}
 RATED = frozenset({"ticker", "trades", "agg_trades"})  # rule 2, of what has no cell
 BURSTS = frozenset({"trades", "agg_trades"})
 NEVER = 1 << 60  # ns: a threshold that means none
@@ -108,9 +111,9 @@ class Expectations:
         """One instrument, about once a second. `active`: what is acknowledged. `halted`: it owes nothing."""
         heard = list(self._publisher.heard(index))
         if self._aggregated or (symbol, "agg_trades") not in active:
-            heard[TRADES] = max(heard[TRADES], heard[AGG_TRADES])
+            heard[Channel.TRADES] = max(heard[Channel.TRADES], heard[Channel.AGG_TRADES])
         if self._publisher.tops(index):
-            heard[TOP] = heard[BOOK]
+            heard[Channel.TOP] = heard[Channel.BOOK]
         for number, channel in enumerate(CHANNELS):
             if (symbol, channel) in active:
                 self._one(index, symbol, number, heard, now, halted)

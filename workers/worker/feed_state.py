@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shm import _ring, counters
-from shm.channels import CELLS, Delivery
+from shm.channels import CELLS, Channel, Delivery
 from shm.events import Code
 from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, Verdict, judge
 from workers.contract.protocols import ConnectionState
-from workers.handover.overlap import Stream
 from workers.websocket.first_events import LATER, OWED
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ class Readiness:
         if publisher.tops(index):
             return publisher.proof(index, Scope.TOP)
         since = _ring.now() - self._patience
-        heard = publisher.heard(index)[Stream.TOP]
+        heard = publisher.heard(index)[Channel.TOP]
         if keeper.tops.own(index):
             alive = keeper.tops.alive(index)
             return -1 if alive is None else heard or alive
@@ -214,7 +213,7 @@ class Readiness:
         if index is None or not self._publisher.synced(index):
             return OWED
         heard = self._publisher.heard(index)
-        if max(heard[Stream.TOP], heard[Stream.BOOK]) > _ring.now() - self._patience:
+        if max(heard[Channel.TOP], heard[Channel.BOOK]) > _ring.now() - self._patience:
             return OWED
         return self._publisher.proof(index, Scope.BOOK)
 
