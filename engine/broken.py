@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
 
 from engine import errors
 
@@ -143,31 +142,6 @@ def sentence(why: str) -> str:
 def advice(kind: str) -> str:
     """What makes a broken one whole: `kind` is a target of the Makefile."""
     return f"make {kind}" if (ROOT / "Makefile").is_file() else "pip install --force-reinstall tickring"
-
-
-def leave(error: BaseException) -> NoReturn:
-    """End a command line that could not even begin: as the doctor if that was wanted, else with the line."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["doctor"]:
-        sys.exit(doctor(arguments[1:]))
-    print(f"tickring: {line(error)}", file=sys.stderr)
-    sys.exit(errors.FAILED)
-
-
-def doctor(arguments: Sequence[str]) -> int:
-    """`tickring doctor` without the library that reads command lines."""
-    import argparse
-
-    from engine import doctor as checks
-
-    parser = argparse.ArgumentParser(prog="tickring doctor")
-    parser.add_argument("--config", "-c", type=Path)
-    parser.add_argument("--json", dest="as_json", action="store_true")
-    parser.add_argument("--network", action="store_true")
-    chosen = parser.parse_args(arguments)
-    found = checks.examine(chosen.config, os.environ, network=chosen.network)
-    print(checks.report(found, chosen.as_json))
-    return errors.FAILED if any(one.bad for one in found) else errors.OK
 
 
 class Probe:

@@ -17,7 +17,9 @@ from engine import broken, errors
 try:
     import click
 except Exception as error:  # nothing can be asked for by name without it
-    broken.leave(error)
+    from engine.doctor import leave
+
+    leave(error)
 
 if TYPE_CHECKING:
     from engine.settings.settings import Settings
@@ -224,12 +226,13 @@ def check(config: Path | None, as_json: bool) -> None:
     What can be run and will not do what was perhaps meant is a warning. No venue is asked: a symbol that one
     does not list is seen when the engine runs, in `status` and `events`.
     """
+    from engine.settings.problems import SettingsError
     from engine.settings.venues import check_here, doubts, load_and_check
 
     try:
         settings = load_and_check(config, os.environ)
         check_here(settings)
-    except errors.SettingsError as error:
+    except SettingsError as error:
         if as_json:
             failed = {"ok": False, "problems": error.problems, "warnings": [], "venues": []}
             click.echo(json.dumps(failed))
@@ -352,12 +355,9 @@ def run(arguments: list[str]) -> int:
         return errors.USAGE
     except click.Abort:
         return 130
-    except errors.SettingsError as error:
-        for line in error.problems:
-            click.echo(f"tickring: {line}", err=True)
-        return error.exit_code
     except errors.EngineError as error:
-        click.echo(f"tickring: {error}", err=True)
+        for line in str(error).split("\n"):
+            click.echo(f"tickring: {line}", err=True)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from engine import broken
 from engine.broken import LIBRARIES, NATIVE
-from engine.errors import EngineError
+from engine.errors import FAILED, OK, EngineError
 
 if TYPE_CHECKING:
     from engine.settings.settings import Settings
@@ -192,7 +192,7 @@ def _segments(instance: str) -> Iterator[Check]:
 
 
 def _cores(settings: Settings) -> Iterator[Check]:
-    from engine.supervision.placement import assign
+    from engine.settings.placement import assign
 
     allowed = os.sched_getaffinity(0)
     try:
@@ -231,3 +231,26 @@ def _mib(size: int) -> str:
 
 
 __all__ = ["Check", "examine", "report"]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`tickring doctor` without the library that reads command lines."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="tickring doctor")
+    parser.add_argument("--config", "-c", type=Path)
+    parser.add_argument("--json", dest="as_json", action="store_true")
+    parser.add_argument("--network", action="store_true")
+    chosen = parser.parse_args(arguments)
+    found = examine(chosen.config, os.environ, network=chosen.network)
+    print(report(found, chosen.as_json))
+    return FAILED if any(one.bad for one in found) else OK
+
+
+def leave(error: BaseException) -> NoReturn:
+    """End a command line that could not even begin: as the doctor if that was wanted, else with the line."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["doctor"]:
+        sys.exit(main(arguments[1:]))
+    print(f"tickring: {broken.line(error)}", file=sys.stderr)
+    sys.exit(FAILED)

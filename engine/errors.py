@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from engine.settings.settings import Settings
-
 # Exit codes of the command line, documented in `tickring --help` and the README.
 OK = 0
 FAILED = 1  # it could not be done: the line on stderr says why
@@ -16,21 +11,10 @@ NOT_FOUND = 4  # no such instance, feed or symbol
 
 
 class EngineError(Exception):
-    """Something the user can act on. `str(error)` is what is printed; `exit_code` is what is returned."""
+    """Something the user can act on. `str(error)` is what is printed, line by line; `exit_code` is what is
+    returned."""
 
     exit_code = FAILED
-
-
-class SettingsError(EngineError):
-    """Settings that do not hold; `problems` has one line each: file, key, value, what is allowed. `rest` is
-    what could be read all the same, to look for further problems in; never to be run."""
-
-    exit_code = USAGE
-
-    def __init__(self, problems: list[str], rest: Settings | None = None) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-        self.rest = rest
 
 
 class UsageError(EngineError):

@@ -5,9 +5,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 import msgspec
+
+from engine import errors
+
+if TYPE_CHECKING:
+    from engine.settings.settings import Settings
+
+
+class SettingsError(errors.EngineError):
+    """Settings that do not hold; `problems` has one line each: file, key, value, what is allowed. `rest` is
+    what could be read all the same, to look for further problems in; never to be run."""
+
+    exit_code = errors.USAGE
+
+    def __init__(self, problems: list[str], rest: Settings | None = None) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.rest = rest
+
 
 SHOWN = 8  # of allowed names; of more, only the nearest
 NEAREST = 5

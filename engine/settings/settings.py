@@ -17,8 +17,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
 
-from engine.errors import SettingsError
-from engine.settings.problems import allowed, nearest, text
+from engine.settings.problems import SettingsError, allowed, nearest, text
 from engine.settings.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
 from shm.readiness import Require
 from workers.config import shipped

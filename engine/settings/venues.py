@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from engine import broken
-from engine.errors import SettingsError
-from engine.settings.problems import allowed, nearest, text
+from engine.settings.placement import assign
+from engine.settings.problems import SettingsError, allowed, nearest, text
 from engine.settings.settings import Settings, hints
 from engine.settings.settings import load as load_settings
-from engine.supervision.placement import assign
 from workers.config.venue import DERIVATIVES
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from engine.errors import EngineError
+from engine.settings import placement
 from engine.settings.rules import geometry, parse_listen
 from engine.settings.settings import Settings
-from engine.supervision import placement
 from engine.supervision.memory import Memory
 from engine.supervision.process import Process, spawn
 from engine.supervision.roster import Roster, Told

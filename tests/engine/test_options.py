@@ -12,8 +12,7 @@ import pytest
 
 import workers.venues
 from engine import cli
-from engine.errors import SettingsError
-from engine.settings.problems import nearest
+from engine.settings.problems import SettingsError, nearest
 from engine.settings.settings import Settings, load, show
 from engine.settings.venues import check
 from workers.config.venue import VenueConfig

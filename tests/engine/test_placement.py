@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import SettingsError
-from engine.supervision.placement import assign
+from engine.settings.placement import assign
+from engine.settings.problems import SettingsError
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ import msgspec
 import pytest
 
 import shm
-from engine.errors import EngineError, SettingsError
+from engine.errors import EngineError
+from engine.settings.problems import SettingsError
 from engine.settings.settings import EngineSettings, Settings
 from engine.supervision import engine as service
 from engine.supervision.engine import Engine

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.errors import SettingsError
 from engine.settings import settings
+from engine.settings.problems import SettingsError
 from engine.settings.settings import load
 from engine.settings.venues import load_and_check
 from workers.config.venue import VenueConfig

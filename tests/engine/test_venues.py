@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import workers.venues
-from engine.errors import SettingsError
+from engine.settings.problems import SettingsError
 from engine.settings.settings import EngineSettings, Settings
 from engine.settings.venues import check
 from workers.config.venue import VenueConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Set
 
-from engine.errors import SettingsError
+from engine.settings.problems import SettingsError
 
 
 def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str, int | None], list[str]]:
