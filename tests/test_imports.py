@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +21,58 @@ def test_contracts_hold() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+LINE = re.compile(r"^[ ]*(?:from[ ]+([\w.]+)[ ]+c?import\b|c?import[ ]+([\w.]+))", re.MULTILINE)
+
+
+def floors() -> dict[str, int]:
+    """Room of `workers` -> its floor in pyproject, 0 on top."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("containers") == ["workers"]]
+    return {room.strip(): floor for floor, layer in enumerate(layers) for room in layer.split("|")}
+
+
+def native_imports(sources: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """(dotted name, what it imports) of Cython sources, which import-linter does not read."""
+    for name, text in sources:
+        for found in LINE.finditer(text):
+            yield name, found[1] or found[2]
+
+
+def upward(imports: Iterator[tuple[str, str]], floor: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Those that go up, or to another room on the same floor."""
+    found = []
+    for name, imported in imports:
+        here, there = name.split("."), imported.split(".")
+        if here[0] == "shm" and there[0] in ("workers", "engine"):
+            found.append((name, imported))
+        if here[0] == there[0] == "workers" and here[1] != there[1] and floor[here[1]] >= floor[there[1]]:
+            found.append((name, imported))
+    return found
+
+
+def test_native_code_goes_down_too() -> None:
+    sources = [
+        (".".join(path.relative_to(ROOT).with_suffix("").parts), path.read_text())
+        for package in ("shm", "workers")
+        for kind in ("pyx", "pxd", "pyi")
+        for path in (ROOT / package).rglob(f"*.{kind}")
+    ]
+    assert len(list(native_imports(sources))) > 100
+    assert upward(native_imports(sources), floors()) == []
+
+
+def test_a_native_import_that_goes_up_is_noticed() -> None:
+    """Negative control."""
+    sources = [
+        ("workers.books.book", "from workers.handover.shadow cimport Shadow\n"),
+        ("shm._ring", "import workers\n"),
+    ]
+    assert upward(native_imports(sources), floors()) == [
+        ("workers.books.book", "workers.handover.shadow"),
+        ("shm._ring", "workers"),
+    ]
 
 
 def test_a_reader_loads_nothing_of_the_engine() -> None:
