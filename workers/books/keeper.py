@@ -184,8 +184,8 @@ def _agrees_with(
     best: tuple[int, int] | None, told: tuple[str, str], scale: tuple[int, int], within: str
 ) -> bool:
     """Whether the best level of a book is the one told, its size within `within` ("": exactly)."""
-    shown, said = best or (0, 0), level(told, scale)
-    if said is None or not within or not shown[1] or not said[1]:
+    shown, said = best or (0, 0), level(told, scale, rounded=bool(within))
+    if said is None or not within or not shown[0] or not said[0]:
         return shown == said
     verdict, less_than = to_mantissa(within, scale[1])
     return verdict is Verdict.EXACT and shown[0] == said[0] and abs(shown[1] - said[1]) < less_than

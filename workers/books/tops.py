@@ -73,15 +73,17 @@ class Settings(Protocol):
     def first_top(self) -> bool: ...
 
 
-def level(told: tuple[str, str], scale: tuple[int, int]) -> tuple[int, int] | None:
+def level(told: tuple[str, str], scale: tuple[int, int], *, rounded: bool = False) -> tuple[int, int] | None:
     """Price and size of a level as mantissas; (0, 0): the side is empty; None: it cannot be read or does not
-    fit the exponents of `scale`."""
+    fit the exponents of `scale`. `rounded`: a size of 0 may be that of a level."""
     if told == ("", ""):
         return 0, 0
     (verdict, price), (worse, size) = (
         to_mantissa(text, exponent) for text, exponent in zip(told, scale, strict=True)
     )
-    if verdict is not Verdict.EXACT or worse is not Verdict.EXACT or bool(price) != bool(size):
+    if verdict is not Verdict.EXACT or worse is not Verdict.EXACT:
+        return None
+    if bool(price) != bool(size) and not (rounded and price):
         return None
     return price, size
 

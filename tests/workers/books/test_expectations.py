@@ -315,6 +315,12 @@ def test_whose_subscription_brings_a_first_top() -> None:
 
 
 def test_whose_answers_may_be_shown_as_a_top() -> None:
-    """OKX's lag up to half a minute, of MEXC's nobody knows."""
+    """OKX's lag up to half a minute, of MEXC's and Kraken's nobody knows."""
     lags = {name: sweep.lag for name in names() if (sweep := load(name).sweep) is not None}
-    assert lags == {"binance_futures": 10.0, "binance_spot": 10.0, "mexc_spot": None, "okx": None}
+    assert lags == {
+        "binance_futures": 10.0,
+        "binance_spot": 10.0,
+        "kraken": None,
+        "mexc_spot": None,
+        "okx": None,
+    }
