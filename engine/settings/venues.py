@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from workers.config.venue import VenueConfig
     from workers.venues.from_config import Options
     from workers.venues.venue import Venue
+
+OF_A_VENUE = re.compile(r"/workers/venues/\w+/")  # a file of one venue alone; what they share lies beside
 
 
 def load_and_check(file: Path | None, environ: Mapping[str, str], instance: str | None = None) -> Settings:
@@ -190,6 +193,6 @@ def _source(settings: Settings, *path: str) -> str:
 def place(error: BaseException) -> str:
     """The innermost line of a venue's own code, or of ours."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/workers/venues/" in frame.filename] or list(frames)
+    own = [frame for frame in frames if OF_A_VENUE.search(frame.filename)] or list(frames)
     place = Path(own[-1].filename)
     return f"{'/'.join(place.parts[-4:])}:{own[-1].lineno}"

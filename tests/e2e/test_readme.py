@@ -81,8 +81,13 @@ def test_every_file_linked_is_there() -> None:
 
 def test_every_file_that_the_architecture_names_is_there() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    rooms = ["", "shm/", "workers/", *(f"workers/{room}/" for room in ("websocket", "rest", "books", "auth"))]
-    rooms += ["workers/decode/", "workers/venues/binance_spot/", "workers/sim/"]
+    rooms = [
+        "",
+        "shm/",
+        "workers/",
+        *(str(path.parent.relative_to(ROOT)) for path in ROOT.glob("[ew]*/*/__init__.py")),
+    ]
+    rooms += ["workers/venues/binance_spot/"]
     for name in re.findall(r"`([\w/]+\.(?:py|pyx|h|md))`", text) + re.findall(r"\]\(([\w/.-]+)\)", text):
         assert any((ROOT / room / name).exists() for room in rooms), name
 

@@ -387,7 +387,9 @@ def test_an_entry_without_steps_takes_none_away() -> None:
     assert (finer.price_exp, finer.tick, finer.size_exp, finer.lot) == (4, 500, 4, 1)
 
 
-@pytest.mark.parametrize("name", ["entries", "venues.kraken.names", "venues.binance_futures.instruments"])
+@pytest.mark.parametrize(
+    "name", ["venues.entries", "venues.kraken.names", "venues.binance_futures.instruments"]
+)
 def test_examples(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"workers.{name}"))
     assert found.failed == 0 < found.attempted
