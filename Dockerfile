@@ -24,6 +24,8 @@ COPY docs/conformance.md docs/
 COPY shm shm
 COPY workers workers
 COPY engine engine
+COPY tickring tickring
+COPY tickring_command.py ./
 RUN LDFLAGS=-s /build/bin/pip wheel -q --no-deps --no-build-isolation -w /wheel . \
  && /build/bin/pip --python /opt/tickring/bin/python install -q --no-deps /wheel/*.whl \
  && find /opt/tickring/lib -path '*/site-packages/*' -name '*.c' -delete \

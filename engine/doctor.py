@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
@@ -51,7 +52,7 @@ class Check:
 def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = False) -> list[Check]:
     """Every check; `network` also tries to reach the configured venues. What an import that fails keeps from
     being checked is a note; the import itself is a problem."""
-    found = [*_python(), *_machine()]
+    found = [*_python(), *_packages(), *_machine()]
     settings: Settings | None = None
     needed: dict[str, int] = {}
     instance = "default"
@@ -89,6 +90,23 @@ def _unchecked(name: str, error: Exception) -> Check:
     if (cause := broken.by_import(error)) is None:
         raise error
     return Check(name, "note", f"not checked: {broken.reason(cause)}")
+
+
+def _packages(path: Sequence[str] | None = None) -> Iterator[Check]:
+    """What else has the name of one of our packages where this command was started: a program that finds it
+    first does not get ours. (The command and its children look in our own folder first.) `path`: tests."""
+    searched = [os.getcwd(), *sys.path] if path is None else path
+    elsewhere = [entry for entry in searched if Path(entry).resolve() != broken.ROOT]
+    clean = True
+    for name in ("shm", "workers", "engine", "tickring"):
+        found = PathFinder.find_spec(name, elsewhere)
+        origin = None if found is None else found.origin
+        if origin is not None and broken.ROOT not in Path(origin).resolve().parents:
+            clean = False
+            text = f"{origin} is called {name} too: a program that finds it first does not get ours"
+            yield Check("packages", "note", f"{text}; rename it, or put {broken.ROOT} first in PYTHONPATH")
+    if clean:
+        yield Check("packages", "ok", f"shm, workers, engine and tickring are those of {broken.ROOT}")
 
 
 def _venues(settings: Settings) -> list[Check]:

@@ -9,8 +9,8 @@ import argparse
 import asyncio
 import sys
 
+from tickring import NotOffered, TransportFactory
 from workers.contract.errors import WorkerError
-from workers.exchange.factory import NotOffered, TransportFactory
 
 
 async def follow(options: argparse.Namespace) -> None:

@@ -14,10 +14,10 @@ import json
 import sys
 import time
 
-import shm
+import tickring
 
 
-def decide(top: shm.Top) -> float:
+def decide(top: tickring.Top) -> float:
     """The spread in basis points: the place where a strategy would compare venues and submit."""
     bid, _, ask, _ = top.exact  # int64 mantissas: comparisons are exact
     return 1e4 * (ask - bid) / bid if top.has_bid and top.has_ask else float("nan")
@@ -38,8 +38,8 @@ def main() -> int:
     options = parser.parse_args()
 
     try:
-        feed = shm.attach(options.feed, options.instance, wait=options.wait)
-    except shm.ShmError as error:
+        feed = tickring.attach(options.feed, options.instance, wait=options.wait)
+    except tickring.ShmError as error:
         print(f"spread: {error}", file=sys.stderr)
         return 1
     cursor = feed.cursor()
@@ -56,19 +56,19 @@ def main() -> int:
                 say(event="lost", records=int(batch.lost), total=cursor.lost)
             try:
                 top = feed.top(options.symbol)
-                if top.status is shm.InstrumentStatus.ACTIVE:
+                if top.status is tickring.InstrumentStatus.ACTIVE:
                     now = "LIVE"
                     spread = decide(top)
                     decisions += 1
                 else:
                     now = top.status.name  # HALTED: delivered, and nobody can trade at it
-            except shm.Stale as stale:
+            except tickring.Stale as stale:
                 now = stale.state.name  # do not trade on this leg
-            except shm.UnknownSymbol:
-                if feed.state is shm.State.LIVE:
+            except tickring.UnknownSymbol:
+                if feed.state is tickring.State.LIVE:
                     raise
                 now = "DOWN"  # a new engine's feed gets its instruments before it is LIVE
-            except shm.Busy:
+            except tickring.Busy:
                 continue
             if now != state:
                 state = now
@@ -77,7 +77,7 @@ def main() -> int:
                 reported = time.monotonic()
                 bps = round(spread, 4) if state == "LIVE" else None
                 say(event="spread", bps=bps, records=records, lost=cursor.lost)
-    except shm.UnknownSymbol as error:
+    except tickring.UnknownSymbol as error:
         print(f"spread: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
