@@ -85,7 +85,7 @@ def at_once(budget: Budget) -> list[Result]:
                 "channels": ["top", "book", "trades"],
                 "weight_per_minute": 100_000,
             }
-            one = Worker(f"bench{os.getpid()}{feed.replace('_', '')}", source.urls, near, feed, **keys)
+            one = Worker(f"bench{os.getpid()}-{feed.replace('_', '')}", source.urls, near, feed, **keys)
             one.start()
             stack.callback(one.stop)
             running.append((feed, one, stack.enter_context(shm.attach(feed, one.config.instance, wait=30))))

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.instances import mine, remove_left_over
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # What `make test` leaves to `make test-slow`: processes that run for seconds, compilers, model checking, long
@@ -65,6 +67,10 @@ SLOW = (
 )
 
 
+def pytest_sessionstart() -> None:
+    remove_left_over()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.nodeid.startswith(SLOW):
@@ -91,7 +97,7 @@ def collecting() -> Iterator[None]:
 @pytest.fixture
 def instance() -> Iterator[str]:
     """An instance name that nobody else uses; what is left of it in /dev/shm goes with the test."""
-    name = f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    name = mine(uuid.uuid4().hex[:8])
     yield name
     for path in Path("/dev/shm").glob(f"tickring.{name}.*"):
         path.unlink()

@@ -14,8 +14,9 @@ from pathlib import Path
 from e2e_stack import ROOT, environment
 
 from engine.demo import BASES, choose_markets
+from tests.instances import mine
 
-INSTANCE = f"terminal{os.getpid()}"
+INSTANCE = mine("terminal")
 WIDTH, HEIGHT = 80, 24
 
 

@@ -18,8 +18,9 @@ from e2e_stack import ROOT, environment, eventually
 import shm
 from engine.demo import choose_markets
 from shm import State
+from tests.instances import mine
 
-INSTANCE = f"venues{os.getpid()}"
+INSTANCE = mine("venues")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from engine.views.catalogue import venue_documents
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, Reason, State
 from shm.segment import open_writer
+from tests.instances import mine
 
 README = (ROOT / "README.md").read_text()
 PYTHON = Path(sys.executable)
@@ -41,7 +41,7 @@ def console_lines() -> list[str]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    instance = f"readme-{os.getpid()}"
+    instance = mine("readme")
     log = tmp_path_factory.mktemp("demo") / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -109,7 +109,7 @@ def test_the_python_example(demo: str) -> None:
 def test_the_example_of_contracts() -> None:
     """One contract is 0.01 BTC: 2500 of them are 25."""
     [_, example, _] = blocks("python")
-    instance = f"readme-okx-{os.getpid()}"
+    instance = mine("readme-okx")
     writer = open_writer(instance, "okx", Geometry(slots=256, instruments=1), heartbeat_limit=60.0)
     try:
         swap = Instrument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from decimal import Decimal
@@ -15,8 +14,9 @@ from shm.instruments import Instrument
 from shm.layout import Flag, Geometry, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 
-INSTANCE = f"board{os.getpid()}"
+INSTANCE = mine("board")
 FEEDS = ("binance_futures", "binance_spot", "kraken", "mexc_spot", "okx")
 HINTS = [f"hint {number}" for number in range(6)]
 

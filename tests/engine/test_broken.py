@@ -19,6 +19,7 @@ import pytest
 
 from engine import broken
 from engine.settings.settings import available_venues
+from tests.instances import mine
 
 ROOT = Path(__file__).parents[2]
 VENUES = available_venues()
@@ -51,12 +52,12 @@ sys.meta_path.insert(0, Finder())
 """
 MODULES = (*broken.NATIVE, *broken.LIBRARIES)
 COMMANDS = (
-    ("demo", "--seconds", "0.1", "--instance", "test-broken"),
-    ("status", "--instance", "test-broken"),
-    ("feeds", "--instance", "test-broken"),
-    ("book", "venue", "BTC/USDT", "--instance", "test-broken"),
-    ("tail", "venue", "--instance", "test-broken"),
-    ("events", "venue", "--instance", "test-broken"),
+    ("demo", "--seconds", "0.1", "--instance", mine("broken")),
+    ("status", "--instance", mine("broken")),
+    ("feeds", "--instance", mine("broken")),
+    ("book", "venue", "BTC/USDT", "--instance", mine("broken")),
+    ("tail", "venue", "--instance", mine("broken")),
+    ("events", "venue", "--instance", mine("broken")),
     ("sim", "binance_spot", "--nonsense"),
     ("config", "check"),
     ("config", "show"),
@@ -135,7 +136,7 @@ def test_an_engine_does_not_begin_with_it(module: str, how: str, hook: Path, tmp
     config = tmp_path / "engine.toml"
     nowhere = "ws_url = 'ws://127.0.0.1:1'\nrest_url = 'http://127.0.0.1:1'"
     venues = [f"[venues.{name}]\n{nowhere}" for name in VENUES]
-    config.write_text("\n".join(['[engine]\ninstance = "test-broken"\nlisten = "127.0.0.1:0"', *venues]))
+    config.write_text("\n".join(['[engine]\ninstance = mine("broken")\nlisten = "127.0.0.1:0"', *venues]))
     done = run(hook, module, how, "up", "--config", str(config))
     why = f"no module {module}" if how == "missing" else f"{module}: RuntimeError: built for"
     assert done.stderr == f"tickring: the installation is broken ({why}); run: tickring doctor\n"

@@ -23,8 +23,9 @@ from shm.instruments import Instrument
 from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 
-INSTANCE = f"cli{os.getpid()}"
+INSTANCE = mine("cli")
 ROOT = Path(__file__).parents[2]
 
 

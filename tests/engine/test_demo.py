@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import subprocess
 import sys
@@ -27,10 +26,11 @@ from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 from workers.config.venue import VenueConfig
 from workers.sim import FEEDS
 
-INSTANCE = f"demo{os.getpid()}"
+INSTANCE = mine("demo")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -21,8 +20,9 @@ from shm.instruments import Instrument
 from shm.layout import Geometry, Reason, Scope
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 
-INSTANCE = f"events{os.getpid()}"
+INSTANCE = mine("events")
 ROOT = Path(__file__).parents[2]
 SYMBOL = "BTC/USD:BTC-220527"
 

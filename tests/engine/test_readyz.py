@@ -29,8 +29,9 @@ from shm.layout import Geometry, InstrumentStatus, Reason, State
 from shm.readiness import REQUIRE, Require
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 
-INSTANCE = f"readyz{os.getpid()}"
+INSTANCE = mine("readyz")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 SECOND = 1_000_000_000
 Change = Callable[[Writer], None]

@@ -17,6 +17,7 @@ from engine.settings.settings import EngineSettings, Settings
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory
 from shm.layout import PAGE
+from tests.instances import mine
 from workers.config.venue import VenueConfig
 
 VENUE = VenueConfig(ws_url="ws://none", rest_url="http://none", symbols=["BTC/USDT"], cpu="none")
@@ -25,7 +26,7 @@ NEEDED = geometry(VENUE).size
 
 @pytest.fixture
 def instance() -> Iterator[str]:
-    name = f"room-{os.getpid()}"
+    name = mine("room")
     yield name
     left = list(Path("/dev/shm").glob(f"tickring.{name}.*"))
     for path in left:

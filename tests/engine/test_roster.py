@@ -25,10 +25,11 @@ from engine.supervision.roster import Roster, Told
 from engine.supervision.supervisor import Phase
 from engine.views.views import status_text
 from shm import segment
+from tests.instances import mine
 from workers.config.venue import VenueConfig
 
 DUMMY = str(Path(__file__).with_name("dummy_worker.py"))
-INSTANCE = f"roster{os.getpid()}"
+INSTANCE = mine("roster")
 SAID = "the venue lists no FOO/BAR"
 
 

@@ -27,6 +27,7 @@ from engine.supervision.memory import SharedMemory
 from engine.supervision.supervisor import Exited, Phase
 from shm.errors import NotFound
 from shm.layout import State
+from tests.instances import mine
 from workers.config.venue import VenueConfig
 
 DUMMY = str(Path(__file__).with_name("dummy_worker.py"))
@@ -35,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def instance(request: pytest.FixtureRequest) -> Iterator[str]:
-    name = f"t{os.getpid()}-{abs(hash(request.node.name)) % 10**8}"
+    name = mine(f"service-{abs(hash(request.node.name)) % 10**8}")
     yield name
     left = [path.name for path in Path("/dev/shm").glob(f"tickring.{name}.*")]
     for path in Path("/dev/shm").glob(f"tickring.{name}.*"):

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.instances import mine
+
 ROOT = Path(__file__).parents[2]
-INSTANCE = f"says{os.getpid()}"
+INSTANCE = mine("says")
 VENUE = """
 from dataclasses import replace
 from workers.contract.protocols import WebSocketStrategySet

@@ -27,7 +27,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -48,6 +47,7 @@ from shm.channels import CELLS
 from shm.errors import ShmError
 from shm.layout import InstrumentStatus, Reason, State
 from shm.segment import remove_stale
+from tests.instances import mine
 from workers.sim.dialects import FEEDS, dialect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -168,7 +168,7 @@ class Market:
         self.plan = plan
         self.folder = folder
         self.interval = interval  # between scrapes, instead of the shipped one
-        self.instance = f"quiet-{os.getpid()}"
+        self.instance = mine("quiet")
         self.address = ""
         self.prometheus = ""
         self.report = Report(plan.feed, len(plan.symbols))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from shm.instruments import Instrument
 from shm.layout import Flag, Geometry, Kind, Reason, State
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 
 SLOTS = 16
 HALF = SLOTS // 2
@@ -220,7 +220,7 @@ class RingMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         RingMachine.serial += 1
-        self.name = f"test-cursor-{os.getpid()}-{RingMachine.serial}"
+        self.name = mine(f"cursor-{RingMachine.serial}")
         self.geometry = Geometry(slots=SLOTS, instruments=1, depth=1, events=8)
         self.writer = open_writer(self.name, "feed", self.geometry, 3600.0)
         self.writer.add_instrument(Instrument(symbol="A/B", venue_symbol="AB", price_exp=0, size_exp=0))

@@ -6,7 +6,6 @@ best `DEPTH` levels, and the LEVEL records that lead from one window to the next
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 
@@ -20,6 +19,7 @@ from shm.instruments import Instrument
 from shm.layout import Flag, Geometry, Kind, Reason, Region, Scope, State
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 
 DEPTH = 3
 GEOMETRY = Geometry(slots=32, instruments=2, depth=DEPTH, events=8)
@@ -131,7 +131,7 @@ def compare(feed: shm.Feed, fold: Fold) -> None:
 def play(seed: int, kind: type[Fold] = Fold, steps: int = 120) -> int:
     """A random day; returns how often the fold started again."""
     dice = random.Random(seed)
-    model = Model(f"test-fold-{os.getpid()}", dice)
+    model = Model(mine("fold"), dice)
     try:
         feed = shm.attach("feed", model.name)
         folds = [kind(feed)]

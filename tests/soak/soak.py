@@ -33,6 +33,7 @@ import msgspec
 import shm
 from shm.segment import remove_stale
 from tests.faults import FaultProxy
+from tests.instances import mine
 from tests.soak import verdict
 from tests.soak.catalogue import KINDS, Kind, draw
 from tests.soak.watch import Watcher
@@ -73,7 +74,7 @@ class Soak:
     def __init__(self, seed: int, leak: str, log: Path | None = None) -> None:
         self.random = random.Random(seed)
         self.seed = seed
-        self.instance = f"soak-{os.getpid()}"
+        self.instance = mine("soak")
         self.ws = FaultProxy(("127.0.0.1", 1), seed=seed, limit=3600.0)
         self.rest = FaultProxy(("127.0.0.1", 1), seed=seed + 1, limit=3600.0)
         self.samples: list[dict[str, Any]] = []

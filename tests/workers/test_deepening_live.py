@@ -7,13 +7,13 @@ futures, whose update ids have holes; the whole way, from the worker's looks to 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from tests.conformance.live import Live
+from tests.instances import mine
 from tests.workers.test_starts import started, until, watched
 from workers.sim import SimVenue
 from workers.venues.venue import load
@@ -48,7 +48,7 @@ def one(feed: str) -> SimVenue:
 @pytest.mark.parametrize("ahead", [True, False])
 def test_it_stays_live_and_is_the_venues(feed: str, ahead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """`ahead` False is the negative control: nobody looks ahead, and it runs into its horizon."""
-    name = f"deep{os.getpid()}{feed}{ahead:d}"
+    name = mine(f"deep-{feed}{ahead:d}")
     if not ahead:
         monkeypatch.setattr("workers.books.keeper.BookKeeper.look_ahead", lambda keeper: None)
 

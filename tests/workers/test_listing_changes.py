@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-import os
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from typing import Any
@@ -23,6 +22,7 @@ from shm import InstrumentStatus, Kind, Reason, Scope, State
 from tests.conformance.fixture import load as fixture
 from tests.conformance.live import FAST, Live, eager, run, serving
 from tests.conformance.player import config
+from tests.instances import mine
 from workers.config.venue import WorkerConfig
 from workers.rest import RestManager
 from workers.sim import Fault, SimVenue
@@ -54,7 +54,7 @@ async def working(
 ) -> AsyncIterator[Live]:
     """A worker for `symbols` on a simulated venue that lists `listed` and trades only when pumped."""
     async with SimVenue(feed, symbols=listed, rate=0.0) as sim:
-        worker = make(feed, sim, symbols, f"list{os.getpid()}n{next(_count)}", **keys)
+        worker = make(feed, sim, symbols, mine(f"list-{next(_count)}"), **keys)
         async with serving(sim, worker, 30.0) as live:
             yield live
 
@@ -178,7 +178,7 @@ def test_one_shorter_answer_changes_nothing_that_a_reader_sees(
     async def main() -> None:
         first, second = pair(feed)
         async with SimVenue(feed, symbols=[first, second], rate=0.0) as sim:
-            worker = make(feed, sim, [first, second], f"list{os.getpid()}e{feed[:9]}")
+            worker = make(feed, sim, [first, second], mine(f"list-e{feed[:9]}"))
             whole = worker.venue.instruments
             answers = itertools.count()
 
@@ -231,9 +231,7 @@ def test_a_market_that_begins_halted_says_so(feed: str) -> None:
         first, second = pair(feed)
         async with SimVenue(feed, symbols=[first, second], rate=0.0) as sim:
             sim.halt(second)
-            async with serving(
-                sim, make(feed, sim, [first, second], f"list{os.getpid()}h{feed[:3]}")
-            ) as live:
+            async with serving(sim, make(feed, sim, [first, second], mine(f"list-h{feed[:3]}"))) as live:
                 await live.until(lambda: live.live(first), "LIVE")
                 assert status(live, second) is InstrumentStatus.HALTED
                 assert codes(live, second) == ["halted"]
@@ -257,7 +255,7 @@ def test_another_tick_gives_a_new_slot_and_the_book_goes_on(feed: str, finer: bo
             before, after = (fine * 10, fine) if finer else (fine, fine * 10)
             sim.change_tick(second, str(before))
             async with serving(
-                sim, make(feed, sim, [first, second], f"list{os.getpid()}t{finer:d}{feed[:9]}")
+                sim, make(feed, sim, [first, second], mine(f"list-t{finer:d}{feed[:9]}"))
             ) as live:
                 await live.all_live()
                 slot = live.feed.instrument(second)
@@ -288,9 +286,7 @@ def test_without_one_listed_symbol_the_feed_waits(feed: str) -> None:
         async with SimVenue(feed, symbols=[first, second, other], rate=0.0) as sim:
             sim.delist(first)
             sim.delist(second)
-            async with serving(
-                sim, make(feed, sim, [first, second], f"list{os.getpid()}a{feed[:9]}")
-            ) as live:
+            async with serving(sim, make(feed, sim, [first, second], mine(f"list-a{feed[:9]}"))) as live:
                 for _ in range(2):
                     await live.until(
                         lambda: (live.feed.state, live.feed.reason) == (State.DOWN, Reason.NOT_LISTED), "DOWN"
@@ -320,7 +316,7 @@ def test_what_the_segment_has_is_served_before_the_listing_is_read(feed: str) ->
     async def main() -> None:
         first, second = pair(feed)
         never = f"{first.partition('/')[0]}/USTD"
-        instance = f"list{os.getpid()}k{feed[:9]}"
+        instance = mine(f"list-k{feed[:9]}")
         listed = dialect(feed).default_symbols[:3]
         async with SimVenue(feed, symbols=listed, rate=0.0) as sim:
             sim.halt(second)
@@ -388,7 +384,7 @@ def test_without_a_slot_left_only_that_symbol_is_not_served(
 def test_entries_that_are_skipped_or_passed_over_are_named_once(capfd: pytest.CaptureFixture[str]) -> None:
     async def main() -> None:
         async with SimVenue("binance_spot", symbols=["BTC/USDT"], rate=0.0) as sim:
-            worker = make("binance_spot", sim, ["BTC/USDT"], f"list{os.getpid()}s")
+            worker = make("binance_spot", sim, ["BTC/USDT"], mine("list-s"))
             whole = worker.venue.instruments
             skipped = {f"NEW{n}": "contractType is null" for n in range(12)}
 
@@ -502,7 +498,7 @@ def test_a_subscription_that_is_refused_is_a_hint() -> None:
 
     async def main() -> None:
         first, second = pair("okx")
-        instance = f"list{os.getpid()}r"
+        instance = mine("list-r")
         async with SimVenue("okx", symbols=[first, second], rate=0.0) as sim:
             worker = make("okx", sim, [first, second], instance, listing_interval=100_000.0)
             async with serving(sim, worker) as live:

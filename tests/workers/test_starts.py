@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -23,6 +22,7 @@ import pytest
 import shm
 from shm import Scope, State
 from tests.conformance.live import FAST, run
+from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.rest import Priority
 from workers.rest.ratelimit import SHARES
@@ -132,7 +132,7 @@ def test_many_starts_within_a_minute_find_the_weight_they_need(feed: str) -> Non
     venue, limit = load(feed), LIMITS[feed]
     assert venue.snapshot_tiers is not None
     assert venue.snapshot_tiers.weight(levels) == weight
-    name = f"starts{os.getpid()}n{next(_count)}"
+    name = mine(f"starts-{next(_count)}")
 
     async def scenario() -> None:
         async with crowd(feed) as sim:
@@ -154,7 +154,7 @@ def test_many_starts_within_a_minute_find_the_weight_they_need(feed: str) -> Non
 def test_a_start_after_somebody_else_has_used_the_weight_waits_for_the_venues_minute_alone(feed: str) -> None:
     """What others of the address have spent is learnt from the first answer: never a 429, and LIVE within
     three seconds from when the venue counts anew."""
-    name = f"starts{os.getpid()}n{next(_count)}"
+    name = mine(f"starts-{next(_count)}")
 
     async def scenario() -> None:
         async with crowd(feed, left=2.5) as sim:
@@ -174,7 +174,7 @@ def test_a_start_after_somebody_else_has_used_the_weight_waits_for_the_venues_mi
 def test_three_starts_with_the_deepest_snapshots_do_not_fit(feed: str) -> None:
     """Negative control: the same crowd, and books that begin with `snapshot_limit` levels."""
     deepest = dataclasses.replace(load(feed), snapshot_tiers=None)
-    name = f"starts{os.getpid()}n{next(_count)}"
+    name = mine(f"starts-{next(_count)}")
 
     async def scenario() -> None:
         async with crowd(feed) as sim, started(sim, deepest, name) as start:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from shm import Scope
+from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.decode.normal import Scale
 from workers.venues.binance_spot.venue import VENUE
@@ -25,11 +25,11 @@ def worker(**keys: Any) -> Worker:
         ring_slots=1024,
         **keys,
     )
-    return Worker(WorkerConfig(instance=f"life{os.getpid()}", feed="binance_spot", venue=config), VENUE)
+    return Worker(WorkerConfig(instance=mine("life"), feed="binance_spot", venue=config), VENUE)
 
 
 def left_behind() -> list[str]:
-    return [path.name for path in Path("/dev/shm").glob(f"tickring.life{os.getpid()}*")]
+    return [path.name for path in Path("/dev/shm").glob(f"tickring.{mine('life')}*")]
 
 
 def test_keys_that_cannot_work_are_one_error_and_leave_nothing() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from shm import counters
 from shm.events import Code
 from shm.instruments import Instrument
+from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.contract.rest import Pulse
 from workers.http import AdapterMissing, HttpClientFactory
@@ -44,7 +44,7 @@ class Noted:
 def worker(**keys: Any) -> Worker:
     keys.setdefault("symbols", ["BTC/USDT"])
     config = VenueConfig(ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1", **keys)
-    each = Worker(WorkerConfig(instance=f"rest{os.getpid()}", feed="binance_spot", venue=config), VENUE)
+    each = Worker(WorkerConfig(instance=mine("rest"), feed="binance_spot", venue=config), VENUE)
     each.writer = Noted()  # type: ignore[assignment]
     return each
 

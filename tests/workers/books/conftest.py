@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from shm.instruments import Instrument
 from shm.reader import Feed
 from shm.segment import open_writer
 from shm.writer import Writer
+from tests.instances import mine
 from workers.books.publish import Publisher
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Outcome, Snapshot
@@ -89,7 +89,7 @@ class Lab:
         decoder: Any = None,
         **options: Any,
     ) -> None:
-        self.instance = f"lab{os.getpid()}n{next(_count)}"
+        self.instance = mine(f"lab-{next(_count)}")
         self.writer: Writer = open_writer(
             self.instance,
             "lab",

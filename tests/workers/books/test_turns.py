@@ -8,7 +8,6 @@ and request weight, of which deeper snapshots, proofs and audits leave a reserve
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -18,6 +17,7 @@ from shm import Geometry
 from shm.counters import INSTRUMENT
 from shm.instruments import Instrument
 from shm.segment import open_writer
+from tests.instances import mine
 from workers.books.publish import Publisher
 from workers.books.turns import Rank, Turns
 from workers.venues.binance_spot.sync import BookSync
@@ -103,7 +103,7 @@ def test_who_is_gone_takes_no_place(late: bool) -> None:
 
 def test_what_was_traded_before_a_worker_was_killed_counts() -> None:
     """At a second start the most traded symbols are known before the first message has come."""
-    name = f"turns{os.getpid()}"
+    name = mine("turns")
     geometry = Geometry(slots=1024, instruments=2, depth=5)
     before = open_writer(name, "lab", geometry, heartbeat_limit=60.0)
     index = before.add_instrument(Instrument(symbol="A/B", venue_symbol="AB", price_exp=2, size_exp=2))

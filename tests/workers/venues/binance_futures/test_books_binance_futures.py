@@ -17,6 +17,7 @@ import pytest
 import shm
 from shm import Flag, Geometry, Kind, Scope, State
 from shm.segment import open_writer
+from tests.instances import mine
 from workers.books.publish import Publisher
 from workers.books.sync import Outcome, Snapshot
 from workers.decode.decimals import to_mantissa
@@ -52,7 +53,7 @@ class Play:
         with gzip.open(path, "rt") as lines:
             self.rows = [json.loads(line) for line in lines]
         self.oracle = {row["symbol"]: row for row in map(json.loads, oracle.read_text().splitlines())}
-        instance = f"futures{os.getpid()}n{next(_count)}"
+        instance = mine(f"futures-{next(_count)}")
         geometry = Geometry(slots=65_536, instruments=8, depth=20)
         self.writer = open_writer(instance, "lab", geometry, heartbeat_limit=60.0)
         self.writer.set_state(State.LIVE, shm.Reason.SYNCED)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,6 +16,7 @@ import shm
 import workers.handover.handover
 from shm import Kind, Scope, State
 from tests.conformance.live import FAST, Live, run
+from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.binance_futures.limits import DEPTH_TIERS
@@ -31,7 +31,7 @@ _count = itertools.count()
 async def working(**keys: Any) -> AsyncIterator[Live]:
     """A worker on a simulated venue that trades only when pumped."""
     async with SimVenue("binance_futures", symbols=[SYMBOL], rate=0.0) as sim:
-        instance = f"usdm{os.getpid()}w{next(_count)}"
+        instance = mine(f"usdm-{next(_count)}")
         plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": [SYMBOL], "heartbeat_limit": 5.0}
         patient = {"stale_after_min": 30.0, "stale_after_max": 30.0}  # a busy machine is no silence
         config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +14,7 @@ import shm
 from shm import Geometry, Kind, Reason, Scope, State
 from shm.instruments import Instrument
 from shm.segment import open_writer
+from tests.instances import mine
 from workers.books.book import Book
 from workers.books.publish import Publisher
 from workers.decode.normal import Decoded, MessageFlag, Scale
@@ -52,7 +52,7 @@ class Lab:
     """One instrument's publisher over a segment of its own."""
 
     def __init__(self, depth: int, window: int = 20) -> None:
-        self.instance = f"kraken{os.getpid()}n{next(_count)}"
+        self.instance = mine(f"kraken-sync-{next(_count)}")
         geometry = Geometry(slots=4096, instruments=4, depth=window)
         self.writer = open_writer(self.instance, "kraken", geometry, heartbeat_limit=60.0)
         self.writer.set_state(State.LIVE, Reason.SYNCED)

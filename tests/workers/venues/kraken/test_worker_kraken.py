@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +17,7 @@ from kraken_frames import SHARED, oracle
 
 from shm import Flag, Kind, Reason, Scope, State
 from tests.conformance.live import FAST, Live, run, serving
+from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.exchange.factory import TransportFactory
 from workers.exchange.messages import Interruption, Top
@@ -44,7 +44,7 @@ def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
 async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) -> AsyncIterator[Live]:
     """A worker on a simulated venue that trades only when pumped."""
     async with sim:
-        instance = f"kraken{os.getpid()}w{next(_count)}"
+        instance = mine(f"kraken-{next(_count)}")
         plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": symbols or SYMBOLS}
         # A busy machine is no silence, and no frozen process.
         patient = {

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -18,6 +17,7 @@ from okx_kit import BOOKS, CAPTURE
 from shm import Kind, Reason, Scope, State
 from shm.layout import InstrumentKind
 from tests.conformance.live import FAST, Live, run, serving
+from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.sim import Fault, SimVenue
 from workers.venues.okx.venue import VENUE
@@ -39,7 +39,7 @@ def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
 async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) -> AsyncIterator[Live]:
     """A worker on a simulated venue that trades only when pumped."""
     async with sim:
-        instance = f"okx{os.getpid()}w{next(_count)}"
+        instance = mine(f"okx-{next(_count)}")
         plain = {
             "ws_url": sim.ws_url,
             "rest_url": sim.rest_url,
