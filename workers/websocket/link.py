@@ -39,11 +39,11 @@ from workers.contract.protocols import (
 )
 from workers.decode.sink import FrameSink
 from workers.websocket.backoff import SlidingWindow, TokenBucket
-from workers.websocket.bell import Bell
 from workers.websocket.dispatch import Dispatcher, maybe_data
 from workers.websocket.first_events import OWED, OWES_NONE, TYPES
 from workers.websocket.subscriptions import Question, Subscriptions, Topic
 from workers.websocket.tally import Tally
+from workers.websocket.wakeup import Wakeup
 from workers.websocket.wire import WireListener
 
 # A message budget of so many seconds is no pace: who has spent it can neither subscribe nor ping for as long.
@@ -73,7 +73,7 @@ class Link:
         common: of the manager.
         strategies: the venue; this connection keeps them to its end.
         desired: the wish, shared.
-        bell: rung with every news.
+        wakeup: set whenever something has changed.
         sink: takes market data in the socket callback.
         on_refused: gets (topics, the venue's words) of what was refused, in the socket callback.
         delivered: (symbol, channel) -> ns of the clock of the last proof of delivery, however it came,
@@ -95,7 +95,7 @@ class Link:
         common: Common,
         strategies: WebSocketStrategySet,
         desired: Mapping[Topic, None],
-        bell: Bell,
+        wakeup: Wakeup,
         sink: FrameSink | None,
         on_refused: Callable[[tuple[Topic, ...], str], None],
         delivered: Callable[[str, str], int] = lambda symbol, channel: 0,
@@ -103,7 +103,7 @@ class Link:
         self._common = common
         self._config = common.config
         self._clock = common.clock
-        self._bell = bell
+        self._wakeup = wakeup
         self._on_refused = on_refused
         self._delivered = delivered
         self._strategy = strategies.connection_strategy
@@ -124,7 +124,7 @@ class Link:
         self.listener = WireListener(
             sink,
             control=self._cold,
-            on_closed=bell.ring,
+            on_closed=wakeup.set,
             on_pong=self._ponged,
             max_pending=0,  # `_cold` takes all
             max_message=self._context.max_frame,
@@ -176,7 +176,7 @@ class Link:
                     raise AcknowledgementTimeout(
                         f"no answer to the authentication within {self._config.ack_timeout:g} s"
                     )
-                await self._bell.wait(deadline - self._clock())
+                await self._wakeup.wait(deadline - self._clock())
         finally:
             self._dialogue = None
         if self._answer is Answer.REJECTED:
@@ -197,13 +197,13 @@ class Link:
                         raise AcknowledgementTimeout(
                             f"a subscription was not acknowledged within {self._config.ack_timeout:g} s"
                         )
-                    await self._bell.wait(left)
+                    await self._wakeup.wait(left)
 
     def give_up(self, error: WebSocketError) -> None:
         """This connection is of no use any more, for a reason of somebody else's."""
         if self._fault is None:
             self._fault = error
-        self._bell.ring()
+        self._wakeup.set()
 
     def part(self) -> None:
         """Take no frame any more; its counts are final. The socket is `hang_up`'s."""
@@ -225,9 +225,9 @@ class Link:
             transport.disconnect()
         closed = asyncio.ensure_future(transport.wait_disconnected())
         try:
-            if not await self._bell.within(self._config.close_timeout, closed):
+            if not await self._wakeup.done_within(self._config.close_timeout, closed):
                 transport.disconnect(False)
-                await self._bell.within(self._config.close_timeout, closed)
+                await self._wakeup.done_within(self._config.close_timeout, closed)
         except asyncio.CancelledError:
             transport.disconnect(False)
             raise
@@ -346,7 +346,7 @@ class Link:
 
     async def _next_news(self) -> None:
         self.check()
-        await self._bell.wait(max(0.01, self._window.delay(self._clock())))
+        await self._wakeup.wait(max(0.01, self._window.delay(self._clock())))
 
     def _ping(self) -> None:
         assert self._transport is not None
@@ -366,7 +366,7 @@ class Link:
         self._common.tally.last_ping_rtt_ns = rtt_ns
         if self._common.on_rtt is not None:
             self._common.on_rtt(rtt_ns)
-        self._bell.ring()
+        self._wakeup.set()
 
     # -- sending ----------------------------------------------------------------------------------------
     async def send(self, data: bytes, question: Question | None = None) -> None:
@@ -375,7 +375,7 @@ class Link:
             self.check()
             if self._may_send():
                 break
-            await self._bell.wait(max(0.001, self._window.delay(self._clock())))
+            await self._wakeup.wait(max(0.001, self._window.delay(self._clock())))
         now = self._clock()
         self._window.take(now)
         if question is not None:
@@ -440,7 +440,7 @@ class Link:
         if self._heartbeat_sent is not None:
             sent, self._heartbeat_sent = self._heartbeat_sent, None
             self._ponged(int((self._clock() - sent) * 1e9))
-        self._bell.ring()
+        self._wakeup.set()
         return True
 
     def _acknowledges(self, data: bytes) -> bool:
@@ -456,7 +456,7 @@ class Link:
             self._common.tally.rejects += 1
         if refused:
             self._on_refused(refused, f"{ack.code} {ack.message}".rstrip())
-        self._bell.ring()
+        self._wakeup.set()
         return True
 
     # -- for the dispatcher -----------------------------------------------------------------------------
@@ -475,7 +475,7 @@ class Link:
     def remarked(self, data: bytes) -> None:
         if (seconds := self._strategy.announced_end(data)) is not None:
             self.ending = seconds
-            self._bell.ring()
+            self._wakeup.set()
 
     def __repr__(self) -> str:
         return f"Link({self.ordinal}, {self.topics!r}, data={self.data}, fault={self._fault})"

@@ -17,10 +17,10 @@ from collections.abc import Callable, Sequence
 
 from workers.contract.errors import AcknowledgementTimeout, SubscriptionRejected, WebSocketError
 from workers.decode.sink import FrameSink
-from workers.websocket.bell import Bell
 from workers.websocket.hold import Handover, Hold
 from workers.websocket.link import Common, Link
 from workers.websocket.subscriptions import Topic
+from workers.websocket.wakeup import Wakeup
 
 GRACE = 1.0  # seconds that the new connection is given to catch up when the old one has died
 LOOK = 0.02  # seconds between two looks whether it has caught up
@@ -41,14 +41,14 @@ class Renewal:
     def __init__(
         self,
         common: Common,
-        bell: Bell,
+        wakeup: Wakeup,
         old: Link,
         dial: Callable[[FrameSink | None], Link],
         handover: Callable[[Sequence[Topic]], Handover] | None,
     ) -> None:
         self._common = common
         self._clock = common.clock
-        self._bell = bell
+        self._wakeup = wakeup
         self._old = old
         self._dial = dial
         self._make = handover
@@ -71,7 +71,7 @@ class Renewal:
                 await self._overlap(new, handover)
                 while self._unchanged() and not self._caught_up(handover):
                     self._check(new, handover)
-                    await self._bell.wait(LOOK)
+                    await self._wakeup.wait(LOOK)
                 self._check(new, handover)
                 if self._unchanged():
                     self._switch(new, handover)
@@ -96,7 +96,7 @@ class Renewal:
     async def _permit(self) -> None:
         """Within the connect budget; whoever has lost a connection comes first."""
         while wait := self._common.connects.delay(self._clock()):
-            await self._bell.wait(wait)
+            await self._wakeup.wait(wait)
         self._common.connects.take(self._clock())
 
     def _begin(self) -> Handover:

@@ -22,7 +22,6 @@ from workers.contract.protocols import (
 )
 from workers.decode.sink import FrameSink
 from workers.websocket.backoff import Backoff
-from workers.websocket.bell import Bell
 from workers.websocket.cancel import meant_for_us
 from workers.websocket.first_events import OWES_NONE, TYPES, FirstEvents
 from workers.websocket.hold import Handover
@@ -30,6 +29,7 @@ from workers.websocket.link import Common, Link
 from workers.websocket.refusals import Refusals
 from workers.websocket.renewal import Renewal
 from workers.websocket.subscriptions import Topic
+from workers.websocket.wakeup import Wakeup
 
 EXECUTIONS = (PublicWebsocketChannelType.EXECUTION, PublicWebsocketChannelType.AGG_EXECUTION)
 AGE_SPREAD = 0.1  # of `max_age`: connections that were made together do not end together
@@ -78,7 +78,7 @@ class Shard:
         self._sink = sink
         self._handover = handover
         self._gapless = sink is None or handover is not None
-        self._bell = Bell(common.sleep)
+        self._wakeup = Wakeup(common.sleep)
         self._backoff = Backoff(self._policy(), common.chance)
         self._renewal_backoff = Backoff(self._policy(), common.chance)
 
@@ -167,7 +167,7 @@ class Shard:
         if self.is_connected() and not self._wanted:
             self._wanted = reason
             self._renewal_after = 0.0
-            self._bell.ring()
+            self._wakeup.set()
 
     async def answered(self) -> tuple[Topic, ...]:
         """What is carried, once the connection has answered a ping of now and all that had come before has
@@ -251,7 +251,7 @@ class Shard:
             self._common,
             self._strategies(),
             self.desired,
-            self._bell,
+            self._wakeup,
             sink,
             lambda topics, words: self._refused(link, topics, words),
             self._proof,
@@ -283,7 +283,7 @@ class Shard:
             fault = link.fault()
             if fault is not None and (self._renewal is None or not self._renewal.inherits()):
                 return fault
-            await self._bell.wait(min(1.0, max(0.005, min(shortest, link.shortest) / 5)))
+            await self._wakeup.wait(min(1.0, max(0.005, min(shortest, link.shortest) / 5)))
 
     def _connected(self, link: Link) -> None:
         """A connection that was made after there had been none."""
@@ -347,7 +347,7 @@ class Shard:
             self._space_renewals()
             link.give_up(Planned(self._wanted))
             return
-        self._renewal = Renewal(self._common, self._bell, link, self._dial, self._handover)
+        self._renewal = Renewal(self._common, self._wakeup, link, self._dial, self._handover)
         self._renewing = self._spawn(self._replace(self._renewal, self._wanted))
 
     async def _replace(self, renewal: Renewal, reason: str) -> None:
@@ -367,7 +367,7 @@ class Shard:
             self._report(ConnectionState.CONNECTED, f"replaced without a gap: {reason}")
             if link.missed_held:
                 self._common.dispatcher.missed(link.carries())
-        self._bell.ring()
+        self._wakeup.set()
 
     def _space_renewals(self) -> None:
         """The next one is not due at once: where every server announces its end, each new connection does.
