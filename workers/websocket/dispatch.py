@@ -18,8 +18,8 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
 )
 from workers.websocket.cancel import meant_for_us
+from workers.websocket.stats import ConnectionStats
 from workers.websocket.subscriptions import Topic
-from workers.websocket.tally import Tally
 
 MessageHandler = Callable[[ParsedMessage], Awaitable[None] | None]
 ConnectionHandler = Callable[[ConnectionEvent], Awaitable[None] | None]
@@ -67,7 +67,7 @@ class Dispatcher:
         config: WebSocketManagerConfig,
         message_handler: MessageHandler,
         connection_handler: ConnectionHandler,
-        tally: Tally,
+        stats: ConnectionStats,
         on_missed: MissedHandler | None = None,
         on_fault: FaultHandler | None = None,
     ) -> None:
@@ -77,7 +77,7 @@ class Dispatcher:
         self._batch = config.batch_size if config.batch_processing_enabled else 1
         self._message_handler = message_handler
         self._connection_handler = connection_handler
-        self._tally = tally
+        self._stats = stats
         self._on_missed = on_missed
         self._on_fault = on_fault
         self._tasks: set[asyncio.Future[Any]] = set()
@@ -89,7 +89,7 @@ class Dispatcher:
         """Queue one message; False: the queue is full, it is dropped and counted. What was `held` back has
         passed a bound of its own."""
         if len(self._queue) >= self._bound and not held:
-            self._tally.dropped += 1
+            self._stats.dropped += 1
             if self._on_missed is not None and not source.missed and maybe_data(source.parser, data):
                 source.missed = True
                 self._append(source, None, received)
@@ -111,7 +111,7 @@ class Dispatcher:
         try:
             self._on_missed(topics)
         except (Exception, asyncio.CancelledError):
-            self._tally.handler_errors += 1
+            self._stats.handler_errors += 1
 
     async def run(self) -> None:
         """The processor; lives until cancelled."""
@@ -135,7 +135,7 @@ class Dispatcher:
             if message.message_type not in DATA_TYPES:
                 source.remarked(data)
         except (Exception, asyncio.CancelledError) as error:
-            self._tally.parse_errors += 1
+            self._stats.parse_errors += 1
             self._fault(error, data)
             if maybe_data(source.parser, data):
                 self.missed(source.carries())
@@ -149,15 +149,15 @@ class Dispatcher:
         except (Exception, asyncio.CancelledError) as error:
             if meant_for_us(error):
                 raise
-            self._tally.handler_errors += 1
+            self._stats.handler_errors += 1
             self._fault(error, data)
             if message.message_type in DATA_TYPES:
                 self.missed(source.carries(message.symbol, message.message_type))
             return
         finally:
-            self._tally.handled(time.perf_counter_ns() - started)
+            self._stats.message_handled(time.perf_counter_ns() - started)
         if message.message_type is MessageType.ORDERBOOK:
-            self._tally.orderbook_updates += 1
+            self._stats.orderbook_updates += 1
         if message.message_type in DATA_TYPES:
             source.proved(message)
 
@@ -167,7 +167,7 @@ class Dispatcher:
         try:
             self._on_fault(error, data)
         except (Exception, asyncio.CancelledError):
-            self._tally.handler_errors += 1
+            self._stats.handler_errors += 1
 
     def report(self, event: ConnectionEvent) -> None:
         """Tell the connection handler, now; a coroutine it returns runs on its own."""
@@ -178,12 +178,12 @@ class Dispatcher:
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
         except (Exception, asyncio.CancelledError):  # its own: nobody has waited here
-            self._tally.handler_errors += 1
+            self._stats.handler_errors += 1
 
     def _done(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            self._tally.handler_errors += 1
+            self._stats.handler_errors += 1
 
     async def close(self) -> None:
         """End what connection handlers left running."""

@@ -41,8 +41,8 @@ from workers.decode.sink import FrameSink
 from workers.websocket.backoff import SlidingWindow, TokenBucket
 from workers.websocket.dispatch import Dispatcher, maybe_data
 from workers.websocket.first_events import OWED, OWES_NONE, TYPES
+from workers.websocket.stats import ConnectionStats
 from workers.websocket.subscriptions import Question, Subscriptions, Topic
-from workers.websocket.tally import Tally
 from workers.websocket.wakeup import Wakeup
 from workers.websocket.wire import WireListener
 
@@ -58,7 +58,7 @@ class Common:
 
     config: WebSocketManagerConfig
     dispatcher: Dispatcher
-    tally: Tally
+    stats: ConnectionStats
     connects: TokenBucket
     clock: Callable[[], float]
     sleep: Callable[[float], Awaitable[Any]]
@@ -111,7 +111,7 @@ class Link:
         self._context = self._strategy.context
         self.parser = strategies.message_parser
 
-        self.ordinal = common.tally.opened()
+        self.ordinal = common.stats.connecting()
         self.topics = Subscriptions(desired)
         self.held: Callable[[ParsedMessage], None] | None = None
         self.tap: Callable[[bytes], None] | None = None
@@ -210,7 +210,7 @@ class Link:
         if not self.parted:
             self.parted = True
             self.listener.detach()
-            self._common.tally.absorb(self.listener)
+            self._common.stats.absorb(self.listener)
             self.give_up(Disconnected(1006, "given up"))
 
     async def hang_up(self) -> None:
@@ -352,7 +352,7 @@ class Link:
         assert self._transport is not None
         now = self._clock()
         self._window.take(now)
-        self._common.tally.pings_sent += 1
+        self._common.stats.pings_sent += 1
         self._ping_due, self._pong_due = now + self._context.ping_interval, now + self._context.ping_timeout
         dialogue = self._strategy.handle_heartbeat()
         if dialogue is None:
@@ -363,7 +363,7 @@ class Link:
             self._transport.send(WSMsgType.TEXT, frame)
 
     def _ponged(self, rtt_ns: int) -> None:
-        self._common.tally.last_ping_rtt_ns = rtt_ns
+        self._common.stats.last_ping_rtt_ns = rtt_ns
         if self._common.on_rtt is not None:
             self._common.on_rtt(rtt_ns)
         self._wakeup.set()
@@ -404,7 +404,7 @@ class Link:
         try:
             return self._answers(data) or self._acknowledges(data)
         except (Exception, asyncio.CancelledError):  # a matcher's bug costs no data
-            self._common.tally.callback_errors += 1
+            self._common.stats.callback_errors += 1
             return False
 
     def deliver(self, data: bytes, received: int, *, held: bool = False) -> None:
@@ -419,7 +419,7 @@ class Link:
         try:
             message = self.parser.parse(data, received)
         except (Exception, asyncio.CancelledError):
-            self._common.tally.parse_errors += 1
+            self._common.stats.parse_errors += 1
             self.missed_held = self.missed_held or maybe_data(self.parser, data)
             return
         if message.message_type is MessageType.ERROR:
@@ -451,9 +451,9 @@ class Link:
         if ack is None or refused is None:
             return False
         if ack.ok:
-            self._common.tally.acks += 1
+            self._common.stats.acks += 1
         else:
-            self._common.tally.rejects += 1
+            self._common.stats.rejects += 1
         if refused:
             self._on_refused(refused, f"{ack.code} {ack.message}".rstrip())
         self._wakeup.set()

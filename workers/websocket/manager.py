@@ -40,8 +40,8 @@ from workers.websocket.hold import Handover
 from workers.websocket.link import Common
 from workers.websocket.placement import Placement
 from workers.websocket.shard import Shard
+from workers.websocket.stats import ConnectionStats
 from workers.websocket.subscriptions import Topic
-from workers.websocket.tally import Tally
 
 # The state of a manager is that of its worst shard, in this order.
 WORST_FIRST = (
@@ -103,15 +103,15 @@ class WebSocketManager:
         self._handover = handover
         self._delivered = delivered
         self._proven = proven
-        self._tally = Tally(clock)
+        self._stats = ConnectionStats(clock)
         self._dispatcher = Dispatcher(
-            config, message_handler, connection_handler, self._tally, on_missed, on_fault
+            config, message_handler, connection_handler, self._stats, on_missed, on_fault
         )
         budget = strategies.connection_strategy.budget
         self._common = Common(
             config=config,
             dispatcher=self._dispatcher,
-            tally=self._tally,
+            stats=self._stats,
             connects=TokenBucket.within(budget.connects, budget.connects_per, budget.connect_burst),
             clock=clock,
             sleep=sleep,
@@ -264,7 +264,7 @@ class WebSocketManager:
     def get_performance_metrics(self) -> PerformanceMetrics:
         live = [link.listener for shard in self._shards.values() for link in shard.links if not link.parted]
         books = getattr(self._sink, "book_updates", 0)
-        return self._tally.metrics(live, len(self._dispatcher), len(self._shards), books)
+        return self._stats.metrics(live, len(self._dispatcher), len(self._shards), books)
 
     @property
     def unread(self) -> int:

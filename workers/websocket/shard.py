@@ -136,7 +136,7 @@ class Shard:
         if self.is_connected() and self.link is not None:
             topics = tuple(topics)
             if not planned:
-                self._common.tally.resubscribes += 1
+                self._common.stats.resubscribes += 1
                 missed = [topic for topic in topics if topic in self.link.topics.active]
                 self._common.dispatcher.missed(missed)
             self.link.topics.again(topics)
@@ -288,7 +288,7 @@ class Shard:
     def _connected(self, link: Link) -> None:
         """A connection that was made after there had been none."""
         if self._connected_before:
-            self._common.tally.reconnections += 1
+            self._common.stats.reconnections += 1
         self._connected_before = True
         self._begins(link)
         self._wanted = ""
@@ -313,7 +313,7 @@ class Shard:
         if self._renewing is not None:
             self._renewing.cancel()
         self.link = self._renewal = self._renewing = None
-        self._common.tally.error_count += 1
+        self._common.stats.error_count += 1
         gave_up_before = self._backoff.exhausted
         delay = self._delay(self._backoff, error)
         if self._backoff.exhausted:
@@ -360,7 +360,7 @@ class Shard:
         else:
             old, self._renewal, self._renewing, self._wanted = self.link, None, None, ""
             self._space_renewals()
-            self._common.tally.renewals += 1
+            self._common.stats.renewals += 1
             self._begins(link)
             if old is not None:
                 self._part(old)
@@ -380,7 +380,7 @@ class Shard:
         self._renewal = self._renewing = None
         if renewal.new is not None:
             self._part(renewal.new)
-        self._common.tally.renewals_failed += 1
+        self._common.stats.renewals_failed += 1
         delay = self._delay(self._renewal_backoff, error)
         self._renewal_after = self._clock() + delay
         self._report(self.state, f"not replaced: {error}; next attempt in {delay:.1f} s", error)
@@ -405,7 +405,7 @@ class Shard:
         late = self._first_events.overdue(now)
         if not late:
             return
-        self._common.tally.first_event_misses += len(late)
+        self._common.stats.first_event_misses += len(late)
         if fresh := self._first_events.untold(late):
             self._report(self.state, f"no first event in time: {_listed(fresh)}", overdue=tuple(fresh))
         self._remedy(late)

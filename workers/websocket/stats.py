@@ -1,4 +1,4 @@
-"""Counts of a WebSocket manager over all its connections, and the metrics made of them."""
+"""Counters of a WebSocket manager over all its connections, and the `PerformanceMetrics` made of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from workers.contract.protocols import PerformanceMetrics
 from workers.websocket.wire import WireListener, percentile
 
-WIRE = (
+LISTENER_COUNTERS = (  # attributes of `WireListener` that are summed over connections
     "messages",
     "bytes",
     "consumed",
@@ -20,17 +20,38 @@ WIRE = (
     "slow_messages",
 )
 SLOW_NS = 1_000_000
-MS = 1e-6  # ns -> ms
+MS_PER_NS = 1e-6
 
 
-class Tally:
-    """`connections` counts those dialled, `reconnections` those that were subscribed after a loss."""
+class ConnectionStats:
+    """Counters since the manager's start, summed over all its connections, present and past.
+
+    The public attributes are incremented by whoever sees the event. What a connection's `WireListener` counts
+    by itself is added by `absorb` when the connection ends, and read from those still open by `metrics`.
+
+    Attributes:
+        connections: connection attempts.
+        reconnections: times that a shard was connected and subscribed again after it had lost its connection.
+        renewals: planned replacements of a connection without a gap.
+        renewals_failed: those that were given up; the old connection went on.
+        error_count: connections lost, or attempts that failed.
+        parse_errors: messages whose parser raised.
+        handler_errors: exceptions of the message, connection and missed-data handlers.
+        callback_errors: exceptions of a strategy's matcher, of an acknowledgement or of a dialogue's answer.
+        dropped: messages that did not fit into the queue of the message handler.
+        orderbook_updates: messages of order books that the message handler took.
+        pings_sent: pings of the protocol and of the application.
+        acks, rejects: acknowledgements of subscription messages, and refusals.
+        resubscribes: times that topics were unsubscribed and subscribed again because they did not deliver.
+        first_event_misses: topics that did not deliver their first event in time.
+        last_ping_rtt_ns: round trip of the last ping that was answered.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._started = clock()
-        self._past: Counter[str] = Counter()
-        self._times: Counter[int] = Counter()
+        self._ended: Counter[str] = Counter()
+        self._batch_times: Counter[int] = Counter()
         self._max_ns = 0
         self._close_code = 0
         self._handled = 0
@@ -53,21 +74,21 @@ class Tally:
         self.first_event_misses = 0
         self.last_ping_rtt_ns = 0
 
-    def opened(self) -> int:
-        """One more connection is dialled; its ordinal, from 1."""
+    def connecting(self) -> int:
+        """Count one more connection attempt; returns its ordinal, from 1."""
         self.connections += 1
         return self.connections
 
     def absorb(self, listener: WireListener) -> None:
-        """Take over the counts of a connection that is over."""
-        for name in WIRE:
-            self._past[name] += getattr(listener, name)
-        self._times.update(listener.histogram())
+        """Add the counters of a connection that has ended."""
+        for name in LISTENER_COUNTERS:
+            self._ended[name] += getattr(listener, name)
+        self._batch_times.update(listener.histogram())
         self._max_ns = max(self._max_ns, listener.max_batch_ns)
         self._close_code = listener.close_code
 
-    def handled(self, took_ns: int) -> None:
-        """One message went through `message_handler`."""
+    def message_handled(self, took_ns: int) -> None:
+        """One message went through `message_handler`, and how long that took."""
         self._handled += 1
         self._handled_ns += took_ns
         self._max_ns = max(self._max_ns, took_ns)
@@ -76,12 +97,18 @@ class Tally:
     def metrics(
         self, live: Iterable[WireListener], pending: int, shards: int, books: int = 0
     ) -> PerformanceMetrics:
-        """Past and present together: `live` are the connections whose counts were not absorbed yet; `books`:
-        updates of books that the sink took."""
-        wire, times = Counter(self._past), Counter(self._times)
+        """All counters together.
+
+        Args:
+            live: listeners of the connections that were not absorbed yet.
+            pending: messages that wait in the queue of the message handler.
+            shards: reconnect loops.
+            books: order-book updates that the sink took.
+        """
+        wire, times = Counter(self._ended), Counter(self._batch_times)
         longest, close_code = self._max_ns, self._close_code
         for listener in live:
-            wire.update({name: getattr(listener, name) for name in WIRE})
+            wire.update({name: getattr(listener, name) for name in LISTENER_COUNTERS})
             times.update(listener.histogram())
             longest = max(longest, listener.max_batch_ns)
             if listener.is_closed:
@@ -93,10 +120,12 @@ class Tally:
         return PerformanceMetrics(
             messages_processed=messages,
             messages_per_second=messages / elapsed if elapsed > 0 else 0.0,
-            avg_processing_time_ms=(wire["busy_ns"] + self._handled_ns) / messages * MS if messages else 0.0,
-            max_processing_time_ms=longest * MS,
-            p95_processing_time_ms=min(longest, percentile(times, 0.95)) * MS,
-            p99_processing_time_ms=min(longest, percentile(times, 0.99)) * MS,
+            avg_processing_time_ms=(wire["busy_ns"] + self._handled_ns) / messages * MS_PER_NS
+            if messages
+            else 0.0,
+            max_processing_time_ms=longest * MS_PER_NS,
+            p95_processing_time_ms=min(longest, percentile(times, 0.95)) * MS_PER_NS,
+            p99_processing_time_ms=min(longest, percentile(times, 0.99)) * MS_PER_NS,
             sub_1ms_messages=max(0, messages - slow),
             orderbook_updates=self.orderbook_updates + books,
             latency_violations=slow,
