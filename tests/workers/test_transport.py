@@ -505,8 +505,10 @@ def test_whoever_waits_no_longer_for_the_end_leaves_no_connection_open() -> None
         await stream.aclose()
         assert all(isinstance(message, Top) for message in [m async for m in stream])
         assert stream not in exchange._streams
-        links = [link for shard in stream._manager._shards.values() for link in shard.links]
-        assert all(link.listener.is_closed for link in links)
+        connections = [
+            connection for shard in stream._manager._shards.values() for connection in shard.connections
+        ]
+        assert all(connection.listener.is_closed for connection in connections)
 
     with_exchange(work)
 

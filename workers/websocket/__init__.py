@@ -1,7 +1,8 @@
-"""WebSocket: from the wish to the wire and back. `WebSocketManager` is the face.
+"""WebSocket connections to a venue: subscribe to topics, and keep them subscribed. Use `WebSocketManager`.
 
-`manager` spreads topics over shards, a `shard` is one reconnect loop, a `link` one connection, `renewal`
-replaces a connection before its end. Loaded lazily: the sink's side needs `wire` alone.
+`manager` spreads the topics over shards; a `shard` is one reconnect loop with one `connection` at a time;
+`renewal` replaces a connection without a gap before it ends. The manager is imported when it is first asked
+for: the code that publishes market data needs the listener (`wire`) alone.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ from workers.contract.protocols import (
 )
 from workers.decode.sink import FrameSink
 from workers.websocket.backoff import Backoff, TokenBucket
+from workers.websocket.buffered_handover import Handover
+from workers.websocket.connection import SharedContext
 from workers.websocket.dispatch import (
     ConnectionHandler,
     Dispatcher,
@@ -36,8 +38,6 @@ from workers.websocket.dispatch import (
     MessageHandler,
     MissedHandler,
 )
-from workers.websocket.hold import Handover
-from workers.websocket.link import Common
 from workers.websocket.placement import Placement
 from workers.websocket.shard import Shard
 from workers.websocket.stats import ConnectionStats
@@ -108,7 +108,7 @@ class WebSocketManager:
             config, message_handler, connection_handler, self._stats, on_missed, on_fault
         )
         budget = strategies.connection_strategy.budget
-        self._common = Common(
+        self._shared = SharedContext(
             config=config,
             dispatcher=self._dispatcher,
             stats=self._stats,
@@ -161,8 +161,9 @@ class WebSocketManager:
         placed = self._placement.add(names, wanted)
         started = self._start_shards()
         for number, topic in placed:
-            if (link := self._shards[number].link) is not None and topic in link.topics.rejected:
-                link.topics.again([topic])  # asked for once more
+            connection = self._shards[number].connection
+            if connection is not None and topic in connection.topics.rejected:
+                connection.topics.again([topic])  # asked for once more
         await asyncio.gather(
             *(shard.tried for shard in started),
             *(self._shards[number].reconcile() for number in dict.fromkeys(n for n, _ in placed)),
@@ -232,8 +233,8 @@ class WebSocketManager:
             message = message.encode()
         data = message if isinstance(message, bytes) else msgspec.json.encode(message)
         for shard in self._shards.values():
-            if shard.is_connected() and shard.link is not None:
-                await shard.link.send(data)
+            if shard.is_connected() and shard.connection is not None:
+                await shard.connection.send(data)
                 return
         raise NotConnected("not connected: nothing was sent")
 
@@ -253,8 +254,8 @@ class WebSocketManager:
     @property
     def active(self) -> frozenset[Topic]:
         """Acknowledged (symbol, channel) of the present connections."""
-        links = [shard.link for shard in self._shards.values() if shard.link is not None]
-        return frozenset().union(*(link.topics.active for link in links))
+        connections = [shard.connection for shard in self._shards.values() if shard.connection is not None]
+        return frozenset().union(*(connection.topics.active for connection in connections))
 
     @property
     def rejected(self) -> dict[Topic, str]:
@@ -262,14 +263,19 @@ class WebSocketManager:
         return self._refused()
 
     def get_performance_metrics(self) -> PerformanceMetrics:
-        live = [link.listener for shard in self._shards.values() for link in shard.links if not link.parted]
+        live = [
+            connection.listener
+            for shard in self._shards.values()
+            for connection in shard.connections
+            if not connection.parted
+        ]
         books = getattr(self._sink, "book_updates", 0)
         return self._stats.metrics(live, len(self._dispatcher), len(self._shards), books)
 
     @property
     def unread(self) -> int:
         """Bytes that have arrived and were not read yet; 0 without a connection."""
-        return sum(link.unread for shard in self._shards.values() for link in shard.links)
+        return sum(connection.unread for shard in self._shards.values() for connection in shard.connections)
 
     async def answered(self, told: Callable[[Sequence[Topic]], None]) -> None:
         """Ask every connection for a sign of life; `told` gets what each carries as soon as it has answered,
@@ -310,7 +316,7 @@ class WebSocketManager:
             if number not in self._shards:
                 self._shards[number] = shard = Shard(
                     number,
-                    self._common,
+                    self._shared,
                     partial(self._at, self._placement.routes[number]),
                     desired,
                     sink=self._sink,
@@ -338,8 +344,8 @@ class WebSocketManager:
         return {
             topic: f"{ack.code}: {ack.message}"
             for shard in self._shards.values()
-            if shard.link is not None
-            for topic, ack in shard.link.topics.rejected.items()
+            if shard.connection is not None
+            for topic, ack in shard.connection.topics.rejected.items()
         }
 
     def _known(self, symbols: Sequence[str], channels: Sequence[str]) -> None:

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 
 from workers.contract.errors import AcknowledgementTimeout, SubscriptionRejected, WebSocketError
 from workers.decode.sink import FrameSink
-from workers.websocket.hold import Handover, Hold
-from workers.websocket.link import Common, Link
+from workers.websocket.buffered_handover import BufferedHandover, Handover
+from workers.websocket.connection import Connection, SharedContext
 from workers.websocket.subscriptions import Topic
 from workers.websocket.wakeup import Wakeup
 
@@ -32,7 +32,7 @@ class Renewal:
     Args:
         old: the connection to be replaced.
         dial: (sink) -> a new connection, not open yet.
-        handover: makes one for the topics wished now; None: without a sink, a `Hold`.
+        handover: makes one for the topics wished now; None: without a sink, a `BufferedHandover`.
 
     Attributes:
         new: the replacement; whoever runs this hangs it up when `run` has failed.
@@ -40,14 +40,14 @@ class Renewal:
 
     def __init__(
         self,
-        common: Common,
+        shared: SharedContext,
         wakeup: Wakeup,
-        old: Link,
-        dial: Callable[[FrameSink | None], Link],
+        old: Connection,
+        dial: Callable[[FrameSink | None], Connection],
         handover: Callable[[Sequence[Topic]], Handover] | None,
     ) -> None:
-        self._common = common
-        self._clock = common.clock
+        self._shared = shared
+        self._clock = shared.clock
         self._wakeup = wakeup
         self._old = old
         self._dial = dial
@@ -57,9 +57,9 @@ class Renewal:
         self._covered = False
         self._switched = False
         self._deadline = float("inf")
-        self.new: Link | None = None
+        self.new: Connection | None = None
 
-    async def run(self) -> Link:
+    async def run(self) -> Connection:
         """The replacement, delivering. Raises `WebSocketError`, and whatever a strategy's bug raises."""
         try:
             await self._permit()
@@ -95,9 +95,9 @@ class Renewal:
 
     async def _permit(self) -> None:
         """Within the connect budget; whoever has lost a connection comes first."""
-        while wait := self._common.connects.delay(self._clock()):
+        while wait := self._shared.connects.delay(self._clock()):
             await self._wakeup.wait(wait)
-        self._common.connects.take(self._clock())
+        self._shared.connects.take(self._clock())
 
     def _begin(self) -> Handover:
         self._covered = False
@@ -108,23 +108,23 @@ class Renewal:
             carried = self._old.topics.active
             self._handover = self._make([topic for topic in self._topics if topic in carried])
         else:
-            bound = self._common.config.max_pending_messages
-            hold = Hold(self._deliver, bound, self._clock, self._forgotten)
-            self._old.tap = hold.delivered
-            self._handover = hold
+            bound = self._shared.config.max_pending_messages
+            buffered = BufferedHandover(self._deliver, bound, self._clock, self._on_finished)
+            self._old.tap = buffered.delivered
+            self._handover = buffered
         return self._handover
 
     def _deliver(self, data: bytes, received: int) -> None:
         assert self.new is not None
         self.new.deliver(data, received, held=not self._switched)
 
-    def _forgotten(self) -> None:
+    def _on_finished(self) -> None:
         assert self.new is not None
         self.new.held = None
 
-    async def _overlap(self, new: Link, handover: Handover) -> None:
+    async def _overlap(self, new: Connection, handover: Handover) -> None:
         """Step 2."""
-        self._deadline = self._clock() + self._common.config.overlap
+        self._deadline = self._clock() + self._shared.config.overlap
         await new.reconcile()
         if lost := sorted(self._old.topics.active & new.topics.rejected.keys()):
             names = ", ".join(f"{symbol} {channel}" for symbol, channel in lost)
@@ -141,17 +141,17 @@ class Renewal:
         # What the old one has brought by the cold path must be handled before anything of the new one is.
         return not self._old.queued and handover.ready()
 
-    def _check(self, new: Link, handover: Handover) -> None:
+    def _check(self, new: Connection, handover: Handover) -> None:
         new.check()
         new.tend()
         if handover.failed:
             raise WebSocketError(handover.failed)
         if self._clock() >= self._deadline:
             raise AcknowledgementTimeout(
-                f"the new connection did not catch up within {self._common.config.overlap:g} s"
+                f"the new connection did not catch up within {self._shared.config.overlap:g} s"
             )
 
-    def _switch(self, new: Link, handover: Handover) -> None:
+    def _switch(self, new: Connection, handover: Handover) -> None:
         """Step 3: one turn of the loop."""
         self._old.part()
         self._old.tap = None

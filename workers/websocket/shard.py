@@ -22,10 +22,10 @@ from workers.contract.protocols import (
 )
 from workers.decode.sink import FrameSink
 from workers.websocket.backoff import Backoff
+from workers.websocket.buffered_handover import Handover
 from workers.websocket.cancel import meant_for_us
+from workers.websocket.connection import Connection, SharedContext
 from workers.websocket.first_events import OWES_NONE, TYPES, FirstEvents
-from workers.websocket.hold import Handover
-from workers.websocket.link import Common, Link
 from workers.websocket.refusals import Refusals
 from workers.websocket.renewal import Renewal
 from workers.websocket.subscriptions import Topic
@@ -46,7 +46,7 @@ class Shard:
 
     Args:
         number: which of the manager's shards.
-        common: what they share.
+        shared: what they share.
         strategies: answers the venue as it is to be used by the next connection.
         desired: the wish; the manager changes it and calls `reconcile`.
         sink: takes market data in the socket callback; None: everything goes to the message handler.
@@ -58,7 +58,7 @@ class Shard:
     def __init__(
         self,
         number: int,
-        common: Common,
+        shared: SharedContext,
         strategies: Callable[[], WebSocketStrategySet],
         desired: dict[Topic, None],
         *,
@@ -70,17 +70,17 @@ class Shard:
         self.number = number
         self.desired = desired
         self.state = ConnectionState.DISCONNECTED
-        self.link: Link | None = None
-        self._common = common
-        self._config = common.config
-        self._clock = common.clock
+        self.connection: Connection | None = None
+        self._shared = shared
+        self._config = shared.config
+        self._clock = shared.clock
         self._strategies = strategies
         self._sink = sink
         self._handover = handover
         self._gapless = sink is None or handover is not None
-        self._wakeup = Wakeup(common.sleep)
-        self._backoff = Backoff(self._policy(), common.chance)
-        self._renewal_backoff = Backoff(self._policy(), common.chance)
+        self._wakeup = Wakeup(shared.sleep)
+        self._backoff = Backoff(self._policy(), shared.chance)
+        self._renewal_backoff = Backoff(self._policy(), shared.chance)
 
         self._records = sink is None and delivered is None
         self._first_events = FirstEvents(self._config.first_event_after, delivered or self._handled)
@@ -113,34 +113,34 @@ class Shard:
         """Connected and subscribed, and the socket is there."""
         return (
             self.state is ConnectionState.CONNECTED
-            and self.link is not None
-            and not self.link.listener.is_closed
+            and self.connection is not None
+            and not self.connection.listener.is_closed
         )
 
     @property
-    def links(self) -> list[Link]:
+    def connections(self) -> list[Connection]:
         """The connection, and during a replacement the new one."""
         new = self._renewal.new if self._renewal is not None else None
-        return [link for link in (self.link, new) if link is not None]
+        return [connection for connection in (self.connection, new) if connection is not None]
 
     async def reconcile(self) -> None:
         """The wish has changed: bring all connections there are to it. If that fails, the loop sees to it."""
         self._first_events.forget_unwished(self.desired)
         self._refusals.forget_unwished(self.desired)
         if self.is_connected():
-            await asyncio.gather(*(self._reconciled(link) for link in self.links))
+            await asyncio.gather(*(self._reconciled(connection) for connection in self.connections))
 
     async def resubscribe(self, topics: Iterable[Topic], *, planned: bool = False) -> None:
         """Unsubscribe and subscribe again; told as missed, for in between nothing comes, and counted, unless
         it is `planned`."""
-        if self.is_connected() and self.link is not None:
+        if self.is_connected() and self.connection is not None:
             topics = tuple(topics)
             if not planned:
-                self._common.stats.resubscribes += 1
-                missed = [topic for topic in topics if topic in self.link.topics.active]
-                self._common.dispatcher.missed(missed)
-            self.link.topics.again(topics)
-            await self._reconciled(self.link)
+                self._shared.stats.resubscribes += 1
+                missed = [topic for topic in topics if topic in self.connection.topics.active]
+                self._shared.dispatcher.missed(missed)
+            self.connection.topics.again(topics)
+            await self._reconciled(self.connection)
 
     def refresh(self, topics: Iterable[Topic]) -> None:
         """Somebody says that these do not deliver: subscribe again, and if that did not help, connect afresh;
@@ -172,37 +172,37 @@ class Shard:
     async def answered(self) -> tuple[Topic, ...]:
         """What is carried, once the connection has answered a ping of now and all that had come before has
         been handled: nothing that the venue had sent is missing. Empty: it is lost, or there is none yet."""
-        while self.is_connected() and (link := self.link) is not None:
+        while self.is_connected() and (connection := self.connection) is not None:
             try:
-                await link.round_trip()
-                await link.handled()
+                await connection.round_trip()
+                await connection.handled()
             except WebSocketError:
-                if self.link is link:
+                if self.connection is connection:
                     return ()
                 continue  # another has taken over, without a gap
-            if self.link is link:
-                return tuple(link.topics.active)
+            if self.connection is connection:
+                return tuple(connection.topics.active)
         return ()
 
     def reconnect(self, error: WebSocketError) -> None:
         """Give the connection up, and make a fresh one with the usual backoff."""
-        for link in self.links:
-            link.give_up(error)
+        for connection in self.connections:
+            connection.give_up(error)
 
     async def close(self) -> None:
         """End everything; no task and no socket is left."""
         if self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED):
             return
         self._report(ConnectionState.CLOSING, "closing")
-        links = self.links
-        for link in links:
-            link.part()
+        connections = self.connections
+        for connection in connections:
+            connection.part()
         tasks = [task for task in (self._loop_task, self._renewing) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for link in links:
-            self._spawn(link.hang_up())
+        for connection in connections:
+            self._spawn(connection.hang_up())
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         for future in (self.connected, self.tried):
@@ -218,17 +218,17 @@ class Shard:
             if not self.tried.done():
                 self.tried.set_result(None)
             if delay > 0:
-                await self._common.sleep(delay)
+                await self._shared.sleep(delay)
 
     async def _attempt(self) -> WebSocketError:
         """One connection, and those that replace it by plan, to their end; answers why it ended."""
         try:
             await self._permit()
             self._refusals.clear()
-            self.link = self._dial(self._sink)
-            self._ordinal = self.link.ordinal
-            await self.link.open()
-            self._connected(self.link)
+            self.connection = self._dial(self._sink)
+            self._ordinal = self.connection.ordinal
+            await self.connection.open()
+            self._connected(self.connection)
             return await self._keep()
         except WebSocketError as error:
             return error
@@ -239,81 +239,81 @@ class Shard:
 
     async def _permit(self) -> None:
         """Within the connect budget, and not while the venue wants to see none of us."""
-        connects = self._common.connects
+        connects = self._shared.connects
         while True:
             if wait := connects.reserve(self._clock()):
-                await self._common.sleep(wait)
+                await self._shared.sleep(wait)
             if not connects.held(self._clock()):
                 return
 
-    def _dial(self, sink: FrameSink | None) -> Link:
-        link = Link(
-            self._common,
+    def _dial(self, sink: FrameSink | None) -> Connection:
+        connection = Connection(
+            self._shared,
             self._strategies(),
             self.desired,
             self._wakeup,
             sink,
-            lambda topics, words: self._refused(link, topics, words),
+            lambda topics, words: self._refused(connection, topics, words),
             self._proof,
         )
         if self._records:
-            link.events = {}
-        return link
+            connection.events = {}
+        return connection
 
     async def _keep(self) -> WebSocketError:
         """Look after the connection until it ends; planned replacements happen on the way."""
         shortest = min(self._config.message_timeout, self._config.first_event_after)
         while True:
-            link = self.link
-            assert link is not None
-            if link.data:
+            connection = self.connection
+            assert connection is not None
+            if connection.data:
                 self._backoff.proved()
                 if (
                     self._spaced
-                    and link.ending is None
+                    and connection.ending is None
                     and self._clock() - self._begun >= self._config.overlap
                 ):
                     self._spaced = False
                     self._renewal_backoff.proved()
-            if link.fault() is None:
-                link.tend()
-                self._ask_refused_again(link)
-                self._look_for_first_events(link)
-                self._plan(link)
-            fault = link.fault()
+            if connection.fault() is None:
+                connection.tend()
+                self._ask_refused_again(connection)
+                self._look_for_first_events(connection)
+                self._plan(connection)
+            fault = connection.fault()
             if fault is not None and (self._renewal is None or not self._renewal.inherits()):
                 return fault
-            await self._wakeup.wait(min(1.0, max(0.005, min(shortest, link.shortest) / 5)))
+            await self._wakeup.wait(min(1.0, max(0.005, min(shortest, connection.shortest) / 5)))
 
-    def _connected(self, link: Link) -> None:
+    def _connected(self, connection: Connection) -> None:
         """A connection that was made after there had been none."""
         if self._connected_before:
-            self._common.stats.reconnections += 1
+            self._shared.stats.reconnections += 1
         self._connected_before = True
-        self._begins(link)
+        self._begins(connection)
         self._wanted = ""
         self._report(ConnectionState.CONNECTED, "connected and subscribed")
         for future in (self.connected, self.tried):
             if not future.done():
                 future.set_result(None)
 
-    def _begins(self, link: Link) -> None:
-        self.link, self._ordinal = link, link.ordinal
+    def _begins(self, connection: Connection) -> None:
+        self.connection, self._ordinal = connection, connection.ordinal
         self._first_events.restart()
         self._begun = self._clock()
-        age = link.max_age * (1.0 - AGE_SPREAD * self._common.chance())
+        age = connection.max_age * (1.0 - AGE_SPREAD * self._shared.chance())
         self._renew_at = self._clock() + age if age > 0 else float("inf")
 
     def _lost(self, error: WebSocketError) -> float:
         """A connection has ended, or could not be made: told, and the seconds until the next attempt."""
-        for link in self.links:
-            if link is self.link and link.data:
+        for connection in self.connections:
+            if connection is self.connection and connection.data:
                 self._backoff.proved()
-            self._part(link)
+            self._part(connection)
         if self._renewing is not None:
             self._renewing.cancel()
-        self.link = self._renewal = self._renewing = None
-        self._common.stats.error_count += 1
+        self.connection = self._renewal = self._renewing = None
+        self._shared.stats.error_count += 1
         gave_up_before = self._backoff.exhausted
         delay = self._delay(self._backoff, error)
         if self._backoff.exhausted:
@@ -331,42 +331,42 @@ class Shard:
         return delay
 
     # -- planned replacements ---------------------------------------------------------------------------
-    def _plan(self, link: Link) -> None:
+    def _plan(self, connection: Connection) -> None:
         """Start a replacement when one is due."""
         if self._renewal is not None:
             return
-        if not self._wanted and link.ending is not None:
+        if not self._wanted and connection.ending is not None:
             self._wanted = "the venue has announced the end of this connection"
         elif not self._wanted and self._clock() >= self._renew_at:
             self._wanted = "this connection has reached its age"
-        elif not self._wanted and link.spent:
+        elif not self._wanted and connection.spent:
             self._wanted = "this connection has sent nearly all the messages that the venue takes"
         if not self._wanted or self._clock() < self._renewal_after:
             return
         if not self._gapless:
             self._space_renewals()
-            link.give_up(Planned(self._wanted))
+            connection.give_up(Planned(self._wanted))
             return
-        self._renewal = Renewal(self._common, self._wakeup, link, self._dial, self._handover)
+        self._renewal = Renewal(self._shared, self._wakeup, connection, self._dial, self._handover)
         self._renewing = self._spawn(self._replace(self._renewal, self._wanted))
 
     async def _replace(self, renewal: Renewal, reason: str) -> None:
         try:
-            link = await renewal.run()
+            connection = await renewal.run()
         except (Exception, asyncio.CancelledError) as error:
             if meant_for_us(error):
                 raise
             self._not_replaced(renewal, error if isinstance(error, WebSocketError) else _wrapped(error))
         else:
-            old, self._renewal, self._renewing, self._wanted = self.link, None, None, ""
+            old, self._renewal, self._renewing, self._wanted = self.connection, None, None, ""
             self._space_renewals()
-            self._common.stats.renewals += 1
-            self._begins(link)
+            self._shared.stats.renewals += 1
+            self._begins(connection)
             if old is not None:
                 self._part(old)
             self._report(ConnectionState.CONNECTED, f"replaced without a gap: {reason}")
-            if link.missed_held:
-                self._common.dispatcher.missed(link.carries())
+            if connection.missed_held:
+                self._shared.dispatcher.missed(connection.carries())
         self._wakeup.set()
 
     def _space_renewals(self) -> None:
@@ -380,32 +380,32 @@ class Shard:
         self._renewal = self._renewing = None
         if renewal.new is not None:
             self._part(renewal.new)
-        self._common.stats.renewals_failed += 1
+        self._shared.stats.renewals_failed += 1
         delay = self._delay(self._renewal_backoff, error)
         self._renewal_after = self._clock() + delay
         self._report(self.state, f"not replaced: {error}; next attempt in {delay:.1f} s", error)
 
     # -- refusals and first events ----------------------------------------------------------------------
-    def _ask_refused_again(self, link: Link) -> None:
-        if taken := self._refusals.accepted(link.topics.active):
+    def _ask_refused_again(self, connection: Connection) -> None:
+        if taken := self._refusals.accepted(connection.topics.active):
             self._report(self.state, f"the venue has taken {_listed(taken)} after all", accepted=taken)
-        if due := self._refusals.due(link.topics.rejected, self._clock()):
-            link.topics.again(due)
-            self._spawn(self._reconcile(link))
+        if due := self._refusals.due(connection.topics.rejected, self._clock()):
+            connection.topics.again(due)
+            self._spawn(self._reconcile(connection))
 
-    def _refused(self, link: Link, topics: tuple[Topic, ...], words: str) -> None:
-        if link is not self.link:
+    def _refused(self, connection: Connection, topics: tuple[Topic, ...], words: str) -> None:
+        if connection is not self.connection:
             return  # a replacement that carries less is none, and says so itself
         if fresh := self._refusals.refused(topics, self._clock()):
             self._report(self.state, f"the venue refused {_listed(fresh)}: {words}", rejected=fresh)
 
-    def _look_for_first_events(self, link: Link) -> None:
+    def _look_for_first_events(self, connection: Connection) -> None:
         now = self._clock()
-        self._first_events.follow(link.topics.active, link.topics.asked, self.desired, now)
+        self._first_events.follow(connection.topics.active, connection.topics.asked, self.desired, now)
         late = self._first_events.overdue(now)
         if not late:
             return
-        self._common.stats.first_event_misses += len(late)
+        self._shared.stats.first_event_misses += len(late)
         if fresh := self._first_events.untold(late):
             self._report(self.state, f"no first event in time: {_listed(fresh)}", overdue=tuple(fresh))
         self._remedy(late)
@@ -413,24 +413,24 @@ class Shard:
     def _handled(self, symbol: str, channel: str) -> int:
         """Our own record of the messages handled, as `delivered`."""
         kind = TYPES.get(channel)
-        if not self._records or kind is None or self.link is None or self.link.events is None:
+        if not self._records or kind is None or self.connection is None or self.connection.events is None:
             return OWES_NONE
-        return int(self.link.events.get((symbol, kind), 0.0) * 1e9)
+        return int(self.connection.events.get((symbol, kind), 0.0) * 1e9)
 
     # -- helpers ----------------------------------------------------------------------------------------
-    async def _reconcile(self, link: Link) -> None:
+    async def _reconcile(self, connection: Connection) -> None:
         try:
-            await link.reconcile()
+            await connection.reconcile()
         except WebSocketError as error:
-            link.give_up(error)
+            connection.give_up(error)
 
-    async def _reconciled(self, link: Link) -> None:
+    async def _reconciled(self, connection: Connection) -> None:
         """As `_reconcile`; goes on when who asked for it waits no longer: half of a change is none."""
-        await asyncio.shield(self._spawn(self._reconcile(link)))
+        await asyncio.shield(self._spawn(self._reconcile(connection)))
 
-    def _part(self, link: Link) -> None:
-        link.part()
-        self._spawn(link.hang_up())
+    def _part(self, connection: Connection) -> None:
+        connection.part()
+        self._spawn(connection.hang_up())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -452,7 +452,7 @@ class Shard:
         retry_after = error.retry_after if isinstance(error, HandshakeRefused) else 0.0
         delay = backoff.failed(error.kind, retry_after=retry_after, hopeless=hopeless)
         if error.kind is ErrorClass.RATE_LIMITED:  # it is our address that is to wait, not this shard
-            self._common.connects.hold(self._clock(), retry_after or delay)
+            self._shared.connects.hold(self._clock(), retry_after or delay)
         return delay
 
     def _policy(self) -> ReconnectionPolicy:
@@ -473,7 +473,7 @@ class Shard:
         overdue: tuple[Topic, ...] = (),
     ) -> None:
         self.state = state
-        self._common.dispatcher.report(
+        self._shared.dispatcher.report(
             ConnectionEvent(
                 state=state,
                 reason=reason,
@@ -490,7 +490,7 @@ class Shard:
         )
 
     def __repr__(self) -> str:
-        return f"Shard({self.number}, {self.state.value}, {self.link!r}, {self._backoff!r})"
+        return f"Shard({self.number}, {self.state.value}, {self.connection!r}, {self._backoff!r})"
 
 
 def _unproved(symbol: str, channel: str) -> int:

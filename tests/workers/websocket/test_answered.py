@@ -11,7 +11,7 @@ from ws_bench import Bench, virtual
 
 from workers.contract.errors import PingTimeout
 from workers.contract.protocols import ParsedMessage
-from workers.websocket.link import Link
+from workers.websocket.connection import Connection
 
 BTC = ("BTC/USDT", "top")
 
@@ -75,15 +75,15 @@ async def test_an_answer_that_waits_in_the_socket_is_no_timeout(bench: Bench) ->
     await bench.start("BTC/USDT")
     patch = pytest.MonkeyPatch()
     try:
-        patch.setattr(Link, "unread", property(lambda link: 100))
+        patch.setattr(Connection, "unread", property(lambda connection: 100))
         bench.venue.pongs = False
         await bench.run(14.9)  # pinged at 10, due at 15
         await bench.run(1.0)
         assert not bench.losses
         bench.venue.now.push(b"", kind=WSMsgType.PONG)
-        patch.setattr(Link, "unread", property(lambda link: 0))
+        patch.setattr(Connection, "unread", property(lambda connection: 0))
         await bench.run(2.0)
-        patch.setattr(Link, "unread", property(lambda link: 100))
+        patch.setattr(Connection, "unread", property(lambda connection: 100))
         await bench.run(40.0)  # for ever unread: not without an end
         assert any(isinstance(each.error, PingTimeout) for each in bench.losses)
     finally:

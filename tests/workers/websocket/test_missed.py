@@ -108,7 +108,7 @@ class Unreadable(Parser):
 @virtual
 async def test_a_message_that_cannot_be_read_may_have_been_anything(bench: Bench) -> None:
     told = await start(bench)
-    bench.manager._shards[0].link.parser = Unreadable()  # type: ignore[union-attr]
+    bench.manager._shards[0].connection.parser = Unreadable()  # type: ignore[union-attr]
     bench.venue.now.push(b'{"stream":1}')  # raises in classify, too
     await bench.clock.settle()
     assert told == [ALL]

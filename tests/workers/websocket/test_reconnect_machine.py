@@ -181,9 +181,9 @@ class ReconnectLoops(RuleBasedStateMachine):
     def shard_of(self, listener: WireListener) -> tuple[Shard, bool]:
         """The shard that a connection belongs to, and whether it is its replacement."""
         for shard in self.bench.manager._shards.values():
-            for link in shard.links:
-                if link.listener is listener:
-                    return shard, link is not shard.link
+            for connection in shard.connections:
+                if connection.listener is listener:
+                    return shard, connection is not shard.connection
         raise AssertionError("a connection of nobody's")
 
     def dialled(self, listener: WireListener) -> None:
@@ -338,13 +338,13 @@ class ReconnectLoops(RuleBasedStateMachine):
         manager = self.bench.manager
         assert {symbol for shard in manager._shards.values() for symbol, _ in shard.desired} == self.wished
         for shard in manager._shards.values():
-            link = shard.link
-            if link is None or not shard.is_connected() or link._reconciling.locked():
+            connection = shard.connection
+            if connection is None or not shard.is_connected() or connection._reconciling.locked():
                 continue
             topics: set[Topic] = set(shard.desired)
-            assert link.topics.active | link.topics.rejected.keys() == topics
-            [transport] = [each for each in self.bench.venue.live if each.listener is link.listener]
-            assert transport.streams == {STREAMS[symbol] for symbol, _ in link.topics.active}
+            assert connection.topics.active | connection.topics.rejected.keys() == topics
+            [transport] = [each for each in self.bench.venue.live if each.listener is connection.listener]
+            assert transport.streams == {STREAMS[symbol] for symbol, _ in connection.topics.active}
             assert len(transport.subscribed) == len(transport.streams) <= BUDGET.max_streams
 
     @invariant()

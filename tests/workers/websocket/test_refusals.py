@@ -133,7 +133,7 @@ def test_a_question_that_waits_for_its_answer_is_not_planned_again() -> None:
 @virtual
 async def test_what_the_venue_calls_subscribed_already_is_not_refused(bench: Bench) -> None:
     manager = await bench.start("BTC/USDT")
-    topics = manager._shards[0].link.topics  # type: ignore[union-attr]
+    topics = manager._shards[0].connection.topics  # type: ignore[union-attr]
     [again] = manager._strategies.subscription_strategy.create_subscription_messages(
         SubscriptionAction.SUBSCRIBE, ["BTC/USDT"], ["top"], first_id=77
     )

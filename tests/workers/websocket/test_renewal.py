@@ -1,7 +1,7 @@
 """Planned replacements: make before break, in virtual time.
 
 With a sink the handover is somebody else's work; here a fake stands in for it (`FakeHandover`) and checks how
-it is used. Without a sink it is `Hold`.
+it is used. Without a sink it is `BufferedHandover`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workers.contract.protocols import (
     WebSocketStrategySet,
 )
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
-from workers.websocket.hold import FORGET, SETTLE, Hold
+from workers.websocket.buffered_handover import DUPLICATE_WINDOW, SETTLE_TIME, BufferedHandover
 from workers.websocket.subscriptions import Topic
 from workers.websocket.wire import CallbackSink
 
@@ -132,7 +132,7 @@ async def test_ages_differ_by_up_to_a_tenth(bench: Bench) -> None:
     bench.venue._budget = MessageBudget(max_streams=1, connects=1000, connects_per=1.0, connect_burst=100)
     chances = iter([0.0, 0.5, 1.0 - 1e-9] * 10)
     manager = bench.build()
-    manager._common.__dict__["chance"] = lambda: next(chances)
+    manager._shared.__dict__["chance"] = lambda: next(chances)
     await manager.initialize(["BTC/USDT", "ETH/USDT", "S1/USDT"], ["top"])
     ages = sorted(shard._renew_at - bench.clock.now for shard in manager._shards.values())
     assert ages == pytest.approx([90.0, 95.0, 100.0])
@@ -483,7 +483,7 @@ async def test_without_a_sink_a_quiet_market_is_given_time_to_settle(bench: Benc
     bench.venue.data_on_subscribe = False
     manager = await bench.start()
     manager.renew("on request")
-    await bench.clock.advance(SETTLE - 0.1)
+    await bench.clock.advance(SETTLE_TIME - 0.1)
     assert len(bench.venue.live) == 2
     await bench.clock.advance(0.2)
     assert manager.get_performance_metrics().renewals == 1
@@ -524,65 +524,65 @@ def test_hold_delivers_each_message_once(
     """Old and new bring the same events each at its own pace; the switch may come whenever it is ready."""
     now = 0.0
     delivered: list[bytes] = []
-    hold = Hold(lambda data, received: delivered.append(data), 1000, lambda: now)
+    handover = BufferedHandover(lambda data, received: delivered.append(data), 1000, lambda: now)
     old, new = 0, min(begins, len(events))
     told = False
     for turn in turns:
         if turn and old < len(events):
             delivered.append(b"%d" % events[old])
-            hold.delivered(delivered[-1])
+            handover.delivered(delivered[-1])
             old += 1
         elif not turn and new < len(events):
-            hold.keep(message(events[new]))
+            handover.keep(message(events[new]))
             new += 1
         if not told and old >= min(
             begins + later, len(events)
         ):  # the ping came back: the old one is where the new one began, or later
-            hold.subscribed()
+            handover.subscribed()
             told = True
-        if told and hold.ready():
+        if told and handover.ready():
             break
-    if not told or not hold.ready():
+    if not told or not handover.ready():
         return
-    hold.complete()
+    handover.complete()
     for number in events[new:]:  # the new one goes on, late with some of what the old one delivered
-        hold.keep(message(number))
+        handover.keep(message(number))
     assert sorted(delivered) == sorted(b"%d" % each for each in events)
-    assert not hold.failed
+    assert not handover.failed
 
 
 def test_hold_is_not_ready_while_something_is_missing_on_the_new_connection() -> None:
     now = 0.0
-    hold = Hold(lambda data, received: None, 10, lambda: now)
-    assert not hold.ready()
-    hold.subscribed()
-    hold.delivered(b"1")
-    now = 10 * SETTLE
-    assert not hold.ready()
-    hold.keep(message(1))
-    assert hold.ready()
+    handover = BufferedHandover(lambda data, received: None, 10, lambda: now)
+    assert not handover.ready()
+    handover.subscribed()
+    handover.delivered(b"1")
+    now = 10 * SETTLE_TIME
+    assert not handover.ready()
+    handover.keep(message(1))
+    assert handover.ready()
 
 
 def test_hold_lets_go_of_the_new_connection_in_time() -> None:
     now, let_go = 0.0, []
-    hold = Hold(lambda data, received: None, 10, lambda: now, lambda: let_go.append(now))
-    hold.complete()
-    hold.keep(message(1))
+    handover = BufferedHandover(lambda data, received: None, 10, lambda: now, lambda: let_go.append(now))
+    handover.complete()
+    handover.keep(message(1))
     assert not let_go
-    now = FORGET
-    hold.keep(message(2))
-    assert let_go == [FORGET]
+    now = DUPLICATE_WINDOW
+    handover.keep(message(2))
+    assert let_go == [DUPLICATE_WINDOW]
 
 
 def test_hold_is_bounded_on_either_side() -> None:
-    hold = Hold(lambda data, received: None, 2, lambda: 0.0)
+    handover = BufferedHandover(lambda data, received: None, 2, lambda: 0.0)
     for number in range(3):
-        hold.keep(message(number))
-    assert "more than 2" in hold.failed
-    hold = Hold(lambda data, received: None, 2, lambda: 0.0)
+        handover.keep(message(number))
+    assert "more than 2" in handover.failed
+    handover = BufferedHandover(lambda data, received: None, 2, lambda: 0.0)
     for number in range(129):
-        hold.delivered(b"%d" % number)
-    assert "did not come" in hold.failed
+        handover.delivered(b"%d" % number)
+    assert "did not come" in handover.failed
 
 
 @virtual

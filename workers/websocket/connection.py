@@ -1,8 +1,8 @@
-"""One connection, from dialling to its end.
+"""One WebSocket connection: opening, login, subscriptions, pings, and noticing that it has failed.
 
-Three things are watched apart: the ping's round trip (is the peer there), data silence (does the connection
-deliver; acknowledgements, pings and pongs are no data), and acknowledgements (was the subscription taken).
-A link only says that it is of no use any more (`fault`); what follows is its shard's business.
+Three things are watched separately: pings (is the peer there), market data (does the connection deliver;
+acknowledgements, pings and pongs do not count), and acknowledgements (has the venue accepted the
+subscriptions). A connection only reports its failure (`fault`); reconnecting is done by its shard.
 """
 
 from __future__ import annotations
@@ -53,8 +53,19 @@ RESERVE = 0.05
 
 
 @dataclass(frozen=True)
-class Common:
-    """What all connections of a manager share."""
+class SharedContext:
+    """What all connections of a manager share.
+
+    Attributes:
+        config: bounds and timeouts.
+        dispatcher: the queue to `message_handler`, and the handler of connection events.
+        stats: counters over all connections.
+        connects: the venue's limit of connection attempts.
+        clock: monotonic seconds.
+        sleep: as `asyncio.sleep`, on that clock.
+        chance: a random number in [0, 1), for jitter.
+        on_rtt: called with the round trip of each of our pings, in ns.
+    """
 
     config: WebSocketManagerConfig
     dispatcher: Dispatcher
@@ -66,11 +77,11 @@ class Common:
     on_rtt: Callable[[int], object] | None
 
 
-class Link:
+class Connection:
     """See the module's words.
 
     Args:
-        common: of the manager.
+        shared: of the manager.
         strategies: the venue; this connection keeps them to its end.
         desired: the wish, shared.
         wakeup: set whenever something has changed.
@@ -92,7 +103,7 @@ class Link:
 
     def __init__(
         self,
-        common: Common,
+        shared: SharedContext,
         strategies: WebSocketStrategySet,
         desired: Mapping[Topic, None],
         wakeup: Wakeup,
@@ -100,9 +111,9 @@ class Link:
         on_refused: Callable[[tuple[Topic, ...], str], None],
         delivered: Callable[[str, str], int] = lambda symbol, channel: 0,
     ) -> None:
-        self._common = common
-        self._config = common.config
-        self._clock = common.clock
+        self._shared = shared
+        self._config = shared.config
+        self._clock = shared.clock
         self._wakeup = wakeup
         self._on_refused = on_refused
         self._delivered = delivered
@@ -111,7 +122,7 @@ class Link:
         self._context = self._strategy.context
         self.parser = strategies.message_parser
 
-        self.ordinal = common.stats.connecting()
+        self.ordinal = shared.stats.connecting()
         self.topics = Subscriptions(desired)
         self.held: Callable[[ParsedMessage], None] | None = None
         self.tap: Callable[[bytes], None] | None = None
@@ -210,7 +221,7 @@ class Link:
         if not self.parted:
             self.parted = True
             self.listener.detach()
-            self._common.stats.absorb(self.listener)
+            self._shared.stats.absorb(self.listener)
             self.give_up(Disconnected(1006, "given up"))
 
     async def hang_up(self) -> None:
@@ -352,7 +363,7 @@ class Link:
         assert self._transport is not None
         now = self._clock()
         self._window.take(now)
-        self._common.stats.pings_sent += 1
+        self._shared.stats.pings_sent += 1
         self._ping_due, self._pong_due = now + self._context.ping_interval, now + self._context.ping_timeout
         dialogue = self._strategy.handle_heartbeat()
         if dialogue is None:
@@ -363,9 +374,9 @@ class Link:
             self._transport.send(WSMsgType.TEXT, frame)
 
     def _ponged(self, rtt_ns: int) -> None:
-        self._common.stats.last_ping_rtt_ns = rtt_ns
-        if self._common.on_rtt is not None:
-            self._common.on_rtt(rtt_ns)
+        self._shared.stats.last_ping_rtt_ns = rtt_ns
+        if self._shared.on_rtt is not None:
+            self._shared.on_rtt(rtt_ns)
         self._wakeup.set()
 
     # -- sending ----------------------------------------------------------------------------------------
@@ -404,12 +415,12 @@ class Link:
         try:
             return self._answers(data) or self._acknowledges(data)
         except (Exception, asyncio.CancelledError):  # a matcher's bug costs no data
-            self._common.stats.callback_errors += 1
+            self._shared.stats.callback_errors += 1
             return False
 
     def deliver(self, data: bytes, received: int, *, held: bool = False) -> None:
         """Queue a message for `message_handler`."""
-        queued = self._common.dispatcher.put(self, data, received, held=held)
+        queued = self._shared.dispatcher.put(self, data, received, held=held)
         if queued and self.tap is not None:
             with suppress(Exception):  # what it cannot classify it cannot parse either: told there
                 if self.parser.classify(data) in DATA_TYPES:
@@ -419,7 +430,7 @@ class Link:
         try:
             message = self.parser.parse(data, received)
         except (Exception, asyncio.CancelledError):
-            self._common.stats.parse_errors += 1
+            self._shared.stats.parse_errors += 1
             self.missed_held = self.missed_held or maybe_data(self.parser, data)
             return
         if message.message_type is MessageType.ERROR:
@@ -451,9 +462,9 @@ class Link:
         if ack is None or refused is None:
             return False
         if ack.ok:
-            self._common.stats.acks += 1
+            self._shared.stats.acks += 1
         else:
-            self._common.stats.rejects += 1
+            self._shared.stats.rejects += 1
         if refused:
             self._on_refused(refused, f"{ack.code} {ack.message}".rstrip())
         self._wakeup.set()
@@ -478,7 +489,7 @@ class Link:
             self._wakeup.set()
 
     def __repr__(self) -> str:
-        return f"Link({self.ordinal}, {self.topics!r}, data={self.data}, fault={self._fault})"
+        return f"Connection({self.ordinal}, {self.topics!r}, data={self.data}, fault={self._fault})"
 
 
 def _pace(budget: MessageBudget) -> SlidingWindow:
