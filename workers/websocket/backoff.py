@@ -1,10 +1,10 @@
-"""When to try again, and how fast to go: pure, the time is an argument and chance is injected.
+"""When to reconnect, and how fast to send: no I/O, the time is an argument and chance is injected.
 
 Rules of reconnecting, each with a test of its number:
 
 1. Delays grow by `backoff_factor` from `initial_delay` and never pass `max_delay`.
 2. Jitter takes away up to half of a delay, never adds: many workers of one host do not come back at once.
-3. Only valid data resets (`proved`): neither a handshake nor a subscription does.
+3. Only valid data resets (`on_data`): neither a handshake nor a subscription does.
 4. 1005/1006: the first reconnect after valid data is immediate, every further one backs off.
 5. A timeout backs off moderately: its factor is the root of the policy's.
 6. Authentication gets few attempts: `AUTHENTICATION_ATTEMPTS`, then the manager has given up.
@@ -22,7 +22,7 @@ from workers.contract.errors import ErrorClass
 from workers.contract.protocols import ReconnectionPolicy
 
 AUTHENTICATION_ATTEMPTS = 3
-HELD_SLACK = 0.01  # seconds that a timer may be early
+HELD_SLACK = 0.01  # seconds that a timer may fire early
 
 
 class Backoff:
@@ -37,15 +37,15 @@ class Backoff:
         self.failures = 0
         self.gave_up = False
         self._chance = chance
-        self._proved = False
+        self._data_since_failure = False
         self._authentication = 0
 
-    def proved(self) -> None:
-        """Valid data came in (rule 3)."""
+    def on_data(self) -> None:
+        """Valid market data has arrived: failures are counted from zero again (rule 3)."""
         self.failures = 0
         self.gave_up = False
         self._authentication = 0
-        self._proved = True
+        self._data_since_failure = True
 
     @property
     def exhausted(self) -> bool:
@@ -53,10 +53,11 @@ class Backoff:
         return self.gave_up
 
     def failed(self, kind: ErrorClass, *, retry_after: float = 0.0, hopeless: bool = False) -> float:
-        """Seconds to wait before the next attempt. `hopeless`: the strategy sees no point in trying."""
+        """Count a failure; returns the seconds to wait before the next attempt. `hopeless`: it cannot heal by
+        itself (`ConnectionStrategy.should_reconnect`)."""
         policy = self.policy
-        immediate = self._proved and kind is ErrorClass.ABNORMAL and policy.reset_on_1005
-        self._proved = False
+        immediate = self._data_since_failure and kind is ErrorClass.ABNORMAL and policy.reset_on_1005
+        self._data_since_failure = False
         self.failures += 1
         if kind is ErrorClass.AUTHENTICATION:
             self._authentication += 1

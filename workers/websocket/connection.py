@@ -46,10 +46,11 @@ from workers.websocket.subscriptions import Question, Subscriptions, Topic
 from workers.websocket.wakeup import Wakeup
 from workers.websocket.wire import WireListener
 
-# A message budget of so many seconds is no pace: who has spent it can neither subscribe nor ping for as long.
-LONG = 60.0
-# Of such a budget, the share that is kept for the replacement by a connection with a fresh one.
-RESERVE = 0.05
+# Seconds. Where the venue's message limit counts over a window as long as this, a connection that has used it
+# up can neither subscribe nor ping for minutes: it is replaced before, by one whose count begins at zero.
+LONG_WINDOW = 60.0
+# Share of such a limit at which that is done: what is left is used while the replacement is made.
+RENEWAL_RESERVE = 0.05
 
 
 @dataclass(frozen=True)
@@ -78,27 +79,31 @@ class SharedContext:
 
 
 class Connection:
-    """See the module's words.
+    """One connection, from `open` to `close`; a shard makes a new one for each attempt.
 
     Args:
-        shared: of the manager.
-        strategies: the venue; this connection keeps them to its end.
-        desired: the wish, shared.
-        wakeup: set whenever something has changed.
-        sink: takes market data in the socket callback.
-        on_refused: gets (topics, the venue's words) of what was refused, in the socket callback.
-        delivered: (symbol, channel) -> ns of the clock of the last proof of delivery, however it came,
-            0: none, `OWES_NONE`: this topic may be quiet for as long as it likes, `OWED`: it never is.
+        shared: what all connections of the manager share.
+        strategies: how to talk to the venue; this connection uses them until it is closed.
+        desired: the topics to subscribe to; the mapping is the shard's own, which changes it.
+        wakeup: set whenever something has changed, so that the shard looks at this connection.
+        sink: takes market data in the socket callback; None: all messages go to the message handler.
+        on_refused: called in the socket callback with (topics, the venue's code and message) of a refusal.
+        delivered: (symbol, channel) -> ns of the clock at which the topic was last known to be up to date,
+            by a message or otherwise. 0: never; `NOT_EXPECTED`: it may be silent for any time;
+            `ALWAYS_EXPECTED`: the venue sends messages of it whatever the market does.
 
     Attributes:
-        ordinal: of the manager's connections, from 1.
-        topics: what this connection carries.
-        held: takes the cold market data of a connection that must not deliver yet; None: it delivers.
-        tap: is shown every market-data message that was queued for delivery.
-        ending: seconds that the venue gives this connection, once it has announced its end.
-        missed: something of it was dropped since its last message was queued.
-        missed_held: something that was to be held back is lost: what takes over from the old one has a hole.
-        events: (symbol, type) -> when the last such message was handled, if somebody keeps that record.
+        ordinal: number of this connection among all of the manager, from 1.
+        topics: what it is subscribed to.
+        buffer: called with the market data that the sink leaves, instead of delivering it: for a replacement
+            that has not taken over yet. None: it is delivered.
+        observer: called with every market-data message that was queued for delivery; None: nobody.
+        announced_end: seconds until the venue ends this connection, once it has announced that; else None.
+        queued: messages of this connection that wait for the message handler or are in it.
+        missed: a message was dropped since the last one was queued.
+        buffer_incomplete: a message for `buffer` could not be read: after the switch data may be missing.
+        events: (symbol, type) -> clock time at which the last such message was handled; None: not recorded.
+        detached: it delivers nothing any more.
     """
 
     def __init__(
@@ -124,29 +129,29 @@ class Connection:
 
         self.ordinal = shared.stats.connecting()
         self.topics = Subscriptions(desired)
-        self.held: Callable[[ParsedMessage], None] | None = None
-        self.tap: Callable[[bytes], None] | None = None
-        self.ending: float | None = None
+        self.buffer: Callable[[ParsedMessage], None] | None = None
+        self.observer: Callable[[bytes], None] | None = None
+        self.announced_end: float | None = None
         self.events: dict[tuple[str | None, MessageType], float] | None = None
         self.queued = 0
         self.missed = False
-        self.missed_held = False
-        self._handled = 0  # data messages of the cold path
+        self.buffer_incomplete = False
+        self._handled = 0  # market-data messages that went through the message handler
         self.listener = WireListener(
             sink,
-            control=self._cold,
+            control=self._slow_path,
             on_closed=wakeup.set,
-            on_pong=self._ponged,
-            max_pending=0,  # `_cold` takes all
+            on_pong=self._on_pong,
+            max_pending=0,  # `_slow_path` takes all
             max_message=self._context.max_frame,
             timed=self._config.enable_performance_tracking,
         )
         self._transport: Transport | None = None
-        self._window = _pace(self._strategy.budget)
-        self._pongs_booked = 0
+        self._window = _message_window(self._strategy.budget)
+        self._pongs_counted = 0
         self._reconciling = asyncio.Lock()
         self._fault: WebSocketError | None = None
-        self.parted = False
+        self.detached = False
 
         self._dialogue: Dialogue | None = None
         self._answer = Answer.NOT_MINE
@@ -159,9 +164,9 @@ class Connection:
 
     # -- life -------------------------------------------------------------------------------------------
     async def open(self) -> None:
-        """Dial, authenticate if required, subscribe to the whole wish.
+        """Connect, authenticate if required, and subscribe to all desired topics.
 
-        Raises `WebSocketError`, and whatever a strategy's bug raises.
+        Raises `WebSocketError`, and whatever a bug in a strategy raises.
         """
         self._transport = await self._strategy.connect(self.listener)
         if self._context.auth_required:
@@ -194,7 +199,8 @@ class Connection:
             raise AuthenticationFailed("the venue refused our credentials; check key, secret and permissions")
 
     async def reconcile(self) -> None:
-        """Until everything wished is subscribed or refused, and nothing else is. Raises `WebSocketError`."""
+        """Subscribe and unsubscribe until every desired topic is subscribed or refused, and no other is
+        subscribed. Raises `WebSocketError` when the connection fails meanwhile."""
         async with self._reconciling:
             self.topics.forget_unwished()
             while not self.topics.settled:
@@ -210,23 +216,23 @@ class Connection:
                         )
                     await self._wakeup.wait(left)
 
-    def give_up(self, error: WebSocketError) -> None:
-        """This connection is of no use any more, for a reason of somebody else's."""
+    def fail(self, error: WebSocketError) -> None:
+        """Mark this connection as failed for a reason found elsewhere; the first reason stays."""
         if self._fault is None:
             self._fault = error
         self._wakeup.set()
 
-    def part(self) -> None:
-        """Take no frame any more; its counts are final. The socket is `hang_up`'s."""
-        if not self.parted:
-            self.parted = True
+    def detach(self) -> None:
+        """Stop delivering at once, and add its counters to the manager's. The socket is left to `close`."""
+        if not self.detached:
+            self.detached = True
             self.listener.detach()
             self._shared.stats.absorb(self.listener)
-            self.give_up(Disconnected(1006, "given up"))
+            self.fail(Disconnected(1006, "given up"))
 
-    async def hang_up(self) -> None:
-        """End the connection: politely, then by force, each within `close_timeout`."""
-        self.part()
+    async def close(self) -> None:
+        """Close the connection with a CLOSE frame; abort the socket when that takes `close_timeout`."""
+        self.detach()
         transport, self._transport = self._transport, None
         if transport is None:
             return
@@ -250,12 +256,12 @@ class Connection:
 
     # -- watching ---------------------------------------------------------------------------------------
     def check(self) -> None:
-        """Raises the fault, if there is one."""
+        """Raise the error with which this connection has failed, if it has."""
         if (fault := self.fault()) is not None:
             raise fault
 
     def fault(self) -> WebSocketError | None:
-        """Why this connection is of no use any more, once and for all; None: it is."""
+        """The error with which this connection has failed, once and for all; None: it is in order."""
         if self._fault is None:
             self._fault = self._find_fault()
         return self._fault
@@ -271,7 +277,7 @@ class Connection:
         limit = self._config.message_timeout if self._data_seen else self._config.first_event_after
         if (
             now - self._data_at >= limit
-            and self._owes(now - self._config.message_timeout)
+            and self._data_expected(now - self._config.message_timeout)
             and not self._unread_since(now)
         ):
             missing = "no data" if self._data_seen else "subscribed, but not one data message"
@@ -281,47 +287,49 @@ class Connection:
         return None
 
     def _unread_since(self, now: float) -> bool:
-        """Whether what is missed may have arrived and was not read yet: after the process stood still, timers
-        are due before sockets are read. For at most `ping_timeout`."""
+        """Whether the missing answer or data may lie unread in the socket: after the process was suspended,
+        timers fire before sockets are read. True for at most `ping_timeout` seconds in a row."""
         if not self.unread:
             self._unread_at = 0.0
             return False
         self._unread_at = self._unread_at or now
         return now - self._unread_at < self._context.ping_timeout
 
-    def _owes(self, since: float) -> bool:
-        """Whether the topics that may owe data have shown no life since then, elsewhere either (a REST
-        snapshot agrees with a quiet book), or one owes data whatever the market does. Where one market is
-        known to stand still, silence is no sign in itself: REST says of each what it missed, pings tell of
-        the peer."""
+    def _data_expected(self, since: float) -> bool:
+        """Whether the silence of all topics since then means that the connection has stopped delivering.
+
+        It does when one topic sends messages whatever the market does, or when nothing, neither a message nor
+        a REST snapshot that agrees with a quiet book, has shown any topic to be up to date since then. Where
+        REST has shown that one market stands still, silence says nothing: missed changes of other markets are
+        found by REST, a dead peer by pings.
+        """
         oldest = since * 1e9
         proofs = {self._delivered(*topic) for topic in self.topics.active} - {OWES_NONE}
         return OWED in proofs or (bool(proofs) and max(proofs) <= oldest)
 
     @property
     def data(self) -> int:
-        """Valid data messages of this connection: taken by the sink, or handled without an error."""
+        """Number of valid market-data messages: taken by the sink, or handled without an error."""
         return self.listener.consumed + self._handled
 
     @property
-    def spent(self) -> bool:
-        """Whether the venue takes hardly any message of this connection any more, for longer than can be
-        waited for; another connection has a budget of its own."""
+    def budget_nearly_spent(self) -> bool:
+        """Whether hardly any message may be sent before the venue's long window ends (see `LONG_WINDOW`)."""
         window = self._window
-        return window.per >= LONG and window.left(self._clock()) <= RESERVE * window.limit
+        return window.per >= LONG_WINDOW and window.left(self._clock()) <= RENEWAL_RESERVE * window.limit
 
     @property
     def max_age(self) -> float:
         return self._context.max_age
 
     @property
-    def shortest(self) -> float:
-        """Seconds of the shortest of this connection's own bounds."""
+    def shortest_timeout(self) -> float:
+        """Seconds; the shard must look at this connection several times within it."""
         return min(self._context.ping_interval, self._context.ping_timeout)
 
     @property
     def unread(self) -> int:
-        """Bytes that have arrived and were not read yet."""
+        """Bytes that wait in the socket's receive buffer."""
         wire = getattr(self._transport, "underlying_transport", None)
         sock = wire.get_extra_info("socket") if wire is not None else None
         if sock is None or sock.fileno() < 0:
@@ -333,29 +341,29 @@ class Connection:
     def awaiting_pong(self) -> bool:
         return self.listener.awaiting_pong or self._heartbeat_sent is not None
 
-    def tend(self) -> None:
-        """Ping when it is due."""
+    def ping_if_due(self) -> None:
+        """Send a ping if one is due and the message limit allows it."""
         if self._clock() >= self._ping_due and not self.awaiting_pong and self._may_send():
             self._ping()
 
     async def round_trip(self) -> None:
-        """A ping sent from now on has been answered: whatever the peer had sent before has arrived.
+        """Send a ping and wait for its answer: what the venue had sent before has then arrived.
 
         Raises `WebSocketError`.
         """
-        while self.awaiting_pong or not self._may_send():  # one may be out already, which proves nothing
-            await self._next_news()
+        while self.awaiting_pong or not self._may_send():  # the answer to an earlier ping would be too early
+            await self._wait()
         self._ping()
         while self.awaiting_pong:
-            await self._next_news()
+            await self._wait()
         self.check()
 
-    async def handled(self) -> None:
-        """What the cold path has queued by now has been handled. Raises `WebSocketError`."""
+    async def slow_path_idle(self) -> None:
+        """Wait until all messages queued for the message handler are handled. Raises `WebSocketError`."""
         while self.queued:
-            await self._next_news()
+            await self._wait()
 
-    async def _next_news(self) -> None:
+    async def _wait(self) -> None:
         self.check()
         await self._wakeup.wait(max(0.01, self._window.delay(self._clock())))
 
@@ -373,7 +381,7 @@ class Connection:
         for frame in dialogue.frames:
             self._transport.send(WSMsgType.TEXT, frame)
 
-    def _ponged(self, rtt_ns: int) -> None:
+    def _on_pong(self, rtt_ns: int) -> None:
         self._shared.stats.last_ping_rtt_ns = rtt_ns
         if self._shared.on_rtt is not None:
             self._shared.on_rtt(rtt_ns)
@@ -381,7 +389,7 @@ class Connection:
 
     # -- sending ----------------------------------------------------------------------------------------
     async def send(self, data: bytes, question: Question | None = None) -> None:
-        """Send when the message budget allows; raises `WebSocketError` when the connection has a fault."""
+        """Send as soon as the message limit allows; raises `WebSocketError` when the connection fails."""
         while True:
             self.check()
             if self._may_send():
@@ -390,57 +398,57 @@ class Connection:
         now = self._clock()
         self._window.take(now)
         if question is not None:
-            self.topics.sent(question, now)  # before the sending: the answer must find it
+            self.topics.sent(question, now)  # before sending it: the answer may come at once
         assert self._transport is not None
         self._transport.send(WSMsgType.TEXT, data)
 
     def _may_send(self) -> bool:
         now = self._clock()
-        while self._pongs_booked < self.listener.pings:  # our pongs count as messages too
-            self._pongs_booked += 1
+        while self._pongs_counted < self.listener.pings:  # our pongs count as messages too
+            self._pongs_counted += 1
             self._window.take(now)
         return self._window.delay(now) == 0.0
 
-    # -- receiving what the sink leaves -----------------------------------------------------------------
-    def _cold(self, data: bytes, received: int) -> bool:
-        """In the socket callback: an answer that somebody waits for, or a message for the handler."""
-        if not self._taken(data):
-            if self.held is None:
+    # -- slow path: messages that the sink does not take ------------------------------------------------
+    def _slow_path(self, data: bytes, received: int) -> bool:
+        """In the socket callback: an answer that is waited for, or a message for the message handler."""
+        if not self._is_answer(data):
+            if self.buffer is None:
                 self.deliver(data, received)
             else:
-                self._hold(self.held, data, received)
+                self._buffer_message(self.buffer, data, received)
         return True
 
-    def _taken(self, data: bytes) -> bool:
+    def _is_answer(self, data: bytes) -> bool:
         try:
-            return self._answers(data) or self._acknowledges(data)
-        except (Exception, asyncio.CancelledError):  # a matcher's bug costs no data
+            return self._answers_dialogue(data) or self._acknowledges(data)
+        except (Exception, asyncio.CancelledError):  # a bug in a matcher must not lose the message
             self._shared.stats.callback_errors += 1
             return False
 
-    def deliver(self, data: bytes, received: int, *, held: bool = False) -> None:
+    def deliver(self, data: bytes, received: int, *, buffered: bool = False) -> None:
         """Queue a message for `message_handler`."""
-        queued = self._shared.dispatcher.put(self, data, received, held=held)
-        if queued and self.tap is not None:
-            with suppress(Exception):  # what it cannot classify it cannot parse either: told there
+        queued = self._shared.dispatcher.put(self, data, received, buffered=buffered)
+        if queued and self.observer is not None:
+            with suppress(Exception):  # what cannot be classified fails in the parser, and is counted there
                 if self.parser.classify(data) in DATA_TYPES:
-                    self.tap(data)
+                    self.observer(data)
 
-    def _hold(self, held: Callable[[ParsedMessage], None], data: bytes, received: int) -> None:
+    def _buffer_message(self, buffer: Callable[[ParsedMessage], None], data: bytes, received: int) -> None:
         try:
             message = self.parser.parse(data, received)
         except (Exception, asyncio.CancelledError):
             self._shared.stats.parse_errors += 1
-            self.missed_held = self.missed_held or maybe_data(self.parser, data)
+            self.buffer_incomplete = self.buffer_incomplete or maybe_data(self.parser, data)
             return
         if message.message_type is MessageType.ERROR:
-            self.missed_held = True
+            self.buffer_incomplete = True
         if message.message_type in DATA_TYPES:
-            held(message)
+            buffer(message)
         else:
             self.deliver(data, received)
 
-    def _answers(self, data: bytes) -> bool:
+    def _answers_dialogue(self, data: bytes) -> bool:
         dialogue = self._dialogue
         if dialogue is None:
             return False
@@ -450,7 +458,7 @@ class Connection:
         self._answer, self._dialogue = answer, None
         if self._heartbeat_sent is not None:
             sent, self._heartbeat_sent = self._heartbeat_sent, None
-            self._ponged(int((self._clock() - sent) * 1e9))
+            self._on_pong(int((self._clock() - sent) * 1e9))
         self._wakeup.set()
         return True
 
@@ -471,28 +479,30 @@ class Connection:
         return True
 
     # -- for the dispatcher -----------------------------------------------------------------------------
-    def carries(self, symbol: str | None = None, kind: MessageType | None = None) -> tuple[Topic, ...]:
+    def affected_topics(
+        self, symbol: str | None = None, kind: MessageType | None = None
+    ) -> tuple[Topic, ...]:
         return tuple(
             topic
             for topic in self.topics.desired
             if (symbol is None or topic[0] == symbol) and (kind is None or TYPES.get(topic[1], kind) is kind)
         )
 
-    def proved(self, message: ParsedMessage) -> None:
+    def on_data(self, message: ParsedMessage) -> None:
         self._handled += 1
         if self.events is not None:
             self.events[message.symbol, message.message_type] = self._clock()
 
-    def remarked(self, data: bytes) -> None:
+    def on_control(self, data: bytes) -> None:
         if (seconds := self._strategy.announced_end(data)) is not None:
-            self.ending = seconds
+            self.announced_end = seconds
             self._wakeup.set()
 
     def __repr__(self) -> str:
         return f"Connection({self.ordinal}, {self.topics!r}, data={self.data}, fault={self._fault})"
 
 
-def _pace(budget: MessageBudget) -> SlidingWindow:
-    """Our pace within a venue's limit. One message stays free for the pong that cannot wait, and the window
-    is a quarter wider: what leaves here evenly may arrive there closer together."""
+def _message_window(budget: MessageBudget) -> SlidingWindow:
+    """The window in which our own messages are counted. One message less than the venue allows, for a pong,
+    which cannot wait; and a quarter longer, as messages may arrive closer together than they were sent."""
     return SlidingWindow(max(1, budget.messages - 1), 1.25 * budget.per)

@@ -1,4 +1,4 @@
-"""The manager's two handlers: cold messages through one bounded queue, connection events in place."""
+"""Calls the manager's two handlers: messages through one bounded queue, connection events at once."""
 
 from __future__ import annotations
 
@@ -26,40 +26,47 @@ ConnectionHandler = Callable[[ConnectionEvent], Awaitable[None] | None]
 MissedHandler = Callable[[Sequence[Topic]], object]
 FaultHandler = Callable[[BaseException, bytes], object]
 
-_MAYBE_DATA = DATA_TYPES | {MessageType.ERROR}  # what cannot be read may have been anything
+_MAYBE_DATA = DATA_TYPES | {
+    MessageType.ERROR
+}  # a message that cannot be classified may have been market data
 
 
 class Source(Protocol):
-    """A connection, as far as its messages care."""
+    """What the dispatcher needs of the connection that a message came from."""
 
     parser: MessageParser
-    queued: int  # messages of this connection that wait or are being handled
-    missed: bool  # something of it was dropped since its last message was queued
+    queued: int  # its messages that wait for the handler or are in it
+    missed: bool  # a message of it was dropped since the last one was queued
 
-    def proved(self, message: ParsedMessage) -> None:
-        """A data message of this connection has been handled without an error."""
+    def on_data(self, message: ParsedMessage) -> None:
+        """A market-data message of it was handled without an error."""
 
-    def remarked(self, data: bytes) -> None:
-        """A message of this connection is no data."""
+    def on_control(self, data: bytes) -> None:
+        """A message of it is no market data: an announcement, say."""
 
-    def carries(self, symbol: str | None = None, kind: MessageType | None = None) -> tuple[Topic, ...]:
-        """The topics that a message of this symbol and kind (None: any) may have been about."""
+    def affected_topics(
+        self, symbol: str | None = None, kind: MessageType | None = None
+    ) -> tuple[Topic, ...]:
+        """Its topics that a lost message of this symbol and kind (None: unknown) may have been about."""
         ...
 
 
 class Dispatcher:
-    """Hands queued messages to `message_handler` in order, one batch a turn of the loop, and events to
-    `connection_handler` synchronously. What a handler raises is counted and ends nothing.
+    """Hands queued messages to `message_handler` in order, one batch a turn of the event loop, and events to
+    `connection_handler` synchronously. Exceptions of handlers are counted, and stop nothing.
 
-    Each message remembers its connection, so that what an earlier one left in the queue proves nothing of
-    the present one.
+    Each queued message keeps the connection that it came from: one that was replaced meanwhile must not count
+    as data of its successor.
 
-    Market data that got lost on its way (the queue is full, it cannot be read, its handler raised) is told to
-    `on_missed` with the topics that it may have been about: a book whose updates have no ids cannot notice.
-    What is dropped in a row is told once at once, and once more when all that was queued before it has been
-    handled: a snapshot among that is older than the loss.
-
-    What the parser or the handler of a message raises is told to `on_fault`, with the message.
+    Args:
+        config: bound of the queue, size of a batch.
+        message_handler, connection_handler: as of `WebSocketManager`.
+        stats: counters to increment.
+        on_missed: called with the topics of which market data may be lost, because the queue was full, the
+            message could not be parsed or its handler raised: a book whose updates have no ids cannot find
+            that out itself. For messages dropped in a row it is called at the first, and again when all that
+            was queued before it has been handled, because a snapshot among that is older than the loss.
+        on_fault: called with what a parser or message handler raised, and the message.
     """
 
     def __init__(
@@ -85,15 +92,15 @@ class Dispatcher:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def put(self, source: Source, data: bytes, received: int, *, held: bool = False) -> bool:
-        """Queue one message; False: the queue is full, it is dropped and counted. What was `held` back has
-        passed a bound of its own."""
-        if len(self._queue) >= self._bound and not held:
+    def put(self, source: Source, data: bytes, received: int, *, buffered: bool = False) -> bool:
+        """Queue one message; returns False when the queue is full, so that it was dropped and counted.
+        `buffered`: it comes from the buffer of a handover, which has its own bound; it is never dropped."""
+        if len(self._queue) >= self._bound and not buffered:
             self._stats.dropped += 1
             if self._on_missed is not None and not source.missed and maybe_data(source.parser, data):
                 source.missed = True
                 self._append(source, None, received)
-                self.missed(source.carries())
+                self.missed(source.affected_topics())
             return False
         source.missed = False
         self._append(source, data, received)
@@ -105,7 +112,7 @@ class Dispatcher:
         self._pending.set()
 
     def missed(self, topics: Sequence[Topic]) -> None:
-        """Data of these topics may be missing from here on."""
+        """Report that market data of these topics may be missing from here on."""
         if self._on_missed is None or not topics:
             return
         try:
@@ -114,7 +121,7 @@ class Dispatcher:
             self._stats.handler_errors += 1
 
     async def run(self) -> None:
-        """The processor; lives until cancelled."""
+        """Handle queued messages until cancelled."""
         while True:
             await self._pending.wait()
             self._pending.clear()
@@ -122,7 +129,7 @@ class Dispatcher:
                 for _ in range(min(self._batch, len(self._queue))):
                     source, data, received = self._queue.popleft()
                     if data is None:
-                        self.missed(source.carries())
+                        self.missed(source.affected_topics())
                     else:
                         await self._handle(source, data, received)
                     source.queued -= 1
@@ -133,15 +140,15 @@ class Dispatcher:
         try:
             message = source.parser.parse(data, received)
             if message.message_type not in DATA_TYPES:
-                source.remarked(data)
+                source.on_control(data)
         except (Exception, asyncio.CancelledError) as error:
             self._stats.parse_errors += 1
             self._fault(error, data)
             if maybe_data(source.parser, data):
-                self.missed(source.carries())
+                self.missed(source.affected_topics())
             return
         if message.message_type is MessageType.ERROR:
-            self.missed(source.carries(message.symbol))
+            self.missed(source.affected_topics(message.symbol))
         try:
             result = self._message_handler(message)
             if inspect.isawaitable(result):
@@ -152,14 +159,14 @@ class Dispatcher:
             self._stats.handler_errors += 1
             self._fault(error, data)
             if message.message_type in DATA_TYPES:
-                self.missed(source.carries(message.symbol, message.message_type))
+                self.missed(source.affected_topics(message.symbol, message.message_type))
             return
         finally:
             self._stats.message_handled(time.perf_counter_ns() - started)
         if message.message_type is MessageType.ORDERBOOK:
             self._stats.orderbook_updates += 1
         if message.message_type in DATA_TYPES:
-            source.proved(message)
+            source.on_data(message)
 
     def _fault(self, error: BaseException, data: bytes) -> None:
         if self._on_fault is None:
@@ -170,14 +177,14 @@ class Dispatcher:
             self._stats.handler_errors += 1
 
     def report(self, event: ConnectionEvent) -> None:
-        """Tell the connection handler, now; a coroutine it returns runs on its own."""
+        """Call the connection handler at once; a coroutine that it returns runs as a task."""
         try:
             result = self._connection_handler(event)
             if inspect.isawaitable(result):
                 task = asyncio.ensure_future(result)
                 self._tasks.add(task)
                 task.add_done_callback(self._done)
-        except (Exception, asyncio.CancelledError):  # its own: nobody has waited here
+        except (Exception, asyncio.CancelledError):  # no await here: it is the handler's own
             self._stats.handler_errors += 1
 
     def _done(self, task: asyncio.Future[Any]) -> None:
@@ -186,7 +193,7 @@ class Dispatcher:
             self._stats.handler_errors += 1
 
     async def close(self) -> None:
-        """End what connection handlers left running."""
+        """Cancel tasks of connection handlers that are still running."""
         left = list(self._tasks)
         for task in left:
             task.cancel()
@@ -194,7 +201,7 @@ class Dispatcher:
 
 
 def maybe_data(parser: MessageParser, data: bytes) -> bool:
-    """Whether a message that is lost may have been market data."""
+    """Whether a lost message may have been market data."""
     try:
         return parser.classify(data) in _MAYBE_DATA
     except (Exception, asyncio.CancelledError):

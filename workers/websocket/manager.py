@@ -267,7 +267,7 @@ class WebSocketManager:
             connection.listener
             for shard in self._shards.values()
             for connection in shard.connections
-            if not connection.parted
+            if not connection.detached
         ]
         books = getattr(self._sink, "book_updates", 0)
         return self._stats.metrics(live, len(self._dispatcher), len(self._shards), books)

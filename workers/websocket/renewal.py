@@ -65,7 +65,7 @@ class Renewal:
             await self._permit()
             handover = self._begin()
             self.new = new = self._dial(handover.sink)
-            new.held = handover.keep
+            new.buffer = handover.keep
             await new.open()
             while True:
                 await self._overlap(new, handover)
@@ -79,9 +79,9 @@ class Renewal:
                 handover = self._begin()
                 if handover.sink is not None:
                     new.listener.switch_sink(handover.sink)
-                new.held = handover.keep
+                new.buffer = handover.keep
         except BaseException:
-            self._old.tap = None
+            self._old.observer = None
             if self._handover is not None:
                 self._handover.abandon()
             raise
@@ -110,17 +110,17 @@ class Renewal:
         else:
             bound = self._shared.config.max_pending_messages
             buffered = BufferedHandover(self._deliver, bound, self._clock, self._on_finished)
-            self._old.tap = buffered.delivered
+            self._old.observer = buffered.delivered
             self._handover = buffered
         return self._handover
 
     def _deliver(self, data: bytes, received: int) -> None:
         assert self.new is not None
-        self.new.deliver(data, received, held=not self._switched)
+        self.new.deliver(data, received, buffered=not self._switched)
 
     def _on_finished(self) -> None:
         assert self.new is not None
-        self.new.held = None
+        self.new.buffer = None
 
     async def _overlap(self, new: Connection, handover: Handover) -> None:
         """Step 2."""
@@ -143,7 +143,7 @@ class Renewal:
 
     def _check(self, new: Connection, handover: Handover) -> None:
         new.check()
-        new.tend()
+        new.ping_if_due()
         if handover.failed:
             raise WebSocketError(handover.failed)
         if self._clock() >= self._deadline:
@@ -153,11 +153,11 @@ class Renewal:
 
     def _switch(self, new: Connection, handover: Handover) -> None:
         """Step 3: one turn of the loop."""
-        self._old.part()
-        self._old.tap = None
+        self._old.detach()
+        self._old.observer = None
         if (sink := handover.complete()) is not None:
             new.listener.switch_sink(sink)
-            new.held = None
+            new.buffer = None
         self._switched = True
 
     def __repr__(self) -> str:

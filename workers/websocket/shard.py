@@ -175,7 +175,7 @@ class Shard:
         while self.is_connected() and (connection := self.connection) is not None:
             try:
                 await connection.round_trip()
-                await connection.handled()
+                await connection.slow_path_idle()
             except WebSocketError:
                 if self.connection is connection:
                     return ()
@@ -187,7 +187,7 @@ class Shard:
     def reconnect(self, error: WebSocketError) -> None:
         """Give the connection up, and make a fresh one with the usual backoff."""
         for connection in self.connections:
-            connection.give_up(error)
+            connection.fail(error)
 
     async def close(self) -> None:
         """End everything; no task and no socket is left."""
@@ -196,13 +196,13 @@ class Shard:
         self._report(ConnectionState.CLOSING, "closing")
         connections = self.connections
         for connection in connections:
-            connection.part()
+            connection.detach()
         tasks = [task for task in (self._loop_task, self._renewing) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in connections:
-            self._spawn(connection.hang_up())
+            self._spawn(connection.close())
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
         for future in (self.connected, self.tried):
@@ -267,23 +267,23 @@ class Shard:
             connection = self.connection
             assert connection is not None
             if connection.data:
-                self._backoff.proved()
+                self._backoff.on_data()
                 if (
                     self._spaced
-                    and connection.ending is None
+                    and connection.announced_end is None
                     and self._clock() - self._begun >= self._config.overlap
                 ):
                     self._spaced = False
-                    self._renewal_backoff.proved()
+                    self._renewal_backoff.on_data()
             if connection.fault() is None:
-                connection.tend()
+                connection.ping_if_due()
                 self._ask_refused_again(connection)
                 self._look_for_first_events(connection)
                 self._plan(connection)
             fault = connection.fault()
             if fault is not None and (self._renewal is None or not self._renewal.inherits()):
                 return fault
-            await self._wakeup.wait(min(1.0, max(0.005, min(shortest, connection.shortest) / 5)))
+            await self._wakeup.wait(min(1.0, max(0.005, min(shortest, connection.shortest_timeout) / 5)))
 
     def _connected(self, connection: Connection) -> None:
         """A connection that was made after there had been none."""
@@ -308,8 +308,8 @@ class Shard:
         """A connection has ended, or could not be made: told, and the seconds until the next attempt."""
         for connection in self.connections:
             if connection is self.connection and connection.data:
-                self._backoff.proved()
-            self._part(connection)
+                self._backoff.on_data()
+            self._detach(connection)
         if self._renewing is not None:
             self._renewing.cancel()
         self.connection = self._renewal = self._renewing = None
@@ -335,17 +335,17 @@ class Shard:
         """Start a replacement when one is due."""
         if self._renewal is not None:
             return
-        if not self._wanted and connection.ending is not None:
+        if not self._wanted and connection.announced_end is not None:
             self._wanted = "the venue has announced the end of this connection"
         elif not self._wanted and self._clock() >= self._renew_at:
             self._wanted = "this connection has reached its age"
-        elif not self._wanted and connection.spent:
+        elif not self._wanted and connection.budget_nearly_spent:
             self._wanted = "this connection has sent nearly all the messages that the venue takes"
         if not self._wanted or self._clock() < self._renewal_after:
             return
         if not self._gapless:
             self._space_renewals()
-            connection.give_up(Planned(self._wanted))
+            connection.fail(Planned(self._wanted))
             return
         self._renewal = Renewal(self._shared, self._wakeup, connection, self._dial, self._handover)
         self._renewing = self._spawn(self._replace(self._renewal, self._wanted))
@@ -363,10 +363,10 @@ class Shard:
             self._shared.stats.renewals += 1
             self._begins(connection)
             if old is not None:
-                self._part(old)
+                self._detach(old)
             self._report(ConnectionState.CONNECTED, f"replaced without a gap: {reason}")
-            if connection.missed_held:
-                self._shared.dispatcher.missed(connection.carries())
+            if connection.buffer_incomplete:
+                self._shared.dispatcher.missed(connection.affected_topics())
         self._wakeup.set()
 
     def _space_renewals(self) -> None:
@@ -379,7 +379,7 @@ class Shard:
         """The old connection goes on; it is tried again."""
         self._renewal = self._renewing = None
         if renewal.new is not None:
-            self._part(renewal.new)
+            self._detach(renewal.new)
         self._shared.stats.renewals_failed += 1
         delay = self._delay(self._renewal_backoff, error)
         self._renewal_after = self._clock() + delay
@@ -422,15 +422,15 @@ class Shard:
         try:
             await connection.reconcile()
         except WebSocketError as error:
-            connection.give_up(error)
+            connection.fail(error)
 
     async def _reconciled(self, connection: Connection) -> None:
         """As `_reconcile`; goes on when who asked for it waits no longer: half of a change is none."""
         await asyncio.shield(self._spawn(self._reconcile(connection)))
 
-    def _part(self, connection: Connection) -> None:
-        connection.part()
-        self._spawn(connection.hang_up())
+    def _detach(self, connection: Connection) -> None:
+        connection.detach()
+        self._spawn(connection.close())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -41,22 +41,22 @@ def test_rule_2_jitter_only_takes_away_and_at_most_half(chance: float, failures:
 def test_rule_3_only_proof_resets() -> None:
     backoff = Backoff(LONG, never)
     assert [backoff.failed(ErrorClass.REFUSED) for _ in range(3)] == [1, 2, 4]
-    backoff.proved()
+    backoff.on_data()
     assert backoff.failed(ErrorClass.REFUSED) == 1
 
 
 def test_rule_4_first_abnormal_end_after_valid_data_is_immediate_further_ones_back_off() -> None:
     backoff = Backoff(LONG, never)
     assert backoff.failed(ErrorClass.ABNORMAL) > 0  # there was no valid data yet
-    backoff.proved()
+    backoff.on_data()
     assert [backoff.failed(ErrorClass.ABNORMAL) for _ in range(3)] == [0, 2, 4]
-    backoff.proved()
+    backoff.on_data()
     assert backoff.failed(ErrorClass.REFUSED) == 1  # another kind never is
 
 
 def test_rule_4_can_be_switched_off() -> None:
     backoff = Backoff(ReconnectionPolicy(reset_on_1005=False), never)
-    backoff.proved()
+    backoff.on_data()
     assert backoff.failed(ErrorClass.ABNORMAL) == 1
 
 
@@ -88,7 +88,7 @@ def test_rule_8_after_max_attempts_one_attempt_every_max_delay_for_ever() -> Non
         assert not backoff.exhausted
     assert {backoff.failed(ErrorClass.REFUSED) for _ in range(50)} == {POLICY.max_delay}
     assert backoff.exhausted
-    backoff.proved()
+    backoff.on_data()
     assert not backoff.exhausted
 
 
@@ -128,7 +128,7 @@ class NoStorm(RuleBasedStateMachine):
 
     @rule()
     def prove(self) -> None:
-        self.backoff.proved()
+        self.backoff.on_data()
         self.immediate = 0
 
     @invariant()

@@ -81,7 +81,7 @@ class BackoffMachine(RuleBasedStateMachine):
     @rule()
     def valid_data(self) -> None:
         """Rule 3."""
-        self.backoff.proved()
+        self.backoff.on_data()
         self.row.clear()
         self.ever_proved = True
 
@@ -96,13 +96,13 @@ TestBackoffMachine.settings = settings(max_examples=EXAMPLES, stateful_step_coun
 
 
 class NeverResets(Backoff):
-    def proved(self) -> None:
-        self._proved = True
+    def on_data(self) -> None:
+        self._data_since_failure = True
 
 
 class EveryAbnormalEndIsImmediate(Backoff):
     def failed(self, kind: ErrorClass, *, retry_after: float = 0.0, hopeless: bool = False) -> float:
-        self._proved = True
+        self._data_since_failure = True
         return super().failed(kind, retry_after=retry_after, hopeless=hopeless)
 
 

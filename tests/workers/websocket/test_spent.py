@@ -63,7 +63,7 @@ async def test_a_short_budget_is_a_pace(bench: Bench) -> None:
 
 def test_without_the_replacement_it_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control."""
-    monkeypatch.setattr(connection, "LONG", float("inf"))
+    monkeypatch.setattr(connection, "LONG_WINDOW", float("inf"))
     with pytest.raises(AssertionError, match="it waits for the budget"):
         test_a_connection_that_may_hardly_say_more_is_replaced_without_a_loss()
 
