@@ -42,7 +42,7 @@ from workers.websocket.backoff import SlidingWindow, TokenBucket
 from workers.websocket.dispatch import Dispatcher, maybe_data
 from workers.websocket.first_events import OWED, OWES_NONE, TYPES
 from workers.websocket.stats import ConnectionStats
-from workers.websocket.subscriptions import Question, Subscriptions, Topic
+from workers.websocket.subscriptions import PendingRequest, Subscriptions, Topic
 from workers.websocket.wakeup import Wakeup
 from workers.websocket.wire import WireListener
 
@@ -202,12 +202,12 @@ class Connection:
         """Subscribe and unsubscribe until every desired topic is subscribed or refused, and no other is
         subscribed. Raises `WebSocketError` when the connection fails meanwhile."""
         async with self._reconciling:
-            self.topics.forget_unwished()
+            self.topics.forget_undesired()
             while not self.topics.settled:
-                for question in self.topics.plan(self._subscription):
-                    await self.send(question[1].payload, question)
+                for request in self.topics.plan(self._subscription):
+                    await self.send(request.message.payload, request)
                 deadline = self._clock() + self._config.ack_timeout
-                while self.topics.waiting:
+                while self.topics.pending:
                     self.check()
                     left = deadline - self._clock()
                     if left <= 0:
@@ -388,7 +388,7 @@ class Connection:
         self._wakeup.set()
 
     # -- sending ----------------------------------------------------------------------------------------
-    async def send(self, data: bytes, question: Question | None = None) -> None:
+    async def send(self, data: bytes, request: PendingRequest | None = None) -> None:
         """Send as soon as the message limit allows; raises `WebSocketError` when the connection fails."""
         while True:
             self.check()
@@ -397,8 +397,8 @@ class Connection:
             await self._wakeup.wait(max(0.001, self._window.delay(self._clock())))
         now = self._clock()
         self._window.take(now)
-        if question is not None:
-            self.topics.sent(question, now)  # before sending it: the answer may come at once
+        if request is not None:
+            self.topics.sent(request, now)  # before sending it: the answer may come at once
         assert self._transport is not None
         self._transport.send(WSMsgType.TEXT, data)
 
@@ -463,7 +463,7 @@ class Connection:
         return True
 
     def _acknowledges(self, data: bytes) -> bool:
-        if not self.topics.waiting:
+        if not self.topics.pending:
             return False
         ack = self._subscription.match_acknowledgement(data)
         refused = self.topics.acknowledge(ack) if ack is not None else None

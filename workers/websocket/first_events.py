@@ -109,7 +109,7 @@ class FirstEvents:
         times = self._times[symbol]
         return times > 1 and times & (times - 1) == 0
 
-    def forget_unwished(self, desired: Iterable[Topic]) -> None:
+    def forget_undesired(self, desired: Iterable[Topic]) -> None:
         """Whoever is not wished any more starts from nothing when he is wished again."""
         wished = set(desired)
         for topic in [each for each in self._waits if each not in wished]:

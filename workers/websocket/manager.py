@@ -163,7 +163,7 @@ class WebSocketManager:
         for number, topic in placed:
             connection = self._shards[number].connection
             if connection is not None and topic in connection.topics.rejected:
-                connection.topics.again([topic])  # asked for once more
+                connection.topics.request_again([topic])  # asked for once more
         await asyncio.gather(
             *(shard.tried for shard in started),
             *(self._shards[number].reconcile() for number in dict.fromkeys(n for n, _ in placed)),

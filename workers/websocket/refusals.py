@@ -52,6 +52,6 @@ class Refusals:
                 due.append(topic)
         return due
 
-    def forget_unwished(self, desired: Collection[Topic]) -> None:
+    def forget_undesired(self, desired: Collection[Topic]) -> None:
         for topic in [topic for topic in self._known if topic not in desired]:
             del self._known[topic]

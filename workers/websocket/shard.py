@@ -125,8 +125,8 @@ class Shard:
 
     async def reconcile(self) -> None:
         """The wish has changed: bring all connections there are to it. If that fails, the loop sees to it."""
-        self._first_events.forget_unwished(self.desired)
-        self._refusals.forget_unwished(self.desired)
+        self._first_events.forget_undesired(self.desired)
+        self._refusals.forget_undesired(self.desired)
         if self.is_connected():
             await asyncio.gather(*(self._reconciled(connection) for connection in self.connections))
 
@@ -139,7 +139,7 @@ class Shard:
                 self._shared.stats.resubscribes += 1
                 missed = [topic for topic in topics if topic in self.connection.topics.active]
                 self._shared.dispatcher.missed(missed)
-            self.connection.topics.again(topics)
+            self.connection.topics.request_again(topics)
             await self._reconciled(self.connection)
 
     def refresh(self, topics: Iterable[Topic]) -> None:
@@ -390,7 +390,7 @@ class Shard:
         if taken := self._refusals.accepted(connection.topics.active):
             self._report(self.state, f"the venue has taken {_listed(taken)} after all", accepted=taken)
         if due := self._refusals.due(connection.topics.rejected, self._clock()):
-            connection.topics.again(due)
+            connection.topics.request_again(due)
             self._spawn(self._reconcile(connection))
 
     def _refused(self, connection: Connection, topics: tuple[Topic, ...], words: str) -> None:
@@ -401,7 +401,7 @@ class Shard:
 
     def _look_for_first_events(self, connection: Connection) -> None:
         now = self._clock()
-        self._first_events.follow(connection.topics.active, connection.topics.asked, self.desired, now)
+        self._first_events.follow(connection.topics.active, connection.topics.requested_at, self.desired, now)
         late = self._first_events.overdue(now)
         if not late:
             return

@@ -196,7 +196,7 @@ def test_what_is_wished_no_more_is_forgotten() -> None:
     waiting.follow([TOP], {}, [TOP], 0.0)
     waiting.remedied("BTC/USDT")
     waiting.follow([], {}, [], 5.0)
-    waiting.forget_unwished([])
+    waiting.forget_undesired([])
     assert not waiting.overdue(1000.0)
     assert not waiting.remedied("BTC/USDT")  # the first time again
 

@@ -1,4 +1,4 @@
-"""A refusal is asked again, told once; and a question whose asker has gone is asked once."""
+"""A refusal is asked again, told once; and a request whose asker has gone is asked once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_patience_doubles_to_its_bound_and_ends_with_acceptance() -> None:
 
 @virtual
 async def test_a_resubscription_whose_asker_was_cancelled_is_not_sent_twice(bench: Bench) -> None:
-    """The keeper cancels its task when the book is void again; the venue has the question all the same."""
+    """The keeper cancels its task when the book is void again; the venue has the request all the same."""
     manager = await bench.start("BTC/USDT", "ETH/USDT")
     answer, held = bench.venue.answer, []
 
@@ -125,8 +125,8 @@ async def test_a_resubscription_goes_on_without_its_asker(bench: Bench) -> None:
 def test_a_question_that_waits_for_its_answer_is_not_planned_again() -> None:
     strategy = BinanceSpotSubscription(SYMBOLS)
     topics = Subscriptions({TOP: None})
-    [question] = topics.plan(strategy)
-    topics.sent(question, 0.0)
+    [request] = topics.plan(strategy)
+    topics.sent(request, 0.0)
     assert topics.plan(strategy) == []
 
 

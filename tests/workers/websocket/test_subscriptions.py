@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from workers.contract.protocols import Acknowledgement, SubscriptionAction, SubscriptionMessage
 from workers.websocket import subscriptions
-from workers.websocket.subscriptions import Question, Subscriptions, Topic
+from workers.websocket.subscriptions import PendingRequest, Subscriptions, Topic
 
 SUBSCRIBE, UNSUBSCRIBE = SubscriptionAction.SUBSCRIBE, SubscriptionAction.UNSUBSCRIBE
 A_TOP, A_BOOK, B_TOP, B_BOOK = TOPICS = [(s, c) for s in ("A", "B") for c in ("top", "book")]
@@ -52,11 +52,11 @@ class Desk:
         self.subscriptions = Subscriptions(self.wish)
         self.strategy = Strategy(most)
 
-    def send(self) -> list[Question]:
-        questions = self.subscriptions.plan(self.strategy)
-        for question in questions:
-            self.subscriptions.sent(question, 1.0)
-        return questions
+    def send(self) -> list[PendingRequest]:
+        requests = self.subscriptions.plan(self.strategy)
+        for request in requests:
+            self.subscriptions.sent(request, 1.0)
+        return requests
 
     def ok(self, id: int | None = None, *topics: Topic) -> tuple[Topic, ...] | None:
         return self.subscriptions.acknowledge(Acknowledgement(id, True, topics=topics))
@@ -68,10 +68,10 @@ class Desk:
         return self.subscriptions.acknowledge(Acknowledgement(id, False, 7, "no", topics))
 
 
-def asked(questions: list[Question]) -> list[tuple[str, list[Topic]]]:
+def asked(requests: list[PendingRequest]) -> list[tuple[str, list[Topic]]]:
     return [
         (action.value, [(s, c) for s in message.symbols for c in message.channels])
-        for action, message in questions
+        for action, message in requests
     ]
 
 
@@ -86,7 +86,7 @@ def test_a_message_may_be_answered_topic_by_topic(named: int | None) -> None:
         assert desk.subscriptions.active == set(TOPICS[: n + 1])
         assert desk.send() == []  # nothing of it is asked for again meanwhile
     assert desk.subscriptions.settled
-    assert desk.subscriptions.waiting == 0
+    assert desk.subscriptions.pending == 0
     assert desk.ok(named, A_TOP) is None  # a late copy
 
 
@@ -127,7 +127,7 @@ def test_a_stream_that_stands_for_several_channels() -> None:
     desk.wish[B_BOOK] = None
     desk.send()
     assert desk.ok(2, A_TOP, A_BOOK) is None  # of the message, but of nothing that it asks for
-    assert desk.subscriptions.waiting == 1
+    assert desk.subscriptions.pending == 1
     assert desk.ok(None, ("C", "top")) is None  # of nobody
 
 
@@ -136,7 +136,7 @@ def test_a_part_that_is_acknowledged_can_be_asked_for_again_while_others_wait() 
     desk = Desk(*TOPICS)
     desk.send()
     desk.ok(1, A_TOP)
-    desk.subscriptions.again([A_TOP])
+    desk.subscriptions.request_again([A_TOP])
     assert asked(desk.send()) == [("unsubscribe", [A_TOP])]
     assert desk.ok(2) == ()
     assert asked(desk.send()) == [("subscribe", [A_TOP])]
@@ -200,7 +200,7 @@ def test_an_answer_to_another_action_settles_nothing() -> None:
         number = message.id if named else None
         assert desk.told(UNSUBSCRIBE, number, A_BOOK) is None
         assert desk.told(SUBSCRIBE, number, A_BOOK) == ()
-        desk.subscriptions.again([A_BOOK])
+        desk.subscriptions.request_again([A_BOOK])
         [(_, message)] = desk.send()
         number = message.id if named else None
         assert desk.told(SUBSCRIBE, number, A_BOOK) is None
@@ -222,7 +222,7 @@ class Machine(RuleBasedStateMachine):
         self.how, self.bad = how, bad
         self.desk = Desk(most=most)
         self.fact: set[Topic] = set()
-        self.queue: deque[Question] = deque()
+        self.queue: deque[PendingRequest] = deque()
         self.answers: deque[Acknowledgement] = deque()
         self.told: set[Topic] = set()
 
@@ -232,11 +232,11 @@ class Machine(RuleBasedStateMachine):
             self.desk.wish[topic] = None
         else:
             self.desk.wish.pop(topic, None)
-            self.desk.subscriptions.forget_unwished()
+            self.desk.subscriptions.forget_undesired()
 
     @rule(topics=st.sets(st.sampled_from(TOPICS)))
     def again(self, topics: set[Topic]) -> None:
-        self.desk.subscriptions.again(topics)
+        self.desk.subscriptions.request_again(topics)
 
     @rule()
     def send(self) -> None:
@@ -313,8 +313,8 @@ TestMachine.settings = settings(max_examples=200, stateful_step_count=30)
 SOURCE = Path(subscriptions.__file__).read_text()
 MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
     "all of a waiting message is on its way": (
-        "for left in self._open.values():",
-        "for left in [product(sent.symbols, sent.channels) for _, sent in self._waiting.values()]:",
+        "for left in self._unanswered.values():",
+        "for left in [product(sent.symbols, sent.channels) for _, sent in self._pending.values()]:",
         test_a_part_that_is_acknowledged_can_be_asked_for_again_while_others_wait,
     ),
     "a part settles the whole": (
@@ -338,7 +338,7 @@ MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
         test_a_topic_names_the_message_that_still_waits_for_it,
     ),
     "an answer to anything is one": (
-        "return ack.action in (None, self._waiting[number][0])",
+        "return ack.action in (None, self._pending[number].action)",
         "return True",
         test_an_answer_to_another_action_settles_nothing,
     ),

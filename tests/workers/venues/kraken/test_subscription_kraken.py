@@ -232,7 +232,7 @@ def test_a_book_is_subscribed_anew_with_its_top(channels: tuple[str, ...]) -> No
     made = Connection(*(("BTC/USD", channel) for channel in channels))
     [question] = made.ask()
     made.hear(taken(question["req_id"], "book", "BTC/USD"))
-    made.facts.again([("BTC/USD", "top"), ("BTC/USD", "book")])
+    made.facts.request_again([("BTC/USD", "top"), ("BTC/USD", "book")])
     [away] = made.ask()
     assert away["method"] == "unsubscribe"
     made.hear(taken(away["req_id"], "book", "BTC/USD", "unsubscribe"))
@@ -247,7 +247,7 @@ def test_a_top_is_subscribed_anew_while_the_book_stays() -> None:
     made = Connection(("BTC/USD", "top"), ("BTC/USD", "book"))
     [question] = made.ask()
     made.hear(taken(question["req_id"], "book", "BTC/USD"))
-    made.facts.again([("BTC/USD", "top")])
+    made.facts.request_again([("BTC/USD", "top")])
     [ping] = made.ask()
     made.hear(b'{"method":"pong","req_id":%d}' % ping["req_id"])
     [again] = made.ask()
@@ -272,10 +272,10 @@ def test_a_late_answer_to_a_subscription_is_none_to_its_end(numbered: bool) -> N
     [question] = made.ask()
     assert made.hear(said("unsubscribe", question["req_id"])) is None
     assert made.hear(said("subscribe", question["req_id"])) == ()
-    made.facts.again(list(made.desired))
+    made.facts.request_again(list(made.desired))
     [question] = made.ask()
     assert question["method"] == "unsubscribe"
     assert made.hear(said("subscribe", question["req_id"])) is None
-    assert made.facts.waiting == 1
+    assert made.facts.pending == 1
     assert made.hear(said("unsubscribe", question["req_id"])) == ()
     assert made.facts.active == set()

@@ -155,7 +155,7 @@ def test_answers_settle_the_wishes_one_by_one() -> None:
     facts = Subscriptions(desired)
     for question in facts.plan(strategy):
         facts.sent(question, 1.0)
-    assert facts.waiting == 6
+    assert facts.pending == 6
     for symbol, venue in SYMBOLS.items():
         for channel, topic in (("top", TOP + venue), ("book", DEPTH + venue)):
             lie = (symbol, channel) == ("MX/USDT", "book")

@@ -283,12 +283,12 @@ def test_a_late_answer_to_a_subscription_is_none_to_its_end(number: int | None) 
     facts.sent(question, 0.0)
     assert not told("unsubscribe", question[1].id)
     assert told("subscribe", question[1].id)
-    facts.again([(SPOT, "book")])
+    facts.request_again([(SPOT, "book")])
     [question] = facts.plan(strategy)
     facts.sent(question, 1.0)
     assert question[1].id == 2
     assert not told("subscribe", number)  # of before
-    assert facts.waiting == 1
+    assert facts.pending == 1
     assert told("unsubscribe", number)
     assert facts.active == set()
 
