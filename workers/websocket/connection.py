@@ -40,7 +40,7 @@ from workers.contract.protocols import (
 from workers.decode.sink import FrameSink
 from workers.websocket.backoff import SlidingWindow, TokenBucket
 from workers.websocket.dispatch import Dispatcher, maybe_data
-from workers.websocket.first_events import OWED, OWES_NONE, TYPES
+from workers.websocket.first_events import ALWAYS_EXPECTED, MESSAGE_TYPES, NOT_EXPECTED
 from workers.websocket.stats import ConnectionStats
 from workers.websocket.subscriptions import PendingRequest, Subscriptions, Topic
 from workers.websocket.wakeup import Wakeup
@@ -304,8 +304,8 @@ class Connection:
         found by REST, a dead peer by pings.
         """
         oldest = since * 1e9
-        proofs = {self._delivered(*topic) for topic in self.topics.active} - {OWES_NONE}
-        return OWED in proofs or (bool(proofs) and max(proofs) <= oldest)
+        proofs = {self._delivered(*topic) for topic in self.topics.active} - {NOT_EXPECTED}
+        return ALWAYS_EXPECTED in proofs or (bool(proofs) and max(proofs) <= oldest)
 
     @property
     def data(self) -> int:
@@ -485,7 +485,8 @@ class Connection:
         return tuple(
             topic
             for topic in self.topics.desired
-            if (symbol is None or topic[0] == symbol) and (kind is None or TYPES.get(topic[1], kind) is kind)
+            if (symbol is None or topic[0] == symbol)
+            and (kind is None or MESSAGE_TYPES.get(topic[1], kind) is kind)
         )
 
     def on_data(self, message: ParsedMessage) -> None:

@@ -25,7 +25,7 @@ from workers.websocket.backoff import Backoff
 from workers.websocket.buffered_handover import Handover
 from workers.websocket.cancel import meant_for_us
 from workers.websocket.connection import Connection, SharedContext
-from workers.websocket.first_events import OWES_NONE, TYPES, FirstEvents
+from workers.websocket.first_events import MESSAGE_TYPES, NOT_EXPECTED, FirstEvents
 from workers.websocket.refusals import Refusals
 from workers.websocket.renewal import Renewal
 from workers.websocket.subscriptions import Topic
@@ -146,8 +146,10 @@ class Shard:
         """Somebody says that these do not deliver: subscribe again, and if that did not help, connect afresh;
         with patience, for who says so may say it again and again."""
         now = self._clock()
-        bears = {symbol: self._first_events.bears(symbol, now) for symbol in {topic[0] for topic in topics}}
-        self._remedy([topic for topic in topics if bears[topic[0]]])
+        may_retry = {
+            symbol: self._first_events.may_retry(symbol, now) for symbol in {topic[0] for topic in topics}
+        }
+        self._remedy([topic for topic in topics if may_retry[topic[0]]])
 
     def _remedy(self, topics: Iterable[Topic]) -> None:
         by_symbol: dict[str, list[Topic]] = {}
@@ -155,7 +157,7 @@ class Shard:
             by_symbol.setdefault(topic[0], []).append(topic)
         again: list[Topic] = []
         for symbol, mine in by_symbol.items():
-            if self._first_events.remedied(symbol):
+            if self._first_events.retry_replaces_connection(symbol):
                 self.renew(f"{symbol} stays silent after a new subscription")
             else:
                 again += mine
@@ -299,7 +301,7 @@ class Shard:
 
     def _begins(self, connection: Connection) -> None:
         self.connection, self._ordinal = connection, connection.ordinal
-        self._first_events.restart()
+        self._first_events.reset()
         self._begun = self._clock()
         age = connection.max_age * (1.0 - AGE_SPREAD * self._shared.chance())
         self._renew_at = self._clock() + age if age > 0 else float("inf")
@@ -406,15 +408,15 @@ class Shard:
         if not late:
             return
         self._shared.stats.first_event_misses += len(late)
-        if fresh := self._first_events.untold(late):
+        if fresh := self._first_events.newly_overdue(late):
             self._report(self.state, f"no first event in time: {_listed(fresh)}", overdue=tuple(fresh))
         self._remedy(late)
 
     def _handled(self, symbol: str, channel: str) -> int:
         """Our own record of the messages handled, as `delivered`."""
-        kind = TYPES.get(channel)
+        kind = MESSAGE_TYPES.get(channel)
         if not self._records or kind is None or self.connection is None or self.connection.events is None:
-            return OWES_NONE
+            return NOT_EXPECTED
         return int(self.connection.events.get((symbol, kind), 0.0) * 1e9)
 
     # -- helpers ----------------------------------------------------------------------------------------
@@ -495,7 +497,7 @@ class Shard:
 
 def _unproved(symbol: str, channel: str) -> int:
     """Nobody tells of proofs: what may be quiet is known all the same (see `FirstEvents`)."""
-    return OWES_NONE if channel in EXECUTIONS else 0
+    return NOT_EXPECTED if channel in EXECUTIONS else 0
 
 
 def _listed(topics: Sequence[Topic]) -> str:

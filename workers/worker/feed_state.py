@@ -12,7 +12,7 @@ from shm.events import Code
 from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, Verdict, judge
 from workers.contract.protocols import ConnectionState
-from workers.websocket.first_events import LATER, OWED
+from workers.websocket.first_events import ALWAYS_EXPECTED, UNDECIDED
 
 if TYPE_CHECKING:
     from shm.writer import Writer
@@ -184,7 +184,7 @@ class Readiness:
         if heard > since or not publisher.shares(index) or not keeper.provable(index):
             return heard
         still = keeper.still(index, since)
-        return LATER if still is None else still or heard
+        return UNDECIDED if still is None else still or heard
 
     def proven(self, symbol: str, channel: str) -> int:
         """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
@@ -192,7 +192,7 @@ class Readiness:
         mark price comes whether the market moves or not, a connection that should bring it owes it. So does
         one of tickers alone, beside which no top and no book would tell, while others bring theirs."""
         if channel == "mark":
-            return OWED
+            return ALWAYS_EXPECTED
         if channel == "ticker" and channel in self._apart:
             return self._moved(symbol)
         index = self._keeper.index_of(symbol)
@@ -211,10 +211,10 @@ class Readiness:
         connections say, data; while it stands still as they prove, no more than they."""
         index = self._keeper.index_of(symbol)
         if index is None or not self._publisher.synced(index):
-            return OWED
+            return ALWAYS_EXPECTED
         heard = self._publisher.heard(index)
         if max(heard[Channel.TOP], heard[Channel.BOOK]) > _ring.now() - self._patience:
-            return OWED
+            return ALWAYS_EXPECTED
         return self._publisher.proof(index, Scope.BOOK)
 
     def _books(

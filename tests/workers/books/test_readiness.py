@@ -30,7 +30,7 @@ from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind,
 from workers.venues.binance_spot.parser import BinanceSpotParser
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE
-from workers.websocket.first_events import LATER, OWED
+from workers.websocket.first_events import ALWAYS_EXPECTED, UNDECIDED
 from workers.worker.cold_path import ColdPath
 from workers.worker.feed_state import Readiness
 
@@ -329,11 +329,11 @@ def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any
     async def main() -> None:
         desk = Desk(make_lab(make_sync=BookSync, depth=2))
         delivered = desk.readiness.delivered
-        assert delivered(A, "top") == LATER  # there is no book yet that could be compared
+        assert delivered(A, "top") == UNDECIDED  # there is no book yet that could be compared
         await desk.event(0, ConnectionState.CONNECTED)
         assert desk.states(A) == (State.LIVE, State.LIVE)
         assert desk.fetched == [A]
-        assert delivered(A, "top") == LATER
+        assert delivered(A, "top") == UNDECIDED
         for _ in range(50):
             await asyncio.sleep(0)
         assert desk.fetched == [A, A]
@@ -400,9 +400,9 @@ def test_a_connection_of_tickers_owes_them(run: Any) -> None:
         assert desk.readiness.proven(A, "ticker") == desk.lab.publisher.proof(
             0, Scope.BOOK
         )  # it stands still
-        assert desk.readiness.proven(B, "ticker") == OWED
+        assert desk.readiness.proven(B, "ticker") == ALWAYS_EXPECTED
         desk.top(0)
-        assert desk.readiness.proven(A, "ticker") == OWED
+        assert desk.readiness.proven(A, "ticker") == ALWAYS_EXPECTED
         assert desk.readiness.proven(A, "liquidations") == -1
         assert desk.readiness.delivered(A, "ticker") == -1
 
@@ -422,7 +422,7 @@ def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any)
         assert desk.readiness.delivered(A, "top") == 0  # of a first event it is no proof
         assert desk.readiness.proven(A, "trades") == -1
         # A mark price comes whether the market moves or not, but no single one is waited for.
-        assert desk.readiness.proven(A, "mark") == OWED
+        assert desk.readiness.proven(A, "mark") == ALWAYS_EXPECTED
         assert desk.readiness.delivered(A, "mark") == -1
         assert desk.readiness.proven(B, "top") == 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ws_bench import Bench, event, virtual
 
 from workers.contract.protocols import WebSocketManagerConfig
-from workers.websocket.first_events import LATER, FirstEvents
+from workers.websocket.first_events import UNDECIDED, FirstEvents
 
 BTC, ETH = "btcusdt@bookTicker", "ethusdt@bookTicker"
 TOP = ("BTC/USDT", "top")
@@ -160,25 +160,25 @@ def test_patience_outlives_the_connection_and_is_told_once() -> None:
     told = []
     for now in range(4000):
         if now % 100 == 0:
-            waiting.restart()
+            waiting.reset()
             waiting.follow([TOP], {TOP: float(now)}, [TOP], float(now))
         if found := waiting.overdue(float(now)):
             late.append(now)
-            told += waiting.untold(found)
+            told += waiting.newly_overdue(found)
     assert late == [10, 30, 90]  # then 270, which no connection of these lasts
     assert told == [TOP]
-    waiting.restart()
+    waiting.reset()
     waiting.follow([TOP], {TOP: 5000.0}, [TOP], 5000.0)
     proof = 5_001_000_000_000
     assert not waiting.overdue(5270.0)
     proof = 0
-    waiting.restart()
+    waiting.reset()
     waiting.follow([TOP], {TOP: 6000.0}, [TOP], 6000.0)
-    assert waiting.overdue(6010.0) == waiting.untold([TOP]) == [TOP]
+    assert waiting.overdue(6010.0) == waiting.newly_overdue([TOP]) == [TOP]
 
 
 def test_what_is_being_found_out_is_asked_again_soon_and_owes_nothing_meanwhile() -> None:
-    answers = dict.fromkeys(range(3), LATER)
+    answers = dict.fromkeys(range(3), UNDECIDED)
     asked: list[tuple[str, str]] = []
 
     def delivered(symbol: str, channel: str) -> int:
@@ -191,14 +191,14 @@ def test_what_is_being_found_out_is_asked_again_soon_and_owes_nothing_meanwhile(
     assert len(asked) == 4
 
 
-def test_what_is_wished_no_more_is_forgotten() -> None:
+def test_what_is_desired_no_more_is_forgotten() -> None:
     waiting = FirstEvents(10.0, lambda symbol, channel: 0)
     waiting.follow([TOP], {}, [TOP], 0.0)
-    waiting.remedied("BTC/USDT")
+    waiting.retry_replaces_connection("BTC/USDT")
     waiting.follow([], {}, [], 5.0)
     waiting.forget_undesired([])
     assert not waiting.overdue(1000.0)
-    assert not waiting.remedied("BTC/USDT")  # the first time again
+    assert not waiting.retry_replaces_connection("BTC/USDT")  # the first time again
 
 
 def test_event_is_the_same_on_every_connection() -> None:

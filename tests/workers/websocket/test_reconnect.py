@@ -23,7 +23,7 @@ from workers.contract.protocols import (
     WebSocketStrategySet,
 )
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
-from workers.websocket.first_events import OWED
+from workers.websocket.first_events import ALWAYS_EXPECTED
 from workers.websocket.wire import CallbackSink
 
 
@@ -402,7 +402,7 @@ async def test_one_market_that_is_known_to_stand_still_excuses_the_silence_of_a_
     await bench.start("BTC/USDT", "ETH/USDT")
     await bench.clock.advance(200.0)
     assert not bench.losses
-    owed["ETH/USDT"] = OWED
+    owed["ETH/USDT"] = ALWAYS_EXPECTED
     await bench.clock.advance(31.0)
     assert isinstance(bench.losses[0].error, Silent)
 

@@ -9,7 +9,7 @@ from ws_bench import SYMBOLS, Bench, FakeTransport, virtual
 
 from workers.contract.protocols import SubscriptionAction
 from workers.venues.binance_spot.subscription import BinanceSpotSubscription
-from workers.websocket.refusals import FIRST, LONGEST, Refusals
+from workers.websocket.refusals import FIRST_WAIT, LONGEST_WAIT, Refusals
 from workers.websocket.subscriptions import Subscriptions
 
 ETH = "ethusdt@bookTicker"
@@ -73,7 +73,7 @@ def test_patience_doubles_to_its_bound_and_ends_with_acceptance() -> None:
             now += 1.0
         waits.append(now - before)
         assert refusals.refused([TOP], now) == ()
-    assert waits == [min(LONGEST, FIRST * 2**n) for n in range(10)]
+    assert waits == [min(LONGEST_WAIT, FIRST_WAIT * 2**n) for n in range(10)]
     assert refusals.accepted({TOP}) == (TOP,)
     assert refusals.accepted({TOP}) == ()
     assert refusals.refused([TOP], now) == (TOP,)
