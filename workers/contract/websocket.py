@@ -72,7 +72,7 @@ class ReconnectionPolicy(msgspec.Struct, frozen=True):
 
 
 class MessageBudget(msgspec.Struct, frozen=True):
-    """A venue's limits on one connection; the manager paces itself by them.
+    """A venue's limits on one connection, which the manager keeps.
 
     Attributes:
         messages: client messages (pings, pongs and JSON alike) in any window of `per` seconds.
@@ -91,7 +91,7 @@ class MessageBudget(msgspec.Struct, frozen=True):
 
 
 class Answer(Enum):
-    """What a matcher says of one incoming message."""
+    """What a `Dialogue.matcher` returns for an incoming message."""
 
     NOT_MINE = 0
     ACCEPTED = 1
@@ -99,8 +99,8 @@ class Answer(Enum):
 
 
 class Dialogue(msgspec.Struct, frozen=True):
-    """Frames to send and the matcher that recognises the answer. `repr` hides the frames: a login is among
-    them."""
+    """Frames to send, and the function that recognises the venue's answer to them: a login, or a ping of the
+    application. `repr` hides the frames, as they may contain credentials."""
 
     frames: tuple[bytes, ...]
     matcher: Callable[[bytes], Answer]
@@ -113,14 +113,14 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     """The venue's answer to a subscription message, or to a part of one.
 
     Attributes:
-        id: of the message; None: the venue does not say, and `topics` tell, or it is the oldest that waits.
-        ok: whether it was taken.
-        code, message: the venue's own, for a refusal.
-        topics: (canonical symbol, channel) that the answer is about; empty: all of the message. Those that
-            the message does not ask for are passed over, so that a venue's stream may stand for several
-            channels.
-        action: what was asked; None: the venue does not say. An answer to another action is no answer to a
-            message that waits, however alike they are: a late copy settles nothing.
+        id: of the subscription message. None: the venue sends none; then it is the oldest pending message
+            with one of `topics`, or the oldest of all.
+        ok: whether the venue has accepted it.
+        code, message: the venue's own, of a refusal.
+        topics: (canonical symbol, channel) that the answer is about; empty: all of the message. Topics that
+            are not in the message are ignored, so that one stream of a venue may stand for several channels.
+        action: what was asked for. None: the venue does not say. An answer settles only messages of its
+            action: the late copy of an earlier one settles nothing.
     """
 
     id: int | None
@@ -132,7 +132,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
 
 
 class SubscriptionMessage(msgspec.Struct, frozen=True):
-    """One complete message for the venue, and what it asks for: `symbols` x `channels`."""
+    """One complete message to the venue, and the topics that it is about: `symbols` x `channels`."""
 
     id: int
     payload: bytes
@@ -151,7 +151,7 @@ class Transport(Protocol):
 
 
 class WebSocketManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a manager is told beside its strategies.
+    """Bounds and timeouts of a `WebSocketManager`.
 
     Attributes:
         max_reconnect_attempts: consecutive failures until the state is ERROR.
@@ -159,13 +159,13 @@ class WebSocketManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
         message_timeout: seconds without one data message (heartbeats are none) until the connection is
             renewed.
         enable_performance_tracking: measure processing time per socket read.
-        max_pending_messages: bound of the queue to `message_handler`; what is beyond is dropped, counted.
+        max_pending_messages: bound of the queue to `message_handler`; more are dropped and counted.
         batch_processing_enabled, batch_size: how many queued messages are handled before the loop gets
             its turn.
         ack_timeout: seconds for the acknowledgement of a subscription message, from its sending.
-        first_event_after: seconds within which a subscription must deliver its first event, else it is made
-            again, then on a fresh connection; and a fresh connection its first data message.
-        overlap: seconds that a planned replacement may take to catch up with the connection it replaces.
+        first_event_after: seconds within which a subscription must deliver its first event (else it is made
+            again, then the connection is replaced), and a new connection its first data message.
+        overlap: seconds within which a planned replacement must catch up with the connection it replaces.
         close_timeout: seconds for a clean close; then the socket is aborted.
     """
 
@@ -183,21 +183,21 @@ class WebSocketManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a connection handler is told, synchronously and in order.
+    """Passed to the connection handler, synchronously and in order.
 
     Attributes:
-        state: the state now (unchanged when `rejected`, `accepted`, `overdue` or `alert` is the news).
+        state: the state now (unchanged when the event is about `rejected`, `accepted` or `overdue`).
         reason: one line for people.
         error: what caused it, if something did.
-        alert: somebody should look: the manager gave up its normal pace of attempts.
-        rejected: subscriptions (symbol, channel) that the venue refused; told once a connection. They are
-            asked for again.
-        accepted: of those, what it has taken after all.
+        alert: needs attention: the manager has given up its normal pace of attempts.
+        rejected: subscriptions (symbol, channel) that the venue refused; reported once a connection. They
+            are asked for again.
+        accepted: those of them that it has accepted later.
         overdue: subscriptions that have not delivered their first event in time.
         connection: ordinal of the connection, from 1; 0 before the first.
         shard: which of the manager's connections side by side this is about, from 0.
         symbols: canonical symbols that this shard carries.
-        channels: the channels that it carries of some of them; empty: not told.
+        channels: the channels that it carries of some of them; empty: not known.
     """
 
     state: ConnectionState
@@ -213,12 +213,12 @@ class ConnectionEvent(msgspec.Struct, frozen=True, kw_only=True):
     channels: tuple[str, ...] = ()
 
     def carries(self, *channels: str) -> bool:
-        """Whether this shard has one of these channels, as far as is told."""
+        """Whether this shard may carry one of these channels."""
         return not self.channels or not set(channels).isdisjoint(self.channels)
 
 
 class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot since the manager's start. Times in ms.
+    """Counters and times since the manager's start. Times in ms.
 
     Market data that the sink consumes is measured per socket read: the mean is busy time / messages;
     max, p95, p99, `sub_1ms_messages` and `latency_violations` (> 1 ms) take for each message the time

@@ -1,4 +1,4 @@
-"""Whose CancelledError it is."""
+"""Distinguishing the cancellation of the present task from a CancelledError raised by what it called."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 
 
 def meant_for_us(error: BaseException) -> bool:
-    """Whether `error` is the order to end this task.
+    """Whether `error` is the CancelledError with which the present task is being cancelled.
 
-    A handler or strategy that awaits a task of its own which was cancelled raises CancelledError too: that is
-    an error of its own, and must not end the loop that called it.
+    A handler or strategy that awaits a cancelled task of its own raises CancelledError too: that is an error
+    of its own, and must not end the loop that called it.
     """
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0

@@ -99,8 +99,8 @@ def _translate(context: ConnectionContext, error: BaseException) -> Exception | 
     if isinstance(error, WSInvalidURL):
         return ConnectionFailed(f"{url}: not a WebSocket URL; ws:// or wss:// and a host are needed")
     if isinstance(error, ssl.SSLError):
-        said = getattr(error, "verify_message", "") or error.reason or error.strerror or error
-        return ConnectionFailed(f"{url}: TLS failed: {said}")
+        reason = getattr(error, "verify_message", "") or error.reason or error.strerror or error
+        return ConnectionFailed(f"{url}: TLS failed: {reason}")
     if isinstance(error, OSError | WSError):
         return ConnectionFailed(f"{url}: cannot connect: {error}")
     return None

@@ -1,11 +1,11 @@
-"""WebSocketManager: all connections to one endpoint of a venue, from the wish to the wire and back.
+"""WebSocketManager: all connections to one endpoint of a venue, and what is subscribed on them.
 
-What is wished is spread over shards within the venue's limit of streams and by its addresses (`placement`);
-each shard is a reconnect loop of its own (`shard`), so that a connection's failure never touches another's.
-What they share is the venue's connect budget and the bounded queue of messages for `message_handler`. Market
-data goes from the socket callback straight into the sink and never meets either.
+The desired topics are spread over shards, by the venue's limit of streams a connection and by its addresses
+(`placement`). Each shard is a reconnect loop of its own (`shard`), so that one lost connection does not
+affect the others. They share the venue's limit of connection attempts and the bounded queue of messages for
+`message_handler`. Market data goes from the socket callback straight into the sink, past that queue.
 
-The managers own the only loops, sockets and clocks; what a venue wants is asked of its strategies.
+Only managers have tasks, sockets and clocks; how a venue is talked to is decided by its strategies.
 """
 
 from __future__ import annotations
@@ -54,28 +54,30 @@ WORST_FIRST = (
 
 
 class WebSocketManager:
-    """See the module's words. Handlers may be plain functions (called in place) or coroutine functions.
+    """Keeps topics of one venue subscribed. Handlers may be plain functions, called in place, or coroutine
+    functions.
 
     Args:
         config: bounds and timeouts.
-        strategies: the venue, validated.
-        message_handler: gets every message that neither the sink nor the manager itself took.
-        connection_handler: gets every `ConnectionEvent`, synchronously and in order.
+        strategies: how to talk to the venue.
+        message_handler: called with every message that neither the sink nor the manager itself takes.
+        connection_handler: called with every `ConnectionEvent`, synchronously and in order.
         sink: takes market data in the socket callback; None: all messages go to `message_handler`. Its
             `book_updates`, if it has such a count, goes into the metrics.
-        handover: makes what lets a connection replace another without a gap in what the sink publishes.
-            Without it, and with a sink, a planned replacement is a plain reconnect.
-        delivered: (symbol, channel) -> ns of `clock` of the last proof of delivery, 0: none yet, -1: this
-            channel owes no first event, -2: whether it does is being found out. None: without a sink, the
+        handover: topics -> what lets a connection replace another without a gap in what the sink publishes.
+            None: with a sink, a planned replacement is a plain reconnect.
+        delivered: (symbol, channel) -> ns of `clock` of the topic's last event; 0: none yet; or
+            `NOT_EXPECTED` or `UNDECIDED` of `workers.websocket.first_events`. None: without a sink, the
             manager's own record of what was handled; with a sink, first events are not watched.
-        proven: as `delivered`, asked when a whole connection has brought nothing: here a proof from elsewhere
-            counts too (a REST snapshot says that the market stands still), and -3: it owes data whatever the
-            market does. None: `delivered`.
-        has: (symbol, channel) -> whether the symbol has that channel; what it has not is not subscribed.
-        on_missed: gets (symbol, channel) of what market data may be missing of from here on: it was dropped,
-            could not be read, its handler raised, or it is being subscribed anew. See `Dispatcher`.
-        on_fault: gets what a message's parser or handler raised, and the message.
-        on_rtt: gets the round trip of each of our pings, in ns.
+        proven: as `delivered`, called when a whole connection has brought nothing. Here it counts too when
+            the topic was found to be up to date in another way (a REST snapshot equals the book), and
+            `ALWAYS_EXPECTED` is a possible answer. None: `delivered`.
+        has: (symbol, channel) -> whether the symbol has that channel; where not, it is not subscribed.
+        on_missed: called with the topics of which market data may be missing from here on: a message was
+            dropped or could not be parsed, its handler raised, or the topic is being subscribed again. See
+            `Dispatcher`.
+        on_fault: called with what a message's parser or handler raised, and the message.
+        on_rtt: called with the round trip of each of our pings, in ns.
         clock, sleep, chance: monotonic seconds, its sleep, and a random number in [0, 1).
     """
 
@@ -127,14 +129,14 @@ class WebSocketManager:
         self._closing: asyncio.Future[None] | None = None
         self._check(strategies)
 
-    # -- the face ---------------------------------------------------------------------------------------
+    # -- public -----------------------------------------------------------------------------------------
     async def initialize(self, symbols: Iterable[object], default_channels: Sequence[str]) -> None:
         """Connect and subscribe to every symbol x channel; returns when all is acknowledged on all shards.
 
-        Raises the last `WebSocketError` once a shard has given up its normal pace (state ERROR), and
-        `SubscriptionRejected` when the venue refused every subscription. Either way it goes on trying
-        until `close`; single refusals are told to the connection handler and stand in `rejected`. KeyError:
-        the venue does not know a symbol or channel; nothing was begun.
+        Raises the last `WebSocketError` once a shard has given up its normal pace of attempts (state ERROR),
+        and `SubscriptionRejected` when the venue refused every subscription; in both cases it keeps trying
+        until `close`. Single refusals are reported to the connection handler and are in `rejected`. Raises
+        KeyError for a symbol or channel that the venue does not know, before anything is started.
         """
         if self._processor is not None or self._closing is not None:
             raise RuntimeError("this manager is initialised already; subscribe() adds symbols")
@@ -144,7 +146,7 @@ class WebSocketManager:
         self._processor = asyncio.create_task(self._dispatcher.run())
         self._placement.add(names, self._channels)
         if not self._placement.shards:
-            # Nothing to subscribe: there is a connection all the same.
+            # Nothing to subscribe to yet: connect all the same.
             self._placement.open(self._route(self._channels[0]) if self._channels else "")
         await asyncio.gather(*(asyncio.shield(shard.connected) for shard in self._start_shards()))
         refused = self._refused()
@@ -152,10 +154,10 @@ class WebSocketManager:
             raise SubscriptionRejected("the venue refused every subscription", tuple(refused))
 
     async def subscribe(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
-        """Add symbols (with the default channels unless told), on connections with room, else on a new one,
-        whose first attempt is waited for. Where there is no connection now the wish is kept and carried out
-        with the next one. Raises `SubscriptionRejected` naming what the venue refused, and KeyError for a
-        symbol or channel that it does not know."""
+        """Add symbols (None: with the default channels), on connections with room, else on a new one, whose
+        first attempt is waited for. What is not connected now is subscribed with the next connection. Raises
+        `SubscriptionRejected` naming what the venue refused, and KeyError for a symbol or channel that it
+        does not know."""
         names, wanted = _names(symbols), channels or self._channels
         self._known(names, wanted)
         placed = self._placement.add(names, wanted)
@@ -174,7 +176,7 @@ class WebSocketManager:
             raise SubscriptionRejected(f"the venue refused {described}", refused)
 
     async def unsubscribe(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
-        """Remove symbols (all their channels unless told). A shard left empty closes, except the last."""
+        """Remove symbols (None: all their channels). A shard left empty is closed, except the last one."""
         touched = self._placement.remove(_names(symbols), channels)
         empty = [number for number in touched if not self._placement.shards[number]]
         if len(empty) == len(self._shards):
@@ -190,8 +192,8 @@ class WebSocketManager:
     async def resubscribe(
         self, symbols: Iterable[object], channels: Sequence[str] | None = None, *, planned: bool = False
     ) -> None:
-        """Unsubscribe and subscribe again. `planned`: nothing is wrong with them; who asks answers for what
-        does not come in between, which is neither told as missed nor counted."""
+        """Unsubscribe and subscribe again. `planned`: nothing is wrong with them, and the caller handles what
+        is missed in between: it is neither reported to `on_missed` nor counted."""
         await asyncio.gather(
             *(
                 shard.resubscribe(topics, planned=planned)
@@ -200,34 +202,34 @@ class WebSocketManager:
         )
 
     def refresh(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> None:
-        """These do not deliver: subscribe again; the 2nd, 4th, 8th... time a fresh connection instead,
-        without a gap for the others. From the third time on it has patience, twice as long each time.
-        Nothing to be done for what is not connected."""
+        """The caller has found that these do not deliver: subscribe again; the 2nd, 4th, 8th... time replace
+        the connection instead, without a gap for the others. From the third time on calls within a pause,
+        twice as long each time, have no effect; nor have calls for what is not connected."""
         for shard, topics in self._carriers(symbols, channels):
             if shard.is_connected():
                 shard.refresh(topics)
 
     def renew(self, reason: str) -> None:
-        """Replace every connection by a fresh one without a gap."""
+        """Replace every connection by a new one without a gap."""
         for shard in self._shards.values():
             shard.renew(reason)
 
     def reconnect(self, reason: str) -> None:
-        """Give every connection up and make fresh ones, with the usual backoff."""
+        """Give up every connection and make new ones, with the usual backoff."""
         for shard in self._shards.values():
             shard.reconnect(Silent(reason))
 
     def replace_strategy(self, strategies: WebSocketStrategySet) -> None:
-        """Use another validated set from the next connection on; `renew` makes that now, without a gap.
+        """Use other strategies from the next connection on; call `renew` to replace the present ones now.
 
-        The connect budget stays as it is: it is the address's, not the strategy's.
+        The limit of connection attempts stays as it is: the venue counts them by our address.
         """
         self._check(strategies)
         self._strategies = strategies
 
     async def send_message(self, message: object) -> None:
         """Send bytes or text as they are, anything else as JSON, on the first shard that is connected; waits
-        for the message budget. Raises `NotConnected`.
+        until the venue's message limit allows it. Raises `NotConnected`.
         """
         if isinstance(message, str):
             message = message.encode()
@@ -259,7 +261,8 @@ class WebSocketManager:
 
     @property
     def rejected(self) -> dict[Topic, str]:
-        """(symbol, channel) -> the venue's words, for what it refused on the present connections."""
+        """(symbol, channel) -> the venue's code and message, for what it refused on the present
+        connections."""
         return self._refused()
 
     def get_performance_metrics(self) -> PerformanceMetrics:
@@ -274,21 +277,21 @@ class WebSocketManager:
 
     @property
     def unread(self) -> int:
-        """Bytes that have arrived and were not read yet; 0 without a connection."""
+        """Bytes in the sockets' receive buffers; 0 without a connection."""
         return sum(connection.unread for shard in self._shards.values() for connection in shard.connections)
 
-    async def answered(self, told: Callable[[Sequence[Topic]], None]) -> None:
-        """Ask every connection for a sign of life; `told` gets what each carries as soon as it has answered,
-        and what it had sent before has been handled (`Shard.answered`). One that is lost is not told of."""
+    async def answered(self, on_answer: Callable[[Sequence[Topic]], None]) -> None:
+        """Ping every connection. `on_answer` is called for each with its subscribed topics, when the answer
+        is here and all messages before it are handled (`Shard.answered`); not for one that is lost."""
 
         async def ask(shard: Shard) -> None:
             if topics := await shard.answered():
-                told(topics)
+                on_answer(topics)
 
         await asyncio.gather(*(ask(shard) for shard in list(self._shards.values())))
 
     async def close(self) -> None:
-        """Close all connections and end all tasks; idempotent. Whoever calls again waits for the same end."""
+        """Close all connections and end all tasks. May be called again: then it waits for the same end."""
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
@@ -331,7 +334,7 @@ class WebSocketManager:
     def _carriers(
         self, symbols: Iterable[object], channels: Sequence[str] | None
     ) -> list[tuple[Shard, list[Topic]]]:
-        """The shards that carry these, with the topics of theirs that are meant."""
+        """The shards that have some of these topics, each with those that it has."""
         names = set(_names(symbols))
         carriers = []
         for shard in self._shards.values():
@@ -349,7 +352,8 @@ class WebSocketManager:
         }
 
     def _known(self, symbols: Sequence[str], channels: Sequence[str]) -> None:
-        """KeyError for what the venue does not know: wished, it would fail every connection of its shard."""
+        """Raise KeyError for a symbol or channel that the venue does not know: as a desired topic it would
+        fail every connection of its shard."""
         if self._closing is not None:
             raise NotConnected("this manager is closed")
         if symbols and channels:
@@ -359,7 +363,7 @@ class WebSocketManager:
 
     @staticmethod
     def _check(strategies: WebSocketStrategySet) -> None:
-        """ValueError for a policy that would be a storm: here, not when the first connection is lost."""
+        """Raise ValueError for a reconnection policy that cannot be used: now, not at the first loss."""
         if (policy := strategies.connection_strategy.get_reconnection_policy()) is not None:
             Backoff(policy)
 

@@ -1,4 +1,4 @@
-"""Which connection carries which topic: pure, and stable. A topic never moves while it is wanted."""
+"""Which shard has which topic. No I/O. A topic stays on its shard until it is removed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ from workers.websocket.subscriptions import Topic
 
 
 class Placement:
-    """Topics over shards, each with room for `room(route)` of them (a venue's streams a connection).
+    """Distributes topics over shards, so that no connection exceeds the venue's limit of streams.
 
     1. A symbol's channels stay together where they fit: on the shard that has the symbol already, else on the
        first with room for all of them, else on a new one.
-    2. Cut is a symbol with more channels than a connection may carry, and one that is given a channel later,
-       when its shard is full. Whoever keeps a symbol's state as a whole loses it with each of its shards.
-    3. Shards are numbered in the order of their making; a number is never used again.
-    4. A channel that a symbol has not (`has`: a spot market is not marked) is no wish.
-    5. A shard's channels are all of one route (`route`: which of the venue's addresses has a channel); what
-       the other rules say holds for each route by itself.
+    2. A symbol is on several shards if it has more channels than a connection may have, or if it is given
+       another channel when its shard is full. State of such a symbol as a whole is lost with each of them.
+    3. Shards are numbered in the order in which they are opened; a number is never used again.
+    4. A channel that a symbol does not have is not placed: there is no mark price of a spot market.
+    5. All channels of a shard have the same route (the venue's address that serves them); the other rules
+       apply to each route separately.
+
+    Args:
+        room: route -> topics that a connection may have.
+        has: (symbol, channel) -> whether the symbol has that channel.
+        route: channel -> its route.
 
     Attributes:
-        shards: number -> its topics, in the order wished. The managers' wish itself: shared, not copied.
+        shards: number -> its desired topics, in the order added. Each shard uses this very mapping.
         routes: number -> the route of all its topics.
     """
 
@@ -47,7 +52,7 @@ class Placement:
         return number
 
     def add(self, symbols: Iterable[object], channels: Sequence[str]) -> list[tuple[int, Topic]]:
-        """Place symbols x channels; answers the shard of each, whether it is new there or not."""
+        """Place symbols x channels; returns (shard, topic) of each, also of those placed before."""
         wanted: dict[str, list[Topic]] = {}
         for symbol, channel in product(dict.fromkeys(map(str, symbols)), dict.fromkeys(map(str, channels))):
             if self._has(symbol, channel):
@@ -70,14 +75,14 @@ class Placement:
         placed: list[tuple[int, Topic]] = []
         while topics:
             number = self._shard_for(symbol, len(topics), route)
-            part = topics[: max(1, self._room(route) - len(self.shards[number]))]
-            topics = topics[len(part) :]
-            self.shards[number].update(dict.fromkeys(part))
-            placed += [(number, topic) for topic in part]
+            fitting = topics[: max(1, self._room(route) - len(self.shards[number]))]
+            topics = topics[len(fitting) :]
+            self.shards[number].update(dict.fromkeys(fitting))
+            placed += [(number, topic) for topic in fitting]
         return placed
 
     def remove(self, symbols: Iterable[object], channels: Sequence[str] | None = None) -> set[int]:
-        """Take symbols away (all their channels unless told); answers the shards that had some."""
+        """Remove symbols x channels (None: all their channels); returns the shards that had some of them."""
         gone = set(map(str, symbols))
         which = None if channels is None else set(map(str, channels))
         touched = set()
@@ -92,11 +97,12 @@ class Placement:
         del self.routes[number]
 
     def home(self, topic: Topic) -> int | None:
-        """The shard that carries a topic."""
+        """The shard that has a topic; None: it is not placed."""
         return next((number for number, topics in self.shards.items() if topic in topics), None)
 
     def _shard_for(self, symbol: str, count: int, route: str) -> int:
-        """Rules 1 and 5: the shard for `count` more topics of one symbol; at least one of them fits there."""
+        """The shard for `count` more topics of one symbol (rules 1 and 5); at least one of them fits
+        there."""
         room = self._room(route)
         possible = [n for n in self.shards if self.routes[n] == route]
         homes = [n for n in possible if any(t[0] == symbol for t in self.shards[n])]

@@ -1,14 +1,14 @@
-"""A planned replacement of one connection by another: make, then break.
+"""Replacing a connection by another one without a gap (make-before-break).
 
-1. The new connection is dialled (within the connect budget) and subscribed to the whole wish; what it
-   brings is kept by the handover.
-2. Once it is subscribed, a ping makes the round on the old one: whatever the old one delivers from then on
-   was sent after the new one had begun, so that nothing can lie between the two.
-3. When nothing that the old one has delivered since then is missing on the new one, the old one is detached
-   and the handover completed, in one turn of the loop.
+1. The new connection is opened (within the venue's limit of attempts) and subscribed to all desired topics;
+   what it brings is buffered by the handover.
+2. Once it is subscribed, the old connection is pinged: whatever the old one delivers after the answer was
+   sent after the new one had been subscribed, so that no message can be missing between the two.
+3. When the new connection has brought everything that the old one has delivered since then, the old one is
+   detached and the handover completed, in one turn of the event loop.
 
-A wish that changes meanwhile reaches both; steps 2 and 3 then begin anew, with a handover of the topics as
-they are now. Whatever fails before 3 leaves the old connection as it was.
+When the desired topics change meanwhile, both connections follow, and steps 2 and 3 begin again with a new
+handover. A failure before step 3 leaves the old connection as it was.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ from workers.websocket.connection import Connection, SharedContext
 from workers.websocket.subscriptions import Topic
 from workers.websocket.wakeup import Wakeup
 
-GRACE = 1.0  # seconds that the new connection is given to catch up when the old one has died
-LOOK = 0.02  # seconds between two looks whether it has caught up
+INHERIT_WITHIN = 1.0  # seconds that the new connection has to catch up after the old one was lost
+CHECK_EVERY = 0.02  # seconds between two checks whether it has caught up
 
 
 class Renewal:
-    """See the module's words; `run` once.
+    """One planned replacement; `run` is called once.
 
     Args:
+        shared: what all connections of the manager share.
+        wakeup: the shard's.
         old: the connection to be replaced.
-        dial: (sink) -> a new connection, not open yet.
-        handover: makes one for the topics wished now; None: without a sink, a `BufferedHandover`.
+        dial: sink -> a new connection, not opened yet.
+        handover: subscribed topics -> the handover of their data; None: there is no sink, and a
+            `BufferedHandover` is used.
 
     Attributes:
-        new: the replacement; whoever runs this hangs it up when `run` has failed.
+        new: the replacement; the caller closes it when `run` has failed.
     """
 
     def __init__(
@@ -51,29 +54,30 @@ class Renewal:
         self._wakeup = wakeup
         self._old = old
         self._dial = dial
-        self._make = handover
+        self._make_handover = handover
         self._handover: Handover | None = None
         self._topics: tuple[Topic, ...] = ()
-        self._covered = False
+        self._overlapping = False
         self._switched = False
         self._deadline = float("inf")
         self.new: Connection | None = None
 
     async def run(self) -> Connection:
-        """The replacement, delivering. Raises `WebSocketError`, and whatever a strategy's bug raises."""
+        """Returns the replacement, which has taken over. Raises `WebSocketError`, and whatever a bug in a
+        strategy raises."""
         try:
-            await self._permit()
+            await self._wait_for_permit()
             handover = self._begin()
             self.new = new = self._dial(handover.sink)
             new.buffer = handover.keep
             await new.open()
             while True:
                 await self._overlap(new, handover)
-                while self._unchanged() and not self._caught_up(handover):
+                while self._topics_unchanged() and not self._caught_up(handover):
                     self._check(new, handover)
-                    await self._wakeup.wait(LOOK)
+                    await self._wakeup.wait(CHECK_EVERY)
                 self._check(new, handover)
-                if self._unchanged():
+                if self._topics_unchanged():
                     self._switch(new, handover)
                     return new
                 handover = self._begin()
@@ -86,27 +90,28 @@ class Renewal:
                 self._handover.abandon()
             raise
 
-    def inherits(self) -> bool:
-        """The old connection has died: may the new one still take over without a loss?"""
-        if not self._covered:
+    def may_take_over(self) -> bool:
+        """Whether the new connection may still take over without a loss, now that the old one is lost."""
+        if not self._overlapping:
             return False
-        self._deadline = min(self._deadline, self._clock() + GRACE)
+        self._deadline = min(self._deadline, self._clock() + INHERIT_WITHIN)
         return self._clock() < self._deadline
 
-    async def _permit(self) -> None:
-        """Within the connect budget; whoever has lost a connection comes first."""
+    async def _wait_for_permit(self) -> None:
+        """Wait until the venue's limit allows one more connection attempt. None is reserved before: shards
+        that have lost their connection come first."""
         while wait := self._shared.connects.delay(self._clock()):
             await self._wakeup.wait(wait)
         self._shared.connects.take(self._clock())
 
     def _begin(self) -> Handover:
-        self._covered = False
+        self._overlapping = False
         if self._handover is not None:
             self._handover.abandon()
         self._topics = tuple(self._old.topics.desired)
-        if self._make is not None:
+        if self._make_handover is not None:
             carried = self._old.topics.active
-            self._handover = self._make([topic for topic in self._topics if topic in carried])
+            self._handover = self._make_handover([topic for topic in self._topics if topic in carried])
         else:
             bound = self._shared.config.max_pending_messages
             buffered = BufferedHandover(self._deliver, bound, self._clock, self._on_finished)
@@ -131,14 +136,14 @@ class Renewal:
             raise SubscriptionRejected(f"the venue refused {names} on the new connection", tuple(lost))
         await self._old.round_trip()
         handover.subscribed()
-        self._covered = True
+        self._overlapping = True
 
-    def _unchanged(self) -> bool:
-        """Whether the handover is about what is wished now."""
+    def _topics_unchanged(self) -> bool:
+        """Whether the handover is about the topics that are desired now."""
         return self._topics == tuple(self._old.topics.desired)
 
     def _caught_up(self, handover: Handover) -> bool:
-        # What the old one has brought by the cold path must be handled before anything of the new one is.
+        # Messages of the old connection that are still queued must be handled before any of the new one.
         return not self._old.queued and handover.ready()
 
     def _check(self, new: Connection, handover: Handover) -> None:
@@ -152,7 +157,7 @@ class Renewal:
             )
 
     def _switch(self, new: Connection, handover: Handover) -> None:
-        """Step 3: one turn of the loop."""
+        """Step 3, in one turn of the event loop."""
         self._old.detach()
         self._old.observer = None
         if (sink := handover.complete()) is not None:
@@ -161,4 +166,4 @@ class Renewal:
         self._switched = True
 
     def __repr__(self) -> str:
-        return f"Renewal({self._old!r} -> {self.new!r}, covered={self._covered})"
+        return f"Renewal({self._old!r} -> {self.new!r}, overlapping={self._overlapping})"

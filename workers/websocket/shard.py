@@ -1,9 +1,8 @@
-"""One reconnect loop: a set of topics, and the connection that carries them.
+"""One reconnect loop: a set of desired topics, and the connection that is subscribed to them.
 
-The wish is reconciled with every connection. A connection is replaced before its end where that can be known
-(make-before-break, `renewal`), and made anew after its end by the rules of `backoff`.
-There is one connection at a time, two only during a replacement; one that has been given up is hung up in the
-background and delivers nothing any more.
+A lost connection is made again after a pause (`backoff`). Where its end is known before, it is replaced
+without a gap (`renewal`). There is one connection at a time, and a second one during a replacement; one that
+has been given up delivers nothing any more, and is closed in the background.
 """
 
 from __future__ import annotations
@@ -31,28 +30,35 @@ from workers.websocket.renewal import Renewal
 from workers.websocket.subscriptions import Topic
 from workers.websocket.wakeup import Wakeup
 
-EXECUTIONS = (PublicWebsocketChannelType.EXECUTION, PublicWebsocketChannelType.AGG_EXECUTION)
-AGE_SPREAD = 0.1  # of `max_age`: connections that were made together do not end together
+TRADE_CHANNELS = (PublicWebsocketChannelType.EXECUTION, PublicWebsocketChannelType.AGG_EXECUTION)
+AGE_SPREAD = 0.1  # share of `max_age` that is varied, so that connections are not all replaced at once
 
 
 class Planned(WebSocketError):
-    """A connection was given up by plan, and by us: the next one follows at once."""
+    """We have closed the connection ourselves in order to replace it; the next attempt follows at once."""
 
     kind = ErrorClass.ABNORMAL
 
 
 class Shard:
-    """See the module's words.
+    """Keeps the topics of one shard subscribed, from `start` to `close`.
 
     Args:
-        number: which of the manager's shards.
-        shared: what they share.
-        strategies: answers the venue as it is to be used by the next connection.
-        desired: the wish; the manager changes it and calls `reconcile`.
+        number: of the shard, from 0.
+        shared: what all connections of the manager share.
+        strategies: returns the strategies for the next connection.
+        desired: the topics to subscribe to; the manager changes the mapping, then calls `reconcile`.
         sink: takes market data in the socket callback; None: everything goes to the message handler.
-        handover: for replacements with a sink; without one, a planned replacement is a plain reconnect.
-        delivered: see `FirstEvents`; None: own record of the messages handled, when there is no sink.
+        handover: topics -> what makes a replacement with a sink gapless; None: with a sink, a planned
+            replacement is a plain reconnect.
+        delivered: see `FirstEvents`; None: without a sink, an own record of the messages handled.
         proven: see `WebSocketManager`.
+
+    Attributes:
+        connection: the present one; None between two attempts.
+        connected: done when the first connection was made; fails when the shard has given up its normal pace
+            of attempts before.
+        tried: done when the first attempt is over, however it ended.
     """
 
     def __init__(
@@ -82,32 +88,32 @@ class Shard:
         self._backoff = Backoff(self._policy(), shared.chance)
         self._renewal_backoff = Backoff(self._policy(), shared.chance)
 
-        self._records = sink is None and delivered is None
-        self._first_events = FirstEvents(self._config.first_event_after, delivered or self._handled)
-        self._proof = proven or delivered or _unproved
+        self._records_events = sink is None and delivered is None
+        self._first_events = FirstEvents(self._config.first_event_after, delivered or self._last_handled)
+        self._last_sign_of_life = proven or delivered or _expected_by_channel
         self._refusals = Refusals()
         self._connected_before = False
         self._ordinal = 0
         self._renew_at = 0.0
-        self._wanted = ""  # why the connection is to be replaced; "": it is not
+        self._renewal_reason = ""  # why the connection is to be replaced; "": it is not
         self._renewal: Renewal | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._renewal_after = 0.0
-        self._begun = 0.0  # when the connection took over
-        self._spaced = False  # replaced, and the new one has not proved to last yet
+        self._took_over_at = 0.0  # clock time at which the present connection was ready
+        self._renewal_spaced = False  # was replaced, and the new one has not lasted `overlap` yet
 
         loop = asyncio.get_running_loop()
-        self.connected: asyncio.Future[None] = loop.create_future()  # once; or why it has given up
-        self.tried: asyncio.Future[None] = loop.create_future()  # the first attempt is over
+        self.connected: asyncio.Future[None] = loop.create_future()
+        self.tried: asyncio.Future[None] = loop.create_future()
         for future in (self.connected, self.tried):
             future.add_done_callback(_retrieve)
-        self._loop_task: asyncio.Task[None] | None = None
+        self._run_task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    # -- the face ---------------------------------------------------------------------------------------
+    # -- for the manager ----------------------------------------------------------------------------------
     def start(self) -> None:
         self._report(ConnectionState.CONNECTING, "connecting")
-        self._loop_task = asyncio.create_task(self._run())
+        self._run_task = asyncio.create_task(self._run())
 
     def is_connected(self) -> bool:
         """Connected and subscribed, and the socket is there."""
@@ -124,15 +130,16 @@ class Shard:
         return [connection for connection in (self.connection, new) if connection is not None]
 
     async def reconcile(self) -> None:
-        """The wish has changed: bring all connections there are to it. If that fails, the loop sees to it."""
+        """The desired topics have changed: subscribe and unsubscribe on all present connections. If that
+        fails, the connection is lost and the next one subscribes to them."""
         self._first_events.forget_undesired(self.desired)
         self._refusals.forget_undesired(self.desired)
         if self.is_connected():
-            await asyncio.gather(*(self._reconciled(connection) for connection in self.connections))
+            await asyncio.gather(*(self._reconcile_shielded(connection) for connection in self.connections))
 
     async def resubscribe(self, topics: Iterable[Topic], *, planned: bool = False) -> None:
-        """Unsubscribe and subscribe again; told as missed, for in between nothing comes, and counted, unless
-        it is `planned`."""
+        """Unsubscribe and subscribe again. Unless it is `planned`, it is counted, and the topics are reported
+        to `on_missed`: nothing comes in between."""
         if self.is_connected() and self.connection is not None:
             topics = tuple(topics)
             if not planned:
@@ -140,18 +147,18 @@ class Shard:
                 missed = [topic for topic in topics if topic in self.connection.topics.active]
                 self._shared.dispatcher.missed(missed)
             self.connection.topics.request_again(topics)
-            await self._reconciled(self.connection)
+            await self._reconcile_shielded(self.connection)
 
     def refresh(self, topics: Iterable[Topic]) -> None:
-        """Somebody says that these do not deliver: subscribe again, and if that did not help, connect afresh;
-        with patience, for who says so may say it again and again."""
+        """A caller has found that these topics do not deliver: subscribe again, or if that has not helped
+        before, replace the connection; with growing pauses, as callers may repeat themselves."""
         now = self._clock()
         may_retry = {
             symbol: self._first_events.may_retry(symbol, now) for symbol in {topic[0] for topic in topics}
         }
-        self._remedy([topic for topic in topics if may_retry[topic[0]]])
+        self._retry([topic for topic in topics if may_retry[topic[0]]])
 
-    def _remedy(self, topics: Iterable[Topic]) -> None:
+    def _retry(self, topics: Iterable[Topic]) -> None:
         by_symbol: dict[str, list[Topic]] = {}
         for topic in topics:
             by_symbol.setdefault(topic[0], []).append(topic)
@@ -165,15 +172,19 @@ class Shard:
             self._spawn(self.resubscribe(again))
 
     def renew(self, reason: str) -> None:
-        """Replace the connection without a gap."""
-        if self.is_connected() and not self._wanted:
-            self._wanted = reason
+        """Have the connection replaced without a gap."""
+        if self.is_connected() and not self._renewal_reason:
+            self._renewal_reason = reason
             self._renewal_after = 0.0
             self._wakeup.set()
 
     async def answered(self) -> tuple[Topic, ...]:
-        """What is carried, once the connection has answered a ping of now and all that had come before has
-        been handled: nothing that the venue had sent is missing. Empty: it is lost, or there is none yet."""
+        """Ping, and wait until the answer is here and all messages before it are handled.
+
+        Returns:
+            The subscribed topics: nothing that the venue had sent of them before is missing. Empty: the
+            connection is lost, or there is none.
+        """
         while self.is_connected() and (connection := self.connection) is not None:
             try:
                 await connection.round_trip()
@@ -181,25 +192,25 @@ class Shard:
             except WebSocketError:
                 if self.connection is connection:
                     return ()
-                continue  # another has taken over, without a gap
+                continue  # it was replaced without a gap: ask the new one
             if self.connection is connection:
                 return tuple(connection.topics.active)
         return ()
 
     def reconnect(self, error: WebSocketError) -> None:
-        """Give the connection up, and make a fresh one with the usual backoff."""
+        """Give up the present connection; the loop makes another one with the usual backoff."""
         for connection in self.connections:
             connection.fail(error)
 
     async def close(self) -> None:
-        """End everything; no task and no socket is left."""
+        """Close the connections and end all tasks."""
         if self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED):
             return
         self._report(ConnectionState.CLOSING, "closing")
         connections = self.connections
         for connection in connections:
             connection.detach()
-        tasks = [task for task in (self._loop_task, self._renewing) if task is not None]
+        tasks = [task for task in (self._run_task, self._renewing) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -216,31 +227,31 @@ class Shard:
     async def _run(self) -> None:
         while True:
             error = await self._attempt()
-            delay = self._lost(error)
+            delay = self._after_loss(error)
             if not self.tried.done():
                 self.tried.set_result(None)
             if delay > 0:
                 await self._shared.sleep(delay)
 
     async def _attempt(self) -> WebSocketError:
-        """One connection, and those that replace it by plan, to their end; answers why it ended."""
+        """One connection, and those that replace it without a gap, until it is lost; returns why."""
         try:
-            await self._permit()
+            await self._wait_for_permit()
             self._refusals.clear()
             self.connection = self._dial(self._sink)
             self._ordinal = self.connection.ordinal
             await self.connection.open()
             self._connected(self.connection)
-            return await self._keep()
+            return await self._supervise()
         except WebSocketError as error:
             return error
         except (Exception, asyncio.CancelledError) as error:
             if meant_for_us(error):
                 raise
-            return _wrapped(error)  # a strategy's or a library's bug: no reason to end the loop
+            return _wrapped(error)  # a bug in a strategy or library must not end the loop
 
-    async def _permit(self) -> None:
-        """Within the connect budget, and not while the venue wants to see none of us."""
+    async def _wait_for_permit(self) -> None:
+        """Wait until the venue's limit of connection attempts, or its ban (429, 418), allows one more."""
         connects = self._shared.connects
         while True:
             if wait := connects.reserve(self._clock()):
@@ -255,15 +266,15 @@ class Shard:
             self.desired,
             self._wakeup,
             sink,
-            lambda topics, words: self._refused(connection, topics, words),
-            self._proof,
+            lambda topics, answer: self._refused(connection, topics, answer),
+            self._last_sign_of_life,
         )
-        if self._records:
+        if self._records_events:
             connection.events = {}
         return connection
 
-    async def _keep(self) -> WebSocketError:
-        """Look after the connection until it ends; planned replacements happen on the way."""
+    async def _supervise(self) -> WebSocketError:
+        """Check the connection regularly until it fails, and start planned replacements; returns why."""
         shortest = min(self._config.message_timeout, self._config.first_event_after)
         while True:
             connection = self.connection
@@ -271,43 +282,44 @@ class Shard:
             if connection.data:
                 self._backoff.on_data()
                 if (
-                    self._spaced
+                    self._renewal_spaced
                     and connection.announced_end is None
-                    and self._clock() - self._begun >= self._config.overlap
+                    and self._clock() - self._took_over_at >= self._config.overlap
                 ):
-                    self._spaced = False
+                    self._renewal_spaced = False
                     self._renewal_backoff.on_data()
             if connection.fault() is None:
                 connection.ping_if_due()
                 self._ask_refused_again(connection)
-                self._look_for_first_events(connection)
-                self._plan(connection)
+                self._check_first_events(connection)
+                self._renew_if_due(connection)
             fault = connection.fault()
-            if fault is not None and (self._renewal is None or not self._renewal.inherits()):
+            if fault is not None and (self._renewal is None or not self._renewal.may_take_over()):
                 return fault
             await self._wakeup.wait(min(1.0, max(0.005, min(shortest, connection.shortest_timeout) / 5)))
 
     def _connected(self, connection: Connection) -> None:
-        """A connection that was made after there had been none."""
+        """The connection is subscribed, and there was none before it."""
         if self._connected_before:
             self._shared.stats.reconnections += 1
         self._connected_before = True
-        self._begins(connection)
-        self._wanted = ""
+        self._take_over(connection)
+        self._renewal_reason = ""
         self._report(ConnectionState.CONNECTED, "connected and subscribed")
         for future in (self.connected, self.tried):
             if not future.done():
                 future.set_result(None)
 
-    def _begins(self, connection: Connection) -> None:
+    def _take_over(self, connection: Connection) -> None:
         self.connection, self._ordinal = connection, connection.ordinal
         self._first_events.reset()
-        self._begun = self._clock()
+        self._took_over_at = self._clock()
         age = connection.max_age * (1.0 - AGE_SPREAD * self._shared.chance())
         self._renew_at = self._clock() + age if age > 0 else float("inf")
 
-    def _lost(self, error: WebSocketError) -> float:
-        """A connection has ended, or could not be made: told, and the seconds until the next attempt."""
+    def _after_loss(self, error: WebSocketError) -> float:
+        """Clean up after a connection that is lost, or could not be made; report it, and return the seconds
+        until the next attempt."""
         for connection in self.connections:
             if connection is self.connection and connection.data:
                 self._backoff.on_data()
@@ -333,24 +345,24 @@ class Shard:
         return delay
 
     # -- planned replacements ---------------------------------------------------------------------------
-    def _plan(self, connection: Connection) -> None:
-        """Start a replacement when one is due."""
+    def _renew_if_due(self, connection: Connection) -> None:
+        """Start a planned replacement when there is a reason for one."""
         if self._renewal is not None:
             return
-        if not self._wanted and connection.announced_end is not None:
-            self._wanted = "the venue has announced the end of this connection"
-        elif not self._wanted and self._clock() >= self._renew_at:
-            self._wanted = "this connection has reached its age"
-        elif not self._wanted and connection.budget_nearly_spent:
-            self._wanted = "this connection has sent nearly all the messages that the venue takes"
-        if not self._wanted or self._clock() < self._renewal_after:
+        if not self._renewal_reason and connection.announced_end is not None:
+            self._renewal_reason = "the venue has announced the end of this connection"
+        elif not self._renewal_reason and self._clock() >= self._renew_at:
+            self._renewal_reason = "this connection has reached its age"
+        elif not self._renewal_reason and connection.budget_nearly_spent:
+            self._renewal_reason = "this connection has sent nearly all the messages that the venue takes"
+        if not self._renewal_reason or self._clock() < self._renewal_after:
             return
         if not self._gapless:
             self._space_renewals()
-            connection.fail(Planned(self._wanted))
+            connection.fail(Planned(self._renewal_reason))
             return
         self._renewal = Renewal(self._shared, self._wakeup, connection, self._dial, self._handover)
-        self._renewing = self._spawn(self._replace(self._renewal, self._wanted))
+        self._renewing = self._spawn(self._replace(self._renewal, self._renewal_reason))
 
     async def _replace(self, renewal: Renewal, reason: str) -> None:
         try:
@@ -360,10 +372,10 @@ class Shard:
                 raise
             self._not_replaced(renewal, error if isinstance(error, WebSocketError) else _wrapped(error))
         else:
-            old, self._renewal, self._renewing, self._wanted = self.connection, None, None, ""
+            old, self._renewal, self._renewing, self._renewal_reason = self.connection, None, None, ""
             self._space_renewals()
             self._shared.stats.renewals += 1
-            self._begins(connection)
+            self._take_over(connection)
             if old is not None:
                 self._detach(old)
             self._report(ConnectionState.CONNECTED, f"replaced without a gap: {reason}")
@@ -372,13 +384,13 @@ class Shard:
         self._wakeup.set()
 
     def _space_renewals(self) -> None:
-        """The next one is not due at once: where every server announces its end, each new connection does.
-        Only one that has delivered for the time of an overlap, and announced none, ends that."""
-        self._spaced = True
+        """Put a growing pause before the next planned replacement, because each new connection may announce
+        its end at once. A connection that lasts for `overlap` seconds without doing so ends that."""
+        self._renewal_spaced = True
         self._renewal_after = self._clock() + self._renewal_backoff.failed(WebSocketError.kind)
 
     def _not_replaced(self, renewal: Renewal, error: WebSocketError) -> None:
-        """The old connection goes on; it is tried again."""
+        """A planned replacement has failed: the old connection goes on, and it is tried again later."""
         self._renewal = self._renewing = None
         if renewal.new is not None:
             self._detach(renewal.new)
@@ -395,13 +407,13 @@ class Shard:
             connection.topics.request_again(due)
             self._spawn(self._reconcile(connection))
 
-    def _refused(self, connection: Connection, topics: tuple[Topic, ...], words: str) -> None:
+    def _refused(self, connection: Connection, topics: tuple[Topic, ...], answer: str) -> None:
         if connection is not self.connection:
-            return  # a replacement that carries less is none, and says so itself
+            return  # of a replacement: `Renewal` handles it
         if fresh := self._refusals.refused(topics, self._clock()):
-            self._report(self.state, f"the venue refused {_listed(fresh)}: {words}", rejected=fresh)
+            self._report(self.state, f"the venue refused {_listed(fresh)}: {answer}", rejected=fresh)
 
-    def _look_for_first_events(self, connection: Connection) -> None:
+    def _check_first_events(self, connection: Connection) -> None:
         now = self._clock()
         self._first_events.follow(connection.topics.active, connection.topics.requested_at, self.desired, now)
         late = self._first_events.overdue(now)
@@ -410,12 +422,17 @@ class Shard:
         self._shared.stats.first_event_misses += len(late)
         if fresh := self._first_events.newly_overdue(late):
             self._report(self.state, f"no first event in time: {_listed(fresh)}", overdue=tuple(fresh))
-        self._remedy(late)
+        self._retry(late)
 
-    def _handled(self, symbol: str, channel: str) -> int:
-        """Our own record of the messages handled, as `delivered`."""
+    def _last_handled(self, symbol: str, channel: str) -> int:
+        """ns of the clock at which the message handler last got a message of the topic, as `delivered`."""
         kind = MESSAGE_TYPES.get(channel)
-        if not self._records or kind is None or self.connection is None or self.connection.events is None:
+        if (
+            not self._records_events
+            or kind is None
+            or self.connection is None
+            or self.connection.events is None
+        ):
             return NOT_EXPECTED
         return int(self.connection.events.get((symbol, kind), 0.0) * 1e9)
 
@@ -426,8 +443,8 @@ class Shard:
         except WebSocketError as error:
             connection.fail(error)
 
-    async def _reconciled(self, connection: Connection) -> None:
-        """As `_reconcile`; goes on when who asked for it waits no longer: half of a change is none."""
+    async def _reconcile_shielded(self, connection: Connection) -> None:
+        """As `_reconcile`; it is completed even if the caller is cancelled."""
         await asyncio.shield(self._spawn(self._reconcile(connection)))
 
     def _detach(self, connection: Connection) -> None:
@@ -445,15 +462,15 @@ class Shard:
         _retrieve(task)
 
     def _delay(self, backoff: Backoff, error: WebSocketError) -> float:
-        """Seconds until the next attempt, by the policy of the strategies as they are now."""
+        """Seconds until the next attempt, by the present policy of the strategies."""
         try:
             backoff.policy = self._policy()
             hopeless = not self._strategies().connection_strategy.should_reconnect(error)
-        except (Exception, asyncio.CancelledError):  # a strategy's bug: the rules as they were
+        except (Exception, asyncio.CancelledError):  # a bug in a strategy: keep the last policy
             hopeless = False
         retry_after = error.retry_after if isinstance(error, HandshakeRefused) else 0.0
         delay = backoff.failed(error.kind, retry_after=retry_after, hopeless=hopeless)
-        if error.kind is ErrorClass.RATE_LIMITED:  # it is our address that is to wait, not this shard
+        if error.kind is ErrorClass.RATE_LIMITED:  # the venue limits our address: all shards wait
             self._shared.connects.hold(self._clock(), retry_after or delay)
         return delay
 
@@ -495,9 +512,9 @@ class Shard:
         return f"Shard({self.number}, {self.state.value}, {self.connection!r}, {self._backoff!r})"
 
 
-def _unproved(symbol: str, channel: str) -> int:
-    """Nobody tells of proofs: what may be quiet is known all the same (see `FirstEvents`)."""
-    return NOT_EXPECTED if channel in EXECUTIONS else 0
+def _expected_by_channel(symbol: str, channel: str) -> int:
+    """`delivered` where nobody records it: trades may be silent for any time, the rest has not delivered."""
+    return NOT_EXPECTED if channel in TRADE_CHANNELS else 0
 
 
 def _listed(topics: Sequence[Topic]) -> str:
@@ -512,6 +529,6 @@ def _wrapped(error: BaseException) -> WebSocketError:
 
 
 def _retrieve(future: asyncio.Future[None]) -> None:
-    """Nobody may be waiting any more: that an exception was never looked at is no news."""
+    """Retrieve the exception, so that asyncio does not warn of one that nobody waits for."""
     if not future.cancelled():
         future.exception()

@@ -1,4 +1,4 @@
-"""Types of the compiled listener; `workers/websocket/wire.pyx` has the words."""
+"""Types of the compiled listener; `workers/websocket/wire.pyx` documents it."""
 
 from collections import deque
 from collections.abc import Callable, Mapping

@@ -279,7 +279,7 @@ class Readiness:
         for index in publisher.indexes:
             symbol = self._keeper.symbol_of(index) or ""
             if carried and symbol not in carried:
-                continue  # nobody wishes it any more
+                continue  # it is not desired any more
             cells = {
                 channel: Cell(State(publisher.state(index, scope)), Reason(publisher.reason(index, scope)))
                 for channel, scope in self._scopes.items()

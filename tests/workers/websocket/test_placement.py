@@ -66,7 +66,7 @@ def test_a_number_is_never_used_again() -> None:
     assert placement.add(["C/U"], ["top"]) == [(2, ("C/U", "top"))]
 
 
-def test_a_channel_that_a_symbol_has_not_is_no_wish() -> None:
+def test_a_channel_that_a_symbol_has_not_is_not_placed() -> None:
     """Spot and swap on one worker: the spot market is not marked, and takes no room for it."""
     placement = Placement(
         lambda route: 3, lambda symbol, channel: channel != "mark" or symbol.endswith(":USDT")
@@ -85,7 +85,7 @@ def test_a_channel_that_a_symbol_has_not_is_no_wish() -> None:
 
 
 class Stable(RuleBasedStateMachine):
-    """Whatever is wished: every topic once, no shard over its room, and what is placed stays there."""
+    """Whatever is desired: every topic once, no shard over its room, and what is placed stays there."""
 
     ROOM = 4
 
@@ -95,14 +95,14 @@ class Stable(RuleBasedStateMachine):
         self.homes: dict[tuple[str, str], int] = {}
 
     @rule(symbols=SYMBOLS, channels=st.lists(st.sampled_from(CHANNELS), min_size=1, unique=True))
-    def wish(self, symbols: list[str], channels: list[str]) -> None:
+    def desire(self, symbols: list[str], channels: list[str]) -> None:
         placed = self.placement.add(symbols, channels)
         assert {topic for _, topic in placed} == {(s, c) for s in symbols for c in channels}
         for number, topic in placed:
             assert self.homes.setdefault(topic, number) == number
 
     @rule(symbols=SYMBOLS, channels=st.none() | st.lists(st.sampled_from(CHANNELS), min_size=1))
-    def wish_no_more(self, symbols: list[str], channels: list[str] | None) -> None:
+    def desire_no_more(self, symbols: list[str], channels: list[str] | None) -> None:
         touched = self.placement.remove(symbols, channels)
         gone = {t for t in self.homes if t[0] in symbols and (channels is None or t[1] in channels)}
         assert touched == {self.homes.pop(topic) for topic in gone}

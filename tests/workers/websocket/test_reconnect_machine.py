@@ -125,7 +125,7 @@ class ReconnectLoops(RuleBasedStateMachine):
     def start(self, symbols: list[str], refused: Exception | None) -> None:
         self.loop = asyncio.new_event_loop()
         self.ledgers: dict[int, Ledger] = {}
-        self.wished: set[str] = set(symbols)
+        self.desired: set[str] = set(symbols)
         self.catches_up = True
         self.last: dict[str, float] = {}
         self.number = 0
@@ -294,21 +294,21 @@ class ReconnectLoops(RuleBasedStateMachine):
 
     @rule(symbols=SYMBOLS)
     def subscribe(self, symbols: list[str]) -> None:
-        async def wish() -> None:
+        async def desire() -> None:
             self.spawn(self.bench.manager.subscribe(symbols))
             await self.bench.clock.settle()
 
-        self.wished |= set(symbols)
-        self.run(wish())
+        self.desired |= set(symbols)
+        self.run(desire())
 
     @rule(symbols=SYMBOLS)
     def unsubscribe(self, symbols: list[str]) -> None:
-        async def wish_no_more() -> None:
+        async def desire_no_more() -> None:
             self.spawn(self.bench.manager.unsubscribe(symbols))
             await self.bench.clock.settle()
 
-        self.wished -= set(symbols)
-        self.run(wish_no_more())
+        self.desired -= set(symbols)
+        self.run(desire_no_more())
 
     @rule(fresh=st.sampled_from(["renew", "reconnect"]))
     def ask_for_fresh_connections(self, fresh: str) -> None:
@@ -334,9 +334,9 @@ class ReconnectLoops(RuleBasedStateMachine):
         assert not self.broken
 
     @invariant()
-    def the_wish_is_the_fact_wherever_it_is_settled(self) -> None:
+    def desired_is_active_wherever_it_is_settled(self) -> None:
         manager = self.bench.manager
-        assert {symbol for shard in manager._shards.values() for symbol, _ in shard.desired} == self.wished
+        assert {symbol for shard in manager._shards.values() for symbol, _ in shard.desired} == self.desired
         for shard in manager._shards.values():
             connection = shard.connection
             if connection is None or not shard.is_connected() or connection._reconciling.locked():

@@ -55,7 +55,7 @@ async def test_on_a_fresh_connection_a_refusal_is_told_anew(bench: Bench) -> Non
 
 
 @virtual
-async def test_a_refused_symbol_that_is_wished_no_more_is_not_asked_for(bench: Bench) -> None:
+async def test_a_refused_symbol_that_is_desired_no_more_is_not_asked_for(bench: Bench) -> None:
     bench.venue.refuse = {ETH}
     manager = await bench.start("BTC/USDT", "ETH/USDT")
     await manager.unsubscribe(["ETH/USDT"])

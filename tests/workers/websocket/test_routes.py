@@ -70,7 +70,7 @@ async def test_a_connection_comes_back_at_its_address_and_its_replacement_too(be
 
 
 @virtual
-async def test_without_a_wish_the_one_connection_is_that_of_the_default_channels(bench: Bench) -> None:
+async def test_without_a_topic_the_one_connection_is_that_of_the_default_channels(bench: Bench) -> None:
     bench.venue = venue = RoutedVenue(bench.clock)
     manager = bench.build()
     await manager.initialize([], ["ticker"])

@@ -110,7 +110,7 @@ async def test_new_symbols_fill_shards_with_room_then_start_another(bench: Bench
 
 
 @virtual
-async def test_subscribe_returns_when_a_new_shards_first_attempt_failed_and_keeps_the_wish(
+async def test_subscribe_returns_when_a_new_shards_first_attempt_failed_and_keeps_the_topics(
     bench: Bench,
 ) -> None:
     bench.venue._budget = small(1)

@@ -45,11 +45,11 @@ class Strategy:
 
 
 class Desk:
-    """Subscriptions with their wish; `send` sends what is planned."""
+    """Subscriptions with their desired topics; `send` sends what is planned."""
 
     def __init__(self, *topics: Topic, most: int = 100) -> None:
-        self.wish = dict.fromkeys(topics)
-        self.subscriptions = Subscriptions(self.wish)
+        self.desired = dict.fromkeys(topics)
+        self.subscriptions = Subscriptions(self.desired)
         self.strategy = Strategy(most)
 
     def send(self) -> list[PendingRequest]:
@@ -124,7 +124,7 @@ def test_a_stream_that_stands_for_several_channels() -> None:
     assert desk.ok(1, A_TOP, A_BOOK) == ()
     assert desk.subscriptions.active == {A_BOOK}
     assert desk.ok(1, A_TOP) is None
-    desk.wish[B_BOOK] = None
+    desk.desired[B_BOOK] = None
     desk.send()
     assert desk.ok(2, A_TOP, A_BOOK) is None  # of the message, but of nothing that it asks for
     assert desk.subscriptions.pending == 1
@@ -140,7 +140,7 @@ def test_a_part_that_is_acknowledged_can_be_asked_for_again_while_others_wait() 
     assert asked(desk.send()) == [("unsubscribe", [A_TOP])]
     assert desk.ok(2) == ()
     assert asked(desk.send()) == [("subscribe", [A_TOP])]
-    del desk.wish[A_TOP]
+    del desk.desired[A_TOP]
     assert desk.ok(3) == ()
     assert asked(desk.send()) == [("unsubscribe", [A_TOP])]  # nor does a change of mind wait for them
 
@@ -171,7 +171,7 @@ def test_unsubscriptions_are_answered_by_topic_too() -> None:
     desk = Desk(*TOPICS)
     desk.send()
     desk.ok(1)
-    desk.wish.clear()
+    desk.desired.clear()
     [(action, topics)] = asked(desk.send())
     assert (action, sorted(topics)) == ("unsubscribe", sorted(TOPICS))
     assert desk.ok(None, A_TOP) == ()
@@ -210,8 +210,9 @@ def test_an_answer_to_another_action_settles_nothing() -> None:
 
 
 class Machine(RuleBasedStateMachine):
-    """A venue that answers in its own way, in order, sometimes twice; when all is answered, what we take for
-    fact is the fact, and every wish is fact or refused by name."""
+    """A venue that answers in its own way, in order, sometimes twice; when all is answered, the topics that
+    we hold to be active are those that the venue has, and every desired topic is active or refused by
+    name."""
 
     @initialize(
         how=st.sampled_from(["whole", "parts", "named parts", "oldest"]),
@@ -227,11 +228,11 @@ class Machine(RuleBasedStateMachine):
         self.told: set[Topic] = set()
 
     @rule(topic=st.sampled_from(TOPICS), wanted=st.booleans())
-    def wish(self, topic: Topic, wanted: bool) -> None:
+    def desire(self, topic: Topic, wanted: bool) -> None:
         if wanted:
-            self.desk.wish[topic] = None
+            self.desk.desired[topic] = None
         else:
-            self.desk.wish.pop(topic, None)
+            self.desk.desired.pop(topic, None)
             self.desk.subscriptions.forget_undesired()
 
     @rule(topics=st.sets(st.sampled_from(TOPICS)))
@@ -295,8 +296,8 @@ class Machine(RuleBasedStateMachine):
                 break
         subscriptions = self.desk.subscriptions
         assert subscriptions.settled, subscriptions
-        assert subscriptions.active == self.fact == self.desk.wish.keys() - self.bad
-        assert subscriptions.rejected.keys() & self.desk.wish.keys() == self.desk.wish.keys() & self.bad
+        assert subscriptions.active == self.fact == self.desk.desired.keys() - self.bad
+        assert subscriptions.rejected.keys() & self.desk.desired.keys() == self.desk.desired.keys() & self.bad
         assert self.told <= self.bad
 
     @invariant()

@@ -137,7 +137,7 @@ async def test_a_refused_unsubscription_does_not_cost_the_others_theirs(bench: B
 
 
 @virtual
-async def test_a_refusal_of_what_nobody_wishes_any_more_is_forgotten(bench: Bench) -> None:
+async def test_a_refusal_of_what_is_not_desired_any_more_is_forgotten(bench: Bench) -> None:
     bench.venue.refuse = {"s1usdt@bookTicker"}
     manager = await bench.start("S0/USDT", "S1/USDT")
     assert list(manager.rejected) == [("S1/USDT", "top")]
@@ -177,8 +177,8 @@ async def test_resubscribe_unsubscribes_first(bench: Bench) -> None:
 
 
 @virtual
-async def test_what_the_venue_does_not_know_is_refused_before_anything_is_wished(bench: Bench) -> None:
-    """Wished, it would fail every connection of its shard for ever."""
+async def test_what_the_venue_does_not_know_is_refused_before_anything_is_desired(bench: Bench) -> None:
+    """As a desired topic it would fail every connection of its shard for ever."""
     manager = await bench.start("BTC/USDT")
     with pytest.raises(KeyError, match="NO/SUCH"):
         await manager.subscribe(["NO/SUCH"])

@@ -16,7 +16,7 @@ from workers.contract.protocols import (
 from workers.venues.defaults import check_channels, venue_symbol
 
 STREAMS_PER_MESSAGE = 100
-REMEMBERED = 64  # wishes that are kept
+REMEMBERED = 64  # requests whose messages are kept
 
 _HEAD = {
     SubscriptionAction.SUBSCRIBE: b'{"method":"SUBSCRIBE","params":[',
@@ -38,8 +38,9 @@ class _Ack(msgspec.Struct):
     msg: str = ""
 
 
-class _Wish(NamedTuple):
-    """What was asked once, and its batches: the symbols, and the message up to its id."""
+class _Prepared(NamedTuple):
+    """A request made before: its symbols and channels, and for each action its messages as (symbols of the
+    message, payload up to the id)."""
 
     symbols: Sequence[str]
     channels: tuple[str, ...]
@@ -68,7 +69,7 @@ class BinanceSubscription(SubscriptionStrategy):
         self._batch = streams_per_message
         # channels -> symbol -> its streams, quoted and joined
         self._maps: dict[tuple[str, ...], _StreamMap] = {}
-        self._wishes: dict[tuple[object, ...], _Wish] = {}
+        self._prepared: dict[tuple[object, ...], _Prepared] = {}
         self._decoder = msgspec.json.Decoder(_Ack)
 
     def create_subscription_messages(
@@ -84,16 +85,18 @@ class BinanceSubscription(SubscriptionStrategy):
         # A reconnect asks for the same again. Hashing hundreds of symbols, or copying them to a tuple, takes
         # longer than making the messages; comparing them does not, since they are the same objects.
         mark = (len(symbols), symbols[0], *channels)
-        wish = self._wishes.get(mark)
-        if wish is None or wish.symbols != symbols:
-            wish = self._remember(mark, symbols, tuple(channels))
-        asked = wish.channels
+        prepared = self._prepared.get(mark)
+        if prepared is None or prepared.symbols != symbols:
+            prepared = self._remember(mark, symbols, tuple(channels))
+        asked = prepared.channels
         return [
             SubscriptionMessage(number, head + b"%d}" % number, part, asked)
-            for number, (part, head) in enumerate(wish.batches[action], first_id)
+            for number, (part, head) in enumerate(prepared.batches[action], first_id)
         ]
 
-    def _remember(self, mark: tuple[object, ...], symbols: Sequence[str], channels: tuple[str, ...]) -> _Wish:
+    def _remember(
+        self, mark: tuple[object, ...], symbols: Sequence[str], channels: tuple[str, ...]
+    ) -> _Prepared:
         streams = self._maps.get(channels)
         if streams is None:
             streams = self._maps[channels] = _StreamMap(self._streams, self._venue_symbols, channels)
@@ -104,10 +107,10 @@ class BinanceSubscription(SubscriptionStrategy):
             action: [(part, head + body + b'],"id":') for part, body in zip(parts, bodies, strict=True)]
             for action, head in _HEAD.items()
         }
-        if len(self._wishes) >= REMEMBERED:
-            self._wishes.clear()
-        wish = self._wishes[mark] = _Wish(symbols[:], channels, batches)
-        return wish
+        if len(self._prepared) >= REMEMBERED:
+            self._prepared.clear()
+        prepared = self._prepared[mark] = _Prepared(symbols[:], channels, batches)
+        return prepared
 
     def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
         # Market data of the combined endpoint starts with its stream; an acknowledgement is short.

@@ -127,16 +127,16 @@ def test_no_input_makes_the_matcher_raise(data: bytes) -> None:
     )
 )
 def test_what_was_asked_before_changes_no_answer(
-    wishes: list[tuple[list[str], list[str], type, Any]],
+    requests: list[tuple[list[str], list[str], type, Any]],
 ) -> None:
     remembers = BinanceSpotSubscription(SYMBOLS, streams_per_message=2)
-    for symbols, channels, kind, action in wishes:
+    for symbols, channels, kind, action in requests:
         asked = (action, kind(symbols), kind(channels))
         fresh = BinanceSpotSubscription(SYMBOLS, streams_per_message=2)
         assert remembers.create_subscription_messages(*asked) == fresh.create_subscription_messages(*asked)
 
 
-def test_a_list_that_the_caller_changes_is_another_wish() -> None:
+def test_a_list_that_the_caller_changes_is_another_request() -> None:
     strategy = BinanceSpotSubscription(SYMBOLS)
     symbols = ["BTC/USDT", "ETH/USDT"]
     strategy.create_subscription_messages(SUBSCRIBE, symbols, ["top"])
@@ -146,12 +146,12 @@ def test_a_list_that_the_caller_changes_is_another_wish() -> None:
     assert "ethusdt" not in message.payload.decode()
 
 
-def test_no_more_wishes_are_kept_than_a_bound() -> None:
+def test_no_more_requests_are_kept_than_a_bound() -> None:
     symbols = {f"S{n}/USDT": f"S{n}USDT" for n in range(3 * REMEMBERED)}
     strategy = BinanceSpotSubscription(symbols)
     for symbol in symbols:
         strategy.create_subscription_messages(SUBSCRIBE, [symbol], ["top"])
-        assert len(strategy._wishes) <= REMEMBERED
+        assert len(strategy._prepared) <= REMEMBERED
 
 
 def test_an_acknowledgement_that_is_no_text_is_none() -> None:

@@ -1,4 +1,4 @@
-"""What is sent for a wish, and what an answer settles; rules as numbered in subscription.py."""
+"""What is sent for desired topics, and what an answer settles; rules as numbered in subscription.py."""
 
 from __future__ import annotations
 
@@ -168,11 +168,11 @@ def test_rule_3_what_there_is_already() -> None:
 
 
 class Connection:
-    """What a connection wishes, asks and has."""
+    """What a connection desires, asks for and has."""
 
-    def __init__(self, *wished: Topic) -> None:
+    def __init__(self, *desired: Topic) -> None:
         self.strategy = strategy()
-        self.desired = dict.fromkeys(wished)
+        self.desired = dict.fromkeys(desired)
         self.facts = Subscriptions(self.desired)
 
     def ask(self) -> list[dict[str, Any]]:
@@ -228,7 +228,7 @@ def test_a_channel_that_goes_while_the_other_stays() -> None:
 
 @pytest.mark.parametrize("channels", [("book",), ("top",), ("top", "book")])
 def test_a_book_is_subscribed_anew_with_its_top(channels: tuple[str, ...]) -> None:
-    """As a worker asks for it: for both, whichever of them are wished."""
+    """As a worker asks for it: for both, whichever of them are desired."""
     made = Connection(*(("BTC/USD", channel) for channel in channels))
     [question] = made.ask()
     made.hear(taken(question["req_id"], "book", "BTC/USD"))

@@ -148,7 +148,7 @@ def test_what_is_no_answer_of_ours(data: bytes) -> None:
     assert strategy.match_acknowledgement(data) is None
 
 
-def test_answers_settle_the_wishes_one_by_one() -> None:
+def test_answers_settle_the_topics_one_by_one() -> None:
     """What a connection makes of them: a refused topic costs no other one."""
     strategy = MexcSpotSubscription(SYMBOLS)
     desired = dict.fromkeys((symbol, channel) for symbol in SYMBOLS for channel in ("top", "book"))

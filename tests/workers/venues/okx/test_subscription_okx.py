@@ -247,15 +247,15 @@ def test_the_managers_bookkeeping_is_settled_part_by_part() -> None:
     )
     assert ack is not None
     facts.acknowledge(ack)
-    assert facts.settled  # nothing is wished of it any more, though it goes on
+    assert facts.settled  # nothing of it is desired any more, though it goes on
 
 
 def test_a_symbol_that_leaves_with_all_its_channels_is_settled_by_two_messages() -> None:
     """Its liquidations are not unsubscribed, so no answer about its other channels would come for them."""
     desired = dict.fromkeys(product([SWAP, OTHER], ["book", "mark", "liquidations"]))
     facts, strategy = Subscriptions(desired), make()
-    for wish in (desired, dict.fromkeys(product([OTHER], ["book", "mark", "liquidations"]))):
-        for topic in [topic for topic in desired if topic not in wish]:
+    for rest in (desired, dict.fromkeys(product([OTHER], ["book", "mark", "liquidations"]))):
+        for topic in [topic for topic in desired if topic not in rest]:
             del desired[topic]
         for question in facts.plan(strategy):
             facts.sent(question, 0.0)
