@@ -107,7 +107,7 @@ async def _ours(urls: Mapping[str, str], symbols: list[str]) -> float:
     keys = VenueConfig(symbols=symbols, **urls)
     names = {symbol: symbol.replace("/", "") for symbol in symbols}
     manager = WebSocketManager(
-        WebSocketManagerConfig(), VENUE.websocket(keys, names), lambda message: None, lambda event: None
+        WebSocketManagerConfig(), VENUE.data.websocket(keys, names), lambda message: None, lambda event: None
     )
     began = time.perf_counter_ns()
     await manager.initialize(symbols, CHANNELS)

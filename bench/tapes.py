@@ -45,8 +45,8 @@ class Tape:
 
     def decoder(self) -> Any:
         """The venue's native decoder with this tape's symbols."""
-        assert self.venue.decoder is not None
-        decoder = self.venue.decoder()
+        assert self.venue.data.decoder is not None
+        decoder = self.venue.data.decoder()
         for symbol, scale in self.scales.items():
             decoder.add_symbol(symbol, *scale)
         return decoder

@@ -52,7 +52,7 @@ class Native:
     def __init__(self, tape: Tape, writer: Any) -> None:
         self.tape = tape
         self.driver = native.driver()
-        self.publisher = Publisher(writer, tape.decoder(), lambda: tape.venue.make_sync(tape.config))
+        self.publisher = Publisher(writer, tape.decoder(), lambda: tape.venue.books.make_sync(tape.config))
         for symbol, scale in tape.scales.items():
             spec = Instrument(
                 symbol=symbol, venue_symbol=symbol, price_exp=scale.price_exp, size_exp=scale.size_exp
@@ -137,12 +137,12 @@ def _floats(snapshot: Snapshot) -> tuple[dict[float, float], dict[float, float]]
 
 def reference(tape: Tape, kind: MessageKind, passes: int) -> float:
     """Thousands of frames a second, our decoder in plain Python: parsed and in normal form."""
-    parser = tape.venue.websocket(tape.config, {symbol: symbol for symbol in tape.scales}).message_parser
+    parser = tape.venue.data.websocket(tape.config, {symbol: symbol for symbol in tape.scales}).message_parser
     frames = tape.frames[kind]
     began = time.perf_counter_ns()
     for _ in range(passes):
         for frame in frames:
-            tape.venue.forms(parser.parse(frame).data, tape.scales)
+            tape.venue.data.forms(parser.parse(frame).data, tape.scales)
     return passes * len(frames) / (time.perf_counter_ns() - began) * 1e6
 
 

@@ -70,7 +70,7 @@ def doubts(settings: Settings) -> list[str]:
 
     found = []
     for name, keys in settings.enabled.items():
-        most = load(name).make_sync(keys).depth
+        most = load(name).books.make_sync(keys).depth
         if "book" in keys.channels and 0 < most < keys.depth:
             where = f"{_source(settings, name, 'depth')}venues.{name}.depth = {keys.depth}"
             found.append(f"{where}: the book that is subscribed has {most} levels a side, and shows no more")
@@ -99,9 +99,9 @@ def _found(settings: Settings) -> list[str]:
             continue
         problems += [
             f"{_source(settings, name, 'channels')}venues.{name}.channels: {channel!r} is no channel of this "
-            f"venue (allowed: {', '.join(sorted(venue.channels))})"
+            f"venue (allowed: {', '.join(sorted(venue.data.channels))})"
             for channel in keys.channels
-            if channel not in venue.channels
+            if channel not in venue.data.channels
         ]
         problems += _markets(settings, name, keys, venue)
         own = _options(settings, name, keys, venue.options) or _parts(name, keys, venue)
@@ -112,7 +112,7 @@ def _found(settings: Settings) -> list[str]:
 def _markets(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
     """Derivatives of a venue that has none: whoever has them has their channels."""
     derivatives = [symbol for symbol in keys.symbols if ":" in symbol]
-    if not derivatives or venue.channels & {*DERIVATIVES}:
+    if not derivatives or venue.data.channels & {*DERIVATIVES}:
         return []
     spot = derivatives[0].partition(":")[0]
     where = f"{_source(settings, name, 'symbols')}venues.{name}.symbols"
@@ -121,17 +121,17 @@ def _markets(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> 
 
 def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
     """Where snapshots are fetched, to begin a book or to check it, they must fill the window."""
-    if venue.snapshot is None:
+    if venue.books.snapshot is None:
         return []
     if keys.snapshot_limit < keys.depth:
         key, said = (
             "snapshot_limit",
             f"expected at least depth = {keys.depth}: the snapshot must fill the window",
         )
-    elif venue.snapshot_tiers is not None and venue.snapshot_tiers.deepest < keys.depth:
+    elif (tiers := venue.books.snapshot_tiers) is not None and tiers.deepest < keys.depth:
         key, said = (
             "depth",
-            f"expected at most {venue.snapshot_tiers.deepest}: the venue's snapshots have no more levels",
+            f"expected at most {tiers.deepest}: the venue's snapshots have no more levels",
         )
     else:
         return []
@@ -169,9 +169,9 @@ def _parts(name: str, keys: VenueConfig, venue: Venue) -> list[str]:
     """What the venue's own parts have against its keys: they are made, and nothing is connected."""
     problems: dict[str, None] = {}
     for part in (
-        lambda: venue.websocket(keys, {}),
-        lambda: venue.rest(keys),
-        lambda: venue.make_sync(keys),
+        lambda: venue.data.websocket(keys, {}),
+        lambda: venue.rest.strategies(keys),
+        lambda: venue.books.make_sync(keys),
     ):
         try:
             part()

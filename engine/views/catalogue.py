@@ -43,19 +43,20 @@ def _document(name: str, proof: dict[str, int] | None) -> dict[str, Any]:
 
 
 def _facts(venue: Venue, keys: VenueConfig) -> dict[str, Any]:
-    connection = venue.websocket(keys, {}).connection_strategy
+    connection = venue.data.websocket(keys, {}).connection_strategy
     context, budget = connection.context, connection.budget
-    sync = venue.make_sync(keys)
+    sync = venue.books.make_sync(keys)
+    offered = {"snapshot": venue.books.snapshot, **vars(venue.rest)}
     return {
-        "kinds": kinds(venue.channels, keys.symbols),
-        "channels": [channel for channel in _channels() if channel in venue.channels],
+        "kinds": kinds(venue.data.channels, keys.symbols),
+        "channels": [channel for channel in _channels() if channel in venue.data.channels],
         "book": {
             "snapshot": "stream" if sync.streamed else "rest",
             "ids": bool(sync.numbered),
             "checksum": sync.checksum is not None or getattr(sync, "check", None) is not None,
         },
-        "native": venue.decoder is not None,
-        "rest": [name for name in REST if getattr(venue, name) is not None],
+        "native": venue.data.decoder is not None,
+        "rest": [name for name in REST if offered[name] is not None],
         "liveness": {
             "stale_after": keys.stale_after,
             "ping": "frame" if connection.handle_heartbeat() is None else "message",

@@ -197,8 +197,8 @@ class Fixture:
         keys: of `VenueConfig`, for all workers and strategies of the tests (an option, a smaller depth).
         recordings: the real captures. own: those in `tests/fixtures`, which are always there.
         scales: venue symbol -> slot and exponents that `samples` are decoded at.
-        samples: by channel, one at least for each of `Venue.channels`, and ``"snapshot"`` where it is in the
-            stream. Further ones may have any name (other shapes, several things in one frame).
+        samples: by channel, one at least for each of `MarketData.channels`, and ``"snapshot"`` where it is in
+            the stream. Further ones may have any name (other shapes, several things in one frame).
         frames: further valid frames without normal form, as seeds for mutation: acknowledgements, pongs,
             errors, announcements.
         wire: see `Wire`.
@@ -265,9 +265,11 @@ def problems(fixture: Fixture, venue: Venue) -> list[str]:
     found = []
     if fixture.feed != venue.name:
         found.append(f"feed is {fixture.feed!r}, the venue is {venue.name!r}")
-    if not {"top", "book"} <= set(fixture.channels) <= venue.channels:
-        found.append(f"channels {fixture.channels} are not top, book and others of {sorted(venue.channels)}")
-    needed = set(venue.channels) | ({"snapshot"} if venue.snapshot is None else set())
+    if not {"top", "book"} <= set(fixture.channels) <= venue.data.channels:
+        found.append(
+            f"channels {fixture.channels} are not top, book and others of {sorted(venue.data.channels)}"
+        )
+    needed = set(venue.data.channels) | ({"snapshot"} if venue.books.snapshot is None else set())
     found += [f"samples: none for {name!r}" for name in sorted(needed - set(fixture.samples))]
     for name, stated, wanted in (
         ("troubles", fixture.troubles, TROUBLES),

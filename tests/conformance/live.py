@@ -143,14 +143,14 @@ def eager(venue: Venue) -> Venue:
     """The venue, with all the connections and messages that a test wants in a second."""
 
     def websocket(keys: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
-        whole = venue.websocket(keys, symbols)
+        whole = venue.data.websocket(keys, symbols)
         return WebSocketStrategySet(
             _Eager(whole.connection_strategy),  # type: ignore[arg-type]
             whole.subscription_strategy,
             whole.message_parser,
         )
 
-    return dataclasses.replace(venue, websocket=websocket)
+    return dataclasses.replace(venue, data=dataclasses.replace(venue.data, websocket=websocket))
 
 
 def make_worker(case: Case, instance: str, sim: SimVenue, **keys: Any) -> Worker:

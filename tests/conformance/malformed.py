@@ -49,7 +49,7 @@ class Judge:
     def __init__(self, fixture: Fixture, venue: Venue, twin: Reference | None = None) -> None:
         self._decoder = make_decoder(venue, fixture.scales)
         parser = make_parser(fixture, venue, list(fixture.scales))
-        strategies = venue.websocket(config(fixture), {symbol: symbol for symbol in fixture.scales})
+        strategies = venue.data.websocket(config(fixture), {symbol: symbol for symbol in fixture.scales})
         self._told = (
             strategies.subscription_strategy.match_acknowledgement,
             strategies.connection_strategy.announced_end,

@@ -53,9 +53,9 @@ def slots(recording: Recording, found: Sequence[Row]) -> dict[str, Scale]:
 
 def make_decoder(venue: Venue, scales: Mapping[str, Scale]) -> Any:
     """The venue's native decoder with these symbols; None: it has none."""
-    if venue.decoder is None:
+    if venue.data.decoder is None:
         return None
-    decoder = venue.decoder()
+    decoder = venue.data.decoder()
     for symbol, scale in scales.items():
         decoder.add_symbol(symbol, *scale)
     return decoder
@@ -63,7 +63,7 @@ def make_decoder(venue: Venue, scales: Mapping[str, Scale]) -> Any:
 
 def make_parser(fixture: Fixture, venue: Venue, symbols: Sequence[str]) -> MessageParser:
     """The venue's reference decoder; a symbol's canonical name is the venue's here."""
-    return venue.websocket(config(fixture), {symbol: symbol for symbol in symbols}).message_parser
+    return venue.data.websocket(config(fixture), {symbol: symbol for symbol in symbols}).message_parser
 
 
 def reference(
@@ -74,7 +74,7 @@ def reference(
         data = parser.parse(frame).data
     except ValueError:
         return [Decoded(DecodeCode.MALFORMED)]
-    return venue.forms(data, scales)
+    return venue.data.forms(data, scales)
 
 
 def _ignore(told: Any) -> None:
@@ -106,7 +106,7 @@ class Player:
         self.writer.set_state(State.LIVE, Reason.SYNCED)
         self.decoder = make_decoder(venue, scales) if native else None
         self.publisher = Publisher(
-            self.writer, self.decoder, lambda: venue.make_sync(self.config), listener=self
+            self.writer, self.decoder, lambda: venue.books.make_sync(self.config), listener=self
         )
         self.parser = make_parser(fixture, venue, list(scales))
         self.cold = ColdPath(

@@ -225,7 +225,7 @@ class Afternoon:
         self.keeper = BookKeeper(
             self.player.writer,
             self.player.publisher,
-            self.fetch if venue.snapshot is not None else None,
+            self.fetch if venue.books.snapshot is not None else None,
             KeeperConfig(
                 stale_after=stale_after,
                 stale_after_min=stale_after,  # nothing is learnt: the bound is what it is
@@ -362,12 +362,13 @@ def test_a_book_that_is_not_cut_is_noticed(instance: str) -> None:
     fixture, venue = load("kraken"), venues.load("kraken")
 
     def uncut(keys: Any) -> Any:
-        sync: Any = venue.make_sync(keys)
+        sync: Any = venue.books.make_sync(keys)
         sync.depth = 0
         return sync
 
     [recording] = fixture.own
-    right, wrong, _ = replay(recording, fixture, dataclasses.replace(venue, make_sync=uncut), instance)
+    whole = dataclasses.replace(venue, books=dataclasses.replace(venue.books, make_sync=uncut))
+    right, wrong, _ = replay(recording, fixture, whole, instance)
     assert right < recording.booked
     assert wrong
 

@@ -48,14 +48,14 @@ def answered(case: Case, entries: Sequence[tuple[str, Any]], symbols: Sequence[s
     async def main() -> Listing:
         loop = asyncio.get_running_loop()
         rest = RestManager(
-            case.venue.rest(config(case.fixture, rest_url="http://venue")),
+            case.venue.rest.strategies(config(case.fixture, rest_url="http://venue")),
             clients=server.client,
             clock=loop.time,
             sleep=asyncio.sleep,
             wall=lambda: 1.79e9 + loop.time(),
         )
         try:
-            return await case.venue.instruments(rest, symbols)
+            return await case.venue.listing.instruments(rest, symbols)
         finally:
             await rest.close()
 
@@ -155,7 +155,7 @@ def test_a_long_listing_does_not_hold_up_the_loop(feed: str) -> None:
 
     async def main() -> Listing:
         task = asyncio.ensure_future(others())
-        found = await venue.instruments(cast(RestManager, Rest(body)), [own])
+        found = await venue.listing.instruments(cast(RestManager, Rest(body)), [own])
         task.cancel()
         return found
 

@@ -52,7 +52,7 @@ async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
             await live.until(lambda: live.counted("resyncs") > resyncs, "RESYNC")
         await live.all_live()
         await live.equal()
-        cells = ["BOOK", "TOP"] if case.venue.make_sync(live.worker.keys).tops else ["BOOK"]
+        cells = ["BOOK", "TOP"] if case.venue.books.make_sync(live.worker.keys).tops else ["BOOK"]
         assert live.downs(cursor) == (set() if trouble.heals else {(hit, cell, "RESYNC") for cell in cells})
         assert live.counted("connects") == connects
         if trouble.counter:
@@ -111,7 +111,7 @@ def address(url: str) -> tuple[str, int]:
 async def answer_size(case: Case, sim: SimVenue) -> int:
     """Bytes of the 101 answer."""
     worker = make_worker(case, "unused", sim)
-    path = case.venue.websocket(worker.keys, {}).connection_strategy.context.url.removeprefix(sim.ws_url)
+    path = case.venue.data.websocket(worker.keys, {}).connection_strategy.context.url.removeprefix(sim.ws_url)
     reader, writer = await asyncio.open_connection(*address(sim.ws_url))
     request = f"GET {path or '/'} HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n"
     writer.write(request.encode())
@@ -188,15 +188,16 @@ def test_a_limit_at_the_start_is_kept(case: Case, instance: str) -> None:
 
 
 # -- the suite's own teeth ----------------------------------------------------------------------------------
-def case_of(feed: str, **changes: Any) -> Case:
+def case_of(feed: str, **books: Any) -> Case:
     fixture: Fixture = load(feed)
-    return Case(fixture, dataclasses.replace(venues.load(feed), **changes))
+    venue = venues.load(feed)
+    return Case(fixture, dataclasses.replace(venue, books=dataclasses.replace(venue.books, **books)))
 
 
 def test_a_venue_that_overlooks_gaps_is_noticed(instance: str) -> None:
     """Negative control of row 13: rules that call every event the next one."""
 
-    class Blind(type(venues.load("binance_spot").make_sync(None))):  # type: ignore[misc, arg-type]
+    class Blind(type(venues.load("binance_spot").books.make_sync(None))):  # type: ignore[misc, arg-type]
         def on_diff(self, diff: Diff) -> Step:
             if not self.synced:
                 return super().on_diff(diff)

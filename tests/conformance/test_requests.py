@@ -25,7 +25,7 @@ CALLERS = 20
 
 
 def strategies(case: Case) -> RestStrategySet:
-    return case.venue.rest(config(case.fixture, rest_url="http://venue", rest_timeout=600.0))
+    return case.venue.rest.strategies(config(case.fixture, rest_url="http://venue", rest_timeout=600.0))
 
 
 async def under_limit(case: Case, limited: Limited, rest: RestStrategySet) -> None:

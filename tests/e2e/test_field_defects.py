@@ -265,7 +265,7 @@ async def manager(
         )  # fmt: skip
         names = {symbol: symbol.replace("/", "") for symbol in SYMBOLS}
         one = WebSocketManager(
-            config or WebSocketManagerConfig(), VENUE.websocket(settings, names), handler, on_event
+            config or WebSocketManagerConfig(), VENUE.data.websocket(settings, names), handler, on_event
         )
         try:
             yield one, venue, proxy

@@ -28,14 +28,19 @@ def parse(data, received=0):
     raise RuntimeError("a bug of this venue")
 
 def websocket(config, symbols):
-    made = SPOT.websocket(config, symbols)
+    made = SPOT.data.websocket(config, symbols)
     made.message_parser.parse = parse
     return made
 
 async def snapshot(rest, symbol, levels, priority):
     raise RuntimeError("no book today")
 
-VENUE = replace(SPOT, name="broken", websocket=websocket, decoder=None, snapshot=snapshot)
+VENUE = replace(
+    SPOT,
+    name="broken",
+    data=replace(SPOT.data, websocket=websocket, decoder=None),
+    books=replace(SPOT.books, snapshot=snapshot),
+)
 """
 
 

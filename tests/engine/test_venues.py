@@ -60,7 +60,12 @@ from workers.venues.binance_spot.venue import VENUE as SPOT
 def refuse(*arguments):
     raise %s
 
-VENUE = replace(SPOT, name="broken", rest=refuse, make_sync=refuse)
+VENUE = replace(
+    SPOT,
+    name="broken",
+    rest=replace(SPOT.rest, strategies=refuse),
+    books=replace(SPOT.books, make_sync=refuse),
+)
 """
 
 

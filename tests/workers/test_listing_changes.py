@@ -179,14 +179,15 @@ def test_one_shorter_answer_changes_nothing_that_a_reader_sees(
         first, second = pair(feed)
         async with SimVenue(feed, symbols=[first, second], rate=0.0) as sim:
             worker = make(feed, sim, [first, second], mine(f"list-e{feed[:9]}"))
-            whole = worker.venue.instruments
+            whole = worker.venue.listing.instruments
             answers = itertools.count()
 
             async def listed(rest: RestManager, symbols: Sequence[str]) -> Listing:
                 shorter = next(answers) % 2
                 return await whole(rest, [first] if shorter else symbols)
 
-            worker.venue = dataclasses.replace(worker.venue, instruments=listed)
+            listing = dataclasses.replace(worker.venue.listing, instruments=listed)
+            worker.venue = dataclasses.replace(worker.venue, listing=listing)
             async with serving(sim, worker, 30.0) as live:
                 await live.all_live()
                 cursor, readings = live.feed.cursor(), live.counted("listings")
@@ -385,7 +386,7 @@ def test_entries_that_are_skipped_or_passed_over_are_named_once(capfd: pytest.Ca
     async def main() -> None:
         async with SimVenue("binance_spot", symbols=["BTC/USDT"], rate=0.0) as sim:
             worker = make("binance_spot", sim, ["BTC/USDT"], mine("list-s"))
-            whole = worker.venue.instruments
+            whole = worker.venue.listing.instruments
             skipped = {f"NEW{n}": "contractType is null" for n in range(12)}
 
             async def listed(rest: RestManager, symbols: Sequence[str]) -> Listing:
@@ -394,7 +395,8 @@ def test_entries_that_are_skipped_or_passed_over_are_named_once(capfd: pytest.Ca
                     instruments=found.instruments, skipped=skipped, shadowed={"BTC/USDT": ["BTCUSDTOLD"]}
                 )
 
-            worker.venue = dataclasses.replace(worker.venue, instruments=listed)
+            listing = dataclasses.replace(worker.venue.listing, instruments=listed)
+            worker.venue = dataclasses.replace(worker.venue, listing=listing)
             async with serving(sim, worker) as live:
                 await live.all_live()
                 await live.until(lambda: live.counted("listings") > 4, "more readings")

@@ -45,8 +45,9 @@ def quiet(name: str, count: int) -> tuple[SimVenue, list[str]]:
 def top_alone(name: str) -> Case:
     """A venue whose REST answers are known to lag by no more than a second, where that is known at all."""
     venue = venues.load(name)
-    sweep = venue.sweep and venue.sweep._replace(lag=None if venue.sweep.lag is None else 1.0)
-    return Case(load(name), dataclasses.replace(venue, sweep=sweep))
+    books = venue.books
+    sweep = books.sweep and books.sweep._replace(lag=None if books.sweep.lag is None else 1.0)
+    return Case(load(name), dataclasses.replace(venue, books=dataclasses.replace(books, sweep=sweep)))
 
 
 def complaints(live: Live) -> list[str]:
@@ -92,7 +93,7 @@ def test_tops_alone_of_quiet_symbols_make_a_ready_feed_and_nobody_complains(name
         stale = 30.0 if name == "kraken" else 4.0  # its tops are its books, of which REST proves none
         keys = {"first_event_after": 2.0, "heartbeat_limit": 5.0, "stale_after": stale}
         case = top_alone(name)
-        waits = case.venue.sweep is not None and case.venue.sweep.lag is None and name != "okx"
+        waits = case.venue.books.sweep is not None and case.venue.books.sweep.lag is None and name != "okx"
         good = State.RESYNC if waits else State.LIVE
         async with working(case, instance, sim, symbols=symbols, channels=["top"], **keys) as live:
 

@@ -130,8 +130,8 @@ def test_many_starts_within_a_minute_find_the_weight_they_need(feed: str) -> Non
     """Three: from nothing, from the segment that the first has left, and from nothing again."""
     levels, weight, listing = FEEDS[feed]
     venue, limit = load(feed), LIMITS[feed]
-    assert venue.snapshot_tiers is not None
-    assert venue.snapshot_tiers.weight(levels) == weight
+    assert venue.books.snapshot_tiers is not None
+    assert venue.books.snapshot_tiers.weight(levels) == weight
     name = mine(f"starts-{next(_count)}")
 
     async def scenario() -> None:
@@ -173,7 +173,8 @@ def test_a_start_after_somebody_else_has_used_the_weight_waits_for_the_venues_mi
 @pytest.mark.parametrize("feed", FEEDS)
 def test_three_starts_with_the_deepest_snapshots_do_not_fit(feed: str) -> None:
     """Negative control: the same crowd, and books that begin with `snapshot_limit` levels."""
-    deepest = dataclasses.replace(load(feed), snapshot_tiers=None)
+    venue = load(feed)
+    deepest = dataclasses.replace(venue, books=dataclasses.replace(venue.books, snapshot_tiers=None))
     name = mine(f"starts-{next(_count)}")
 
     async def scenario() -> None:

@@ -105,7 +105,9 @@ async def _limits(rest: object) -> list[ServerLimit]:
 
 
 def test_candles_time_and_limits_are_the_venues(monkeypatch: pytest.MonkeyPatch) -> None:
-    venue = replace(load(FEED), klines=_klines, server_time=_time, server_limits=_limits)
+    own = load(FEED)
+    rest = replace(own.rest, klines=_klines, server_time=_time, server_limits=_limits)
+    venue = replace(own, rest=rest)
     monkeypatch.setattr(workers.exchange.factory, "load", lambda name: venue)
 
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
@@ -120,7 +122,9 @@ def test_candles_time_and_limits_are_the_venues(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_what_a_venue_has_not_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    venue = replace(load(FEED), snapshot=None, klines=None, server_time=None, server_limits=None)
+    own = load(FEED)
+    rest = replace(own.rest, klines=None, server_time=None, server_limits=None)
+    venue = replace(own, rest=rest, books=replace(own.books, snapshot=None))
     monkeypatch.setattr(workers.exchange.factory, "load", lambda name: venue)
 
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
@@ -339,16 +343,16 @@ def test_every_venue_that_can_be_simulated(feed: str) -> None:
 
 
 async def _rest(exchange: PublicExchange, symbol: str) -> None:
-    if exchange.venue.snapshot is not None:
+    if exchange.venue.books.snapshot is not None:
         book = await exchange.order_book(symbol, 5)
         assert book.bids[0][0] < book.asks[0][0]
-    if exchange.venue.klines is not None:
+    if exchange.venue.rest.klines is not None:
         candles = await exchange.klines(symbol, "1m", 3)
         assert [kline.open_time for kline in candles] == sorted(kline.open_time for kline in candles)
         assert candles
-    if exchange.venue.server_time is not None:
+    if exchange.venue.rest.server_time is not None:
         assert await exchange.server_time() > 1_600_000_000_000
-    if exchange.venue.server_limits is not None:
+    if exchange.venue.rest.server_limits is not None:
         assert await exchange.server_limits()
 
 
@@ -450,7 +454,7 @@ def test_what_waited_while_its_connection_went_does_not_come_after_the_interrupt
 
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream(["top", "trades"])
-        parser = exchange.venue.websocket(exchange.config, {"BTC/USDT": "BTCUSDT"}).message_parser
+        parser = exchange.venue.data.websocket(exchange.config, {"BTC/USDT": "BTCUSDT"}).message_parser
         top = f'{{"stream":"btcusdt@bookTicker","data":{_top("1")}}}'.encode()
         lost = ConnectionEvent(
             state=ConnectionState.RECONNECTING,

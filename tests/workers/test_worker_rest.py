@@ -140,7 +140,7 @@ def test_what_no_decimals_cure_costs_no_request(cured: bool) -> None:
         asked.extend(symbols)
         return Listing(instruments=[old])
 
-    stub: Any = SimpleNamespace(venue=SimpleNamespace(widen=VENUE.widen), _listing=listed)
+    stub: Any = SimpleNamespace(venue=VENUE, _listing=listed)
     price = b"1.001" if cured else b"1.000000000000000000000001"
     frame = b'{"u":7,"s":"AAABBB","b":"%s","B":"2.00","a":"1.01","A":"3.00"}' % price
     if cured:

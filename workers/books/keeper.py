@@ -131,7 +131,7 @@ class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
         instead_of: as many proofs are rather made by snapshots than by a sweep (`Sweep.instead_of`).
         proofs_per_second: snapshots for proofs, at most; 0: as many as are due.
         lag: seconds by which a REST answer is behind the stream at most; None: nobody knows (`Sweep.lag`).
-        first_top: a subscription of a top brings a first event whatever the market does (`Venue.owes`).
+        first_top: a subscription of a top brings a first event whatever the market does (`MarketData.owes`).
     """
 
     limit: int = 1000
@@ -673,7 +673,7 @@ class BookKeeper:
         right before each attempt at the request."""
         if self._fetch is None:
             raise WorkerError(
-                "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
+                "snapshots can neither be fetched nor come in the stream: Books.snapshot is missing"
             )
         background = rank >= Rank.DEEPER
         priority = Priority.BACKGROUND if background else Priority.SNAPSHOT

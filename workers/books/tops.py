@@ -12,7 +12,7 @@ snapshot each, as the books' proofs are (`workers/books/keeper.py`, rule 3).
    or a number that does not fit nothing follows. So a dead stream whose market moves is STALE after its
    threshold, and subscribed anew by the keeper's rule 3. A snapshot whose id is below the top's is older.
 3. A top of which nothing has come since it was acknowledged, where the venue owes no first event
-   (`Venue.owes`), is published as REST tells it when the request was made `lag` or more after the
+   (`MarketData.owes`), is published as REST tells it when the request was made `lag` or more after the
    acknowledgement. The answer is not older than the subscription then, and what it says has changed since
    only if the stream is dead. Its update id and venue's time are 0, unknown; the stream's next event replaces
    it (publish.pyx, decision 17). A STALE one is not replaced: the stream did not tell what REST did.

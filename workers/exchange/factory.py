@@ -126,7 +126,7 @@ class PublicExchange:
     @property
     def channels(self) -> list[str]:
         """What `stream` can be asked for here."""
-        return sorted(self.venue.channels)
+        return sorted(self.venue.data.channels)
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self.open().__await__()
@@ -189,7 +189,7 @@ class PublicExchange:
             UnknownInstrument: it does not list all of them, or not so that they can be carried; the text
                 names each of those, with the reason.
         """
-        return (await self.venue.instruments(self._open(), self.config.symbols)).all_instruments()
+        return (await self.venue.listing.instruments(self._open(), self.config.symbols)).all_instruments()
 
     async def order_book(self, symbol: str | Symbol, limit: int = 100) -> OrderBook:
         """A depth snapshot of at most `limit` levels a side.
@@ -200,9 +200,9 @@ class PublicExchange:
         """
         rest, made = self._open(), self._instrument(symbol)
         _check_limit(limit)
-        if self.venue.snapshot is None:
+        if self.venue.books.snapshot is None:
             raise NotOffered(f"{self.name} has no order book by REST; its stream brings it: stream(['book'])")
-        snapshot = await self.venue.snapshot(rest, made.venue_symbol, limit, Priority.SNAPSHOT)
+        snapshot = await self.venue.books.snapshot(rest, made.venue_symbol, limit, Priority.SNAPSHOT)
         bids, asks = _side(snapshot.bids), _side(snapshot.asks)
         bids.sort(reverse=True)
         asks.sort()
@@ -219,21 +219,21 @@ class PublicExchange:
         _check_limit(limit)
         if interval not in INTERVALS:
             raise UnknownInterval(f"no interval {interval!r}; there are: {', '.join(INTERVALS)}")
-        if self.venue.klines is None:
+        if self.venue.rest.klines is None:
             raise NotOffered(f"{self.name} has no candles by REST")
-        return await self.venue.klines(rest, made.venue_symbol, interval, limit)
+        return await self.venue.rest.klines(rest, made.venue_symbol, interval, limit)
 
     async def server_time(self) -> int:
         """The venue's clock, ms since 1970."""
-        if self.venue.server_time is None:
+        if self.venue.rest.server_time is None:
             raise NotOffered(f"{self.name} does not tell its time by REST")
-        return await self.venue.server_time(self._open())
+        return await self.venue.rest.server_time(self._open())
 
     async def server_limits(self) -> list[ServerLimit]:
         """The venue's limits, as it tells them or documents them."""
-        if self.venue.server_limits is None:
+        if self.venue.rest.server_limits is None:
             raise NotOffered(f"{self.name} does not tell its limits")
-        return await self.venue.server_limits(self._open())
+        return await self.venue.rest.server_limits(self._open())
 
     # -- streams ----------------------------------------------------------------------------------------
     def stream(
@@ -250,7 +250,7 @@ class PublicExchange:
         if not wanted:
             raise ValueError(f"at least one channel is needed; {self.name} has: {', '.join(self.channels)}")
         for channel in wanted:
-            if channel not in self.venue.channels:
+            if channel not in self.venue.data.channels:
                 raise NotOffered(
                     f"{self.name} has no channel {channel!r}; it has: {', '.join(self.channels)}"
                 )
@@ -269,7 +269,7 @@ class PublicExchange:
     def _make_rest(self) -> RestManager:
         from workers.rest import RestManager
 
-        rest = RestManager(self.venue.rest(self.config), circuits=make_circuits(self.config))
+        rest = RestManager(self.venue.rest.strategies(self.config), circuits=make_circuits(self.config))
         rest.load()
         return rest
 

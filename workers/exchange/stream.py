@@ -77,9 +77,9 @@ class Stream:
         self._closing: asyncio.Task[None] | None = None
         self._delivered: dict[tuple[str, str], int] = {}
         self._lost_at: dict[tuple[str, str], int] = {}  # topic -> ns of CLOCK_MONOTONIC
-        sync = venue.make_sync(config)
+        sync = venue.books.make_sync(config)
         self._streamed = sync.streamed
-        self._make_sync = partial(venue.make_sync, config)
+        self._make_sync = partial(venue.books.make_sync, config)
         self._bests: dict[int, Best] = {}  # of instruments whose top is made here
         self._tasks: dict[int, asyncio.Task[None]] = {}  # books that are subscribed anew
         if sync.tops and sync.streamed and "top" in self._channels:
@@ -93,7 +93,7 @@ class Stream:
                 message_timeout=max(config.stale_after, patience),
                 first_event_after=patience,
             ),
-            venue.websocket(config, {made.symbol: made.venue_symbol for made in self._instruments}),
+            venue.data.websocket(config, {made.symbol: made.venue_symbol for made in self._instruments}),
             self._on_message,
             self._on_connection,
             delivered=self._proof,
@@ -277,13 +277,13 @@ class Stream:
     def _forms(self, parsed: ParsedMessage) -> list[Decoded]:
         """The normal forms; where a number asks for more decimals than the listing said, it gets them."""
         while True:
-            forms = self._venue.forms(parsed.data, self._scales)
+            forms = self._venue.data.forms(parsed.data, self._scales)
             wide = [form for form in forms if form.code in UNFIT and form.kind not in LEFT_OUT]
             if not wide:
                 return forms
             old = self._instruments[wide[0].instrument]
             try:
-                made = self._venue.widen(old, parsed.raw_data, None)
+                made = self._venue.listing.widen(old, parsed.raw_data, None)
             except (InstrumentError, ValueError):  # no decimals hold it: it is told as missing
                 return forms
             self._instruments[wide[0].instrument] = made

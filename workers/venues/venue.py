@@ -1,7 +1,7 @@
-"""A venue as a value: what a worker needs of it, composed once in `workers/venues/<venue>/venue.py`.
+"""A venue as a value: everything in which venues differ, composed once in `workers/venues/<venue>/venue.py`.
 
-The parts decide (values in, values out); `workers/worker/worker.py` gives them sockets, clocks and memory.
-Two venues differ in the parts they name here, and in nothing else.
+The functions and types in it have no sockets, clocks or memory of their own: `workers/worker/worker.py` has
+those, and calls them.
 """
 
 from __future__ import annotations
@@ -83,62 +83,114 @@ class Sweep(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Venue:
-    """One venue's parts.
+class MarketData:
+    """The venue's public stream: how to subscribe to it, and how to decode it.
 
     Attributes:
-        name: of the venue and of its feed.
-        channels: the channels it can publish, of `workers.config.venue.CHANNELS`.
-        websocket: (config, symbols) -> strategies; `symbols` maps canonical to venue symbols and grows.
-        rest: config -> strategies.
-        make_sync: config -> the state machine of one instrument's book.
-        options: the struct of what only this venue is configured by (`VenueConfig.options`).
-        instruments: (rest, canonical symbols) -> what the venue lists of them.
-        notice: a message that is no market data -> the canonical symbol whose entry in the listing may have
-            changed, "" for any, None: it says nothing of the kind.
-        normalise: (decoded event, scales by venue symbol) -> the normal form, as the native decoder gives it.
-        owes: config -> channel -> what the venue promises of it; of the others nothing. Of a channel "top": a
-            first event, where a subscription brings the best prices as they are; elsewhere their next change
-            alone is told. A book whose snapshot comes in the stream (`BookSync.streamed`) needs no entry, nor
-            a top that is the best of its book (`BookSync.tops`).
-        aggregated: config -> whether the channel `trades` brings what `agg_trades` does elsewhere: those of
-            one order at one price together, told as such.
-        widen: (slot, frame or snapshot that did not fit, slot as listed now) -> the slot that replaces it.
-        decoder: makes the native decoder (`add_symbol`, `remove_symbol`); None: the reference decoder alone.
-        snapshot: (rest, venue symbol, levels, priority) -> a depth snapshot; None: books come in the stream.
-        snapshot_tiers: how deep a snapshot may be asked for, and what that costs of the venue's request
-            weight; None: any depth, at the same cost.
-        sweep: the best prices of all symbols in one request: proof for quiet books. None: each is proven by a
-            snapshot of its own, where there is one.
-        klines: (rest, venue symbol, interval of `workers.venues.market.INTERVALS`, limit) -> candles, oldest
-            first.
-        server_time: rest -> the venue's clock, ms since 1970.
-        server_limits: rest -> its limits, as it tells them or documents them.
+        channels: the channels that it has, of `workers.config.venue.CHANNELS`.
+        websocket: (config, symbols) -> WebSocket strategies. `symbols` maps canonical to venue symbols, and
+            symbols are added to it while the worker runs.
+        normalise: (event of the reference decoder, scales by venue symbol) -> the normal form, as the native
+            decoder gives it. A scale is an instrument's number and its exponents of prices and sizes.
+        decoder: makes the native decoder (with `add_symbol` and `remove_symbol`). None: all messages go to
+            the reference decoder.
+        owes: config -> channel -> when the venue is bound to send events of it, whatever the market does;
+            channels without an entry may be silent for any time. For "top" it is the first event, where a
+            subscription begins with the present best prices; elsewhere only their next change is sent. Books
+            whose snapshot comes in the stream (`BookSync.streamed`), and tops that are the best of such a
+            book (`BookSync.tops`), need no entry.
+        aggregated: config -> whether the channel `trades` brings aggregated trades, as `agg_trades` does
+            elsewhere: all trades of one order at one price as one.
     """
 
-    name: str
     channels: frozenset[str]
     websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
-    rest: Callable[[VenueConfig], RestStrategySet]
-    make_sync: Callable[[VenueConfig], BookSync]
-    instruments: Callable[[RestManager, Sequence[str]], Awaitable[Listing]]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
-    widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
-    options: type[Options] = Options
-    notice: Callable[[ParsedMessage], str | None] = lambda message: None
-    aggregated: Callable[[VenueConfig], bool] = lambda config: False
-    owes: Callable[[VenueConfig], Mapping[str, Owed]] = lambda config: {}
     decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
+    owes: Callable[[VenueConfig], Mapping[str, Owed]] = lambda config: {}
+    aggregated: Callable[[VenueConfig], bool] = lambda config: False
+
+    def forms(self, data: Any, scales: Mapping[str, Scale]) -> list[Decoded]:
+        """The normal forms of `ParsedMessage.data`: one event, or a list of them."""
+        return [self.normalise(event, scales) for event in (data if isinstance(data, list) else [data])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Books:
+    """How order books are built from the stream, and compared with REST.
+
+    Attributes:
+        make_sync: config -> the state machine that builds one instrument's book.
+        snapshot: (rest, venue symbol, levels a side, priority) -> a snapshot by REST; None: snapshots come in
+            the stream alone.
+        snapshot_tiers: how many levels a snapshot may be asked for, and the request weight of each number;
+            None: any number, at the same weight.
+        sweep: the best prices of all symbols in one request, which prove that quiet books are up to date;
+            None: each book is compared with a snapshot of its own, where there are snapshots.
+    """
+
+    make_sync: Callable[[VenueConfig], BookSync]
     snapshot: Callable[[RestManager, str, int, Priority], Awaitable[Snapshot]] | None = None
     snapshot_tiers: SnapshotTiers | None = None
     sweep: Sweep | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListingSource:
+    """What the venue lists: instruments with their tick, lot and state, and their changes.
+
+    Attributes:
+        instruments: (rest, canonical symbols) -> their entries in the venue's listing, and why others are
+            missing.
+        widen: (instrument, frame or snapshot with a number that does not fit, instrument as listed now or
+            None) -> the instrument that replaces it, with more decimals. Raises `PrecisionError` where no
+            number of decimals helps, ValueError where all numbers fit.
+        notice: a message that is no market data -> the canonical symbol whose entry may have changed; "": any
+            of them may; None: the message does not say so.
+    """
+
+    instruments: Callable[[RestManager, Sequence[str]], Awaitable[Listing]]
+    widen: Callable[[Instrument, bytes | Snapshot, Instrument | None], Instrument]
+    notice: Callable[[ParsedMessage], str | None] = lambda message: None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestApi:
+    """How REST requests are made, and the public ones that are neither the listing nor books.
+
+    Attributes:
+        strategies: config -> REST strategies: what requests look like, their limits, retries and errors.
+        klines: (rest, venue symbol, interval of `workers.venues.market.INTERVALS`, limit) -> candles, oldest
+            first; None: not supported, as of the next two.
+        server_time: rest -> the venue's clock, ms since 1970.
+        server_limits: rest -> the venue's request limits, as it returns or documents them.
+    """
+
+    strategies: Callable[[VenueConfig], RestStrategySet]
     klines: Callable[[RestManager, str, str, int], Awaitable[list[Kline]]] | None = None
     server_time: Callable[[RestManager], Awaitable[int]] | None = None
     server_limits: Callable[[RestManager], Awaitable[list[ServerLimit]]] | None = None
 
-    def forms(self, data: Any, scales: Mapping[str, Scale]) -> list[Decoded]:
-        """The normal forms of what one frame said, which are several when `data` is a list of events."""
-        return [self.normalise(event, scales) for event in (data if isinstance(data, list) else [data])]
+
+@dataclass(frozen=True, kw_only=True)
+class Venue:
+    """One venue: its name, and one value for each subject in which venues differ.
+
+    Attributes:
+        name: of the venue and of its feed.
+        data: the public stream.
+        books: order books.
+        listing: the instruments.
+        rest: REST requests.
+        options: the type of the settings that only this venue has (`VenueConfig.options`).
+    """
+
+    name: str
+    data: MarketData
+    books: Books
+    listing: ListingSource
+    rest: RestApi
+    options: type[Options] = Options
 
 
 def names() -> list[str]:

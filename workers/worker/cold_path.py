@@ -86,13 +86,13 @@ class ColdPath:
             if parsed.timestamp <= lost_at:
                 self._writer.count_up(_COLD_DROPPED)
                 return
-            for decoded in self._venue.forms(parsed.data, self._scales):
+            for decoded in self._venue.data.forms(parsed.data, self._scales):
                 self._market_data(parsed, decoded)
         elif parsed.message_type is MessageType.ERROR:
             self._malformed(parsed.raw_data)
         elif parsed.message_type is MessageType.UNKNOWN:
             self._writer.count_up(_UNKNOWN)
-        elif (symbol := self._venue.notice(parsed)) is not None:
+        elif (symbol := self._venue.listing.notice(parsed)) is not None:
             self._on_notice(symbol)
 
     def _market_data(self, parsed: ParsedMessage, decoded: Decoded) -> None:

@@ -2,8 +2,8 @@
 
 An acknowledged subscription owes an event
 
-1. by contract, where the venue promises one whatever the market does (`Venue.owes`): a first one soon, and
-   another one each so many seconds. A mark price is so, and the first top of some venues;
+1. by contract, where the venue promises one whatever the market does (`MarketData.owes`): a first one soon,
+   and another one each so many seconds. A mark price is so, and the first top of some venues;
 2. by its own rate, where it has one (workers/books/pace.pyx): a top and a book, whose cells tell the rest; a
    ticker; trades, which come in bursts, with `factor` times more patience. What is silent for longer than
    `most` by nature has no rate. A silence counts only while another channel of the symbol goes on: a market
@@ -76,7 +76,7 @@ class Watch:
 class Expectations:
     """Args:
     owes: what the venue promises by channel.
-    aggregated: the channel `trades` brings aggregated ones (`Venue.aggregated`).
+    aggregated: the channel `trades` brings aggregated ones (`MarketData.aggregated`).
     moved: index -> ns since when REST says that a first top is owed after all; 0: it does not.
     remedy: told (symbol, channel) of what is late: subscribe it again.
     """

@@ -146,14 +146,14 @@ class Worker:
 
     def _compose(self) -> None:
         keys = self.keys
-        tiers, owes = self._tiers(), self.venue.owes(keys)
+        tiers, owes = self._tiers(), self.venue.data.owes(keys)
         proof_limit = min(tiers[0].levels, max(100, keys.depth))
-        self.decoder = self.venue.decoder() if self.venue.decoder is not None else None
-        self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.make_sync(keys))
+        self.decoder = self.venue.data.decoder() if self.venue.data.decoder is not None else None
+        self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.books.make_sync(keys))
         self.keeper = BookKeeper(
             self.writer,
             self.publisher,
-            None if self.venue.snapshot is None else self._snapshot,
+            None if self.venue.books.snapshot is None else self._snapshot,
             KeeperConfig(
                 limit=tiers[-1].levels,
                 proof_limit=proof_limit,
@@ -163,17 +163,17 @@ class Worker:
                 stale_after_max=keys.stale_after_max,
                 stale_factor=keys.stale_factor,
                 audit_interval=keys.audit_interval,
-                instead_of=1 if self.venue.sweep is None else self.venue.sweep.instead_of,
+                instead_of=1 if self.venue.books.sweep is None else self.venue.books.sweep.instead_of,
                 proofs_per_second=self._pace(proof_limit),
-                lag=None if self.venue.sweep is None else self.venue.sweep.lag,
+                lag=None if self.venue.books.sweep is None else self.venue.books.sweep.lag,
                 first_top="top" in owes and owes["top"].first > 0,
             ),
-            sweep=None if self.venue.sweep is None else self._sweep,
+            sweep=None if self.venue.books.sweep is None else self._sweep,
             resubscribe=self._resubscribe,
             renew=self._renew,
             register=self._register,
             respec=self._respec,
-            recount=None if self.venue.server_time is None else self._recount,
+            recount=None if self.venue.rest.server_time is None else self._recount,
             on_failed=self._snapshot_failed,
             on_silent=self._silent,
         )
@@ -182,7 +182,7 @@ class Worker:
             self.publisher,
             keys,
             owes,
-            aggregated=self.venue.aggregated(keys),
+            aggregated=self.venue.data.aggregated(keys),
             remedy=self._subscribe_again,
             moved=self.keeper.tops.moved,
         )
@@ -195,7 +195,7 @@ class Worker:
             statuses=lambda: self._statuses,
             late=self.expectations.late,
         )
-        book = "book" in keys.channels or ("top" in keys.channels and self.venue.make_sync(keys).tops)
+        book = "book" in keys.channels or ("top" in keys.channels and self.venue.books.make_sync(keys).tops)
         self.instruments = Instruments(
             keys.symbols,
             self.writer,
@@ -213,9 +213,9 @@ class Worker:
     def _pace(self, levels: int) -> float:
         """Snapshots a second for proofs: half of what background work may spend, which leaves the other half
         to deeper snapshots and audits. Where none can be fetched, new subscriptions for them."""
-        if self.venue.snapshot is None:
+        if self.venue.books.snapshot is None:
             return NEW_SUBSCRIPTIONS
-        tiers = self.venue.snapshot_tiers
+        tiers = self.venue.books.snapshot_tiers
         weight = 1 if tiers is None else tiers.weight(levels)
         return PROOFS * self.keys.weight_per_minute / 60.0 / weight
 
@@ -223,9 +223,9 @@ class Worker:
         """What snapshots are asked for. One that is cut short of that would pass for the whole book, and what
         lies deeper for empty."""
         keys = self.keys
-        if self.venue.snapshot_tiers is None:
+        if self.venue.books.snapshot_tiers is None:
             return [Tier(keys.snapshot_limit, 1)]
-        return self.venue.snapshot_tiers.between(keys.depth, keys.snapshot_limit)
+        return self.venue.books.snapshot_tiers.between(keys.depth, keys.snapshot_limit)
 
     async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
         """Runs the services until the order to leave; what one raises is raised here."""
@@ -355,7 +355,7 @@ class Worker:
 
     # -- service ---------------------------------------------------------------------------------------
     async def _serve(self) -> None:
-        known = self.venue.channels
+        known = self.venue.data.channels
         if unknown := [channel for channel in self.keys.channels if channel not in known]:
             raise ValueError(f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(known))}")
         await self.instruments.begin()
@@ -370,13 +370,13 @@ class Worker:
 
     async def _listing(self, symbols: Sequence[str]) -> Listing:
         """The venue's listing of these symbols, asked for once."""
-        return await self.venue.instruments(await self._rest_manager(), symbols)
+        return await self.venue.listing.instruments(await self._rest_manager(), symbols)
 
     def carry(self, instrument: Instrument) -> None:
         """See `workers.worker.instruments.Service`."""
         top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
         # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
-        book = book or (top and self.venue.make_sync(self.keys).tops)
+        book = book or (top and self.venue.books.make_sync(self.keys).tops)
         self.keeper.carry(instrument, top=top, book=book)
 
     def dropped(self, instrument: Instrument) -> None:
@@ -403,7 +403,7 @@ class Worker:
             await manager.unsubscribe(removed)
         if renamed:
             # The strategies remember how each symbol is called. Rare: all are connected anew.
-            manager.replace_strategy(self.venue.websocket(self.keys, self._venue_symbols))
+            manager.replace_strategy(self.venue.data.websocket(self.keys, self._venue_symbols))
             manager.reconnect("a symbol is called otherwise by the venue now")
         if added:
             try:
@@ -420,7 +420,7 @@ class Worker:
         """One manager for all symbols; it spreads them over as many connections as the venue wants."""
         keys = self.keys
         readiness = self.readiness
-        strategies = self.venue.websocket(keys, self._venue_symbols)
+        strategies = self.venue.data.websocket(keys, self._venue_symbols)
         if (room := strategies.connection_strategy.budget.max_streams) < len(keys.channels):
             self._say(
                 f"a connection carries {room} streams, a symbol has {len(keys.channels)} channels: "
@@ -492,12 +492,12 @@ class Worker:
         from workers.handover.handover import Handover  # nothing that a first tick needs
 
         # Known by what they are: one that the new connection repeats would not be found among plain trades.
-        alike = {"trades": "agg_trades"} if self.venue.aggregated(self.keys) else {}
+        alike = {"trades": "agg_trades"} if self.venue.data.aggregated(self.keys) else {}
         slots = [(self.keeper.index_of(symbol), alike.get(channel, channel)) for symbol, channel in topics]
         return Handover(
             self.publisher,
             [(index, channel) for index, channel in slots if index is not None],
-            normalise=lambda message: self.venue.forms(message.data, self._scales),
+            normalise=lambda message: self.venue.data.forms(message.data, self._scales),
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
@@ -549,27 +549,27 @@ class Worker:
             await self._manager.resubscribe([instrument.symbol], channels, planned=True)
 
     async def _snapshot(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
-        assert self.venue.snapshot is not None  # else the keeper does not ask
+        assert self.venue.books.snapshot is not None  # else the keeper does not ask
         rest = await self._rest_manager()
-        return await self.venue.snapshot(rest, instrument.venue_symbol, levels, priority)
+        return await self.venue.books.snapshot(rest, instrument.venue_symbol, levels, priority)
 
     async def _sweep(self, instruments: Sequence[Instrument], priority: Priority) -> Mapping[str, Best]:
-        assert self.venue.sweep is not None  # else the keeper does not ask
+        assert self.venue.books.sweep is not None  # else the keeper does not ask
         symbols = [instrument.venue_symbol for instrument in instruments]
-        return await self.venue.sweep.ask(await self._rest_manager(), symbols, priority)
+        return await self.venue.books.sweep.ask(await self._rest_manager(), symbols, priority)
 
     async def _recount(self) -> None:
         """What the venue has counted for our address comes with any answer, and this one costs least."""
-        assert self.venue.server_time is not None
-        await self.venue.server_time(await self._rest_manager())
+        assert self.venue.rest.server_time is not None
+        await self.venue.rest.server_time(await self._rest_manager())
 
     async def _respec(self, old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         fresh: Instrument | None = None
         with contextlib.suppress(ValueError):
-            self.venue.widen(old, evidence, None)  # what no decimals cure costs no request
+            self.venue.listing.widen(old, evidence, None)  # what no decimals cure costs no request
         with contextlib.suppress(RestError):  # without it the message itself says what is needed
             fresh = next(iter((await self._listing([old.symbol])).instruments), None)
-        return self.venue.widen(old, evidence, fresh)
+        return self.venue.listing.widen(old, evidence, fresh)
 
     def _snapshot_failed(self, instrument: Instrument, attempt: int, why: str) -> None:
         if why == OLDER and attempt <= USUAL:
@@ -614,7 +614,7 @@ class Worker:
         from workers.rest import RestManager
 
         rest = RestManager(
-            self.venue.rest(self.keys),
+            self.venue.rest.strategies(self.keys),
             circuits=make_circuits(self.keys),
             observer=self._requested,
             on_circuit_open=self._circuit_opened,
@@ -628,7 +628,7 @@ class Worker:
     def _warn_of_few_permits(self) -> None:
         """Snapshots of many symbols take their time: say how long, instead of looking broken."""
         keys = self.keys
-        if "book" not in keys.channels or self.venue.snapshot is None:
+        if "book" not in keys.channels or self.venue.books.snapshot is None:
             return
         levels, weight = self._tiers()[0]
         minutes = weight * len(keys.symbols) / keys.weight_per_minute

@@ -38,9 +38,11 @@ class Pair:
     def __init__(self, make_lab: Callable[..., Any], feed: str) -> None:
         venue = load(feed)
         config: Any = None  # neither of these venues looks at it
-        assert venue.decoder is not None
+        assert venue.data.decoder is not None
         self.whole, self.cut = (
-            make_lab(depth=DEPTH, decoder=venue.decoder(), make_sync=lambda: venue.make_sync(config))
+            make_lab(
+                depth=DEPTH, decoder=venue.data.decoder(), make_sync=lambda: venue.books.make_sync(config)
+            )
             for _ in range(2)
         )
         self.indexes: dict[str, int] = {}

@@ -302,21 +302,21 @@ def test_a_reader_sees_age_and_expectation(make_desk: Any) -> None:
 def test_what_a_venue_promises_is_of_channels_that_it_has(name: str) -> None:
     venue = load(name)
     config = VenueConfig(ws_url="", rest_url="", symbols=[])
-    promised = venue.owes(config)
-    assert promised.keys() <= venue.channels
-    assert ("mark" in promised) == ("mark" in venue.channels)
+    promised = venue.data.owes(config)
+    assert promised.keys() <= venue.data.channels
+    assert ("mark" in promised) == ("mark" in venue.data.channels)
 
 
 def test_whose_subscription_brings_a_first_top() -> None:
     """By the venues' documents. Kraken's tops are the best of its books, which come with the subscription."""
     config = VenueConfig(ws_url="", rest_url="", symbols=[])
-    assert {name for name in names() if "top" in load(name).owes(config)} == {"okx"}
-    assert {name for name in names() if load(name).make_sync(config).tops} == {"kraken"}
+    assert {name for name in names() if "top" in load(name).data.owes(config)} == {"okx"}
+    assert {name for name in names() if load(name).books.make_sync(config).tops} == {"kraken"}
 
 
 def test_whose_answers_may_be_shown_as_a_top() -> None:
     """OKX's lag up to half a minute, of MEXC's and Kraken's nobody knows."""
-    lags = {name: sweep.lag for name in names() if (sweep := load(name).sweep) is not None}
+    lags = {name: sweep.lag for name in names() if (sweep := load(name).books.sweep) is not None}
     assert lags == {
         "binance_futures": 10.0,
         "binance_spot": 10.0,

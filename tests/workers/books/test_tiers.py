@@ -17,10 +17,10 @@ from workers.contract.rest import Priority
 from workers.contract.types import HTTPMethod
 from workers.venues.venue import load
 
-SPOT = load("binance_spot").snapshot_tiers
-FUTURES = load("binance_futures").snapshot_tiers
-MEXC = load("mexc_spot").snapshot_tiers
-OKX = load("okx").snapshot_tiers
+SPOT = load("binance_spot").books.snapshot_tiers
+FUTURES = load("binance_futures").books.snapshot_tiers
+MEXC = load("mexc_spot").books.snapshot_tiers
+OKX = load("okx").books.snapshot_tiers
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_deeper_snapshots_leave_the_weight_that_gaps_need(feed: str) -> None:
     """Whatever is spent on deeper ones, forty books that have a gap get theirs at once."""
     path = {"binance_spot": "/api/v3/depth", "binance_futures": "/fapi/v1/depth"}[feed]
     limiter = import_module(f"workers.venues.{feed}.limits").limits()
-    tiers = load(feed).snapshot_tiers
+    tiers = load(feed).books.snapshot_tiers
     assert tiers is not None
     first, *_, deepest = tiers.between(20, 1000)
 

@@ -27,7 +27,7 @@ area = mmap.mmap(-1, 2 * page)
 address = ctypes.addressof(ctypes.c_char.from_buffer(area))
 assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), page, 0) == 0
 view = memoryview(area)
-decoder = venue.load(sys.argv[2]).decoder()
+decoder = venue.load(sys.argv[2]).data.decoder()
 for symbol, scale in json.loads(sys.stdin.readline()).items():
     decoder.add_symbol(symbol, *scale)
 chance = random.Random(7)
@@ -53,7 +53,7 @@ print(done, taken)
 @pytest.mark.parametrize("feed", venue.names())
 def test_nothing_is_read_beyond_the_end(feed: str) -> None:
     fixture = load(feed)
-    if venue.load(feed).decoder is None:
+    if venue.load(feed).data.decoder is None:
         pytest.skip(f"{feed} has no native decoder")
     frames = [frame for frame in dict.fromkeys(seeds(fixture)) if len(frame) <= MOST][:40]
     text = "\n".join([json.dumps(fixture.scales), *(frame.hex() for frame in frames)])

@@ -83,7 +83,7 @@ class Rest:
 
 
 def ask(name: str, rest: Any, symbols: tuple[str, ...]) -> Any:
-    sweep = venues.load(name).sweep
+    sweep = venues.load(name).books.sweep
     assert sweep is not None
     return asyncio.run(sweep.ask(rest, symbols, Priority.QUERY))  # type: ignore[arg-type]
 
@@ -96,7 +96,7 @@ def spoilt(name: str, bad: bytes) -> bytes:
 
 def test_who_has_sweeps() -> None:
     """The kind: a venue whose quiet books nothing proves."""
-    assert [name for name in venues.names() if venues.load(name).sweep is not None] == sorted(ANSWERS)
+    assert [name for name in venues.names() if venues.load(name).books.sweep is not None] == sorted(ANSWERS)
 
 
 @EACH
@@ -163,9 +163,9 @@ def test_the_simulated_venue_tells_the_truth_and_counts_it(name: str) -> None:
             venue = venues.load(name)
             config = VenueConfig(symbols=list(case.symbols), ws_url=sim.ws_url, rest_url=sim.rest_url)
             symbols = [sim.venue_symbol(symbol) for symbol in case.symbols]
-            assert venue.sweep is not None
-            async with RestManager(venue.rest(config)) as rest:
-                told = await venue.sweep.ask(rest, symbols, Priority.QUERY)
+            assert venue.books.sweep is not None
+            async with RestManager(venue.rest.strategies(config)) as rest:
+                told = await venue.books.sweep.ask(rest, symbols, Priority.QUERY)
             for symbol in symbols:
                 depth = sim.book(symbol)
                 truth = Best(*depth.bids[0], *depth.asks[0])

@@ -50,5 +50,10 @@ def test_a_venues_folder_has_the_files_that_its_neighbours_have() -> None:
 def test_what_rest_says_of_a_market_is_in_market() -> None:
     for name in names():
         venue = load(name)
-        for part in (venue.snapshot, venue.klines, venue.server_time, venue.server_limits):
+        for part in (
+            venue.books.snapshot,
+            venue.rest.klines,
+            venue.rest.server_time,
+            venue.rest.server_limits,
+        ):
             assert part is None or part.__module__ == f"workers.venues.{name}.market"

@@ -49,7 +49,7 @@ def test_the_parts_of_a_venue_know_symbols_that_come_later(feed: str) -> None:
     symbol, venue_symbol, frame = FRAMES[feed]
     symbols: dict[str, str] = {}
     config = VenueConfig(ws_url="wss://x", rest_url="https://x", symbols=[symbol])
-    strategies = venues.load(feed).websocket(config, symbols)
+    strategies = venues.load(feed).data.websocket(config, symbols)
     assert strategies.message_parser.extract_symbol(frame) is None
     with pytest.raises(KeyError):
         strategies.subscription_strategy.create_subscription_messages(

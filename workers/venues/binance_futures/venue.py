@@ -26,7 +26,7 @@ from workers.venues.binance_futures.subscription import ROUTES, STREAMS, Binance
 from workers.venues.binance_futures.sync import BookSync
 from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
 from workers.venues.listing import Listing, level_numbers, widen
-from workers.venues.venue import CanonicalNames, Owed, Sweep, Venue
+from workers.venues.venue import Books, CanonicalNames, ListingSource, MarketData, Owed, RestApi, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -87,22 +87,26 @@ OWES = {"mark": Owed(1.0, 1.0)}
 
 VENUE = Venue(
     name="binance_futures",
-    channels=frozenset(map(str, STREAMS)),
-    websocket=_websocket,
-    rest=_rest,
+    data=MarketData(
+        channels=frozenset(map(str, STREAMS)),
+        websocket=_websocket,
+        normalise=normalise,
+        decoder=Decoder,
+        owes=lambda config: OWES,
+        aggregated=_aggregated,
+    ),
+    books=Books(
+        make_sync=_make_sync,
+        snapshot=market.snapshot,
+        snapshot_tiers=DEPTH_TIERS,
+        sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
+    ),
+    listing=ListingSource(instruments=_instruments, widen=_widen, notice=_notice),
+    rest=RestApi(
+        strategies=_rest,
+        klines=market.klines,
+        server_time=market.server_time,
+        server_limits=market.server_limits,
+    ),
     options=BinanceFuturesOptions,
-    aggregated=_aggregated,
-    owes=lambda config: OWES,
-    decoder=Decoder,
-    make_sync=_make_sync,
-    instruments=_instruments,
-    notice=_notice,
-    snapshot=market.snapshot,
-    snapshot_tiers=DEPTH_TIERS,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
-    klines=market.klines,
-    server_time=market.server_time,
-    server_limits=market.server_limits,
-    normalise=normalise,
-    widen=_widen,
 )

@@ -22,7 +22,7 @@ from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscri
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
 from workers.venues.listing import Listing, level_numbers, widen
-from workers.venues.venue import CanonicalNames, Sweep, Venue
+from workers.venues.venue import Books, CanonicalNames, ListingSource, MarketData, RestApi, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -76,18 +76,23 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
 # and ask alone, so of a market that stands still nothing.
 VENUE = Venue(
     name="binance_spot",
-    channels=frozenset(map(str, STREAMS)),
-    websocket=_websocket,
-    rest=_rest,
-    decoder=Decoder,
-    make_sync=_make_sync,
-    instruments=_instruments,
-    snapshot=market.snapshot,
-    snapshot_tiers=DEPTH_TIERS,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
-    klines=market.klines,
-    server_time=market.server_time,
-    server_limits=market.server_limits,
-    normalise=normalise,
-    widen=_widen,
+    data=MarketData(
+        channels=frozenset(map(str, STREAMS)),
+        websocket=_websocket,
+        normalise=normalise,
+        decoder=Decoder,
+    ),
+    books=Books(
+        make_sync=_make_sync,
+        snapshot=market.snapshot,
+        snapshot_tiers=DEPTH_TIERS,
+        sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
+    ),
+    listing=ListingSource(instruments=_instruments, widen=_widen),
+    rest=RestApi(
+        strategies=_rest,
+        klines=market.klines,
+        server_time=market.server_time,
+        server_limits=market.server_limits,
+    ),
 )

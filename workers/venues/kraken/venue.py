@@ -23,7 +23,7 @@ from workers.venues.kraken.request import LISTING, PING, KrakenRequests
 from workers.venues.kraken.subscription import STREAMS, KrakenSubscription
 from workers.venues.kraken.sync import BookSync
 from workers.venues.listing import Listing, widen
-from workers.venues.venue import CanonicalNames, Sweep, Venue
+from workers.venues.venue import Books, CanonicalNames, ListingSource, MarketData, RestApi, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -85,18 +85,19 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
 
 VENUE = Venue(
     name="kraken",
-    channels=frozenset(map(str, STREAMS)),
-    websocket=_websocket,
-    rest=_rest,
+    data=MarketData(
+        channels=frozenset(map(str, STREAMS)),
+        websocket=_websocket,
+        normalise=normalise,
+        decoder=Decoder,
+    ),
+    books=Books(make_sync=_make_sync, sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF)),
+    listing=ListingSource(instruments=_instruments, widen=_widen, notice=_notice),
+    rest=RestApi(
+        strategies=_rest,
+        klines=market.klines,
+        server_time=market.server_time,
+        server_limits=market.server_limits,
+    ),
     options=KrakenOptions,
-    decoder=Decoder,
-    make_sync=_make_sync,
-    instruments=_instruments,
-    notice=_notice,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
-    klines=market.klines,
-    server_time=market.server_time,
-    server_limits=market.server_limits,
-    normalise=normalise,
-    widen=_widen,
 )

@@ -21,7 +21,7 @@ from workers.venues.mexc_spot.parser import MexcSpotParser, normalise
 from workers.venues.mexc_spot.request import LISTING, PING, MexcSpotRequests
 from workers.venues.mexc_spot.subscription import TOPICS, MexcSpotSubscription
 from workers.venues.mexc_spot.sync import BookSync, buffer_of
-from workers.venues.venue import CanonicalNames, Sweep, Venue
+from workers.venues.venue import Books, CanonicalNames, ListingSource, MarketData, RestApi, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -74,19 +74,24 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
 # says, so that the sweep has no `lag`.
 VENUE = Venue(
     name="mexc_spot",
-    channels=frozenset(map(str, TOPICS)),
-    websocket=_websocket,
-    rest=_rest,
+    data=MarketData(
+        channels=frozenset(map(str, TOPICS)),
+        websocket=_websocket,
+        normalise=normalise,
+        decoder=Decoder,
+    ),
+    books=Books(
+        make_sync=_make_sync,
+        snapshot=market.snapshot,
+        snapshot_tiers=DEPTH_TIERS,
+        sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
+    ),
+    listing=ListingSource(instruments=_instruments, widen=_widen),
+    rest=RestApi(
+        strategies=_rest,
+        klines=market.klines,
+        server_time=market.server_time,
+        server_limits=market.server_limits,
+    ),
     options=MexcSpotOptions,
-    decoder=Decoder,
-    make_sync=_make_sync,
-    instruments=_instruments,
-    snapshot=market.snapshot,
-    snapshot_tiers=DEPTH_TIERS,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
-    klines=market.klines,
-    server_time=market.server_time,
-    server_limits=market.server_limits,
-    normalise=normalise,
-    widen=_widen,
 )

@@ -24,7 +24,7 @@ from workers.venues.okx.parser import OkxParser, normalise
 from workers.venues.okx.request import LISTING, PING, OkxRequests
 from workers.venues.okx.subscription import CHANNELS, OkxSubscription
 from workers.venues.okx.sync import BookSync
-from workers.venues.venue import Owed, Sweep, Venue
+from workers.venues.venue import Books, ListingSource, MarketData, Owed, RestApi, Sweep, Venue
 
 if TYPE_CHECKING:
     from workers.rest import RestManager
@@ -76,20 +76,25 @@ OWES = {"mark": Owed(10.0, 10.0), "top": Owed(1.0)}
 
 VENUE = Venue(
     name="okx",
-    channels=CHANNELS,
-    websocket=_websocket,
-    rest=_rest,
+    data=MarketData(
+        channels=CHANNELS,
+        websocket=_websocket,
+        normalise=normalise,
+        decoder=Decoder,
+        owes=lambda config: OWES,
+    ),
+    books=Books(
+        make_sync=_make_sync,
+        snapshot=market.snapshot,
+        snapshot_tiers=DEPTH_TIERS,
+        sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
+    ),
+    listing=ListingSource(instruments=_instruments, widen=_widen),
+    rest=RestApi(
+        strategies=_rest,
+        klines=market.klines,
+        server_time=market.server_time,
+        server_limits=market.server_limits,
+    ),
     options=OkxOptions,
-    owes=lambda config: OWES,
-    decoder=Decoder,
-    make_sync=_make_sync,
-    instruments=_instruments,
-    snapshot=market.snapshot,
-    snapshot_tiers=DEPTH_TIERS,
-    sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF),
-    klines=market.klines,
-    server_time=market.server_time,
-    server_limits=market.server_limits,
-    normalise=normalise,
-    widen=_widen,
 )

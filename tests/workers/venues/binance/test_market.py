@@ -60,8 +60,8 @@ class Rest:
 @BOTH
 def test_klines(venue: Venue, root: str) -> None:
     rest: Any = Rest(CANDLES)
-    assert venue.klines is not None
-    rows = asyncio.run(venue.klines(rest, "BTCUSDT", "1w", 2))
+    assert venue.rest.klines is not None
+    rows = asyncio.run(venue.rest.klines(rest, "BTCUSDT", "1w", 2))
     assert rest.asked == [(f"{root}/klines", {"symbol": "BTCUSDT", "interval": "1w", "limit": 2})]
     assert rows[0] == Kline(
         1499040000000 * 10**6,
@@ -89,27 +89,27 @@ def test_the_newest_candle_is_closed_when_no_skew_of_our_clock_can_say_otherwise
 @BOTH
 def test_an_interval_that_there_is_not_names_those_that_there_are(venue: Venue, root: str) -> None:
     rest: Any = Rest([])
-    assert venue.klines is not None
+    assert venue.rest.klines is not None
     with pytest.raises(UnknownInterval, match="no candles of '7m'; there are: 1m, 3m"):
-        asyncio.run(venue.klines(rest, "BTCUSDT", "7m", 2))
+        asyncio.run(venue.rest.klines(rest, "BTCUSDT", "7m", 2))
     assert rest.asked == []
     for interval in INTERVALS:
-        assert asyncio.run(venue.klines(rest, "BTCUSDT", interval, 2)) == []
+        assert asyncio.run(venue.rest.klines(rest, "BTCUSDT", interval, 2)) == []
 
 
 @BOTH
 def test_server_time(venue: Venue, root: str) -> None:
     rest: Any = Rest({"serverTime": 1499827319559})
-    assert venue.server_time is not None
-    assert asyncio.run(venue.server_time(rest)) == 1499827319559
+    assert venue.rest.server_time is not None
+    assert asyncio.run(venue.rest.server_time(rest)) == 1499827319559
     assert rest.asked == [(f"{root}/time", None)]
 
 
 @BOTH
 def test_server_limits(venue: Venue, root: str) -> None:
     rest: Any = Rest(LIMITS)
-    assert venue.server_limits is not None
-    told = asyncio.run(venue.server_limits(rest))
+    assert venue.rest.server_limits is not None
+    told = asyncio.run(venue.rest.server_limits(rest))
     assert rest.asked == [(f"{root}/exchangeInfo", None)]
     assert told[:5] == [
         ServerLimit("weight", 2400, 60.0, True),
@@ -125,7 +125,7 @@ def test_server_limits(venue: Venue, root: str) -> None:
 @BOTH
 def test_a_snapshot(venue: Venue, root: str) -> None:
     rest: Any = Rest({"lastUpdateId": 7, "E": 1, "T": 1, "bids": [["1.0", "2"]], "asks": [["1.1", "3"]]})
-    assert venue.snapshot is not None
-    found = asyncio.run(venue.snapshot(rest, "BTCUSDT", 100, Priority.SNAPSHOT))
+    assert venue.books.snapshot is not None
+    found = asyncio.run(venue.books.snapshot(rest, "BTCUSDT", 100, Priority.SNAPSHOT))
     assert found == Snapshot(7, [("1.0", "2")], [("1.1", "3")])
     assert rest.asked == [(f"{root}/depth", {"symbol": "BTCUSDT", "limit": 100})]

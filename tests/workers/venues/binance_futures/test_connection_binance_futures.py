@@ -36,7 +36,7 @@ def config(**options: Any) -> VenueConfig:
 
 def urls(**options: Any) -> dict[str, list[str]]:
     """URL -> channels, as a manager would connect."""
-    connection = VENUE.websocket(config(**options), SYMBOLS).connection_strategy
+    connection = VENUE.data.websocket(config(**options), SYMBOLS).connection_strategy
     found: dict[str, list[str]] = {}
     for channel in CHANNELS:
         route = connection.route(channel)
@@ -74,7 +74,7 @@ def test_without_routes_all_is_at_one_path() -> None:
 @pytest.mark.parametrize("options", [{"route": "public"}, {"trades": "book"}, {"rout": "plain"}])
 def test_other_options_are_refused(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="options"):
-        VENUE.websocket(config(**options), SYMBOLS)
+        VENUE.data.websocket(config(**options), SYMBOLS)
 
 
 def test_a_routes_strategy_has_the_venues_limits_and_policy() -> None:
@@ -89,7 +89,7 @@ def test_a_routes_strategy_has_the_venues_limits_and_policy() -> None:
 
 
 def test_every_stream_has_a_route_and_every_channel_a_stream() -> None:
-    assert set(STREAMS) == set(CHANNELS) == VENUE.channels
+    assert set(STREAMS) == set(CHANNELS) == VENUE.data.channels
     assert set(ROUTES) == set(STREAMS.values()) >= set(TRADES)
 
 

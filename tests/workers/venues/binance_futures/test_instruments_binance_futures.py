@@ -193,5 +193,5 @@ def test_marks_and_liquidations_ask_for_no_new_slot() -> None:
         assert numbers(parse(frame).data) == []
     trade = b'{"e":"aggTrade","E":1,"a":1,"s":"BTCUSDT","p":"1.125","q":"2.5","f":1,"l":1,"T":1,"m":true}'
     assert needed(numbers(parse(trade).data)) == (3, 1)
-    wider = VENUE.widen(instrument(entry()), trade, None)
+    wider = VENUE.listing.widen(instrument(entry()), trade, None)
     assert (wider.price_exp, wider.size_exp, wider.tick) == (3, 3, 100)

@@ -26,7 +26,7 @@ def test_depth_weights(limit: int, expected: int) -> None:
     ("levels", "limit"), [(1, 5), (20, 20), (21, 50), (101, 500), (1000, 1000), (5000, 1000)]
 )
 def test_only_the_venues_own_limits_are_asked_for(levels: int, limit: int) -> None:
-    assert VENUE.snapshot_tiers is DEPTH_TIERS
+    assert VENUE.books.snapshot_tiers is DEPTH_TIERS
     assert DEPTH_TIERS.limit(levels) == limit
     assert DEPTH_TIERS.weight(levels) == DEPTH_TIERS.weight(limit)
 

@@ -249,7 +249,7 @@ def test_the_listing_is_asked_for_without_what_nobody_reads() -> None:
 
     rest = cast(RestManager, SimpleNamespace(get=get))
     for _ in range(2):
-        found = asyncio.run(VENUE.instruments(rest, ["BTC/USDT"]))
+        found = asyncio.run(VENUE.listing.instruments(rest, ["BTC/USDT"]))
         assert [slot.symbol for slot in found.instruments] == ["BTC/USDT"]
         refused.append("-1104 Not all sent parameters were read")
     assert asked == [SHORT, SHORT, None]

@@ -61,7 +61,7 @@ DECODER = make_decoder()
 
 
 def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> list[Decoded]:
-    return VENUE.forms(PARSER.parse(data).data, scales)
+    return VENUE.data.forms(PARSER.parse(data).data, scales)
 
 
 def check(data: bytes) -> list[Decoded]:

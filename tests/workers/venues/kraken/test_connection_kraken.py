@@ -84,7 +84,7 @@ def test_what_heals(connection: KrakenConnection) -> None:
 )
 def test_the_fewest_levels_that_hold_the_window(depth: int, book: int) -> None:
     assert options(config(depth=depth)).book_depth == book
-    sync = VENUE.make_sync(config(depth=depth))
+    sync = VENUE.books.make_sync(config(depth=depth))
     assert (sync.depth, sync.numbered, sync.streamed) == (book, False, True)
     assert sync.checksum is not None
 
@@ -101,14 +101,14 @@ def test_the_fewest_levels_that_hold_the_window(depth: int, book: int) -> None:
     ],
 )
 def test_a_depth_that_the_venue_does_not_have(keys: dict[str, Any], text: str) -> None:
-    for use in (VENUE.rest, VENUE.make_sync, lambda keys: VENUE.websocket(keys, {})):
+    for use in (VENUE.rest.strategies, VENUE.books.make_sync, lambda keys: VENUE.data.websocket(keys, {})):
         with pytest.raises(ValueError, match=text):
             use(config(**keys))
 
 
 def test_a_depth_of_one_s_own() -> None:
     assert options(config(options={"book_depth": 500})).book_depth == 500
-    strategies = VENUE.websocket(
+    strategies = VENUE.data.websocket(
         config(options={"book_depth": 500, "messages_per_second": 3}), {"BTC/USD": "BTC/USD"}
     )
     assert strategies.connection_strategy.context.url == "ws://h/v2"
@@ -126,4 +126,4 @@ def test_the_shipped_file_says_the_defaults() -> None:
 
     shipped = msgspec.convert(tomllib.loads(SHIPPED.read_text()), VenueConfig)
     assert options(shipped) == options(config())
-    assert set(shipped.channels) == VENUE.channels
+    assert set(shipped.channels) == VENUE.data.channels

@@ -33,8 +33,8 @@ KEYS: dict[str, Any] = {
 }
 
 
-def case(**changes: Any) -> Case:
-    return Case(load("kraken"), dataclasses.replace(VENUE, **changes))
+def case(**books: Any) -> Case:
+    return Case(load("kraken"), dataclasses.replace(VENUE, books=dataclasses.replace(VENUE.books, **books)))
 
 
 def snapshots(live: Live) -> list[int]:

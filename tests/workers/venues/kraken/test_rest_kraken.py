@@ -91,7 +91,7 @@ def ask(client: Client, use: Any, **options: Any) -> Any:
             },
             VenueConfig,
         )  # fmt: skip
-        rest = RestManager(VENUE.rest(config), clients=lambda: client)  # type: ignore[arg-type,return-value]
+        rest = RestManager(VENUE.rest.strategies(config), clients=lambda: client)  # type: ignore[arg-type,return-value]
         try:
             return await use(rest)
         finally:
@@ -103,7 +103,7 @@ def ask(client: Client, use: Any, **options: Any) -> Any:
 # -- the listing ------------------------------------------------------------------------------------------
 def test_instruments() -> None:
     client = Client(answer(PAIRS))
-    found = ask(client, lambda rest: VENUE.instruments(rest, ["DOGE/USD", "BTC/USD", "MINA/GBP"]))
+    found = ask(client, lambda rest: VENUE.listing.instruments(rest, ["DOGE/USD", "BTC/USD", "MINA/GBP"]))
     assert client.urls == ["http://h/0/public/AssetPairs"]
     doge, btc, mina = found.instruments
     assert (btc.symbol, btc.venue_symbol, btc.price_exp, btc.size_exp) == ("BTC/USD", "BTC/USD", 1, 8)
@@ -132,7 +132,7 @@ EQUITIES = {
 def test_tokenized_equities_are_asked_for_when_something_is_not_listed_without_them() -> None:
     """Kind: what is listed under a parameter of its own is not listed. (OKX has its instrument types.)"""
     client = Client(answer(PAIRS), answer(EQUITIES))
-    found = ask(client, lambda rest: VENUE.instruments(rest, ["BTC/USD", "AAPLX/USD"]))
+    found = ask(client, lambda rest: VENUE.listing.instruments(rest, ["BTC/USD", "AAPLX/USD"]))
     assert client.urls[1:] == ["http://h/0/public/AssetPairs?aclass_base=tokenized_asset"]
     assert [(slot.symbol, slot.venue_symbol) for slot in found.instruments] == [
         ("BTC/USD", "BTC/USD"), ("AAPLX/USD", "AAPLx/USD"),
@@ -141,14 +141,17 @@ def test_tokenized_equities_are_asked_for_when_something_is_not_listed_without_t
     # Where there are none, or they are refused, the currencies are listed as before.
     for nothing in (answer({}), answer(None, "EGeneral:Invalid arguments:aclass_base")):
         refused = ask(
-            Client(answer(PAIRS), nothing), lambda rest: VENUE.instruments(rest, ["BTC/USD", "AAPLx/USD"])
+            Client(answer(PAIRS), nothing),
+            lambda rest: VENUE.listing.instruments(rest, ["BTC/USD", "AAPLx/USD"]),
         )
         assert [slot.symbol for slot in refused.instruments] == ["BTC/USD"]
         assert refused.missing["AAPLx/USD"].startswith("Kraken spot does not list 'AAPLx/USD'")
     assert "was refused" in refused.missing["AAPLx/USD"]
     assert "Invalid arguments:aclass_base" in refused.missing["AAPLx/USD"]
     # The venue's spelling is no canonical symbol, but the nearest name.
-    named = ask(Client(answer(PAIRS), answer(EQUITIES)), lambda rest: VENUE.instruments(rest, ["AAPLx/USD"]))
+    named = ask(
+        Client(answer(PAIRS), answer(EQUITIES)), lambda rest: VENUE.listing.instruments(rest, ["AAPLx/USD"])
+    )
     assert "nearest: AAPLX/USD" in named.missing["AAPLx/USD"]
 
 
@@ -249,10 +252,10 @@ def slots(**changes: Any) -> Any:
 def test_a_slot_is_replaced_by_what_is_listed_now() -> None:
     old, fresh = slots(), slots(pair_decimals=5, tick_size="0.00005")
     frame = UPDATE.replace(b"0.0277", b"0.02775")
-    wider = VENUE.widen(old, frame, fresh)
+    wider = VENUE.listing.widen(old, frame, fresh)
     assert (wider.price_exp, wider.size_exp, wider.tick) == (5, 8, 5)
     # Decimals never become fewer, so that a symbol's slots settle; the checksum finds the spelling.
-    fewer = VENUE.widen(old, frame, slots(pair_decimals=5, tick_size="0.00005", lot_decimals=6))
+    fewer = VENUE.listing.widen(old, frame, slots(pair_decimals=5, tick_size="0.00005", lot_decimals=6))
     assert (fewer.price_exp, fewer.size_exp, fewer.lot) == (5, 8, 100)
 
 
@@ -261,19 +264,19 @@ def test_a_number_finer_than_what_is_listed(fresh: bool) -> None:
     """The day's low of before a pair lost a decimal, say; the listing may not be at hand."""
     old = slots()
     frame = TICKER.replace(b"USDT/USD", b"MINA/GBP").replace(b"0.99959", b"0.9995912")
-    wider = VENUE.widen(old, frame, slots() if fresh else None)
+    wider = VENUE.listing.widen(old, frame, slots() if fresh else None)
     assert (wider.price_exp, wider.size_exp, wider.tick) == (7, 8, 1000)
     with pytest.raises(ValueError, match="everything fits"):
-        VENUE.widen(wider, frame, None)
+        VENUE.listing.widen(wider, frame, None)
     with pytest.raises(PrecisionError, match="does not fit an int64"):
-        VENUE.widen(old, UPDATE.replace(b"0.0277", b"922337203685477580.7"), slots())
+        VENUE.listing.widen(old, UPDATE.replace(b"0.0277", b"922337203685477580.7"), slots())
 
 
 def test_the_numbers_of_other_symbols_do_not_count() -> None:
     old = slots()
     other = TRADES.replace(b'"symbol":"BTC/USD","side":"sell"', b'"symbol":"MINA/GBP","side":"sell"')
     other = other.replace(b"81205.1", b"81205.123456789").replace(b"81205.0", b"0.02775")
-    assert VENUE.widen(old, other, None).price_exp == 5
+    assert VENUE.listing.widen(old, other, None).price_exp == 5
 
 
 def test_a_listing_with_fewer_decimals_keeps_the_slot_s() -> None:
@@ -295,24 +298,24 @@ CANDLES = {
 
 def test_klines() -> None:
     client = Client(answer(CANDLES))
-    found = ask(client, lambda rest: VENUE.klines(rest, "BTC/USD", "1m", 2))  # type: ignore[misc]
+    found = ask(client, lambda rest: VENUE.rest.klines(rest, "BTC/USD", "1m", 2))  # type: ignore[misc]
     assert client.urls == ["http://h/0/public/OHLC?pair=XBTUSD&interval=1"]
     assert found == [
         Kline(1700000060 * 10**9, "2.0", "2.5", "1.9", "2.1", "1.50000000", "", True),
         Kline(1700000120 * 10**9, "2.1", "2.2", "2.0", "2.2", "0.10000000", "", False),
     ]
     equities = Client(answer(CANDLES))
-    ask(equities, lambda rest: VENUE.klines(rest, "AAPLx/USD", "1m", 2))  # type: ignore[misc]
+    ask(equities, lambda rest: VENUE.rest.klines(rest, "AAPLx/USD", "1m", 2))  # type: ignore[misc]
     query = "pair=AAPLxUSD&interval=1&asset_class=tokenized_asset"
     assert equities.urls == [f"http://h/0/public/OHLC?{query}"]
     with pytest.raises(UnknownInterval, match="no candles of '3m': 1m, 5m"):
-        ask(Client(), lambda rest: VENUE.klines(rest, "BTC/USD", "3m", 2))  # type: ignore[misc]
+        ask(Client(), lambda rest: VENUE.rest.klines(rest, "BTC/USD", "3m", 2))  # type: ignore[misc]
 
 
 # -- the best prices --------------------------------------------------------------------------------------
 def best_prices(client: Client, *symbols: str) -> Any:
-    assert VENUE.sweep is not None
-    sweep = VENUE.sweep.ask
+    assert VENUE.books.sweep is not None
+    sweep = VENUE.books.sweep.ask
     return ask(client, lambda rest: sweep(rest, symbols, Priority.QUERY))
 
 
@@ -385,8 +388,8 @@ def test_one_pair_that_cannot_be_read_costs_itself_alone(asks: Any, bids: Any, t
 
 def test_server_time_and_limits() -> None:
     body = b'{"error":[],"result":{"unixtime":1688669448,"rfc1123":"Thu, 06 Jul 23 18:50:48 +0000"}}'
-    assert ask(Client(body), VENUE.server_time) == 1688669448000
-    limits = ask(Client(), VENUE.server_limits)
+    assert ask(Client(body), VENUE.rest.server_time) == 1688669448000
+    limits = ask(Client(), VENUE.rest.server_limits)
     assert ServerLimit("requests", 15, 15.0, told=False) in limits
     assert not any(limit.told for limit in limits)
 
@@ -398,29 +401,31 @@ TIME = answer({"unixtime": 1688669448})
 @pytest.mark.parametrize("error", ["EService:Unavailable", "EService:Busy", "EAPI:Rate limit exceeded"])
 def test_a_busy_venue_is_asked_again(error: str) -> None:
     client = Client(answer({}, error), b'{"error":["%s"]}' % error.encode(), TIME)
-    assert ask(client, VENUE.server_time) == 1688669448000
+    assert ask(client, VENUE.rest.server_time) == 1688669448000
     assert len(client.urls) == 3
 
 
 def test_a_refusal_is_final() -> None:
     client = Client(answer({}, "EQuery:Unknown asset pair"))
     with pytest.raises(BadRequest, match="refused: EQuery:Unknown asset pair") as caught:
-        ask(client, lambda rest: VENUE.klines(rest, "BTC/USD", "1m", 2))  # type: ignore[misc]
+        ask(client, lambda rest: VENUE.rest.klines(rest, "BTC/USD", "1m", 2))  # type: ignore[misc]
     assert (caught.value.status, len(client.urls)) == (200, 1)
 
 
 def test_a_warning_refuses_nothing() -> None:
-    assert ask(Client(answer({"unixtime": 1688669448}, "WGeneral:Old")), VENUE.server_time) == 1688669448000
+    assert (
+        ask(Client(answer({"unixtime": 1688669448}, "WGeneral:Old")), VENUE.rest.server_time) == 1688669448000
+    )
     both = answer({"unixtime": 1}, "WGeneral:Old", "EGeneral:Invalid arguments")
     with pytest.raises(BadRequest, match="refused: EGeneral:Invalid arguments"):
-        ask(Client(both), VENUE.server_time)
+        ask(Client(both), VENUE.rest.server_time)
 
 
 def test_what_is_no_answer_of_the_venue() -> None:
     with pytest.raises(ParseError):
-        ask(Client(b"<html>"), VENUE.server_time)
+        ask(Client(b"<html>"), VENUE.rest.server_time)
     with pytest.raises(ParseError):
-        ask(Client(answer(None)), VENUE.server_time)
+        ask(Client(answer(None)), VENUE.rest.server_time)
 
 
 def failure(

@@ -54,7 +54,7 @@ PARSER = MexcSpotParser({"BTCUSDT": "BTC/USDT", "HYPEUSDT": "HYPE/USDT"})
 
 
 def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> list[Decoded]:
-    return VENUE.forms(PARSER.parse(data).data, scales)
+    return VENUE.data.forms(PARSER.parse(data).data, scales)
 
 
 def check(data: bytes) -> list[Decoded]:

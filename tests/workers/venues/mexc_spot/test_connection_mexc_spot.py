@@ -71,21 +71,21 @@ def test_what_heals_by_itself(error: BaseException, again: bool) -> None:
 
 
 def test_the_venue_from_its_keys() -> None:
-    strategies = VENUE.websocket(config(max_connection_age=82_800.0), {"BTC/USDT": "BTCUSDT"})
+    strategies = VENUE.data.websocket(config(max_connection_age=82_800.0), {"BTC/USDT": "BTCUSDT"})
     context = strategies.connection_strategy.context
     assert (context.url, context.max_age) == ("wss://wbs-api.mexc.com/ws", 82_800.0)
     assert context.ping_interval < 60
     assert strategies.message_parser.extract_symbol(b"\x1a\x07BTCUSDT") == "BTC/USDT"
-    assert VENUE.channels == {"top", "book", "trades", "ticker"}
+    assert VENUE.data.channels == {"top", "book", "trades", "ticker"}
 
 
 def test_options() -> None:
     keys = config(options={"interval": "10ms", "ticker_window": "UTC+0", "topics_per_message": 10})
-    subscription = VENUE.websocket(keys, {"BTC/USDT": "BTCUSDT"}).subscription_strategy
+    subscription = VENUE.data.websocket(keys, {"BTC/USDT": "BTCUSDT"}).subscription_strategy
     [message] = subscription.create_subscription_messages("subscribe", ["BTC/USDT"], ["top", "ticker"])  # type: ignore[arg-type]
     assert b"@10ms@BTCUSDT" in message.payload
     assert b"@BTCUSDT@UTC+0" in message.payload
-    sync = VENUE.make_sync(keys)
+    sync = VENUE.books.make_sync(keys)
     assert isinstance(sync, BookSync)
     assert sync.max_buffer == 4000
     for options, text in (
@@ -93,7 +93,7 @@ def test_options() -> None:
         ({"speed": 1}, "options.speed is not known; this venue's options: interval, ticker_window"),
     ):
         with pytest.raises(ValueError, match=text):
-            VENUE.websocket(config(options=options), {})
+            VENUE.data.websocket(config(options=options), {})
 
 
 PROBE = """

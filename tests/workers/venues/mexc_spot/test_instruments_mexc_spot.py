@@ -166,10 +166,10 @@ def test_a_number_that_is_finer_than_listed_widens_the_slot() -> None:
         (payloads.mini_ticker("", "1", "", "1.000001", "", "0.1", "2.12345"), payloads.MINI_TICKER, (6, 5)),
     ):
         frame = payloads.wrapper("", "METALUSDT", 1, number, body)
-        wider = VENUE.widen(slot, frame, None)
+        wider = VENUE.listing.widen(slot, frame, None)
         assert (wider.price_exp, wider.size_exp) == exponents
         assert wider.lot * 10**-wider.size_exp == pytest.approx(0.01)
-    wider = VENUE.widen(slot, Snapshot(1, [("1.123456", "1")], []), None)
+    wider = VENUE.listing.widen(slot, Snapshot(1, [("1.123456", "1")], []), None)
     assert (wider.price_exp, wider.size_exp) == (6, 2)
 
 

@@ -105,7 +105,7 @@ def test_weights() -> None:
     assert spend(limits(), "/api/v3/ticker/24hr") == spend(limits(), "/nobody/knows") == 150 // UNKNOWN_WEIGHT
     assert spend(limits(1_000_000), "/api/v3/depth") == 300, "never more than the address may"
     assert spend(limits(6), "/api/v3/exchangeInfo") == 4, "the heaviest request must be possible"
-    assert VENUE.snapshot_tiers is DEPTH_TIERS
+    assert VENUE.books.snapshot_tiers is DEPTH_TIERS
     assert {DEPTH_TIERS.weight(levels) for levels in (5, 1000, 5000)} == {1}
 
 
@@ -163,8 +163,8 @@ def test_snapshot() -> None:
     """The answer of the venue's docs."""
     body = b'{"lastUpdateId":1112416,"bids":[["15.00000","49999.00000"]],"asks":[["14.0000","1.0000"]]}'
     rest: Any = Rest(depth=body)
-    assert VENUE.snapshot is not None
-    got = run(VENUE.snapshot(rest, "BTCUSDT", 5000, Priority.SNAPSHOT))
+    assert VENUE.books.snapshot is not None
+    got = run(VENUE.books.snapshot(rest, "BTCUSDT", 5000, Priority.SNAPSHOT))
     assert got == (1112416, [("15.00000", "49999.00000")], [("14.0000", "1.0000")])
     assert rest.asked == [("/api/v3/depth", {"symbol": "BTCUSDT", "limit": 5000})]
 
@@ -183,8 +183,8 @@ def test_candles() -> None:
     ]
     open_ = [1640804940000, "1", "4", "0.5", "3", "2", 1640805000000, "6", "newer"]
     rest: Any = Rest(time=b'{"serverTime":1640804940000}', klines=json.dumps([open_, done]).encode())
-    assert VENUE.klines is not None
-    assert run(VENUE.klines(rest, "BTCUSDT", "1h", 2)) == [
+    assert VENUE.rest.klines is not None
+    assert run(VENUE.rest.klines(rest, "BTCUSDT", "1h", 2)) == [
         Kline(
             1640804880000_000_000,
             "47482.36",
@@ -199,7 +199,7 @@ def test_candles() -> None:
     ]
     assert rest.asked[1] == ("/api/v3/klines", {"symbol": "BTCUSDT", "interval": "60m", "limit": 2})
     with pytest.raises(UnknownInterval, match="no candles of '3m': 1m, 5m"):
-        run(VENUE.klines(rest, "BTCUSDT", "3m", 2))
+        run(VENUE.rest.klines(rest, "BTCUSDT", "3m", 2))
     assert INTERVALS["1w"] == "1W"
 
 
@@ -220,14 +220,14 @@ def test_a_row_that_is_no_candle_is_an_error_of_the_answer(row: Any) -> None:
             return []
 
     rest: Any = Answered(time=b'{"serverTime":1640804940000}')
-    assert VENUE.klines is not None
-    assert run(VENUE.klines(rest, "BTCUSDT", "1h", 2)) == []
+    assert VENUE.rest.klines is not None
+    assert run(VENUE.rest.klines(rest, "BTCUSDT", "1h", 2)) == []
     assert len(failed) == 1
 
 
 def test_clock_and_limits() -> None:
     rest: Any = Rest(time=b'{"serverTime":1645539742000}')
-    assert VENUE.server_time is not None
-    assert VENUE.server_limits is not None
-    assert run(VENUE.server_time(rest)) == 1645539742000
-    assert run(VENUE.server_limits(rest)) == [ServerLimit("weight", 500, 10.0, told=False)]
+    assert VENUE.rest.server_time is not None
+    assert VENUE.rest.server_limits is not None
+    assert run(VENUE.rest.server_time(rest)) == 1645539742000
+    assert run(VENUE.rest.server_limits(rest)) == [ServerLimit("weight", 500, 10.0, told=False)]

@@ -62,7 +62,7 @@ def test_every_captured_message_is_equal() -> None:
     for frame in captured():
         native = decoder.decode_messages(frame)
         parsed = parser.parse(frame)
-        assert disagreement(native, VENUE.forms(parsed.data, CAPTURED_SCALES)) is None, frame
+        assert disagreement(native, VENUE.data.forms(parsed.data, CAPTURED_SCALES)) is None, frame
         # The native decoder takes all market data of the capture itself: what it leaves are answers.
         assert (native[0].code is OK) == (parsed.message_type is not MessageType.SUBSCRIPTION_CONFIRM)
         kinds.append(native[0].kind)
@@ -303,7 +303,7 @@ def test_funding_that_lacks_something() -> None:
 def test_an_index_is_that_of_every_derivative_on_it() -> None:
     dated = {**SYMBOLS, "BTC/USDT:USDT-261225": "BTC-USDT-261225"}
     scales = {**SCALES, "BTC-USDT-261225": Scale(9, 1, 2)}
-    both = VENUE.forms(OkxParser(dated).parse(INDEX).data, scales)
+    both = VENUE.data.forms(OkxParser(dated).parse(INDEX).data, scales)
     assert sorted(one.instrument for one in both) == [3, 9]
     decoder = make_decoder(scales)  # one frame for several instruments is the reference's
     assert decoder.decode_messages(INDEX)[0].code is NOT_MINE

@@ -183,7 +183,7 @@ def test_a_type_that_is_refused_costs_the_symbols_of_that_type_alone() -> None:
             return decoder(body(TRADED))
 
     rest: Any = Rest()
-    found = asyncio.run(VENUE.instruments(rest, ["SLX/USDT", "SLX/USD:SLX-261225"]))
+    found = asyncio.run(VENUE.listing.instruments(rest, ["SLX/USDT", "SLX/USD:SLX-261225"]))
     assert [one.symbol for one in found.instruments] == ["SLX/USDT"]
     assert "51000 Parameter instType error" in found.missing["SLX/USD:SLX-261225"]
 
@@ -213,6 +213,6 @@ def test_a_number_that_does_not_fit_widens_the_slot() -> None:
     old = Instrument(
         symbol="BTC/USDT:USDT", venue_symbol="BTC-USDT-SWAP", price_exp=1, size_exp=0, tick=1, lot=1
     )
-    new = VENUE.widen(old, BOOKS5, None)  # a size of 57745.25
+    new = VENUE.listing.widen(old, BOOKS5, None)  # a size of 57745.25
     assert (new.price_exp, new.size_exp, new.lot) == (1, 2, 100)
-    assert VENUE.widen(old, Snapshot(1, [("111.25", "1")], []), None).price_exp == 2
+    assert VENUE.listing.widen(old, Snapshot(1, [("111.25", "1")], []), None).price_exp == 2

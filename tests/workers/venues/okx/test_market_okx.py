@@ -95,9 +95,9 @@ def test_a_time_that_is_none_is_an_error_of_the_answer() -> None:
 
 
 def test_the_snapshot_of_a_proof() -> None:
-    assert VENUE.snapshot is not None
+    assert VENUE.books.snapshot is not None
     rest = Rest(BOOK)
-    told = asyncio.run(VENUE.snapshot(rest, "BTC-USDT", 1000, Priority.BACKGROUND))  # type: ignore[arg-type]
+    told = asyncio.run(VENUE.books.snapshot(rest, "BTC-USDT", 1000, Priority.BACKGROUND))  # type: ignore[arg-type]
     assert told == Snapshot(3235851742, [("41006.3", "0.30178218")], [("41006.8", "0.60038921")])
     assert rest.asked == [("/api/v5/market/books", {"instId": "BTC-USDT", "sz": 400}, Priority.BACKGROUND)]
     with pytest.raises(ValueError, match="seqId"):  # without an id it could be lined up with nothing
