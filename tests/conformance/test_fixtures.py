@@ -44,7 +44,7 @@ def borrowed(source: str) -> list[str]:
 def test_a_borrowed_reading_is_noticed() -> None:
     """Negative control."""
     assert borrowed("from workers.venues.kraken.parser import normalise") == ["workers.venues.kraken.parser"]
-    assert borrowed("def f():\n    import workers.sim.kraken.words") == ["workers.sim.kraken.words"]
+    assert borrowed("def f():\n    import workers.sim.kraken.protocol") == ["workers.sim.kraken.protocol"]
     assert borrowed("from workers.capture.reader import Row\nimport json") == []
 
 

@@ -9,19 +9,21 @@ shared by both ends would go unseen.
 
 **What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
 ``workers/sim/binance/``) as the example. Modules have the same names in every folder: ``dialect`` (1),
-``words`` (2), ``teller`` (3), ``rest`` (4), ``reading`` (5), ``names`` (6, and how symbols and streams are
+``protocol`` (2), ``teller`` (3), ``rest`` (4), ``reading`` (5), ``names`` (6, and how symbols and streams are
 spelled), and ``payloads``, the frames letter by letter:
 
 1. *Listings* (`market.Listing`): what can be listed, by canonical symbol. `assets.listing` makes one at the
    price that all simulated venues agree on; name only tick, lot and spelling. Inverse and linear swaps have
    `settle`; what a swap's size counts is a contract (`contract`).
-2. *Words* (`hub.Words`): from a client's message to stream names and answers. You choose the names: Binance's
-   own (``btcusdt@depth@100ms``), or for a venue that subscribes by parts something like ``books/BTC-USDT``.
-   `answer` gives any number of frames: bytes are a TEXT frame, `transport.Binary` a BINARY one. `about` says
-   of a name which symbol it is about and whether its frames change a book. `spoil` makes the payloads of
-   faults that need the venue's words: a crossed book, a wrong checksum, a price named twice, kinds of your
-   own. `tick` is for heartbeats, `Peer.notes` for what you keep about a connection. A subscription
-   to an unknown symbol: as the venue does (`hub.source.symbols()` says what there is): Binance is silent.
+2. *Wire protocol* (`hub.WireProtocol`): from a client's message to stream names and answers. You choose the
+   stream names: Binance's own (``btcusdt@depth@100ms``), or, for a venue whose subscriptions name channel and
+   symbol separately, something like ``books/BTC-USDT``. `answer` returns any number of frames: bytes are sent
+   as a TEXT frame, `transport.Binary` as a BINARY one. `about` says which symbol a stream name is of and
+   whether its frames change a book. `spoil` alters payloads for the faults that need the venue's format: a
+   crossed book, a wrong checksum, a price that occurs twice, and fault kinds of your own. `tick` sends
+   heartbeats; `Peer.notes` holds whatever you need to remember about a connection. Treat a subscription to an
+   unknown symbol as the venue does (`hub.source.symbols()` are the known ones): Binance does not answer with
+   an error.
 3. *Teller* (`synthetic.Teller`): from a market to payloads, one object a symbol. Changes come from a
    collector of your own (``changes = symbol.market.watch()``, then ``symbol.market.take(changes)`` gives a
    `Diff` or None), one for each cadence. Where the snapshot comes in the stream, `subscribed` tells the
@@ -43,7 +45,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from workers.sim.hub import Hub, Rules, Words
+from workers.sim.hub import Hub, Rules, WireProtocol
 from workers.sim.market import Listing, tick_text
 from workers.sim.replay import Reading
 from workers.sim.rest import Desk, Rest
@@ -62,7 +64,7 @@ class Dialect:
         listings: what the synthetic market can list, by canonical symbol.
         default_symbols: what it lists unless told otherwise.
         rules: what is allowed on a connection.
-        words, teller, rest, reading: makers of the parts; `words` is given the hub.
+        protocol, teller, rest, reading: makers of the parts; `protocol` is given the hub.
         streams: of a venue symbol: from a channel (``top``, ``book``, ``trades``, ``agg_trades``, ``ticker``,
             ``mark``, ``liquidations``) to the stream that tells it.
         ask: of stream names: the request target and the messages with which a client subscribes to them.
@@ -71,8 +73,8 @@ class Dialect:
         text: how numbers are spelled, (integer units, decimals) to text: `market.tick_text`,
             `market.decimal_text` (always 8 decimals), `market.short_text`.
         faults: kinds beyond `faults.KINDS`: ``bad_checksum`` and ``repeat_price`` where the venue can show
-            them, and kinds of its own. Those that bend a published frame are made by `Words.spoil`; others
-            are taken where they are met (``hub.faults.take(("refuse_depth",), ...)``).
+            them, and kinds of its own. Those that alter a published frame are carried out by
+            `WireProtocol.spoil`; others where they apply (``hub.faults.take(("refuse_depth",), ...)``).
         ids: of a seed: an iterator of update ids shared by all symbols; None: each counts by itself.
         salt: sets this venue's crowds apart from those of others with the same seed.
         halted: the word of the venue's listing for a symbol that is halted for a while.
@@ -82,7 +84,7 @@ class Dialect:
     listings: dict[str, Listing]
     default_symbols: tuple[str, ...]
     rules: Rules
-    words: Callable[[Hub], Words]
+    protocol: Callable[[Hub], WireProtocol]
     teller: Callable[[Symbol, Hub], Teller]
     rest: Callable[[Desk], Rest]
     reading: Callable[[], Reading]

@@ -48,7 +48,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     idle_code: int = 1000
 
 
-class Words(Protocol):
+class WireProtocol(Protocol):
     """How one venue talks on a connection. Explicit subclasses inherit the defaults written here.
 
     A stream has a name, which the words choose, like ``btcusdt@trade`` or ``books/BTC-USDT``: clients'
@@ -117,12 +117,12 @@ _ALWAYS = (*_PLAIN, "malformed")
 
 
 class Hub:
-    """All connections of one simulated venue. See `Rules`, `Words`, `Source`.
+    """All connections of one simulated venue. See `Rules`, `WireProtocol`, `Source`.
 
-    `words` and `source` are given after construction: they are made with the hub.
+    `protocol` and `source` are given after construction: they are made with the hub.
     """
 
-    words: Words
+    protocol: WireProtocol
     source: Source
 
     def __init__(self, rules: Rules, faults: Faults, clock: Callable[[], float]) -> None:
@@ -185,7 +185,7 @@ class Hub:
         """What a stream is about, by the venue's words."""
         about = self._about.get(stream)
         if about is None:
-            about = self._about[stream] = self.words.about(stream)
+            about = self._about[stream] = self.protocol.about(stream)
         return about
 
     # -- publishing -------------------------------------------------------------------------------
@@ -207,14 +207,14 @@ class Hub:
         for peer in listeners:
             encoded = forms.get(peer.form)
             if encoded is None:
-                encoded = forms[peer.form] = frame(self.words.form(stream, payload, peer.form))
+                encoded = forms[peer.form] = frame(self.protocol.form(stream, payload, peer.form))
             self._queue(peer, encoded)
 
     def send(self, peer: Peer, stream: str, payload: bytes) -> None:
         """One payload of a stream to one peer, past all faults but ``silent``."""
         if self.faults.active and self.faults.take(("silent",), stream, about=self.about(stream)) is not None:
             return
-        self._queue(peer, frame(self.words.form(stream, payload, peer.form)))
+        self._queue(peer, frame(self.protocol.form(stream, payload, peer.form)))
 
     def say(self, peer: Peer, payloads: Iterable[bytes]) -> None:
         """Words of the venue to one peer, of no stream; `flush` writes."""
@@ -260,7 +260,7 @@ class Hub:
 
         def fits(order: Fault) -> bool:
             nonlocal spoilt
-            spoilt = self.words.spoil(order.kind, stream, payload) if order.kind not in _PLAIN else None
+            spoilt = self.protocol.spoil(order.kind, stream, payload) if order.kind not in _PLAIN else None
             return order.kind in _ALWAYS or spoilt is not None
 
         fault = self.faults.take(self._kinds, stream, about=about, fits=fits)
@@ -317,7 +317,7 @@ class Hub:
         if self.faults.active and self.faults.take(("reset_handshake",)) is not None:
             peer.reset(b"HTTP/1.1 101 Switching Proto")
             return 0
-        streams = self.words.target(peer, target)
+        streams = self.protocol.target(peer, target)
         if streams is None:
             return 404
         self._opening[peer] = streams
@@ -333,7 +333,7 @@ class Hub:
         if len(dict.fromkeys(streams)) > self.rules.max_streams:
             self.police(peer, "too many streams")
             return
-        self.say(peer, self.words.opening(peer))
+        self.say(peer, self.protocol.opening(peer))
         self.subscribe(peer, streams)
         self.flush()
 
@@ -360,7 +360,7 @@ class Hub:
                 peer.ping_at = 0.0
                 self.counters["pongs"] += 1
         else:
-            self.say(peer, self.words.answer(peer, payload))
+            self.say(peer, self.protocol.answer(peer, payload))
         self.flush()
 
     def police(self, peer: Peer, reason: str, code: int = 1008) -> None:
@@ -370,7 +370,7 @@ class Hub:
 
     def _say_shutdown(self, peer: Peer) -> None:
         peer.notified = True
-        self.say(peer, self.words.shutdown(peer))
+        self.say(peer, self.protocol.shutdown(peer))
 
     # -- time ---------------------------------------------------------------------------------------
 
@@ -390,7 +390,7 @@ class Hub:
             elif now - peer.fed_at > rules.fed_within:
                 self.police(peer, "no data", rules.idle_code)
             else:
-                self.say(peer, self.words.tick(peer, now))
+                self.say(peer, self.protocol.tick(peer, now))
                 if not peer.notified and age >= rules.max_life - rules.notice:
                     self._say_shutdown(peer)
                 if now - peer.last_ping >= rules.ping_every:

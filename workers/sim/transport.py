@@ -69,7 +69,7 @@ class Peer(asyncio.Protocol):
     """One client's connection.
 
     Attributes:
-        form: in which form the venue's words give it payloads (see `hub.Words.form`).
+        form: in which form the venue's words give it payloads (see `hub.WireProtocol.render`).
         notes: what the venue's words keep about this connection.
         streams: what it subscribed to, in order.
         muted: half-open; nothing is sent and nothing is heard, the socket stays.

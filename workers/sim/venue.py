@@ -119,7 +119,7 @@ class SimVenue:
         self.rules = rules or speech.rules
         self._address = (host, port, rest_port)
         self.hub = Hub(self.rules, self.faults, clock)
-        self.hub.words = speech.words(self.hub)
+        self.hub.protocol = speech.protocol(self.hub)
         self.market: Synthetic | None = None
         self.replay: Replay | None = None
         if capture is None:

@@ -22,7 +22,7 @@ from workers.sim.assets import PRICES, listing
 from workers.sim.book import Depth, Diff
 from workers.sim.dialect import Dialect
 from workers.sim.faults import About, Fault, FaultError
-from workers.sim.hub import Hub, Words
+from workers.sim.hub import Hub, WireProtocol
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
 from workers.sim.replay import Reading
 from workers.sim.rest import Answer, Desk, Request, Rest
@@ -42,7 +42,7 @@ def unpack(payload: bytes) -> Any:
     return json.loads(payload[4:])
 
 
-class OwnWords(Words):
+class OwnProtocol(WireProtocol):
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
@@ -148,7 +148,7 @@ DIALECT = Dialect(
     listings={one.symbol: one for one in (listing("BTC", "USD", 0, 4, settle="USD", spelled="btc_usd"),)},
     default_symbols=("BTC/USD:USD",),
     rules=Rules(ping_every=float("inf"), subscribe_within=30.0, fed_within=60.0, idle_code=4004),
-    words=OwnWords,
+    protocol=OwnProtocol,
     teller=OwnTeller,
     rest=OwnRest,
     reading=OwnReading,
@@ -229,8 +229,8 @@ def test_what_it_does_not_know_or_want():
         async with still() as venue, Ear(venue) as ear:
             venue.faults.add(Fault("shy", symbol="BTC/USD:USD"))
             await ear.subscribe([BOOK, "book/NOPE"], wait=[])
-            for words in ("sub btc_usd", "unsub btc_usd", "sub btc_usd"):
-                await ear.ws.send_str(words)
+            for message in ("sub btc_usd", "unsub btc_usd", "sub btc_usd"):
+                await ear.ws.send_str(message)
             await until(lambda: venue.hub.wanted(BOOK))
             await ear.hear()
             texts = [row.text for row in ear.rows if row.dir == "in" and row.text is not None]

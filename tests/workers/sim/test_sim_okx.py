@@ -476,7 +476,7 @@ def test_names():
     assert parts("BTC-USDT-SWAP") == ("BTC", "USDT", "USDT")
     assert set(streams(SPOT)) == {"top", "book", "trades", "ticker"}
     assert len(streams(SWAP)) == 6
-    assert DIALECT.words is not None
+    assert DIALECT.protocol is not None
     for one in LISTINGS.values():
         if one.is_swap:
             assert Decimal(one.contract) > 0

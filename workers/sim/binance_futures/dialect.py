@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from workers.sim.assets import listing
 from workers.sim.binance import names
+from workers.sim.binance.protocol import NEW_FIELDS, ROUTES, BinanceProtocol
 from workers.sim.binance.reading import FUTURES_CHANNELS, BinanceReading
 from workers.sim.binance.rest import BinanceRest
-from workers.sim.binance.words import NEW_FIELDS, ROUTES, BinanceWords
 from workers.sim.binance_futures.rest import FACE
 from workers.sim.binance_futures.teller import FuturesTeller
 from workers.sim.dialect import Dialect
@@ -42,8 +42,8 @@ def _ids(seed: int) -> Iterator[int]:
         yield last
 
 
-def _words(hub: Hub) -> BinanceWords:
-    return BinanceWords(hub, DIALECT.symbols, ROUTES, micro=False)
+def _protocol(hub: Hub) -> BinanceProtocol:
+    return BinanceProtocol(hub, DIALECT.symbols, ROUTES, micro=False)
 
 
 def _rest(desk: Desk) -> BinanceRest:
@@ -59,7 +59,7 @@ DIALECT = Dialect(
     listings=LISTINGS,
     default_symbols=("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"),
     rules=Rules(messages_per_second=10, ping_every=180.0, pong_within=600.0),
-    words=_words,
+    protocol=_protocol,
     teller=FuturesTeller,
     rest=_rest,
     reading=_reading,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from workers.sim.binance import names, spot_payloads
+from workers.sim.binance.protocol import BinanceProtocol
 from workers.sim.binance.reading import BinanceReading
 from workers.sim.binance.rest import BinanceRest
 from workers.sim.binance.teller import BinanceTeller
-from workers.sim.binance.words import BinanceWords
 from workers.sim.binance_spot.rest import FACE
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
@@ -35,8 +35,8 @@ LISTINGS: dict[str, Listing] = {
 DEFAULT_SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 
 
-def _words(hub: Hub) -> BinanceWords:
-    return BinanceWords(hub, DIALECT.symbols)
+def _protocol(hub: Hub) -> BinanceProtocol:
+    return BinanceProtocol(hub, DIALECT.symbols)
 
 
 def _teller(symbol: Symbol, hub: Hub) -> BinanceTeller:
@@ -52,7 +52,7 @@ DIALECT = Dialect(
     listings=LISTINGS,
     default_symbols=DEFAULT_SYMBOLS,
     rules=Rules(),
-    words=_words,
+    protocol=_protocol,
     teller=_teller,
     rest=_rest,
     reading=BinanceReading,

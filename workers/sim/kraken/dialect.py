@@ -6,10 +6,10 @@ from workers.sim.assets import listing
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.kraken import names
+from workers.sim.kraken.protocol import MAINTENANCE, REFUSE_DEPTH, KrakenProtocol
 from workers.sim.kraken.reading import KrakenReading
 from workers.sim.kraken.rest import REST_ERROR, KrakenRest
 from workers.sim.kraken.teller import KrakenTeller
-from workers.sim.kraken.words import MAINTENANCE, REFUSE_DEPTH, KrakenWords
 from workers.sim.market import Listing
 
 NEVER = float("inf")
@@ -28,8 +28,8 @@ LISTINGS: dict[str, Listing] = {
 """What the synthetic market can list, by canonical symbol; sizes have eight decimals everywhere."""
 
 
-def _words(hub: Hub) -> KrakenWords:
-    return KrakenWords(hub, DIALECT.symbols)
+def _protocol(hub: Hub) -> KrakenProtocol:
+    return KrakenProtocol(hub, DIALECT.symbols)
 
 
 DIALECT = Dialect(
@@ -43,7 +43,7 @@ DIALECT = Dialect(
         max_life=NEVER,
         subscribe_within=60.0,
     ),
-    words=_words,
+    protocol=_protocol,
     teller=KrakenTeller,
     rest=KrakenRest,
     reading=KrakenReading,

@@ -7,10 +7,10 @@ from workers.sim.dialect import Dialect
 from workers.sim.hub import Rules
 from workers.sim.market import Listing, short_text
 from workers.sim.mexc_spot import names
+from workers.sim.mexc_spot.protocol import FAULTS, MexcProtocol
 from workers.sim.mexc_spot.reading import MexcReading
 from workers.sim.mexc_spot.rest import MexcRest
 from workers.sim.mexc_spot.teller import MexcTeller
-from workers.sim.mexc_spot.words import FAULTS, MexcWords
 
 LISTINGS: dict[str, Listing] = {
     one.symbol: one
@@ -46,7 +46,7 @@ DIALECT = Dialect(
         fed_within=60.0,
         idle_code=1000,
     ),
-    words=MexcWords,
+    protocol=MexcProtocol,
     teller=MexcTeller,
     rest=MexcRest,
     reading=MexcReading,

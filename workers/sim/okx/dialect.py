@@ -7,10 +7,10 @@ from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, short_text
 from workers.sim.okx.names import ask, canonical, streams
+from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.reading import OkxReading
 from workers.sim.okx.rest import OkxRest
 from workers.sim.okx.teller import OkxTeller
-from workers.sim.okx.words import OkxWords
 
 NEVER = float("inf")
 SPOT = {
@@ -40,8 +40,8 @@ LISTINGS = _listings()
 """What the synthetic market can list, by canonical symbol."""
 
 
-def _words(hub: Hub) -> OkxWords:
-    return OkxWords(hub, DIALECT.symbols)
+def _protocol(hub: Hub) -> OkxProtocol:
+    return OkxProtocol(hub, DIALECT.symbols)
 
 
 DIALECT = Dialect(
@@ -56,7 +56,7 @@ DIALECT = Dialect(
         fed_within=30.0,
         idle_code=4004,
     ),
-    words=_words,
+    protocol=_protocol,
     teller=OkxTeller,
     rest=OkxRest,
     reading=OkxReading,

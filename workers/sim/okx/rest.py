@@ -12,8 +12,8 @@ from workers.sim.book import Depth
 from workers.sim.market import Listing, short_text
 from workers.sim.okx import payloads
 from workers.sim.okx.names import type_of
+from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.stats import BARS, candles, statistics
-from workers.sim.okx.words import OkxWords
 from workers.sim.replay import Replay
 from workers.sim.rest import Answer, Desk, Request, Rest
 
@@ -107,8 +107,8 @@ class OkxRest(Rest):
         entry: dict[str, Any] = {"asks": payloads.rows(depth.asks), "bids": payloads.rows(depth.bids)}
         entry["ts"] = str(self._desk.wall_ns() // 1_000_000)
         if depth.last_id:  # a capture of 2022 has none
-            assert isinstance(hub.words, OkxWords)
-            entry["seqId"] = max(0, depth.last_id + hub.words.offsets.get(symbol, 0))
+            assert isinstance(hub.protocol, OkxProtocol)
+            entry["seqId"] = max(0, depth.last_id + hub.protocol.offsets.get(symbol, 0))
         return [entry]
 
     def _tickers(self, query: Query) -> Any:

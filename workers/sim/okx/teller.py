@@ -15,8 +15,8 @@ from workers.sim.hub import Hub
 from workers.sim.market import Trade
 from workers.sim.okx import payloads
 from workers.sim.okx.names import LEGACY, index_of
+from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.stats import ticker
-from workers.sim.okx.words import OkxWords
 from workers.sim.synthetic import Symbol, Teller
 from workers.sim.transport import Peer
 
@@ -53,13 +53,13 @@ class OkxTeller(Teller):
         return self._hub.wanted(self._stream(channel))
 
     @property
-    def _words(self) -> OkxWords:
-        assert isinstance(self._hub.words, OkxWords)
-        return self._hub.words
+    def _protocol(self) -> OkxProtocol:
+        assert isinstance(self._hub.protocol, OkxProtocol)
+        return self._hub.protocol
 
     def _id(self) -> int:
         """The market's id as the venue tells it."""
-        return self._market.matcher.last_id + self._words.offsets.get(self._name, 0)
+        return self._market.matcher.last_id + self._protocol.offsets.get(self._name, 0)
 
     # -- trades ---------------------------------------------------------------------------------------
 
@@ -135,7 +135,7 @@ class OkxTeller(Teller):
         """One change; the chain goes on whether anybody listens or not."""
         stream, before, ms = self._stream("books"), self._told, now_ns // 1_000_000
         if self._hub.faults.active and self._hub.faults.take(("reset_ids",), about=self._hub.about(stream)):
-            self._words.offsets[self._name] = RESET - self._market.matcher.last_id
+            self._protocol.offsets[self._name] = RESET - self._market.matcher.last_id
         self._told, self._told_at = self._id(), now_ns
         if self._hub.wanted(stream):
             payload = payloads.book(self._name, "update", bids, asks, ms, (before, self._told))

@@ -208,7 +208,7 @@ async def test_an_announced_end_is_no_gap() -> None:
         await live.equal()
         cursor = live.feed.cursor()
         [peer] = live.sim.hub.peers
-        live.sim.hub.say(peer, live.sim.hub.words.shutdown(peer))
+        live.sim.hub.say(peer, live.sim.hub.protocol.shutdown(peer))
         live.sim.hub.flush()
         await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
         await live.equal()

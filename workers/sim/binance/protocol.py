@@ -17,7 +17,7 @@ import msgspec
 
 from workers.sim.binance.names import CONTRACTS, is_book
 from workers.sim.faults import About
-from workers.sim.hub import Hub, Words
+from workers.sim.hub import Hub, WireProtocol
 from workers.sim.transport import Peer
 
 NEW_FIELDS = "new_fields"
@@ -48,8 +48,8 @@ ROUTES: Mapping[str, str] = {
 """USD-M futures: under which path a stream is told; from the letters that its channel begins with."""
 
 
-class BinanceWords(Words):
-    """See `hub.Words`.
+class BinanceProtocol(WireProtocol):
+    """See `hub.WireProtocol`.
 
     Args:
         hub: the connections.

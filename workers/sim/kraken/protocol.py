@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from workers.sim.faults import About
-from workers.sim.hub import Hub, Words
+from workers.sim.hub import Hub, WireProtocol
 from workers.sim.kraken import payloads
 from workers.sim.kraken.names import DEPTHS, parts
 from workers.sim.transport import Peer
@@ -29,8 +29,8 @@ _CHECKSUM = re.compile(rb'"checksum":(\d+)')
 _LEVEL = re.compile(rb'\{"price":([0-9.]+),"qty":([0-9.]+)\}')
 
 
-class KrakenWords(Words):
-    """See `hub.Words`.
+class KrakenProtocol(WireProtocol):
+    """See `hub.WireProtocol`.
 
     Faults of its own: ``refuse_depth`` (a book's depth is refused, whatever it is) and ``maintenance`` (the
     status says so on every connection until the orders are cleared, then ``online`` again).

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from workers.sim.faults import About
-from workers.sim.hub import Hub, Words
+from workers.sim.hub import Hub, WireProtocol
 from workers.sim.mexc_spot import names, payloads, reading
 from workers.sim.transport import Binary, Peer
 
@@ -21,8 +21,8 @@ FAULTS = ("repeat_price", "blocked", "bodyless")
 """A price twice in a book's change; a topic that is refused with code 0; a frame without any body."""
 
 
-class MexcWords(Words):
-    """See `hub.Words`. Topics are the streams' names."""
+class MexcProtocol(WireProtocol):
+    """See `hub.WireProtocol`. Topics are the streams' names."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub

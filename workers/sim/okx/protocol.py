@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from workers.sim.faults import About
-from workers.sim.hub import Hub, Words
+from workers.sim.hub import Hub, WireProtocol
 from workers.sim.okx.names import (
     DERIVATIVES,
     LEGACY,
@@ -34,8 +34,8 @@ _NO_SUCH = (
 )
 
 
-class OkxWords(Words):
-    """See `hub.Words`.
+class OkxProtocol(WireProtocol):
+    """See `hub.WireProtocol`.
 
     Args:
         hub: the connections.
