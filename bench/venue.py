@@ -53,7 +53,7 @@ class Sender:
         text = _FRAME % (
             number, name, bid, cents, 1 + number % 9, number % 997, ask, (cents + 1) % 100, ask_size
         )  # fmt: skip
-        if any(getattr(peer.form, "combined", False) for peer in self.venue.hub.peers):
+        if any(getattr(peer.payload_format, "combined", False) for peer in self.venue.hub.peers):
             text = f'{{"stream":"{name.lower()}@bookTicker","data":{text}}}'
         return text.encode()
 

@@ -67,7 +67,7 @@ def pair(feed: str) -> tuple[str, str]:
 def subscribed(live: Live) -> set[str]:
     """Canonical symbols whose streams the venue sends to anybody."""
     streams = [stream for peer in live.sim.hub.peers for stream in peer.streams]
-    return {live.sim.hub.about(stream).symbol for stream in streams} - {""}  # what is about none
+    return {live.sim.hub.stream_info(stream).symbol for stream in streams} - {""}  # what is about none
 
 
 def status(live: Live, symbol: str) -> InstrumentStatus:

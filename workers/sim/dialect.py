@@ -17,13 +17,13 @@ spelled), and ``payloads``, the frames letter by letter:
    `settle`; what a swap's size counts is a contract (`contract`).
 2. *Wire protocol* (`hub.WireProtocol`): from a client's message to stream names and answers. You choose the
    stream names: Binance's own (``btcusdt@depth@100ms``), or, for a venue whose subscriptions name channel and
-   symbol separately, something like ``books/BTC-USDT``. `answer` returns any number of frames: bytes are sent
-   as a TEXT frame, `transport.Binary` as a BINARY one. `about` says which symbol a stream name is of and
-   whether its frames change a book. `spoil` alters payloads for the faults that need the venue's format: a
-   crossed book, a wrong checksum, a price that occurs twice, and fault kinds of your own. `tick` sends
-   heartbeats; `Peer.notes` holds whatever you need to remember about a connection. Treat a subscription to an
-   unknown symbol as the venue does (`hub.source.symbols()` are the known ones): Binance does not answer with
-   an error.
+   symbol separately, something like ``books/BTC-USDT``. `handle_message` returns any number of frames: bytes
+   are sent as a TEXT frame, `transport.Binary` as a BINARY one. `stream_info` says which symbol a stream name
+   belongs to and whether its frames change a book. `corrupt` alters payloads for the faults that need the
+   venue's format: a crossed book, a wrong checksum, a price that occurs twice, and fault kinds of your own.
+   `timed_messages` sends heartbeats; `Peer.notes` holds what you need to remember about a connection. Treat a
+   subscription to an unknown symbol as the venue does (`hub.source.symbols()` are the known ones): Binance
+   acknowledges it and sends nothing.
 3. *Teller* (`synthetic.Teller`): from a market to payloads, one object a symbol. Changes come from a
    collector of your own (``changes = symbol.market.watch()``, then ``symbol.market.take(changes)`` gives a
    `Diff` or None), one for each cadence. Where the snapshot comes in the stream, `subscribed` tells the
@@ -74,7 +74,7 @@ class Dialect:
             `market.decimal_text` (always 8 decimals), `market.short_text`.
         faults: kinds beyond `faults.KINDS`: ``bad_checksum`` and ``repeat_price`` where the venue can show
             them, and kinds of its own. Those that alter a published frame are carried out by
-            `WireProtocol.spoil`; others where they apply (``hub.faults.take(("refuse_depth",), ...)``).
+            `WireProtocol.corrupt`; others where they apply (``hub.faults.take(("refuse_depth",), ...)``).
         ids: of a seed: an iterator of update ids shared by all symbols; None: each counts by itself.
         salt: sets this venue's crowds apart from those of others with the same seed.
         halted: the word of the venue's listing for a symbol that is halted for a while.

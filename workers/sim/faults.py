@@ -25,12 +25,12 @@ KINDS = tuple(kind for kind in FRAME + CONNECTION + TEAR + REST if kind not in O
 """What every simulated venue has; a dialect adds its own (`dialect.Dialect.faults`)."""
 
 
-class About(NamedTuple):
-    """What a stream is about.
+class StreamInfo(NamedTuple):
+    """The symbol of a stream, and whether it carries book changes.
 
     Attributes:
-        symbol, venue_symbol: canonical and the venue's spelling; empty when it is about no symbol.
-        book: whether its frames change a book (a partial book, told whole each time, does not).
+        symbol, venue_symbol: canonical and in the venue's spelling; both empty when the stream has none.
+        book: whether its frames change a book; False for partial books, which are sent whole each time.
     """
 
     symbol: str = ""
@@ -71,11 +71,11 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     retry_after: int = 0
     id: int = 0
 
-    def matches(self, stream: str, about: About = About()) -> bool:  # noqa: B008 (immutable)
+    def matches(self, stream: str, info: StreamInfo = StreamInfo()) -> bool:  # noqa: B008 (immutable)
         """Whether the order is about this stream."""
-        if self.symbol and self.symbol.upper() not in (about.symbol.upper(), about.venue_symbol.upper()):
+        if self.symbol and self.symbol.upper() not in (info.symbol.upper(), info.venue_symbol.upper()):
             return False
-        if self.kind in BOOK and not about.book:
+        if self.kind in BOOK and not info.book:
             return False
         return not self.stream or fnmatchcase(stream, self.stream)
 
@@ -92,7 +92,7 @@ class Faults:
         self._orders: list[Fault] = []
         self._next = 1
         self.used: dict[str, int] = {}
-        self.strike: Callable[[str], None] = lambda kind: None
+        self.on_connection_fault: Callable[[str], None] = lambda kind: None
 
     def __repr__(self) -> str:
         return f"<Faults {[order.kind for order in self._orders]} used={self.used}>"
@@ -120,7 +120,7 @@ class Faults:
         fault.id, self._next = self._next, self._next + 1
         if fault.kind in CONNECTION:
             self.used[fault.kind] = self.used.get(fault.kind, 0) + 1
-            self.strike(fault.kind)
+            self.on_connection_fault(fault.kind)
         else:
             self._orders.append(fault)
         return fault
@@ -134,21 +134,21 @@ class Faults:
         kinds: tuple[str, ...],
         stream: str = "",
         path: str = "",
-        about: About = About(),  # noqa: B008 (immutable)
+        info: StreamInfo = StreamInfo(),  # noqa: B008 (immutable)
         fits: Callable[[Fault], bool] | None = None,
     ) -> Fault | None:
         """Use up one matching order; None when nothing matches.
 
         Args:
             kinds: the kinds asked for.
-            stream, about: of which stream, if of one.
-            path: of which REST path, if of one.
-            fits: a last word on whether the order can be carried out here; else it waits.
+            stream, info: the stream in question, if any, and what it carries.
+            path: the REST path in question, if any.
+            fits: a last check whether the fault can be applied here; if not, it stays pending.
         """
         for order in self._orders:
             if order.kind not in kinds or (path and not fnmatchcase(path, order.path)):
                 continue
-            if (stream or about.symbol) and not order.matches(stream, about):
+            if (stream or info.symbol) and not order.matches(stream, info):
                 continue
             if fits is not None and not fits(order):
                 continue

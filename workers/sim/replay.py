@@ -92,7 +92,7 @@ class Replay:
     Args:
         rows: the capture.
         reading: the venue's frames.
-        hub: where the streams go; its words say what a stream is about.
+        hub: where frames are published; it knows the symbol of each stream.
         speed: times faster than recorded; None is as fast as possible.
         settle: seconds to wait for further subscriptions before the timeline starts.
     """
@@ -176,7 +176,7 @@ class Replay:
                 self._by_stream[stream] = tape
 
     def _symbol(self, stream: str) -> str:
-        return self._hub.about(stream).venue_symbol
+        return self._hub.stream_info(stream).venue_symbol
 
     # -- the source -----------------------------------------------------------------------------------
 
@@ -201,7 +201,7 @@ class Replay:
         """A recorded REST answer, by `Reading.name`."""
         return self._answers.get(name)
 
-    def subscribed(self, peer: Peer, stream: str) -> None:
+    def on_subscribed(self, peer: Peer, stream: str) -> None:
         """See `hub.Source`: start the clock, remember what is owed, serve a latecomer."""
         now = asyncio.get_running_loop().time()
         if stream in self._left:
@@ -222,11 +222,11 @@ class Replay:
         if late:
             self._hub.send(peer, stream, self._last[stream])
 
-    def disturbed(self, stream: str) -> None:
-        """See `hub.Source`: the subscribers of altered diffs will ask again."""
+    def on_fault(self, stream: str) -> None:
+        """See `hub.Source`: the subscribers of altered diffs will request a snapshot again."""
         tape = self._by_stream.get(stream)
         if isinstance(tape, Tape):
-            listeners = self._hub.listeners(stream)
+            listeners = self._hub.subscribers(stream)
             others = [one for one in tape.owed if one[0] not in listeners]
             tape.owed = others + [(peer, tape.sent) for peer in listeners]
 

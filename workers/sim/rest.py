@@ -44,7 +44,8 @@ class Desk:
     Attributes:
         source: the markets, or the capture; both have `listings`, `symbols`, `depth`, `snapshot`, `stale`
             and `recorded`, a synthetic one also `symbol` (candles, funding).
-        faults: take ``("rest",)`` by path, ``("stale_snapshot",)`` by ``hub.about``, and kinds of your own.
+        faults: take ``("rest",)`` by path, ``("stale_snapshot",)`` by ``hub.stream_info``, and kinds of your
+            own.
         hub: the connections.
         budget: what the venue allows in its unit and window, None for the dialect's default.
         keys: API keys.

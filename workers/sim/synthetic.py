@@ -48,8 +48,8 @@ class Teller:
 
     The market calls, in this order within one action of the crowd; what it tells goes to `Hub.publish` by
     the stream's name. A teller whose messages chain (``prevSeqId``, ``pu``) goes on with the chain whether
-    anybody listens or not; what costs much and chains nothing it skips unless `Hub.wanted`. What is not
-    overridden is silence.
+    anybody listens or not; what costs much and chains nothing it skips unless `Hub.has_subscribers`. What is
+    not overridden is silence.
     """
 
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
@@ -190,14 +190,14 @@ class Synthetic:
 
     # -- the source -----------------------------------------------------------------------------------
 
-    def subscribed(self, peer: Peer, stream: str) -> None:
+    def on_subscribed(self, peer: Peer, stream: str) -> None:
         """See `hub.Source`: the teller decides what a new subscriber gets at once."""
-        name = self._hub.about(stream).venue_symbol
+        name = self._hub.stream_info(stream).venue_symbol
         teller = self._tellers.get(name)
         if teller is not None and name not in self._delisted:
             teller.subscribed(peer, stream, self.wall_ns())
 
-    def disturbed(self, stream: str) -> None:
+    def on_fault(self, stream: str) -> None:
         """Later changes mend it, or show the gap."""
 
     def symbols(self) -> list[str]:

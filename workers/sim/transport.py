@@ -1,8 +1,7 @@
-"""RFC 6455, the server's half, over an asyncio transport: handshake, frames, close, and ways to misbehave.
+"""The server side of WebSocket (RFC 6455) over asyncio: handshake, frames, close, and connection faults.
 
-Written here and not taken from the library that the workers use, so that the simulated venue stays an
-independent witness: a framing error shared by both ends would go unseen. Frames to the client are queued
-and written together by `flush`, one `write` for a whole batch.
+It is not the library that the workers use: a framing error shared by both ends would not be found. Frames
+to the client are queued and written together by `flush`, with one `write` for the whole batch.
 """
 
 from __future__ import annotations
@@ -49,17 +48,17 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
 
 
-class Owner(Protocol):
-    """Who decides; the transport only carries."""
+class PeerOwner(Protocol):
+    """Receives the events of its connections and decides; the `Peer` only transports. The hub is one."""
 
     def handshake(self, peer: Peer, target: str) -> int:
-        """Accept the request target: 101, or the HTTP status of a refusal; 0 when the peer was reset."""
+        """The HTTP status for this request target: 101 accepts, 0 means that the peer has been reset."""
 
     def opened(self, peer: Peer) -> None:
-        """The 101 answer is written."""
+        """The handshake is done: the 101 answer has been written."""
 
     def received(self, peer: Peer, opcode: int, payload: bytes) -> None:
-        """One whole message or control frame of the client (never CLOSE)."""
+        """A whole message or a control frame from the client (never CLOSE)."""
 
     def closed(self, peer: Peer) -> None:
         """The connection is gone. Called once, and only after `opened`."""
@@ -69,18 +68,19 @@ class Peer(asyncio.Protocol):
     """One client's connection.
 
     Attributes:
-        form: in which form the venue's words give it payloads (see `hub.WireProtocol.render`).
-        notes: what the venue's words keep about this connection.
-        streams: what it subscribed to, in order.
-        muted: half-open; nothing is sent and nothing is heard, the socket stays.
-        tear: the next batch stops in the middle of a frame and the connection is reset.
-        opened_at, ping_at: monotonic seconds; `ping_at` is 0 when no ping is outstanding.
-        bare_since: monotonic seconds; since when it has no stream.
-        fed_at: monotonic seconds; when something of the venue's (no ping) was last sent.
-        heard: monotonic seconds of the client's messages of the last second (the message rate limit).
+        payload_format: format in which it gets payloads, for `hub.WireProtocol.render`; set by the venue.
+        notes: whatever the venue's `hub.WireProtocol` remembers about this connection.
+        streams: its subscriptions, in order.
+        muted: half-open: nothing is sent or read any more, but the socket stays open.
+        reset_mid_frame: the next write stops in the middle of a frame and the connection is reset.
+        opened_at: when it was opened, in monotonic seconds, as all times here.
+        ping_at: when the oldest unanswered ping was sent; 0: none is outstanding.
+        no_streams_since: since when it has had no subscription.
+        last_sent_at: when data or an answer (not a ping) was last sent.
+        message_times: when the client's messages of the last second came, for the rate limit.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: PeerOwner) -> None:
         self._owner = owner
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -91,21 +91,21 @@ class Peer(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self.closing = False
-        self.form: Hashable = None
+        self.payload_format: Hashable = None
         self.notes: dict[str, Any] = {}
         self.streams: dict[str, None] = {}
         self.muted = False
-        self.tear = False
-        self.opened_at = self.bare_since = self.fed_at = 0.0
+        self.reset_mid_frame = False
+        self.opened_at = self.no_streams_since = self.last_sent_at = 0.0
         self.ping_at = 0.0
         self.last_ping = 0.0
         self.ping_payload = b""
         self.notified = False
-        self.heard: deque[float] = deque()
+        self.message_times: deque[float] = deque()
 
     def __repr__(self) -> str:
         state = "closing" if self.closing else "muted" if self.muted else "open"
-        return f"<Peer {state} streams={len(self.streams)} form={self.form}>"
+        return f"<Peer {state} streams={len(self.streams)} format={self.payload_format}>"
 
     # -- asyncio's side ---------------------------------------------------------------------------
 
@@ -234,17 +234,17 @@ class Peer(asyncio.Protocol):
         self._out.append(frame)
 
     def flush(self) -> None:
-        """Write all queued frames in one call (or tear the last of them, see `tear`)."""
+        """Write all queued frames in one call, or all but half of the last one (`reset_mid_frame`)."""
         out, self._out = self._out, []
         if not out or self.muted or self.closing:
             return
-        if self.tear:
+        if self.reset_mid_frame:
             self.reset(b"".join(out[:-1]) + out[-1][: max(1, len(out[-1]) // 2)])
             return
         self._write(out[0] if len(out) == 1 else b"".join(out))
 
     async def writable(self) -> None:
-        """Until the socket takes more (or is gone)."""
+        """Wait until the socket can take more, or is gone."""
         await self._writable.wait()
 
     def close(self, code: int, reason: str) -> None:
@@ -259,7 +259,7 @@ class Peer(asyncio.Protocol):
             self._transport.close()
 
     def reset(self, before: bytes = b"") -> None:
-        """Write `before`, then end with RST instead of FIN."""
+        """Write `before`, then end the connection with RST instead of FIN."""
         transport = self._transport
         if transport is None:
             return

@@ -49,7 +49,7 @@ class Ear:
         for message in messages:
             await self.ws.send_str(message.decode())
             self._row(Row(self._now(), "ws", 0, "out", text=message.decode()))
-        await until(lambda: all(map(self.venue.hub.wanted, streams if wait is None else wait)))
+        await until(lambda: all(map(self.venue.hub.has_subscribers, streams if wait is None else wait)))
 
     def _now(self) -> int:
         return 1_700_000_000_000_000_000 + len(self.rows) * 1_000_000

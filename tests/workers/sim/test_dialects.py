@@ -124,10 +124,10 @@ def test_every_stream_tells_of_its_symbol(feed):
             assert not ear.broken
             for symbol in names(venue):
                 for channel, stream in venue.dialect.streams(symbol).items():
-                    about = venue.hub.about(stream)
-                    assert about.venue_symbol == symbol
-                    assert about.symbol in venue.dialect.listings
-                    assert about.book == (channel == "book")
+                    info = venue.hub.stream_info(stream)
+                    assert info.venue_symbol == symbol
+                    assert info.symbol in venue.dialect.listings
+                    assert info.book == (channel == "book")
 
     asyncio.run(run())
 

@@ -21,7 +21,7 @@ from workers.sim import Rules, SimVenue
 from workers.sim.assets import PRICES, listing
 from workers.sim.book import Depth, Diff
 from workers.sim.dialect import Dialect
-from workers.sim.faults import About, Fault, FaultError
+from workers.sim.faults import Fault, FaultError, StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
 from workers.sim.replay import Reading
@@ -46,18 +46,18 @@ class OwnProtocol(WireProtocol):
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
-    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+    def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
         return [] if target == "/feed" else None
 
-    def opening(self, peer: Peer) -> Sequence[bytes]:
+    def greeting(self, peer: Peer) -> Sequence[bytes]:
         return (b'{"hello":"toy"}',)
 
-    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+    def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
         if text == b"ping":
             return (b"pong",)
         word, _, symbol = text.decode().partition(" ")
         if word == "sub" and symbol in self.hub.source.symbols():
-            if self.hub.faults.take(("shy",), about=self.about(f"book/{symbol}")) is not None:
+            if self.hub.faults.take(("shy",), info=self.stream_info(f"book/{symbol}")) is not None:
                 return (b"not today",)
             self.hub.subscribe(peer, [f"book/{symbol}"])
             return b"1 of 2", b"2 of 2"
@@ -66,20 +66,20 @@ class OwnProtocol(WireProtocol):
             return (b"bye",)
         return (b"what?",)
 
-    def about(self, stream: str) -> About:
+    def stream_info(self, stream: str) -> StreamInfo:
         name = stream.partition("/")[2]
-        return About(*DIALECT.symbols(name), book=True) if name else About()
+        return StreamInfo(*DIALECT.symbols(name), book=True) if name else StreamInfo()
 
-    def shutdown(self, peer: Peer) -> Sequence[bytes]:
+    def shutdown_notice(self, peer: Peer) -> Sequence[bytes]:
         return b"we close", b"in a minute"
 
-    def tick(self, peer: Peer, now: float) -> Sequence[bytes]:
+    def timed_messages(self, peer: Peer, now: float) -> Sequence[bytes]:
         if now - peer.notes.get("beat", peer.opened_at) < 5.0:
             return ()
         peer.notes["beat"] = now
         return (b"beat",)
 
-    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+    def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
         body = unpack(payload)
         if kind == "renumber" and body["seq"] % 2 == 0:
             return pack({**body, "seq": 0}), payload
@@ -147,7 +147,7 @@ DIALECT = Dialect(
     feed="toy",
     listings={one.symbol: one for one in (listing("BTC", "USD", 0, 4, settle="USD", spelled="btc_usd"),)},
     default_symbols=("BTC/USD:USD",),
-    rules=Rules(ping_every=float("inf"), subscribe_within=30.0, fed_within=60.0, idle_code=4004),
+    rules=Rules(ping_every=float("inf"), subscribe_within=30.0, idle_timeout=60.0, idle_code=4004),
     protocol=OwnProtocol,
     teller=OwnTeller,
     rest=OwnRest,
@@ -211,7 +211,7 @@ def test_a_second_client_gets_a_book_that_its_changes_follow():
             venue.market.step(5)
             two.ws = await two.session.ws_connect(venue.ws_url + "/feed")
             await two.ws.send_str("sub btc_usd")
-            await until(lambda: len(venue.hub.listeners(BOOK)) == 2)
+            await until(lambda: len(venue.hub.subscribers(BOOK)) == 2)
             act(venue)
             heard = []
             while len(heard) < 2:
@@ -231,7 +231,7 @@ def test_what_it_does_not_know_or_want():
             await ear.subscribe([BOOK, "book/NOPE"], wait=[])
             for message in ("sub btc_usd", "unsub btc_usd", "sub btc_usd"):
                 await ear.ws.send_str(message)
-            await until(lambda: venue.hub.wanted(BOOK))
+            await until(lambda: venue.hub.has_subscribers(BOOK))
             await ear.hear()
             texts = [row.text for row in ear.rows if row.dir == "in" and row.text is not None]
             assert texts[1:4] == ["not today", "what?", "1 of 2"]
@@ -261,7 +261,7 @@ def test_a_fault_of_its_own_waits_for_a_frame_that_it_can_bend():
             venue.faults.silent(symbol="btc_usd")
             await ear.ws.send_str("unsub btc_usd")
             await ear.ws.send_str("sub btc_usd")
-            await until(lambda: venue.hub.wanted(BOOK) and venue.faults.used.get("silent") == 1)
+            await until(lambda: venue.hub.has_subscribers(BOOK) and venue.faults.used.get("silent") == 1)
             act(venue)
             await ear.hear()
             assert len(ear.frames) == 5, "a silent symbol sends no snapshot either"
@@ -297,7 +297,7 @@ def test_connections_without_subscription_or_data_end():
                     await until(lambda before=before: venue.hub.counters["messages"] > before)
                     venue.hub.tick()
                 await ear.ws.send_str("unsub btc_usd")
-                await until(lambda: not venue.hub.wanted(BOOK))
+                await until(lambda: not venue.hub.has_subscribers(BOOK))
                 clock.now += 31
                 venue.hub.tick()
                 assert await ended(ear.ws) == 4004
@@ -308,13 +308,13 @@ def test_connections_without_subscription_or_data_end():
 def test_no_data_for_long_ends_a_connection_and_beats_are_data():
     async def run() -> None:
         clock = Clock()
-        quiet = Rules(ping_every=float("inf"), fed_within=4.0)
+        quiet = Rules(ping_every=float("inf"), idle_timeout=4.0)
         async with still(clock=clock, rules=quiet) as venue, Ear(venue) as ear:
             await ear.subscribe([BOOK])
             clock.now += 4.5
             venue.hub.tick()
             assert await ended(ear.ws) == 1000
-        beats = Rules(ping_every=float("inf"), fed_within=6.0)
+        beats = Rules(ping_every=float("inf"), idle_timeout=6.0)
         async with still(clock=clock, rules=beats) as venue, Ear(venue) as ear:
             await ear.subscribe([BOOK])
             for _ in range(4):

@@ -405,6 +405,6 @@ async def test_a_client_that_unsubscribes_hears_no_more() -> None:
         await client.ask(**book())
         await client.hear()
         assert (await client.ask(**book(method="unsubscribe")))["method"] == "unsubscribe"
-        await until(lambda: not sim.hub.wanted(names.book("BTC/USD")))
+        await until(lambda: not sim.hub.has_subscribers(names.book("BTC/USD")))
         sim.market.step(30)
         assert (await client.ask(method="ping"))["method"] == "pong"

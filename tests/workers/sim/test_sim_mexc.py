@@ -124,7 +124,7 @@ def test_a_blocked_topic_is_refused_with_code_0() -> None:
         async with still() as venue, Client(venue) as client:
             venue.faults.add(Fault("blocked", symbol="BTC/USDT", count=1))
             assert await client.ask("SUBSCRIPTION", DEPTH) == [refused(DEPTH)]
-            assert not venue.hub.wanted(DEPTH)
+            assert not venue.hub.has_subscribers(DEPTH)
             assert await client.ask("SUBSCRIPTION", DEPTH) == [told(DEPTH)]
 
     run(main())
@@ -155,7 +155,7 @@ def test_what_is_idle_is_closed_and_a_ping_keeps_it(subscribed: bool, seconds: i
             await client.ask("PING")
             if subscribed:
                 await client.ask("SUBSCRIPTION", DEPTH)
-                await until(lambda: venue.hub.wanted(DEPTH))
+                await until(lambda: venue.hub.has_subscribers(DEPTH))
             for _ in range(3):
                 clock.now += seconds - 1
                 venue.hub.tick()
@@ -186,7 +186,7 @@ def test_both_intervals_tell_one_chain_each() -> None:
         fast = names.topic("depth", "BTCUSDT", "10ms")
         async with still(seed=3) as venue, Client(venue) as client:
             await client.ask("SUBSCRIPTION", DEPTH, fast)
-            await until(lambda: venue.hub.wanted(fast))
+            await until(lambda: venue.hub.has_subscribers(fast))
             assert venue.market is not None
             for _ in range(5):
                 for _ in range(3):
@@ -209,7 +209,7 @@ def test_several_trades_in_a_frame_with_ids_that_are_text() -> None:
     async def main() -> None:
         async with still(seed=5) as venue, Client(venue) as client:
             await client.ask("SUBSCRIPTION", DEALS)
-            await until(lambda: venue.hub.wanted(DEALS))
+            await until(lambda: venue.hub.has_subscribers(DEALS))
             assert venue.market is not None
             venue.market.step(300, "BTCUSDT")
             venue.market.flush_fast()
@@ -228,7 +228,7 @@ def test_a_frame_without_body_and_an_emptied_side() -> None:
     async def main() -> None:
         async with still() as venue, Client(venue) as client:
             await client.ask("SUBSCRIPTION", TOP)
-            await until(lambda: venue.hub.wanted(TOP))
+            await until(lambda: venue.hub.has_subscribers(TOP))
             assert venue.market is not None
             venue.faults.add(Fault("bodyless", stream=TOP))
             for _ in range(2):

@@ -239,7 +239,7 @@ def test_the_wire_of_2022_has_checksums_and_no_ids():
             await ws.send_str(ask([f"books/{SPOT}"])[1][0].decode())
             said = await ws.receive_json(timeout=3)
             assert said["arg"] == {"channel": "books", "instId": SPOT}
-            await until(lambda: venue.hub.wanted(f"books@2022/{SPOT}"))
+            await until(lambda: venue.hub.has_subscribers(f"books@2022/{SPOT}"))
             pump(venue, 30)
             reading, fold = OkxReading(), None
             for _ in range(31):
@@ -356,7 +356,7 @@ def test_what_is_unsubscribed_is_silent():
 def test_other_paths_and_silent_clients():
     async def run() -> None:
         rules = Rules(
-            messages_per_second=60, ping_every=9e9, subscribe_within=0.05, fed_within=9.0, idle_code=4004
+            messages_per_second=60, ping_every=9e9, subscribe_within=0.05, idle_timeout=9.0, idle_code=4004
         )
         async with still(rules=rules) as venue, aiohttp.ClientSession() as session:
             with pytest.raises(aiohttp.WSServerHandshakeError):

@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 
 from workers.sim.binance.names import CONTRACTS, is_book
-from workers.sim.faults import About
+from workers.sim.faults import StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.transport import Peer
 
@@ -27,7 +27,7 @@ _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "G
 _MILLISECONDS = re.compile(rb'"([EtTOC]|closeTime|openTime)":(\d{13})(?=[,}])')
 
 
-class Form(NamedTuple):
+class PayloadFormat(NamedTuple):
     """How a connection gets payloads: wrapped with the stream's name, times in microseconds."""
 
     combined: bool = False
@@ -72,7 +72,7 @@ class BinanceProtocol(WireProtocol):
 
     # -- opening and answering ----------------------------------------------------------------------
 
-    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+    def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
         """``/ws``, ``/ws/<stream>[/<stream>]``, ``/stream``, ``/stream?streams=a/b``; `timeUnit` on all."""
         url = urlsplit(target)
         query = parse_qs(url.query)
@@ -82,9 +82,9 @@ class BinanceProtocol(WireProtocol):
             path = "/" + rest
             peer.notes["route"] = route
         micro = self._micro and query.get("timeUnit", ["MILLISECOND"])[0].upper() == "MICROSECOND"
-        peer.form = Form(False, micro)
+        peer.payload_format = PayloadFormat(False, micro)
         if path.rstrip("/") == "/stream":
-            peer.form = Form(True, micro)
+            peer.payload_format = PayloadFormat(True, micro)
             names = query.get("streams", [""])[0]
         elif path.rstrip("/") == "/ws" or path.startswith("/ws/"):
             names = path[4:]
@@ -105,7 +105,7 @@ class BinanceProtocol(WireProtocol):
         channel = re.match("[a-zA-Z]*", stream.partition("@")[2])
         return self._routes.get(channel[0] if channel else "", "")
 
-    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+    def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
         """A client's JSON message; see the venue's "Live subscribing/unsubscribing to streams"."""
         return (self._answer(peer, text),)
 
@@ -146,27 +146,29 @@ class BinanceProtocol(WireProtocol):
 
     # -- payloads -----------------------------------------------------------------------------------
 
-    def about(self, stream: str) -> About:
+    def stream_info(self, stream: str) -> StreamInfo:
         """``btcusdt@depth@100ms``: the symbol, and whether it is a stream of diffs."""
         name, _, channel = stream.partition("@")
         if not channel or not name.islower():
-            return About()
-        return About(*self._symbols(name.upper()), book=is_book(stream))
+            return StreamInfo()
+        return StreamInfo(*self._symbols(name.upper()), book=is_book(stream))
 
-    def form(self, stream: str, payload: bytes, form: Hashable) -> bytes:
+    def render(self, stream: str, payload: bytes, payload_format: Hashable) -> bytes:
         """Raw or wrapped, milliseconds or microseconds."""
-        assert isinstance(form, Form)
-        if form.micro:
+        assert isinstance(payload_format, PayloadFormat)
+        if payload_format.micro:
             payload = _MILLISECONDS.sub(rb'"\1":\g<2>000', payload)
-        return b'{"stream":"%s","data":%s}' % (stream.encode(), payload) if form.combined else payload
+        return (
+            b'{"stream":"%s","data":%s}' % (stream.encode(), payload) if payload_format.combined else payload
+        )
 
-    def shutdown(self, peer: Peer) -> Sequence[bytes]:
+    def shutdown_notice(self, peer: Peer) -> Sequence[bytes]:
         """The notice of a planned disconnect."""
-        assert isinstance(peer.form, Form)
+        assert isinstance(peer.payload_format, PayloadFormat)
         body = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // 1_000_000)
-        return (b'{"stream":"!serverShutdown","data":%s}' % body if peer.form.combined else body,)
+        return (b'{"stream":"!serverShutdown","data":%s}' % body if peer.payload_format.combined else body,)
 
-    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+    def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
         """``crossed``: a bid more, above the best ask; ``repeat_price``: a level, first with a wrong size;
         ``new_fields``: what the futures' events have had beyond the recorded fields since 2026."""
         if kind == NEW_FIELDS:
@@ -216,12 +218,12 @@ def _error(code: int, text: str, number: object = None) -> bytes:
 
 
 def _property(peer: Peer, method: str, params: list[Any], number: object) -> bytes:
-    assert isinstance(peer.form, Form)
+    assert isinstance(peer.payload_format, PayloadFormat)
     if not params or params[0] != "combined":
         return _error(0, "Unknown property", number)
     if method == "GET_PROPERTY":
-        return _result(peer.form.combined, number)
+        return _result(peer.payload_format.combined, number)
     if len(params) != 2 or not isinstance(params[1], bool):
         return _error(1, "Invalid value type: expected Boolean", number)
-    peer.form = peer.form._replace(combined=params[1])
+    peer.payload_format = peer.payload_format._replace(combined=params[1])
     return _result(None, number)

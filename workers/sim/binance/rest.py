@@ -167,9 +167,9 @@ class BinanceRest(Rest):
         limit = _number(query, "limit", face.depth_default, face.depth[-1][0])
         if face.depth_limits and (limit not in face.depth_limits or int(query.get("limit", limit)) != limit):
             raise Refusal(-4021, f"{query['limit']} is not valid depth limit.")
-        about = self._hub.about(f"{symbol.lower()}@depth")
+        info = self._hub.stream_info(f"{symbol.lower()}@depth")
         try:
-            if self._faults.active and self._faults.take(("stale_snapshot",), about=about) is not None:
+            if self._faults.active and self._faults.take(("stale_snapshot",), info=info) is not None:
                 answer: Depth | bytes = self._source.stale(symbol).cut(limit)
             else:
                 answer = self._source.snapshot(symbol, limit)

@@ -67,7 +67,7 @@ class BinanceTeller(Teller):
     def publish(self, channel: str, payload: Callable[[], bytes]) -> None:
         """Tell it, if anybody listens."""
         stream = f"{self._prefix}@{channel}"
-        if self._hub.wanted(stream):
+        if self._hub.has_subscribers(stream):
             self._hub.publish(stream, payload())
 
     def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
@@ -110,7 +110,7 @@ class BinanceTeller(Teller):
         self.publish(f"depth{cadence.suffix}", partial(say.depth_update, self._name, now_ms, diff, before))
         for count in (5, 10, 20):
             stream = f"depth{count}{cadence.suffix}"
-            if self._hub.wanted(f"{self._prefix}@{stream}"):
+            if self._hub.has_subscribers(f"{self._prefix}@{stream}"):
                 best = self._market.depth(count)
                 self.publish(stream, partial(say.partial_depth, self._name, now_ms, best, diff, before))
 

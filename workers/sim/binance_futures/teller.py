@@ -28,7 +28,7 @@ class FuturesTeller(BinanceTeller):
 
     def relisted(self, now_ns: int) -> None:
         """``!contractInfo``, which is one stream of all contracts."""
-        if self._hub.wanted(CONTRACTS):
+        if self._hub.has_subscribers(CONTRACTS):
             self._hub.publish(CONTRACTS, payloads.contract(self._symbol.listing, now_ns // 1_000_000))
 
     def slow(self, now_ns: int) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from workers.sim.faults import About
+from workers.sim.faults import StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.kraken import payloads
 from workers.sim.kraken.names import DEPTHS, parts
@@ -41,11 +41,11 @@ class KrakenProtocol(WireProtocol):
         self._symbols = symbols
         self._connection = FIRST_CONNECTION
 
-    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+    def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
         """One path, and no streams in it."""
         return () if target.partition("?")[0] == "/v2" else None
 
-    def opening(self, peer: Peer) -> Sequence[bytes]:
+    def greeting(self, peer: Peer) -> Sequence[bytes]:
         """The status; a heartbeat comes only once something is subscribed."""
         self._connection += 1
         peer.notes["connection"] = self._connection
@@ -57,22 +57,22 @@ class KrakenProtocol(WireProtocol):
         halted = any(order.kind == MAINTENANCE for order in self._hub.faults.orders)
         return "maintenance" if halted else "online"
 
-    def tick(self, peer: Peer, now: float) -> Sequence[bytes]:
+    def timed_messages(self, peer: Peer, now: float) -> Sequence[bytes]:
         """A change of the status; a heartbeat after a second in which nothing was said."""
         if peer.notes.get("system") != self._system:
             peer.notes["system"] = self._system
             return (payloads.status(self._system, peer.notes["connection"]),)
-        return (payloads.HEARTBEAT,) if peer.streams and now - peer.fed_at >= HEARTBEAT_AFTER else ()
+        return (payloads.HEARTBEAT,) if peer.streams and now - peer.last_sent_at >= HEARTBEAT_AFTER else ()
 
-    def about(self, stream: str) -> About:
+    def stream_info(self, stream: str) -> StreamInfo:
         """``book/25/BTC/USD``: the symbol, and whether it is a book."""
         channel, depth, symbol = parts(stream)
         if channel not in STREAMS or not symbol or (channel == "book") != bool(depth):
-            return About()
-        return About(*self._symbols(symbol), book=channel == "book")
+            return StreamInfo()
+        return StreamInfo(*self._symbols(symbol), book=channel == "book")
 
     # -- answers ----------------------------------------------------------------------------------------
-    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+    def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
         """``ping``, ``subscribe`` and ``unsubscribe``: one answer a symbol."""
         try:
             message = msgspec.json.decode(text)
@@ -109,7 +109,7 @@ class KrakenProtocol(WireProtocol):
             return [_answer({**common, "error": "Subscription depth not supported", "success": False})]
         known = set(self._hub.source.symbols())
         if not subscribes:  # also from what is listed no more
-            known |= {self._hub.about(stream).venue_symbol for stream in peer.streams}
+            known |= {self._hub.stream_info(stream).venue_symbol for stream in peer.streams}
         answers = []
         for symbol in symbols:
             if symbol not in known:
@@ -137,7 +137,7 @@ class KrakenProtocol(WireProtocol):
         self._hub.subscribe(peer, [stream])
 
     # -- faults -----------------------------------------------------------------------------------------
-    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+    def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
         """``crossed``: a bid more, above the best ask; ``bad_checksum``: another number; ``repeat_price``: a
         level that first has another size."""
         if kind == "bad_checksum":

@@ -92,8 +92,8 @@ class KrakenRest(Rest):
         listing = self._listing(query.get("pair", ""))
         count = min(_number(query, "count", USUAL_LEVELS), MOST_LEVELS)
         source, symbol = self._desk.source, listing.venue_symbol
-        about = self._desk.hub.about(f"book/25/{symbol}")
-        if self._desk.faults.take(("stale_snapshot",), about=about) is not None:
+        info = self._desk.hub.stream_info(f"book/25/{symbol}")
+        if self._desk.faults.take(("stale_snapshot",), info=info) is not None:
             depth: Depth = source.stale(symbol).cut(count)
         else:
             depth = source.depth(symbol, count)

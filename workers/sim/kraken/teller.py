@@ -36,7 +36,7 @@ class KrakenTeller(Teller):
         """``book``, of each depth that somebody listens to."""
         for depth in DEPTHS:
             stream = book(self._name, depth)
-            if self._hub.wanted(stream):
+            if self._hub.has_subscribers(stream):
                 self._tell(stream, depth, now_ns)
             else:
                 self._views.pop(depth, None)
@@ -75,7 +75,7 @@ class KrakenTeller(Teller):
         bid, _, ask, _ = self._market.matcher.top()
         if (bid, ask) != self._best:
             self._best = bid, ask
-            if self._hub.wanted(self._bbo):
+            if self._hub.has_subscribers(self._bbo):
                 self._hub.publish(self._bbo, self._statistics("update", now_ns))
 
     def slow(self, now_ns: int) -> None:
@@ -105,9 +105,9 @@ class KrakenTeller(Teller):
             self._day.add(
                 Candle(0, one.price, one.price, one.price, one.price, one.size, one.price * one.size, 1)
             )
-        if self._hub.wanted(self._trades):
+        if self._hub.has_subscribers(self._trades):
             self._hub.publish(self._trades, payloads.trade("update", self._name, told))
-        if self._hub.wanted(self._ticker):
+        if self._hub.has_subscribers(self._ticker):
             self._hub.publish(self._ticker, self._statistics("update", now_ns))
 
     # -- who comes ----------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class KrakenTeller(Teller):
         """What was asked for as a snapshot (`Peer.notes`); the others of a book get what is pending first."""
         channel, depth, _ = parts(stream)
         if channel == "book":
-            if self._hub.wanted(stream):
+            if self._hub.has_subscribers(stream):
                 self._tell(stream, depth, now_ns)
             else:
                 self._views[depth] = self._seen(depth)

@@ -43,7 +43,7 @@ DIALECT = Dialect(
         max_life=86_400.0,
         notice=0.0,
         subscribe_within=30.0,
-        fed_within=60.0,
+        idle_timeout=60.0,
         idle_code=1000,
     ),
     protocol=MexcProtocol,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from workers.sim.faults import About
+from workers.sim.faults import StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.mexc_spot import names, payloads, reading
 from workers.sim.transport import Binary, Peer
@@ -27,11 +27,11 @@ class MexcProtocol(WireProtocol):
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
-    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+    def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
         """``/ws`` alone."""
         return () if target.partition("?")[0] == "/ws" else None
 
-    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+    def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
         """``SUBSCRIPTION``, ``UNSUBSCRIPTION``, ``PING``; the id of an answer is always 0."""
         try:
             message: Any = msgspec.json.decode(text)
@@ -67,14 +67,14 @@ class MexcProtocol(WireProtocol):
         if not kind or symbol not in self._hub.source.symbols():
             return True
         faults = self._hub.faults
-        return faults.active and faults.take(("blocked",), name, about=self.about(name)) is not None
+        return faults.active and faults.take(("blocked",), name, info=self.stream_info(name)) is not None
 
-    def about(self, stream: str) -> About:
+    def stream_info(self, stream: str) -> StreamInfo:
         """The symbol, and whether it is the stream of changes."""
         kind, symbol = names.split(stream)
-        return About(names.canonical(symbol), symbol, kind == "depth") if kind else About()
+        return StreamInfo(names.canonical(symbol), symbol, kind == "depth") if kind else StreamInfo()
 
-    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+    def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
         """Cut within its body, without it, with a bid above the best ask, with a price twice."""
         if kind == "malformed":
             return (Binary(payload[:-1]),)

@@ -110,9 +110,9 @@ class MexcRest(Rest):
     def _depth(self, query: Query) -> bytes:
         symbol = self._known(query)
         limit = _number(query, "limit", 100, MAX_DEPTH)
-        about = self._hub.about(names.topic("depth", symbol))
+        info = self._hub.stream_info(names.topic("depth", symbol))
         try:
-            if self._faults.active and self._faults.take(("stale_snapshot",), about=about) is not None:
+            if self._faults.active and self._faults.take(("stale_snapshot",), info=info) is not None:
                 answer: Depth | bytes = self._source.stale(symbol).cut(limit)
             else:
                 answer = self._source.snapshot(symbol, limit)

@@ -56,7 +56,7 @@ class MexcTeller(Teller):
         diff = self._market.take(cadence.changes)
         if diff is not None:
             name = names.topic("depth", self._name, cadence.interval)
-            if self._hub.wanted(name):
+            if self._hub.has_subscribers(name):
                 body = payloads.depths(
                     names.event(name), diff.first_id, diff.last_id, diff.bids, diff.asks, ms
                 )
@@ -103,7 +103,7 @@ class MexcTeller(Teller):
         self._publish(names.ticker(self._name), now_ns // 1_000_000, payloads.MINI_TICKER, body)
 
     def _publish(self, name: str, ms: int, number: int, body: bytes) -> None:
-        if self._hub.wanted(name):
+        if self._hub.has_subscribers(name):
             self._hub.publish(name, Binary(payloads.wrapper(name, self._name, ms, number, body)))
 
 

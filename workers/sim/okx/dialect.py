@@ -53,7 +53,7 @@ DIALECT = Dialect(
         ping_every=NEVER,
         max_life=NEVER,
         subscribe_within=30.0,
-        fed_within=30.0,
+        idle_timeout=30.0,
         idle_code=4004,
     ),
     protocol=_protocol,

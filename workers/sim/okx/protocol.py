@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from workers.sim.faults import About
+from workers.sim.faults import StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.okx.names import (
     DERIVATIVES,
@@ -50,7 +50,7 @@ class OkxProtocol(WireProtocol):
         self._connections = 0
         self.offsets: dict[str, int] = {}
 
-    def target(self, peer: Peer, target: str) -> Sequence[str] | None:
+    def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
         """``/ws/v5/public``; with ``?wire=2022`` books have a checksum and no ids, as they had then."""
         url = urlsplit(target)
         if url.path.rstrip("/") != PATH:
@@ -63,7 +63,7 @@ class OkxProtocol(WireProtocol):
 
     # -- answering ------------------------------------------------------------------------------------
 
-    def answer(self, peer: Peer, text: bytes) -> Sequence[bytes]:
+    def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
         """The text ``ping``, or an operation."""
         if text == b"ping":
             return (b"pong",)
@@ -79,7 +79,7 @@ class OkxProtocol(WireProtocol):
             return (self._error(peer, "60014", "Requests too frequent", number),)
         known = set(self._hub.source.symbols())
         if message["op"] == "unsubscribe":  # also from what is listed no more
-            known |= {self._hub.about(stream).venue_symbol for stream in peer.streams}
+            known |= {self._hub.stream_info(stream).venue_symbol for stream in peer.streams}
         return [
             self._operate(peer, message["op"], arg, known, number)
             for arg in message["args"]
@@ -125,15 +125,15 @@ class OkxProtocol(WireProtocol):
 
     # -- streams --------------------------------------------------------------------------------------
 
-    def about(self, stream: str) -> About:
+    def stream_info(self, stream: str) -> StreamInfo:
         """``books/BTC-USDT``; an index is its perpetual's."""
         channel, _, name = stream.partition("/")
         if not name or (channel not in OF_INSTRUMENT and channel not in (LEGACY, *DERIVATIVES)):
-            return About()
+            return StreamInfo()
         symbol = f"{name}-SWAP" if channel == "index-tickers" else name
-        return About(*self._symbols(symbol), book=channel in ("books", LEGACY))
+        return StreamInfo(*self._symbols(symbol), book=channel in ("books", LEGACY))
 
-    def shutdown(self, peer: Peer) -> Sequence[bytes]:
+    def shutdown_notice(self, peer: Peer) -> Sequence[bytes]:
         """The notice of a service upgrade."""
         return (
             _said(
@@ -146,7 +146,7 @@ class OkxProtocol(WireProtocol):
             ),
         )  # fmt: skip
 
-    def spoil(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
+    def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
         """``crossed``: a bid above the best ask; ``repeat_price``: a level, first with a wrong size;
         ``bad_checksum``: one that is not the book's, on today's wire too, where there should be none."""
         if kind not in ("crossed", "repeat_price", "bad_checksum"):

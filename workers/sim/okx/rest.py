@@ -98,7 +98,7 @@ class OkxRest(Rest):
     def _books(self, query: Query) -> Any:
         symbol, limit = self._symbol(query), _number(query, "sz", 1, MAX_DEPTH)
         faults, hub = self._desk.faults, self._desk.hub
-        stale = faults.active and faults.take(("stale_snapshot",), about=hub.about(f"books/{symbol}"))
+        stale = faults.active and faults.take(("stale_snapshot",), info=hub.stream_info(f"books/{symbol}"))
         try:
             depth = self._source.stale(symbol).cut(limit) if stale else self._source.snapshot(symbol, limit)
         except LookupError:

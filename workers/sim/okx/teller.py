@@ -50,7 +50,7 @@ class OkxTeller(Teller):
         return f"{channel}/{self._name}"
 
     def _wanted(self, channel: str) -> bool:
-        return self._hub.wanted(self._stream(channel))
+        return self._hub.has_subscribers(self._stream(channel))
 
     @property
     def _protocol(self) -> OkxProtocol:
@@ -134,10 +134,12 @@ class OkxTeller(Teller):
     def _tell(self, now_ns: int, bids: list[Level], asks: list[Level]) -> None:
         """One change; the chain goes on whether anybody listens or not."""
         stream, before, ms = self._stream("books"), self._told, now_ns // 1_000_000
-        if self._hub.faults.active and self._hub.faults.take(("reset_ids",), about=self._hub.about(stream)):
+        if self._hub.faults.active and self._hub.faults.take(
+            ("reset_ids",), info=self._hub.stream_info(stream)
+        ):
             self._protocol.offsets[self._name] = RESET - self._market.matcher.last_id
         self._told, self._told_at = self._id(), now_ns
-        if self._hub.wanted(stream):
+        if self._hub.has_subscribers(stream):
             payload = payloads.book(self._name, "update", bids, asks, ms, (before, self._told))
             self._hub.publish(stream, payload)
         if self._wanted(LEGACY):
@@ -188,7 +190,7 @@ class OkxTeller(Teller):
             channels.append("funding-rate")
         for channel in channels:
             stream = f"{channel}/{self._index}" if channel == "index-tickers" else self._stream(channel)
-            if self._hub.wanted(stream):
+            if self._hub.has_subscribers(stream):
                 self._hub.publish(stream, self._marked(channel, mark, ms))
 
     def _marked(self, channel: str, mark: Mark, ms: int) -> bytes:

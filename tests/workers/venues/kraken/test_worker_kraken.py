@@ -319,7 +319,7 @@ async def test_an_answer_that_nobody_waits_for_harms_no_book() -> None:
         cursor = live.feed.cursor()
         refusal = b'{"error":"Currency pair not supported","method":"subscribe","req_id":99,"success":false}'
         [peer] = live.sim.hub.peers
-        live.sim.hub.say(peer, [refusal, b'{"error":"Exceeded msg rate","success":false}'])
+        live.sim.hub.send_control(peer, [refusal, b'{"error":"Exceeded msg rate","success":false}'])
         live.sim.hub.flush()
         await live.until(lambda: live.counted("unknown") == 2, "heard")
         assert live.said(cursor) == []

@@ -130,7 +130,7 @@ def test_pings_keep_a_connection_to_a_quiet_market(instance: str) -> None:
     """The venue closes what is silent for a minute, unless it is pinged; here it is a third of a second."""
 
     async def main() -> None:
-        quick = msgspec.structs.replace(venue().rules, fed_within=0.3)
+        quick = msgspec.structs.replace(venue().rules, idle_timeout=0.3)
         async with working(CASE, instance, venue(rules=quick), ping_interval=0.1, ping_timeout=0.25) as live:
             await live.all_live()
             heard = live.sim.hub.counters["messages"]

@@ -208,7 +208,7 @@ async def test_an_announced_end_is_no_gap() -> None:
         await live.equal()
         cursor = live.feed.cursor()
         [peer] = live.sim.hub.peers
-        live.sim.hub.say(peer, live.sim.hub.protocol.shutdown(peer))
+        live.sim.hub.send_control(peer, live.sim.hub.protocol.shutdown_notice(peer))
         live.sim.hub.flush()
         await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
         await live.equal()
@@ -337,7 +337,7 @@ async def test_a_refusal_that_nobody_waits_for_is_no_damaged_book() -> None:
         cursor = live.feed.cursor()
         [peer] = live.sim.hub.peers
         refusal = b'{"event":"error","code":"60018","msg":"too late","connId":"x"}'
-        live.sim.hub.say(peer, [refusal, refusal])
+        live.sim.hub.send_control(peer, [refusal, refusal])
         live.sim.hub.flush()
         await live.until(lambda: live.counted("unknown") >= 2, "heard")
         await live.equal()
