@@ -9,8 +9,8 @@ shared by both ends would go unseen.
 
 **What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
 ``workers/sim/binance/``) as the example. Modules have the same names in every folder: ``dialect`` (1),
-``protocol`` (2), ``teller`` (3), ``rest`` (4), ``reading`` (5), ``names`` (6, and how symbols and streams are
-spelled), and ``payloads``, the frames letter by letter:
+``protocol`` (2), ``publisher`` (3), ``rest`` (4), ``reading`` (5), ``names`` (6, and the spelling of symbols
+and streams), and ``payloads``, which builds the frames:
 
 1. *Listings* (`market.Listing`): what can be listed, by canonical symbol. `assets.listing` makes one at the
    price that all simulated venues agree on; name only tick, lot and spelling. Inverse and linear swaps have
@@ -24,16 +24,16 @@ spelled), and ``payloads``, the frames letter by letter:
    `timed_messages` sends heartbeats; `Peer.notes` holds what you need to remember about a connection. Treat a
    subscription to an unknown symbol as the venue does (`hub.source.symbols()` are the known ones): Binance
    acknowledges it and sends nothing.
-3. *Teller* (`synthetic.Teller`): from a market to payloads, one object a symbol. Changes come from a
-   collector of your own (``changes = symbol.market.watch()``, then ``symbol.market.take(changes)`` gives a
-   `Diff` or None), one for each cadence. Where the snapshot comes in the stream, `subscribed` tells the
-   others what is pending and sends the book. Numbers are spelled by `symbol.market.price_text` and
-   `size_text` (which follow `Dialect.text`).
+3. *Publisher* (`synthetic.MarketPublisher`): from a market's events to payloads, one object per symbol. Book
+   changes come from a collector of your own (``changes = symbol.market.watch()``, then
+   ``symbol.market.take(changes)`` gives a `Diff` or None), one for each update speed. Where the venue sends
+   snapshots in the stream, `on_subscribed` first publishes pending changes to earlier subscribers, then sends
+   the book. Numbers become text by `symbol.market.price_text` and `size_text` (which follow `Dialect.text`).
 4. *REST* (`rest.Rest`): `handle` routes, counts and refuses; `rest.Desk` has all it needs. Depth requests go
    to ``desk.source.snapshot`` (recorded bytes, or a `Depth` to be spelled), the oracle is ``.depth``.
 5. *Reading* (`replay.Reading`): from recorded rows to streams and payloads, and from a book's payload to a
-   `Depth` or a `Diff`. It is the dialect's own decoder: the tests fold what the teller tells with it, so it
-   must take the teller's payloads as well as the venue's recorded ones.
+   `Depth` or a `Diff`. It is the dialect's own decoder: the tests build books with it from what the
+   publisher sends, so it must take the publisher's payloads as well as the venue's recorded ones.
 6. *Ask*: how a client subscribes to streams, for tests: ``ask(streams)`` gives the request target and the
    messages. With `streams` (from canonical channel to stream name) every dialect is put through
    ``tests/workers/sim/test_dialects.py`` without a word about it there.
@@ -49,7 +49,7 @@ from workers.sim.hub import Hub, Rules, WireProtocol
 from workers.sim.market import Listing, tick_text
 from workers.sim.replay import Reading
 from workers.sim.rest import Desk, Rest
-from workers.sim.synthetic import Symbol, Teller
+from workers.sim.synthetic import MarketPublisher, Symbol
 
 MINOR = re.compile(r"M\d{3}")
 """The base assets of minor markets."""
@@ -64,7 +64,7 @@ class Dialect:
         listings: what the synthetic market can list, by canonical symbol.
         default_symbols: what it lists unless told otherwise.
         rules: what is allowed on a connection.
-        protocol, teller, rest, reading: makers of the parts; `protocol` is given the hub.
+        protocol, publisher, rest, reading: makers of the parts; `protocol` is given the hub.
         streams: of a venue symbol: from a channel (``top``, ``book``, ``trades``, ``agg_trades``, ``ticker``,
             ``mark``, ``liquidations``) to the stream that tells it.
         ask: of stream names: the request target and the messages with which a client subscribes to them.
@@ -85,7 +85,7 @@ class Dialect:
     default_symbols: tuple[str, ...]
     rules: Rules
     protocol: Callable[[Hub], WireProtocol]
-    teller: Callable[[Symbol, Hub], Teller]
+    publisher: Callable[[Symbol, Hub], MarketPublisher]
     rest: Callable[[Desk], Rest]
     reading: Callable[[], Reading]
     streams: Callable[[str], Mapping[str, str]]

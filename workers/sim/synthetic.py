@@ -1,8 +1,8 @@
-"""The synthetic source: seeded markets, told by the venue's `Teller`.
+"""The synthetic source: seeded markets, published in the venue's format by its `MarketPublisher`.
 
-Everything comes from one matching engine a symbol, so update ids, tops, diffs, partial books, trades and
-REST snapshots agree with each other. `step` and `flush_*` are pure in time (the clock given says it); only
-`run` waits.
+Each symbol has one matching engine, so update ids, best prices, diffs, partial books, trades and REST
+snapshots agree with each other. `step` and `flush_*` take the time from the clock that was passed in and do
+not wait; only `run` does.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from workers.sim.market import Listing, Market, Trade
 from workers.sim.transport import Peer
 
 FAST, SLOW = 0.1, 1.0
-"""Seconds between `Teller.fast` and between `Teller.slow`."""
+"""Seconds between `MarketPublisher.every_100_ms` and between `MarketPublisher.every_second`."""
 
 
 class Symbol:
     """One symbol: its market, and what a venue derives from it.
 
     Attributes:
-        listing: what it is.
-        market: the matching engine and its crowd.
-        candles: minutes and the last day.
-        funding: mark price, index and funding; None for a spot pair.
+        listing: its entry in the venue's listing.
+        market: the matching engine and the simulated traders.
+        candles: one-minute candles of the last 24 hours.
+        funding: mark price, index price and funding rate; None for a spot pair.
     """
 
     def __init__(self, listing: Listing, market: Market, now_ms: int, seed: int) -> None:
@@ -43,42 +43,44 @@ class Symbol:
         self.funding = Funding(market) if listing.is_swap else None
 
 
-class Teller:
-    """How one symbol's market becomes a venue's frames: made as ``teller(symbol, hub)``, one a symbol.
+class MarketPublisher:
+    """Turns the events of one symbol's market into a venue's frames; built as ``publisher(symbol, hub)``.
 
-    The market calls, in this order within one action of the crowd; what it tells goes to `Hub.publish` by
-    the stream's name. A teller whose messages chain (``prevSeqId``, ``pu``) goes on with the chain whether
-    anybody listens or not; what costs much and chains nothing it skips unless `Hub.has_subscribers`. What is
-    not overridden is silence.
+    `Synthetic` calls the methods below, those of one action in the order `on_trades`, `on_liquidation`,
+    `on_top_changed`. The publisher passes its payloads to `Hub.publish` under a stream's name. Where a
+    message carries the id of the one before (``prevSeqId``, ``pu``), it must keep that id up to date even
+    when the stream has no subscriber; other payloads may be skipped unless `Hub.has_subscribers`. Methods
+    that are not overridden publish nothing. `now_ns` is the venue's time, nanoseconds since 1970.
     """
 
-    def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
-        """One taker's order was matched: all its trades, worst price last."""
+    def on_trades(self, now_ns: int, trades: Sequence[Trade]) -> None:
+        """An incoming (taker's) order was matched: all its trades, best price first."""
 
-    def topped(self, now_ns: int) -> None:
-        """Price or size of the best bid or ask is another."""
+    def on_top_changed(self, now_ns: int) -> None:
+        """Price or size of the best bid or the best ask has changed."""
 
-    def instant(self, now_ns: int) -> None:
-        """A batch of actions is over (every 5 to 10 ms): for what a venue tells every 10 ms."""
+    def after_batch(self, now_ns: int) -> None:
+        """A batch of actions is done (every 5 to 10 ms): for streams that a venue updates every 10 ms."""
 
-    def fast(self, now_ns: int) -> None:
-        """100 ms have passed: book changes since the last time (`Market.watch`, `Market.take`)."""
+    def every_100_ms(self, now_ns: int) -> None:
+        """100 ms have passed: for the book changes collected since the last call (`Market.watch`)."""
 
-    def slow(self, now_ns: int) -> None:
-        """A second has passed, `fast` was called just before: tickers, candles, marks, keep-alives."""
+    def every_second(self, now_ns: int) -> None:
+        """A second has passed (`every_100_ms` was called just before): tickers, candles, mark prices."""
 
-    def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
-        """A client has subscribed and hears what is published from here on.
+    def on_subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
+        """A client has subscribed to a stream; it gets everything published from now on.
 
-        A snapshot in the stream: call `fast` (the others get what is pending), then `Hub.send` the book as
-        it is. The client's first change is then the first one after the snapshot.
+        To send a snapshot in the stream, first call `every_100_ms`, so that earlier subscribers get the
+        pending changes, then `Hub.send` the current book. The first change that the new client gets is then
+        the first one after its snapshot.
         """
 
-    def relisted(self, now_ns: int) -> None:
-        """The symbol's place in the listing is another: listed, delisted, another state or tick."""
+    def on_listing_changed(self, now_ns: int) -> None:
+        """The symbol was listed or delisted, or its status or tick size has changed."""
 
-    def liquidated(self, now_ns: int, trade: Trade) -> None:
-        """A trade of a swap whose taker was liquidated; `traded` has told it already."""
+    def on_liquidation(self, now_ns: int, trade: Trade) -> None:
+        """A trade of a swap whose taker was liquidated; `on_trades` was called for it before."""
 
 
 class Synthetic:
@@ -91,8 +93,8 @@ class Synthetic:
         rates: other rates, (pattern of canonical symbols, rate); of several that fit the last one counts. A
             symbol of a rate of 0 never changes; one of less than 1 acts when its turn has come.
         levels: price levels a side that the crowd keeps up.
-        hub: where the streams go.
-        teller: makes each symbol's teller.
+        hub: where the frames are published.
+        publisher: builds each symbol's publisher.
         wall_ns: the venue's wall clock.
         together: prices follow those of the simulated world (`assets.drift`), and so each other's on several
             venues; else a seed's market is the same whenever it is made.
@@ -106,7 +108,7 @@ class Synthetic:
         rate: float,
         levels: int,
         hub: Hub,
-        teller: Callable[[Symbol, Hub], Teller],
+        publisher: Callable[[Symbol, Hub], MarketPublisher],
         wall_ns: Callable[[], int] = time.time_ns,
         *,
         rates: Sequence[tuple[str, float]] = (),
@@ -123,11 +125,11 @@ class Synthetic:
         self._together = together
         self._prices: dict[str, int] = {}
         self._symbols: dict[str, Symbol] = {}
-        self._tellers: dict[str, Teller] = {}
+        self._publishers: dict[str, MarketPublisher] = {}
         self._tops: dict[str, tuple[int, int, int, int]] = {}
         self._delisted: set[str] = set()
         self._make = partial(Market, seed=seed, levels=levels, text=text, salt=salt, ids=ids)
-        self._teller, self._seed = teller, seed
+        self._publisher, self._seed = publisher, seed
         self.actions = 0
         for one in listings:
             self._open(one)
@@ -141,7 +143,7 @@ class Synthetic:
         self._symbols[one.venue_symbol] = symbol
         # Slow markets do not act all at the same moment.
         self._owed[one.venue_symbol] = random.Random(f"{self._seed}/{one.symbol}").random()
-        self._tellers[one.venue_symbol] = self._teller(symbol, self._hub)
+        self._publishers[one.venue_symbol] = self._publisher(symbol, self._hub)
         self._tops[one.venue_symbol] = market.matcher.top()
 
     # -- the listing ----------------------------------------------------------------------------------
@@ -151,13 +153,13 @@ class Synthetic:
         self._delisted.discard(listing.venue_symbol)
         if listing.venue_symbol not in self._symbols:
             self._open(listing)
-        self._tell_listing(listing.venue_symbol)
+        self._publish_listing_change(listing.venue_symbol)
 
     def delist(self, venue_symbol: str) -> None:
         """It is listed no more, its streams are silent. KeyError: not listed."""
         self.symbol(venue_symbol)
         self._delisted.add(venue_symbol)
-        self._tell_listing(venue_symbol)
+        self._publish_listing_change(venue_symbol)
 
     def set_status(self, venue_symbol: str, status: str) -> None:
         """The venue's word for a symbol that does not trade: nobody acts on it; empty: it trades again.
@@ -166,22 +168,22 @@ class Synthetic:
         """
         symbol = self.symbol(venue_symbol)
         symbol.listing = symbol.listing._replace(status=status)
-        self._tell_listing(venue_symbol)
+        self._publish_listing_change(venue_symbol)
 
     def change_tick(self, venue_symbol: str, grid: int) -> None:
-        """See `market.Market.change_tick`; what is pending is told first. KeyError: not listed."""
-        symbol, teller, now = self.symbol(venue_symbol), self._tellers[venue_symbol], self.wall_ns()
-        teller.instant(now)
-        teller.fast(now)
+        """See `market.Market.change_tick`; pending changes are published before. KeyError: not listed."""
+        symbol, publisher, now = self.symbol(venue_symbol), self._publishers[venue_symbol], self.wall_ns()
+        publisher.after_batch(now)
+        publisher.every_100_ms(now)
         symbol.market.change_tick(grid)
         symbol.listing = symbol.listing._replace(grid=grid)
-        self._top(venue_symbol, symbol, teller, now)
-        teller.instant(now)
-        teller.fast(now)
-        self._tell_listing(venue_symbol)
+        self._top(venue_symbol, symbol, publisher, now)
+        publisher.after_batch(now)
+        publisher.every_100_ms(now)
+        self._publish_listing_change(venue_symbol)
 
-    def _tell_listing(self, venue_symbol: str) -> None:
-        self._tellers[venue_symbol].relisted(self.wall_ns())
+    def _publish_listing_change(self, venue_symbol: str) -> None:
+        self._publishers[venue_symbol].on_listing_changed(self.wall_ns())
         self._hub.flush()
 
     def now_ms(self) -> int:
@@ -191,14 +193,14 @@ class Synthetic:
     # -- the source -----------------------------------------------------------------------------------
 
     def on_subscribed(self, peer: Peer, stream: str) -> None:
-        """See `hub.Source`: the teller decides what a new subscriber gets at once."""
+        """See `hub.Source`: the symbol's publisher sends the initial state, if the venue does."""
         name = self._hub.stream_info(stream).venue_symbol
-        teller = self._tellers.get(name)
-        if teller is not None and name not in self._delisted:
-            teller.subscribed(peer, stream, self.wall_ns())
+        publisher = self._publishers.get(name)
+        if publisher is not None and name not in self._delisted:
+            publisher.on_subscribed(peer, stream, self.wall_ns())
 
     def on_fault(self, stream: str) -> None:
-        """Later changes mend it, or show the gap."""
+        """Nothing to do: clients find the gap themselves, and `snapshot` is always current."""
 
     def symbols(self) -> list[str]:
         """All listed."""
@@ -253,40 +255,40 @@ class Synthetic:
                 self._step(name, count)
 
     def _step(self, name: str, count: int) -> None:
-        now, symbol, teller = self.wall_ns(), self._symbols[name], self._tellers[name]
+        now, symbol, publisher = self.wall_ns(), self._symbols[name], self._publishers[name]
         if name in self._delisted or symbol.listing.status:
             return
         if self._together:
             symbol.market.anchor = self._world(symbol.listing)
         for _ in range(count):
-            self._act(name, symbol, teller, now)
-        teller.instant(now)
+            self._act(name, symbol, publisher, now)
+        publisher.after_batch(now)
         self.actions += count
 
-    def _act(self, name: str, symbol: Symbol, teller: Teller, now: int) -> None:
+    def _act(self, name: str, symbol: Symbol, publisher: MarketPublisher, now: int) -> None:
         trades = symbol.market.step()
         if trades:
             for match in trades:
                 symbol.candles.trade(
                     now // 1_000_000, match.id, match.price, match.size, not match.buyer_is_maker
                 )
-            teller.traded(now, trades)
+            publisher.on_trades(now, trades)
             if symbol.funding is not None and trades[0].order % LIQUIDATIONS == 0:
-                teller.liquidated(now, trades[-1])
-        self._top(name, symbol, teller, now)
+                publisher.on_liquidation(now, trades[-1])
+        self._top(name, symbol, publisher, now)
 
-    def _top(self, name: str, symbol: Symbol, teller: Teller, now: int) -> None:
+    def _top(self, name: str, symbol: Symbol, publisher: MarketPublisher, now: int) -> None:
         top = symbol.market.matcher.top()
         if top != self._tops[name]:
             self._tops[name] = top
-            teller.topped(now)
+            publisher.on_top_changed(now)
 
     def flush_fast(self) -> None:
         """What the venue sends every 100 ms."""
         now = self.wall_ns()
-        for name, teller in self._tellers.items():
+        for name, publisher in self._publishers.items():
             if name not in self._delisted:
-                teller.fast(now)
+                publisher.every_100_ms(now)
         self._hub.flush()
 
     def flush_slow(self) -> None:
@@ -296,7 +298,7 @@ class Synthetic:
         for name, symbol in self._symbols.items():
             symbol.candles.roll(now // 1_000_000)
             if name not in self._delisted:
-                self._tellers[name].slow(now)
+                self._publishers[name].every_second(now)
         self._hub.flush()
 
     def _world(self, listing: Listing) -> float:
@@ -340,4 +342,4 @@ class Synthetic:
 
 
 LIQUIDATIONS = 7
-"""Of a swap's takers with a number that this divides, the last trade is told as a liquidation, too."""
+"""The last trade of every seventh order on a swap is also reported as a liquidation."""

@@ -126,7 +126,7 @@ class SimVenue:
             listings = [_listing(speech, name) for name in symbols or speech.default_symbols]
             ids = None if speech.ids is None else speech.ids(seed)
             self.market = Synthetic(
-                listings, seed, rate, levels, self.hub, speech.teller, wall_ns,
+                listings, seed, rate, levels, self.hub, speech.publisher, wall_ns,
                 rates=rates, together=together, text=speech.text, salt=speech.salt, ids=ids,
             )  # fmt: skip
         else:

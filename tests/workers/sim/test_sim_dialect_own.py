@@ -26,7 +26,7 @@ from workers.sim.hub import Hub, WireProtocol
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
 from workers.sim.replay import Reading
 from workers.sim.rest import Answer, Desk, Request, Rest
-from workers.sim.synthetic import Symbol, Teller
+from workers.sim.synthetic import MarketPublisher, Symbol
 from workers.sim.tape import StreamTape
 from workers.sim.transport import Binary, Peer
 
@@ -86,22 +86,22 @@ class OwnProtocol(WireProtocol):
         return None
 
 
-class OwnTeller(Teller):
+class OwnPublisher(MarketPublisher):
     def __init__(self, symbol: Symbol, hub: Hub) -> None:
         self.market, self.hub = symbol.market, hub
         self.name = f"book/{symbol.listing.venue_symbol}"
         self.changes = symbol.market.watch()
         self.seq = 0
 
-    def fast(self, now_ns: int) -> None:
+    def every_100_ms(self, now_ns: int) -> None:
         diff = self.market.take(self.changes)
         if diff is not None:
             self.seq += 1
             body = {"name": self.name, "seq": self.seq, "bids": diff.bids, "asks": diff.asks}
             self.hub.publish(self.name, pack(body))
 
-    def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
-        self.fast(now_ns)
+    def on_subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
+        self.every_100_ms(now_ns)
         depth = self.market.depth()
         body = {"name": stream, "seq": self.seq, "bids": depth.bids, "asks": depth.asks, "whole": True}
         self.hub.send(peer, stream, pack(body))
@@ -149,7 +149,7 @@ DIALECT = Dialect(
     default_symbols=("BTC/USD:USD",),
     rules=Rules(ping_every=float("inf"), subscribe_within=30.0, idle_timeout=60.0, idle_code=4004),
     protocol=OwnProtocol,
-    teller=OwnTeller,
+    publisher=OwnPublisher,
     rest=OwnRest,
     reading=OwnReading,
     streams=lambda symbol: {"book": f"book/{symbol}"},

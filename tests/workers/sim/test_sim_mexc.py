@@ -242,7 +242,7 @@ def test_a_frame_without_body_and_an_emptied_side() -> None:
             matcher = venue.market.symbol("BTCUSDT").market.matcher
             matcher.market(True, sum(matcher.asks.totals.values()))
             venue.market.step(0)
-            venue.market._tellers["BTCUSDT"].topped(0)
+            venue.market._publishers["BTCUSDT"].on_top_changed(0)
             venue.market.flush_fast()
             body = dict(reading.fields(dict(reading.fields(await client.frame()))[payloads.BOOK_TICKER]))
             assert body.keys() == {1, 2, 5, 6}, "the side that is empty is not there"

@@ -10,8 +10,8 @@ from workers.sim.binance import names
 from workers.sim.binance.protocol import NEW_FIELDS, ROUTES, BinanceProtocol
 from workers.sim.binance.reading import FUTURES_CHANNELS, BinanceReading
 from workers.sim.binance.rest import BinanceRest
+from workers.sim.binance_futures.publisher import FuturesPublisher
 from workers.sim.binance_futures.rest import FACE
-from workers.sim.binance_futures.teller import FuturesTeller
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing
@@ -60,7 +60,7 @@ DIALECT = Dialect(
     default_symbols=("BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"),
     rules=Rules(messages_per_second=10, ping_every=180.0, pong_within=600.0),
     protocol=_protocol,
-    teller=FuturesTeller,
+    publisher=FuturesPublisher,
     rest=_rest,
     reading=_reading,
     streams=lambda symbol: names.streams(symbol, CHANNELS),

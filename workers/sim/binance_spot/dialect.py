@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from workers.sim.binance import names, spot_payloads
 from workers.sim.binance.protocol import BinanceProtocol
+from workers.sim.binance.publisher import BinancePublisher
 from workers.sim.binance.reading import BinanceReading
 from workers.sim.binance.rest import BinanceRest
-from workers.sim.binance.teller import BinanceTeller
 from workers.sim.binance_spot.rest import FACE
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
@@ -39,8 +39,8 @@ def _protocol(hub: Hub) -> BinanceProtocol:
     return BinanceProtocol(hub, DIALECT.symbols)
 
 
-def _teller(symbol: Symbol, hub: Hub) -> BinanceTeller:
-    return BinanceTeller(symbol, hub, spot_payloads, {"@100ms": 1, "": 0}, top=True)
+def _publisher(symbol: Symbol, hub: Hub) -> BinancePublisher:
+    return BinancePublisher(symbol, hub, spot_payloads, {"@100ms": 1, "": 0}, top=True)
 
 
 def _rest(desk: Desk) -> BinanceRest:
@@ -53,7 +53,7 @@ DIALECT = Dialect(
     default_symbols=DEFAULT_SYMBOLS,
     rules=Rules(),
     protocol=_protocol,
-    teller=_teller,
+    publisher=_publisher,
     rest=_rest,
     reading=BinanceReading,
     streams=lambda symbol: names.streams(symbol, ("top", "book", "trades", "agg_trades", "ticker")),

@@ -7,9 +7,9 @@ from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.kraken import names
 from workers.sim.kraken.protocol import MAINTENANCE, REFUSE_DEPTH, KrakenProtocol
+from workers.sim.kraken.publisher import KrakenPublisher
 from workers.sim.kraken.reading import KrakenReading
 from workers.sim.kraken.rest import REST_ERROR, KrakenRest
-from workers.sim.kraken.teller import KrakenTeller
 from workers.sim.market import Listing
 
 NEVER = float("inf")
@@ -44,7 +44,7 @@ DIALECT = Dialect(
         subscribe_within=60.0,
     ),
     protocol=_protocol,
-    teller=KrakenTeller,
+    publisher=KrakenPublisher,
     rest=KrakenRest,
     reading=KrakenReading,
     streams=names.streams,

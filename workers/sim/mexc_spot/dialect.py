@@ -8,9 +8,9 @@ from workers.sim.hub import Rules
 from workers.sim.market import Listing, short_text
 from workers.sim.mexc_spot import names
 from workers.sim.mexc_spot.protocol import FAULTS, MexcProtocol
+from workers.sim.mexc_spot.publisher import MexcPublisher
 from workers.sim.mexc_spot.reading import MexcReading
 from workers.sim.mexc_spot.rest import MexcRest
-from workers.sim.mexc_spot.teller import MexcTeller
 
 LISTINGS: dict[str, Listing] = {
     one.symbol: one
@@ -47,7 +47,7 @@ DIALECT = Dialect(
         idle_code=1000,
     ),
     protocol=MexcProtocol,
-    teller=MexcTeller,
+    publisher=MexcPublisher,
     rest=MexcRest,
     reading=MexcReading,
     streams=names.streams,

@@ -8,9 +8,9 @@ from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, short_text
 from workers.sim.okx.names import ask, canonical, streams
 from workers.sim.okx.protocol import OkxProtocol
+from workers.sim.okx.publisher import OkxPublisher
 from workers.sim.okx.reading import OkxReading
 from workers.sim.okx.rest import OkxRest
-from workers.sim.okx.teller import OkxTeller
 
 NEVER = float("inf")
 SPOT = {
@@ -57,7 +57,7 @@ DIALECT = Dialect(
         idle_code=4004,
     ),
     protocol=_protocol,
-    teller=OkxTeller,
+    publisher=OkxPublisher,
     rest=OkxRest,
     reading=OkxReading,
     streams=streams,

@@ -13,7 +13,7 @@ from workers.sim.book import Depth, Diff, Level
 from workers.sim.market import Listing
 from workers.sim.okx import payloads
 from workers.sim.okx.names import LEGACY, parts
-from workers.sim.okx.teller import LEVELS
+from workers.sim.okx.publisher import LEVELS
 from workers.sim.replay import Reading
 
 

@@ -370,7 +370,7 @@ async def test_a_statistic_that_is_finer_than_the_listing_is_absent_and_costs_no
     async with working(market()) as live:
         await live.all_live()
         assert live.sim.market is not None
-        frame = live.sim.market._tellers["ETH/USD"]._statistics("update", 1)  # type: ignore[attr-defined]
+        frame = live.sim.market._publishers["ETH/USD"]._statistics("update", 1)  # type: ignore[attr-defined]
         head, tail = frame.index(b'"low":'), frame.index(b',"high":')
         before, cursor = live.feed.instrument("ETH/USD"), live.feed.cursor()
         live.sim.hub.publish("ticker/ETH/USD", frame[:head] + b'"low":1.00001' + frame[tail:])

@@ -1,7 +1,7 @@
-"""What OKX's streams tell of a market.
+"""Publishes a market in OKX's channels.
 
-Ids are the market's own, which all channels of an instrument share; an order on the book is one step, so
-they are as far apart as the venue's are.
+``seqId`` is the market's update id, shared by all channels of an instrument. Every change of a price level
+uses one id, so that published ids have gaps between them, as the venue's do.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from workers.sim.okx import payloads
 from workers.sim.okx.names import LEGACY, index_of
 from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.stats import ticker
-from workers.sim.synthetic import Symbol, Teller
+from workers.sim.synthetic import MarketPublisher, Symbol
 from workers.sim.transport import Peer
 
 LEVELS = 400
-"""A side of ``books``: what leaves them is told as removed, what enters them as set."""
+"""Levels a side of ``books``: a level that leaves them is sent as removed, one that enters them as set."""
 CROWDED = 300
-"""From so many levels on a side, what is told is kept and compared."""
+"""From this many levels a side on, the published levels are kept and compared with the new ones."""
 QUIET_NS = 60_000_000_000
-"""Without a change for so long the venue repeats: a book's last id, or the best levels."""
+"""After this long without a change the venue repeats the last ``seqId`` of ``books``, and ``bbo-tbt``."""
 FUNDING_NS = 30_000_000_000
 """Between two pushes of the funding rate."""
 RESET = 3
-"""The id with which the venue begins anew, as in the documentation's example."""
+"""The first ``seqId`` after a reset, as in the documentation's example."""
 
 
-class OkxTeller(Teller):
-    """See `synthetic.Teller`."""
+class OkxPublisher(MarketPublisher):
+    """See `synthetic.MarketPublisher`."""
 
     def __init__(self, symbol: Symbol, hub: Hub) -> None:
         self._symbol, self._market, self._hub = symbol, symbol.market, hub
         self._name = symbol.listing.venue_symbol
         self._index = index_of(self._name)
         self._changes = self._market.watch()
-        self._told = self._market.matcher.last_id  # the id of the book that was told last
-        self._told_at = self._top_at = self._funding_at = 0
-        self._kept: Depth | None = None  # the levels told, once there are many
+        self._last_id = self._market.matcher.last_id  # seqId of the last message of books
+        self._last_change_at = self._top_at = self._funding_at = 0
+        self._published: Depth | None = None  # the published levels, once there are many
         self._top_changed = self._traded = False
-        self._last_trade = b""  # the last one told of, alone
+        self._last_trade = b""  # a message with the last trade alone
 
     def _stream(self, channel: str) -> str:
         return f"{channel}/{self._name}"
 
-    def _wanted(self, channel: str) -> bool:
+    def _has_subscribers(self, channel: str) -> bool:
         return self._hub.has_subscribers(self._stream(channel))
 
     @property
@@ -58,13 +58,13 @@ class OkxTeller(Teller):
         return self._hub.protocol
 
     def _id(self) -> int:
-        """The market's id as the venue tells it."""
+        """The market's update id as ``seqId``."""
         return self._market.matcher.last_id + self._protocol.offsets.get(self._name, 0)
 
     # -- trades ---------------------------------------------------------------------------------------
 
-    def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
-        """``trades``: what a taker matched at one price is one entry, all its prices are one message."""
+    def on_trades(self, now_ns: int, trades: Sequence[Trade]) -> None:
+        """``trades``: one entry for all trades of an order at one price, one message for the whole order."""
         self._traded = True
         market, entries = self._market, []
         for price, group in groupby(trades, key=lambda one: one.price):
@@ -78,84 +78,84 @@ class OkxTeller(Teller):
             )  # fmt: skip
         arg = {"channel": "trades", "instId": self._name}
         self._last_trade = payloads.push(arg, entries[-1:])
-        if self._wanted("trades"):
+        if self._has_subscribers("trades"):
             self._hub.publish(self._stream("trades"), payloads.push(arg, entries))
 
-    def liquidated(self, now_ns: int, trade: Trade) -> None:
+    def on_liquidation(self, now_ns: int, trade: Trade) -> None:
         """``liquidation-orders``"""
-        if self._wanted("liquidation-orders"):
+        if self._has_subscribers("liquidation-orders"):
             price, size = self._market.price_text(trade.price), self._market.size_text(trade.size)
             payload = payloads.liquidation(self._name, price, size, _side(trade), now_ns // 1_000_000)
             self._hub.publish(self._stream("liquidation-orders"), payload)
 
     # -- books ----------------------------------------------------------------------------------------
 
-    def topped(self, now_ns: int) -> None:
-        """Told with the next instant."""
+    def on_top_changed(self, now_ns: int) -> None:
+        """Noted; published after the batch."""
         self._top_changed = True
 
-    def instant(self, now_ns: int) -> None:
-        """``bbo-tbt``, each 10 ms in which it has changed."""
+    def after_batch(self, now_ns: int) -> None:
+        """``bbo-tbt``, every 10 ms in which it has changed."""
         if self._top_changed:
             self._top_changed = False
-            self._tell_top(now_ns)
+            self._publish_top(now_ns)
 
-    def _tell_top(self, now_ns: int) -> None:
+    def _publish_top(self, now_ns: int) -> None:
         self._top_at = now_ns
-        if self._wanted("bbo-tbt"):
+        if self._has_subscribers("bbo-tbt"):
             self._hub.publish(self._stream("bbo-tbt"), self._best("bbo-tbt", 1, now_ns))
 
     def _best(self, channel: str, levels: int, now_ns: int) -> bytes:
         depth = self._market.depth(levels)
         return payloads.best(channel, self._name, depth, now_ns // 1_000_000, self._id())
 
-    def fast(self, now_ns: int) -> None:
-        """``books`` and ``books5``, ``tickers``: each 100 ms in which there was a change."""
+    def every_100_ms(self, now_ns: int) -> None:
+        """``books``, ``books5`` and ``tickers``, every 100 ms in which there was a change."""
         diff = self._market.take(self._changes)
         if diff is not None:
             bids, asks = self._within(diff.bids, diff.asks)
-            self._tell(now_ns, bids, asks)
-            if self._wanted("books5"):
+            self._publish_change(now_ns, bids, asks)
+            if self._has_subscribers("books5"):
                 self._hub.publish(self._stream("books5"), self._best("books5", 5, now_ns))
-        if (diff is not None or self._traded) and self._wanted("tickers"):
+        if (diff is not None or self._traded) and self._has_subscribers("tickers"):
             self._hub.publish(self._stream("tickers"), ticker(self._symbol, now_ns // 1_000_000))
         self._traded = False
 
     def _within(self, bids: list[Level], asks: list[Level]) -> tuple[list[Level], list[Level]]:
-        """Of the whole book's changes those that the best 400 levels see."""
+        """Those of the book's changes that concern the best 400 levels."""
         matcher = self._market.matcher
-        if self._kept is None:
+        if self._published is None:
             if max(len(matcher.bids.prices), len(matcher.asks.prices)) > CROWDED:
-                self._kept = self._market.depth()
+                self._published = self._market.depth()
             return bids, asks
-        before, self._kept = self._kept, self._market.depth(LEVELS)
-        return _changed(before.bids, self._kept.bids), _changed(before.asks, self._kept.asks)
+        before, self._published = self._published, self._market.depth(LEVELS)
+        return _changed(before.bids, self._published.bids), _changed(before.asks, self._published.asks)
 
-    def _tell(self, now_ns: int, bids: list[Level], asks: list[Level]) -> None:
-        """One change; the chain goes on whether anybody listens or not."""
-        stream, before, ms = self._stream("books"), self._told, now_ns // 1_000_000
+    def _publish_change(self, now_ns: int, bids: list[Level], asks: list[Level]) -> None:
+        """Publish one change; ``prevSeqId`` is kept up to date also without subscribers."""
+        stream, before, ms = self._stream("books"), self._last_id, now_ns // 1_000_000
         if self._hub.faults.active and self._hub.faults.take(
             ("reset_ids",), info=self._hub.stream_info(stream)
         ):
             self._protocol.offsets[self._name] = RESET - self._market.matcher.last_id
-        self._told, self._told_at = self._id(), now_ns
+        self._last_id, self._last_change_at = self._id(), now_ns
         if self._hub.has_subscribers(stream):
-            payload = payloads.book(self._name, "update", bids, asks, ms, (before, self._told))
+            payload = payloads.book(self._name, "update", bids, asks, ms, (before, self._last_id))
             self._hub.publish(stream, payload)
-        if self._wanted(LEGACY):
+        if self._has_subscribers(LEGACY):
             check = payloads.crc(self._market.depth(payloads.CHECKED))
             payload = payloads.book(self._name, "update", bids, asks, ms, None, check)
             self._hub.publish(self._stream(LEGACY), payload)
 
-    def subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
-        """The book whole; of everything else but liquidations the last state, which of trades is the last
-        one once more, as recorded."""
+    def on_subscribed(self, peer: Peer, stream: str, now_ns: int) -> None:
+        """The whole book; on other channels, except liquidations, the last state. ``trades`` repeats the last
+        trade, as recorded."""
         channel, ms = stream.partition("/")[0], now_ns // 1_000_000
         if channel in ("books", LEGACY):
-            self.fast(now_ns)
+            self.every_100_ms(now_ns)
             depth = self._market.depth(LEVELS)
             legacy = channel == LEGACY
-            ids = None if legacy else (-1, self._told)
+            ids = None if legacy else (-1, self._last_id)
             check = payloads.crc(depth) if legacy else 0
             payload = payloads.book(self._name, "snapshot", depth.bids, depth.asks, ms, ids, check)
         elif channel in ("bbo-tbt", "books5"):
@@ -172,14 +172,16 @@ class OkxTeller(Teller):
 
     # -- by the clock -----------------------------------------------------------------------------------
 
-    def slow(self, now_ns: int) -> None:
-        """Marks, funding now and then, and the keep-alives of what is quiet."""
-        if now_ns - self._told_at >= QUIET_NS:
-            self._told_at = now_ns
-            quiet = payloads.book(self._name, "update", [], [], now_ns // 1_000_000, (self._told, self._told))
+    def every_second(self, now_ns: int) -> None:
+        """Mark and index prices, every 30 s the funding rate, and repeats on quiet channels."""
+        if now_ns - self._last_change_at >= QUIET_NS:
+            self._last_change_at = now_ns
+            quiet = payloads.book(
+                self._name, "update", [], [], now_ns // 1_000_000, (self._last_id, self._last_id)
+            )
             self._hub.publish(self._stream("books"), quiet)
         if now_ns - self._top_at >= QUIET_NS:
-            self._tell_top(now_ns)
+            self._publish_top(now_ns)
         if self._symbol.funding is None:
             return
         ms = now_ns // 1_000_000

@@ -1,4 +1,4 @@
-"""What Binance's streams tell of a market."""
+"""Publishes a market in Binance's streams: trades, best prices, depth, tickers and klines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from workers.sim.binance.stats import kline, mini_ticker, ticker
 from workers.sim.book import Depth, Diff
 from workers.sim.hub import Hub
 from workers.sim.market import Changes, Trade
-from workers.sim.synthetic import Symbol, Teller
+from workers.sim.synthetic import MarketPublisher, Symbol
 
 
 class Payloads(Protocol):
-    """How one of the venue's markets writes what all of them tell; the modules `*_payloads` do."""
+    """The payloads that spot and futures write differently; implemented by the modules `*_payloads`."""
 
     def book_ticker(
         self, symbol: str, ms: int, update: int, bid: str, bid_size: str, ask: str, ask_size: str, /
@@ -33,20 +33,22 @@ class Payloads(Protocol):
 
 
 class Cadence:
-    """One rate at which changes of the book are told: the streams' suffix, and every how many 100 ms; 0 is
-    once a second. `previous` is the last id told."""
+    """One update speed of the depth streams.
+
+    `suffix` ends the streams' names (``@100ms``); `every` is the interval in units of 100 ms, 0 for once a
+    second; `previous` is the last update id that was published."""
 
     def __init__(self, suffix: str, every: int, changes: Changes, previous: int) -> None:
         self.suffix, self.every, self.changes, self.previous = suffix, every, changes, previous
 
 
-class BinanceTeller(Teller):
-    """See `synthetic.Teller`.
+class BinancePublisher(MarketPublisher):
+    """See `synthetic.MarketPublisher`.
 
     Args:
-        payloads: how this market writes.
-        cadences: suffixes of the depth streams, and every how many 100 ms they speak.
-        top: whether the 24 h ticker has the best prices.
+        payloads: this market's payload builders.
+        cadences: suffixes of the depth streams, and their intervals in units of 100 ms (see `Cadence`).
+        top: whether the 24 h ticker contains the best prices.
     """
 
     def __init__(
@@ -65,18 +67,18 @@ class BinanceTeller(Teller):
         self._traded = True
 
     def publish(self, channel: str, payload: Callable[[], bytes]) -> None:
-        """Tell it, if anybody listens."""
+        """Publish a payload on one of the symbol's channels; it is built only if there are subscribers."""
         stream = f"{self._prefix}@{channel}"
         if self._hub.has_subscribers(stream):
             self._hub.publish(stream, payload())
 
-    def traded(self, now_ns: int, trades: Sequence[Trade]) -> None:
-        """``@trade`` each match, ``@aggTrade`` what a taker matched at one price."""
-        now_ms, say = now_ns // 1_000_000, self._payloads
+    def on_trades(self, now_ns: int, trades: Sequence[Trade]) -> None:
+        """``@trade`` for each trade, ``@aggTrade`` for all trades of one order at one price."""
+        now_ms, payloads = now_ns // 1_000_000, self._payloads
         price_text, size_text = self._market.price_text, self._market.size_text
         for match in trades:
             price, size = price_text(match.price), size_text(match.size)
-            self.publish("trade", partial(say.trade, self._name, now_ms, match, price, size))
+            self.publish("trade", partial(payloads.trade, self._name, now_ms, match, price, size))
         for price_ticks, group in groupby(trades, key=lambda one: one.price):
             matches = list(group)
             self._aggregate += 1
@@ -84,11 +86,11 @@ class BinanceTeller(Teller):
             first, final, price = matches[0], matches[-1], price_text(price_ticks)
             self.publish(
                 "aggTrade",
-                partial(say.agg_trade, self._name, now_ms, self._aggregate, first, final, price, total),
+                partial(payloads.agg_trade, self._name, now_ms, self._aggregate, first, final, price, total),
             )
         self._traded = True
 
-    def topped(self, now_ns: int) -> None:
+    def on_top_changed(self, now_ns: int) -> None:
         """``@bookTicker``"""
         self.publish("bookTicker", partial(self._book_ticker, now_ns // 1_000_000))
 
@@ -101,27 +103,29 @@ class BinanceTeller(Teller):
         )  # fmt: skip
 
     def _depth(self, cadence: Cadence, now_ms: int) -> None:
-        """Changes and partial books of one cadence; silence when nothing changed."""
+        """Changes and partial books of one update speed; nothing when nothing has changed."""
         diff = self._market.take(cadence.changes)
         if diff is None:
             return
         before, cadence.previous = cadence.previous, diff.last_id
-        say = self._payloads
-        self.publish(f"depth{cadence.suffix}", partial(say.depth_update, self._name, now_ms, diff, before))
+        payloads = self._payloads
+        self.publish(
+            f"depth{cadence.suffix}", partial(payloads.depth_update, self._name, now_ms, diff, before)
+        )
         for count in (5, 10, 20):
             stream = f"depth{count}{cadence.suffix}"
             if self._hub.has_subscribers(f"{self._prefix}@{stream}"):
                 best = self._market.depth(count)
-                self.publish(stream, partial(say.partial_depth, self._name, now_ms, best, diff, before))
+                self.publish(stream, partial(payloads.partial_depth, self._name, now_ms, best, diff, before))
 
-    def fast(self, now_ns: int) -> None:
-        """The depth streams whose turn it is."""
+    def every_100_ms(self, now_ns: int) -> None:
+        """The depth streams that are due."""
         self._flushes += 1
         for cadence in self._cadences:
             if cadence.every and self._flushes % cadence.every == 0:
                 self._depth(cadence, now_ns // 1_000_000)
 
-    def slow(self, now_ns: int) -> None:
+    def every_second(self, now_ns: int) -> None:
         """Depth once a second, tickers, candles."""
         now_ms = now_ns // 1_000_000
         for cadence in self._cadences:
