@@ -9,7 +9,7 @@ shared by both ends would go unseen.
 
 **What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
 ``workers/sim/binance/``) as the example. Modules have the same names in every folder: ``dialect`` (1),
-``protocol`` (2), ``publisher`` (3), ``rest`` (4), ``reading`` (5), ``names`` (6, and the spelling of symbols
+``protocol`` (2), ``publisher`` (3), ``rest`` (4), ``decoder`` (5), ``names`` (6, and the spelling of symbols
 and streams), and ``payloads``, which builds the frames:
 
 1. *Listings* (`market.Listing`): what can be listed, by canonical symbol. `assets.listing` makes one at the
@@ -31,9 +31,9 @@ and streams), and ``payloads``, which builds the frames:
    the book. Numbers become text by `symbol.market.price_text` and `size_text` (which follow `Dialect.text`).
 4. *REST* (`rest.Rest`): `handle` routes, counts and refuses; `rest.Desk` has all it needs. Depth requests go
    to ``desk.source.snapshot`` (recorded bytes, or a `Depth` to be spelled), the oracle is ``.depth``.
-5. *Reading* (`replay.Reading`): from recorded rows to streams and payloads, and from a book's payload to a
-   `Depth` or a `Diff`. It is the dialect's own decoder: the tests build books with it from what the
-   publisher sends, so it must take the publisher's payloads as well as the venue's recorded ones.
+5. *Decoder* (`replay.CaptureDecoder`): from recorded rows to streams and payloads, and from a book's payload
+   to a `Depth` or a `Diff`. The tests build books with it from what the publisher sends, so it must take the
+   publisher's payloads as well as the venue's recorded ones.
 6. *Ask*: how a client subscribes to streams, for tests: ``ask(streams)`` gives the request target and the
    messages. With `streams` (from canonical channel to stream name) every dialect is put through
    ``tests/workers/sim/test_dialects.py`` without a word about it there.
@@ -47,7 +47,7 @@ from dataclasses import dataclass, field
 
 from workers.sim.hub import Hub, Rules, WireProtocol
 from workers.sim.market import Listing, tick_text
-from workers.sim.replay import Reading
+from workers.sim.replay import CaptureDecoder
 from workers.sim.rest import Desk, Rest
 from workers.sim.synthetic import MarketPublisher, Symbol
 
@@ -64,7 +64,7 @@ class Dialect:
         listings: what the synthetic market can list, by canonical symbol.
         default_symbols: what it lists unless told otherwise.
         rules: what is allowed on a connection.
-        protocol, publisher, rest, reading: makers of the parts; `protocol` is given the hub.
+        protocol, publisher, rest, decoder: makers of the parts; `protocol` is given the hub.
         streams: of a venue symbol: from a channel (``top``, ``book``, ``trades``, ``agg_trades``, ``ticker``,
             ``mark``, ``liquidations``) to the stream that tells it.
         ask: of stream names: the request target and the messages with which a client subscribes to them.
@@ -87,7 +87,7 @@ class Dialect:
     protocol: Callable[[Hub], WireProtocol]
     publisher: Callable[[Symbol, Hub], MarketPublisher]
     rest: Callable[[Desk], Rest]
-    reading: Callable[[], Reading]
+    decoder: Callable[[], CaptureDecoder]
     streams: Callable[[str], Mapping[str, str]]
     ask: Callable[[Sequence[str]], tuple[str, list[bytes]]]
     canonical: Callable[[str], str]

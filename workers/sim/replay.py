@@ -31,49 +31,52 @@ BATCH = 256
 """Frames between two writes at full speed."""
 
 
-class Reading(Protocol):
-    """What must be known of a venue's frames to replay them; made anew for each capture.
+class CaptureDecoder(Protocol):
+    """Reads one venue's recorded frames for a replay; built anew for each capture.
 
-    A frame that raises a `ValueError` or a msgspec error is damaged: it is not told again.
-    Explicit subclasses inherit the defaults written here.
+    A frame for which a method raises `ValueError` or a msgspec error counts as damaged and is not replayed.
+    Subclasses inherit the defaults below.
     """
 
-    in_stream: bool = False
-    """Whether a book's snapshot comes in its stream."""
+    snapshot_in_stream: bool = False
+    """Whether the venue sends a book's snapshot in its stream (True) or by REST (False)."""
 
     def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
-        """Of one row of a connection (``open``, ``in``, ``out``, ``close``, in order): the streams that it
-        belongs to and the payload of each; nothing for answers and for what cannot be placed.
+        """The streams that one row of a WebSocket connection belongs to, each with its payload.
 
-        Rows that say what the recording client subscribed to are seen first; remember them where a frame
-        does not name its stream. A payload of a BINARY frame is a `transport.Binary`.
+        All rows of the connections come here in order (``open``, ``in``, ``out``, ``close``), so that the
+        recorded subscriptions can be remembered where a frame does not name its stream. The payload of a
+        BINARY frame is a `transport.Binary`.
+
+        Returns:
+            Nothing for answers, and for frames whose stream is not known.
         """
 
-    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
-        """What a payload says of the book: all of it, a change, or nothing that a book is folded from."""
+    def book_event(self, stream: str, payload: bytes) -> Depth | Diff | None:
+        """A payload as a whole book (`Depth`) or a change of one (`Diff`); None for any other payload."""
 
-    def cut(self, stream: str) -> int:
-        """To how many levels a side the stream's book is cut after each change; 0: it is whole."""
+    def max_levels(self, stream: str) -> int:
+        """Levels a side to which the stream's book is cut after each change; 0: no limit."""
         return 0
 
-    def keeps_state(self, stream: str) -> bool:
-        """Whether the stream's last frame may be sent again to a latecomer (tops and tickers, no trades)."""
+    def resends_last(self, stream: str) -> bool:
+        """Whether a late subscriber may get the stream's last frame again (tops, tickers; not trades)."""
         return False
 
     def snapshot_frame(self, stream: str, depth: Depth, ts_ns: int) -> bytes:
-        """The payload that gives a book to a latecomer; asked for only where `in_stream`."""
+        """A snapshot payload of a book, for late subscribers; called only where `snapshot_in_stream`."""
         raise TypeError(f"{stream}: this venue has no snapshots in its streams")
 
-    def snapshot(self, row: Row) -> tuple[str, Depth] | None:
-        """A recorded REST depth answer: venue symbol and book; None when the row is none."""
+    def rest_snapshot(self, row: Row) -> tuple[str, Depth] | None:
+        """A recorded REST depth answer as venue symbol and book; None when the row is another answer."""
         return None
 
-    def name(self, row: Row) -> str:
-        """Under which `Replay.recorded` finds any other answer that succeeded; empty: not needed."""
+    def answer_key(self, row: Row) -> str:
+        """The key under which `Replay.recorded` finds this REST answer again; empty: it is not needed."""
         return ""
 
     def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
-        """How a symbol would be listed, for a capture without the venue's listing."""
+        """A symbol's listing, for a capture that does not contain the venue's."""
         raise NotImplementedError
 
 
@@ -91,7 +94,7 @@ class Replay:
 
     Args:
         rows: the capture.
-        reading: the venue's frames.
+        decoder: reads the venue's frames.
         hub: where frames are published; it knows the symbol of each stream.
         speed: times faster than recorded; None is as fast as possible.
         settle: seconds to wait for further subscriptions before the timeline starts.
@@ -100,12 +103,12 @@ class Replay:
     def __init__(
         self,
         rows: Iterable[Row],
-        reading: Reading,
+        decoder: CaptureDecoder,
         hub: Hub,
         speed: float | None = 1.0,
         settle: float = 0.3,
     ) -> None:
-        self._reading = reading
+        self._decoder = decoder
         self._hub = hub
         self.speed = speed
         self._settle = settle
@@ -133,11 +136,11 @@ class Replay:
                 self._load_answer(row, snapshots)
                 continue
             try:
-                for stream, payload in self._reading.frames(row):
-                    book = self._reading.book(stream, payload)
+                for stream, payload in self._decoder.frames(row):
+                    book = self._decoder.book_event(stream, payload)
                     self.frames.append(Frame(row.ts, stream, payload, book))
             except (ValueError, msgspec.MsgspecError):
-                continue  # what the recorder saw of damaged frames is not told again
+                continue  # frames that were damaged when recorded are not replayed
         if not self.frames and not snapshots:
             raise CaptureError("the capture has no market data frame and no depth snapshot")
         self._left.update(frame.stream for frame in self.frames)
@@ -146,10 +149,10 @@ class Replay:
     def _load_answer(self, row: Row, snapshots: dict[str, list[Snapshot]]) -> None:
         if row.status != 200:
             return
-        found = self._reading.snapshot(row)
+        found = self._decoder.rest_snapshot(row)
         if found is not None:
             snapshots.setdefault(found[0], []).append(Snapshot(found[1], row.payload()))
-        elif name := self._reading.name(row):
+        elif name := self._decoder.answer_key(row):
             self._answers.setdefault(name, row.payload())
 
     def _make_tapes(self, snapshots: dict[str, list[Snapshot]]) -> None:
@@ -163,10 +166,10 @@ class Replay:
         best.pop("", None)
         for stream in sorted(events, key=lambda name: len(events[name])):
             best[self._symbol(stream)] = stream
-            if self._reading.in_stream:
-                self._by_stream[stream] = StreamTape(stream, events[stream], self._reading.cut(stream))
+            if self._decoder.snapshot_in_stream:
+                self._by_stream[stream] = StreamTape(stream, events[stream], self._decoder.max_levels(stream))
         for symbol, stream in best.items():
-            if self._reading.in_stream:
+            if self._decoder.snapshot_in_stream:
                 self.tapes[symbol] = self._by_stream.get(stream) or StreamTape(stream, [])
                 continue
             tape = self.tapes[symbol] = Tape(stream)
@@ -186,7 +189,7 @@ class Replay:
 
     def listings(self) -> list[Listing]:
         """The symbols seen, with the decimals that their books use."""
-        return [self._reading.listing(symbol, *self._decimals(symbol)) for symbol in self.symbols()]
+        return [self._decoder.listing(symbol, *self._decimals(symbol)) for symbol in self.symbols()]
 
     def _decimals(self, symbol: str) -> tuple[int, int]:
         tape = self.tapes[symbol]
@@ -198,7 +201,7 @@ class Replay:
         return prices, max((_decimals(size) for _, size in levels), default=8)
 
     def recorded(self, name: str) -> bytes | None:
-        """A recorded REST answer, by `Reading.name`."""
+        """A recorded REST answer, by `CaptureDecoder.answer_key`."""
         return self._answers.get(name)
 
     def on_subscribed(self, peer: Peer, stream: str) -> None:
@@ -213,9 +216,9 @@ class Replay:
         if isinstance(tape, StreamTape):
             if tape.sent:
                 ts = self.frames[self.position - 1].ts
-                self._hub.send(peer, stream, self._reading.snapshot_frame(stream, tape.now(), ts))
+                self._hub.send(peer, stream, self._decoder.snapshot_frame(stream, tape.now(), ts))
             return
-        late = self._left.get(stream) == 0 and (tape is not None or self._reading.keeps_state(stream))
+        late = self._left.get(stream) == 0 and (tape is not None or self._decoder.resends_last(stream))
         if tape is not None:
             others = [one for one in tape.owed if one[0] is not peer]  # it may have unsubscribed before
             tape.owed = [*others, (peer, tape.sent - 1 if late else tape.sent)]

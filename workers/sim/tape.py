@@ -28,8 +28,8 @@ that it contains are dropped by the rule).
 
 **Snapshots in the stream.** Where the venue sends the book itself to whoever subscribes, a client that was
 there from the start gets the recorded snapshot with the recorded frames; one that comes later gets the
-book at the timeline's position, in the venue's words (`Reading.snapshot_frame`), and then the frames that
-follow. A fault needs no more: the client subscribes again.
+book at the timeline's position, in the venue's format (`CaptureDecoder.snapshot_frame`), and then the frames
+that follow. A fault needs no more: the client subscribes again.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class SimVenue:
             )  # fmt: skip
         else:
             rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture
-            self.replay = Replay(rows, speech.reading(), self.hub, speed, settle)
+            self.replay = Replay(rows, speech.decoder(), self.hub, speed, settle)
         source = self.source = self.hub.source = _one(self.market, self.replay)
         try:
             self.rest = speech.rest(

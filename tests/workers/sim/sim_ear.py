@@ -1,4 +1,4 @@
-"""A client of any dialect: it subscribes as `Dialect.ask` says, and hears through the dialect's `Reading`.
+"""A client of any dialect: it subscribes with `Dialect.ask` and decodes with the dialect's `CaptureDecoder`.
 
 What it hears is kept as capture rows, so a session that it has heard can be replayed.
 """
@@ -22,7 +22,7 @@ class Ear:
 
     def __init__(self, venue: SimVenue) -> None:
         self.venue, self.dialect = venue, venue.dialect
-        self.reading = self.dialect.reading()
+        self.decoder = self.dialect.decoder()
         self.session = aiohttp.ClientSession()
         self.ws: Any = None
         self.rows: list[Row] = []
@@ -59,13 +59,13 @@ class Ear:
         if row.kind != "ws":
             return
         try:
-            found = list(self.reading.frames(row))
+            found = list(self.decoder.frames(row))
         except (ValueError, msgspec.MsgspecError):
             self.broken.append(row.payload())
             return
         for stream, payload in found:
             try:
-                book = self.reading.book(stream, payload)
+                book = self.decoder.book_event(stream, payload)
             except (ValueError, msgspec.MsgspecError):
                 self.broken.append(payload)
             else:
@@ -77,8 +77,8 @@ class Ear:
         if isinstance(book, Depth):
             self.folds[stream] = Fold(book)
         elif isinstance(book, Diff) and fold is not None:
-            if self.reading.in_stream:
-                fold.put(book, self.reading.cut(stream))
+            if self.decoder.snapshot_in_stream:
+                fold.put(book, self.decoder.max_levels(stream))
             else:
                 assert fold.apply(book), f"{stream}: a gap before {book.first_id}, book at {fold.last_id}"
 
@@ -107,11 +107,11 @@ class Ear:
                 self._now(), "http", url=str(answer.url), method="GET", status=200, text=await answer.text()
             )
         self._row(row)
-        found = self.reading.snapshot(row)
+        found = self.decoder.rest_snapshot(row)
         assert found is not None
         assert found[0] == symbol
         fold = self.folds[stream] = Fold(found[1])
-        heard = [self.reading.book(stream, payload) for name, payload in self.frames if name == stream]
+        heard = [self.decoder.book_event(stream, payload) for name, payload in self.frames if name == stream]
         for diff in heard:
             if isinstance(diff, Diff) and diff.last_id > fold.last_id:
                 assert fold.apply(diff), f"{stream}: the snapshot {found[1].last_id} is too old"
@@ -125,7 +125,7 @@ class Ear:
     def diffs(self, stream: str) -> list[bytes]:
         """Of a book's stream the changes, without the snapshots."""
         found = self.payloads(stream)
-        return [one for one in found if isinstance(self.reading.book(stream, one), Diff)]
+        return [one for one in found if isinstance(self.decoder.book_event(stream, one), Diff)]
 
     def book(self, symbol: str) -> Depth:
         fold = self.folds[self.stream(symbol)]

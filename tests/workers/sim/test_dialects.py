@@ -1,7 +1,7 @@
-"""What is expected of every simulated venue, whatever its words: each dialect in the registry is held to it.
+"""What is expected of every simulated venue, whatever its protocol: all dialects of the registry are tested.
 
-The books here are folded from frames that the dialect's own `Reading` decodes: no parser of the workers has
-a part in it.
+The books here are built from frames that the dialect's own `CaptureDecoder` decodes, not from the output of a
+parser of the workers.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def equal(told: Depth, oracle: Depth, cut: int) -> bool:
 
 def check_books(ear: Ear, oracle: SimVenue) -> None:
     for symbol in names(oracle):
-        cut = ear.reading.cut(ear.stream(symbol))
+        cut = ear.decoder.max_levels(ear.stream(symbol))
         assert equal(ear.book(symbol), oracle.book(symbol), cut), symbol
 
 
@@ -68,7 +68,7 @@ def test_a_dialect_says_what_it_is(feed):
     assert feed in repr(one)
     assert set(one.default_symbols) <= set(one.listings)
     assert all(symbol == listing.symbol for symbol, listing in one.listings.items())
-    assert (one.snapshot_path is None) == one.reading().in_stream
+    assert (one.snapshot_path is None) == one.decoder().snapshot_in_stream
     for symbol, listing in one.listings.items():
         assert one.symbols(listing.venue_symbol) == (symbol, listing.venue_symbol)
         streams = one.streams(listing.venue_symbol)
@@ -270,7 +270,7 @@ def test_checksums_and_repeated_prices(feed):
         changed = next(
             index for index, pair in enumerate(zip(clean, bent, strict=True)) if pair[0] != pair[1]
         )
-        before, after = (ear.reading.book(stream, one[changed]) for one in (clean, bent))
+        before, after = (ear.decoder.book_event(stream, one[changed]) for one in (clean, bent))
         assert isinstance(before, Diff)
         assert isinstance(after, Diff)
         if kind == "bad_checksum":
@@ -340,7 +340,7 @@ async def recorded(feed: str) -> tuple[list[Any], dict[str, Depth]]:
 
 def final(ear: Ear, books: dict[str, Depth]) -> None:
     for symbol, book in books.items():
-        assert equal(ear.book(symbol), book, ear.reading.cut(ear.stream(symbol))), symbol
+        assert equal(ear.book(symbol), book, ear.decoder.max_levels(ear.stream(symbol))), symbol
 
 
 @every_feed
@@ -361,7 +361,7 @@ def test_a_recorded_session_is_told_again_and_ends_with_the_same_books(feed):
                     final(ear, books)
                     heard.append(ear.frames)
                 for symbol, book in books.items():
-                    cut = ear.reading.cut(ear.stream(symbol))
+                    cut = ear.decoder.max_levels(ear.stream(symbol))
                     assert equal(book, venue.book(symbol), cut)
                 async with Ear(venue) as late:
                     await late.subscribe([late.stream(symbol) for symbol in books])

@@ -24,7 +24,7 @@ from workers.sim.dialect import Dialect
 from workers.sim.faults import Fault, FaultError, StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
-from workers.sim.replay import Reading
+from workers.sim.replay import CaptureDecoder
 from workers.sim.rest import Answer, Desk, Request, Rest
 from workers.sim.synthetic import MarketPublisher, Symbol
 from workers.sim.tape import StreamTape
@@ -107,8 +107,8 @@ class OwnPublisher(MarketPublisher):
         self.hub.send(peer, stream, pack(body))
 
 
-class OwnReading(Reading):
-    in_stream = True
+class OwnDecoder(CaptureDecoder):
+    snapshot_in_stream = True
 
     def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
         if row.dir != "in" or row.b64 is None:
@@ -116,7 +116,7 @@ class OwnReading(Reading):
         payload = Binary(row.payload())
         return ((unpack(payload)["name"], payload),)
 
-    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
+    def book_event(self, stream: str, payload: bytes) -> Depth | Diff | None:
         body = unpack(payload)
         bids, asks = ([(price, size) for price, size in body[side]] for side in ("bids", "asks"))
         return (
@@ -151,7 +151,7 @@ DIALECT = Dialect(
     protocol=OwnProtocol,
     publisher=OwnPublisher,
     rest=OwnRest,
-    reading=OwnReading,
+    decoder=OwnDecoder,
     streams=lambda symbol: {"book": f"book/{symbol}"},
     ask=lambda streams: ("/feed", [b"sub " + name.partition("/")[2].encode() for name in streams]),
     canonical=lambda symbol: symbol.upper(),

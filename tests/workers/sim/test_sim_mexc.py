@@ -17,7 +17,7 @@ from sim_client import until
 
 from workers.capture.reader import read
 from workers.sim import Fault, SimVenue
-from workers.sim.mexc_spot import names, payloads, reading
+from workers.sim.mexc_spot import decoder, names, payloads
 from workers.sim.mexc_spot.rest import Limits
 
 CAPTURE = Path(__file__).resolve().parents[4] / "shared/captures/mexc_spot/session.jsonl.gz"
@@ -194,8 +194,8 @@ def test_both_intervals_tell_one_chain_each() -> None:
                 venue.market.flush_fast()
             ends: dict[str, list[tuple[int, int]]] = {DEPTH: [], fast: []}
             for _ in range(5 + 15):
-                outer = dict(reading.fields(await client.frame()))
-                diff = reading.diff(outer[payloads.DEPTHS])
+                outer = dict(decoder.fields(await client.frame()))
+                diff = decoder.diff(outer[payloads.DEPTHS])
                 ends[outer[1].decode()].append((diff.first_id, diff.last_id))
             for chain in ends.values():
                 assert all(after[0] == before[1] + 1 for before, after in pairwise(chain))
@@ -213,8 +213,8 @@ def test_several_trades_in_a_frame_with_ids_that_are_text() -> None:
             assert venue.market is not None
             venue.market.step(300, "BTCUSDT")
             venue.market.flush_fast()
-            outer = dict(reading.fields(await client.frame()))
-            each = [dict(reading.fields(body)) for n, body in reading.fields(outer[payloads.DEALS]) if n == 1]
+            outer = dict(decoder.fields(await client.frame()))
+            each = [dict(decoder.fields(body)) for n, body in decoder.fields(outer[payloads.DEALS]) if n == 1]
             assert len(each) > 3
             assert {one[3] for one in each} == {1, 2}
             ids = [one[5].decode() for one in each]
@@ -235,8 +235,8 @@ def test_a_frame_without_body_and_an_emptied_side() -> None:
                 venue.market.step(20)
                 venue.market.flush_fast()
             bare, whole = (
-                dict(reading.fields(await client.frame())),
-                dict(reading.fields(await client.frame())),
+                dict(decoder.fields(await client.frame())),
+                dict(decoder.fields(await client.frame())),
             )
             assert (bare.keys(), whole.keys()) == ({1, 3, 6}, {1, 3, 6, payloads.BOOK_TICKER})
             matcher = venue.market.symbol("BTCUSDT").market.matcher
@@ -244,7 +244,7 @@ def test_a_frame_without_body_and_an_emptied_side() -> None:
             venue.market.step(0)
             venue.market._publishers["BTCUSDT"].on_top_changed(0)
             venue.market.flush_fast()
-            body = dict(reading.fields(dict(reading.fields(await client.frame()))[payloads.BOOK_TICKER]))
+            body = dict(decoder.fields(dict(decoder.fields(await client.frame()))[payloads.BOOK_TICKER]))
             assert body.keys() == {1, 2, 5, 6}, "the side that is empty is not there"
 
     run(main())
@@ -337,7 +337,7 @@ def test_limits() -> None:
 )
 def test_damaged_messages(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"field|number"):
-        list(reading.fields(data))
+        list(decoder.fields(data))
 
 
 def test_the_capture_is_told_again_word_for_word() -> None:
@@ -346,7 +346,7 @@ def test_the_capture_is_told_again_word_for_word() -> None:
 
     async def main() -> None:
         recorded = [row.payload() for row in read(CAPTURE) if row.dir == "in"]
-        asked = list(dict.fromkeys(dict(reading.fields(one))[1].decode() for one in recorded))
+        asked = list(dict.fromkeys(dict(decoder.fields(one))[1].decode() for one in recorded))
         async with SimVenue("mexc_spot", capture=CAPTURE, speed=None, settle=0.05) as venue:
             assert venue.source.symbols() == ["BTCUSDT", "HYPEUSDT"]
             async with Client(venue) as client:

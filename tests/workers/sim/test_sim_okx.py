@@ -21,9 +21,9 @@ from workers.sim import Fault, Rules, SimVenue
 from workers.sim.book import Depth, Diff, Fold
 from workers.sim.candles import Candle
 from workers.sim.okx import payloads
+from workers.sim.okx.decoder import OkxDecoder
 from workers.sim.okx.dialect import DIALECT, LISTINGS
 from workers.sim.okx.names import PATH, ask, canonical, parts, streams
-from workers.sim.okx.reading import OkxReading
 from workers.sim.okx.stats import volumes
 
 ROOT = Path(__file__).parents[3]
@@ -217,7 +217,7 @@ def test_400_levels_are_told_and_no_more():
             await ear.hear()
             fold: Fold | None = None
             for payload in ear.payloads(f"books/{SPOT}"):
-                told_ = ear.reading.book(f"books/{SPOT}", payload)
+                told_ = ear.decoder.book_event(f"books/{SPOT}", payload)
                 if isinstance(told_, Depth):
                     fold = Fold(told_)
                 elif isinstance(told_, Diff) and fold is not None:
@@ -241,12 +241,12 @@ def test_the_wire_of_2022_has_checksums_and_no_ids():
             assert said["arg"] == {"channel": "books", "instId": SPOT}
             await until(lambda: venue.hub.has_subscribers(f"books@2022/{SPOT}"))
             pump(venue, 30)
-            reading, fold = OkxReading(), None
+            decoder, fold = OkxDecoder(), None
             for _ in range(31):
                 text = (await ws.receive(timeout=3)).data.encode()
                 [entry] = json.loads(text)["data"]
                 assert list(entry) == ["asks", "bids", "ts", "checksum"]
-                told_ = reading.book(f"books/{SPOT}", text)
+                told_ = decoder.book_event(f"books/{SPOT}", text)
                 if isinstance(told_, Depth):
                     fold = Fold(told_)
                 elif isinstance(told_, Diff) and fold is not None:

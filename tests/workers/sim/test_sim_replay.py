@@ -14,7 +14,7 @@ from sim_client import Client, exact
 
 from workers.capture.reader import CaptureError, Row, read, write
 from workers.sim import SimVenue
-from workers.sim.binance.reading import BinanceReading
+from workers.sim.binance.decoder import BinanceDecoder
 from workers.sim.book import Depth, Diff
 from workers.sim.tape import Snapshot, Tape
 
@@ -284,14 +284,14 @@ def test_a_hole_in_the_capture_is_not_folded_over():
 
 
 def test_raw_captures_find_their_streams():
-    words = BinanceReading()
+    decoder = BinanceDecoder()
     raw = b'{"e":"depthUpdate","E":1,"s":"ABC","U":1,"u":2,"b":[],"a":[]}'
-    assert words.unwrap(raw, frozenset({"abc@depth"})) == ("abc@depth", raw)
-    assert words.unwrap(raw, frozenset()) == ("abc@depth@100ms", raw)
-    assert words.unwrap(b'{"result":null,"id":1}', frozenset({"abc@depth"})) is None
+    assert decoder.unwrap(raw, frozenset({"abc@depth"})) == ("abc@depth", raw)
+    assert decoder.unwrap(raw, frozenset()) == ("abc@depth@100ms", raw)
+    assert decoder.unwrap(b'{"result":null,"id":1}', frozenset({"abc@depth"})) is None
     partial = b'{"lastUpdateId":1,"bids":[],"asks":[]}'
-    assert words.unwrap(partial, frozenset({"abc@depth5"})) == ("abc@depth5", partial)
-    assert words.unwrap(partial, frozenset({"abc@depth5", "b@depth5"})) is None
+    assert decoder.unwrap(partial, frozenset({"abc@depth5"})) == ("abc@depth5", partial)
+    assert decoder.unwrap(partial, frozenset({"abc@depth5", "b@depth5"})) is None
 
 
 def test_captures_say_what_is_wrong(tmp_path):

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from workers.sim.assets import listing
 from workers.sim.binance import names
+from workers.sim.binance.decoder import FUTURES_CHANNELS, BinanceDecoder
 from workers.sim.binance.protocol import NEW_FIELDS, ROUTES, BinanceProtocol
-from workers.sim.binance.reading import FUTURES_CHANNELS, BinanceReading
 from workers.sim.binance.rest import BinanceRest
 from workers.sim.binance_futures.publisher import FuturesPublisher
 from workers.sim.binance_futures.rest import FACE
@@ -50,8 +50,8 @@ def _rest(desk: Desk) -> BinanceRest:
     return BinanceRest(desk, FACE)
 
 
-def _reading() -> BinanceReading:
-    return BinanceReading(FUTURES_CHANNELS, settled=True)
+def _decoder() -> BinanceDecoder:
+    return BinanceDecoder(FUTURES_CHANNELS, settled=True)
 
 
 DIALECT = Dialect(
@@ -62,7 +62,7 @@ DIALECT = Dialect(
     protocol=_protocol,
     publisher=FuturesPublisher,
     rest=_rest,
-    reading=_reading,
+    decoder=_decoder,
     streams=lambda symbol: names.streams(symbol, CHANNELS),
     ask=names.ask,
     canonical=names.canonical_swap,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from workers.sim.binance import names, spot_payloads
+from workers.sim.binance.decoder import BinanceDecoder
 from workers.sim.binance.protocol import BinanceProtocol
 from workers.sim.binance.publisher import BinancePublisher
-from workers.sim.binance.reading import BinanceReading
 from workers.sim.binance.rest import BinanceRest
 from workers.sim.binance_spot.rest import FACE
 from workers.sim.dialect import Dialect
@@ -55,7 +55,7 @@ DIALECT = Dialect(
     protocol=_protocol,
     publisher=_publisher,
     rest=_rest,
-    reading=BinanceReading,
+    decoder=BinanceDecoder,
     streams=lambda symbol: names.streams(symbol, ("top", "book", "trades", "agg_trades", "ticker")),
     ask=names.ask,
     canonical=names.canonical,

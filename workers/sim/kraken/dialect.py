@@ -6,9 +6,9 @@ from workers.sim.assets import listing
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.kraken import names
+from workers.sim.kraken.decoder import KrakenDecoder
 from workers.sim.kraken.protocol import MAINTENANCE, REFUSE_DEPTH, KrakenProtocol
 from workers.sim.kraken.publisher import KrakenPublisher
-from workers.sim.kraken.reading import KrakenReading
 from workers.sim.kraken.rest import REST_ERROR, KrakenRest
 from workers.sim.market import Listing
 
@@ -46,7 +46,7 @@ DIALECT = Dialect(
     protocol=_protocol,
     publisher=KrakenPublisher,
     rest=KrakenRest,
-    reading=KrakenReading,
+    decoder=KrakenDecoder,
     streams=names.streams,
     ask=names.ask,
     canonical=lambda symbol: symbol,

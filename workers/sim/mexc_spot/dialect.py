@@ -7,9 +7,9 @@ from workers.sim.dialect import Dialect
 from workers.sim.hub import Rules
 from workers.sim.market import Listing, short_text
 from workers.sim.mexc_spot import names
+from workers.sim.mexc_spot.decoder import MexcDecoder
 from workers.sim.mexc_spot.protocol import FAULTS, MexcProtocol
 from workers.sim.mexc_spot.publisher import MexcPublisher
-from workers.sim.mexc_spot.reading import MexcReading
 from workers.sim.mexc_spot.rest import MexcRest
 
 LISTINGS: dict[str, Listing] = {
@@ -49,7 +49,7 @@ DIALECT = Dialect(
     protocol=MexcProtocol,
     publisher=MexcPublisher,
     rest=MexcRest,
-    reading=MexcReading,
+    decoder=MexcDecoder,
     streams=names.streams,
     ask=names.ask,
     canonical=names.canonical,

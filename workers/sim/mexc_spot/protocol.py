@@ -14,7 +14,7 @@ import msgspec
 
 from workers.sim.faults import StreamInfo
 from workers.sim.hub import Hub, WireProtocol
-from workers.sim.mexc_spot import names, payloads, reading
+from workers.sim.mexc_spot import decoder, names, payloads
 from workers.sim.transport import Binary, Peer
 
 FAULTS = ("repeat_price", "blocked", "bodyless")
@@ -78,13 +78,13 @@ class MexcProtocol(WireProtocol):
         """Cut within its body, without it, with a bid above the best ask, with a price twice."""
         if kind == "malformed":
             return (Binary(payload[:-1]),)
-        outer = dict(reading.fields(payload))
+        outer = dict(decoder.fields(payload))
         channel, symbol = str(outer[1], "utf-8"), str(outer[3], "utf-8")
         if kind == "bodyless":
             return (Binary(payloads.wrapper(channel, symbol, outer[6])),)
         if kind not in ("crossed", "repeat_price") or payloads.DEPTHS not in outer:
             return None
-        diff = reading.diff(outer[payloads.DEPTHS])
+        diff = decoder.diff(outer[payloads.DEPTHS])
         bids, asks = list(diff.bids), list(diff.asks)
         if kind == "crossed":
             bids.insert(0, (f"{Decimal(self._hub.source.depth(symbol, 1).asks[0][0]) * 2}", "1"))

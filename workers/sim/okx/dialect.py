@@ -6,10 +6,10 @@ from workers.sim import assets
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, short_text
+from workers.sim.okx.decoder import OkxDecoder
 from workers.sim.okx.names import ask, canonical, streams
 from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.publisher import OkxPublisher
-from workers.sim.okx.reading import OkxReading
 from workers.sim.okx.rest import OkxRest
 
 NEVER = float("inf")
@@ -59,7 +59,7 @@ DIALECT = Dialect(
     protocol=_protocol,
     publisher=OkxPublisher,
     rest=OkxRest,
-    reading=OkxReading,
+    decoder=OkxDecoder,
     streams=streams,
     ask=ask,
     canonical=canonical,

@@ -1,4 +1,4 @@
-"""OKX's recorded frames, read for a replay."""
+"""Reads OKX's recorded frames for a replay."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from workers.sim.market import Listing
 from workers.sim.okx import payloads
 from workers.sim.okx.names import LEGACY, parts
 from workers.sim.okx.publisher import LEVELS
-from workers.sim.replay import Reading
+from workers.sim.replay import CaptureDecoder
 
 
-class OkxReading(Reading):
-    """See `replay.Reading`: books come in the stream; those of 2022 have no ids, and their last one is 0."""
+class OkxDecoder(CaptureDecoder):
+    """See `replay.CaptureDecoder`. Recordings of 2022 have no ``seqId``; their books get the id 0."""
 
-    in_stream = True
+    snapshot_in_stream = True
 
     def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
-        """A push names its channel and instrument; that of a type's, its first entry does."""
+        """A push names channel and instrument; of channels subscribed by type, its first entry names it."""
         if row.dir != "in":
             return
         payload = row.payload()
@@ -36,7 +36,7 @@ class OkxReading(Reading):
         name = arg.get("instId") or message["data"][0].get("instId", "")
         yield f"{arg['channel']}/{name}", payload
 
-    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
+    def book_event(self, stream: str, payload: bytes) -> Depth | Diff | None:
         """``books``, snapshots and updates."""
         channel, _, name = stream.partition("/")
         if channel not in ("books", LEGACY):
@@ -51,31 +51,31 @@ class OkxReading(Reading):
             return Depth(number, bids, asks)
         return Diff(entry["prevSeqId"] + 1 if "prevSeqId" in entry else 0, number, bids, asks)
 
-    def cut(self, stream: str) -> int:
-        """What is told are the best 400; what leaves them is told as removed."""
+    def max_levels(self, stream: str) -> int:
+        """The channel covers the best 400 levels; a level that leaves them is sent as removed."""
         return LEVELS
 
-    def keeps_state(self, stream: str) -> bool:
+    def resends_last(self, stream: str) -> bool:
         """All but trades and liquidations."""
         return not stream.startswith(("trades/", "liquidation-orders/"))
 
     def snapshot_frame(self, stream: str, depth: Depth, ts_ns: int) -> bytes:
-        """With ids, or as in 2022, when there were none, with the checksum."""
+        """With ids, or, for a book of 2022, with the checksum instead."""
         name = stream.partition("/")[2]
         ids = (-1, depth.last_id) if depth.last_id else None
         check = 0 if ids else payloads.crc(depth)
         ms = ts_ns // 1_000_000
         return payloads.book(name, "snapshot", depth.bids, depth.asks, ms, ids, check)
 
-    def name(self, row: Row) -> str:
+    def answer_key(self, row: Row) -> str:
         """``instruments SPOT``, ``candles BTC-USDT 1m``"""
         url = urlsplit(row.url)
         query = parse_qs(url.query)
-        told = [query[key][0] for key in ("instType", "uly", "instId", "bar") if key in query]
-        return " ".join([url.path.rsplit("/", 1)[-1], *told])
+        parameters = [query[key][0] for key in ("instType", "uly", "instId", "bar") if key in query]
+        return " ".join([url.path.rsplit("/", 1)[-1], *parameters])
 
     def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
-        """By its name; what a contract is worth a capture without the venue's listing does not say."""
+        """From the name of the instrument; the size of a contract is not known."""
         base, quote, settle = parts(venue_symbol)
         typical = 10 * 10**size_decimals
         return Listing(

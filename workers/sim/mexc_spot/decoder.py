@@ -1,4 +1,4 @@
-"""MEXC spot's recorded frames, read for a replay: the simulator's own decoder of protobuf, slow and plain."""
+"""Reads MEXC spot's recorded frames for a replay, with a simple protobuf decoder of its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.capture.reader import Row
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.market import Listing
 from workers.sim.mexc_spot import names, payloads
-from workers.sim.replay import Reading
+from workers.sim.replay import CaptureDecoder
 from workers.sim.transport import Binary
 
 
@@ -68,8 +68,8 @@ class RawDepth(msgspec.Struct):
     asks: list[Level]
 
 
-class MexcReading(Reading):
-    """See `replay.Reading`. Every frame names its topic."""
+class MexcDecoder(CaptureDecoder):
+    """See `replay.CaptureDecoder`. Every frame names its topic, which is the stream's name."""
 
     def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
         if row.dir != "in" or row.b64 is None:
@@ -81,18 +81,18 @@ class MexcReading(Reading):
                 list(fields(body))
         return ((str(outer.get(1, b""), "utf-8"), Binary(payload)),)
 
-    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
-        """``aggre.depth`` is a change; the others are none."""
+    def book_event(self, stream: str, payload: bytes) -> Depth | Diff | None:
+        """``aggre.depth``; other topics are no changes of a book."""
         if names.split(stream)[0] != "depth":
             return None
         body = dict(fields(payload)).get(payloads.DEPTHS)
         return None if body is None else diff(body)
 
-    def keeps_state(self, stream: str) -> bool:
+    def resends_last(self, stream: str) -> bool:
         """All but trades."""
         return names.split(stream)[0] != "deals"
 
-    def snapshot(self, row: Row) -> tuple[str, Depth] | None:
+    def rest_snapshot(self, row: Row) -> tuple[str, Depth] | None:
         """``.../depth?symbol=``"""
         url = urlsplit(row.url)
         symbol = parse_qs(url.query).get("symbol", [""])[0]
@@ -101,7 +101,7 @@ class MexcReading(Reading):
         raw = msgspec.json.decode(row.payload(), type=RawDepth)
         return symbol, Depth(raw.lastUpdateId, raw.bids, raw.asks)
 
-    def name(self, row: Row) -> str:
+    def answer_key(self, row: Row) -> str:
         """``exchangeInfo``, ``klines BTCUSDT``"""
         url = urlsplit(row.url)
         symbol = parse_qs(url.query).get("symbol", [""])[0]

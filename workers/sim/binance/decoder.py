@@ -1,4 +1,4 @@
-"""Binance's recorded frames, read for a replay."""
+"""Reads Binance's recorded frames for a replay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from workers.capture.reader import Row
 from workers.sim.binance.names import is_book, split
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.market import Listing
-from workers.sim.replay import Reading
+from workers.sim.replay import CaptureDecoder
 
 _WRAPPED = re.compile(rb'\A\{"stream":"([^"]+)","data":(.*)\}\s*\Z', re.DOTALL)
 
@@ -25,7 +25,7 @@ SPOT_CHANNELS: Mapping[str, tuple[str, ...]] = {
     "24hrMiniTicker": ("miniTicker",),
     "kline": ("kline_1m",),
 }
-"""From a raw event's `e` to the streams that it may be of."""
+"""From an event's `e` to the channels that it may belong to."""
 
 
 class RawDiff(msgspec.Struct):
@@ -52,11 +52,11 @@ FUTURES_CHANNELS = {
     "markPriceUpdate": ("markPrice@1s", "markPrice"),
     "forceOrder": ("forceOrder",),
 }
-"""Likewise."""
+"""The same for USD-M futures."""
 
 
-class BinanceReading(Reading):
-    """See `replay.Reading`.
+class BinanceDecoder(CaptureDecoder):
+    """See `replay.CaptureDecoder`.
 
     Args:
         channels: from a raw event's `e` to its streams.
@@ -70,7 +70,7 @@ class BinanceReading(Reading):
         self._known: dict[int, frozenset[str]] = {}
 
     def frames(self, row: Row) -> Iterable[tuple[str, bytes]]:
-        """What the recording client had subscribed to names the stream of a raw frame."""
+        """Unwraps combined frames; the stream of a raw one is found among the recorded subscriptions."""
         known = self._known.get(row.conn, frozenset())
         if row.dir == "open":
             self._known[row.conn] = frozenset(_url_streams(row.url))
@@ -82,7 +82,7 @@ class BinanceReading(Reading):
         return ()
 
     def unwrap(self, payload: bytes, known: frozenset[str]) -> tuple[str, bytes] | None:
-        """A recorded frame's stream and bare payload; None for answers and what cannot be placed.
+        """A recorded frame's stream and bare payload; None for answers and unknown streams.
 
         Args:
             payload: the frame.
@@ -104,8 +104,8 @@ class BinanceReading(Reading):
                 return stream, payload
         return (f"{symbol}@{channels[0]}", payload) if channels else None
 
-    def book(self, stream: str, payload: bytes) -> Depth | Diff | None:
-        """A ``depthUpdate`` is a change; partial books (the futures' look like changes) are none."""
+    def book_event(self, stream: str, payload: bytes) -> Depth | Diff | None:
+        """``depthUpdate`` of a diff stream; partial books are not used (the futures' look like changes)."""
         if not is_book(stream):
             return None
         raw = msgspec.json.decode(payload, type=RawDiff)
@@ -113,11 +113,11 @@ class BinanceReading(Reading):
             return Diff(raw.U, raw.u, raw.b, raw.a)
         return Diff(raw.pu + 1, raw.u, raw.b, raw.a, raw.U)
 
-    def keeps_state(self, stream: str) -> bool:
+    def resends_last(self, stream: str) -> bool:
         """All but trades."""
         return not stream.endswith(("@trade", "@aggTrade", "@forceOrder"))
 
-    def snapshot(self, row: Row) -> tuple[str, Depth] | None:
+    def rest_snapshot(self, row: Row) -> tuple[str, Depth] | None:
         """``.../depth?symbol=``"""
         url = urlsplit(row.url)
         symbol = parse_qs(url.query).get("symbol", [""])[0]
@@ -126,7 +126,7 @@ class BinanceReading(Reading):
         raw = msgspec.json.decode(row.payload(), type=RawDepth)
         return symbol, Depth(raw.lastUpdateId, raw.bids, raw.asks)
 
-    def name(self, row: Row) -> str:
+    def answer_key(self, row: Row) -> str:
         """``exchangeInfo``, ``klines BTCUSDT``, ``24hr BTCUSDT``"""
         url = urlsplit(row.url)
         symbol = parse_qs(url.query).get("symbol", [""])[0]
