@@ -1,9 +1,9 @@
 """A dialect: all that the simulated venue must know of one venue, as a value.
 
 The machinery is common to all venues: connections and their rules (`hub`, `transport`), seeded markets
-(`market`, `synthetic`, `candles`, `funding`), captures (`capture`, `replay`, `tape`), faults (`faults`), the
-server (`venue`). A venue is a folder ``workers/sim/<feed>/`` whose module ``dialect.py`` has a `DIALECT`;
-its being there is its registration (`dialects`). It is written from the venue's documentation and from
+(`market`, `synthetic`, `candles`, `funding`), replayed captures (`replay`, `recorded_book`), faults
+(`faults`), the server (`venue`). A venue is a folder ``workers/sim/<feed>/`` whose module ``dialect.py`` has
+a `DIALECT`; nothing else registers it (`dialects`). It is written from the venue's documentation and from
 recorded traffic and imports nothing of ``workers.venues``, ``workers.decode`` or ``workers.books``: an error
 shared by both ends would go unseen.
 
@@ -57,7 +57,7 @@ MINOR = re.compile(r"M\d{3}")
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """One simulated venue. See the module's essay.
+    """One simulated venue. How to write one, the module's documentation says.
 
     Attributes:
         feed: the venue's feed name, as the engine knows it.

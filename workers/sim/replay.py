@@ -1,14 +1,14 @@
-"""The replay source: a capture's frames to whoever subscribed, and depth snapshots from which a client
-always reaches the capture's last book.
+"""The replay source: publishes a capture's frames to the subscribers of their streams, and answers depth
+requests so that every client ends up with the capture's final book.
 
-**The clock.** One timeline for all clients, as a venue has. It starts `settle` seconds after the newest
-subscription once the first has come (at most `5 · settle` after the first), so that a client that
-subscribes in several messages misses nothing even at ``speed=max``. It runs live, N times faster, or as
-fast as the sockets take it; at its end connections stay open.
+**The clock.** There is one timeline for all clients, as at a venue. It starts `settle` seconds after the
+latest subscription (but at most `5 · settle` after the first), so that a client that subscribes with several
+messages misses nothing even at ``speed=max``. It runs at the recorded speed, N times faster, or as fast as
+the sockets take it. At its end the connections stay open.
 
-**Latecomers.** A stream that has no frame left gives a new subscriber its last frame again (states only:
-no trade is told twice). Which book goes with it is told in `tape`. So a worker that was killed and comes back
-after the end is LIVE again with the same tops and the same books.
+**Late subscribers.** When all frames of a stream have been published, a new subscriber gets the last one
+again; only of streams that carry a state, so that no trade is sent twice. `recorded_book` says which book it
+is given. So a worker that is restarted after the end is LIVE again with the same tops and books.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from workers.capture.reader import CaptureError, Row
 from workers.sim.book import Depth, Diff
 from workers.sim.hub import Hub
 from workers.sim.market import Listing
-from workers.sim.tape import Snapshot, StreamTape, Tape
+from workers.sim.recorded_book import RecordedBook, RecordedStreamBook, Snapshot
 from workers.sim.transport import Peer
 
 BATCH = 256
@@ -90,14 +90,17 @@ class Frame(NamedTuple):
 
 
 class Replay:
-    """See the module's essay.
+    """Replays one capture; how, the module's documentation says.
 
     Args:
         rows: the capture.
         decoder: reads the venue's frames.
         hub: where frames are published; it knows the symbol of each stream.
-        speed: times faster than recorded; None is as fast as possible.
+        speed: factor to the recorded speed; None is as fast as possible.
         settle: seconds to wait for further subscriptions before the timeline starts.
+
+    Raises:
+        CaptureError: the capture contains no market data.
     """
 
     def __init__(
@@ -117,8 +120,8 @@ class Replay:
         self.ended = asyncio.Event()
         self.position = 0
         self.frames: list[Frame] = []
-        self.tapes: dict[str, Tape | StreamTape] = {}
-        self._by_stream: dict[str, Tape | StreamTape] = {}
+        self.books: dict[str, RecordedBook | RecordedStreamBook] = {}
+        self._by_stream: dict[str, RecordedBook | RecordedStreamBook] = {}
         self._answers: dict[str, bytes] = {}
         self._left: Counter[str] = Counter()
         self._last: dict[str, bytes] = {}
@@ -144,7 +147,7 @@ class Replay:
         if not self.frames and not snapshots:
             raise CaptureError("the capture has no market data frame and no depth snapshot")
         self._left.update(frame.stream for frame in self.frames)
-        self._make_tapes(snapshots)
+        self._make_books(snapshots)
 
     def _load_answer(self, row: Row, snapshots: dict[str, list[Snapshot]]) -> None:
         if row.status != 200:
@@ -155,8 +158,8 @@ class Replay:
         elif name := self._decoder.answer_key(row):
             self._answers.setdefault(name, row.payload())
 
-    def _make_tapes(self, snapshots: dict[str, list[Snapshot]]) -> None:
-        """A tape for each symbol: of the stream of its book that was told most often."""
+    def _make_books(self, snapshots: dict[str, list[Snapshot]]) -> None:
+        """A book for each symbol, from the one of its book streams with the most events."""
         events: dict[str, list[Depth | Diff]] = {}
         for frame in self.frames:
             if frame.book is not None:
@@ -167,16 +170,18 @@ class Replay:
         for stream in sorted(events, key=lambda name: len(events[name])):
             best[self._symbol(stream)] = stream
             if self._decoder.snapshot_in_stream:
-                self._by_stream[stream] = StreamTape(stream, events[stream], self._decoder.max_levels(stream))
+                self._by_stream[stream] = RecordedStreamBook(
+                    stream, events[stream], self._decoder.max_levels(stream)
+                )
         for symbol, stream in best.items():
             if self._decoder.snapshot_in_stream:
-                self.tapes[symbol] = self._by_stream.get(stream) or StreamTape(stream, [])
+                self.books[symbol] = self._by_stream.get(stream) or RecordedStreamBook(stream, [])
                 continue
-            tape = self.tapes[symbol] = Tape(stream)
-            tape.snapshots = snapshots.get(symbol, [])
-            tape.diffs = [event for event in events.get(stream, []) if isinstance(event, Diff)]
+            recorded = self.books[symbol] = RecordedBook(stream)
+            recorded.snapshots = snapshots.get(symbol, [])
+            recorded.diffs = [event for event in events.get(stream, []) if isinstance(event, Diff)]
             if stream:
-                self._by_stream[stream] = tape
+                self._by_stream[stream] = recorded
 
     def _symbol(self, stream: str) -> str:
         return self._hub.stream_info(stream).venue_symbol
@@ -184,18 +189,20 @@ class Replay:
     # -- the source -----------------------------------------------------------------------------------
 
     def symbols(self) -> list[str]:
-        """All that have a frame or a snapshot."""
-        return sorted(self.tapes)
+        """All venue symbols that have a frame or a snapshot."""
+        return sorted(self.books)
 
     def listings(self) -> list[Listing]:
-        """The symbols seen, with the decimals that their books use."""
+        """Listings of these symbols, with as many decimals as their books use."""
         return [self._decoder.listing(symbol, *self._decimals(symbol)) for symbol in self.symbols()]
 
     def _decimals(self, symbol: str) -> tuple[int, int]:
-        tape = self.tapes[symbol]
-        books: list[Depth | Diff] = list(tape.events if isinstance(tape, StreamTape) else tape.diffs)
-        if isinstance(tape, Tape):
-            books += [snapshot.depth for snapshot in tape.snapshots]
+        recorded = self.books[symbol]
+        books: list[Depth | Diff] = list(
+            recorded.events if isinstance(recorded, RecordedStreamBook) else recorded.diffs
+        )
+        if isinstance(recorded, RecordedBook):
+            books += [snapshot.depth for snapshot in recorded.snapshots]
         levels = [level for book in books for side in (book.bids, book.asks) for level in side]
         prices = max((_decimals(price) for price, _ in levels), default=8)
         return prices, max((_decimals(size) for _, size in levels), default=8)
@@ -205,70 +212,72 @@ class Replay:
         return self._answers.get(name)
 
     def on_subscribed(self, peer: Peer, stream: str) -> None:
-        """See `hub.Source`: start the clock, remember what is owed, serve a latecomer."""
+        """See `hub.Source`: start the timeline, note the pending snapshot, serve a late subscriber."""
         now = asyncio.get_running_loop().time()
         if stream in self._left:
             self._newest_at = now
             if not self._started.is_set():
                 self._first_at = now
                 self._started.set()
-        tape = self._by_stream.get(stream)
-        if isinstance(tape, StreamTape):
-            if tape.sent:
+        recorded = self._by_stream.get(stream)
+        if isinstance(recorded, RecordedStreamBook):
+            if recorded.sent:
                 ts = self.frames[self.position - 1].ts
-                self._hub.send(peer, stream, self._decoder.snapshot_frame(stream, tape.now(), ts))
+                self._hub.send(peer, stream, self._decoder.snapshot_frame(stream, recorded.current(), ts))
             return
-        late = self._left.get(stream) == 0 and (tape is not None or self._decoder.resends_last(stream))
-        if tape is not None:
-            others = [one for one in tape.owed if one[0] is not peer]  # it may have unsubscribed before
-            tape.owed = [*others, (peer, tape.sent - 1 if late else tape.sent)]
+        late = self._left.get(stream) == 0 and (recorded is not None or self._decoder.resends_last(stream))
+        if recorded is not None:
+            others = [
+                one for one in recorded.awaiting_snapshot if one[0] is not peer
+            ]  # it may have unsubscribed before
+            recorded.awaiting_snapshot = [*others, (peer, recorded.sent - 1 if late else recorded.sent)]
         if late:
             self._hub.send(peer, stream, self._last[stream])
 
     def on_fault(self, stream: str) -> None:
         """See `hub.Source`: the subscribers of altered diffs will request a snapshot again."""
-        tape = self._by_stream.get(stream)
-        if isinstance(tape, Tape):
+        recorded = self._by_stream.get(stream)
+        if isinstance(recorded, RecordedBook):
             listeners = self._hub.subscribers(stream)
-            others = [one for one in tape.owed if one[0] not in listeners]
-            tape.owed = others + [(peer, tape.sent) for peer in listeners]
+            others = [one for one in recorded.awaiting_snapshot if one[0] not in listeners]
+            recorded.awaiting_snapshot = others + [(peer, recorded.sent) for peer in listeners]
 
     def depth(self, symbol: str, limit: int | None = None) -> Depth:
-        """The oracle: the book at the timeline's position.
+        """The reference book for comparisons: the one at the replay's position.
 
         Raises:
-            KeyError: not in the capture.
-            LookupError: no snapshot of it in the capture.
+            KeyError: the symbol is not in the capture.
+            LookupError: the capture has no snapshot of it.
         """
-        depth = self.tapes[symbol].now()
+        depth = self.books[symbol].current()
         return depth if limit is None else depth.cut(limit)
 
     def snapshot(self, symbol: str, limit: int) -> Depth | bytes:
-        """The answer to a REST depth request: the recorded bytes when they fit the limit, else a book."""
-        tape = self.tapes[symbol]
-        if isinstance(tape, StreamTape):
-            return tape.now().cut(limit)
-        depth, text = tape.give()
+        """The answer to a REST depth request: the recorded body if it fits the limit, else a book."""
+        recorded = self.books[symbol]
+        if isinstance(recorded, RecordedStreamBook):
+            return recorded.current().cut(limit)
+        depth, text = recorded.next_snapshot()
         if text and max(len(depth.bids), len(depth.asks)) <= limit:
             return text
         return depth.cut(limit)
 
     def stale(self, symbol: str) -> Depth:
-        """A book with an id before anything that streams."""
-        tape = self.tapes[symbol]
-        if isinstance(tape, StreamTape):
-            return tape.first()
-        depth = tape.snapshots[0].depth if tape.snapshots else Depth(1, [], [])
-        first = tape.diffs[0].first_id if tape.diffs else depth.last_id
+        """A book older than all diffs, for the fault ``stale_snapshot``."""
+        recorded = self.books[symbol]
+        if isinstance(recorded, RecordedStreamBook):
+            return recorded.first_snapshot()
+        depth = recorded.snapshots[0].depth if recorded.snapshots else Depth(1, [], [])
+        first = recorded.diffs[0].first_id if recorded.diffs else depth.last_id
         return depth._replace(last_id=min(depth.last_id, first) - 10)
 
     # -- the clock --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Wait for the first subscriber, play the capture once, then stay."""
+        """Wait for the first subscriber and play the capture once; runs until cancelled."""
         await self._started.wait()
         clock = asyncio.get_running_loop().time
-        while (wait := self._settles_at() - clock()) > 0:  # noqa: ASYNC110 (the end moves as they come)
+        while (wait := self._settles_at() - clock()) > 0:  # noqa: ASYNC110 (each subscription moves the start)
             await asyncio.sleep(wait)
         if self.speed is None:
             await self._all_at_once()
@@ -307,9 +316,9 @@ class Replay:
         stream = frame.stream
         self._left[stream] -= 1
         self._last[stream] = frame.payload
-        tape = self._by_stream.get(stream)
-        if tape is not None and frame.book is not None:
-            tape.sent += 1  # before publishing: a fault there makes the *next* diff the first
+        recorded = self._by_stream.get(stream)
+        if recorded is not None and frame.book is not None:
+            recorded.sent += 1  # before publishing: after a fault there, clients start with the next diff
         self._hub.publish(stream, frame.payload)
 
 

@@ -21,7 +21,7 @@ from workers.sim.book import Depth, Diff
 from workers.sim.faults import Fault
 from workers.sim.funding import LIMIT, PERIOD_MS, Funding
 from workers.sim.market import Market
-from workers.sim.tape import Snapshot, Tape
+from workers.sim.recorded_book import RecordedBook, Snapshot
 
 ROOT = Path(__file__).parents[3]
 SHARED = Path(os.environ.get("TICKRING_SHARED", ROOT.parent / "shared")) / "captures" / "binance_futures"
@@ -315,13 +315,13 @@ def test_a_book_between_two_events_is_given_with_an_id_that_both_readings_of_the
     def diff(before: int, opens: int, last: int, price: str) -> Diff:
         return Diff(before + 1, last, [(price, "1")], [], opens)
 
-    tape = Tape("x@depth@100ms")
-    tape.snapshots = [Snapshot(Depth(12, [], []), b"recorded")]
-    tape.diffs = [diff(8, 10, 14, "1"), diff(14, 20, 25, "2"), diff(25, 31, 40, "3")]
-    tape.sent = 3
-    tape.owed = [(Subscriber(), 0)]  # type: ignore[list-item]
-    assert tape.give().text == b"recorded"
-    tape.owed = [(Subscriber(), 2)]  # type: ignore[list-item]
-    late = tape.give().depth
+    recorded = RecordedBook("x@depth@100ms")
+    recorded.snapshots = [Snapshot(Depth(12, [], []), b"recorded")]
+    recorded.diffs = [diff(8, 10, 14, "1"), diff(14, 20, 25, "2"), diff(25, 31, 40, "3")]
+    recorded.sent = 3
+    recorded.awaiting_snapshot = [(Subscriber(), 0)]  # type: ignore[list-item]
+    assert recorded.next_snapshot().text == b"recorded"
+    recorded.awaiting_snapshot = [(Subscriber(), 2)]  # type: ignore[list-item]
+    late = recorded.next_snapshot().depth
     assert late.last_id == 31  # in the hole after 25, where the last event opens
     assert [price for price, _ in late.bids] == ["2", "1"]

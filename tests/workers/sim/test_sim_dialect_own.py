@@ -24,10 +24,10 @@ from workers.sim.dialect import Dialect
 from workers.sim.faults import Fault, FaultError, StreamInfo
 from workers.sim.hub import Hub, WireProtocol
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
+from workers.sim.recorded_book import RecordedStreamBook
 from workers.sim.replay import CaptureDecoder
 from workers.sim.rest import Answer, Desk, Request, Rest
 from workers.sim.synthetic import MarketPublisher, Symbol
-from workers.sim.tape import StreamTape
 from workers.sim.transport import Binary, Peer
 
 
@@ -343,16 +343,16 @@ def test_shutdown_and_rest_are_in_its_words():
 def test_the_tape_of_a_stream_with_snapshots():
     level = [("1", "1")]
     events = [Diff(1, 1, level, []), Depth(2, level, []), Diff(3, 3, [("2", "1")], []), Depth(9, [], level)]
-    tape = StreamTape("x", events, cut=1)
+    recorded = RecordedStreamBook("x", events, cut=1)
     for sent in (0, 1):
-        tape.sent = sent
+        recorded.sent = sent
         with pytest.raises(LookupError):
-            tape.now()
-    tape.sent = 3
-    assert tape.now() == Depth(3, [("2", "1")], [])
-    tape.sent = 4
-    assert tape.now() == Depth(9, [], level)
-    assert tape.first() == events[1]
+            recorded.current()
+    recorded.sent = 3
+    assert recorded.current() == Depth(3, [("2", "1")], [])
+    recorded.sent = 4
+    assert recorded.current() == Depth(9, [], level)
+    assert recorded.first_snapshot() == events[1]
 
 
 def test_spellings_of_numbers_and_listings():

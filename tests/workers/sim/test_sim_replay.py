@@ -16,7 +16,7 @@ from workers.capture.reader import CaptureError, Row, read, write
 from workers.sim import SimVenue
 from workers.sim.binance.decoder import BinanceDecoder
 from workers.sim.book import Depth, Diff
-from workers.sim.tape import Snapshot, Tape
+from workers.sim.recorded_book import RecordedBook, Snapshot
 
 ROOT = Path(__file__).parents[3]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -233,11 +233,11 @@ def diff(first, last, price):
     return Diff(first, last, [(price, "1.0")], [])
 
 
-def tape_of(snapshots, diffs, sent):
-    tape = Tape("x@depth@100ms")
-    tape.snapshots = [Snapshot(Depth(last_id, [], []), b"recorded") for last_id in snapshots]
-    tape.diffs, tape.sent = diffs, sent
-    return tape
+def recorded_book(snapshots, diffs, sent):
+    recorded = RecordedBook("x@depth@100ms")
+    recorded.snapshots = [Snapshot(Depth(last_id, [], []), b"recorded") for last_id in snapshots]
+    recorded.diffs, recorded.sent = diffs, sent
+    return recorded
 
 
 class Subscriber:
@@ -245,42 +245,42 @@ class Subscriber:
     streams = ("x@depth@100ms",)
 
 
-def test_tape_rules():
+def test_which_snapshot_a_request_gets():
     diffs = [diff(5, 7, "1"), diff(8, 8, "2"), diff(9, 12, "3")]
-    from_start = tape_of([7], diffs, 3)
-    from_start.owed = [(Subscriber(), 0)]
-    assert from_start.give().text == b"recorded"  # rule 1, although the timeline is at its end
-    assert from_start.give().depth.last_id == 12  # nothing owed: the final book
+    from_start = recorded_book([7], diffs, 3)
+    from_start.awaiting_snapshot = [(Subscriber(), 0)]
+    assert from_start.next_snapshot().text == b"recorded"  # rule 1, although the timeline is at its end
+    assert from_start.next_snapshot().depth.last_id == 12  # no subscription waits: the final book
 
-    late = tape_of([7], diffs, 3)
-    late.owed = [(Subscriber(), 2)]
-    assert late.give().depth.last_id == 8  # rule 2: all but the last diff
+    late = recorded_book([7], diffs, 3)
+    late.awaiting_snapshot = [(Subscriber(), 2)]
+    assert late.next_snapshot().depth.last_id == 8  # rule 2: all but the last diff
 
-    middle = tape_of([7], diffs, 2)
-    middle.owed = [(Subscriber(), 2)]
-    assert middle.give().depth.last_id == 8  # the position
+    middle = recorded_book([7], diffs, 2)
+    middle.awaiting_snapshot = [(Subscriber(), 2)]
+    assert middle.next_snapshot().depth.last_id == 8  # the position
 
-    last_lost = tape_of([7], diffs, 3)
-    last_lost.owed = [(Subscriber(), 3)]
-    assert last_lost.give().depth.last_id == 12  # none follows: all of it
+    last_lost = recorded_book([7], diffs, 3)
+    last_lost.awaiting_snapshot = [(Subscriber(), 3)]
+    assert last_lost.next_snapshot().depth.last_id == 12  # none follows: all of it
 
     gone = Subscriber()
     gone.closing = True
-    left = tape_of([7], diffs, 3)
-    left.owed = [(gone, 0)]
-    assert left.give().depth.last_id == 12
+    left = recorded_book([7], diffs, 3)
+    left.awaiting_snapshot = [(gone, 0)]
+    assert left.next_snapshot().depth.last_id == 12
 
 
 def test_a_hole_in_the_capture_is_not_folded_over():
     diffs = [diff(5, 7, "1"), diff(8, 8, "2"), diff(20, 21, "3"), diff(22, 22, "4")]
-    tape = tape_of([6, 20], diffs, 3)
-    assert tape.state(2).last_id == 8
-    assert tape.state(3).last_id == 21  # from the younger snapshot
-    assert tape_of([6, 21], diffs, 3).state(3).last_id == 21
+    recorded = recorded_book([6, 20], diffs, 3)
+    assert recorded.after(2).last_id == 8
+    assert recorded.after(3).last_id == 21  # from the younger snapshot
+    assert recorded_book([6, 21], diffs, 3).after(3).last_id == 21
     with pytest.raises(LookupError):
-        tape_of([6], diffs, 3).state(3)
+        recorded_book([6], diffs, 3).after(3)
     with pytest.raises(LookupError):
-        tape_of([], diffs, 3).state(3)
+        recorded_book([], diffs, 3).after(3)
 
 
 def test_raw_captures_find_their_streams():
