@@ -29,8 +29,9 @@ and streams), and ``payloads``, which builds the frames:
    ``symbol.market.take(changes)`` gives a `Diff` or None), one for each update speed. Where the venue sends
    snapshots in the stream, `on_subscribed` first publishes pending changes to earlier subscribers, then sends
    the book. Numbers become text by `symbol.market.price_text` and `size_text` (which follow `Dialect.text`).
-4. *REST* (`rest.Rest`): `handle` routes, counts and refuses; `rest.Desk` has all it needs. Depth requests go
-   to ``desk.source.snapshot`` (recorded bytes, or a `Depth` to be spelled), the oracle is ``.depth``.
+4. *REST* (`rest.Rest`): `handle` answers a request, applies rate limits and faults, and refuses what the
+   venue would. `rest.RestContext` has all that it needs: ``context.source.snapshot`` answers depth requests
+   (with the recorded body, or a `Depth` to be written), ``context.source.depth`` is the book to compare with.
 5. *Decoder* (`replay.CaptureDecoder`): from recorded rows to streams and payloads, and from a book's payload
    to a `Depth` or a `Diff`. The tests build books with it from what the publisher sends, so it must take the
    publisher's payloads as well as the venue's recorded ones.
@@ -48,7 +49,7 @@ from dataclasses import dataclass, field
 from workers.sim.hub import Hub, Rules, WireProtocol
 from workers.sim.market import Listing, tick_text
 from workers.sim.replay import CaptureDecoder
-from workers.sim.rest import Desk, Rest
+from workers.sim.rest import Rest, RestContext
 from workers.sim.synthetic import MarketPublisher, Symbol
 
 MINOR = re.compile(r"M\d{3}")
@@ -86,7 +87,7 @@ class Dialect:
     rules: Rules
     protocol: Callable[[Hub], WireProtocol]
     publisher: Callable[[Symbol, Hub], MarketPublisher]
-    rest: Callable[[Desk], Rest]
+    rest: Callable[[RestContext], Rest]
     decoder: Callable[[], CaptureDecoder]
     streams: Callable[[str], Mapping[str, str]]
     ask: Callable[[Sequence[str]], tuple[str, list[bytes]]]

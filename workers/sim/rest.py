@@ -1,4 +1,4 @@
-"""The REST face of a simulated venue, as every dialect sees it: a request, an answer, and what to say."""
+"""The interface of a dialect's REST API: the requests it gets, the answers it gives, and its context."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from workers.sim.synthetic import Synthetic
 
 
 class Request(NamedTuple):
-    """An HTTP request as it came over the wire.
+    """An HTTP request.
 
     Attributes:
-        query: decoded parameters; `raw_query` the letters, which a signature is over.
+        query: the decoded query parameters.
+        raw_query: the query as it was sent; signatures are computed over it.
         headers: names in lower case.
     """
 
@@ -30,7 +31,7 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An HTTP answer; a body that begins with ``<`` goes as HTML, else as JSON."""
+    """An HTTP answer; a body that begins with ``<`` is sent as HTML, any other as JSON."""
 
     status: int
     body: bytes
@@ -38,19 +39,19 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
-    """All that a REST face is made from.
+class RestContext:
+    """What a dialect's `Rest` is built from.
 
     Attributes:
-        source: the markets, or the capture; both have `listings`, `symbols`, `depth`, `snapshot`, `stale`
-            and `recorded`, a synthetic one also `symbol` (candles, funding).
-        faults: take ``("rest",)`` by path, ``("stale_snapshot",)`` by ``hub.stream_info``, and kinds of your
-            own.
-        hub: the connections.
-        budget: what the venue allows in its unit and window, None for the dialect's default.
-        keys: API keys.
-        clock: monotonic seconds.
-        wall_ns: the venue's wall clock.
+        source: the synthetic markets or the replay; both have `listings`, `symbols`, `depth`, `snapshot`,
+            `stale` and `recorded`, the synthetic one also `symbol` (candles, funding).
+        faults: the pending faults. Take ``("rest",)`` with the path, ``("stale_snapshot",)`` with the
+            `hub.stream_info` of the book's stream, and kinds of your own.
+        hub: the WebSocket connections.
+        clock: monotonic seconds, for rate limits.
+        wall_ns: the venue's wall clock, nanoseconds since 1970.
+        budget: what the venue's rate limit allows per window, in its own unit; None: the dialect's default.
+        keys: the API keys that are accepted.
     """
 
     source: Synthetic | Replay
@@ -63,9 +64,9 @@ class Desk:
 
 
 class Rest(Protocol):
-    """Answers a venue's REST requests. `counters` counts requests by endpoint."""
+    """Answers the requests to a venue's REST API. `counters` are the requests by endpoint."""
 
     counters: dict[str, int]
 
     def handle(self, request: Request) -> Answer:
-        """One request; never raises for what a client sent."""
+        """Answer one request. Errors of the client are answered, never raised."""

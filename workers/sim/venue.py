@@ -23,7 +23,7 @@ from workers.sim.hub import Hub, Rules
 from workers.sim.keys import SimKey
 from workers.sim.market import Listing
 from workers.sim.replay import Replay
-from workers.sim.rest import Desk, Request
+from workers.sim.rest import Request, RestContext
 from workers.sim.synthetic import Synthetic
 from workers.sim.transport import Peer, frame
 
@@ -135,7 +135,7 @@ class SimVenue:
         source = self.source = self.hub.source = _one(self.market, self.replay)
         try:
             self.rest = speech.rest(
-                Desk(
+                RestContext(
                     source=source, faults=self.faults, hub=self.hub, clock=clock, wall_ns=wall_ns,
                     budget=budget, keys=tuple(keys),
                 )

@@ -26,7 +26,7 @@ from workers.sim.hub import Hub, WireProtocol
 from workers.sim.market import Listing, decimal_text, short_text, tick_text
 from workers.sim.recorded_book import RecordedStreamBook
 from workers.sim.replay import CaptureDecoder
-from workers.sim.rest import Answer, Desk, Request, Rest
+from workers.sim.rest import Answer, Request, Rest, RestContext
 from workers.sim.synthetic import MarketPublisher, Symbol
 from workers.sim.transport import Binary, Peer
 
@@ -133,12 +133,12 @@ class OwnDecoder(CaptureDecoder):
 
 
 class OwnRest(Rest):
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
+    def __init__(self, context: RestContext) -> None:
+        self.context = context
         self.counters = {}
 
     def handle(self, request: Request) -> Answer:
-        if self.desk.faults.take(("rest",), path=request.path) is not None:
+        if self.context.faults.take(("rest",), path=request.path) is not None:
             return Answer(503, b"<html>")
         return Answer(200, b'{"from":"%s"}' % request.headers.get("x-who", "").encode())
 

@@ -1,4 +1,4 @@
-"""MEXC spot, simulated: its answers, limits, clocks, its REST face, and the replay of what was captured. What
+"""MEXC spot, simulated: its answers, limits, clocks, its REST API, and the replay of what was captured. What
 every dialect is held to is in test_dialects.py."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Binance's REST face: routing, weights, error bodies, and the public endpoints."""
+"""Binance's REST API: routing, weights, error bodies, and the public endpoints."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from workers.sim.limits import Budget, Window
 from workers.sim.market import Listing, decimal_text
 from workers.sim.refusal import Refusal, illegal, missing
 from workers.sim.replay import Replay
-from workers.sim.rest import Answer, Desk, Request, Rest
+from workers.sim.rest import Answer, Request, Rest, RestContext
 
 _SYMBOL = re.compile(r"\A[A-Z0-9\-_.]{1,20}\Z")
 _DIGITS = re.compile(r"\A[0-9]{1,20}\Z")
 
 Steps = tuple[tuple[int, int], ...]
-"""Weights by the limit asked for: (up to, weight)."""
+"""Weights by the requested `limit`: (up to this limit, weight), ascending."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Face:
-    """What differs between the REST faces of Binance's markets.
+class RestSpec:
+    """What differs between the REST APIs of Binance's markets (spot, USD-M futures).
 
     Attributes:
-        prefix: of the public endpoints.
-        budget: weight a minute.
-        depth, klines: weights by limit; the last is the most that can be asked for.
+        prefix: path prefix of the public endpoints.
+        budget: request weight allowed per minute.
+        depth, klines: weights of these endpoints by `limit`; the last step is the highest limit.
         depth_default: the limit of a depth request that names none.
-        depth_limits: the only limits that depth takes; empty: any.
-        weights: of other public endpoints, without a symbol and with.
-        private: signed endpoints (method, path) and their weights, without a symbol and with.
-        accounts: bodies of those that tell of the account, by the path's last part.
-        orders: windows of new orders.
-        info: the body of ``exchangeInfo``, (listings, ms).
-        body: the body of ``depth``, (book, ms).
-        top: whether a 24 h ticker has the best prices.
+        depth_limits: the only limits that depth accepts; empty: any up to the highest.
+        weights: weights of other public endpoints: (without a symbol, with a symbol).
+        private: signed endpoints, by (method, path), and their weights, as in `weights`.
+        accounts: builders of the account endpoints' bodies, by the path's last part; given the time in ms.
+        orders: limits of new orders, see `limits.OrderCount`.
+        info: builds the body of ``exchangeInfo`` from (listings, time in ms).
+        body: builds the body of ``depth`` from (book, time in ms).
+        top: whether a 24 h ticker contains the best prices.
     """
 
     prefix: str
@@ -64,24 +64,33 @@ Query = Mapping[str, str]
 
 
 class BinanceRest(Rest):
-    """Routes a request: fault, weight, budget, answer. ValueError for a key that is none."""
+    """Answers a request after applying faults and the weight limit.
 
-    def __init__(self, desk: Desk, face: Face) -> None:
-        self._face = face
-        self._source, self._faults, self._hub = desk.source, desk.faults, desk.hub
-        self._wall_ns = desk.wall_ns
-        self._budget = Budget(desk.clock, face.budget if desk.budget is None else desk.budget)
+    Raises:
+        ValueError: an API key is not valid.
+    """
+
+    def __init__(self, context: RestContext, spec: RestSpec) -> None:
+        self._spec = spec
+        self._source, self._faults, self._hub = context.source, context.faults, context.hub
+        self._wall_ns = context.wall_ns
+        self._budget = Budget(context.clock, spec.budget if context.budget is None else context.budget)
         self._private = PrivateRest(
-            Keys(desk.keys), self._source.symbols, desk.wall_ns, desk.clock, face.accounts, face.orders
+            Keys(context.keys),
+            self._source.symbols,
+            context.wall_ns,
+            context.clock,
+            spec.accounts,
+            spec.orders,
         )
         self.counters: dict[str, int] = {}
 
     def handle(self, request: Request) -> Answer:
-        """One request; never raises for what a client sent."""
+        """Answer one request; see `rest.Rest`."""
         method, path, query = request.method, request.path, request.query
         signed = Signed(request.headers.get("x-mbx-apikey", ""), request.raw_query, request.body)
-        face = self._face
-        endpoint = path.removeprefix(face.prefix)
+        spec = self._spec
+        endpoint = path.removeprefix(spec.prefix)
         self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
         fault = self._faults.take(("rest",), path=path) if self._faults.active else None
         verdict = self._budget.spend(self._weight(method, path, endpoint, query))
@@ -95,10 +104,10 @@ class BinanceRest(Rest):
             until_ms = self._now_ms() + wait * 1000
             return Answer(status, _refused(status, until_ms, self._budget.limit), headers)
         try:
-            if (method, path) in face.private:
+            if (method, path) in spec.private:
                 name = path.split("/", 3)[3]  # "/api/v3/order/test"
                 return Answer(200, self._private.answer(name, signed, headers), headers)
-            if not path.startswith(face.prefix) or method != "GET":
+            if not path.startswith(spec.prefix) or method != "GET":
                 return Answer(404 if method == "GET" else 405, b"", headers)
             return Answer(200, self._answer(endpoint, query), headers)
         except Refusal as refusal:
@@ -112,12 +121,12 @@ class BinanceRest(Rest):
         return self._wall_ns() // 1_000_000
 
     def _weight(self, method: str, path: str, endpoint: str, query: Query) -> int:
-        face = self._face
-        whole, one = face.private.get((method, path)) or face.weights.get(endpoint, (1, 1))
+        spec = self._spec
+        whole, one = spec.private.get((method, path)) or spec.weights.get(endpoint, (1, 1))
         if endpoint in ("depth", "klines"):
-            steps = face.depth if endpoint == "depth" else face.klines
+            steps = spec.depth if endpoint == "depth" else spec.klines
             text = query.get("limit", "")
-            limit = int(text) if _DIGITS.match(text) else face.depth_default
+            limit = int(text) if _DIGITS.match(text) else spec.depth_default
             return next((weight for most, weight in steps if limit <= most), steps[-1][1])
         return one if "symbol" in query else whole
 
@@ -137,7 +146,7 @@ class BinanceRest(Rest):
                 return self._each(query, self._day)
             case "ticker/bookTicker":
                 return self._each(query, self._book_ticker)
-            case "premiumIndex" if "premiumIndex" in self._face.weights:
+            case "premiumIndex" if "premiumIndex" in self._spec.weights:
                 return self._each(query, self._premium)
         raise Refusal(-1, "Not found", 404)
 
@@ -152,20 +161,20 @@ class BinanceRest(Rest):
         return msgspec.json.encode({**info, "symbols": [rows[symbol] for symbol in chosen]})
 
     def _whole_info(self) -> bytes:
-        """As recorded; else the listings."""
+        """The recorded answer if there is one, else built from the listings."""
         recorded = self._source.recorded("exchangeInfo")
         if recorded is not None:
             return recorded
         now = self._wall_ns()
         if isinstance(self._source, Replay) and self._source.frames:
             now = self._source.frames[0].ts
-        return self._face.info(self._source.listings(), now // 1_000_000)
+        return self._spec.info(self._source.listings(), now // 1_000_000)
 
     def _depth(self, query: Query) -> bytes:
         symbol = self._symbol(query)
-        face = self._face
-        limit = _number(query, "limit", face.depth_default, face.depth[-1][0])
-        if face.depth_limits and (limit not in face.depth_limits or int(query.get("limit", limit)) != limit):
+        spec = self._spec
+        limit = _number(query, "limit", spec.depth_default, spec.depth[-1][0])
+        if spec.depth_limits and (limit not in spec.depth_limits or int(query.get("limit", limit)) != limit):
             raise Refusal(-4021, f"{query['limit']} is not valid depth limit.")
         info = self._hub.stream_info(f"{symbol.lower()}@depth")
         try:
@@ -175,7 +184,7 @@ class BinanceRest(Rest):
                 answer = self._source.snapshot(symbol, limit)
         except LookupError:
             raise Refusal(-1000, f"the capture has no depth snapshot of {symbol}", 503) from None
-        return answer if isinstance(answer, bytes) else face.body(answer, self._now_ms())
+        return answer if isinstance(answer, bytes) else spec.body(answer, self._now_ms())
 
     def _klines(self, query: Query) -> bytes:
         symbol = self._symbol(query)
@@ -183,7 +192,7 @@ class BinanceRest(Rest):
             raise missing("interval")
         if query["interval"] not in INTERVALS:
             raise Refusal(-1120, "Invalid interval.")
-        limit = _number(query, "limit", 500, self._face.klines[-1][0])
+        limit = _number(query, "limit", 500, self._spec.klines[-1][0])
         if isinstance(self._source, Replay):
             return self._source.recorded(f"klines {symbol}") or b"[]"
         return msgspec.json.encode(
@@ -201,14 +210,14 @@ class BinanceRest(Rest):
                 rows.append(row(symbol))
             except LookupError:
                 if chosen is not None:
-                    words = "the capture has no depth snapshot of a symbol asked for"
-                    raise Refusal(-1000, words, 503) from None
+                    text = "the capture has no depth snapshot of a symbol asked for"
+                    raise Refusal(-1000, text, 503) from None
         return msgspec.json.encode(rows[0] if "symbol" in query else rows)
 
     def _day(self, symbol: str) -> dict[str, Any]:
-        """The last 24 h; of a capture as recorded, else the book's top."""
+        """The 24 h ticker; for a replay the recorded one, or only the best prices."""
         if not isinstance(self._source, Replay):
-            return rest_ticker(self._source.symbol(symbol), self._now_ms(), self._face.top)
+            return rest_ticker(self._source.symbol(symbol), self._now_ms(), self._spec.top)
         recorded = self._source.recorded(f"24hr {symbol}")
         if recorded is None:
             return self._book_ticker(symbol)
@@ -219,7 +228,7 @@ class BinanceRest(Rest):
         return _top(symbol, self._source.depth(symbol, 1))
 
     def _premium(self, symbol: str) -> dict[str, Any]:
-        """Mark price and funding; a capture has none."""
+        """Mark price and funding; LookupError: a replay has none."""
         funding = None if isinstance(self._source, Replay) else self._source.symbol(symbol).funding
         if funding is None:
             raise LookupError(symbol)
@@ -250,7 +259,7 @@ def _top(symbol: str, depth: Depth) -> dict[str, Any]:
 
 
 def _symbols(query: Query) -> list[str] | None:
-    """The `symbol` or `symbols` asked for; None for all."""
+    """The requested `symbol` or `symbols`; None for all."""
     if "symbol" in query and "symbols" in query:
         raise Refusal(-1128, "Combination of optional parameters invalid.")
     if "symbol" in query:

@@ -11,11 +11,11 @@ from workers.sim.binance.decoder import FUTURES_CHANNELS, BinanceDecoder
 from workers.sim.binance.protocol import NEW_FIELDS, ROUTES, BinanceProtocol
 from workers.sim.binance.rest import BinanceRest
 from workers.sim.binance_futures.publisher import FuturesPublisher
-from workers.sim.binance_futures.rest import FACE
+from workers.sim.binance_futures.rest import REST_SPEC
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing
-from workers.sim.rest import Desk
+from workers.sim.rest import RestContext
 
 LISTINGS: dict[str, Listing] = {
     one.symbol: one
@@ -46,8 +46,8 @@ def _protocol(hub: Hub) -> BinanceProtocol:
     return BinanceProtocol(hub, DIALECT.symbols, ROUTES, micro=False)
 
 
-def _rest(desk: Desk) -> BinanceRest:
-    return BinanceRest(desk, FACE)
+def _rest(context: RestContext) -> BinanceRest:
+    return BinanceRest(context, REST_SPEC)
 
 
 def _decoder() -> BinanceDecoder:

@@ -1,4 +1,4 @@
-"""Binance USD-M futures' REST face: weights, the listing, the account. Venue docs, "Market Data Endpoints"
+"""Binance USD-M futures' REST API: weights, the listing, the account. Venue docs, "Market Data Endpoints"
 (2026); the listing's shape as recorded in 2021."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from workers.sim.binance import futures_payloads
-from workers.sim.binance.rest import Face
+from workers.sim.binance.rest import RestSpec
 from workers.sim.market import Listing, tick_text
 
 BUDGET = 2400
@@ -79,7 +79,7 @@ def _balance(now_ms: int) -> bytes:
     )  # fmt: skip
 
 
-FACE = Face(
+REST_SPEC = RestSpec(
     prefix="/fapi/v1/",
     budget=BUDGET,
     depth=((50, 2), (100, 5), (500, 10), (1000, 20)),

@@ -7,11 +7,11 @@ from workers.sim.binance.decoder import BinanceDecoder
 from workers.sim.binance.protocol import BinanceProtocol
 from workers.sim.binance.publisher import BinancePublisher
 from workers.sim.binance.rest import BinanceRest
-from workers.sim.binance_spot.rest import FACE
+from workers.sim.binance_spot.rest import REST_SPEC
 from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, decimal_text
-from workers.sim.rest import Desk
+from workers.sim.rest import RestContext
 from workers.sim.synthetic import Symbol
 
 LISTINGS: dict[str, Listing] = {
@@ -43,8 +43,8 @@ def _publisher(symbol: Symbol, hub: Hub) -> BinancePublisher:
     return BinancePublisher(symbol, hub, spot_payloads, {"@100ms": 1, "": 0}, top=True)
 
 
-def _rest(desk: Desk) -> BinanceRest:
-    return BinanceRest(desk, FACE)
+def _rest(context: RestContext) -> BinanceRest:
+    return BinanceRest(context, REST_SPEC)
 
 
 DIALECT = Dialect(

@@ -1,4 +1,4 @@
-"""Binance spot's REST face: weights, the listing, the account. Venue docs, "REST API", 2026-07."""
+"""Binance spot's REST API: weights, the listing, the account. Venue docs, "REST API", 2026-07."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from workers.sim.binance import spot_payloads
-from workers.sim.binance.rest import Face
+from workers.sim.binance.rest import RestSpec
 from workers.sim.limits import OrderCount
 from workers.sim.market import Listing, decimal_text
 
@@ -71,7 +71,7 @@ def _account(now_ms: int) -> bytes:
     return msgspec.json.encode(body)
 
 
-FACE = Face(
+REST_SPEC = RestSpec(
     prefix="/api/v3/",
     budget=6000,
     depth=((100, 5), (500, 25), (1000, 50), (5000, 250)),

@@ -1,4 +1,4 @@
-"""Kraken's REST face: Time, AssetPairs, Depth, Ticker, OHLC. Errors come with status 200."""
+"""Kraken's REST API: Time, AssetPairs, Depth, Ticker, OHLC. Errors come with status 200."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from workers.sim.book import Depth
 from workers.sim.candles import Candle
 from workers.sim.kraken.names import key, old
 from workers.sim.market import Listing, short_text, tick_text
-from workers.sim.rest import Answer, Desk, Request, Rest
+from workers.sim.rest import Answer, Request, Rest, RestContext
 from workers.sim.synthetic import Synthetic
 
 MOST_LEVELS, USUAL_LEVELS = 500, 100
 MOST_CANDLES = 720
 INTERVALS = (1, 5, 15, 30, 60, 240, 1440)
-"""Minutes that one day of minutes can serve."""
+"""Candle intervals in minutes, as far as one day of one-minute candles can serve them."""
 COUNTER, DECAY = 60.0, 1.0
-"""Requests at once and a second; the venue's own numbers are not published."""
+"""Rate limit: requests at once, and requests regained per second. The venue does not publish its own."""
 REST_ERROR = "rest_error"
 PUBLIC = "/0/public/"
 UNKNOWN = Candle(0, 0, 0, 0, 0)
 
 
 class KrakenError(Exception):
-    """An entry of `error`."""
+    """A request is refused; the text is the entry of `error`."""
 
 
 class KrakenRest(Rest):
-    """See `rest.Rest`. A fault of its own: ``rest_error``, an error with status 200."""
+    """See `rest.Rest`. Has a fault of its own: ``rest_error``, an error answered with status 200."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._most = COUNTER if desk.budget is None else float(desk.budget)
-        self._counter, self._at = 0.0, desk.clock()
+    def __init__(self, context: RestContext) -> None:
+        self._context = context
+        self._most = COUNTER if context.budget is None else float(context.budget)
+        self._counter, self._at = 0.0, context.clock()
         self.counters: dict[str, int] = {}
         self._routes: dict[str, Callable[[Mapping[str, str]], Any]] = {
             "Time": self._time,
@@ -47,15 +47,15 @@ class KrakenRest(Rest):
         }
 
     def handle(self, request: Request) -> Answer:
-        """One request."""
-        desk = self._desk
+        """Answer one request; see `rest.Rest`."""
+        context = self._context
         name = request.path.removeprefix(PUBLIC)
         self.counters[name] = self.counters.get(name, 0) + 1
-        if (fault := desk.faults.take(("rest",), path=request.path)) is not None:
+        if (fault := context.faults.take(("rest",), path=request.path)) is not None:
             headers = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
             error = "EAPI:Rate limit exceeded" if fault.status in (418, 429) else "EService:Unavailable"
             return Answer(fault.status, _body(errors=[error]), headers)
-        if desk.faults.take((REST_ERROR,), path=request.path) is not None:
+        if context.faults.take((REST_ERROR,), path=request.path) is not None:
             return Answer(200, _body(errors=["EService:Unavailable"]))
         if not self._permitted():
             return Answer(200, _body(errors=["EAPI:Rate limit exceeded"]))
@@ -68,7 +68,7 @@ class KrakenRest(Rest):
             return Answer(200, _body(errors=[str(error)]))
 
     def _permitted(self) -> bool:
-        now = self._desk.clock()
+        now = self._context.clock()
         self._counter = max(0.0, self._counter - DECAY * (now - self._at))
         self._at = now
         if self._counter + 1.0 > self._most:
@@ -78,10 +78,10 @@ class KrakenRest(Rest):
 
     # -- routes -------------------------------------------------------------------------------------------
     def _time(self, query: Mapping[str, str]) -> Any:
-        return {"unixtime": self._desk.wall_ns() // 10**9, "rfc1123": "Thu, 06 Jul 23 18:50:48 +0000"}
+        return {"unixtime": self._context.wall_ns() // 10**9, "rfc1123": "Thu, 06 Jul 23 18:50:48 +0000"}
 
     def _pairs(self, query: Mapping[str, str]) -> Any:
-        listings = self._desk.source.listings()
+        listings = self._context.source.listings()
         if "pair" in query:
             listings = [self._listing(name) for name in query["pair"].split(",")]
         if query.get("aclass_base", "currency") != "currency":
@@ -91,13 +91,13 @@ class KrakenRest(Rest):
     def _depth(self, query: Mapping[str, str]) -> Any:
         listing = self._listing(query.get("pair", ""))
         count = min(_number(query, "count", USUAL_LEVELS), MOST_LEVELS)
-        source, symbol = self._desk.source, listing.venue_symbol
-        info = self._desk.hub.stream_info(f"book/25/{symbol}")
-        if self._desk.faults.take(("stale_snapshot",), info=info) is not None:
+        source, symbol = self._context.source, listing.venue_symbol
+        info = self._context.hub.stream_info(f"book/25/{symbol}")
+        if self._context.faults.take(("stale_snapshot",), info=info) is not None:
             depth: Depth = source.stale(symbol).cut(count)
         else:
             depth = source.depth(symbol, count)
-        now = self._desk.wall_ns() // 10**9
+        now = self._context.wall_ns() // 10**9
         sides = {"asks": depth.asks, "bids": depth.bids}
         return {
             key(symbol): {
@@ -106,8 +106,8 @@ class KrakenRest(Rest):
         }
 
     def _tickers(self, query: Mapping[str, str]) -> Any:
-        """Of all pairs, unless some are named. The day is its last minute, of a capture nothing is known."""
-        source = self._desk.source
+        """Tickers of the named pairs or of all. "Today" is the last minute; in a replay it is zeros."""
+        source = self._context.source
         if query.get("asset_class", "currency") != "currency":
             return {}  # no tokenized equities
         if query.get("assetVersion", "1") != "1":
@@ -115,19 +115,19 @@ class KrakenRest(Rest):
         listings = source.listings()
         if "pair" in query:
             listings = [self._listing(name) for name in query["pair"].split(",")]
-        told = {}
+        tickers = {}
         for one in listings:
             symbol = one.venue_symbol
             name = symbol if "assetVersion" in query else key(one.symbol)
             day = source.symbol(symbol).candles.minutes[-1] if isinstance(source, Synthetic) else UNKNOWN
             with contextlib.suppress(LookupError):  # no book of it in the capture
-                told[name] = _ticker(one, source.depth(symbol, 1), day)
-        return told
+                tickers[name] = _ticker(one, source.depth(symbol, 1), day)
+        return tickers
 
     def _candles(self, query: Mapping[str, str]) -> Any:
         listing = self._listing(query.get("pair", ""))
         minutes = _number(query, "interval", 1)
-        source = self._desk.source
+        source = self._context.source
         if minutes not in INTERVALS or not isinstance(source, Synthetic):
             raise KrakenError("EGeneral:Invalid arguments")
         candles = source.symbol(listing.venue_symbol).candles.grouped(minutes, MOST_CANDLES)
@@ -135,8 +135,8 @@ class KrakenRest(Rest):
         return {key(listing.symbol): [_candle(listing, one) for one in candles], "last": last}
 
     def _listing(self, pair: str) -> Listing:
-        """By REST's name, its key or the v1 name."""
-        for one in self._desk.source.listings():
+        """The listing with this REST name, key or WebSocket v1 name."""
+        for one in self._context.source.listings():
             base, quote = old(one.symbol)
             if pair in (base + quote, key(one.symbol), f"{base}/{quote}"):
                 return one
@@ -158,8 +158,8 @@ def _pair(listing: Listing) -> dict[str, Any]:
 
 
 def _ticker(listing: Listing, depth: Depth, day: Candle) -> dict[str, Any]:
-    """As recorded: prices have five decimals at least, sizes of the best are whole lots, an empty side is
-    zeros. Today is the last 24 hours here."""
+    """One pair of ``Ticker``, as recorded: prices have at least five decimals, sizes at the best prices are
+    whole lots, an empty side is zeros. "Today" and "last 24 hours" are the same here."""
 
     def price(ticks: int) -> str:
         return _padded(tick_text(ticks, listing.price_decimals))
@@ -186,7 +186,7 @@ def _padded(price: str) -> str:
 
 
 def _whole_lots(size: str) -> int:
-    """Never 0 for an order, as recorded: rounded up."""
+    """A size rounded up to whole lots, as recorded: never 0 for an order."""
     whole, _, rest = size.partition(".")
     return int(whole) + bool(rest.strip("0"))
 
@@ -206,7 +206,7 @@ def _number(query: Mapping[str, str], name: str, usual: int) -> int:
 
 
 def _body(result: Any = None, errors: list[str] | None = None) -> bytes:
-    told: dict[str, Any] = {"error": errors or []}
+    body: dict[str, Any] = {"error": errors or []}
     if not errors:
-        told["result"] = result
-    return msgspec.json.encode(told)
+        body["result"] = result
+    return msgspec.json.encode(body)

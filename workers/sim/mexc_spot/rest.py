@@ -1,4 +1,4 @@
-"""MEXC spot's REST face: its public endpoints, its limits and its error bodies."""
+"""MEXC spot's REST API: its public endpoints, its limits and its error bodies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from workers.sim.market import Listing, short_text
 from workers.sim.mexc_spot import names
 from workers.sim.refusal import Refusal
 from workers.sim.replay import Replay
-from workers.sim.rest import Answer, Desk, Request, Rest
+from workers.sim.rest import Answer, Request, Rest, RestContext
 
 PREFIX = "/api/v3/"
 LIMIT, WINDOW = 500, 10.0
-"""Docs, "General Info": weight in 10 s that each endpoint by itself allows an address."""
+"""Docs, "General Info": weight per 10 s and IP address, for each endpoint by itself."""
 WEIGHTS = {"exchangeInfo": 10}
 INTERVALS = {"1m": 1, "5m": 5, "15m": 15, "30m": 30, "60m": 60, "4h": 240}
-"""Minutes of the intervals that one day of minutes can serve."""
+"""Kline intervals in minutes, as far as one day of one-minute candles can serve them."""
 MAX_DEPTH, MAX_KLINES = 5000, 1000
 
 Query = Mapping[str, str]
@@ -34,7 +34,7 @@ class Limits:
         self._used: dict[str, int] = {}
 
     def spend(self, endpoint: str, weight: int) -> int:
-        """Seconds to wait; 0: granted."""
+        """Count a request; the seconds to wait if it exceeds the limit, else 0."""
         now = self._clock()
         if int(now // WINDOW) != self._window:
             self._window = int(now // WINDOW)
@@ -46,16 +46,16 @@ class Limits:
 
 
 class MexcRest(Rest):
-    """Routes a request: fault, limit, answer."""
+    """Answers a request after applying faults and the rate limit."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._source, self._faults, self._hub = desk.source, desk.faults, desk.hub
-        self._wall_ns = desk.wall_ns
-        self._limits = Limits(desk.clock, LIMIT if desk.budget is None else desk.budget)
+    def __init__(self, context: RestContext) -> None:
+        self._source, self._faults, self._hub = context.source, context.faults, context.hub
+        self._wall_ns = context.wall_ns
+        self._limits = Limits(context.clock, LIMIT if context.budget is None else context.budget)
         self.counters: dict[str, int] = {}
 
     def handle(self, request: Request) -> Answer:
-        """One request; never raises for what a client sent."""
+        """Answer one request; see `rest.Rest`."""
         endpoint = request.path.removeprefix(PREFIX)
         self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
         fault = self._faults.take(("rest",), path=request.path) if self._faults.active else None
@@ -120,11 +120,11 @@ class MexcRest(Rest):
             raise Refusal(500, f"the capture has no depth snapshot of {symbol}", 503) from None
         if isinstance(answer, bytes):
             return answer
-        told = {"lastUpdateId": answer.last_id, "bids": answer.bids, "asks": answer.asks}
-        return msgspec.json.encode({**told, "timestamp": self._wall_ns() // 1_000_000})
+        body = {"lastUpdateId": answer.last_id, "bids": answer.bids, "asks": answer.asks}
+        return msgspec.json.encode({**body, "timestamp": self._wall_ns() // 1_000_000})
 
     def _tops(self, query: Query) -> bytes:
-        """Of one symbol, or of all that have a book; a side that is empty is ""."""
+        """``ticker/bookTicker`` of one symbol or of all that have a book; an empty side is ``""``."""
         rows = []
         for symbol in [self._known(query)] if "symbol" in query else self._source.symbols():
             try:
@@ -188,7 +188,7 @@ def _error(code: int, text: str) -> bytes:
 
 
 def listed(listing: Listing) -> dict[str, Any]:
-    """One symbol, as in the venue's docs; `baseSizePrecision` is the least quantity of an order."""
+    """One symbol of ``exchangeInfo``; `baseSizePrecision` is the minimum quantity of an order."""
     return {
         "symbol": listing.venue_symbol, "status": listing.status or "1",
         "baseAsset": listing.base, "baseAssetPrecision": listing.size_decimals,

@@ -1,4 +1,4 @@
-"""OKX's REST face: routing, the limit of each endpoint, the envelope with its codes, and public data."""
+"""OKX's REST API: routing, the limit of each endpoint, the envelope with its codes, and public data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from workers.sim.okx.names import type_of
 from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.stats import BARS, candles, statistics
 from workers.sim.replay import Replay
-from workers.sim.rest import Answer, Desk, Request, Rest
+from workers.sim.rest import Answer, Request, Rest, RestContext
 
 PREFIX = "/api/v5/"
 WINDOW = 2.0
-"""Seconds of every limit."""
+"""Length of every rate limit's window, in seconds."""
 LIMITS: Mapping[str, int] = {
     "market/books": 40,
     "market/candles": 40,
@@ -27,33 +27,33 @@ LIMITS: Mapping[str, int] = {
     "public/instruments": 20,
     "public/time": 10,
 }
-"""Requests in a window, by endpoint and address."""
+"""Requests per window and IP address, by endpoint."""
 MAX_DEPTH, MAX_CANDLES = 400, 300
 Query = Mapping[str, str]
 
 
 class _Refused(Exception):
-    """A refusal: HTTP status, the venue's code and its words."""
+    """A request is refused: HTTP status, the venue's error code and message."""
 
-    def __init__(self, status: int, code: str, words: str) -> None:
-        super().__init__(code, words)
-        self.answer = Answer(status, envelope(code, words, []))
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(code, message)
+        self.answer = Answer(status, envelope(code, message, []))
 
 
 class OkxRest(Rest):
-    """Routes a request: fault, limit, answer."""
+    """Answers a request after applying faults and the rate limit."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._source = desk.source
+    def __init__(self, context: RestContext) -> None:
+        self._context = context
+        self._source = context.source
         self._seen: dict[str, deque[float]] = {}
         self.counters: dict[str, int] = {}
 
     def handle(self, request: Request) -> Answer:
-        """One request; never raises for what a client sent."""
+        """Answer one request; see `rest.Rest`."""
         endpoint = request.path.removeprefix(PREFIX)
         self.counters[endpoint] = self.counters.get(endpoint, 0) + 1
-        faults = self._desk.faults
+        faults = self._context.faults
         fault = faults.take(("rest",), path=request.path) if faults.active else None
         if fault is not None:
             wait = {"Retry-After": str(fault.retry_after)} if fault.retry_after else {}
@@ -67,19 +67,19 @@ class OkxRest(Rest):
             return refused.answer
 
     def _count(self, endpoint: str) -> None:
-        """By sliding windows; HTTP 429 and its code, and no `Retry-After`."""
-        now = self._desk.clock()
+        """Apply the rate limit, a sliding window; above it HTTP 429 without `Retry-After`."""
+        now = self._context.clock()
         seen = self._seen.setdefault(endpoint, deque())
         while seen and now - seen[0] >= WINDOW:
             seen.popleft()
-        if len(seen) >= (LIMITS[endpoint] if self._desk.budget is None else self._desk.budget):
+        if len(seen) >= (LIMITS[endpoint] if self._context.budget is None else self._context.budget):
             raise _Refused(429, "50011", "Too Many Requests")
         seen.append(now)
 
     def _answer(self, endpoint: str, query: Query) -> Any:
         match endpoint:
             case "public/time":
-                return [{"ts": str(self._desk.wall_ns() // 1_000_000)}]
+                return [{"ts": str(self._context.wall_ns() // 1_000_000)}]
             case "public/instruments":
                 return self._instruments(query)
             case "market/books":
@@ -97,7 +97,7 @@ class OkxRest(Rest):
 
     def _books(self, query: Query) -> Any:
         symbol, limit = self._symbol(query), _number(query, "sz", 1, MAX_DEPTH)
-        faults, hub = self._desk.faults, self._desk.hub
+        faults, hub = self._context.faults, self._context.hub
         stale = faults.active and faults.take(("stale_snapshot",), info=hub.stream_info(f"books/{symbol}"))
         try:
             depth = self._source.stale(symbol).cut(limit) if stale else self._source.snapshot(symbol, limit)
@@ -105,14 +105,14 @@ class OkxRest(Rest):
             raise _Refused(503, "50001", "Service temporarily unavailable. Try again later.") from None
         assert isinstance(depth, Depth)
         entry: dict[str, Any] = {"asks": payloads.rows(depth.asks), "bids": payloads.rows(depth.bids)}
-        entry["ts"] = str(self._desk.wall_ns() // 1_000_000)
+        entry["ts"] = str(self._context.wall_ns() // 1_000_000)
         if depth.last_id:  # a capture of 2022 has none
             assert isinstance(hub.protocol, OkxProtocol)
             entry["seqId"] = max(0, depth.last_id + hub.protocol.offsets.get(symbol, 0))
         return [entry]
 
     def _tickers(self, query: Query) -> Any:
-        """Of a type; of a capture the best prices alone, where it has a book."""
+        """``tickers`` of an instrument type; in a replay the best prices alone."""
         kind, source, found = self._kind(query), self._source, []
         for symbol in source.symbols():
             if type_of(symbol) != kind:
@@ -162,9 +162,9 @@ def _number(query: Query, name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def envelope(code: str, words: str, data: Any) -> bytes:
-    """What every answer is wrapped in."""
-    return msgspec.json.encode({"code": code, "msg": words, "data": data})
+def envelope(code: str, message: str, data: Any) -> bytes:
+    """The envelope of every answer."""
+    return msgspec.json.encode({"code": code, "msg": message, "data": data})
 
 
 def _broken(status: int) -> bytes:
@@ -178,7 +178,7 @@ def _broken(status: int) -> bytes:
 
 
 def listed(listing: Listing) -> dict[str, str]:
-    """One entry of ``public/instruments``; "" where it does not apply."""
+    """One entry of ``public/instruments``; fields that do not apply are ``""``."""
     contract = listing.is_swap
     settle = listing.settle.partition("-")[0]  # without a date
     linear = "linear" if settle == listing.quote else "inverse"
