@@ -35,9 +35,9 @@ and streams), and ``payloads``, which builds the frames:
 5. *Decoder* (`replay.CaptureDecoder`): from recorded rows to streams and payloads, and from a book's payload
    to a `Depth` or a `Diff`. The tests build books with it from what the publisher sends, so it must take the
    publisher's payloads as well as the venue's recorded ones.
-6. *Ask*: how a client subscribes to streams, for tests: ``ask(streams)`` gives the request target and the
-   messages. With `streams` (from canonical channel to stream name) every dialect is put through
-   ``tests/workers/sim/test_dialects.py`` without a word about it there.
+6. *Subscribe request*, for tests: ``subscribe_request(streams)`` returns the request target and the messages
+   with which a client subscribes to these streams. With it and `streams` (from canonical channel to stream
+   name) the tests in ``tests/workers/sim/test_dialects.py`` run for every dialect that there is.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Dialect:
         protocol, publisher, rest, decoder: makers of the parts; `protocol` is given the hub.
         streams: of a venue symbol: from a channel (``top``, ``book``, ``trades``, ``agg_trades``, ``ticker``,
             ``mark``, ``liquidations``) to the stream that tells it.
-        ask: of stream names: the request target and the messages with which a client subscribes to them.
+        subscribe_request: from stream names to the request target and the messages with which a client
+            subscribes to them.
         canonical: from a venue symbol that is in no listing (a capture's) to the canonical one.
         snapshot_path: REST path and query of a venue symbol's whole book; None where the stream has it.
         text: how numbers are spelled, (integer units, decimals) to text: `market.tick_text`,
@@ -90,7 +91,7 @@ class Dialect:
     rest: Callable[[RestContext], Rest]
     decoder: Callable[[], CaptureDecoder]
     streams: Callable[[str], Mapping[str, str]]
-    ask: Callable[[Sequence[str]], tuple[str, list[bytes]]]
+    subscribe_request: Callable[[Sequence[str]], tuple[str, list[bytes]]]
     canonical: Callable[[str], str]
     snapshot_path: Callable[[str], str] | None = None
     text: Callable[[int, int], str] = tick_text

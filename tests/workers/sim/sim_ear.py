@@ -1,6 +1,7 @@
-"""A client of any dialect: it subscribes with `Dialect.ask` and decodes with the dialect's `CaptureDecoder`.
+"""A client of any dialect: it subscribes with `Dialect.subscribe_request`, and decodes with the dialect's
+`CaptureDecoder`.
 
-What it hears is kept as capture rows, so a session that it has heard can be replayed.
+What it receives is kept as capture rows, so that its session can be replayed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Ear:
 
     async def subscribe(self, streams: list[str], *, wait: list[str] | None = None) -> None:
         """Connect, subscribe, and wait until the streams that exist are on."""
-        target, messages = self.dialect.ask(streams)
+        target, messages = self.dialect.subscribe_request(streams)
         self._others = self.venue.hub.counters["sent"]
         self.ws = await self.session.ws_connect(self.venue.ws_url + target, max_msg_size=0, autoping=False)
         self._row(Row(self._now(), "ws", 0, "open", url=self.venue.ws_url + target))

@@ -153,7 +153,10 @@ DIALECT = Dialect(
     rest=OwnRest,
     decoder=OwnDecoder,
     streams=lambda symbol: {"book": f"book/{symbol}"},
-    ask=lambda streams: ("/feed", [b"sub " + name.partition("/")[2].encode() for name in streams]),
+    subscribe_request=lambda streams: (
+        "/feed",
+        [b"sub " + name.partition("/")[2].encode() for name in streams],
+    ),
     canonical=lambda symbol: symbol.upper(),
     text=short_text,
     faults=("renumber", "shy"),

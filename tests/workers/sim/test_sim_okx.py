@@ -23,7 +23,7 @@ from workers.sim.candles import Candle
 from workers.sim.okx import payloads
 from workers.sim.okx.decoder import OkxDecoder
 from workers.sim.okx.dialect import DIALECT, LISTINGS
-from workers.sim.okx.names import PATH, ask, canonical, parts, streams
+from workers.sim.okx.names import PATH, canonical, parts, streams, subscribe_request
 from workers.sim.okx.stats import volumes
 
 ROOT = Path(__file__).parents[3]
@@ -236,7 +236,7 @@ def test_the_wire_of_2022_has_checksums_and_no_ids():
     async def run() -> None:
         async with still() as venue, aiohttp.ClientSession() as session:
             ws = await session.ws_connect(venue.ws_url + PATH + "?wire=2022")
-            await ws.send_str(ask([f"books/{SPOT}"])[1][0].decode())
+            await ws.send_str(subscribe_request([f"books/{SPOT}"])[1][0].decode())
             said = await ws.receive_json(timeout=3)
             assert said["arg"] == {"channel": "books", "instId": SPOT}
             await until(lambda: venue.hub.has_subscribers(f"books@2022/{SPOT}"))

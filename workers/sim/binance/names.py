@@ -1,4 +1,4 @@
-"""Binance's spelling of symbols and streams, and how a client asks for them."""
+"""Binance's spelling of symbols and streams, and the subscription message."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def canonical_swap(symbol: str) -> str:
 
 
 def is_book(stream: str) -> bool:
-    """Whether a stream tells the changes of a book."""
+    """Whether a stream carries the changes of a book."""
     channel = stream.partition("@")[2]
     return channel == "depth" or channel.startswith("depth@")
 
 
 CONTRACTS = "!contractInfo"
-"""USD-M futures: what becomes of contracts, in one stream."""
+"""USD-M futures: changes of all contracts' status, in one stream."""
 
 
 def streams(symbol: str, channels: Iterable[str]) -> dict[str, str]:
-    """Of a venue symbol: from channel to stream."""
+    """The streams of a venue symbol, by canonical channel."""
     return {channel: f"{symbol.lower()}@{CHANNELS[channel]}" for channel in channels}
 
 
-def ask(streams: Sequence[str]) -> tuple[str, list[bytes]]:
-    """A combined connection, and one message that subscribes to all."""
+def subscribe_request(streams: Sequence[str]) -> tuple[str, list[bytes]]:
+    """The request target of a combined connection, and one message that subscribes to all streams."""
     return "/stream", [msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": 1})]

@@ -64,7 +64,7 @@ DIALECT = Dialect(
     rest=_rest,
     decoder=_decoder,
     streams=lambda symbol: names.streams(symbol, CHANNELS),
-    ask=names.ask,
+    subscribe_request=names.subscribe_request,
     canonical=names.canonical_swap,
     snapshot_path=lambda symbol: f"/fapi/v1/depth?symbol={symbol}&limit=1000",
     faults=("repeat_price", NEW_FIELDS),

@@ -57,7 +57,7 @@ DIALECT = Dialect(
     rest=_rest,
     decoder=BinanceDecoder,
     streams=lambda symbol: names.streams(symbol, ("top", "book", "trades", "agg_trades", "ticker")),
-    ask=names.ask,
+    subscribe_request=names.subscribe_request,
     canonical=names.canonical,
     snapshot_path=lambda symbol: f"/api/v3/depth?symbol={symbol}&limit=5000",
     text=decimal_text,  # 8 decimals on every symbol, as recorded

@@ -1,7 +1,8 @@
-"""Kraken's spelling of pairs and streams, and how a client asks for them.
+"""Kraken's spelling of pairs and streams, and the subscription messages.
 
-Names of streams are ours: ``book/25/BTC/USD``, ``trade/BTC/USD``, ``ticker/BTC/USD`` (told with trades, as it
-is unless asked for otherwise) and ``bbo/BTC/USD`` (the ticker with the trigger ``bbo``; a capture has none).
+The venue has no names for streams; those of the simulator are ``book/25/BTC/USD``, ``trade/BTC/USD``,
+``ticker/BTC/USD`` (the ticker with the default trigger, trades) and ``bbo/BTC/USD`` (the ticker with the
+trigger ``bbo``; no capture has it).
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from collections.abc import Sequence
 import msgspec
 
 DEPTHS = (10, 25, 100, 500, 1000)
-"""Levels a side that can be subscribed; any other is refused."""
+"""The depths (levels a side) that can be subscribed; any other is refused."""
 USUAL_DEPTH = 25
 OLD = {"BTC": "XBT", "DOGE": "XDG"}
-"""Assets that REST and WebSocket v1 call otherwise."""
+"""Assets that have another code in REST and WebSocket v1."""
 CLASSIC = {
     "XBT": "XXBT", "ETH": "XETH", "LTC": "XLTC", "XRP": "XXRP", "XDG": "XXDG",
     "USD": "ZUSD", "EUR": "ZEUR", "GBP": "ZGBP",
 }  # fmt: skip
-"""Assets that have a letter before them in REST's keys."""
+"""Assets whose code gets a leading letter in REST's keys."""
 
 
 def old(symbol: str) -> tuple[str, str]:
@@ -29,7 +30,7 @@ def old(symbol: str) -> tuple[str, str]:
 
 
 def key(symbol: str) -> str:
-    """``BTC/USD`` -> ``XXBTZUSD``, under which REST lists it; newer pairs have no letters: ``SOLUSD``."""
+    """``BTC/USD`` -> ``XXBTZUSD``, the key of REST answers; newer pairs have no letters: ``SOLUSD``."""
     base, quote = old(symbol)
     if base in CLASSIC and quote in CLASSIC:
         return CLASSIC[base] + CLASSIC[quote]
@@ -37,12 +38,12 @@ def key(symbol: str) -> str:
 
 
 def book(symbol: str, depth: int = USUAL_DEPTH) -> str:
-    """The stream of a book."""
+    """The name of a book's stream."""
     return f"book/{depth}/{symbol}"
 
 
 def parts(stream: str) -> tuple[str, int, str]:
-    """Channel, depth (0: it has none) and symbol of a stream; no symbol for what is none."""
+    """Channel, depth (0: none) and symbol of a stream; the symbol is empty if it is not a stream's name."""
     channel, _, rest = stream.partition("/")
     if channel != "book":
         return channel, 0, rest
@@ -51,12 +52,12 @@ def parts(stream: str) -> tuple[str, int, str]:
 
 
 def streams(symbol: str) -> dict[str, str]:
-    """Of a symbol: from our channel to the stream. Of tops the ticker is all that there is."""
+    """The streams of a symbol, by canonical channel; best prices come with the ticker only."""
     return {"top": f"ticker/{symbol}", "book": book(symbol), "trades": f"trade/{symbol}"}
 
 
-def ask(streams: Sequence[str]) -> tuple[str, list[bytes]]:
-    """One message for each channel and depth."""
+def subscribe_request(streams: Sequence[str]) -> tuple[str, list[bytes]]:
+    """The request target, and one subscription message for each channel and depth."""
     groups: dict[tuple[str, int], list[str]] = {}
     for stream in streams:
         channel, depth, symbol = parts(stream)

@@ -51,7 +51,7 @@ DIALECT = Dialect(
     rest=MexcRest,
     decoder=MexcDecoder,
     streams=names.streams,
-    ask=names.ask,
+    subscribe_request=names.subscribe_request,
     canonical=names.canonical,
     snapshot_path=lambda symbol: f"/api/v3/depth?symbol={symbol}&limit=5000",
     text=short_text,  # no needless zeros, as recorded of tops and trades

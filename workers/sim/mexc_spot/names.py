@@ -1,5 +1,4 @@
-"""MEXC spot's spelling of symbols and of topics, which name the streams as they stand, and how a client asks
-for them."""
+"""MEXC spot's spelling of symbols and topics, and the subscription message. Topics name the streams."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ _TOPIC = re.compile(f"{_AGGREGATED}|{_OTHERS}")
 
 
 def topic(kind: str, symbol: str, interval: str = "100ms") -> str:
-    """``bookTicker``, ``depth`` or ``deals`` of a symbol."""
+    """The aggregated topic ``bookTicker``, ``depth`` or ``deals`` of a symbol."""
     return f"spot@public.aggre.{kind}.v3.api.pb@{interval}@{symbol}"
 
 
@@ -26,7 +25,7 @@ def ticker(symbol: str, window: str = "24H") -> str:
 
 
 def split(name: str) -> tuple[str, str]:
-    """Kind and symbol of a topic; empty when it is none."""
+    """Kind and symbol of a topic; both empty if it is not a topic."""
     found = _TOPIC.fullmatch(name)
     if found is None:
         return "", ""
@@ -34,12 +33,12 @@ def split(name: str) -> tuple[str, str]:
 
 
 def event(name: str) -> str:
-    """What a body says of its kind: the topic without its symbol."""
+    """A topic without its symbol, as the body of a frame names it."""
     return name.rpartition("@")[0]
 
 
 def streams(symbol: str) -> dict[str, str]:
-    """Of a venue symbol: from channel to topic."""
+    """The topics of a venue symbol, by canonical channel."""
     return {
         "top": topic("bookTicker", symbol),
         "book": topic("depth", symbol),
@@ -48,8 +47,8 @@ def streams(symbol: str) -> dict[str, str]:
     }
 
 
-def ask(streams: Sequence[str]) -> tuple[str, list[bytes]]:
-    """One message that asks for all."""
+def subscribe_request(streams: Sequence[str]) -> tuple[str, list[bytes]]:
+    """The request target, and one message that subscribes to all streams."""
     return "/ws", [msgspec.json.encode({"method": "SUBSCRIPTION", "params": streams})]
 
 

@@ -7,7 +7,7 @@ from workers.sim.dialect import Dialect
 from workers.sim.hub import Hub, Rules
 from workers.sim.market import Listing, short_text
 from workers.sim.okx.decoder import OkxDecoder
-from workers.sim.okx.names import ask, canonical, streams
+from workers.sim.okx.names import canonical, streams, subscribe_request
 from workers.sim.okx.protocol import OkxProtocol
 from workers.sim.okx.publisher import OkxPublisher
 from workers.sim.okx.rest import OkxRest
@@ -61,7 +61,7 @@ DIALECT = Dialect(
     rest=OkxRest,
     decoder=OkxDecoder,
     streams=streams,
-    ask=ask,
+    subscribe_request=subscribe_request,
     canonical=canonical,
     text=short_text,
     faults=("bad_checksum", "repeat_price", "reset_ids"),

@@ -1,8 +1,8 @@
-"""OKX's spelling of instruments, channels and streams, and how a client asks for them.
+"""OKX's spelling of instruments, channels and streams, and the subscription message.
 
-A stream is named ``<channel>/<instrument>``, as ``books/BTC-USDT``. What the venue subscribes by type
-(``liquidation-orders``) is one stream an instrument all the same, so that faults can be about one symbol;
-``books@2022`` is the book as it was told until then, to connections that ask for it.
+A stream is named ``<channel>/<instrument>``, such as ``books/BTC-USDT``. A channel that clients subscribe to
+by instrument type (``liquidation-orders``) has one stream per instrument all the same, so that a fault can
+concern one symbol; ``books@2022`` is the book in the format of 2022, for connections that request it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CHANNELS = {
     "mark": "mark-price",
     "liquidations": "liquidation-orders",
 }
-"""The stream that tells each channel; a mark has two more, `funding-rate` and `index-tickers`."""
+"""The venue's channel for each canonical one; marks also need `funding-rate` and `index-tickers`."""
 OF_INSTRUMENT = ("books", "books5", "bbo-tbt", "trades", "tickers", "mark-price", "funding-rate")
 DERIVATIVES = ("mark-price", "funding-rate", "index-tickers", "liquidation-orders")
 LEGACY = "books@2022"
 STABLE = ("USDT", "USDC")
-"""Quotes of linear contracts, which are settled in them."""
+"""Quote assets of linear contracts, in which these are settled."""
 
 
 def is_derivative(symbol: str) -> bool:
@@ -62,7 +62,7 @@ def canonical(symbol: str) -> str:
 
 
 def streams(symbol: str) -> dict[str, str]:
-    """Of a venue symbol: from channel to stream."""
+    """The streams of a venue symbol, by canonical channel."""
     contract = is_derivative(symbol)
     return {
         channel: f"{theirs}/{symbol}"
@@ -72,14 +72,14 @@ def streams(symbol: str) -> dict[str, str]:
 
 
 def arg_of(stream: str) -> dict[str, str]:
-    """What a stream is subscribed by."""
+    """The argument of the request that subscribes to a stream."""
     channel, _, name = stream.partition("/")
     if channel == "liquidation-orders":
         return {"channel": channel, "instType": type_of(name)}
     return {"channel": "books" if channel == LEGACY else channel, "instId": name}
 
 
-def ask(streams_: Sequence[str]) -> tuple[str, list[bytes]]:
-    """A connection, and one message that subscribes to all."""
+def subscribe_request(streams_: Sequence[str]) -> tuple[str, list[bytes]]:
+    """The request target, and one message that subscribes to all streams."""
     args = list({msgspec.json.encode(arg): arg for arg in map(arg_of, streams_)}.values())
     return PATH, [msgspec.json.encode({"op": "subscribe", "args": args})]
