@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import pytest
 from sim_client import exact, until
-from sim_ear import Ear
+from sim_dialect_client import DialectClient
 
 from workers import sim
 from workers.sim import FEEDS, SimVenue
@@ -55,10 +55,10 @@ def equal(told: Depth, oracle: Depth, cut: int) -> bool:
     return all(exact(ours) == exact(theirs) for ours, theirs in sides)
 
 
-def check_books(ear: Ear, oracle: SimVenue) -> None:
+def check_books(client: DialectClient, oracle: SimVenue) -> None:
     for symbol in names(oracle):
-        cut = ear.decoder.max_levels(ear.stream(symbol))
-        assert equal(ear.book(symbol), oracle.book(symbol), cut), symbol
+        cut = client.decoder.max_levels(client.stream(symbol))
+        assert equal(client.book(symbol), oracle.book(symbol), cut), symbol
 
 
 @every_feed
@@ -115,13 +115,13 @@ def test_venues_that_stand_together_move_together():
 @every_feed
 def test_every_stream_tells_of_its_symbol(feed):
     async def run() -> None:
-        async with still(feed) as venue, Ear(venue) as ear:
+        async with still(feed) as venue, DialectClient(venue) as client:
             streams = every_stream(venue)
-            await ear.subscribe(streams)
+            await client.subscribe(streams)
             pump(venue, 60)
-            await ear.hear()
-            assert {name for name, _ in ear.frames} == set(streams)
-            assert not ear.broken
+            await client.receive_all()
+            assert {name for name, _ in client.frames} == set(streams)
+            assert not client.broken
             for symbol in names(venue):
                 for channel, stream in venue.dialect.streams(symbol).items():
                     info = venue.hub.stream_info(stream)
@@ -140,16 +140,16 @@ def test_the_told_book_is_the_oracles_whenever_one_comes(feed):
             assert venue.market is not None
             for round_ in range(3):
                 venue.market.step(3)  # changes that are not told yet when a client comes
-                async with Ear(venue) as ear:
-                    await ear.subscribe([ear.stream(symbol) for symbol in names(venue)])
+                async with DialectClient(venue) as client:
+                    await client.subscribe([client.stream(symbol) for symbol in names(venue)])
                     pump(venue, 1)
-                    await ear.hear()
+                    await client.receive_all()
                     for symbol in names(venue):
-                        await ear.start(symbol)
+                        await client.start(symbol)
                     for _ in range(40):
                         pump(venue, 1, steps=3 + round_)
-                        await ear.hear()
-                        check_books(ear, venue)
+                        await client.receive_all()
+                        check_books(client, venue)
 
     asyncio.run(run())
 
@@ -157,14 +157,14 @@ def test_the_told_book_is_the_oracles_whenever_one_comes(feed):
 @every_feed
 def test_what_does_not_exist_is_not_told_and_harms_nobody(feed):
     async def run() -> None:
-        async with still(feed) as venue, Ear(venue) as ear:
+        async with still(feed) as venue, DialectClient(venue) as client:
             symbol = names(venue)[0]
-            good, bad = ear.stream(symbol), venue.dialect.streams("NOPE-NOPE")["book"]
-            await ear.subscribe([good, bad], wait=[good])
+            good, bad = client.stream(symbol), venue.dialect.streams("NOPE-NOPE")["book"]
+            await client.subscribe([good, bad], wait=[good])
             pump(venue, 5)
-            await ear.hear()
-            assert {name for name, _ in ear.frames} == {good}
-            assert not ear.ws.closed
+            await client.receive_all()
+            assert {name for name, _ in client.frames} == {good}
+            assert not client.ws.closed
 
     asyncio.run(run())
 
@@ -172,35 +172,39 @@ def test_what_does_not_exist_is_not_told_and_harms_nobody(feed):
 # -- faults -----------------------------------------------------------------------------------------------
 
 
-async def told(feed: str, order: Fault | None, wait: float = 0.0) -> tuple[Ear, list[bytes], list[bytes]]:
+async def told(
+    feed: str, order: Fault | None, wait: float = 0.0
+) -> tuple[DialectClient, list[bytes], list[bytes]]:
     """Eight changes under an order: what came of the first symbol's book, and of the other's."""
-    async with still(feed) as venue, Ear(venue) as ear:
+    async with still(feed) as venue, DialectClient(venue) as client:
         first, second = names(venue)
-        await ear.subscribe([ear.stream(first), ear.stream(second)])
-        await ear.hear()
+        await client.subscribe([client.stream(first), client.stream(second)])
+        await client.receive_all()
         for symbol in (first, second):
-            await ear.start(symbol)
+            await client.start(symbol)
         if order is not None:
             venue.faults.add(order)
         pump(venue, 8)
         await asyncio.sleep(wait)
-        await ear.hear()
-        return ear, ear.diffs(ear.stream(first)), ear.payloads(ear.stream(second))
+        await client.receive_all()
+        return client, client.diffs(client.stream(first)), client.payloads(client.stream(second))
 
 
 def fault(feed: str, kind: str, **options: Any) -> Fault:
     return Fault(kind, symbol=dialect(feed).default_symbols[0], **options)
 
 
-def compare(feed: str, kind: str, wait: float = 0.0, **options: Any) -> tuple[Ear, list[bytes], list[bytes]]:
+def compare(
+    feed: str, kind: str, wait: float = 0.0, **options: Any
+) -> tuple[DialectClient, list[bytes], list[bytes]]:
     """The changes of the first book without and with the fault; the other book's are the same."""
 
-    async def run() -> tuple[Ear, list[bytes], list[bytes]]:
+    async def run() -> tuple[DialectClient, list[bytes], list[bytes]]:
         _, clean, others = await told(feed, None)
-        ear, bent, same = await told(feed, fault(feed, kind, **options), wait)
+        client, bent, same = await told(feed, fault(feed, kind, **options), wait)
         assert len(clean) == 8
         assert others == same, "the fault was about one symbol"
-        return ear, clean, bent
+        return client, clean, bent
 
     return asyncio.run(run())
 
@@ -233,25 +237,25 @@ def test_a_delayed_frame_comes_last(feed, monkeypatch):
 @every_feed
 def test_a_malformed_frame_is_one(feed, monkeypatch):
     monkeypatch.setattr(Fold, "apply", lambda self, diff: True)
-    ear, clean, bent = compare(feed, "malformed")
+    client, clean, bent = compare(feed, "malformed")
     assert bent == clean[1:]
-    assert len(ear.broken) == 1
-    assert ear.broken[0] != clean[0]
+    assert len(client.broken) == 1
+    assert client.broken[0] != clean[0]
 
 
 @every_feed
 def test_an_oversized_message_comes_before(feed):
-    ear, clean, bent = compare(feed, "oversized", size=300_000)
+    client, clean, bent = compare(feed, "oversized", size=300_000)
     assert bent == clean
-    assert any(len(row.payload()) >= 300_000 for row in ear.rows if row.dir == "in")
+    assert any(len(row.payload()) >= 300_000 for row in client.rows if row.dir == "in")
 
 
 @every_feed
 def test_a_crossed_book_is_crossed(feed):
-    ear, clean, bent = compare(feed, "crossed", after=7)
+    client, clean, bent = compare(feed, "crossed", after=7)
     assert bent[:7] == clean[:7]
-    symbol = names(ear.venue)[0]
-    book = ear.book(symbol)
+    symbol = names(client.venue)[0]
+    book = client.book(symbol)
     assert Decimal(book.bids[0][0]) >= Decimal(book.asks[0][0])
 
 
@@ -263,14 +267,14 @@ def test_checksums_and_repeated_prices(feed):
             with pytest.raises(FaultError, match="unknown fault"):
                 still(feed).faults.add(Fault(kind))
             continue
-        ear, clean, bent = compare(feed, kind, after=2)
+        client, clean, bent = compare(feed, kind, after=2)
         assert bent[:2] == clean[:2]
         assert bent != clean
-        stream = ear.stream(names(ear.venue)[0])
+        stream = client.stream(names(client.venue)[0])
         changed = next(
             index for index, pair in enumerate(zip(clean, bent, strict=True)) if pair[0] != pair[1]
         )
-        before, after = (ear.decoder.book_event(stream, one[changed]) for one in (clean, bent))
+        before, after = (client.decoder.book_event(stream, one[changed]) for one in (clean, bent))
         assert isinstance(before, Diff)
         assert isinstance(after, Diff)
         if kind == "bad_checksum":
@@ -279,7 +283,7 @@ def test_checksums_and_repeated_prices(feed):
             prices = Counter(("bid", Decimal(price)) for price, _ in after.bids)
             prices.update(("ask", Decimal(price)) for price, _ in after.asks)
             assert max(prices.values()) == 2
-        check_books(ear, ear.venue)  # the last word counts
+        check_books(client, client.venue)  # the last word counts
 
 
 @every_feed
@@ -287,20 +291,20 @@ def test_connections_break_as_told(feed):
     async def run() -> None:
         async with still(feed) as venue:
             for kind in ("reset", "shutdown"):
-                async with Ear(venue) as ear:
-                    await ear.subscribe([ear.stream(names(venue)[0])])
+                async with DialectClient(venue) as client:
+                    await client.subscribe([client.stream(names(venue)[0])])
                     venue.faults.add(Fault(kind))
                     while True:
-                        message = await ear.ws.receive(timeout=3)
+                        message = await client.ws.receive(timeout=3)
                         if message.type in (
                             aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR,
                         ):  # fmt: skip
                             break
                 await until(lambda: not venue.hub.peers)
             venue.faults.reset_handshake(count=None)  # the client's library dials twice
-            async with Ear(venue) as ear:
+            async with DialectClient(venue) as client:
                 with pytest.raises(aiohttp.ClientError):
-                    await ear.subscribe([])
+                    await client.subscribe([])
 
     asyncio.run(run())
 
@@ -308,11 +312,11 @@ def test_connections_break_as_told(feed):
 @every_feed
 def test_rest_fails_as_told(feed):
     async def run() -> None:
-        async with still(feed) as venue, Ear(venue) as ear:
+        async with still(feed) as venue, DialectClient(venue) as client:
             venue.faults.rest(status=503)
-            async with ear.session.get(venue.rest_url + "/anything") as answer:
+            async with client.session.get(venue.rest_url + "/anything") as answer:
                 assert answer.status == 503
-            async with ear.session.post(venue.rest_url + "/sim/faults", data='{"kind":"x"}') as answer:
+            async with client.session.post(venue.rest_url + "/sim/faults", data='{"kind":"x"}') as answer:
                 words = (await answer.json())["error"]
                 assert all(kind in words for kind in (*KINDS, *venue.dialect.faults))
 
@@ -324,23 +328,23 @@ def test_rest_fails_as_told(feed):
 
 async def recorded(feed: str) -> tuple[list[Any], dict[str, Depth]]:
     """A session as a client hears it, and the books at its end."""
-    async with still(feed, seed=3) as venue, Ear(venue) as ear:
-        await ear.subscribe(
+    async with still(feed, seed=3) as venue, DialectClient(venue) as client:
+        await client.subscribe(
             [name for symbol in names(venue) for name in venue.dialect.streams(symbol).values()]
         )
         pump(venue, 5)
-        await ear.hear()
+        await client.receive_all()
         for symbol in names(venue):
-            await ear.start(symbol)
+            await client.start(symbol)
         pump(venue, 35)
-        await ear.hear()
-        check_books(ear, venue)
-        return ear.rows, {symbol: ear.book(symbol) for symbol in names(venue)}
+        await client.receive_all()
+        check_books(client, venue)
+        return client.rows, {symbol: client.book(symbol) for symbol in names(venue)}
 
 
-def final(ear: Ear, books: dict[str, Depth]) -> None:
+def final(client: DialectClient, books: dict[str, Depth]) -> None:
     for symbol, book in books.items():
-        assert equal(ear.book(symbol), book, ear.decoder.max_levels(ear.stream(symbol))), symbol
+        assert equal(client.book(symbol), book, client.decoder.max_levels(client.stream(symbol))), symbol
 
 
 @every_feed
@@ -352,20 +356,20 @@ def test_a_recorded_session_is_told_again_and_ends_with_the_same_books(feed):
             async with SimVenue(feed, capture=rows, speed=None, settle=0.05) as venue:
                 assert venue.replay is not None
                 streams = [name for symbol in books for name in venue.dialect.streams(symbol).values()]
-                async with Ear(venue) as ear:
-                    await ear.subscribe(streams)
+                async with DialectClient(venue) as client:
+                    await client.subscribe(streams)
                     await venue.replay.ended.wait()
-                    await ear.hear()
+                    await client.receive_all()
                     for symbol in books:
-                        await ear.start(symbol)
-                    final(ear, books)
-                    heard.append(ear.frames)
+                        await client.start(symbol)
+                    final(client, books)
+                    heard.append(client.frames)
                 for symbol, book in books.items():
-                    cut = ear.decoder.max_levels(ear.stream(symbol))
+                    cut = client.decoder.max_levels(client.stream(symbol))
                     assert equal(book, venue.book(symbol), cut)
-                async with Ear(venue) as late:
+                async with DialectClient(venue) as late:
                     await late.subscribe([late.stream(symbol) for symbol in books])
-                    await late.hear()
+                    await late.receive_all()
                     for symbol in books:
                         await late.start(symbol)
                     final(late, books)
@@ -382,13 +386,13 @@ def test_a_fault_in_a_replay_heals(feed):
         async with SimVenue(feed, capture=rows, speed=None, settle=0.0) as venue:
             assert venue.replay is not None
             venue.faults.gap(symbol=venue.dialect.default_symbols[0], after=5)
-            async with Ear(venue) as ear:
-                ear.folds.clear()
-                await ear.subscribe([ear.stream(symbol) for symbol in books])
+            async with DialectClient(venue) as client:
+                client.folds.clear()
+                await client.subscribe([client.stream(symbol) for symbol in books])
                 await venue.replay.ended.wait()
-            async with Ear(venue) as again:
+            async with DialectClient(venue) as again:
                 await again.subscribe([again.stream(symbol) for symbol in books])
-                await again.hear()
+                await again.receive_all()
                 for symbol in books:
                     await again.start(symbol)
                 final(again, books)
@@ -399,13 +403,13 @@ def test_a_fault_in_a_replay_heals(feed):
 @every_feed
 def test_the_same_seed_tells_the_same(feed):
     async def run(seed: int) -> list[tuple[str, bytes]]:
-        async with still(feed, seed=seed) as venue, Ear(venue) as ear:
-            await ear.subscribe(
+        async with still(feed, seed=seed) as venue, DialectClient(venue) as client:
+            await client.subscribe(
                 [name for one in names(venue) for name in venue.dialect.streams(one).values()]
             )
             pump(venue, 20)
-            await ear.hear()
-            return ear.frames
+            await client.receive_all()
+            return client.frames
 
     async def all_() -> None:
         assert await run(4) == await run(4)

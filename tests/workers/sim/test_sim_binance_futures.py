@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from sim_client import Client, exact, until
-from sim_ear import Ear
+from sim_dialect_client import DialectClient
 
 from workers.sim import SimKey, SimVenue
 from workers.sim.binance_futures.dialect import LISTINGS
@@ -43,12 +43,12 @@ def pump(venue: SimVenue, rounds: int) -> None:
 
 
 async def told(channel: str, rounds: int = 60) -> list[dict[str, Any]]:
-    async with still() as venue, Ear(venue) as ear:
+    async with still() as venue, DialectClient(venue) as client:
         stream = f"btcusdt@{channel}"
-        await ear.subscribe([stream])
+        await client.subscribe([stream])
         pump(venue, rounds)
-        await ear.hear()
-        return [json.loads(payload) for payload in ear.payloads(stream)]
+        await client.receive_all()
+        return [json.loads(payload) for payload in client.payloads(stream)]
 
 
 def test_ids_count_for_the_whole_market_and_pu_chains():
@@ -83,11 +83,11 @@ def test_payloads_have_the_venues_fields_in_its_order(channel, keys):
 
 def test_marks_and_liquidations():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
-            await ear.subscribe(["btcusdt@markPrice@1s", "btcusdt@forceOrder", "btcusdt@trade"])
+        async with still() as venue, DialectClient(venue) as client:
+            await client.subscribe(["btcusdt@markPrice@1s", "btcusdt@forceOrder", "btcusdt@trade"])
             pump(venue, 120)
-            await ear.hear()
-            marks = [json.loads(one) for one in ear.payloads("btcusdt@markPrice@1s")]
+            await client.receive_all()
+            marks = [json.loads(one) for one in client.payloads("btcusdt@markPrice@1s")]
             assert len(marks) == 12
             bid = Decimal(venue.book("BTC/USDT:USDT").bids[0][0])
             for mark in marks:
@@ -97,9 +97,9 @@ def test_marks_and_liquidations():
                 assert abs(Decimal(mark["r"])) <= Decimal("0.003")
                 assert mark["T"] % PERIOD_MS == 0
                 assert 0 < mark["T"] - NOW // 1_000_000 <= PERIOD_MS
-            closed = [json.loads(one)["o"] for one in ear.payloads("btcusdt@forceOrder")]
+            closed = [json.loads(one)["o"] for one in client.payloads("btcusdt@forceOrder")]
             assert closed
-            trades = {(t["p"], t["q"], t["m"]) for t in map(json.loads, ear.payloads("btcusdt@trade"))}
+            trades = {(t["p"], t["q"], t["m"]) for t in map(json.loads, client.payloads("btcusdt@trade"))}
             assert {(one["ap"], one["z"], one["S"] == "SELL") for one in closed} <= trades
 
     asyncio.run(run())
@@ -107,17 +107,17 @@ def test_marks_and_liquidations():
 
 def test_events_with_the_fields_of_2026():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
+        async with still() as venue, DialectClient(venue) as client:
             channels = ("depth@100ms", "bookTicker", "aggTrade", "forceOrder", "markPrice@1s")
-            await ear.subscribe([f"btcusdt@{channel}" for channel in channels])
+            await client.subscribe([f"btcusdt@{channel}" for channel in channels])
             venue.faults.add(Fault("new_fields", count=None))
             pump(venue, 60)
-            await ear.hear()
-            last = {stream: list(json.loads(payload)) for stream, payload in ear.frames}
+            await client.receive_all()
+            last = {stream: list(json.loads(payload)) for stream, payload in client.frames}
             assert last.pop("btcusdt@forceOrder") == ["e", "E", "o"]
             assert {keys[-1] for keys in last.values()} == {"st"}
             assert last["btcusdt@aggTrade"][4:7] == ["p", "q", "nq"]
-            closed = json.loads(ear.payloads("btcusdt@forceOrder")[0])["o"]
+            closed = json.loads(client.payloads("btcusdt@forceOrder")[0])["o"]
             assert (closed["ps"], closed["st"]) == ("BTCUSDT", 1)
 
     asyncio.run(run())

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 from sim_client import until
-from sim_ear import Ear
+from sim_dialect_client import DialectClient
 
 from workers.capture.reader import Row
 from workers.sim import Rules, SimVenue
@@ -184,19 +184,19 @@ def act(venue: SimVenue, times: int = 1) -> None:
 
 def test_it_greets_answers_twice_and_sends_the_book_before_its_changes():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
+        async with still() as venue, DialectClient(venue) as client:
             assert venue.market is not None
             venue.market.step(5)  # pending when the client comes
-            await ear.subscribe([BOOK])
+            await client.subscribe([BOOK])
             act(venue, 10)
-            await ear.hear()
-            texts = [row.text for row in ear.rows if row.dir == "in" and row.text is not None]
+            await client.receive_all()
+            texts = [row.text for row in client.rows if row.dir == "in" and row.text is not None]
             assert texts == ['{"hello":"toy"}', "1 of 2", "2 of 2"]
-            numbers = [unpack(payload)["seq"] for _, payload in ear.frames]
+            numbers = [unpack(payload)["seq"] for _, payload in client.frames]
             assert numbers == list(range(1, 12))
-            assert "whole" in unpack(ear.frames[0][1])
+            assert "whole" in unpack(client.frames[0][1])
             oracle = venue.book("BTC/USD:USD")
-            assert ear.book("btc_usd")[1:] == oracle[1:]
+            assert client.book("btc_usd")[1:] == oracle[1:]
             assert venue.book("btc_usd") == oracle
             assert "." not in oracle.bids[0][0]
             with pytest.raises(KeyError):
@@ -207,7 +207,7 @@ def test_it_greets_answers_twice_and_sends_the_book_before_its_changes():
 
 def test_a_second_client_gets_a_book_that_its_changes_follow():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as one, Ear(venue) as two:
+        async with still() as venue, DialectClient(venue) as one, DialectClient(venue) as two:
             await one.subscribe([BOOK])
             act(venue, 3)
             assert venue.market is not None
@@ -229,45 +229,45 @@ def test_a_second_client_gets_a_book_that_its_changes_follow():
 
 def test_what_it_does_not_know_or_want():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
+        async with still() as venue, DialectClient(venue) as client:
             venue.faults.add(Fault("shy", symbol="BTC/USD:USD"))
-            await ear.subscribe([BOOK, "book/NOPE"], wait=[])
+            await client.subscribe([BOOK, "book/NOPE"], wait=[])
             for message in ("sub btc_usd", "unsub btc_usd", "sub btc_usd"):
-                await ear.ws.send_str(message)
+                await client.ws.send_str(message)
             await until(lambda: venue.hub.has_subscribers(BOOK))
-            await ear.hear()
-            texts = [row.text for row in ear.rows if row.dir == "in" and row.text is not None]
+            await client.receive_all()
+            texts = [row.text for row in client.rows if row.dir == "in" and row.text is not None]
             assert texts[1:4] == ["not today", "what?", "1 of 2"]
             assert "bye" in texts
             with pytest.raises(FaultError, match=r"allowed: .*renumber, shy"):
                 venue.faults.add(Fault("bad_checksum"))
             with pytest.raises(aiohttp.WSServerHandshakeError):
-                await ear.session.ws_connect(venue.ws_url + "/elsewhere")
+                await client.session.ws_connect(venue.ws_url + "/elsewhere")
 
     asyncio.run(run())
 
 
 def test_a_fault_of_its_own_waits_for_a_frame_that_it_can_bend():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
-            await ear.subscribe([BOOK])
+        async with still() as venue, DialectClient(venue) as client:
+            await client.subscribe([BOOK])
             venue.faults.add(Fault("renumber"))
             act(venue, 3)
-            await ear.hear()
-            assert [unpack(payload)["seq"] for _, payload in ear.frames] == [0, 1, 0, 2, 3]
+            await client.receive_all()
+            assert [unpack(payload)["seq"] for _, payload in client.frames] == [0, 1, 0, 2, 3]
             assert venue.faults.used == {"renumber": 1}
             venue.faults.malformed()
             act(venue)
-            await ear.hear()
-            assert len(ear.broken) == 1
-            assert ear.rows[-1].b64 is not None, "a damaged frame is as binary as a whole one"
+            await client.receive_all()
+            assert len(client.broken) == 1
+            assert client.rows[-1].b64 is not None, "a damaged frame is as binary as a whole one"
             venue.faults.silent(symbol="btc_usd")
-            await ear.ws.send_str("unsub btc_usd")
-            await ear.ws.send_str("sub btc_usd")
+            await client.ws.send_str("unsub btc_usd")
+            await client.ws.send_str("sub btc_usd")
             await until(lambda: venue.hub.has_subscribers(BOOK) and venue.faults.used.get("silent") == 1)
             act(venue)
-            await ear.hear()
-            assert len(ear.frames) == 5, "a silent symbol sends no snapshot either"
+            await client.receive_all()
+            assert len(client.frames) == 5, "a silent symbol sends no snapshot either"
 
     asyncio.run(run())
 
@@ -291,19 +291,19 @@ def test_connections_without_subscription_or_data_end():
                 clock.now += 2
                 venue.hub.tick()
                 assert await ended(bare) == 4004
-            async with Ear(venue) as ear:
-                await ear.subscribe([BOOK])
+            async with DialectClient(venue) as client:
+                await client.subscribe([BOOK])
                 for _ in range(3):  # pings are answered: that is something sent
                     clock.now += 50
                     before = venue.hub.counters["messages"]
-                    await ear.ws.send_str("ping")
+                    await client.ws.send_str("ping")
                     await until(lambda before=before: venue.hub.counters["messages"] > before)
                     venue.hub.tick()
-                await ear.ws.send_str("unsub btc_usd")
+                await client.ws.send_str("unsub btc_usd")
                 await until(lambda: not venue.hub.has_subscribers(BOOK))
                 clock.now += 31
                 venue.hub.tick()
-                assert await ended(ear.ws) == 4004
+                assert await ended(client.ws) == 4004
 
     asyncio.run(run())
 
@@ -312,32 +312,35 @@ def test_no_data_for_long_ends_a_connection_and_beats_are_data():
     async def run() -> None:
         clock = Clock()
         quiet = Rules(ping_every=float("inf"), idle_timeout=4.0)
-        async with still(clock=clock, rules=quiet) as venue, Ear(venue) as ear:
-            await ear.subscribe([BOOK])
+        async with still(clock=clock, rules=quiet) as venue, DialectClient(venue) as client:
+            await client.subscribe([BOOK])
             clock.now += 4.5
             venue.hub.tick()
-            assert await ended(ear.ws) == 1000
+            assert await ended(client.ws) == 1000
         beats = Rules(ping_every=float("inf"), idle_timeout=6.0)
-        async with still(clock=clock, rules=beats) as venue, Ear(venue) as ear:
-            await ear.subscribe([BOOK])
+        async with still(clock=clock, rules=beats) as venue, DialectClient(venue) as client:
+            await client.subscribe([BOOK])
             for _ in range(4):
                 clock.now += 5.5
                 venue.hub.tick()
-            await ear.hear()
-            assert [row.text for row in ear.rows].count("beat") == 4
+            await client.receive_all()
+            assert [row.text for row in client.rows].count("beat") == 4
 
     asyncio.run(run())
 
 
 def test_shutdown_and_rest_are_in_its_words():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
-            await ear.subscribe([BOOK])
-            await ear.hear()
+        async with still() as venue, DialectClient(venue) as client:
+            await client.subscribe([BOOK])
+            await client.receive_all()
             venue.faults.shutdown()
-            assert [(await ear.ws.receive(timeout=3)).data for _ in range(2)] == ["we close", "in a minute"]
+            assert [(await client.ws.receive(timeout=3)).data for _ in range(2)] == [
+                "we close",
+                "in a minute",
+            ]
             who = {"X-Who": "me"}
-            async with ear.session.get(venue.rest_url + "/any?x=1", headers=who) as answer:
+            async with client.session.get(venue.rest_url + "/any?x=1", headers=who) as answer:
                 assert await answer.json() == {"from": "me"}
 
     asyncio.run(run())

@@ -15,7 +15,7 @@ from zlib import crc32
 import aiohttp
 import pytest
 from sim_client import until
-from sim_ear import Ear
+from sim_dialect_client import DialectClient
 
 from workers.sim import Fault, SimVenue
 from workers.sim.kraken import names, payloads
@@ -56,14 +56,14 @@ class Client:
         await self.ws.close()
         await self.session.close()
 
-    async def hear(self) -> Any:
+    async def receive_all(self) -> Any:
         message = await self.ws.receive(timeout=3)
         return json.loads(message.data, parse_float=str, parse_int=str)
 
     async def ask(self, **message: Any) -> Any:
         """The next thing that is said."""
         await self.ws.send_str(json.dumps(message))
-        return await self.hear()
+        return await self.receive_all()
 
     async def get(self, path: str) -> Any:
         async with self.session.get(self.sim.rest_url + path) as answer:
@@ -88,7 +88,7 @@ def book(depth: Any = 25, symbol: str = "BTC/USD", method: str = "subscribe", **
 @told
 async def test_the_status_comes_first() -> None:
     async with venue() as sim, Client(sim) as client:
-        status = await client.hear()
+        status = await client.receive_all()
         assert (status["channel"], status["data"][0]["system"]) == ("status", "online")
         assert int(status["data"][0]["connection_id"]) > 2**53
         assert (await client.ask(method="ping", req_id=101))["method"] == "pong"
@@ -98,16 +98,16 @@ async def test_the_status_comes_first() -> None:
 @told
 async def test_an_answer_for_each_symbol() -> None:
     async with venue() as sim, Client(sim) as client:
-        await client.hear()
+        await client.receive_all()
         params = {"channel": "ticker", "symbol": ["BTC/USD", "NOPE/USD", "ETH/USD"], "event_trigger": "bbo"}
         first = await client.ask(method="subscribe", params=params, req_id=3)
-        second, third = await client.hear(), await client.hear()
+        second, third = await client.receive_all(), await client.receive_all()
         assert [answer["req_id"] for answer in (first, second, third)] == ["3"] * 3
         assert first["result"]["symbol"] == "BTC/USD"
         assert (second["success"], second["symbol"]) == (False, "NOPE/USD")
         assert second["error"] == "Currency pair not supported NOPE/USD"
         assert third["success"]
-        assert {(await client.hear())["type"] for _ in range(2)} == {"snapshot"}
+        assert {(await client.receive_all())["type"] for _ in range(2)} == {"snapshot"}
 
 
 @told
@@ -118,17 +118,17 @@ async def test_a_ticker_is_told_by_its_trigger() -> None:
         counts: dict[str, int] = {}
         for trigger in ("trades", "bbo"):
             async with Client(sim) as client:
-                await client.hear()
+                await client.receive_all()
                 params = {"channel": "ticker", "symbol": ["BTC/USD"], "event_trigger": trigger}
                 assert (await client.ask(method="subscribe", params=params))["result"][
                     "event_trigger"
                 ] == trigger
-                last = (await client.hear())["data"][0]
+                last = (await client.receive_all())["data"][0]
                 before, numbers = sim.hub.counters["sent"], []
                 sim.market.step(150)
                 sim.hub.flush()
                 for _ in range(sim.hub.counters["sent"] - before):
-                    event = (await client.hear())["data"][0]
+                    event = (await client.receive_all())["data"][0]
                     if trigger == "bbo":
                         assert (event["bid"], event["ask"]) != (last["bid"], last["ask"])
                     numbers.append(int(event["trades"]))
@@ -138,7 +138,7 @@ async def test_a_ticker_is_told_by_its_trigger() -> None:
                     assert numbers == sorted(set(numbers))
         assert min(counts.values()) > 5, counts
     async with venue() as sim, Client(sim) as client:
-        await client.hear()
+        await client.receive_all()
         params = {"channel": "ticker", "symbol": ["BTC/USD"], "event_trigger": "size"}
         assert not (await client.ask(method="subscribe", params=params))["success"]
 
@@ -146,7 +146,7 @@ async def test_a_ticker_is_told_by_its_trigger() -> None:
 @told
 async def test_a_depth_outside_of_the_list_is_refused_once() -> None:
     async with venue() as sim, Client(sim) as client:
-        await client.hear()
+        await client.receive_all()
         for depth in (27, 0, "25", None):
             answer = await client.ask(**book(depth))
             assert (answer["success"], answer["error"]) == (False, "Subscription depth not supported")
@@ -154,7 +154,7 @@ async def test_a_depth_outside_of_the_list_is_refused_once() -> None:
         for depth in names.DEPTHS:
             answer = await client.ask(**book(depth))
             assert answer["result"]["depth"] == str(depth)
-            snapshot = await client.hear()
+            snapshot = await client.receive_all()
             assert len(snapshot["data"][0]["bids"]) == min(depth, 40)
         sim.faults.add(Fault("refuse_depth"))
         assert not (await client.ask(**book(25, "ETH/USD")))["success"]
@@ -164,14 +164,14 @@ async def test_a_depth_outside_of_the_list_is_refused_once() -> None:
 @told
 async def test_what_is_no_request() -> None:
     async with venue() as sim, Client(sim) as client:
-        await client.hear()
+        await client.receive_all()
         for message in ({"method": "dance"}, {"method": "subscribe"}, book(channel="weather"), {"req_id": 1}):
             assert not (await client.ask(**message))["success"]
         nobody = book()
         nobody["params"]["symbol"] = []
         assert not (await client.ask(**nobody))["success"]
         await client.ws.send_str("[")
-        assert (await client.hear())["error"] == "Malformed request"
+        assert (await client.receive_all())["error"] == "Malformed request"
         async with client.session.get(sim.ws_url.replace("ws", "http") + "/ws") as answer:
             assert answer.status != 101
 
@@ -180,30 +180,30 @@ async def test_what_is_no_request() -> None:
 async def test_a_heartbeat_after_a_second_without_a_word() -> None:
     clock = Clock()
     async with venue(clock=clock) as sim, Client(sim) as client:
-        await client.hear()
+        await client.receive_all()
         clock.now += 1.5
         sim.hub.tick()  # nothing is subscribed
         await client.ask(**book())
-        await client.hear()
+        await client.receive_all()
         for _ in range(2):
             clock.now += 0.9
             sim.hub.tick()
             clock.now += 0.2
             sim.hub.tick()
-            assert await client.hear() == {"channel": "heartbeat"}
+            assert await client.receive_all() == {"channel": "heartbeat"}
 
 
 @told
 async def test_maintenance_until_the_orders_are_cleared() -> None:
     async with venue() as sim, Client(sim) as client:
-        await client.hear()
+        await client.receive_all()
         sim.faults.add(Fault("maintenance", count=None))
-        halted = await client.hear()
+        halted = await client.receive_all()
         assert halted["data"][0]["system"] == "maintenance"
         async with Client(sim) as other:
-            assert (await other.hear())["data"][0]["system"] == "maintenance"
+            assert (await other.receive_all())["data"][0]["system"] == "maintenance"
         sim.faults.clear()
-        online = await client.hear()
+        online = await client.receive_all()
         assert online["data"][0] == halted["data"][0] | {"system": "online"}
 
 
@@ -230,7 +230,7 @@ def test_every_checksum_is_that_of_a_book_that_is_cut(depth: int) -> None:
     async def main() -> None:
         async with venue() as sim, Client(sim) as client:
             assert sim.market is not None
-            await client.hear()
+            await client.receive_all()
             await client.ask(**book(depth))
             sides: tuple[dict[str, str], dict[str, str]] = ({}, {})
             told = fallen = 0
@@ -241,7 +241,7 @@ def test_every_checksum_is_that_of_a_book_that_is_cut(depth: int) -> None:
                     if sim.hub.counters["sent"] == told:
                         continue  # nothing changed among the best
                 told = sim.hub.counters["sent"]
-                event = (await client.hear())["data"][0]
+                event = (await client.receive_all())["data"][0]
                 size = len(sides[0]) + len(sides[1])
                 assert fold(sides, event, depth) == int(event["checksum"]), number
                 named = {level["price"] for level in event["bids"] + event["asks"] if not float(level["qty"])}
@@ -257,10 +257,10 @@ def test_every_checksum_is_that_of_a_book_that_is_cut(depth: int) -> None:
 async def test_a_spoilt_checksum_and_a_price_that_is_repeated() -> None:
     async with venue() as sim, Client(sim) as client:
         assert sim.market is not None
-        await client.hear()
+        await client.receive_all()
         await client.ask(**book())
         sides: tuple[dict[str, str], dict[str, str]] = ({}, {})
-        fold(sides, (await client.hear())["data"][0], 25)
+        fold(sides, (await client.receive_all())["data"][0], 25)
         right = []
         for kind in ("repeat_price", "bad_checksum", ""):
             if kind:
@@ -269,7 +269,7 @@ async def test_a_spoilt_checksum_and_a_price_that_is_repeated() -> None:
             while sim.hub.counters["sent"] == before:
                 sim.market.step(1)
                 sim.hub.flush()
-            event = (await client.hear())["data"][0]
+            event = (await client.receive_all())["data"][0]
             right.append(fold(sides, event, 25) == int(event["checksum"]))
         assert right == [True, False, True]
 
@@ -278,11 +278,11 @@ async def test_a_spoilt_checksum_and_a_price_that_is_repeated() -> None:
 async def test_the_trades_before_are_told_when_asked_for() -> None:
     async with venue() as sim, Client(sim) as client:
         assert sim.market is not None
-        await client.hear()
+        await client.receive_all()
         sim.market.step(300)
         params = {"channel": "trade", "symbol": ["BTC/USD"], "snapshot": True}
         assert (await client.ask(method="subscribe", params=params))["success"]
-        history = await client.hear()
+        history = await client.receive_all()
         assert history["type"] == "snapshot"
         assert 2 <= len(history["data"]) <= 50
         assert {trade["side"] for trade in history["data"]} <= {"buy", "sell"}
@@ -374,17 +374,17 @@ def test_a_capture_is_told_letter_by_letter(name: str) -> None:
         async with SimVenue("kraken", capture=CAPTURES / f"{name}.jsonl.gz", speed=None, settle=0.02) as sim:
             assert sim.replay is not None
             stream = names.book("MINA/GBP")
-            async with Ear(sim) as ear:
-                await ear.subscribe([stream])
+            async with DialectClient(sim) as client:
+                await client.subscribe([stream])
                 await sim.replay.ended.wait()
-                await ear.hear()
-                assert ear.payloads(stream) == [frame.payload for frame in sim.replay.frames]
+                await client.receive_all()
+                assert client.payloads(stream) == [frame.payload for frame in sim.replay.frames]
                 whole = sim.book("MINA/GBP")
-                assert ear.book("MINA/GBP") == whole
+                assert client.book("MINA/GBP") == whole
             # Who comes late gets the last book, and its checksum.
-            async with Ear(sim) as late:
+            async with DialectClient(sim) as late:
                 await late.subscribe([stream])
-                await late.hear()
+                await late.receive_all()
                 [frame] = late.payloads(stream)
                 event = json.loads(frame)["data"][0]
                 last = json.loads(sim.replay.frames[-1].payload)["data"][0]
@@ -401,9 +401,9 @@ def test_a_capture_is_told_letter_by_letter(name: str) -> None:
 async def test_a_client_that_unsubscribes_hears_no_more() -> None:
     async with venue() as sim, Client(sim) as client:
         assert sim.market is not None
-        await client.hear()
+        await client.receive_all()
         await client.ask(**book())
-        await client.hear()
+        await client.receive_all()
         assert (await client.ask(**book(method="unsubscribe")))["method"] == "unsubscribe"
         await until(lambda: not sim.hub.has_subscribers(names.book("BTC/USD")))
         sim.market.step(30)

@@ -10,7 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from sim_ear import Ear
+from sim_dialect_client import DialectClient
 from test_dialects import check_books, every_feed, pump, still
 
 from workers.sim import SimVenue
@@ -89,17 +89,17 @@ def test_symbols_come_go_halt_and_resume(feed):
 @every_feed
 def test_what_is_delisted_is_silent_and_the_others_go_on(feed):
     async def run() -> None:
-        async with still(feed) as venue, Ear(venue) as ear:
+        async with still(feed) as venue, DialectClient(venue) as client:
             first, second = venue.source.symbols()
-            await ear.subscribe([ear.stream(name) for name in (first, second)])
+            await client.subscribe([client.stream(name) for name in (first, second)])
             pump(venue, 3)
-            await ear.hear()
+            await client.receive_all()
             gone = venue.dialect.symbols(second)[0]
             venue.delist(gone)
-            ear.frames.clear()
+            client.frames.clear()
             pump(venue, 20)
-            await ear.hear()
-            assert {name for name, _ in ear.frames} == {ear.stream(first)}
+            await client.receive_all()
+            assert {name for name, _ in client.frames} == {client.stream(first)}
 
     asyncio.run(run())
 
@@ -107,27 +107,27 @@ def test_what_is_delisted_is_silent_and_the_others_go_on(feed):
 @every_feed
 def test_a_tick_changes_and_the_told_book_stays_the_oracles(feed):
     async def run() -> None:
-        async with still(feed) as venue, Ear(venue) as ear:
+        async with still(feed) as venue, DialectClient(venue) as client:
             name = venue.source.symbols()[0]
             symbol = venue.dialect.symbols(name)[0]
             fine = tick((await entries(venue))[symbol])
-            await ear.subscribe([ear.stream(each) for each in venue.source.symbols()])
+            await client.subscribe([client.stream(each) for each in venue.source.symbols()])
             pump(venue, 5)
-            await ear.hear()
+            await client.receive_all()
             for each in venue.source.symbols():
-                await ear.start(each)
+                await client.start(each)
             venue.change_tick(symbol, str(fine * 10))
             assert tick((await entries(venue))[symbol]) == fine * 10
             pump(venue, 20)
-            await ear.hear()
-            check_books(ear, venue)
+            await client.receive_all()
+            check_books(client, venue)
             book = venue.book(symbol)
             assert all(Decimal(price) % (fine * 10) == 0 for price, _ in (*book.bids, *book.asks))
             venue.change_tick(symbol, str(fine))
             assert tick((await entries(venue))[symbol]) == fine
             pump(venue, 60)
-            await ear.hear()
-            check_books(ear, venue)
+            await client.receive_all()
+            check_books(client, venue)
             book = venue.book(symbol)
             assert any(Decimal(price) % (fine * 10) for price, _ in (*book.bids, *book.asks))
             with pytest.raises(SimError, match="decimals"):

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 from sim_client import exact, until
-from sim_ear import Ear
+from sim_dialect_client import DialectClient
 
 from workers.sim import Fault, Rules, SimVenue
 from workers.sim.book import Depth, Diff, Fold
@@ -54,11 +54,11 @@ def pump(venue: SimVenue, rounds: int, steps: int = 7) -> None:
 
 
 async def told(stream: str, rounds: int = 60) -> list[dict[str, Any]]:
-    async with still() as venue, Ear(venue) as ear:
-        await ear.subscribe([stream])
+    async with still() as venue, DialectClient(venue) as client:
+        await client.subscribe([stream])
         pump(venue, rounds)
-        await ear.hear()
-        return [json.loads(payload) for payload in ear.payloads(stream)]
+        await client.receive_all()
+        return [json.loads(payload) for payload in client.payloads(stream)]
 
 
 # -- what is told ---------------------------------------------------------------------------------------
@@ -104,14 +104,14 @@ def test_books_chain_and_the_checksum_is_0():
 
 def test_the_best_levels_are_the_books():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
+        async with still() as venue, DialectClient(venue) as client:
             names = [f"books/{SPOT}", f"bbo-tbt/{SPOT}", f"books5/{SPOT}"]
-            await ear.subscribe(names)
+            await client.subscribe(names)
             pump(venue, 40)
-            await ear.hear()
+            await client.receive_all()
             book = venue.book(SPOT)
             for name, levels in (("bbo-tbt", 1), ("books5", 5)):
-                last = json.loads(ear.payloads(f"{name}/{SPOT}")[-1])["data"][0]
+                last = json.loads(client.payloads(f"{name}/{SPOT}")[-1])["data"][0]
                 best = book.cut(levels)
                 assert exact([row[:2] for row in last["bids"]]) == exact(best.bids)
                 assert exact([row[:2] for row in last["asks"]]) == exact(best.asks)
@@ -136,12 +136,12 @@ def test_who_subscribes_to_trades_is_told_the_last_one_again():
         async with still() as venue:
             seen = []
             for _ in range(2):
-                async with Ear(venue) as ear:
-                    await ear.subscribe([f"trades/{SPOT}"])
+                async with DialectClient(venue) as client:
+                    await client.subscribe([f"trades/{SPOT}"])
                     if not seen:
                         pump(venue, 60)
-                    await ear.hear()
-                    seen.append([json.loads(one)["data"] for one in ear.payloads(f"trades/{SPOT}")])
+                    await client.receive_all()
+                    seen.append([json.loads(one)["data"] for one in client.payloads(f"trades/{SPOT}")])
             assert seen[1] == [seen[0][-1][-1:]]
 
     asyncio.run(run())
@@ -149,11 +149,11 @@ def test_who_subscribes_to_trades_is_told_the_last_one_again():
 
 def test_liquidations_come_for_the_whole_type():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
-            await ear.subscribe([f"liquidation-orders/{SWAP}"])
+        async with still() as venue, DialectClient(venue) as client:
+            await client.subscribe([f"liquidation-orders/{SWAP}"])
             pump(venue, 300)
-            await ear.hear()
-            assert {name for name, _ in ear.frames} == {
+            await client.receive_all()
+            assert {name for name, _ in client.frames} == {
                 f"liquidation-orders/{SWAP}",
                 f"liquidation-orders/{INVERSE}",
             }
@@ -164,46 +164,46 @@ def test_liquidations_come_for_the_whole_type():
 def test_what_is_quiet_is_said_to_be_alive():
     async def run() -> None:
         clock = Clock()
-        async with still(wall_ns=clock) as venue, Ear(venue) as ear:
+        async with still(wall_ns=clock) as venue, DialectClient(venue) as client:
             assert venue.market is not None
-            await ear.subscribe([f"books/{SPOT}", f"bbo-tbt/{SPOT}"])
+            await client.subscribe([f"books/{SPOT}", f"bbo-tbt/{SPOT}"])
             pump(venue, 1)
             clock.ns += 59_000_000_000
             venue.market.flush_slow()
-            await ear.hear()
-            count = len(ear.frames)
+            await client.receive_all()
+            count = len(client.frames)
             clock.ns += 2_000_000_000
             venue.market.flush_slow()
-            await ear.hear()
-            alive, top = (json.loads(payload) for _, payload in ear.frames[count:])
+            await client.receive_all()
+            alive, top = (json.loads(payload) for _, payload in client.frames[count:])
             [entry] = alive["data"]
             assert (entry["asks"], entry["bids"]) == ([], [])
             assert entry["seqId"] == entry["prevSeqId"]
             assert top["arg"]["channel"] == "bbo-tbt"
             pump(venue, 3)
-            await ear.hear()
-            assert exact(ear.book(SPOT).bids) == exact(venue.book(SPOT).bids)
+            await client.receive_all()
+            assert exact(client.book(SPOT).bids) == exact(venue.book(SPOT).bids)
 
     asyncio.run(run())
 
 
 def test_ids_begin_anew_on_command():
     async def run() -> None:
-        async with still() as venue, Ear(venue) as ear:
-            await ear.subscribe([f"books/{SPOT}", f"books/{SWAP}", f"bbo-tbt/{SPOT}"])
+        async with still() as venue, DialectClient(venue) as client:
+            await client.subscribe([f"books/{SPOT}", f"books/{SWAP}", f"bbo-tbt/{SPOT}"])
             pump(venue, 3)
             venue.faults.add(Fault("reset_ids", symbol="BTC/USDT"))
             pump(venue, 3)
-            await ear.hear()
-            ids = [json.loads(one)["data"][0] for one in ear.payloads(f"books/{SPOT}")]
+            await client.receive_all()
+            ids = [json.loads(one)["data"][0] for one in client.payloads(f"books/{SPOT}")]
             for before, after in itertools.pairwise(ids):
                 assert after["prevSeqId"] == before["seqId"]
             lower = [entry for entry in ids[1:] if entry["seqId"] < entry["prevSeqId"]]
             assert [entry["seqId"] for entry in lower] == [3]
             # Everything of that instrument counts so, and nothing of another.
-            assert json.loads(ear.payloads(f"bbo-tbt/{SPOT}")[-1])["data"][0]["seqId"] < 1000
-            assert json.loads(ear.payloads(f"books/{SWAP}")[-1])["data"][0]["seqId"] > 10**6
-            async with ear.session.get(f"{venue.rest_url}/api/v5/market/books?instId={SPOT}") as answer:
+            assert json.loads(client.payloads(f"bbo-tbt/{SPOT}")[-1])["data"][0]["seqId"] < 1000
+            assert json.loads(client.payloads(f"books/{SWAP}")[-1])["data"][0]["seqId"] > 10**6
+            async with client.session.get(f"{venue.rest_url}/api/v5/market/books?instId={SPOT}") as answer:
                 assert 0 < (await answer.json())["data"][0]["seqId"] < 1000
 
     asyncio.run(run())
@@ -211,13 +211,13 @@ def test_ids_begin_anew_on_command():
 
 def test_400_levels_are_told_and_no_more():
     async def run() -> None:
-        async with still(symbols=["BTC/USDT"], levels=500) as venue, Ear(venue) as ear:
-            await ear.subscribe([f"books/{SPOT}"])
+        async with still(symbols=["BTC/USDT"], levels=500) as venue, DialectClient(venue) as client:
+            await client.subscribe([f"books/{SPOT}"])
             pump(venue, 80, steps=25)
-            await ear.hear()
+            await client.receive_all()
             fold: Fold | None = None
-            for payload in ear.payloads(f"books/{SPOT}"):
-                told_ = ear.decoder.book_event(f"books/{SPOT}", payload)
+            for payload in client.payloads(f"books/{SPOT}"):
+                told_ = client.decoder.book_event(f"books/{SPOT}", payload)
                 if isinstance(told_, Depth):
                     fold = Fold(told_)
                 elif isinstance(told_, Diff) and fold is not None:
@@ -494,16 +494,16 @@ def test_the_recorded_session_ends_with_its_books():
             assert venue.replay is not None
             names = [f"books/{symbol}" for symbol in books]
             for late in (False, True):
-                async with Ear(venue) as ear:
-                    await ear.subscribe(names)
+                async with DialectClient(venue) as client:
+                    await client.subscribe(names)
                     await venue.replay.ended.wait()
-                    await ear.hear()
+                    await client.receive_all()
                     for symbol, row in books.items():
-                        book = ear.book(symbol)
+                        book = client.book(symbol)
                         assert exact(book.bids, len(row["bids"])) == exact(row["bids"])
                         assert exact(book.asks, len(row["asks"])) == exact(row["asks"])
                         if late:  # a latecomer's snapshot has a checksum and no ids, too
-                            [entry] = json.loads(ear.payloads(f"books/{symbol}")[0])["data"]
+                            [entry] = json.loads(client.payloads(f"books/{symbol}")[0])["data"]
                             assert entry["checksum"] == row["checksum"]
                             assert "seqId" not in entry
             [(status, listed)] = await get(venue, "public/instruments?instType=FUTURES")
@@ -518,11 +518,11 @@ def test_a_capture_without_a_listing_is_listed_by_its_names():
     rows = []
 
     async def record() -> None:
-        async with still() as venue, Ear(venue) as ear:
-            await ear.subscribe([f"books/{SPOT}", f"books/{INVERSE}"])
+        async with still() as venue, DialectClient(venue) as client:
+            await client.subscribe([f"books/{SPOT}", f"books/{INVERSE}"])
             pump(venue, 5)
-            await ear.hear()
-            rows.extend(ear.rows)
+            await client.receive_all()
+            rows.extend(client.rows)
 
     async def run() -> None:
         async with SimVenue("okx", capture=rows, speed=None) as venue:

@@ -18,8 +18,15 @@ from workers.sim import SimVenue
 from workers.sim.book import Depth, Diff, Fold
 
 
-class Ear:
-    """One connection. `frames` are the streams' payloads in the order in which they came."""
+class DialectClient:
+    """One connection.
+
+    Attributes:
+        frames: streams and payloads, in the order in which they came.
+        broken: payloads that could not be decoded.
+        folds: the book of each stream; None or absent before its snapshot.
+        rows: everything that was sent and received, as rows of a capture.
+    """
 
     def __init__(self, venue: SimVenue) -> None:
         self.venue, self.dialect = venue, venue.dialect
@@ -33,7 +40,7 @@ class Ear:
         self.received = 0
         self._others = 0
 
-    async def __aenter__(self) -> Ear:
+    async def __aenter__(self) -> DialectClient:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -42,7 +49,12 @@ class Ear:
         await self.session.close()
 
     async def subscribe(self, streams: list[str], *, wait: list[str] | None = None) -> None:
-        """Connect, subscribe, and wait until the streams that exist are on."""
+        """Connect, subscribe, and wait until the subscriptions are in force.
+
+        Args:
+            streams: the streams to subscribe to.
+            wait: those to wait for, if some of them do not exist.
+        """
         target, messages = self.dialect.subscribe_request(streams)
         self._others = self.venue.hub.counters["sent"]
         self.ws = await self.session.ws_connect(self.venue.ws_url + target, max_msg_size=0, autoping=False)
@@ -83,8 +95,8 @@ class Ear:
             else:
                 assert fold.apply(book), f"{stream}: a gap before {book.first_id}, book at {fold.last_id}"
 
-    async def hear(self) -> None:
-        """Take all that the venue has sent to this connection (the only one that is served meanwhile)."""
+    async def receive_all(self) -> None:
+        """Receive all that the venue has sent so far (no other connection may be served meanwhile)."""
         self.venue.hub.flush()
         while self.received < self.venue.hub.counters["sent"] - self._others:
             message = await self.ws.receive(timeout=3)
@@ -97,7 +109,7 @@ class Ear:
             self.received += message.type is not aiohttp.WSMsgType.PING
 
     async def start(self, symbol: str) -> None:
-        """A book's snapshot by REST, if it does not come in the stream; then what came since."""
+        """Get a book's snapshot by REST, if it does not come in the stream, and apply the changes since."""
         path = self.dialect.snapshot_path
         if path is None:
             return
@@ -124,7 +136,7 @@ class Ear:
         return [payload for name, payload in self.frames if name == stream]
 
     def diffs(self, stream: str) -> list[bytes]:
-        """Of a book's stream the changes, without the snapshots."""
+        """The changes in a book's stream, without the snapshots."""
         found = self.payloads(stream)
         return [one for one in found if isinstance(self.decoder.book_event(stream, one), Diff)]
 
