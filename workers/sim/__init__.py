@@ -1,7 +1,7 @@
-"""The simulated venues: real wire protocol on loopback, a synthetic market or a capture's replay, faults
-on command. They ship with the product (``tickring demo``, ``tickring sim``) and are what the tests trade
-against; they share no code with the workers' parsers and books. `FEEDS` are the venues there are, each a
-*dialect* over common machinery (`workers.sim.dialect`).
+"""Simulated venues on loopback: each one's own WebSocket and REST protocol, with a synthetic market or the
+replay of a capture, and faults on command. They are part of the product (``tickring demo``, ``tickring sim``)
+and what the tests run against; they share no code with the workers' parsers and books. `FEEDS` names the
+venues; each is a *dialect* on top of common machinery (`workers.sim.dialect`).
 
 >>> import asyncio
 >>> from workers.sim import SimVenue

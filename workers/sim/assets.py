@@ -1,4 +1,4 @@
-"""What assets cost in the simulated world: one price each, so that all venues look like one market."""
+"""The prices of assets that all simulated venues share, so that they show similar markets."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ PRICES: dict[str, Decimal] = {
         "ADA": "0.7654", "DOGE": "0.21987", "LTC": "104.32", "LINK": "18.76", "AVAX": "23.45",
     }.items()
 }  # fmt: skip
-"""US dollars a unit, when a market starts."""
+"""Prices in US dollars, when a market starts."""
 ORDER = Decimal(8000)
-"""US dollars: a usual order."""
+"""The value of a typical order, in US dollars."""
 
 
 def listing(
@@ -32,12 +32,15 @@ def listing(
     contract: str = "1",
     min_notional: str = "5.00000000",
 ) -> Listing:
-    """A listing at the assets' prices. KeyError: an asset that is not in `PRICES`.
+    """A listing at the prices of its assets.
 
     Args:
-        price_decimals, size_decimals: of tick and lot. A swap's lot counts contracts.
-        contract: a contract's size, in base units, of an inverse swap (settled in its base) in quote units.
+        price_decimals, size_decimals: of tick and lot; a swap's lot is in contracts.
+        contract: size of a contract, in base units; of an inverse swap (settled in its base) in quote units.
         settle, spelled, min_notional: see `market.Listing`.
+
+    Raises:
+        KeyError: an asset is not in `PRICES`.
     """
     price = PRICES[base] / PRICES[quote]
     inverse = settle == base and bool(settle)
@@ -51,14 +54,14 @@ def listing(
 
 STABLE = ("USD", "USDT", "USDC", "EUR", "GBP")
 WAVES = ((600.0, 2e-4), (97.0, 4e-5))
-"""Seconds of a wave, and how far it goes in parts of the price: so slowly that a market of some hundred
-actions a second keeps up."""
+"""Waves of an asset's price: period in seconds, and amplitude as a fraction of the price. They are so slow
+that a market of some hundred actions per second keeps up."""
 
 
 def drift(base: str, quote: str, now_ns: int) -> float:
-    """By what factor the world's price of a pair differs from `PRICES` at this time.
+    """The factor by which a pair's price differs from `PRICES` at this time.
 
-    A function of the time alone: venues in several processes agree without a word.
+    It depends on the time alone, so that venues in several processes agree without exchanging anything.
     """
     return _swing(base, now_ns) / _swing(quote, now_ns)
 

@@ -1,4 +1,4 @@
-"""A book as a venue shows it: decimal text, best first. The simulator's own, shared with no worker."""
+"""Order books as venues send them: decimal text, best price first. Shared with no worker."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from decimal import Decimal
 from typing import NamedTuple
 
 Level = tuple[str, str]
-"""Price and size, wire text."""
+"""Price and size, as text on the wire."""
 
 
 class Depth(NamedTuple):
-    """A book's state after update `last_id`; both sides best first."""
+    """A whole book, as it is after update `last_id`; both sides best price first."""
 
     last_id: int
     bids: list[Level]
@@ -23,10 +23,10 @@ class Depth(NamedTuple):
 
 
 class Diff(NamedTuple):
-    """One depth update: absolute sizes, zero removes, ids `first_id`..`last_id` inclusive.
+    """A change of a book: absolute sizes (0 removes the level), of the updates `first_id` to `last_id`.
 
-    Where a venue's ids have holes and a diff names the id that it follows, `first_id` is that id + 1, and
-    `opens` the first id that the diff itself names; 0: the same as `first_id`.
+    Where a venue's ids have gaps and a diff names the id that it follows (`pu`, `prevSeqId`), `first_id` is
+    that id + 1, and `opens` the first id that the diff itself names (`U`); 0: the same as `first_id`.
     """
 
     first_id: int
@@ -37,10 +37,9 @@ class Diff(NamedTuple):
 
 
 class Fold:
-    """A snapshot and the updates that follow it.
+    """A book built from a snapshot and the changes after it; native books are compared with it.
 
-    A dictionary keyed by the price's value (spelling may vary) and a sort on demand: slow and plain, so
-    that it can be believed when a native book disagrees.
+    Slow and simple on purpose: dictionaries by the price's value (its text may vary), sorted on demand.
     """
 
     def __init__(self, start: Depth) -> None:
@@ -59,9 +58,10 @@ class Fold:
                 side.pop(Decimal(price), None)
 
     def apply(self, diff: Diff) -> bool:
-        """Apply a diff; False (and no change) when ids are missing between the book and the diff.
+        """Apply a diff; one that the book contains already is ignored.
 
-        A diff that the book already contains is ignored.
+        Returns:
+            False, and the book is unchanged, when updates are missing before the diff.
         """
         if diff.last_id <= self.last_id:
             return True
@@ -73,7 +73,7 @@ class Fold:
         return True
 
     def put(self, diff: Diff, cut: int = 0) -> None:
-        """Apply a diff whatever its ids; `cut` keeps the best so many levels a side (0: all)."""
+        """Apply a diff without looking at its ids, then keep the best `cut` levels a side (0: all)."""
         self._set(self._bids, diff.bids)
         self._set(self._asks, diff.asks)
         self.last_id = diff.last_id

@@ -1,4 +1,4 @@
-"""What a venue derives from trades: minute candles and the 24 h window. Integer prices and sizes."""
+"""One-minute candles and the 24 h window, made of the trades. Integer prices (ticks) and sizes (lots)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ DAY = 1440
 
 @dataclass(slots=True)
 class Candle:
-    """One interval from `start` (ms); `base` in lots, `quote` in tick·lots, `taker_*` the buyers' part."""
+    """One candle; `start` in ms since 1970.
+
+    `base` is the volume in lots, `quote` in ticks times lots; `taker_*` the part in which the taker bought.
+    """
 
     start: int
     open: int
@@ -28,7 +31,7 @@ class Candle:
     last_trade: int = -1
 
     def add(self, other: Candle) -> None:
-        """Append a younger candle."""
+        """Add a later candle to this one."""
         self.high, self.low, self.close = max(self.high, other.high), min(self.low, other.low), other.close
         self.base += other.base
         self.quote += other.quote
@@ -42,7 +45,7 @@ class Candle:
 
 
 class Candles:
-    """The last day of minutes: an invented past (seeded) up to the start, then what is traded."""
+    """The one-minute candles of the last 24 hours: random ones (seeded) before the start, then of trades."""
 
     def __init__(self, price: int, size: int, now_ms: int, seed: int) -> None:
         rng = random.Random(seed)
@@ -63,14 +66,14 @@ class Candles:
         self.minutes.append(Candle(start, price, price, price, price))
 
     def roll(self, now_ms: int) -> None:
-        """Open the minutes up to now."""
+        """Start new candles up to the current minute."""
         while now_ms >= self.minutes[-1].start + MINUTE_MS:
             last = self.minutes[-1]
             close = last.close
             self.minutes.append(Candle(last.start + MINUTE_MS, close, close, close, close))
 
     def trade(self, now_ms: int, number: int, price: int, size: int, taker_buys: bool) -> None:
-        """One trade."""
+        """Add a trade with this id (`number`)."""
         self.roll(now_ms)
         candle = Candle(now_ms, price, price, price, price, size, size * price, 1)
         if taker_buys:
@@ -82,11 +85,11 @@ class Candles:
         last.add(candle)
 
     def day(self) -> Candle:
-        """All minutes in one."""
+        """The last 24 hours as one candle."""
         return merge(list(self.minutes))
 
     def grouped(self, minutes: int, limit: int) -> list[Candle]:
-        """The last `limit` candles of an interval of so many minutes, oldest first."""
+        """The last `limit` candles of `minutes` each, oldest first."""
         groups: dict[int, list[Candle]] = {}
         for candle in self.minutes:
             groups.setdefault(candle.start // (minutes * MINUTE_MS), []).append(candle)
@@ -99,7 +102,7 @@ class Candles:
 
 
 def merge(candles: list[Candle]) -> Candle:
-    """Several candles in one, oldest first."""
+    """Several candles, given oldest first, as one."""
     first = candles[0]
     out = Candle(first.start, first.open, first.high, first.low, first.close)
     for candle in candles:

@@ -1,20 +1,20 @@
-"""A dialect: all that the simulated venue must know of one venue, as a value.
+"""A dialect: everything that is specific to one simulated venue, as a value.
 
 The machinery is common to all venues: connections and their rules (`hub`, `transport`), seeded markets
 (`market`, `synthetic`, `candles`, `funding`), replayed captures (`replay`, `recorded_book`), faults
 (`faults`), the server (`venue`). A venue is a folder ``workers/sim/<feed>/`` whose module ``dialect.py`` has
 a `DIALECT`; nothing else registers it (`dialects`). It is written from the venue's documentation and from
 recorded traffic and imports nothing of ``workers.venues``, ``workers.decode`` or ``workers.books``: an error
-shared by both ends would go unseen.
+shared by both ends would not be found.
 
 **What to write**, with Binance spot (``workers/sim/binance_spot/dialect.py``, whose parts lie in
 ``workers/sim/binance/``) as the example. Modules have the same names in every folder: ``dialect`` (1),
 ``protocol`` (2), ``publisher`` (3), ``rest`` (4), ``decoder`` (5), ``names`` (6, and the spelling of symbols
 and streams), and ``payloads``, which builds the frames:
 
-1. *Listings* (`market.Listing`): what can be listed, by canonical symbol. `assets.listing` makes one at the
-   price that all simulated venues agree on; name only tick, lot and spelling. Inverse and linear swaps have
-   `settle`; what a swap's size counts is a contract (`contract`).
+1. *Listings* (`market.Listing`): the symbols that can be listed, by canonical symbol. `assets.listing` makes
+   one at the price that all simulated venues share; you give only tick, lot and spelling. Perpetual swaps,
+   linear and inverse, have a settlement asset (`settle`); their sizes count contracts (`contract`).
 2. *Wire protocol* (`hub.WireProtocol`): from a client's message to stream names and answers. You choose the
    stream names: Binance's own (``btcusdt@depth@100ms``), or, for a venue whose subscriptions name channel and
    symbol separately, something like ``books/BTC-USDT``. `handle_message` returns any number of frames: bytes
@@ -53,7 +53,7 @@ from workers.sim.rest import Rest, RestContext
 from workers.sim.synthetic import MarketPublisher, Symbol
 
 MINOR = re.compile(r"M\d{3}")
-"""The base assets of minor markets."""
+"""Base assets of the minor markets, of which every dialect has a thousand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +61,26 @@ class Dialect:
     """One simulated venue. How to write one, the module's documentation says.
 
     Attributes:
-        feed: the venue's feed name, as the engine knows it.
-        listings: what the synthetic market can list, by canonical symbol.
-        default_symbols: what it lists unless told otherwise.
-        rules: what is allowed on a connection.
-        protocol, publisher, rest, decoder: makers of the parts; `protocol` is given the hub.
-        streams: of a venue symbol: from a channel (``top``, ``book``, ``trades``, ``agg_trades``, ``ticker``,
-            ``mark``, ``liquidations``) to the stream that tells it.
+        feed: the venue's feed name in the engine, such as ``binance_spot``.
+        listings: the symbols that the synthetic market can list, by canonical symbol.
+        default_symbols: those that it lists unless others are requested.
+        rules: the limits and timeouts of a connection.
+        protocol, publisher, rest, decoder: factories of the parts described above.
+        streams: from a venue symbol to its streams, by canonical channel (``top``, ``book``, ``trades``,
+            ``agg_trades``, ``ticker``, ``mark``, ``liquidations``).
         subscribe_request: from stream names to the request target and the messages with which a client
             subscribes to them.
-        canonical: from a venue symbol that is in no listing (a capture's) to the canonical one.
-        snapshot_path: REST path and query of a venue symbol's whole book; None where the stream has it.
-        text: how numbers are spelled, (integer units, decimals) to text: `market.tick_text`,
+        canonical: from a venue symbol that is not in `listings` (a capture's) to the canonical one.
+        snapshot_path: from a venue symbol to the REST path and query of its whole book; None where the
+            stream contains the snapshot.
+        text: writes a number, given as (integer units, decimals): `market.tick_text`,
             `market.decimal_text` (always 8 decimals), `market.short_text`.
-        faults: kinds beyond `faults.KINDS`: ``bad_checksum`` and ``repeat_price`` where the venue can show
+        faults: kinds beyond `faults.KINDS`: ``bad_checksum`` and ``repeat_price`` where the venue can have
             them, and kinds of its own. Those that alter a published frame are carried out by
             `WireProtocol.corrupt`; others where they apply (``hub.faults.take(("refuse_depth",), ...)``).
-        ids: of a seed: an iterator of update ids shared by all symbols; None: each counts by itself.
-        salt: sets this venue's crowds apart from those of others with the same seed.
-        halted: the word of the venue's listing for a symbol that is halted for a while.
+        ids: from a seed to an iterator of update ids that all symbols share; None: each has its own.
+        salt: makes this venue's markets differ from those of other venues with the same seed.
+        halted: the status in the venue's listing of a symbol whose trading is halted for a while.
     """
 
     feed: str
@@ -104,11 +105,12 @@ class Dialect:
         return f"<Dialect {self.feed} listings={len(self.listings)}>"
 
     def listing(self, symbol: str) -> Listing:
-        """What can be listed under a canonical symbol: one of `listings`, or a minor market, of which there
-        are a thousand: ``M000``, ``M001``, ... in the place of the base asset of `default_symbols[-1]`.
+        """The listing of a canonical symbol: one of `listings`, or a minor market.
+
+        Minor markets have the base assets ``M000`` to ``M999`` and are otherwise like `default_symbols[-1]`.
 
         Raises:
-            LookupError: neither; the message says what there is.
+            LookupError: there is no such symbol; the message names those that there are.
         """
         if symbol in self.listings:
             return self.listings[symbol]
@@ -124,7 +126,7 @@ class Dialect:
         )
 
     def symbols(self, venue_symbol: str) -> tuple[str, str]:
-        """Canonical and venue symbol of a venue symbol, listed or not."""
+        """(canonical symbol, venue symbol) of a venue symbol, listed or not."""
         for listing in self.listings.values():
             if listing.venue_symbol == venue_symbol:
                 return listing.symbol, venue_symbol

@@ -1,4 +1,4 @@
-"""The dialects there are: every folder here with a module ``dialect`` is one. Loaded when asked for."""
+"""The registry of dialects: every folder here with a module ``dialect``. They are imported on first use."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from workers.sim.dialect import Dialect
 FEEDS: tuple[str, ...] = tuple(
     sorted(path.parent.name for path in Path(__file__).parent.glob("*/dialect.py"))
 )
-"""What can be simulated."""
+"""The feeds that can be simulated."""
 
 
 def dialect(feed: str) -> Dialect:
-    """One dialect.
+    """The dialect of a feed.
 
     Raises:
-        LookupError: there is none of this feed; the message says which there are.
+        LookupError: there is none; the message names the feeds that there are.
     """
     if feed not in FEEDS:
         raise LookupError(f"unknown feed {feed!r}; the simulated venue speaks: {', '.join(FEEDS)}")

@@ -1,7 +1,7 @@
-"""Faults on command: what a venue, a proxy or a network does on its bad days.
+"""Faults on command: how venues, proxies and networks misbehave.
 
-Each order is one `Fault`; it is used up after `count` uses (None: until cleared). Orders about frames
-match a stream by shell pattern and are taken in the order in which they were given.
+A `Fault` is pending until it has been applied `count` times (None: until it is cleared). Faults of frames
+select streams by shell pattern, and are applied in the order in which they were added.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import NamedTuple
 import msgspec
 
 BOOK = ("gap", "crossed", "bad_checksum", "repeat_price")
-"""About frames that change a book, and no others."""
+"""Faults that apply only to frames that change a book."""
 OPTIONAL = ("bad_checksum", "repeat_price")
-"""Only where the venue's dialect says that it has them."""
+"""Faults that only some dialects have (`dialect.Dialect.faults`)."""
 FRAME = ("drop", "duplicate", "reorder", "delay", "malformed", "oversized", "silent", *BOOK)
 CONNECTION = ("half_open", "reset", "shutdown")
-"""Strike at once, at every connection that is open."""
+"""Faults that take effect at once, on all open connections."""
 TEAR = ("reset_frame", "reset_handshake")
 REST = ("rest", "stale_snapshot")
 KINDS = tuple(kind for kind in FRAME + CONNECTION + TEAR + REST if kind not in OPTIONAL)
-"""What every simulated venue has; a dialect adds its own (`dialect.Dialect.faults`)."""
+"""The faults of every simulated venue; a dialect may add others (`dialect.Dialect.faults`)."""
 
 
 class StreamInfo(NamedTuple):
@@ -39,24 +39,24 @@ class StreamInfo(NamedTuple):
 
 
 class FaultError(ValueError):
-    """An order that makes no sense; the message says what is allowed."""
+    """The fault is not possible; the message says what is allowed."""
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """One order.
+    """One fault to be applied.
 
     Attributes:
-        kind: one of `KINDS`, or of the dialect's own.
-        stream: shell pattern of stream names (``btcusdt@*``); empty is every stream.
-        symbol: shorthand for every stream of one symbol, in the venue's or the canonical spelling.
-        count: uses before it is gone; None is until cleared.
-        after: matching uses to let pass first.
-        seconds: how long `delay` holds a frame.
-        size: bytes of an `oversized` message.
-        status: HTTP status of a `rest` fault.
-        path: shell pattern of the REST paths that `rest` hits.
-        retry_after: seconds in the ``Retry-After`` header; 0 leaves it out.
-        id: given by the venue.
+        kind: one of `KINDS`, or one of the dialect's own.
+        stream: shell pattern of stream names (``btcusdt@*``); empty: every stream.
+        symbol: every stream of this symbol, in canonical or the venue's spelling; empty: every symbol.
+        count: how often it is applied; None: until it is cleared.
+        after: how many matching frames or requests pass before the first.
+        seconds: how long ``delay`` holds a frame back.
+        size: bytes of an ``oversized`` message.
+        status: HTTP status of ``rest``.
+        path: shell pattern of the REST paths that ``rest`` applies to.
+        retry_after: seconds in the ``Retry-After`` header of ``rest``; 0: no header.
+        id: assigned by `Faults.add`.
     """
 
     kind: str
@@ -72,7 +72,7 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     id: int = 0
 
     def matches(self, stream: str, info: StreamInfo = StreamInfo()) -> bool:  # noqa: B008 (immutable)
-        """Whether the order is about this stream."""
+        """Whether the fault applies to this stream."""
         if self.symbol and self.symbol.upper() not in (info.symbol.upper(), info.venue_symbol.upper()):
             return False
         if self.kind in BOOK and not info.book:
@@ -81,7 +81,12 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Faults:
-    """The orders in force. `active` is False when there are none, so the clean path pays one test.
+    """The pending faults of a venue.
+
+    Attributes:
+        kinds: the kinds that this venue has.
+        used: how often faults of each kind have been applied.
+        on_connection_fault: called with the kind of a fault in `CONNECTION`; assigned by the hub.
 
     Args:
         extra: kinds beyond `KINDS` that this venue has.
@@ -89,29 +94,29 @@ class Faults:
 
     def __init__(self, extra: Iterable[str] = ()) -> None:
         self.kinds = (*KINDS, *extra)
-        self._orders: list[Fault] = []
+        self._pending: list[Fault] = []
         self._next = 1
         self.used: dict[str, int] = {}
         self.on_connection_fault: Callable[[str], None] = lambda kind: None
 
     def __repr__(self) -> str:
-        return f"<Faults {[order.kind for order in self._orders]} used={self.used}>"
+        return f"<Faults {[fault.kind for fault in self._pending]} used={self.used}>"
 
     @property
     def active(self) -> bool:
-        """Whether any order waits."""
-        return bool(self._orders)
+        """Whether any fault is pending; cheap, to be tested before `take`."""
+        return bool(self._pending)
 
     @property
-    def orders(self) -> list[Fault]:
-        """The orders in force (a copy)."""
-        return list(self._orders)
+    def pending(self) -> list[Fault]:
+        """The pending faults (a copy)."""
+        return list(self._pending)
 
     def add(self, fault: Fault) -> Fault:
-        """Give an order.
+        """Add a fault; one of a kind in `CONNECTION` takes effect at once.
 
         Raises:
-            FaultError: unknown kind or a count below 1.
+            FaultError: an unknown kind, or a count below 1.
         """
         if fault.kind not in self.kinds:
             raise FaultError(f"unknown fault {fault.kind!r}; allowed: {', '.join(self.kinds)}")
@@ -122,12 +127,12 @@ class Faults:
             self.used[fault.kind] = self.used.get(fault.kind, 0) + 1
             self.on_connection_fault(fault.kind)
         else:
-            self._orders.append(fault)
+            self._pending.append(fault)
         return fault
 
     def clear(self) -> None:
-        """Forget every order."""
-        self._orders.clear()
+        """Remove all pending faults."""
+        self._pending.clear()
 
     def take(
         self,
@@ -137,106 +142,106 @@ class Faults:
         info: StreamInfo = StreamInfo(),  # noqa: B008 (immutable)
         fits: Callable[[Fault], bool] | None = None,
     ) -> Fault | None:
-        """Use up one matching order; None when nothing matches.
+        """The first pending fault that matches, counted as applied; None when none does.
 
         Args:
-            kinds: the kinds asked for.
+            kinds: the kinds to look for.
             stream, info: the stream in question, if any, and what it carries.
             path: the REST path in question, if any.
             fits: a last check whether the fault can be applied here; if not, it stays pending.
         """
-        for order in self._orders:
-            if order.kind not in kinds or (path and not fnmatchcase(path, order.path)):
+        for fault in self._pending:
+            if fault.kind not in kinds or (path and not fnmatchcase(path, fault.path)):
                 continue
-            if (stream or info.symbol) and not order.matches(stream, info):
+            if (stream or info.symbol) and not fault.matches(stream, info):
                 continue
-            if fits is not None and not fits(order):
+            if fits is not None and not fits(fault):
                 continue
-            if order.after > 0:
-                order.after -= 1
+            if fault.after > 0:
+                fault.after -= 1
                 continue
-            self.used[order.kind] = self.used.get(order.kind, 0) + 1
-            if order.count is not None:
-                order.count -= 1
-                if order.count == 0:
-                    self._orders.remove(order)
-            return order
+            self.used[fault.kind] = self.used.get(fault.kind, 0) + 1
+            if fault.count is not None:
+                fault.count -= 1
+                if fault.count == 0:
+                    self._pending.remove(fault)
+            return fault
         return None
 
-    # One method a fault: the face that in-process tests use; `count` and `after` as in `Fault`.
+    # One method per kind, for tests in the same process; `count` and `after` are those of `Fault`.
 
     def drop(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """Frames never arrive."""
+        """Frames are not sent."""
         return self.add(Fault("drop", stream, symbol, count, after))
 
     def duplicate(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """Frames arrive twice."""
+        """Frames are sent twice."""
         return self.add(Fault("duplicate", stream, symbol, count, after))
 
     def reorder(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """A frame arrives after the next one of its stream."""
+        """A frame is sent after the next one of its stream."""
         return self.add(Fault("reorder", stream, symbol, count, after))
 
     def delay(
         self, seconds: float, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0
     ) -> Fault:
-        """Frames arrive late (and so behind younger ones)."""
+        """Frames are sent `seconds` late, and so after younger ones."""
         return self.add(Fault("delay", stream, symbol, count, after, seconds))
 
     def malformed(self, stream: str = "", symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """Frames whose JSON stops half way."""
+        """Frames are cut in the middle of their payload."""
         return self.add(Fault("malformed", stream, symbol, count, after))
 
     def oversized(
         self, size: int = 8_388_608, stream: str = "", symbol: str = "", count: int | None = 1
     ) -> Fault:
-        """A message of `size` bytes goes before a frame."""
+        """A message of `size` bytes is sent before a frame."""
         return self.add(Fault("oversized", stream, symbol, count, size=size))
 
     def crossed(self, symbol: str = "", count: int | None = 1) -> Fault:
-        """A depth update leaves the book's bid above its ask."""
+        """A book update puts the best bid above the best ask."""
         return self.add(Fault("crossed", "", symbol, count))
 
     def gap(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """Depth updates of one symbol are lost: the next one's first id does not follow."""
+        """Book updates are not sent, so that update ids are missing before the next one."""
         return self.add(Fault("gap", "", symbol, count, after))
 
     def bad_checksum(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """A book's frame carries a checksum that is not the book's."""
+        """A book update has a wrong checksum."""
         return self.add(Fault("bad_checksum", "", symbol, count, after))
 
     def repeat_price(self, symbol: str = "", count: int | None = 1, after: int = 0) -> Fault:
-        """A book's frame names one price twice; the last word counts, and is the true one."""
+        """A book update contains a price twice; the second size is the right one."""
         return self.add(Fault("repeat_price", "", symbol, count, after))
 
     def silent(self, symbol: str = "", stream: str = "") -> Fault:
-        """Nothing of it is sent until the orders are cleared; subscriptions are acknowledged."""
+        """Nothing of the streams is sent until the faults are cleared; subscriptions are acknowledged."""
         return self.add(Fault("silent", stream, symbol, None))
 
     def half_open(self) -> Fault:
-        """Every connection open now goes deaf and dumb; the sockets stay."""
+        """Open connections neither send nor read any more; their sockets stay open."""
         return self.add(Fault("half_open"))
 
     def reset(self) -> Fault:
-        """RST on every connection open now."""
+        """All open connections end with RST."""
         return self.add(Fault("reset"))
 
     def reset_frame(self, stream: str = "", count: int | None = 1) -> Fault:
-        """RST in the middle of the next matching frame, on every connection that gets it."""
+        """RST in the middle of the next matching frame, on all connections that get it."""
         return self.add(Fault("reset_frame", stream, "", count))
 
     def reset_handshake(self, count: int | None = 1) -> Fault:
-        """RST in the middle of the upgrade's answer."""
+        """RST in the middle of the answer to a WebSocket handshake."""
         return self.add(Fault("reset_handshake", count=count))
 
     def shutdown(self) -> Fault:
-        """The planned disconnect: a `serverShutdown` event, then the close, on connections open now."""
+        """A planned disconnect: open connections get the venue's notice (`serverShutdown`), then close."""
         return self.add(Fault("shutdown"))
 
     def rest(self, status: int = 503, path: str = "*", count: int | None = 1, retry_after: int = 0) -> Fault:
-        """REST answers with this status (429 and 418 with the venue's own words)."""
+        """REST requests are answered with this status; 429 and 418 with the venue's own error body."""
         return self.add(Fault("rest", count=count, status=status, path=path, retry_after=retry_after))
 
     def stale_snapshot(self, symbol: str = "", count: int | None = 1) -> Fault:
-        """Depth answers with a state older than anything that streams since."""
+        """Depth requests are answered with a book that is older than all changes in the stream."""
         return self.add(Fault("stale_snapshot", "", symbol, count))

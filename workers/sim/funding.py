@@ -1,4 +1,4 @@
-"""What a perpetual swap has beside its book: mark price, index price, funding rate and the next funding."""
+"""Mark price, index price and funding of a perpetual swap."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import NamedTuple
 from workers.sim.market import Market
 
 PERIOD_MS = 8 * 3_600_000
-"""Between two fundings; they are due at 0, 8 and 16 h UTC."""
+"""Milliseconds between fundings, at 0:00, 8:00 and 16:00 UTC."""
 BASE_RATE = 10_000
-"""Units of 1e-8: 0.01 % a period, the usual rate of a swap that trades at its index."""
+"""The funding rate of a swap that trades at its index, in units of 1e-8: 0.01 % per period."""
 LIMIT = 300_000
-"""Units of 1e-8: 0.3 %, the most in either direction."""
+"""The highest funding rate in either direction, in units of 1e-8: 0.3 %."""
 
 
 class Mark(NamedTuple):
-    """`mark` and `spot` (the index price) in ticks, `rate` in units of 1e-8, `next_ms` the next funding."""
+    """`mark` price and `spot` (index) price in ticks, funding `rate` in units of 1e-8, next funding in ms."""
 
     mark: int
     spot: int
@@ -24,17 +24,17 @@ class Mark(NamedTuple):
 
     @property
     def rate_text(self) -> str:
-        """``0.00010000``"""
+        """The funding rate as text: ``0.00010000``."""
         sign, (whole, part) = "-" if self.rate < 0 else "", divmod(abs(self.rate), 10**8)
         return f"{sign}{whole}.{part:08d}"
 
 
 class Funding:
-    """Of one market: a pure function of its book and the time.
+    """Mark price and funding of one market, computed from its book.
 
-    The index follows the middle of the book, an eighth of the way each time it is asked for (other venues'
-    prices move less than one book); the mark lies between index and middle; the rate is the base rate and
-    a tenth of the premium.
+    Each call moves the index price an eighth of the way to the middle of the book, since an index of several
+    venues moves less than one book. The mark price is the mean of index and middle; the funding rate is the
+    base rate plus a tenth of the premium.
     """
 
     def __init__(self, market: Market) -> None:
@@ -42,7 +42,7 @@ class Funding:
         self._index = float(market.listing.price)
 
     def at(self, now_ms: int) -> Mark:
-        """As it is now."""
+        """Mark price and funding at this time; also moves the index price."""
         bid, _, ask, _ = self._market.matcher.top()
         middle = (bid + ask) / 2 if bid and ask else self._index
         self._index += (middle - self._index) / 8

@@ -294,12 +294,12 @@ class Hub:
         info = self.stream_info(stream)
         corrupted: Sequence[bytes] | None = None
 
-        def fits(order: Fault) -> bool:
+        def fits(fault: Fault) -> bool:
             nonlocal corrupted
             corrupted = (
-                self.protocol.corrupt(order.kind, stream, payload) if order.kind not in _PLAIN else None
+                self.protocol.corrupt(fault.kind, stream, payload) if fault.kind not in _PLAIN else None
             )
-            return order.kind in _ALWAYS or corrupted is not None
+            return fault.kind in _ALWAYS or corrupted is not None
 
         fault = self.faults.take(self._kinds, stream, info=info, fits=fits)
         if self.faults.take(("reset_frame",), stream, info=info) is not None:

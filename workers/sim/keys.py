@@ -1,7 +1,7 @@
-"""API keys of the simulated venue, and the check of what was signed with them, as Binance's markets check it.
+"""API keys of a simulated venue, and the verification of signed requests by Binance's rules.
 
-Written by the venue's rules with the standard library and `cryptography` alone, not with the workers'
-signers: an error shared by both ends would go unseen.
+Written with the standard library and `cryptography` alone, not with the workers' signers: an error shared by
+both ends would not be found.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import msgspec
 from workers.sim.refusal import Refusal, illegal, missing
 
 RECV_WINDOW, MAX_RECV_WINDOW = 5000, 60_000
-"""ms; what a timestamp may be old, unless the request says, and at most."""
+"""ms: how old a timestamp may be by default (`recvWindow` unset), and the highest `recvWindow`."""
 AHEAD = 1000
-"""ms that a timestamp may lie in the future."""
+"""ms: how far in the future a timestamp may lie."""
 MICROSECONDS = 10**14
-"""A timestamp from here on is in microseconds."""
+"""Timestamps from this number on are in microseconds."""
 
 Params = Mapping[str, str]
 
@@ -44,7 +44,11 @@ class SimKey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def read_keys(path: Path) -> list[SimKey]:
-    """The ``[[keys]]`` of a TOML file. Raises ValueError naming file and fault."""
+    """The ``[[keys]]`` of a TOML file.
+
+    Raises:
+        ValueError: the file cannot be read or is wrong; the message names the file and the fault.
+    """
     try:
         content = tomllib.loads(path.read_text())
         return msgspec.convert(content.get("keys"), list[SimKey])
@@ -53,19 +57,26 @@ def read_keys(path: Path) -> list[SimKey]:
 
 
 class Keys:
-    """All API keys. Raises ValueError for a public key that is none of the two kinds."""
+    """All accepted API keys.
+
+    Raises:
+        ValueError: a public key is neither Ed25519 nor RSA.
+    """
 
     def __init__(self, keys: Iterable[SimKey]) -> None:
         self._keys = {key.key: _verifier(key) for key in keys}
 
     def check(self, key: str, query: str, body: bytes, now_ms: int) -> Params:
-        """The parameters of a request that is signed as it should be; raises Refusal.
+        """Verify a signed request and return its parameters.
 
         Rules (venue docs, "Request security" and "Timing security"):
 
-        1. The signature is over query and body as they were sent, less the signature itself, with nothing
-           between them.
+        1. The signature is over query and body as they were sent, without the parameter `signature`, and
+           with nothing between them.
         2. timestamp < server time + 1 s, and server time - timestamp <= recvWindow.
+
+        Raises:
+            Refusal: the key is unknown, the time is out of bounds, or the signature is wrong.
         """
         if not key:
             raise Refusal(-2014, "API-key format invalid.", 401)
@@ -127,7 +138,7 @@ def _public_key(pem: str) -> Verifier:
 
 
 def _without_signature(text: str) -> str:
-    """What was signed: all but the parameter `signature`."""
+    """A query or body without the parameter `signature`: the text that was signed."""
     return "&".join(part for part in text.split("&") if not part.startswith("signature="))
 
 

@@ -1,4 +1,4 @@
-"""The REST budget of an IP: weight a minute, 429 above it, a ban (418) for who goes on."""
+"""Binance's REST limits: request weight per minute and IP (429, then a ban with 418), and new orders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Verdict(NamedTuple):
-    """`status` 200, 429 or 418; `used` weight this minute; `retry_after` whole seconds (0 on 200)."""
+    """HTTP `status` (200, 429, 418), `used` weight in this minute, `retry_after` in seconds (0 with 200)."""
 
     status: int
     used: int
@@ -15,20 +15,20 @@ class Verdict(NamedTuple):
 
 
 class Budget:
-    """Fixed windows of a minute, as ``X-MBX-USED-WEIGHT-1M`` counts them.
+    """The weight limit of one IP, in fixed windows of a minute (``X-MBX-USED-WEIGHT-1M``).
 
     Args:
         clock: seconds; windows begin at multiples of 60.
-        limit: weight a minute.
-        patience: requests answered with 429 before the ban.
-        ban: seconds of the ban; every further request during it starts it anew.
+        limit: weight per minute.
+        refusals_before_ban: requests answered with 429 before the IP is banned.
+        ban: seconds of the ban; every request during it starts it again.
     """
 
     def __init__(
-        self, clock: Callable[[], float], limit: int = 6000, patience: int = 10, ban: int = 120
+        self, clock: Callable[[], float], limit: int = 6000, refusals_before_ban: int = 10, ban: int = 120
     ) -> None:
         self._clock = clock
-        self.limit, self.patience, self.ban = limit, patience, ban
+        self.limit, self.refusals_before_ban, self.ban = limit, refusals_before_ban, ban
         self.used = 0
         self._window = -1
         self._refused = 0
@@ -38,7 +38,7 @@ class Budget:
         return f"<Budget {self.used}/{self.limit}>"
 
     def spend(self, weight: int) -> Verdict:
-        """Ask for a request's weight; a refused request costs it too."""
+        """Count a request's weight, also if it is refused, and decide about it."""
         now = self._clock()
         window = int(now // 60)
         if window != self._window:
@@ -50,7 +50,7 @@ class Budget:
         if self.used <= self.limit:
             return Verdict(200, self.used, 0)
         self._refused += 1
-        if self._refused > self.patience:
+        if self._refused > self.refusals_before_ban:
             self._banned_until = now + self.ban
             return Verdict(418, self.used, self.ban)
         return Verdict(429, self.used, max(1, int((window + 1) * 60 - now)))
@@ -60,11 +60,11 @@ Window = tuple[str, int, int, str]
 
 
 class OrderCount:
-    """New orders of one account, in fixed windows.
+    """The limits of new orders of one account, in fixed windows.
 
     Args:
         clock: seconds.
-        windows: name, seconds, orders, and the venue's words for it.
+        windows: of each limit: name, seconds, orders, and its text in the venue's error message.
     """
 
     SPOT: tuple[Window, ...] = (
@@ -78,17 +78,17 @@ class OrderCount:
         self._used: dict[str, tuple[int, int]] = {}
 
     def take(self) -> str:
-        """Count one order; the limit that it breaks, in the venue's words, or nothing."""
+        """Count one order; the text of the limit that it exceeds, or empty."""
         now, broken = self._clock(), ""
-        for name, seconds, limit, words in self._windows:
+        for name, seconds, limit, text in self._windows:
             window = int(now // seconds)
             before, used = self._used.get(name, (window, 0))
             used = used + 1 if before == window else 1
             self._used[name] = (window, used)
             if used > limit:
-                broken = broken or words
+                broken = broken or text
         return broken
 
     def headers(self) -> dict[str, str]:
-        """``X-MBX-ORDER-COUNT-…``"""
+        """The headers ``X-MBX-ORDER-COUNT-…`` with the orders counted so far."""
         return {f"X-MBX-ORDER-COUNT-{name}": str(self._used[name][1]) for name, *_ in self._windows}

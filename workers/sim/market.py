@@ -1,7 +1,7 @@
-"""A small exchange for one symbol: price-time priority, and a seeded crowd that trades on it.
+"""A small exchange for one symbol: a matching engine (price-time priority), and simulated traders.
 
-Prices and sizes are integers (ticks and lots). Every change of one price level is one update id, so the
-ids are dense and a diff, a top and a snapshot can be told to be of the same moment.
+Prices and sizes are integers: ticks and lots. Every change of a price level has its own update id, without
+gaps, so that a diff, a best price and a snapshot of the same moment can be recognised by their ids.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from workers.sim.book import Depth, Diff, Level
 
 
 class Listing(NamedTuple):
-    """A symbol and its rules: `tick` and `lot` as powers of ten (decimals), a start price in ticks.
+    """A symbol and its trading rules.
 
     Attributes:
         base, quote: the assets.
-        price_decimals, size_decimals: of tick and lot; sizes of a contract are in contracts.
-        price, typical_size: where the market starts, in ticks; the mean size of an order, in lots.
-        min_notional: as the venue's listing tells it.
-        settle: of a perpetual swap the asset in which it is settled; a spot pair has none.
-        spelled: the venue's spelling, where it is not base and quote side by side.
-        contract: one contract in base units (linear) or in quote units (inverse), decimal text.
-        grid: the tick in units of `price_decimals`: 10 after a tick of 0.01 has become 0.1.
-        status: the venue's word for a symbol that does not trade now; empty while it trades.
+        price_decimals, size_decimals: decimals of the units of price (tick) and size (lot); sizes of swaps
+            are in contracts.
+        price: the price at which the market starts, in ticks.
+        typical_size: the mean size of an order, in lots.
+        min_notional: as the venue's listing writes it.
+        settle: of a perpetual swap the settlement asset; empty for a spot pair.
+        spelled: the venue's symbol, where it is not simply base and quote side by side.
+        contract: size of one contract in base units (linear) or in quote units (inverse), decimal text.
+        grid: the current tick size in units of `price_decimals`: 10 after a tick of 0.01 has become 0.1.
+        status: the venue's status of a symbol that is not trading; empty while it trades.
     """
 
     base: str
@@ -46,17 +48,17 @@ class Listing(NamedTuple):
 
     @property
     def tick_decimals(self) -> int:
-        """Decimals of the tick as it is now."""
+        """Decimals of the current tick size."""
         return self.price_decimals - trailing_zeros(self.grid, self.price_decimals)
 
     @property
     def symbol(self) -> str:
-        """Canonical: ``BTC/USDT``, of a swap ``BTC/USDT:USDT``."""
+        """The canonical symbol: ``BTC/USDT``, of a swap ``BTC/USDT:USDT``."""
         return f"{self.base}/{self.quote}" + (f":{self.settle}" if self.settle else "")
 
     @property
     def venue_symbol(self) -> str:
-        """The venue's: ``BTCUSDT``, unless `spelled` says otherwise."""
+        """The venue's symbol: `spelled`, or base and quote, ``BTCUSDT``."""
         return self.spelled or self.base + self.quote
 
     @property
@@ -66,7 +68,7 @@ class Listing(NamedTuple):
 
 
 def trailing_zeros(number: int, most: int) -> int:
-    """How many zeros a number ends in, at most `most`."""
+    """The number of zeros at a number's end, at most `most`."""
     found = 0
     while found < most and number % 10 == 0:
         number, found = number // 10, found + 1
@@ -74,7 +76,13 @@ def trailing_zeros(number: int, most: int) -> int:
 
 
 class Trade(NamedTuple):
-    """One match; `order` numbers the taker's order, `buyer_is_maker` as venues say it."""
+    """One trade, price in ticks and size in lots.
+
+    Attributes:
+        id: counts up by 1.
+        order: number of the taker's order.
+        buyer_is_maker: whether the resting order was the buyer's, so that the taker sold.
+    """
 
     id: int
     order: int
@@ -84,7 +92,7 @@ class Trade(NamedTuple):
 
 
 class Order:
-    """A resting order; size 0 is gone (cancelled or filled) and awaits removal from its queue."""
+    """A resting order. With size 0 it is cancelled or filled, and is still to be removed from its queue."""
 
     __slots__ = ("bid", "number", "price", "size")
 
@@ -93,7 +101,7 @@ class Order:
 
 
 class Side:
-    """One side of the book: queues by price, prices in order, totals by price."""
+    """One side of the book: order queues and total sizes by price, and the prices in ascending order."""
 
     def __init__(self) -> None:
         self.queues: dict[int, deque[Order]] = {}
@@ -110,7 +118,7 @@ class Side:
         self.totals[order.price] += order.size
 
     def reduce(self, price: int, size: int) -> None:
-        """Take size away from a price; an emptied price goes."""
+        """Reduce the total size at a price; a price without orders is removed."""
         self.totals[price] -= size
         if not self.totals[price]:
             del self.totals[price], self.queues[price]
@@ -118,11 +126,14 @@ class Side:
 
 
 PULL = 0.01
-"""What part of the way to the anchor is gone with each action."""
+"""The fraction of its distance to the anchor that the fair price moves with each action."""
 
 
 class Changes:
-    """The levels (bid?, price) changed since the last `Market.take`, and the first of their update ids."""
+    """Collects the levels that have changed since the last `Market.take`.
+
+    `levels` has keys (is it a bid, price); `first_id` is the update id of the first change.
+    """
 
     __slots__ = ("first_id", "levels")
 
@@ -135,10 +146,12 @@ class Matcher:
     """The matching engine and its full book.
 
     Args:
-        first_id: the id of the empty book.
-        ids: the ids of the changes; None counts on from `first_id`, one an id.
+        first_id: update id of the empty book.
+        ids: the update ids of the changes; None: counted up from `first_id` by 1.
 
-    `last_id` is the book's update id; every one of `watchers` collects what changes.
+    Attributes:
+        last_id: the book's update id.
+        watchers: collectors of changed levels.
     """
 
     def __init__(self, first_id: int = 1, ids: Iterator[int] | None = None) -> None:
@@ -150,7 +163,7 @@ class Matcher:
         self._number = 0
 
     def top(self) -> tuple[int, int, int, int]:
-        """Bid, its size, ask, its size; zeros for an empty side."""
+        """Best bid, its size, best ask, its size; zeros for an empty side."""
         bids, asks = self.bids, self.asks
         bid = bids.prices[-1] if bids.prices else 0
         ask = asks.prices[0] if asks.prices else 0
@@ -164,7 +177,7 @@ class Matcher:
             changes.levels[bid, price] = None
 
     def limit(self, bid: bool, price: int, size: int) -> tuple[Order | None, list[Trade]]:
-        """A limit order: match what crosses, rest what is left."""
+        """Enter a limit order: what crosses is matched, the rest (None: nothing left) stays in the book."""
         self._number += 1
         number = self._number
         trades, left = self._match(number, bid, price, size)
@@ -176,12 +189,12 @@ class Matcher:
         return order, trades
 
     def market(self, bid: bool, size: int) -> list[Trade]:
-        """A market order; what finds no counterparty is gone."""
+        """Enter a market order; what finds no counterparty is discarded."""
         self._number += 1
         return self._match(self._number, bid, None, size)[0]
 
     def cancel(self, order: Order) -> bool:
-        """Take a resting order away; False when it rests no more."""
+        """Cancel a resting order; False when it is filled or cancelled already."""
         if not order.size:
             return False
         size, order.size = order.size, 0
@@ -211,18 +224,19 @@ class Matcher:
 
 
 class Market:
-    """One symbol: a `Matcher` and the crowd. The same seed gives the same market, step by step.
+    """One symbol: a `Matcher` and the simulated traders. The same seed gives the same market, step by step.
 
     Args:
         listing: the symbol.
-        seed: of the crowd.
-        levels: price levels a side that the crowd keeps up.
-        text: how the venue spells a number: (integer units, decimals) to text.
-        salt: sets the crowd apart from that of another venue with the same seed.
+        seed: seed of the random traders.
+        levels: price levels a side that they keep filled.
+        text: how the venue writes a number, given as (integer units, decimals).
+        salt: makes this market differ from another venue's with the same seed.
         ids: update ids, see `Matcher`.
 
     Attributes:
-        anchor: a price in ticks that the crowd's idea of the fair one is drawn to; None: it wanders freely.
+        anchor: price in ticks towards which the traders' fair price moves; None: it is a free random walk.
+        started: the book as it was at the start.
     """
 
     def __init__(
@@ -253,12 +267,12 @@ class Market:
         self.started = self.depth()
 
     def change_tick(self, grid: int) -> None:
-        """The tick becomes `grid` units: orders beside it are cancelled, and the crowd quotes on it."""
+        """Set the tick size to `grid` units: orders at other prices are cancelled, new ones keep to it."""
         self.listing = self.listing._replace(grid=grid)
         self._grid = grid
         whole, places, text = self.listing.price_decimals, self.listing.tick_decimals, self._text
         fine = 10 ** (whole - places)
-        # A price from before the change keeps the decimals that it has.
+        # A price from before the change is written with all its decimals.
         self.price_text = lambda value: text(value, whole) if value % fine else text(value // fine, places)
         for order in self._resting:
             if order.price % grid:
@@ -271,7 +285,7 @@ class Market:
             self._quote(self._random.random() < 0.5, rest=True)
 
     def depth(self, limit: int | None = None) -> Depth:
-        """The full book now (or its best `limit` levels), wire text."""
+        """The current book, or its best `limit` levels, as text."""
         bids, asks = self.matcher.bids, self.matcher.asks
         best_bids = bids.prices[::-1] if limit is None else bids.prices[: -limit - 1 : -1]
         best_asks = asks.prices if limit is None else asks.prices[:limit]
@@ -282,13 +296,16 @@ class Market:
         )
 
     def watch(self) -> Changes:
-        """A collector of what changes from now on; one for each cadence at which it is told."""
+        """A new collector of changes; use one for each interval at which changes are published."""
         changes = Changes()
         self.matcher.watchers.append(changes)
         return changes
 
     def take(self, changes: Changes) -> Diff | None:
-        """What a collector holds, absolute, zero for a removed level, and empty it; None for nothing."""
+        """The changes that a collector has gathered, and empty it; None when nothing has changed.
+
+        Sizes are the current ones, 0 for a removed level.
+        """
         if not changes.levels:
             return None
         bids: list[Level] = []
@@ -300,7 +317,7 @@ class Market:
         return Diff(changes.first_id, self.matcher.last_id, bids[::-1], asks)
 
     def step(self) -> list[Trade]:
-        """One action of the crowd: a quote, a cancel or a market order."""
+        """One action of the traders: a limit order, a cancellation or a market order; its trades, if any."""
         rng, matcher = self._random, self.matcher
         self._fair = max(self._fair + rng.gauss(0.0, 0.35) * self._grid, self.listing.price * 0.25)
         if self.anchor is not None:
@@ -343,14 +360,14 @@ class Market:
 
 
 def decimal_text(value: int, decimals: int) -> str:
-    """Integer units to text with 8 decimals, whatever the tick: ``94123.45000000``."""
+    """Integer units as text with 8 decimals, whatever the tick: ``94123.45000000``."""
     whole, part = divmod(value, 10**decimals)
     digits = f"{part:0{decimals}d}" if decimals else ""
     return f"{whole}.{digits:0<8}"
 
 
 def tick_text(value: int, decimals: int) -> str:
-    """Integer units to text with the decimals of the tick: ``94123.40``; a whole number has no point."""
+    """Integer units as text with the decimals of the tick: ``94123.40``; without a point if it has none."""
     if not decimals:
         return str(value)
     whole, part = divmod(value, 10**decimals)
@@ -358,7 +375,7 @@ def tick_text(value: int, decimals: int) -> str:
 
 
 def short_text(value: int, decimals: int) -> str:
-    """Integer units to text without needless zeros: ``94123.4``, ``94123``."""
+    """Integer units as text without trailing zeros: ``94123.4``, ``94123``."""
     text = tick_text(value, decimals)
     return text.rstrip("0").rstrip(".") if decimals else text
 

@@ -1,4 +1,4 @@
-"""The venue's way to refuse a REST request: an HTTP status, and a body with its own code."""
+"""The error answers of Binance and MEXC: an HTTP status, and a JSON body with code and message."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import msgspec
 
 
 class Refusal(Exception):
-    """The venue's error body; HTTP 400 unless said otherwise."""
+    """A REST request is refused.
+
+    Args:
+        code, text: the venue's error code and message, the body of the answer.
+        status: HTTP status.
+    """
 
     def __init__(self, code: int, text: str, status: int = 400) -> None:
         super().__init__(code, text)
@@ -15,10 +20,10 @@ class Refusal(Exception):
 
 
 def missing(name: str) -> Refusal:
-    """A parameter that must be there."""
+    """A mandatory parameter is missing."""
     return Refusal(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
 
 
 def illegal(name: str, legal: str) -> Refusal:
-    """A parameter with letters that it cannot have."""
+    """A parameter contains characters that are not allowed; `legal` is the pattern of the message."""
     return Refusal(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal}'.")

@@ -84,20 +84,20 @@ class MarketPublisher:
 
 
 class Synthetic:
-    """All symbols, and the clock that drives them.
+    """All symbols' markets, and the clock that drives them.
 
     Args:
         listings: the symbols.
-        seed: same seed, same markets.
-        rate: actions of the crowd per second and symbol.
-        rates: other rates, (pattern of canonical symbols, rate); of several that fit the last one counts. A
-            symbol of a rate of 0 never changes; one of less than 1 acts when its turn has come.
-        levels: price levels a side that the crowd keeps up.
+        seed: the same seed gives the same markets.
+        rate: actions of the traders per second and symbol.
+        rates: other rates of some symbols, as (shell pattern of canonical symbols, rate); of several that
+            match, the last one counts. With rate 0 a symbol never changes.
+        levels: price levels a side that the traders keep filled.
         hub: where the frames are published.
         publisher: builds each symbol's publisher.
         wall_ns: the venue's wall clock.
-        together: prices follow those of the simulated world (`assets.drift`), and so each other's on several
-            venues; else a seed's market is the same whenever it is made.
+        together: prices follow common ones (`assets.drift`), so that several venues show similar prices;
+            otherwise a seed's market is the same whenever it is started.
         text, salt, ids: see `market.Market`.
     """
 
@@ -121,7 +121,7 @@ class Synthetic:
         self._hub = hub
         self.rate = rate
         self._patterns = tuple(rates)
-        self._owed: dict[str, float] = {}  # of symbols: actions, of which a part is to be carried over
+        self._due: dict[str, float] = {}  # by symbol: actions that are due, with a fraction to carry over
         self._together = together
         self._prices: dict[str, int] = {}
         self._symbols: dict[str, Symbol] = {}
@@ -136,35 +136,36 @@ class Synthetic:
 
     def _open(self, one: Listing) -> None:
         self._prices[one.venue_symbol] = one.price
-        if self._together:  # begin where the world is now
-            one = one._replace(price=round(self._world(one)))
+        if self._together:  # begin at the common price of now
+            one = one._replace(price=round(self._common_price(one)))
         market = self._make(one)
         symbol = Symbol(one, market, self.now_ms(), self._seed)
         self._symbols[one.venue_symbol] = symbol
-        # Slow markets do not act all at the same moment.
-        self._owed[one.venue_symbol] = random.Random(f"{self._seed}/{one.symbol}").random()
+        # so that symbols of low rates do not all act at the same moment
+        self._due[one.venue_symbol] = random.Random(f"{self._seed}/{one.symbol}").random()
         self._publishers[one.venue_symbol] = self._publisher(symbol, self._hub)
         self._tops[one.venue_symbol] = market.matcher.top()
 
     # -- the listing ----------------------------------------------------------------------------------
 
     def enlist(self, listing: Listing) -> None:
-        """A symbol is listed; one that was before goes on where it was."""
+        """List a symbol; the market of one that was delisted goes on where it stopped."""
         self._delisted.discard(listing.venue_symbol)
         if listing.venue_symbol not in self._symbols:
             self._open(listing)
         self._publish_listing_change(listing.venue_symbol)
 
     def delist(self, venue_symbol: str) -> None:
-        """It is listed no more, its streams are silent. KeyError: not listed."""
+        """Delist a symbol; nothing is published on its streams any more. KeyError: not listed."""
         self.symbol(venue_symbol)
         self._delisted.add(venue_symbol)
         self._publish_listing_change(venue_symbol)
 
     def set_status(self, venue_symbol: str, status: str) -> None:
-        """The venue's word for a symbol that does not trade: nobody acts on it; empty: it trades again.
+        """Set a symbol's status in the listing; with any but an empty one its market stands still.
 
-        KeyError: not listed.
+        Raises:
+            KeyError: not listed.
         """
         symbol = self.symbol(venue_symbol)
         symbol.listing = symbol.listing._replace(status=status)
@@ -187,7 +188,7 @@ class Synthetic:
         self._hub.flush()
 
     def now_ms(self) -> int:
-        """The venue's time."""
+        """The venue's time, ms since 1970."""
         return self.wall_ns() // 1_000_000
 
     # -- the source -----------------------------------------------------------------------------------
@@ -203,21 +204,21 @@ class Synthetic:
         """Nothing to do: clients find the gap themselves, and `snapshot` is always current."""
 
     def symbols(self) -> list[str]:
-        """All listed."""
+        """The listed venue symbols."""
         return [name for name in self._symbols if name not in self._delisted]
 
     def symbol(self, venue_symbol: str) -> Symbol:
-        """One symbol. KeyError: not listed."""
+        """A listed symbol. KeyError: not listed."""
         if venue_symbol in self._delisted:
             raise KeyError(venue_symbol)
         return self._symbols[venue_symbol]
 
     def listings(self) -> list[Listing]:
-        """What is listed, for the venue's instruments endpoint."""
+        """The listed symbols' listings, for the venue's instruments endpoint."""
         return [self._symbols[name].listing for name in self.symbols()]
 
     def depth(self, symbol: str, limit: int | None = None) -> Depth:
-        """The oracle: the book as it stands.
+        """The current book, at most `limit` levels a side.
 
         Raises:
             KeyError: not listed.
@@ -229,27 +230,27 @@ class Synthetic:
         return self.depth(symbol, limit)
 
     def stale(self, symbol: str) -> Depth:
-        """The book as it was when the venue started."""
+        """The book as it was at the start, for the fault ``stale_snapshot``."""
         return self.symbol(symbol).market.started
 
     def recorded(self, name: str) -> bytes | None:
-        """Nothing is recorded here."""
+        """None: only a replay has recorded answers."""
         return None
 
     @property
     def moves(self) -> bool:
-        """Whether there is anything to drive."""
+        """Whether any symbol has a rate above 0."""
         return self.rate > 0 or any(rate > 0 for _, rate in self._patterns)
 
     def rate_of(self, symbol: str) -> float:
-        """Actions a second of a canonical symbol."""
+        """Actions per second of a canonical symbol."""
         fitting = [rate for pattern, rate in self._patterns if fnmatchcase(symbol, pattern)]
         return fitting[-1] if fitting else self.rate
 
     # -- the clock ------------------------------------------------------------------------------------
 
     def step(self, count: int = 1, only: str = "") -> None:
-        """So many actions of the crowd on every symbol, or on the `only` one (venue symbol)."""
+        """Carry out `count` actions of the traders on each symbol, or on the venue symbol `only`."""
         for name in self._symbols:
             if not only or name == only:
                 self._step(name, count)
@@ -259,7 +260,7 @@ class Synthetic:
         if name in self._delisted or symbol.listing.status:
             return
         if self._together:
-            symbol.market.anchor = self._world(symbol.listing)
+            symbol.market.anchor = self._common_price(symbol.listing)
         for _ in range(count):
             self._act(name, symbol, publisher, now)
         publisher.after_batch(now)
@@ -284,7 +285,7 @@ class Synthetic:
             publisher.on_top_changed(now)
 
     def flush_fast(self) -> None:
-        """What the venue sends every 100 ms."""
+        """Publish what the venue sends every 100 ms."""
         now = self.wall_ns()
         for name, publisher in self._publishers.items():
             if name not in self._delisted:
@@ -292,7 +293,7 @@ class Synthetic:
         self._hub.flush()
 
     def flush_slow(self) -> None:
-        """What the venue sends every second."""
+        """Publish what the venue sends every 100 ms and every second."""
         self.flush_fast()
         now = self.wall_ns()
         for name, symbol in self._symbols.items():
@@ -301,25 +302,25 @@ class Synthetic:
                 self._publishers[name].every_second(now)
         self._hub.flush()
 
-    def _world(self, listing: Listing) -> float:
-        """The world's price of a listing, in its ticks."""
+    def _common_price(self, listing: Listing) -> float:
+        """The common price of a listing now, in its ticks."""
         return self._prices[listing.venue_symbol] * drift(listing.base, listing.quote, self.wall_ns())
 
     async def run(self) -> None:
-        """Drive the markets at `rate` until cancelled; what the machine cannot keep up with is skipped."""
+        """Drive the markets at their rates until cancelled; a machine that is too slow skips actions."""
         clock = asyncio.get_running_loop().time
         last = clock()
-        fast, slow, owed = last + FAST, last + SLOW, 0.0
+        fast, slow, carry = last + FAST, last + SLOW, 0.0
         pause = 0.005 if max(self.rate, *(rate for _, rate in self._patterns), 0.0) > 100 else 0.01
         while True:
             await asyncio.sleep(pause)
             now = clock()
             passed, last = min(now - last, FAST), now
             if self._patterns:
-                self._each(passed)
+                self._step_each(passed)
             else:
-                owed += passed * self.rate
-                due, owed = int(owed), owed % 1.0
+                carry += passed * self.rate
+                due, carry = int(carry), carry % 1.0
                 if due:
                     self.step(due)
             if now >= slow:
@@ -331,12 +332,12 @@ class Synthetic:
                 self.flush_fast()
             self._hub.flush()
 
-    def _each(self, passed: float) -> None:
-        """So many seconds have passed: every symbol acts at its own rate."""
+    def _step_each(self, passed: float) -> None:
+        """Let every symbol act at its own rate, after `passed` seconds."""
         for name, symbol in self._symbols.items():
-            owed = self._owed[name] + passed * self.rate_of(symbol.listing.symbol)
-            due = int(owed)
-            self._owed[name] = owed - due
+            carry = self._due[name] + passed * self.rate_of(symbol.listing.symbol)
+            due = int(carry)
+            self._due[name] = carry - due
             if due:
                 self._step(name, due)
 

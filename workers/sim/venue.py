@@ -305,7 +305,7 @@ class SimVenue:
             "counters": dict(self.hub.counters),
             "rest": dict(self.rest.counters),
             "listed": [self.dialect.symbols(name)[0] for name in self.source.symbols()],
-            "faults": [msgspec.to_builtins(order) for order in self.faults.orders],
+            "faults": [msgspec.to_builtins(fault) for fault in self.faults.pending],
             "faults_used": dict(self.faults.used),
             "position": 0 if replay is None else replay.position,
             "frames": 0 if replay is None else len(replay.frames),

@@ -273,7 +273,7 @@ def test_orders_over_http():
                 return answer.status, await answer.json()
 
         assert await post('{"kind":"drop","stream":"*@trade","count":3}') == (200, {"id": 1})
-        assert venue.faults.orders == [Fault("drop", "*@trade", count=3, id=1)]
+        assert venue.faults.pending == [Fault("drop", "*@trade", count=3, id=1)]
         status, body = await post('{"kind":"explode"}')
         assert status == 400
         assert all(kind in body["error"] for kind in KINDS)

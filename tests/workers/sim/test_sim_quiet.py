@@ -58,7 +58,7 @@ def test_each_symbol_acts_at_its_own_rate() -> None:
 
     market._step = count  # type: ignore[method-assign]
     for _ in range(1000):
-        market._each(0.01)
+        market._step_each(0.01)
     assert acts["M000/USDT"] == acts["M001/USDT"] == 0
     assert abs(acts["BTC/USDT"] - 500) <= 1
     assert abs(acts["M100/USDT"] - 20) <= 1

@@ -54,7 +54,7 @@ class KrakenProtocol(WireProtocol):
 
     @property
     def _system(self) -> str:
-        halted = any(order.kind == MAINTENANCE for order in self._hub.faults.orders)
+        halted = any(fault.kind == MAINTENANCE for fault in self._hub.faults.pending)
         return "maintenance" if halted else "online"
 
     def timed_messages(self, peer: Peer, now: float) -> Sequence[bytes]:
