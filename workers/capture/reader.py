@@ -1,8 +1,7 @@
-"""Reading and writing "capture v1": one JSON object a line, gzip or zstd by the file's name.
+"""Reading and writing recorded sessions ("capture v1"): a JSON object per line, compressed with gzip or zstd
+if the file's name says so (``.gz``, ``.zst``).
 
-Fields: `ts` integer nanoseconds since the epoch; `kind` ``ws`` or ``http``; for ws `conn`, `dir`
-(``open`` with `url`, ``in`` from the venue, ``out`` to it, ``close``) and the payload as `text` or, for
-binary frames, `b64`; for http `method`, `url`, `status`, `text`.
+`Row` lists the fields of a line.
 """
 
 from __future__ import annotations
@@ -19,11 +18,22 @@ import msgspec
 
 
 class CaptureError(Exception):
-    """A capture that cannot be read: the message names the file and, where known, the line."""
+    """A capture cannot be read; the message names the file and, where known, the line."""
 
 
 class Row(msgspec.Struct, omit_defaults=True):
-    """One line of a capture."""
+    """One line of a capture: a WebSocket event or an answered HTTP request.
+
+    Attributes:
+        ts: nanoseconds since 1970.
+        kind: ``ws`` or ``http``.
+        conn: of ws: number of the connection.
+        dir: of ws: ``open`` (with `url`), ``in`` (from the venue), ``out`` (to it) or ``close``.
+        url: of http the requested one, of ws the one that was opened.
+        method, status: of http.
+        text: the payload or body.
+        b64: the payload of a binary frame, instead of `text`, in base64.
+    """
 
     ts: int
     kind: str
@@ -36,7 +46,7 @@ class Row(msgspec.Struct, omit_defaults=True):
     b64: str | None = None
 
     def payload(self) -> bytes:
-        """The bytes that were on the wire."""
+        """The payload or body as bytes."""
         if self.text is not None:
             return self.text.encode()
         return base64.b64decode(self.b64 or "")
@@ -57,10 +67,10 @@ def _open(path: Path) -> io.BufferedIOBase:
 
 
 def read(path: Path | str) -> Iterator[Row]:
-    """The rows of a capture, in order.
+    """The rows of a capture, in order; the file is read as they are consumed.
 
     Raises:
-        CaptureError: no such file, not a capture, or a damaged line.
+        CaptureError: there is no such file, it is not a capture, or a line is damaged.
     """
     path = Path(path)
     decoder = msgspec.json.Decoder(Row)
@@ -77,7 +87,7 @@ def read(path: Path | str) -> Iterator[Row]:
 
 
 def write(path: Path | str, rows: Iterable[Row]) -> None:
-    """Write a gzip (by name) or plain capture; the same rows give the same bytes."""
+    """Write a capture, compressed if the name ends in ``.gz``; the same rows give the same bytes."""
     body = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
     path = Path(path)
     path.write_bytes(gzip.compress(body, mtime=0) if path.suffix == ".gz" else body)
