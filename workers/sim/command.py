@@ -1,7 +1,7 @@
-"""``tickring sim``: the simulated venue as a process, or several of them in one.
+"""``tickring sim``: one or several simulated venues in a process.
 
-Several (``--feeds``) listen on free ports, or with ``--port BASE`` on fixed ones: the n-th feed, from 0, has
-its WebSocket on ``BASE + 2n`` and its REST on ``BASE + 2n + 1``.
+Several (``--feeds``) listen on free ports, or with ``--port BASE`` on fixed ones: the n-th feed, counted from
+0, has WebSocket on ``BASE + 2n`` and REST on ``BASE + 2n + 1``.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _rate_of(text: str) -> tuple[str, float]:
 
 
 def _names(text: str) -> list[str]:
-    """Names between commas, each once."""
+    """Comma-separated names, without repetitions."""
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
@@ -111,13 +111,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def serve(venue: SimVenue) -> None:
-    """Serve until SIGTERM or SIGINT; the JSON line goes to standard output when both ports listen:
-    ``{"ws_url": ..., "rest_url": ...}``."""
+    """Serve a venue until SIGTERM or SIGINT.
+
+    When both ports listen, a JSON line goes to standard output: ``{"ws_url": ..., "rest_url": ...}``.
+    """
     await _serve([venue], lambda: _urls(venue))
 
 
 async def serve_all(venues: Sequence[SimVenue]) -> None:
-    """The same for several venues; the line is ``{feed: {"ws_url": ..., "rest_url": ...}, ...}``."""
+    """Serve several venues; the JSON line is ``{feed: {"ws_url": ..., "rest_url": ...}, ...}``."""
     await _serve(venues, lambda: {venue.feed: _urls(venue) for venue in venues})
 
 
@@ -165,14 +167,14 @@ async def _run(options: argparse.Namespace) -> None:
 
 
 def _several(options: argparse.Namespace) -> list[SimVenue]:
-    """The venues of ``--feeds``, each at its ports."""
+    """The venues of ``--feeds``, each with its ports."""
     feeds: list[str] = options.feeds
     if options.capture or options.rest_port:
         raise SimError("--feeds goes with --synthetic, --port, --symbols, --seed, --rate and --keys alone")
     if options.port and options.port + 2 * len(feeds) - 1 > LAST_PORT:
         raise SimError(f"--port {options.port}: {len(feeds)} feeds need {2 * len(feeds)} ports from there on")
     keys = () if options.keys is None else _keys(options.keys)
-    symbols = _shares(feeds, options.symbols)
+    symbols = _symbols_by_feed(feeds, options.symbols)
     return [
         SimVenue(
             feed, symbols=symbols[feed], seed=options.seed, rate=options.rate, rates=options.rate_of,
@@ -184,8 +186,8 @@ def _several(options: argparse.Namespace) -> list[SimVenue]:
     ]  # fmt: skip
 
 
-def _shares(feeds: Sequence[str], symbols: Sequence[str] | None) -> dict[str, list[str] | None]:
-    """feed -> those of the symbols that it lists; None is its usual few."""
+def _symbols_by_feed(feeds: Sequence[str], symbols: Sequence[str] | None) -> dict[str, list[str] | None]:
+    """By feed, those of the symbols that it lists; None: the dialect's default symbols."""
     if symbols is None:
         return dict.fromkeys(feeds)
     try:
@@ -195,16 +197,16 @@ def _shares(feeds: Sequence[str], symbols: Sequence[str] | None) -> dict[str, li
     for symbol in symbols:
         if not any(symbol in listings for listings in listed.values()):
             raise SimError(f"--symbols: none of {', '.join(feeds)} lists {symbol!r}")
-    shares: dict[str, list[str] | None] = {}
+    by_feed: dict[str, list[str] | None] = {}
     for feed, listings in listed.items():
-        shares[feed] = [symbol for symbol in symbols if symbol in listings]
-        if not shares[feed]:
+        by_feed[feed] = [symbol for symbol in symbols if symbol in listings]
+        if not by_feed[feed]:
             raise SimError(f"--symbols: {feed} lists none of these; it lists {', '.join(listings)}")
-    return shares
+    return by_feed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0 stopped by a signal, 1 a port is taken, 2 a wrong request."""
+    """Run the command. Exit code: 0 stopped by a signal, 1 a port is taken, 2 wrong arguments."""
     try:
         options = _parser().parse_args(argv)
     except SystemExit as leave:

@@ -27,24 +27,24 @@ from workers.sim.rest import Request, RestContext
 from workers.sim.synthetic import Synthetic
 from workers.sim.transport import Peer, frame
 
-__all__ = ["FEEDS", "Listed", "SimError", "SimVenue"]
+__all__ = ["FEEDS", "ListingChange", "SimError", "SimVenue"]
 
 TICK = 0.05
-"""Seconds between looks at pings and ages."""
+"""Seconds between calls of `Hub.tick` (heartbeats, pings, timeouts)."""
 
 
 class SimError(ValueError):
-    """The venue cannot be set up as asked; the message says what is allowed."""
+    """The venue cannot be set up, or changed, as requested; the message says what is possible."""
 
 
-class Listed(msgspec.Struct, forbid_unknown_fields=True):
-    """A change of what a synthetic venue lists.
+class ListingChange(msgspec.Struct, forbid_unknown_fields=True):
+    """A change of a synthetic venue's listing, as the JSON body of ``POST /sim/listing``.
 
     Attributes:
         action: ``list``, ``delist``, ``halt``, ``resume`` or ``tick``.
-        symbol: canonical.
-        status: of ``halt``: the venue's word; empty is the dialect's usual one.
-        tick: of ``tick``: the new tick size, decimal text.
+        symbol: the canonical symbol.
+        status: for ``halt``: the status in the listing; empty: the dialect's usual one.
+        tick: for ``tick``: the new tick size, decimal text.
     """
 
     action: Literal["list", "delist", "halt", "resume", "tick"]
@@ -54,38 +54,43 @@ class Listed(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class SimVenue:
-    """A venue on loopback. ``async with SimVenue() as venue: venue.ws_url, venue.rest_url``.
+    """A simulated venue on loopback: ``async with SimVenue() as venue: venue.ws_url, venue.rest_url``.
 
-    WebSocket and REST listen on two ports of their own: streams are written by our own transport (for
-    batched writes and for faults inside a frame), REST by aiohttp.
+    WebSocket and REST listen on a port each: WebSocket with a transport of our own (for batched writes, and
+    faults inside a frame), REST with aiohttp.
 
     Args:
         feed: one of `FEEDS`, or a dialect of your own.
-        capture: replay this file (or these rows); None is the synthetic market.
-        speed: replay: times faster than recorded, None is as fast as the sockets take it.
+        capture: replay this file (or these rows); None: a synthetic market.
+        speed: replay: factor to the recorded speed; None: as fast as the sockets take it.
         settle: replay: seconds to wait for further subscriptions before the first frame.
-        symbols: synthetic: canonical symbols that the dialect can list (`Dialect.listing`); None is its usual
-            few.
+        symbols: synthetic: the canonical symbols to list (`Dialect.listing`); None: the dialect's
+            `default_symbols`.
         seed: synthetic: the same seed gives the same market.
-        rate: synthetic: actions per second and symbol; 0 stands still until `market.step` is called.
-        rates: synthetic: other rates of some symbols, by patterns of their canonical names (``M0*``); of
-            several that fit the last one counts.
+        rate: synthetic: actions per second and symbol; 0: nothing happens until `market.step` is called.
+        rates: synthetic: other rates of some symbols, as (shell pattern of canonical symbols, rate); of
+            several that match, the last one counts.
         levels: synthetic: price levels a side.
-        together: synthetic: prices follow one world's, so that several venues look like one market.
-        rules: what is allowed on a connection; None is what the venue allows.
-        budget: REST weight in the venue's window, of the process as a whole; None is the venue's.
-        keys: API keys, where the dialect has signed endpoints; without any, every such request is refused.
-        port, rest_port: 0 picks a free one.
-        clock: monotonic seconds, for rules and budget.
-        wall_ns: the venue's wall clock.
+        together: synthetic: prices follow common ones, so that several venues show similar prices.
+        rules: limits and timeouts of a connection; None: the venue's.
+        budget: REST limit per window, in the venue's unit, for all clients together; None: the venue's.
+        keys: API keys that are accepted, where the dialect has signed endpoints.
+        port, rest_port: 0: any free port.
+        clock: monotonic seconds, for rules and REST limits.
+        wall_ns: the venue's wall clock, nanoseconds since 1970.
 
-    Over HTTP, on `rest_url`: ``POST /sim/faults`` (JSON of `faults.Fault`) gives an order, ``DELETE`` clears
-    them, ``POST /sim/listing`` (JSON of `Listed`) changes what the venue lists, ``GET /sim/state`` tells
-    counters, ``GET /sim/book?symbol=`` tells the oracle's book.
+    Attributes:
+        ws_url, rest_url: where it listens, once entered.
+        hub, faults, rest, source: its parts; `source` is the `market` or the `replay`, whichever it has.
+        failed: set when one of its tasks has failed; `failure` is the exception, which leaving re-raises.
+
+    It can be controlled by HTTP, under `rest_url`: ``POST /sim/faults`` (JSON of `faults.Fault`) adds a
+    fault, ``DELETE /sim/faults`` clears them, ``POST /sim/listing`` (JSON of `ListingChange`) changes the
+    listing, ``GET /sim/state`` returns counters, ``GET /sim/book?symbol=`` returns the current book.
 
     Raises:
-        SimError: an unknown feed or symbol, or a key that is none.
-        CaptureError: an unreadable capture.
+        SimError: an unknown feed or symbol, or an invalid API key.
+        CaptureError: the capture cannot be read.
     """
 
     def __init__(
@@ -111,30 +116,30 @@ class SimVenue:
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         try:
-            speech = self.dialect = feed if isinstance(feed, Dialect) else dialect(feed)
+            chosen = self.dialect = feed if isinstance(feed, Dialect) else dialect(feed)
         except LookupError as error:
             raise SimError(str(error)) from None
-        self.feed = speech.feed
-        self.faults = Faults(speech.faults)
-        self.rules = rules or speech.rules
+        self.feed = chosen.feed
+        self.faults = Faults(chosen.faults)
+        self.rules = rules or chosen.rules
         self._address = (host, port, rest_port)
         self.hub = Hub(self.rules, self.faults, clock)
-        self.hub.protocol = speech.protocol(self.hub)
+        self.hub.protocol = chosen.protocol(self.hub)
         self.market: Synthetic | None = None
         self.replay: Replay | None = None
         if capture is None:
-            listings = [_listing(speech, name) for name in symbols or speech.default_symbols]
-            ids = None if speech.ids is None else speech.ids(seed)
+            listings = [_listing(chosen, name) for name in symbols or chosen.default_symbols]
+            ids = None if chosen.ids is None else chosen.ids(seed)
             self.market = Synthetic(
-                listings, seed, rate, levels, self.hub, speech.publisher, wall_ns,
-                rates=rates, together=together, text=speech.text, salt=speech.salt, ids=ids,
+                listings, seed, rate, levels, self.hub, chosen.publisher, wall_ns,
+                rates=rates, together=together, text=chosen.text, salt=chosen.salt, ids=ids,
             )  # fmt: skip
         else:
             rows = captures.read(capture) if isinstance(capture, (str, Path)) else capture
-            self.replay = Replay(rows, speech.decoder(), self.hub, speed, settle)
+            self.replay = Replay(rows, chosen.decoder(), self.hub, speed, settle)
         source = self.source = self.hub.source = _one(self.market, self.replay)
         try:
-            self.rest = speech.rest(
+            self.rest = chosen.rest(
                 RestContext(
                     source=source, faults=self.faults, hub=self.hub, clock=clock, wall_ns=wall_ns,
                     budget=budget, keys=tuple(keys),
@@ -155,14 +160,14 @@ class SimVenue:
     async def __aenter__(self) -> SimVenue:
         try:
             await self._listen()
-        except BaseException:  # a taken port: give back the other one
+        except BaseException:  # if a port is taken, release the other one
             await self.__aexit__(None, None, None)
             raise
         if self.market is None or self.market.moves:
             self._tasks.append(asyncio.create_task(self.source.run()))
-        self._tasks.append(asyncio.create_task(self._ticks()))
+        self._tasks.append(asyncio.create_task(self._tick()))
         for task in self._tasks:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_task_done)
         return self
 
     async def _listen(self) -> None:
@@ -197,12 +202,12 @@ class SimVenue:
         if self.failure is not None:
             raise self.failure
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             self.failure = self.failure or task.exception()
             self.failed.set()
 
-    async def _ticks(self) -> None:
+    async def _tick(self) -> None:
         while True:
             await asyncio.sleep(TICK)
             self.hub.tick()
@@ -210,7 +215,7 @@ class SimVenue:
     # -- for tests and benchmarks -------------------------------------------------------------------
 
     def book(self, symbol: str) -> Depth:
-        """The oracle: the full book now. Canonical (``BTC/USDT``) or venue symbol.
+        """The current full book of a canonical (``BTC/USDT``) or venue symbol, to compare a client's with.
 
         Raises:
             KeyError: unknown symbol.
@@ -218,7 +223,7 @@ class SimVenue:
         return self.source.depth(self.venue_symbol(symbol))
 
     def venue_symbol(self, symbol: str) -> str:
-        """The venue's spelling of a symbol that is given in it or in the canonical one.
+        """The venue symbol of a canonical or venue symbol.
 
         Raises:
             KeyError: unknown symbol.
@@ -231,7 +236,7 @@ class SimVenue:
     # -- the listing, while the venue runs ----------------------------------------------------------------
 
     def enlist(self, symbol: str) -> None:
-        """List a canonical symbol of the dialect's listings; one that was delisted goes on where it was.
+        """List a canonical symbol of the dialect; one that was delisted goes on where it stopped.
 
         Raises:
             SimError: a replay, or a symbol that the dialect does not have.
@@ -239,22 +244,23 @@ class SimVenue:
         self._synthetic.enlist(_listing(self.dialect, symbol))
 
     def delist(self, symbol: str) -> None:
-        """Take a symbol out of the listing; its streams fall silent. SimError: it is not listed."""
+        """Delist a symbol; nothing is sent on its streams any more. SimError: it is not listed."""
         self._synthetic.delist(self._listed(symbol))
 
     def halt(self, symbol: str, status: str = "") -> None:
-        """Nobody trades it any more; the listing says so, with `status` or the dialect's usual word.
+        """Halt a symbol's trading; its status in the listing becomes `status` or the dialect's usual one.
 
-        SimError: it is not listed.
+        Raises:
+            SimError: it is not listed.
         """
         self._synthetic.set_status(self._listed(symbol), status or self.dialect.halted)
 
     def resume(self, symbol: str) -> None:
-        """It trades again. SimError: it is not listed."""
+        """Resume a halted symbol's trading. SimError: it is not listed."""
         self._synthetic.set_status(self._listed(symbol), "")
 
     def change_tick(self, symbol: str, tick: str) -> None:
-        """Give it another tick size, which its first one's decimals can say.
+        """Change a symbol's tick size (decimal text); it cannot have more decimals than the first one.
 
         Raises:
             SimError: it is not listed, or the tick needs more decimals.
@@ -281,21 +287,21 @@ class SimVenue:
                 return self.venue_symbol(symbol)
         raise SimError(f"{symbol!r} is not listed")
 
-    def _change(self, order: Listed) -> None:
-        match order.action:
+    def _apply_listing_change(self, change: ListingChange) -> None:
+        match change.action:
             case "list":
-                self.enlist(order.symbol)
+                self.enlist(change.symbol)
             case "delist":
-                self.delist(order.symbol)
+                self.delist(change.symbol)
             case "halt":
-                self.halt(order.symbol, order.status)
+                self.halt(change.symbol, change.status)
             case "resume":
-                self.resume(order.symbol)
+                self.resume(change.symbol)
             case "tick":
-                self.change_tick(order.symbol, order.tick)
+                self.change_tick(change.symbol, change.tick)
 
     def state(self) -> dict[str, object]:
-        """Counters and positions, as ``GET /sim/state`` gives them."""
+        """Counters and positions, as returned by ``GET /sim/state``."""
         replay = self.replay
         return {
             "feed": self.feed,
@@ -313,7 +319,7 @@ class SimVenue:
         }
 
     async def blast(self, payloads: Sequence[bytes], times: int, batch: int = 256) -> int:
-        """Benchmarks: send prepared payloads, as they stand, to every connection, `times` times over.
+        """For benchmarks: send prepared payloads unchanged to every connection, `times` times.
 
         Frames are encoded once and written `batch` at a time, as fast as the sockets take them.
 
@@ -341,7 +347,7 @@ class SimVenue:
                 request.method,
                 request.path,
                 request.query,
-                request.raw_path.partition("?")[2],  # as it came: a signature is over these letters
+                request.raw_path.partition("?")[2],  # as it was sent: signatures are computed over it
                 {name.lower(): value for name, value in request.headers.items()},
                 await request.read() if request.can_read_body else b"",
             )
@@ -362,7 +368,7 @@ class SimVenue:
 
     async def _post_listing(self, request: web.Request) -> web.Response:
         try:
-            self._change(msgspec.json.decode(await request.read(), type=Listed))
+            self._apply_listing_change(msgspec.json.decode(await request.read(), type=ListingChange))
         except (msgspec.MsgspecError, SimError) as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({})
@@ -379,9 +385,9 @@ class SimVenue:
         return web.json_response(self.state())
 
 
-def _listing(speech: Dialect, symbol: str) -> Listing:
+def _listing(chosen: Dialect, symbol: str) -> Listing:
     try:
-        return speech.listing(symbol)
+        return chosen.listing(symbol)
     except LookupError as error:
         raise SimError(str(error)) from None
 

@@ -1,6 +1,6 @@
-"""Binance USD-M futures' payloads: field order as recorded in 2021, for mark price and liquidation, which
-the recording does not have, and for single trades (undocumented) as the venue's documentation and traffic
-cited in PROTOCOLS show them. Numbers have the decimals of tick and lot."""
+"""Builds Binance USD-M futures' payloads. The order of the fields is that of a recording of 2021; it has no
+mark prices, liquidations and single trades (undocumented), which follow the venue's documentation and
+published traffic. Numbers have the decimals of tick and lot."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def mark_price(symbol: str, ms: int, mark: Mark, decimals: int) -> bytes:
 
 
 def contract(listing: Listing, ms: int) -> bytes:
-    """``!contractInfo``: a contract's state; no brackets, which are told only when they change."""
+    """``!contractInfo``: a contract's status, without brackets, which are sent only when they change."""
     return (
         f'{{"e":"contractInfo","E":{ms},"s":"{listing.venue_symbol}","ct":"PERPETUAL","dt":4133404800000,'
         f'"ot":1569398400000,"cs":"{listing.status or "TRADING"}","st":1}}'

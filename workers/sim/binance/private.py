@@ -1,4 +1,4 @@
-"""Binance's signed REST endpoints, as far as signing needs them: no order is matched or kept."""
+"""Binance's signed REST endpoints, to test signatures with: no order is matched or kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TIMES_IN_FORCE = ("GTC", "IOC", "FOK")
 
 
 class Signed(NamedTuple):
-    """What a signed request brings beside its endpoint, as it came over the wire."""
+    """The parts of a signed request that are verified, as they were sent."""
 
     key: str
     query: str
@@ -28,14 +28,15 @@ class Signed(NamedTuple):
 
 
 class PrivateRest:
-    """Checks the signature, then answers.
+    """Answers signed requests after verifying them.
 
     Args:
-        keys: who may sign.
-        symbols: venue symbols that can be traded.
-        accounts: bodies of the endpoints that tell of the account, by their names, given the time in ms.
-        orders: windows of new orders.
-        wall_ns: the venue's wall clock. clock: seconds, for order counts.
+        keys: the accepted API keys.
+        symbols: returns the venue symbols that can be traded.
+        wall_ns: the venue's wall clock, nanoseconds since 1970.
+        clock: seconds, for the limits of new orders.
+        accounts: builders of the account endpoints' bodies, by name; given the time in ms.
+        orders: limits of new orders, see `limits.OrderCount`.
     """
 
     def __init__(
@@ -52,7 +53,11 @@ class PrivateRest:
         self._counts: dict[str, OrderCount] = {}
 
     def answer(self, endpoint: str, signed: Signed, headers: dict[str, str]) -> bytes:
-        """One request; adds to the answer's headers. Raises Refusal."""
+        """The body of the answer to one request; adds headers to `headers`.
+
+        Raises:
+            Refusal: the signature, the time or a parameter is wrong.
+        """
         now_ms = self._wall_ns() // 1_000_000
         params = self._keys.check(signed.key, signed.query, signed.body, now_ms)
         if endpoint in self._accounts:
@@ -63,7 +68,7 @@ class PrivateRest:
         return self._order_test(params, signed.key, headers)
 
     def _order_test(self, params: Params, key: str, headers: dict[str, str]) -> bytes:
-        """Validated like an order, and counted like one, so that a limiter can be tried against it."""
+        """Validate a test order and count it like a real one, so that a client's limiter can be tested."""
         self._known(params, needed=True)
         _among(params, "side", SIDES, -1117, "Invalid side.")
         kind = _among(params, "type", TYPES, -1116, "Invalid orderType.")

@@ -1,7 +1,7 @@
-"""Binance's words: request targets, client messages and their answers, wrapped and bare payloads.
+"""Binance's WebSocket protocol: request targets, client messages and answers, raw and combined payloads.
 
 Written from the venue's documentation (stream names, methods, error texts) and from recorded traffic
-(field order, decimals), and from no parser of this project, so that it can testify against one.
+(field order, decimals), not from a parser of this project, so that it can be used to test one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MILLISECONDS = re.compile(rb'"([EtTOC]|closeTime|openTime)":(\d{13})(?=[,}])')
 
 
 class PayloadFormat(NamedTuple):
-    """How a connection gets payloads: wrapped with the stream's name, times in microseconds."""
+    """Format of a connection's payloads: `combined` adds the stream's name, `micro` writes times in µs."""
 
     combined: bool = False
     micro: bool = False
@@ -45,7 +45,7 @@ ROUTES: Mapping[str, str] = {
     "miniTicker": "market",
     "forceOrder": "market",
 }
-"""USD-M futures: under which path a stream is told; from the letters that its channel begins with."""
+"""USD-M futures: the path that serves a channel, by the letters that the channel's name begins with."""
 
 
 class BinanceProtocol(WireProtocol):
@@ -54,9 +54,10 @@ class BinanceProtocol(WireProtocol):
     Args:
         hub: the connections.
         symbols: from a venue symbol to (canonical, venue symbol).
-        routes: paths before ``/ws`` and ``/stream``, and what is told there (`ROUTES`); elsewhere it is
-            accepted and silent. The bare paths, which were the only ones before 2026, tell everything.
-        micro: whether `timeUnit` can be asked for.
+        routes: the path prefix before ``/ws`` and ``/stream`` that serves each channel (`ROUTES`). A
+            subscription under another prefix is accepted, but nothing is sent. Paths without a prefix, the
+            only ones before 2026, serve everything.
+        micro: whether clients may choose `timeUnit`.
     """
 
     def __init__(
@@ -90,10 +91,10 @@ class BinanceProtocol(WireProtocol):
             names = path[4:]
         else:
             return None
-        return self._told_here(peer, [name for name in names.split("/") if name])
+        return self._served_names(peer, [name for name in names.split("/") if name])
 
-    def _told_here(self, peer: Peer, names: Sequence[str]) -> list[str]:
-        """The streams' names; one that is told under another path gets a name that means nothing."""
+    def _served_names(self, peer: Peer, names: Sequence[str]) -> list[str]:
+        """The streams' names; one that this path does not serve gets a name under which nothing is sent."""
         route = peer.notes.get("route")
         if route is None:
             return list(names)
@@ -106,7 +107,7 @@ class BinanceProtocol(WireProtocol):
         return self._routes.get(channel[0] if channel else "", "")
 
     def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
-        """A client's JSON message; see the venue's "Live subscribing/unsubscribing to streams"."""
+        """Answer a JSON message; see the venue's "Live subscribing/unsubscribing to streams"."""
         return (self._answer(peer, text),)
 
     def _answer(self, peer: Peer, text: bytes) -> bytes:
@@ -135,26 +136,26 @@ class BinanceProtocol(WireProtocol):
         if not params or not all(isinstance(name, str) for name in params):
             return _error(2, "Invalid request: params must be an array of stream names", number)
         if method == "UNSUBSCRIBE":
-            self._hub.unsubscribe(peer, self._told_here(peer, params))
+            self._hub.unsubscribe(peer, self._served_names(peer, params))
             return _result(None, number)
-        params = self._told_here(peer, params)
+        params = self._served_names(peer, params)
         if len({*peer.streams, *params}) > self._hub.rules.max_streams:
             return _error(2, "Invalid request: too many parameters", number)
-        # A name that matches no stream is accepted and stays silent: so does the venue.
+        # Like the venue, accept a name that matches no stream, and never send anything on it.
         self._hub.subscribe(peer, params)
         return _result(None, number)
 
     # -- payloads -----------------------------------------------------------------------------------
 
     def stream_info(self, stream: str) -> StreamInfo:
-        """``btcusdt@depth@100ms``: the symbol, and whether it is a stream of diffs."""
+        """Symbol of a name like ``btcusdt@depth@100ms``, and whether it is a stream of diffs."""
         name, _, channel = stream.partition("@")
         if not channel or not name.islower():
             return StreamInfo()
         return StreamInfo(*self._symbols(name.upper()), book=is_book(stream))
 
     def render(self, stream: str, payload: bytes, payload_format: Hashable) -> bytes:
-        """Raw or wrapped, milliseconds or microseconds."""
+        """The payload raw or combined, with times in milliseconds or microseconds."""
         assert isinstance(payload_format, PayloadFormat)
         if payload_format.micro:
             payload = _MILLISECONDS.sub(rb'"\1":\g<2>000', payload)
@@ -163,16 +164,16 @@ class BinanceProtocol(WireProtocol):
         )
 
     def shutdown_notice(self, peer: Peer) -> Sequence[bytes]:
-        """The notice of a planned disconnect."""
+        """The event ``serverShutdown``."""
         assert isinstance(peer.payload_format, PayloadFormat)
         body = b'{"e":"serverShutdown","E":%d}' % (time.time_ns() // 1_000_000)
         return (b'{"stream":"!serverShutdown","data":%s}' % body if peer.payload_format.combined else body,)
 
     def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
-        """``crossed``: a bid more, above the best ask; ``repeat_price``: a level, first with a wrong size;
-        ``new_fields``: what the futures' events have had beyond the recorded fields since 2026."""
+        """``crossed`` adds a bid above the best ask; ``repeat_price`` repeats a level, first with a wrong
+        size; ``new_fields`` adds the fields that the futures' events have had since 2026."""
         if kind == NEW_FIELDS:
-            return (_newer(payload),)
+            return (_with_new_fields(payload),)
         if kind not in ("crossed", "repeat_price"):
             return None
         diff: dict[str, Any] = msgspec.json.decode(payload)
@@ -190,8 +191,8 @@ class BinanceProtocol(WireProtocol):
         return (msgspec.json.encode(diff),)
 
 
-def _newer(payload: bytes) -> bytes:
-    """``st`` at the end; ``nq`` of an aggregate trade, ``ps`` of a liquidation, as seen in 2026."""
+def _with_new_fields(payload: bytes) -> bytes:
+    """A futures event with the fields of 2026: ``st``; ``nq`` in aggregate trades, ``ps`` in liquidations."""
     if payload.startswith(b'{"e":"forceOrder"'):
         symbol = msgspec.json.decode(payload)["o"]["s"]
         return b'%s,"ps":"%s","st":1}}' % (payload[:-2], symbol.encode())

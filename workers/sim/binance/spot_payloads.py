@@ -1,4 +1,4 @@
-"""Binance spot's payloads, as recorded: field order, text numbers, no spaces."""
+"""Builds Binance spot's payloads, as recorded: order of fields, numbers as text, no spaces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def book_ticker(symbol: str, ms: int, update: int, bid: str, bid_size: str, ask:
 
 
 def depth_update(symbol: str, ms: int, diff: Diff, previous: int) -> bytes:
-    """``<s>@depth[@100ms]``; the id before needs no word: U is the next."""
+    """``<s>@depth[@100ms]``; `previous` is not sent: U is the id after it."""
     return (
         f'{{"e":"depthUpdate","E":{ms},"s":"{symbol}","U":{diff.first_id},"u":{diff.last_id},'
         f'"b":{levels(diff.bids)},"a":{levels(diff.asks)}}}'
@@ -55,5 +55,5 @@ def agg_trade(symbol: str, ms: int, number: int, first: Trade, last: Trade, pric
 
 
 def boolean(value: bool) -> str:
-    """JSON's."""
+    """A JSON boolean."""
     return "true" if value else "false"

@@ -1,4 +1,4 @@
-"""Binance's derived payloads: klines and 24 h tickers, for streams and REST."""
+"""Builds Binance's klines and 24 h tickers, for streams and REST."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workers.sim.synthetic import Symbol
 
 INTERVALS = {"1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240}
-"""Minutes of the kline intervals that one day of minutes can serve."""
+"""Kline intervals in minutes, as far as one day of one-minute candles can serve them."""
 
 
 def _quote(symbol: Symbol, value: int) -> str:
@@ -31,7 +31,7 @@ def _price_change(symbol: Symbol, day: Candle) -> tuple[str, str, str]:
 
 
 def ticker(symbol: Symbol, ms: int, top: bool) -> bytes:
-    """``<s>@ticker``; spot's has the best prices and the day's first close, too (`top`)."""
+    """``<s>@ticker``; `top`: with the best prices and the previous close, as spot has them."""
     day = symbol.candles.day()
     price, size = symbol.market.price_text, symbol.market.size_text
     bid, bid_size, ask, ask_size = symbol.market.matcher.top()
@@ -85,7 +85,7 @@ def rest_ticker(symbol: Symbol, ms: int, top: bool) -> dict[str, object]:
 
 
 def kline(symbol: Symbol, ms: int) -> bytes:
-    """``<s>@kline_1m``: the minute that is open."""
+    """``<s>@kline_1m``: the current minute."""
     name, candle = symbol.listing.venue_symbol, symbol.candles.minutes[-1]
     price, size = symbol.market.price_text, symbol.market.size_text
     return msgspec.json.encode(
@@ -104,7 +104,7 @@ def kline(symbol: Symbol, ms: int) -> bytes:
 
 
 def rest_klines(symbol: Symbol, minutes: int, limit: int) -> list[list[object]]:
-    """``klines``, oldest first."""
+    """The rows of ``klines``, oldest first."""
     price, size = symbol.market.price_text, symbol.market.size_text
     return [
         [

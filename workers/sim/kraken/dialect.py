@@ -37,9 +37,9 @@ DIALECT = Dialect(
     listings=LISTINGS,
     default_symbols=("BTC/USD", "ETH/USD", "SOL/USD"),
     rules=Rules(
-        messages_per_second=50,  # the venue's changes with its load, and no number is told
+        messages_per_second=50,  # the venue's limit depends on its load and is not published
         max_streams=100_000,
-        ping_every=NEVER,  # none of the protocol's were recorded
+        ping_every=NEVER,  # no WebSocket ping was ever recorded
         max_life=NEVER,
         subscribe_within=60.0,
     ),

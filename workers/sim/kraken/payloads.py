@@ -1,4 +1,4 @@
-"""Kraken's frames, letter by letter: numbers are bare and have all decimals of the pair.
+"""Builds Kraken's messages. Numbers are JSON numbers with all decimals of the pair.
 
 Written from the venue's documentation and from recorded traffic of 2026-08.
 """
@@ -20,7 +20,7 @@ def timestamp(ns: int) -> str:
 
 
 def checksum(depth: Depth) -> int:
-    """CRC32 of the ten best asks, then bids: digits without dot and leading zeros."""
+    """CRC32 of the ten best asks, then bids: their digits without point and leading zeros."""
     levels = [*depth.asks[:10], *depth.bids[:10]]
     digits = (number.replace(".", "").lstrip("0") for level in levels for number in level)
     return crc32("".join(digits).encode())
@@ -33,7 +33,7 @@ def _side(levels: Iterable[Level]) -> str:
 def book(
     kind: str, symbol: str, bids: Sequence[Level], asks: Sequence[Level], after: Depth, ns: int
 ) -> bytes:
-    """Channel ``book``. `kind`: ``snapshot`` or ``update``; `after`: the client's book after it."""
+    """Channel ``book``. `kind`: ``snapshot`` or ``update``; `after`: the book after it, for the checksum."""
     return (
         f'{{"channel":"book","type":"{kind}","data":[{{"symbol":"{symbol}","bids":[{_side(bids)}],'
         f'"asks":[{_side(asks)}],"checksum":{checksum(after)},"timestamp":"{timestamp(ns)}"}}]}}'
@@ -41,14 +41,14 @@ def book(
 
 
 def trade(kind: str, symbol: str, trades: Iterable[tuple[bool, str, str, int, int]]) -> bytes:
-    """Channel ``trade``: of each whether the taker sold, price, size, number, and when (ns)."""
-    told = ",".join(
+    """Channel ``trade``; of each trade: whether the taker sold, price, size, id, time in ns."""
+    entries = ",".join(
         f'{{"symbol":"{symbol}","side":"{"sell" if sold else "buy"}","price":{price},"qty":{size},'
         f'"ord_type":"{"market" if number % 3 else "limit"}","trade_id":{number},'
         f'"timestamp":"{timestamp(ns)}"}}'
         for sold, price, size, number, ns in trades
     )
-    return f'{{"channel":"trade","type":"{kind}","data":[{told}]}}'.encode()
+    return f'{{"channel":"trade","type":"{kind}","data":[{entries}]}}'.encode()
 
 
 def status(system: str, connection: int) -> bytes:
@@ -63,6 +63,6 @@ HEARTBEAT = b'{"channel":"heartbeat"}'
 
 
 def times() -> dict[str, str]:
-    """When a message came in, and when its answer left."""
+    """The times at which a message came in and its answer left."""
     now = time.time_ns()
     return {"time_in": timestamp(now), "time_out": timestamp(now + 35_000)}

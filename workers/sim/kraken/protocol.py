@@ -1,4 +1,4 @@
-"""Kraken's words on a connection: status first, answers by symbol, heartbeats, what faults do to a frame."""
+"""Kraken's WebSocket v2 protocol: status message first, one answer per symbol, heartbeats."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from workers.sim.transport import Peer
 
 CHANNELS = ("book", "ticker", "trade")
 STREAMS = (*CHANNELS, "bbo")
-"""What names of streams begin with: the ticker has two, by its trigger."""
+"""The first parts of streams' names: the ticker has two, one for each trigger."""
 TRIGGERS = {"trades": "ticker", "bbo": "bbo"}
 SNAPSHOT = {"book": True, "ticker": True, "trade": False}
-"""Whether a snapshot is sent when the client does not say."""
+"""Whether a snapshot is sent by default."""
 HEARTBEAT_AFTER = 1.0
-"""Seconds without anything said."""
+"""Seconds without a message before a heartbeat."""
 FIRST_CONNECTION = 9_471_984_923_908_980_762
-"""Numbers of connections are above 2^63, as recorded."""
+"""Connection ids are above 2^63, as recorded."""
 REFUSE_DEPTH, MAINTENANCE = "refuse_depth", "maintenance"
 _CHECKSUM = re.compile(rb'"checksum":(\d+)')
 _LEVEL = re.compile(rb'\{"price":([0-9.]+),"qty":([0-9.]+)\}')
@@ -32,8 +32,8 @@ _LEVEL = re.compile(rb'\{"price":([0-9.]+),"qty":([0-9.]+)\}')
 class KrakenProtocol(WireProtocol):
     """See `hub.WireProtocol`.
 
-    Faults of its own: ``refuse_depth`` (a book's depth is refused, whatever it is) and ``maintenance`` (the
-    status says so on every connection until the orders are cleared, then ``online`` again).
+    It has two faults of its own: ``refuse_depth`` refuses a book subscription whatever its depth;
+    ``maintenance`` reports this status on all connections until the faults are cleared, then ``online``.
     """
 
     def __init__(self, hub: Hub, symbols: Callable[[str], tuple[str, str]]) -> None:
@@ -42,11 +42,11 @@ class KrakenProtocol(WireProtocol):
         self._connection = FIRST_CONNECTION
 
     def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
-        """One path, and no streams in it."""
+        """``/v2``; the path names no streams."""
         return () if target.partition("?")[0] == "/v2" else None
 
     def greeting(self, peer: Peer) -> Sequence[bytes]:
-        """The status; a heartbeat comes only once something is subscribed."""
+        """The status; heartbeats come only after the first subscription."""
         self._connection += 1
         peer.notes["connection"] = self._connection
         peer.notes["system"] = self._system
@@ -58,14 +58,14 @@ class KrakenProtocol(WireProtocol):
         return "maintenance" if halted else "online"
 
     def timed_messages(self, peer: Peer, now: float) -> Sequence[bytes]:
-        """A change of the status; a heartbeat after a second in which nothing was said."""
+        """A changed status; a heartbeat after a second without any message."""
         if peer.notes.get("system") != self._system:
             peer.notes["system"] = self._system
             return (payloads.status(self._system, peer.notes["connection"]),)
         return (payloads.HEARTBEAT,) if peer.streams and now - peer.last_sent_at >= HEARTBEAT_AFTER else ()
 
     def stream_info(self, stream: str) -> StreamInfo:
-        """``book/25/BTC/USD``: the symbol, and whether it is a book."""
+        """Symbol of a name like ``book/25/BTC/USD``, and whether it is a book."""
         channel, depth, symbol = parts(stream)
         if channel not in STREAMS or not symbol or (channel == "book") != bool(depth):
             return StreamInfo()
@@ -73,7 +73,7 @@ class KrakenProtocol(WireProtocol):
 
     # -- answers ----------------------------------------------------------------------------------------
     def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
-        """``ping``, ``subscribe`` and ``unsubscribe``: one answer a symbol."""
+        """Answer ``ping``, or ``subscribe`` and ``unsubscribe`` with one answer per symbol."""
         try:
             message = msgspec.json.decode(text)
         except msgspec.DecodeError:
@@ -105,16 +105,16 @@ class KrakenProtocol(WireProtocol):
         depth = params.get("depth", 10) if channel == "book" else 0
         refuses = channel == "book" and subscribes and self._hub.faults.take((REFUSE_DEPTH,)) is not None
         if channel == "book" and (depth not in DEPTHS or refuses):
-            # Once, and the connection goes on with its heartbeats.
+            # One answer for all symbols; the connection stays.
             return [_answer({**common, "error": "Subscription depth not supported", "success": False})]
         known = set(self._hub.source.symbols())
-        if not subscribes:  # also from what is listed no more
+        if not subscribes:  # also from symbols that have been delisted
             known |= {self._hub.stream_info(stream).venue_symbol for stream in peer.streams}
         answers = []
         for symbol in symbols:
             if symbol not in known:
-                told = {"error": f"Currency pair not supported {symbol}", "success": False, "symbol": symbol}
-                answers.append(_answer({**common, **told}))
+                error = {"error": f"Currency pair not supported {symbol}", "success": False, "symbol": symbol}
+                answers.append(_answer({**common, **error}))
                 continue
             name = TRIGGERS[trigger] if channel == "ticker" else channel
             stream = f"book/{depth}/{symbol}" if channel == "book" else f"{name}/{symbol}"
@@ -124,22 +124,22 @@ class KrakenProtocol(WireProtocol):
                 result["depth"] = depth
             if channel == "ticker":
                 result["event_trigger"] = trigger
-            self._turn(peer, stream, subscribes, snapshot)
+            self._set_subscription(peer, stream, subscribes, snapshot)
             answers.append(_answer({**common, "result": dict(sorted(result.items())), "success": True}))
         return answers
 
-    def _turn(self, peer: Peer, stream: str, subscribes: bool, snapshot: bool) -> None:
-        wanted: set[str] = peer.notes.setdefault("snapshots", set())
+    def _set_subscription(self, peer: Peer, stream: str, subscribes: bool, snapshot: bool) -> None:
+        with_snapshot: set[str] = peer.notes.setdefault("snapshots", set())
         if not subscribes:
             self._hub.unsubscribe(peer, [stream])
             return
-        (wanted.add if snapshot else wanted.discard)(stream)
+        (with_snapshot.add if snapshot else with_snapshot.discard)(stream)
         self._hub.subscribe(peer, [stream])
 
     # -- faults -----------------------------------------------------------------------------------------
     def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
-        """``crossed``: a bid more, above the best ask; ``bad_checksum``: another number; ``repeat_price``: a
-        level that first has another size."""
+        """``crossed`` adds a bid above the best ask; ``bad_checksum`` changes the checksum; ``repeat_price``
+        repeats a level, first with a wrong size."""
         if kind == "bad_checksum":
             return (_CHECKSUM.sub(lambda found: b'"checksum":%d' % (int(found[1]) ^ 1), payload),)
         if kind == "repeat_price":
@@ -157,5 +157,5 @@ class KrakenProtocol(WireProtocol):
 
 
 def _answer(fields: dict[str, Any]) -> bytes:
-    """Keys in alphabetical order, as recorded."""
+    """An answer with its times; keys in alphabetical order, as recorded."""
     return msgspec.json.encode(dict(sorted({**fields, **payloads.times()}.items())))

@@ -35,7 +35,7 @@ DIALECT = Dialect(
     feed="mexc_spot",
     listings=LISTINGS,
     default_symbols=DEFAULT_SYMBOLS,
-    # Docs, "Websocket Market Streams"; 100 messages a second are said by third parties.
+    # Docs, "Websocket Market Streams"; 100 messages per second by third parties.
     rules=Rules(
         messages_per_second=100,
         max_streams=30,

@@ -1,7 +1,7 @@
-"""MEXC spot's binary frames, written byte by byte: the simulated venue's own encoder of protobuf.
+"""Builds MEXC spot's binary frames, with a protobuf encoder of its own.
 
-It shares nothing with what reads them (`workers/venues/mexc_spot`). As the venue does, it leaves out what is
-empty or zero, and writes the wrapper's symbol and time before the body.
+It shares nothing with the decoder that reads them (`workers/venues/mexc_spot`). Like the venue, it leaves out
+empty and zero fields, and writes the wrapper's symbol and time before the body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ LIMIT_DEPTHS, KLINE, MINI_TICKER, DEPTHS, DEALS, BOOK_TICKER = 303, 308, 309, 31
 
 
 def varint(value: int) -> bytes:
-    """Seven bits a byte, the least first; of a number that is not negative."""
+    """A non-negative number in protobuf's variable length: seven bits per byte, lowest first."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -24,7 +24,7 @@ def varint(value: int) -> bytes:
 
 
 def field(number: int, value: str | bytes | int) -> bytes:
-    """One field, tag and all, also when it is empty."""
+    """One field with its tag; written even when it is empty."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     raw = value.encode() if isinstance(value, str) else value
@@ -37,12 +37,13 @@ def message(*fields: tuple[int, str | bytes | int]) -> bytes:
 
 
 def wrapper(channel: str, symbol: str, sent: int, number: int = 0, body: bytes = b"") -> bytes:
-    """The frame: `sent` in ms. Without a `number` it has no body at all."""
+    """A frame: `sent` in ms, `number` the field of the body; 0: it has no body."""
     outer = message((1, channel), (3, symbol), (6, sent))
     return outer + field(number, body) if number else outer
 
 
 def level(pair: Level) -> bytes:
+    """One price level."""
     return message((1, pair[0]), (2, pair[1]))
 
 
@@ -51,14 +52,14 @@ def _levels(number: int, levels: Iterable[Level]) -> list[tuple[int, str | bytes
 
 
 def book_ticker(bid: Level, ask: Level, version: int, ordered: int = 0) -> bytes:
-    """A side that is empty is ``("", "")``. `ordered`: when the last order was made, ms."""
+    """``bookTicker``; an empty side is ``("", "")``. `ordered`: time of the last order in ms."""
     return message((1, bid[0]), (2, bid[1]), (3, ask[0]), (4, ask[1]), (5, str(version)), (6, ordered))
 
 
 def depths(
     event: str, first: int, last: int, bids: Sequence[Level], asks: Sequence[Level], ordered: int = 0
 ) -> bytes:
-    """Asks come first. `event`: the channel without interval and symbol; `first`, `last`: versions."""
+    """``aggre.depth``, asks first. `event`: the topic without symbol; `first`, `last`: book versions."""
     return message(
         *_levels(1, asks), *_levels(2, bids), (3, event), (4, str(first)), (5, str(last)), (6, ordered)
     )
@@ -69,7 +70,7 @@ def limit_depths(event: str, version: int, bids: Sequence[Level], asks: Sequence
 
 
 def deal(price: str, quantity: str, sold: bool, time: int, number: str) -> bytes:
-    """One trade. `time` in ms; `number` is its id, which is text."""
+    """One trade. `sold`: the taker sold; `time` in ms; `number`: its id, a text."""
     return message((1, price), (2, quantity), (3, 2 if sold else 1), (4, time), (5, number))
 
 
@@ -78,6 +79,6 @@ def deals(event: str, each: Iterable[bytes]) -> bytes:
 
 
 def mini_ticker(symbol: str, last: str, rate: str, high: str, low: str, turnover: str, volume: str) -> bytes:
-    """`turnover` in quote, `volume` in base units; `rate` is the change, told in several ways."""
+    """``miniTicker``; `turnover` in quote, `volume` in base units; `rate`: the change, in several fields."""
     texts = (symbol, last, rate, rate, high, low, turnover, volume, rate, rate, high, low)
     return message(*enumerate(texts, 1))

@@ -1,7 +1,7 @@
-"""MEXC spot's words on a connection: subscriptions, refusals that look like acceptances, pings.
+"""MEXC spot's WebSocket protocol: subscriptions, refusals that have the code of success, pings.
 
-Written from the venue's documentation ("Websocket Market Streams", 2026-04), from what open clients met, and
-from recorded frames, and from no parser of this project.
+Written from the venue's documentation ("Websocket Market Streams", 2026-04), from what open-source clients
+report, and from recorded frames, not from a parser of this project.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from workers.sim.mexc_spot import decoder, names, payloads
 from workers.sim.transport import Binary, Peer
 
 FAULTS = ("repeat_price", "blocked", "bodyless")
-"""A price twice in a book's change; a topic that is refused with code 0; a frame without any body."""
+"""A price twice in a book update; a topic refused with code 0; a frame without a body."""
 
 
 class MexcProtocol(WireProtocol):
-    """See `hub.WireProtocol`. Topics are the streams' names."""
+    """See `hub.WireProtocol`. Streams have the topics' names."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
 
     def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
-        """``/ws`` alone."""
+        """``/ws``; the path names no streams."""
         return () if target.partition("?")[0] == "/ws" else None
 
     def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
-        """``SUBSCRIPTION``, ``UNSUBSCRIPTION``, ``PING``; the id of an answer is always 0."""
+        """Answer ``SUBSCRIPTION``, ``UNSUBSCRIPTION`` or ``PING``; the id of an answer is always 0."""
         try:
             message: Any = msgspec.json.decode(text)
             method, params = message.get("method"), message.get("params", [])
@@ -49,20 +49,22 @@ class MexcProtocol(WireProtocol):
         return self._subscribe(peer, params)
 
     def _subscribe(self, peer: Peer, params: list[str]) -> list[bytes]:
-        """What is taken and what is not are answered apart, each topic by its name; both say code 0."""
-        taken: list[str] = []
+        """One answer names the accepted topics, another the refused ones; both have code 0."""
+        accepted: list[str] = []
         refused: list[str] = []
         for name in dict.fromkeys(params):
-            full = name not in peer.streams and len(peer.streams) + len(taken) >= self._hub.rules.max_streams
-            (refused if full or self._blocked(name) else taken).append(name)
-        self._hub.subscribe(peer, taken)
-        out = [_answer(",".join(taken))] if taken else []
+            full = (
+                name not in peer.streams and len(peer.streams) + len(accepted) >= self._hub.rules.max_streams
+            )
+            (refused if full or self._blocked(name) else accepted).append(name)
+        self._hub.subscribe(peer, accepted)
+        out = [_answer(",".join(accepted))] if accepted else []
         if refused:
             out.append(_answer(f"Not Subscribed successfully! [{','.join(refused)}].  Reason： Blocked!"))
         return out
 
     def _blocked(self, name: str) -> bool:
-        """What is no topic, of a symbol that is not listed, or ordered to be so."""
+        """Whether a topic is refused: it does not exist, its symbol is not listed, or a fault says so."""
         kind, symbol = names.split(name)
         if not kind or symbol not in self._hub.source.symbols():
             return True
@@ -70,12 +72,13 @@ class MexcProtocol(WireProtocol):
         return faults.active and faults.take(("blocked",), name, info=self.stream_info(name)) is not None
 
     def stream_info(self, stream: str) -> StreamInfo:
-        """The symbol, and whether it is the stream of changes."""
+        """The symbol of a topic, and whether it is ``aggre.depth``."""
         kind, symbol = names.split(stream)
         return StreamInfo(names.canonical(symbol), symbol, kind == "depth") if kind else StreamInfo()
 
     def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
-        """Cut within its body, without it, with a bid above the best ask, with a price twice."""
+        """``malformed`` cuts off the last byte, ``bodyless`` leaves out the body; ``crossed`` adds a bid
+        above the best ask; ``repeat_price`` repeats a level, first with a wrong size."""
         if kind == "malformed":
             return (Binary(payload[:-1]),)
         outer = dict(decoder.fields(payload))

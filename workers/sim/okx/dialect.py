@@ -17,10 +17,10 @@ SPOT = {
     "BTC": (1, 8), "ETH": (2, 6), "SOL": (2, 6), "BNB": (1, 6), "XRP": (4, 6), "ADA": (4, 6), "DOGE": (5, 6),
     "LTC": (2, 6), "LINK": (3, 6), "AVAX": (3, 6),
 }  # fmt: skip
-"""Decimals of tick and lot, against USDT."""
+"""Spot pairs with USDT: decimals of tick and lot."""
 LINEAR = {"BTC": (1, 2, "0.01"), "ETH": (2, 2, "0.1"), "SOL": (2, 2, "1"), "DOGE": (5, 2, "1000")}
 INVERSE = {"BTC": (1, 0, "100"), "ETH": (2, 0, "10")}
-"""... and a contract's size."""
+"""Perpetual swaps: decimals of tick and lot, size of a contract."""
 
 
 def _listings() -> dict[str, Listing]:
@@ -49,7 +49,7 @@ DIALECT = Dialect(
     listings=LISTINGS,
     default_symbols=("BTC/USDT", "BTC/USDT:USDT", "ETH/USDT"),
     rules=Rules(
-        messages_per_second=1000,  # it has no such rule; 480 operations an hour are the words' to count
+        messages_per_second=1000,  # the venue has no such rule; `OkxProtocol` counts its 480 operations
         ping_every=NEVER,
         max_life=NEVER,
         subscribe_within=30.0,
@@ -70,5 +70,5 @@ DIALECT = Dialect(
 )
 """See `dialect.Dialect`. Channels, answers, texts, limits: venue docs, "API v5", 2026-07.
 
-``reset_ids``: with the next change of a book the venue counts its ids anew, as after maintenance.
+The fault ``reset_ids``: with a book's next change its ``seqId`` is reset, as after maintenance.
 """

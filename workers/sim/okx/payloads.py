@@ -1,4 +1,4 @@
-"""OKX's pushes, field by field in the order of the wire (recorded in 2022 and in 2026)."""
+"""Builds OKX's push messages, with the fields in the recorded order (of 2022 and 2026)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import msgspec
 from workers.sim.book import Depth, Level
 
 CHECKED = 25
-"""Levels a side that the checksum of 2022 is over."""
+"""Levels a side that the checksum of 2022 covers."""
 Row = tuple[str, str, str, str]
 
 
 def push(arg: dict[str, str], data: Sequence[Any], action: str = "") -> bytes:
-    """The envelope of every push."""
-    said = {"arg": arg, "action": action} if action else {"arg": arg}
-    return msgspec.json.encode({**said, "data": data})
+    """A push message: channel argument, action (books only) and data."""
+    envelope = {"arg": arg, "action": action} if action else {"arg": arg}
+    return msgspec.json.encode({**envelope, "data": data})
 
 
 def rows(levels: Iterable[Level]) -> list[Row]:
-    """Price, size, "0", how many orders: one of each size, as nobody here knows better; none for no size."""
+    """Price, size, "0", number of orders: always given as 1, and as 0 for a removed level."""
     return [(price, size, "0", "0" if size == "0" else "1") for price, size in levels]
 
 
 def crc(depth: Depth) -> int:
-    """The checksum until 2026: CRC-32, signed, of ``bid:size:ask:size:...`` of the best 25 levels."""
+    """The checksum that books had until 2026: signed CRC-32 of ``bid:size:ask:size:...``, best 25 levels."""
     texts: list[str] = []
     for bid, ask in zip_longest(depth.bids[:CHECKED], depth.asks[:CHECKED]):
         texts += [*(bid or ()), *(ask or ())]
@@ -45,7 +45,7 @@ def book(
     ids: tuple[int, int] | None,
     checksum: int = 0,
 ) -> bytes:
-    """``books``; `ids` are the one that it follows and its own, None on the wire of 2022."""
+    """``books``; `ids`: (``prevSeqId``, ``seqId``), None in the format of 2022."""
     entry: dict[str, Any] = {
         "asks": rows(asks), "bids": rows(bids), "ts": str(ms), "checksum": checksum,
     }  # fmt: skip
@@ -55,7 +55,7 @@ def book(
 
 
 def best(channel: str, symbol: str, depth: Depth, ms: int, number: int) -> bytes:
-    """``bbo-tbt`` and ``books5``, which says its instrument twice."""
+    """``bbo-tbt``, and ``books5``, which has the instrument in the data too."""
     entry: dict[str, Any] = {"asks": rows(depth.asks), "bids": rows(depth.bids)}
     if channel == "books5":
         entry["instId"] = symbol
@@ -74,7 +74,7 @@ def trade(
 
 
 def liquidation(symbol: str, price: str, size: str, side: str, ms: int) -> bytes:
-    """``liquidation-orders``: of one instrument, to whoever subscribed to its type."""
+    """``liquidation-orders`` of one instrument, as sent to the subscribers of its type."""
     index, _, term = symbol.rpartition("-")
     kind = "SWAP" if term == "SWAP" else "FUTURES"
     detail = {
@@ -92,7 +92,7 @@ def mark(symbol: str, price: str, ms: int) -> bytes:
 
 
 def index(name: str, price: str, day: tuple[str, str, str], ms: int) -> bytes:
-    """``index-tickers``; `day`: high, low and open."""
+    """``index-tickers``; `day`: high, low and open of the last 24 hours."""
     high, low, opened = day
     entry = {
         "instId": name, "idxPx": price, "high24h": high, "low24h": low, "open24h": opened,

@@ -1,7 +1,7 @@
-"""OKX's words: the public path, subscribe and unsubscribe with an answer to each entry, ping and pong.
+"""OKX's WebSocket protocol: the public path, subscriptions with one answer for each entry, pings.
 
-Written from the venue's documentation ("WebSocket", 2026-07) and from recorded traffic, and from no parser
-of this project, so that it can testify against one.
+Written from the venue's documentation ("WebSocket", 2026-07) and from recorded traffic, not from a parser of
+this project, so that it can be used to test one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from workers.sim.okx.names import (
 from workers.sim.transport import Peer
 
 OPERATIONS = 480
-"""Subscribe and unsubscribe requests a connection; the venue counts them by the hour."""
+"""Subscribe and unsubscribe requests allowed per connection; the venue counts them per hour."""
 _NO_SUCH = (
     "Wrong URL or channel:{channel},{key}:{name} doesn't exist. Please use the correct URL, channel and "
     "parameters referring to API document."
@@ -41,7 +41,8 @@ class OkxProtocol(WireProtocol):
         hub: the connections.
         symbols: from a venue symbol to (canonical, venue symbol).
 
-    `offsets`: by venue symbol, what the venue adds to the market's ids since it began to count anew.
+    Attributes:
+        offsets: by venue symbol, what is added to the market's update ids since they were reset.
     """
 
     def __init__(self, hub: Hub, symbols: Callable[[str], tuple[str, str]]) -> None:
@@ -51,7 +52,7 @@ class OkxProtocol(WireProtocol):
         self.offsets: dict[str, int] = {}
 
     def connect(self, peer: Peer, target: str) -> Sequence[str] | None:
-        """``/ws/v5/public``; with ``?wire=2022`` books have a checksum and no ids, as they had then."""
+        """``/ws/v5/public``; with ``?wire=2022`` books have a checksum and no ids, as in 2022."""
         url = urlsplit(target)
         if url.path.rstrip("/") != PATH:
             return None
@@ -64,7 +65,7 @@ class OkxProtocol(WireProtocol):
     # -- answering ------------------------------------------------------------------------------------
 
     def handle_message(self, peer: Peer, text: bytes) -> Sequence[bytes]:
-        """The text ``ping``, or an operation."""
+        """Answer the text ``ping`` or an operation."""
         if text == b"ping":
             return (b"pong",)
         try:
@@ -78,7 +79,7 @@ class OkxProtocol(WireProtocol):
         if peer.notes["operations"] > OPERATIONS:
             return (self._error(peer, "60014", "Requests too frequent", number),)
         known = set(self._hub.source.symbols())
-        if message["op"] == "unsubscribe":  # also from what is listed no more
+        if message["op"] == "unsubscribe":  # also from symbols that have been delisted
             known |= {self._hub.stream_info(stream).venue_symbol for stream in peer.streams}
         return [
             self._operate(peer, message["op"], arg, known, number)
@@ -89,24 +90,24 @@ class OkxProtocol(WireProtocol):
     def _operate(
         self, peer: Peer, operation: str, arg: dict[str, Any], known: set[str], number: object
     ) -> bytes:
-        """One entry, answered by itself."""
+        """Carry out one entry of an operation; its answer."""
         found = list(self._named(peer, arg, known))
         if not found:
             key = "instType" if "instType" in arg else "instId"
-            words = _NO_SUCH.format(channel=arg.get("channel", ""), key=key, name=arg.get(key, ""))
-            return self._error(peer, "60018", words, number)
+            text = _NO_SUCH.format(channel=arg.get("channel", ""), key=key, name=arg.get(key, ""))
+            return self._error(peer, "60018", text, number)
         if operation == "subscribe":
-            # Subscribed once more it is only answered once more, as recorded.
+            # A repeated subscription is acknowledged again and has no other effect, as recorded.
             self._hub.subscribe(peer, found)
         else:
             self._hub.unsubscribe(peer, found)
-        # A type's instrument or family is not said again: it is the whole type that was subscribed.
+        # The answer does not repeat an instrument or family: the whole type has been subscribed to.
         kept = ("channel", "instType") if arg["channel"] == "liquidation-orders" else ("channel", "instId")
-        said = {"event": operation, "arg": {name: arg[name] for name in kept}, "connId": peer.notes["id"]}
-        return _said(said, number)
+        message = {"event": operation, "arg": {name: arg[name] for name in kept}, "connId": peer.notes["id"]}
+        return _message(message, number)
 
     def _named(self, peer: Peer, arg: dict[str, Any], known: set[str]) -> Iterator[str]:
-        """The streams that an entry is for; none when there is no such channel or instrument."""
+        """The streams that an entry names; none when there is no such channel or instrument."""
         channel, name = arg.get("channel"), arg.get("instId")
         if channel == "liquidation-orders":
             if arg.get("instType") in ("SWAP", "FUTURES"):
@@ -120,13 +121,13 @@ class OkxProtocol(WireProtocol):
             if fits and not (channel == "funding-rate" and type_of(name) != "SWAP"):
                 yield f"{LEGACY if channel == 'books' and peer.notes['legacy'] else channel}/{name}"
 
-    def _error(self, peer: Peer, code: str, words: str, number: object) -> bytes:
-        return _said({"event": "error", "msg": words, "code": code, "connId": peer.notes["id"]}, number)
+    def _error(self, peer: Peer, code: str, text: str, number: object) -> bytes:
+        return _message({"event": "error", "msg": text, "code": code, "connId": peer.notes["id"]}, number)
 
     # -- streams --------------------------------------------------------------------------------------
 
     def stream_info(self, stream: str) -> StreamInfo:
-        """``books/BTC-USDT``; an index is its perpetual's."""
+        """Symbol of a name like ``books/BTC-USDT``; an index counts as its perpetual swap's."""
         channel, _, name = stream.partition("/")
         if not name or (channel not in OF_INSTRUMENT and channel not in (LEGACY, *DERIVATIVES)):
             return StreamInfo()
@@ -136,7 +137,7 @@ class OkxProtocol(WireProtocol):
     def shutdown_notice(self, peer: Peer) -> Sequence[bytes]:
         """The notice of a service upgrade."""
         return (
-            _said(
+            _message(
                 {
                     "event": "notice", "code": "64008",
                     "msg": "The connection will soon be closed for a service upgrade. Please reconnect.",
@@ -147,8 +148,8 @@ class OkxProtocol(WireProtocol):
         )  # fmt: skip
 
     def corrupt(self, kind: str, stream: str, payload: bytes) -> Sequence[bytes] | None:
-        """``crossed``: a bid above the best ask; ``repeat_price``: a level, first with a wrong size;
-        ``bad_checksum``: one that is not the book's, on today's wire too, where there should be none."""
+        """``crossed`` adds a bid above the best ask; ``repeat_price`` repeats a level, first with a wrong
+        size; ``bad_checksum`` changes the checksum, or adds one to today's format, which has none."""
         if kind not in ("crossed", "repeat_price", "bad_checksum"):
             return None
         message: dict[str, Any] = msgspec.json.decode(payload)
@@ -176,6 +177,6 @@ def _is_operation(message: dict[str, Any]) -> bool:
     return message.get("op") in ("subscribe", "unsubscribe") and isinstance(args, list) and bool(args)
 
 
-def _said(said: dict[str, Any], number: object) -> bytes:
-    """With the id of the request, where it had one."""
-    return msgspec.json.encode(said if number is None else {"id": number, **said})
+def _message(message: dict[str, Any], number: object) -> bytes:
+    """A message, with the id of the request if it had one."""
+    return msgspec.json.encode(message if number is None else {"id": number, **message})

@@ -1,4 +1,4 @@
-"""What OKX derives from trades: candles and the last 24 hours, with its three ways to count volume."""
+"""OKX's candles and 24 h tickers, with its three kinds of volume."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BARS = {
     "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1H": 60, "2H": 120, "4H": 240, "6Hutc": 360,
     "12Hutc": 720, "1Dutc": 1440,
 }  # fmt: skip
-"""Minutes of the candles that one day of minutes can serve."""
+"""Candle intervals in minutes, as far as one day of one-minute candles can serve them."""
 
 
 def volumes(symbol: Symbol, candle: Candle) -> tuple[str, str, str]:
@@ -68,7 +68,7 @@ def candles(symbol: Symbol, minutes: int, limit: int, now_ms: int) -> list[list[
     price = symbol.market.price_text
     found = []
     for one in reversed(symbol.candles.grouped(minutes, limit)):
-        told = (price(one.open), price(one.high), price(one.low), price(one.close))
+        prices = (price(one.open), price(one.high), price(one.low), price(one.close))
         done = one.start + minutes * MINUTE_MS <= now_ms
-        found.append([str(one.start), *told, *volumes(symbol, one), "1" if done else "0"])
+        found.append([str(one.start), *prices, *volumes(symbol, one), "1" if done else "0"])
     return found
