@@ -16,7 +16,7 @@ from shm._ring import now as monotonic_ns
 from tests.conformance.fixture import CHECKED, Book, Fixture, Recording, TextLevel, load
 from tests.conformance.player import MOST_SNAPSHOTS, Player, reference, rows, slots
 from tests.conformance.report import Case, row
-from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.sync import Outcome, Snapshot
 from workers.contract.errors import RestError
 from workers.contract.protocols import DATA_TYPES
@@ -204,7 +204,7 @@ def test_a_repeated_price_is_applied_in_its_order(case: Case, instance: str) -> 
 
 # -- time ------------------------------------------------------------------------------------------------
 class Afternoon:
-    """200 instruments under a keeper and a clock of our own; a second passes when we say so.
+    """200 instruments under a book manager and a clock of our own; a second passes when we say so.
 
     REST gives each book what it needs to begin and then fails, so that no quiet book can be proven by it.
     """
@@ -222,11 +222,11 @@ class Afternoon:
         self.offset = 0
         self.update = 100
         self.begun = False
-        self.keeper = BookKeeper(
+        self.books = BookManager(
             self.player.writer,
             self.player.publisher,
             self.fetch if venue.books.snapshot is not None else None,
-            KeeperConfig(
+            BookManagerConfig(
                 stale_after=stale_after,
                 stale_after_min=stale_after,  # nothing is learnt: the bound is what it is
                 stale_after_max=stale_after,
@@ -237,7 +237,7 @@ class Afternoon:
             sleep=self.sleep,
         )
         for spec, scale in zip(self.player.instruments, scales.values(), strict=True):
-            self.keeper.carry(msgspec.structs.replace(spec, index=scale.instrument))
+            self.books.carry(msgspec.structs.replace(spec, index=scale.instrument))
 
     def now(self) -> int:
         return monotonic_ns() + self.offset
@@ -260,7 +260,7 @@ class Afternoon:
 
     async def begin(self) -> None:
         """All of them LIVE, top and book."""
-        self.keeper.subscribed()
+        self.books.subscribed()
         for _ in range(10 * MOST_SNAPSHOTS):
             await asyncio.sleep(0)
         self.begun = True
@@ -285,7 +285,7 @@ class Afternoon:
 
     async def second(self) -> None:
         self.offset += SECOND
-        self.keeper.tick()
+        self.books.tick()
         await asyncio.sleep(0)
 
     def live(self) -> int:
@@ -295,7 +295,7 @@ class Afternoon:
         )
 
     async def close(self) -> None:
-        await self.keeper.close()
+        await self.books.close()
         self.player.__exit__(None, None, None)
 
 
@@ -386,7 +386,7 @@ def test_an_oracle_that_lies_is_noticed(instance: str) -> None:
 
 
 def test_silence_that_nobody_minds_is_noticed(instance: str) -> None:
-    """Negative control of row 11: a keeper that is patient for an hour."""
+    """Negative control of row 11: a book manager that is patient for an hour."""
     case = Case(load("binance_spot"), venues.load("binance_spot"))
     with pytest.raises(AssertionError, match="STALE"):
         asyncio.run(one_silent(case, instance, 3600.0))

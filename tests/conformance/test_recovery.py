@@ -35,7 +35,7 @@ async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
         await live.all_live()
         await live.equal()
         hit = live.symbols[0]
-        index, publisher = live.worker.keeper.index_of(hit), live.worker.publisher
+        index, publisher = live.worker.books.index_of(hit), live.worker.publisher
         assert index is not None
         # Until a top of its own has come, it is the best of its book, and goes with it.
         await live.until(lambda: not publisher.lent(index), "a top of its own")

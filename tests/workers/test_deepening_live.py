@@ -50,7 +50,7 @@ def test_it_stays_live_and_is_the_venues(feed: str, ahead: bool, monkeypatch: py
     """`ahead` False is the negative control: nobody looks ahead, and it runs into its horizon."""
     name = mine(f"deep-{feed}{ahead:d}")
     if not ahead:
-        monkeypatch.setattr("workers.books.keeper.BookKeeper.look_ahead", lambda keeper: None)
+        monkeypatch.setattr("workers.books.manager.BookManager.look_ahead", lambda books: None)
 
     async def scenario() -> None:
         async with one(feed) as sim:

@@ -18,7 +18,7 @@ from shm.layout import Geometry
 from shm.segment import open_writer
 from shm.writer import Writer
 from tests.workers.rest.rest_kit import VirtualLoop
-from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
 from workers.venues.listing import Listing
@@ -30,14 +30,14 @@ ETH = Instrument(symbol="ETH/USDT", venue_symbol="ETHUSDT", price_exp=2, size_ex
 
 
 class Service:
-    def __init__(self, keeper: BookKeeper) -> None:
-        self.keeper = keeper
+    def __init__(self, books: BookManager) -> None:
+        self.books = books
         self.followed: list[tuple[list[str], list[str], bool]] = []
         self.dropped_symbols: list[str] = []
         self.nothing = 0
 
     def carry(self, instrument: Instrument) -> None:
-        self.keeper.carry(instrument, top=True, book=False)
+        self.books.carry(instrument, top=True, book=False)
 
     def dropped(self, instrument: Instrument) -> None:
         self.dropped_symbols.append(instrument.venue_symbol)
@@ -67,13 +67,13 @@ class Desk:
         self.skipped: dict[str, str] = {}
         self.lines: list[str] = []
         self.publisher = publisher = Publisher(writer, None, None)
-        self.keeper = BookKeeper(writer, publisher, None, KeeperConfig(stale_after=0.0))
-        self.service = Service(self.keeper)
+        self.books = BookManager(writer, publisher, None, BookManagerConfig(stale_after=0.0))
+        self.service = Service(self.books)
         self.instruments = Instruments(
             symbols,
             writer,
             publisher,
-            self.keeper,
+            self.books,
             self.service,
             self.read,
             interval=INTERVAL,
@@ -241,7 +241,7 @@ MESSAGES = counters.INSTRUMENT.index("messages")
 def hear(desk: Desk) -> None:
     """A message about each served symbol."""
     for symbol in desk.instruments.carried:
-        index = desk.keeper.index_of(symbol)
+        index = desk.books.index_of(symbol)
         assert index is not None
         desk.writer.count_instrument(index, MESSAGES)
 
@@ -331,7 +331,7 @@ def test_what_is_live_is_delivered(writer: Writer, monkeypatch: pytest.MonkeyPat
 
     def live(desk: Desk, now: float) -> None:
         if now == 1:
-            index = desk.keeper.index_of("BTC/USDT")
+            index = desk.books.index_of("BTC/USDT")
             assert index is not None
             desk.publisher.top(index, 1, 1, 2, 1, 1, 0, 1)
             assert desk.publisher.state(index, Scope.TOP) == State.LIVE

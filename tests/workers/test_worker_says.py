@@ -11,7 +11,7 @@ import pytest
 
 from shm.events import Code
 from tests.instances import mine
-from workers.books.keeper import OLDER
+from workers.books.manager import OLDER
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.venues.binance_spot.venue import VENUE
 from workers.worker.worker import FAULTS, Worker

@@ -122,7 +122,7 @@ cdef class HotPath(Windows):
         )
         self.committed = writer.ring.next
         self.last_error = None
-        self.freshness.start = self.freshness.least = self.freshness.most = INT64_MAX  # a keeper sets it
+        self.freshness.start = self.freshness.least = self.freshness.most = INT64_MAX  # BookManager sets it
         self.freshness.factor = 1.0
 
     # -- the hot path -------------------------------------------------------------------------------------

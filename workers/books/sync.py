@@ -1,7 +1,7 @@
 """What every venue's book synchronisation speaks: events in, decisions out.
 
 A venue's `sync.py` holds the state machine with its numbered rules; the publisher asks it about every event
-that is not the plain next one, and the book keeper about every snapshot.
+that is not the plain next one, and the book manager about every snapshot.
 """
 
 from __future__ import annotations

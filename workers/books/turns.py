@@ -1,4 +1,4 @@
-"""Whose snapshot is fetched next: a queue for the keeper's own requests, so many of them at once.
+"""Whose snapshot is fetched next: a queue for the book manager's own requests, so many of them at once.
 
 1. The more urgent comes first (`Rank`).
 2. Of one rank the most active comes first, as counted when a place becomes free; then who came first.

@@ -16,7 +16,7 @@ best, nor one that has not come yet by rule 4, until REST has told of another (w
 REST has proven counts: an owed top or book is due its threshold after the last proof.
 
 A channel without a cell that is late is told once, counted, and subscribed again, with patience that doubles;
-when it delivers again that is told too. Tops and books are the keeper's and the connection's business.
+when it delivers again that is told too. Tops and books are the book manager's and the connection's business.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from workers.websocket.first_events import ALWAYS_EXPECTED, UNDECIDED
 
 if TYPE_CHECKING:
     from shm.writer import Writer
-    from workers.books.keeper import BookKeeper
+    from workers.books.manager import BookManager
     from workers.books.publish import Publisher
     from workers.config.venue import VenueConfig
     from workers.contract.protocols import ConnectionEvent, PerformanceMetrics
@@ -79,7 +79,7 @@ class Readiness:
         self,
         writer: Writer,
         publisher: Publisher,
-        keeper: BookKeeper,
+        manager: BookManager,
         keys: VenueConfig,
         *,
         delivery: Callable[[int], Mapping[str, Delivery]] = lambda index: {},
@@ -88,7 +88,7 @@ class Readiness:
     ) -> None:
         self._writer = writer
         self._publisher = publisher
-        self._keeper = keeper
+        self._manager = manager
         self._groups: dict[int, Group] = {}  # by shard
         self._apart: set[str] = set()  # channels of connections that carry no cell's
         self._late = late
@@ -110,13 +110,13 @@ class Readiness:
         group.state = event.state
         if event.state is ConnectionState.CONNECTED:
             group.connected_at = _ring.now()
-            self._keeper.subscribed(self._books(group, group.symbols, event.carries))
+            self._manager.subscribed(self._books(group, group.symbols, event.carries))
             self.review()  # now: while the feed is DOWN, none of the cells that come back is readable
         elif event.state not in (ConnectionState.CONNECTING, ConnectionState.CLOSING):
             group.connected_at = 0
             group.rejected.clear()
             self._settled = False
-            self._keeper.lost(self._indexes(group.symbols))
+            self._manager.lost(self._indexes(group.symbols))
             if event.carries("mark"):
                 for index in self._indexes(event.symbols):
                     self._publisher.forget_marks(index)
@@ -132,21 +132,21 @@ class Readiness:
         group.rejected.update(event.rejected)
         for symbol, channel in event.rejected:
             if channel in CELLS:  # no cell depends on the others; they are counted and said
-                self._keeper.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
+                self._manager.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
 
     def accepted(self, event: ConnectionEvent) -> None:
         """The venue has taken after all what it had refused: its books may have their snapshots now."""
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         group.rejected.difference_update(event.accepted)
         symbols = dict.fromkeys(symbol for symbol, channel in event.accepted if channel in CELLS)
-        self._keeper.subscribed(self._books(group, symbols))
+        self._manager.subscribed(self._books(group, symbols))
 
     def subscribed(self, symbols: Iterable[str], active: Collection[tuple[str, str]]) -> None:
         """Symbols that were added to connections that there are: those of them that are delivered."""
         for symbol in symbols:
             for index in self._indexes([symbol]):
                 if any((symbol, channel) in active for channel in book_channels(self._publisher, index)):
-                    self._keeper.subscribed([index])
+                    self._manager.subscribed([index])
 
     def overdue(self, event: ConnectionEvent) -> None:
         """Subscriptions have not delivered in time; the manager sees to it."""
@@ -163,9 +163,10 @@ class Readiness:
         Books whose snapshot is in the stream come soon whatever happens. A top owes nothing while its market
         stands still: where a book in step can be compared with REST, that is asked once, before anybody
         complains. One that no book gives owes nothing where the venue tells changes alone. Other books of
-        quiet symbols are proved by the keeper; what has no cell is judged by `workers.worker.expectations`.
+        quiet symbols are proved by the book manager; what has no cell is judged by
+        `workers.worker.expectations`.
         """
-        index = self._keeper.index_of(symbol)
+        index = self._manager.index_of(symbol)
         if index is not None and channel == "top":
             return self._top_delivered(index)
         if index is not None and channel == "book" and self._publisher.streamed(index):
@@ -173,17 +174,17 @@ class Readiness:
         return -1
 
     def _top_delivered(self, index: int) -> int:
-        publisher, keeper = self._publisher, self._keeper
+        publisher, manager = self._publisher, self._manager
         if publisher.tops(index):
             return publisher.proof(index, Scope.TOP)
         since = _ring.now() - self._patience
         heard = publisher.heard(index)[Channel.TOP]
-        if keeper.tops.own(index):
-            alive = keeper.tops.alive(index)
+        if manager.tops.own(index):
+            alive = manager.tops.alive(index)
             return -1 if alive is None else heard or alive
-        if heard > since or not publisher.shares(index) or not keeper.provable(index):
+        if heard > since or not publisher.shares(index) or not manager.provable(index):
             return heard
-        still = keeper.still(index, since)
+        still = manager.still(index, since)
         return UNDECIDED if still is None else still or heard
 
     def proven(self, symbol: str, channel: str) -> int:
@@ -195,9 +196,9 @@ class Readiness:
             return ALWAYS_EXPECTED
         if channel == "ticker" and channel in self._apart:
             return self._moved(symbol)
-        index = self._keeper.index_of(symbol)
+        index = self._manager.index_of(symbol)
         if channel == "top" and index is not None:
-            tops = self._keeper.tops
+            tops = self._manager.tops
             alive = tops.alive(index) if tops.own(index) else self._publisher.proof(index, Scope.TOP)
             proof = -1 if alive is None else alive
         else:
@@ -209,7 +210,7 @@ class Readiness:
     def _moved(self, symbol: str) -> int:
         """What a channel owes of which nothing else of its connection tells: while the market moves as other
         connections say, data; while it stands still as they prove, no more than they."""
-        index = self._keeper.index_of(symbol)
+        index = self._manager.index_of(symbol)
         if index is None or not self._publisher.synced(index):
             return ALWAYS_EXPECTED
         heard = self._publisher.heard(index)
@@ -232,7 +233,7 @@ class Readiness:
         ]
 
     def _indexes(self, symbols: Iterable[str]) -> list[int]:
-        return [index for symbol in symbols if (index := self._keeper.index_of(symbol)) is not None]
+        return [index for symbol in symbols if (index := self._manager.index_of(symbol)) is not None]
 
     def review(self) -> None:
         """Stores the feed's state when it has changed."""
@@ -277,7 +278,7 @@ class Readiness:
         publisher, statuses = self._publisher, self._statuses()
         carried = {symbol for group in self._groups.values() for symbol in group.symbols}
         for index in publisher.indexes:
-            symbol = self._keeper.symbol_of(index) or ""
+            symbol = self._manager.symbol_of(index) or ""
             if carried and symbol not in carried:
                 continue  # it is not desired any more
             cells = {

@@ -45,7 +45,7 @@ from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.writer import Writer
-from workers.books.keeper import BookKeeper
+from workers.books.manager import BookManager
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
 from workers.venues.listing import Listing, successor
@@ -101,7 +101,7 @@ class Instruments:
         symbols: Sequence[str],
         writer: Writer,
         publisher: Publisher,
-        keeper: BookKeeper,
+        books: BookManager,
         service: Service,
         read: Callable[[Sequence[str]], Awaitable[Listing]],
         *,
@@ -116,7 +116,7 @@ class Instruments:
         self._symbols = list(symbols)
         self._writer = writer
         self._publisher = publisher
-        self._keeper = keeper
+        self._books = books
         self._service = service
         self._read = read
         self._interval = interval
@@ -146,7 +146,7 @@ class Instruments:
     @property
     def carried(self) -> list[str]:
         """The symbols that are served, as configured."""
-        return [symbol for symbol in self._symbols if self._keeper.index_of(symbol) is not None]
+        return [symbol for symbol in self._symbols if self._books.index_of(symbol) is not None]
 
     # -- the start ---------------------------------------------------------------------------------------
     async def begin(self) -> bool:
@@ -234,7 +234,7 @@ class Instruments:
     def look(self) -> None:
         """The hints that the cells give."""
         for symbol in self.carried:
-            index = self._keeper.index_of(symbol)
+            index = self._books.index_of(symbol)
             assert index is not None
             for scope in self._scopes:
                 stale = self._publisher.state(index, scope) == State.STALE
@@ -265,7 +265,7 @@ class Instruments:
                     self._miss(symbol, slot, listing)
                 elif slot is None:
                     self._serve(self._add(spec))
-                elif self._keeper.index_of(symbol) is None:
+                elif self._books.index_of(symbol) is None:
                     self._come_back(slot, spec)
                 else:
                     renamed |= self._compare(slot, spec)
@@ -331,7 +331,7 @@ class Instruments:
         if name in listing.skipped and all(one.venue_symbol != name for one in listing.instruments):
             # Where the venue calls the currency otherwise, the name alone tells whose entry it is.
             unsure, why = True, f"its entry {name}: {listing.skipped[name]}"
-        if unsure and self._keeper.index_of(symbol) is not None and slot is not None:
+        if unsure and self._books.index_of(symbol) is not None and slot is not None:
             if self._once("unsure", symbol, why):
                 self._writer.log(Code.UNUSABLE, why, instrument=slot.index)
                 self._say(f"{symbol} is served as it was listed before: {why}")
@@ -350,11 +350,11 @@ class Instruments:
             self._down(slot.index, Reason.NOT_LISTED)
         elif slot.status is InstrumentStatus.NOT_LISTED:
             return
-        elif self._keeper.index_of(symbol) is not None:
+        elif self._books.index_of(symbol) is not None:
             if self._unconfirmed(symbol, slot):
                 return
             down = [each for each in self._scopes if self._publisher.state(slot.index, each) == State.DOWN]
-            self._keeper.drop(slot.index, Reason.NOT_LISTED)
+            self._books.drop(slot.index, Reason.NOT_LISTED)
             self._down(slot.index, Reason.NOT_LISTED, down)  # these were DOWN for another reason
             self._service.dropped(slot)
         self._changed = True
@@ -393,9 +393,9 @@ class Instruments:
         """Rule 4; whether the venue calls the symbol otherwise now."""
         index, renamed = slot.index, False
         try:
-            if (new := successor(slot, spec)) is not None and self._keeper.renew(index, new):
+            if (new := successor(slot, spec)) is not None and self._books.renew(index, new):
                 self._changed = True
-                index = self._keeper.index_of(slot.symbol) or 0
+                index = self._books.index_of(slot.symbol) or 0
                 renamed = new.venue_symbol != slot.venue_symbol
                 if renamed:
                     self._service.dropped(slot)

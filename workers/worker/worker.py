@@ -32,7 +32,7 @@ from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
-from workers.books.keeper import OLDER, BookKeeper, KeeperConfig
+from workers.books.manager import OLDER, BookManager, BookManagerConfig
 from workers.books.publish import Publisher
 from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
@@ -150,11 +150,11 @@ class Worker:
         proof_limit = min(tiers[0].levels, max(100, keys.depth))
         self.decoder = self.venue.data.decoder() if self.venue.data.decoder is not None else None
         self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.books.make_sync(keys))
-        self.keeper = BookKeeper(
+        self.books = BookManager(
             self.writer,
             self.publisher,
             None if self.venue.books.snapshot is None else self._snapshot,
-            KeeperConfig(
+            BookManagerConfig(
                 limit=tiers[-1].levels,
                 proof_limit=proof_limit,
                 tiers=tuple(tier.levels for tier in tiers),
@@ -184,12 +184,12 @@ class Worker:
             owes,
             aggregated=self.venue.data.aggregated(keys),
             remedy=self._subscribe_again,
-            moved=self.keeper.tops.moved,
+            moved=self.books.tops.moved,
         )
         self.readiness = Readiness(
             self.writer,
             self.publisher,
-            self.keeper,
+            self.books,
             keys,
             delivery=self.expectations.delivery,
             statuses=lambda: self._statuses,
@@ -200,7 +200,7 @@ class Worker:
             keys.symbols,
             self.writer,
             self.publisher,
-            self.keeper,
+            self.books,
             self,
             self._listing,
             interval=keys.listing_interval,
@@ -245,7 +245,7 @@ class Worker:
         self.writer.set_state(State.DOWN, Reason.STOP)  # nothing is read any more, and closing takes its time
         for task in self._tasks:
             task.cancel()
-        await self.keeper.close()
+        await self.books.close()
         if self._manager is not None:
             await self._manager.close()
         if self._rest is not None:
@@ -300,7 +300,7 @@ class Worker:
     def _answered(self, topics: Sequence[tuple[str, str]]) -> None:
         now = _ring.now()
         for symbol, channel in topics:
-            index = self.keeper.index_of(symbol) if channel in CELLS else None
+            index = self.books.index_of(symbol) if channel in CELLS else None
             if index is not None:
                 if channel == "book" or self.publisher.tops(index):
                     self.publisher.thaw(index, Scope.BOOK, now)
@@ -322,9 +322,9 @@ class Worker:
                 self.readiness.mirror(self._manager.get_performance_metrics())
             self.readiness.review()
             self._review_rest()
-            self.keeper.look_ahead()
+            self.books.look_ahead()
         if self._beats % TICK == 0:
-            self.keeper.tick()
+            self.books.tick()
             self.instruments.look()
         self._look_for_overdue()
         head = self.writer.head
@@ -342,9 +342,9 @@ class Worker:
             self._active = self._manager.active
         now = _ring.now()
         for index in self.publisher.indexes[turn::TICK]:
-            if (symbol := self.keeper.symbol_of(index)) is not None:
+            if (symbol := self.books.symbol_of(index)) is not None:
                 halted = self._statuses.get(index) is InstrumentStatus.HALTED
-                self.keeper.tops.acknowledged(index, (symbol, "top") in self._active, now)
+                self.books.tops.acknowledged(index, (symbol, "top") in self._active, now)
                 self.expectations.look(index, symbol, self._active, now, halted=halted)
 
     def _subscribe_again(self, symbol: str, channel: str) -> None:
@@ -377,7 +377,7 @@ class Worker:
         top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
         # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
         book = book or (top and self.venue.books.make_sync(self.keys).tops)
-        self.keeper.carry(instrument, top=top, book=book)
+        self.books.carry(instrument, top=top, book=book)
 
     def dropped(self, instrument: Instrument) -> None:
         """See `workers.worker.instruments.Service`."""
@@ -483,7 +483,7 @@ class Worker:
 
     def _has(self, symbol: str, channel: str) -> bool:
         """Whether a symbol has such a channel."""
-        index = self.keeper.index_of(symbol)
+        index = self.books.index_of(symbol)
         spot = index is not None and self.writer.instrument(index).kind is InstrumentKind.SPOT
         return not (spot and channel in DERIVATIVES)
 
@@ -493,7 +493,7 @@ class Worker:
 
         # Known by what they are: one that the new connection repeats would not be found among plain trades.
         alike = {"trades": "agg_trades"} if self.venue.data.aggregated(self.keys) else {}
-        slots = [(self.keeper.index_of(symbol), alike.get(channel, channel)) for symbol, channel in topics]
+        slots = [(self.books.index_of(symbol), alike.get(channel, channel)) for symbol, channel in topics]
         return Handover(
             self.publisher,
             [(index, channel) for index, channel in slots if index is not None],
@@ -527,7 +527,7 @@ class Worker:
     def _say(self, line: str) -> None:
         print(f"worker {self.config.feed}: {line}", file=sys.stderr, flush=True)
 
-    # -- what the keeper asks for ----------------------------------------------------------------------
+    # -- what the book manager asks for ----------------------------------------------------------------------
     def _register(self, instrument: Instrument) -> None:
         venue_symbol = instrument.venue_symbol
         self._venue_symbols[instrument.symbol] = venue_symbol
@@ -549,12 +549,12 @@ class Worker:
             await self._manager.resubscribe([instrument.symbol], channels, planned=True)
 
     async def _snapshot(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:
-        assert self.venue.books.snapshot is not None  # else the keeper does not ask
+        assert self.venue.books.snapshot is not None  # else the book manager does not ask
         rest = await self._rest_manager()
         return await self.venue.books.snapshot(rest, instrument.venue_symbol, levels, priority)
 
     async def _sweep(self, instruments: Sequence[Instrument], priority: Priority) -> Mapping[str, Best]:
-        assert self.venue.books.sweep is not None  # else the keeper does not ask
+        assert self.venue.books.sweep is not None  # else the book manager does not ask
         symbols = [instrument.venue_symbol for instrument in instruments]
         return await self.venue.books.sweep.ask(await self._rest_manager(), symbols, priority)
 

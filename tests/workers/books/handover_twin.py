@@ -320,7 +320,7 @@ class Play:
         self.lab.now += PATIENCE
 
     def recover(self) -> None:
-        """What the keeper would do for a book that is void: fetch a snapshot, or subscribe again."""
+        """What the book manager would do for a book that is void: fetch a snapshot, or subscribe again."""
         if not self.kinds.streamed:
             self.rest(self.market.now)
         else:

@@ -1,4 +1,4 @@
-"""The keeper: snapshots, proofs, audits, new slots; with a clock of its own and no network."""
+"""The book manager: snapshots, proofs, audits, new slots; with a clock of its own and no network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from shm import InstrumentStatus, Reason, Scope, State, _ring
 from shm.events import Code
 from shm.instruments import Instrument
-from workers.books.keeper import SLICE, BookKeeper, KeeperConfig
+from workers.books.manager import SLICE, BookManager, BookManagerConfig
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Snapshot, StreamSync
 from workers.contract.errors import Action, RateLimited, WorkerError
@@ -65,7 +65,7 @@ class Rest:
 
 
 class Desk:
-    """A keeper over a lab: its time moves only in `sleep` and by hand."""
+    """A book manager over a lab: its time moves only in `sleep` and by hand."""
 
     def __init__(self, lab: Any, **options: Any) -> None:
         self.lab = lab
@@ -79,11 +79,11 @@ class Desk:
         respec = options.pop("respec", None)
         recount = options.pop("recount", None)
         sweep = options.pop("sweep", None)
-        self.keeper = BookKeeper(
+        self.books = BookManager(
             lab.writer,
             lab.publisher,
             self.rest.fetch,
-            KeeperConfig(**options),
+            BookManagerConfig(**options),
             register=self.register,
             respec=respec,
             recount=recount,
@@ -109,7 +109,7 @@ class Desk:
 
     def carry(self, venue_symbol: str = "AAABBB", **channels: bool) -> int:
         slot: Instrument = self.lab.slot(venue_symbol)
-        self.keeper.carry(slot, **channels)
+        self.books.carry(slot, **channels)
         self.rest.answers[venue_symbol] = [book(10)]
         return slot.index
 
@@ -141,8 +141,8 @@ def run(make_lab: Callable[..., Any]) -> Callable[..., None]:
         async def main() -> None:
             desk = Desk(lab, **options)
             await scenario(desk)
-            assert desk.keeper.failures == 0
-            await desk.keeper.close()
+            assert desk.books.failures == 0
+            await desk.books.close()
             for index in lab.publisher.indexes:
                 lab.check(index)
 
@@ -169,8 +169,8 @@ def test_the_first_event_fetches_the_snapshot(run: Any) -> None:
 def test_a_quiet_book_does_not_wait_for_an_event(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
-        desk.keeper.subscribed()
-        desk.keeper.subscribed([index])
+        desk.books.subscribed()
+        desk.books.subscribed([index])
         await desk.settle()
         assert len(desk.rest.requests) == 1
         assert desk.lab.state(index) is State.LIVE
@@ -207,7 +207,7 @@ def test_after_max_attempts_only_the_longest_delay(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [*[RestDown("no")] * 6, book(10)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.naps == [0.25, 0.5, 30.0, 30.0, 30.0, 30.0]
         assert desk.lab.state(index) is State.LIVE
@@ -221,7 +221,7 @@ def test_the_venues_delay_is_respected(run: Any) -> None:
         limited = RestDown("429")
         limited.retry_after = 17.0
         desk.rest.answers["AAABBB"] = [limited, book(10)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.naps == [17.0]
 
@@ -232,7 +232,7 @@ def test_one_in_flight_a_symbol_and_a_limit_for_all(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         indexes = [desk.carry(f"{c * 3}USD") for c in "ABCDE"]
         desk.rest.gate.clear()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         for index in indexes:
             desk.depth(index, 10, 11)
             desk.depth(index, 13, 14)  # a hole meanwhile: the same request serves
@@ -257,7 +257,7 @@ def test_a_snapshot_without_a_permit_keeps_its_turn_and_is_no_failure(run: Any) 
     async def scenario(desk: Desk) -> None:
         indexes = [desk.carry(f"{c * 3}USD") for c in "ABC"]
         desk.rest.answers["AAAUSD"] = [held_back(40.0), held_back(20.0), book(10)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert [symbol for symbol, _ in desk.rest.requests] == ["AAAUSD"] * 3 + ["BBBUSD", "CCCUSD"]
         assert set(desk.rest.priorities) == {Priority.SNAPSHOT}
@@ -284,7 +284,7 @@ def test_while_snapshots_wait_for_long_the_venue_is_asked_for_its_count(run: Any
         for answers in desk.rest.answers.values():
             answers[:] = [held_back(55.0), held_back(53.0), held_back(1.5), book(10)]
         begun = desk.now
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert all(desk.lab.state(index) is State.LIVE for index in indexes)
         assert desk.naps == [2.0, 2.0, 1.5] * 3
@@ -305,7 +305,7 @@ def test_those_who_wait_at_once_ask_for_one_count(run: Any) -> None:
             desk.carry(symbol)
             desk.rest.answers[symbol] = [held_back(55.0), book(10)]
         frozen = desk.now
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         for _ in range(100):
             await asyncio.sleep(0)
             desk.now = min(desk.now, frozen + 2 * SECOND)  # their sleeps are one, not one after the other
@@ -318,11 +318,11 @@ def test_those_who_wait_at_once_ask_for_one_count(run: Any) -> None:
 def test_a_book_that_was_in_step_comes_before_new_ones(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         old = desk.carry("AAAUSD")
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         new = [desk.carry(f"{c * 3}USD") for c in "BCD"]
         desk.rest.gate.clear()
-        desk.keeper.subscribed(new)
+        desk.books.subscribed(new)
         await desk.settle()
         desk.rest.answers["AAAUSD"] = [book(20)]
         desk.depth(old, 19, 21, [(100, 500)])  # a gap
@@ -343,7 +343,7 @@ def test_a_book_that_was_in_step_comes_before_new_ones(run: Any) -> None:
 def test_a_gap_rebuilds_one_book_and_leaves_the_rest(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         first, second = desk.carry("AAABBB"), desk.carry("CCCDDD")
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.rest.answers["AAABBB"] = [book(20)]
         desk.depth(first, 19, 21, [(100, 500)])
@@ -360,13 +360,13 @@ def test_a_lost_connection_cancels_and_starts_over(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.gate.clear()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
-        desk.keeper.lost()
+        desk.books.lost()
         desk.rest.gate.set()
         await desk.settle()
         assert (desk.lab.state(index), desk.lab.state(index, Scope.TOP)) == (State.DOWN, State.DOWN)
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert len(desk.rest.requests) == 2
@@ -381,15 +381,15 @@ def test_a_fault_of_ours_is_visible_and_healed_by_the_next_tick(make_lab: Callab
         desk = Desk(lab)
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [Snapshot(10, [("1.00",)], []), book(10)]  # type: ignore[list-item]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
-        assert desk.keeper.failures == 1
+        assert desk.books.failures == 1
         assert lab.state(index) is State.RESYNC
         assert lab.feed.events()[-1].text.startswith("ValueError(")
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert lab.state(index) is State.LIVE
-        await desk.keeper.close()
+        await desk.books.close()
 
     asyncio.run(main())
 
@@ -402,11 +402,11 @@ def test_a_limit_below_the_window_is_a_clear_error(make_lab: Callable[..., Any])
 def test_drop_ends_an_instrument(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
-        assert desk.keeper.index_of("AAA/BBB") == index
-        desk.keeper.drop(index)
-        assert desk.keeper.index_of("AAA/BBB") is None
+        assert desk.books.index_of("AAA/BBB") == index
+        desk.books.drop(index)
+        assert desk.books.index_of("AAA/BBB") is None
         assert desk.lab.state(index) is State.DOWN
-        desk.keeper.tick()
+        desk.books.tick()
 
     run(scenario)
 
@@ -415,7 +415,7 @@ def test_drop_ends_an_instrument(run: Any) -> None:
 async def in_step(desk: Desk, last_id: int = 10) -> int:
     index = desk.carry()
     desk.rest.answers["AAABBB"] = [book(last_id)]
-    desk.keeper.subscribed()
+    desk.books.subscribed()
     await desk.settle()
     desk.now = desk.lab.publisher.proof(index, Scope.BOOK)
     desk.top(index)
@@ -429,7 +429,7 @@ def test_without_proof_stale_and_with_an_event_live(run: Any) -> None:
         desk.rest.answers["AAABBB"] = [RestDown("no")]
         for _ in range(32):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         for scope in (Scope.TOP, Scope.BOOK):
             assert desk.lab.state(index, scope) is State.STALE
@@ -456,7 +456,7 @@ def test_stale_and_live_again_are_said_of_the_cell_that_it_was(run: Any) -> None
         desk.rest.answers["AAABBB"] = [RestDown("no")]
         for _ in range(32):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert sorted(text.partition(" for ")[0] for text in said(desk.lab, Code.STALE)) == [
             "book: no proof of delivery",
@@ -464,11 +464,11 @@ def test_stale_and_live_again_are_said_of_the_cell_that_it_was(run: Any) -> None
         ]
         desk.top(index, 6)
         for _ in range(2):
-            desk.keeper.tick()
+            desk.books.tick()
         assert said(desk.lab, Code.FRESH) == ["top: delivers again"]
         desk.depth(index, 11, 12)
         for _ in range(2):
-            desk.keeper.tick()
+            desk.books.tick()
         assert said(desk.lab, Code.FRESH) == ["top: delivers again", "book: delivers again"]
 
     run(scenario)
@@ -480,12 +480,12 @@ def test_a_book_proven_by_rest_is_said_to_deliver_once(run: Any) -> None:
         desk.rest.answers["AAABBB"] = [RestDown("no")]
         for _ in range(32):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         desk.rest.answers["AAABBB"] = [book(10)]
         for _ in range(20):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert sorted(said(desk.lab, Code.FRESH)) == ["book: delivers again", "top: delivers again"]
 
@@ -497,7 +497,7 @@ def test_a_quiet_book_that_agrees_with_rest_stays_live(run: Any) -> None:
         index = await in_step(desk)
         for _ in range(120):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
             for scope in (Scope.TOP, Scope.BOOK):
                 assert desk.lab.state(index, scope) is State.LIVE
@@ -514,7 +514,7 @@ def test_agreement_is_no_proof_for_a_top_that_differs(run: Any) -> None:
         desk.lab.publisher.top(index, 99, 100, 101, 300, 6, 0, desk.now)
         for _ in range(40):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert desk.lab.state(index, Scope.TOP) is State.STALE
         assert desk.lab.state(index) is State.LIVE
@@ -529,7 +529,7 @@ def test_a_symbol_that_is_listed_otherwise_now_moves(run: Any) -> None:
         slot = desk.lab.feed.slots[index]
         new = successor(slot, msgspec.structs.replace(slot, index=0, tick=10))
         assert new is not None
-        desk.keeper.renew(index, new)
+        desk.books.renew(index, new)
         await desk.settle()
         assert desk.lab.feed.slots[index].status is InstrumentStatus.SUPERSEDED
         assert desk.lab.feed.instrument("AAA/BBB") == msgspec.structs.replace(new, index=index + 1)
@@ -559,7 +559,7 @@ def test_agreement_brings_a_stale_book_back(run: Any) -> None:
         index = await in_step(desk)
         desk.lab.publisher.freeze()
         desk.now += 16 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         for scope in (Scope.TOP, Scope.BOOK):
             assert desk.lab.state(index, scope) is State.LIVE
@@ -572,7 +572,7 @@ def test_a_stream_that_lags_behind_rest_is_silent(run: Any) -> None:
         index = await in_step(desk)
         desk.rest.answers["AAABBB"] = [book(11)]
         desk.now += 16 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert desk.silent == [(index, Scope.BOOK)]
         assert desk.lab.state(index) is State.STALE
@@ -595,7 +595,7 @@ def audit(
         desk.rest.gate.clear()
         desk.rest.answers["AAABBB"] = [answer, book(60)]
         desk.now += 10 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert desk.rest.requests == [("AAABBB", 1000)]
         during(desk, index)
@@ -667,7 +667,7 @@ def test_an_audit_waits_for_the_stream(run: Any) -> None:
         index = await in_step(desk)
         desk.rest.answers["AAABBB"] = [book(12, size="7.00")]
         desk.now += 10 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await asyncio.wait_for(desk.napped.wait(), 5)
         desk.depth(index, 11, 12, [(100, 700)])
         await desk.settle()
@@ -699,12 +699,12 @@ def test_an_audit_judges_only_what_both_sides_know(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         desk.carry()
         desk.rest.answers["AAABBB"] = [book(10, deep=4)]  # 1.00 0.99 0.98 0.97 0.96
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         # Deeper than the first one was; and what it knew is the same.
         desk.rest.answers["AAABBB"] = [book(10, deep=30)]
         desk.now += 10 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert (desk.lab.counter("audits"), desk.lab.counter("audit_errors")) == (1, 0)
 
@@ -718,13 +718,13 @@ def test_a_snapshot_that_may_lack_the_last_event_proves_nothing_by_differing(run
 
     async def differing(desk: Desk) -> None:
         index = desk.carry()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.depth(index, 11, 20, [(100, 700)])
         desk.rest.answers["AAABBB"] = [book(20)]
         for round in (1, 2):
             desk.now += 10 * SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
             assert desk.lab.counter("audit_errors") == round - 1
             assert desk.lab.publisher.book(index).best(False) == (100, 700 if round == 1 else 100)
@@ -732,12 +732,12 @@ def test_a_snapshot_that_may_lack_the_last_event_proves_nothing_by_differing(run
 
     async def agreeing(desk: Desk) -> None:
         index = desk.carry()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.depth(index, 11, 20, [(100, 700)])
         desk.rest.answers["AAABBB"] = [book(20, size="7.00")]
         desk.now += 10 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert (desk.lab.counter("audits"), desk.lab.counter("audit_errors")) == (1, 0)
 
@@ -760,7 +760,7 @@ def test_a_number_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
         assert (desk.lab.state(index, Scope.TOP), desk.lab.state(index)) == (State.RESYNC, State.LIVE)
         await desk.settle()
         assert seen == [(index, bad)]
-        new = desk.keeper.index_of("AAA/BBB")
+        new = desk.books.index_of("AAA/BBB")
         assert new == index + 1
         assert desk.lab.feed.slots[index].status is InstrumentStatus.SUPERSEDED
         assert desk.lab.feed.instrument("AAA/BBB").price_exp == 3
@@ -782,7 +782,7 @@ def test_a_snapshot_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         desk.carry()
         desk.rest.answers["AAABBB"] = [book(10, size="0.0001")]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 1]]
 
@@ -806,8 +806,8 @@ def test_without_a_cure_what_fits_goes_on_and_nobody_is_asked_in_a_storm(run: An
         began = desk.now
         for _ in range(4 * 3600):
             desk.now += SECOND
-            desk.keeper.on_precision(index, 3, b"")
-            desk.keeper.on_precision(index, 3, b"")
+            desk.books.on_precision(index, 3, b"")
+            desk.books.on_precision(index, 3, b"")
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         waits = [(b - a) // SECOND for a, b in pairwise(asked)]
@@ -827,9 +827,9 @@ def test_no_slot_left_is_no_fault_of_ours(run: Any) -> None:
 
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
-        desk.keeper.on_precision(index, 3, b"")
+        desk.books.on_precision(index, 3, b"")
         await desk.settle()
-        assert desk.keeper.index_of("AAA/BBB") == index
+        assert desk.books.index_of("AAA/BBB") == index
         assert desk.lab.state(index) is State.LIVE
         assert desk.lab.feed.events()[-1].code == "error"
 
@@ -846,7 +846,7 @@ def test_a_book_whose_snapshots_do_not_fit_is_asked_for_at_a_slower_pace(run: An
         index = desk.carry()
         odd = Snapshot(10, [("1.00", "1.00")], [("1.01", "0." + "0" * 23 + "1")])
         desk.rest.answers["AAABBB"] = [odd] * 6 + [book(10)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert desk.naps == [0.25, 0.5, 1.0, 2.0, 4.0, 8.0]
@@ -872,7 +872,7 @@ def test_an_audit_that_finds_a_level_that_does_not_fit_voids_the_book(run: Any) 
         odd = Snapshot(10, [("1.00", "1.00"), ("0." + "9" * 20, "1")], [("1.01", "3.00")])
         desk.rest.answers["AAABBB"] = [odd]
         desk.now += 10 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         for _ in range(20):
             await asyncio.sleep(0)
         assert desk.lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
@@ -890,20 +890,20 @@ def test_a_new_slot_survives_a_lost_connection(run: Any) -> None:
 
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
-        desk.keeper.on_precision(index, 3, b"")
+        desk.books.on_precision(index, 3, b"")
         await desk.settle()
-        desk.keeper.lost()
+        desk.books.lost()
         gate.set()
         await desk.settle()
-        assert desk.keeper.index_of("AAA/BBB") == index + 1
+        assert desk.books.index_of("AAA/BBB") == index + 1
 
     run(scenario, respec=respec)
 
 
 # -- rule 6: snapshots in the stream ----------------------------------------------------------------------
-def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookKeeper, list[str]], Any]) -> None:
-    """A keeper without REST over a book whose snapshots come in the stream; `asked` are the symbols whose
-    subscription was made anew."""
+def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookManager, list[str]], Any]) -> None:
+    """A book manager without REST over a book whose snapshots come in the stream; `asked` are the symbols
+    whose subscription was made anew."""
 
     async def main() -> None:
         lab = make_lab(instruments=4, depth=2, make_sync=StreamSync)
@@ -915,22 +915,22 @@ def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookKeeper, 
         async def sleep(seconds: float) -> None:
             await asyncio.sleep(0)
 
-        keeper = BookKeeper(lab.writer, lab.publisher, None, resubscribe=resubscribe, sleep=sleep)
+        books = BookManager(lab.writer, lab.publisher, None, resubscribe=resubscribe, sleep=sleep)
         slot = lab.slot("AAABBB")
-        keeper.carry(slot)
+        books.carry(slot)
         lab.publisher.publish_message(stream_snapshot(slot.index), 1)
-        await scenario(lab, keeper, asked)
-        assert keeper.failures == 0
-        await keeper.close()
+        await scenario(lab, books, asked)
+        assert books.failures == 0
+        await books.close()
 
     asyncio.run(main())
 
 
 def test_who_fetches_no_snapshot_is_not_held_to_its_limit(make_lab: Any) -> None:
     lab = make_lab(instruments=4, depth=2, make_sync=StreamSync)
-    BookKeeper(lab.writer, lab.publisher, None, KeeperConfig(limit=1))
+    BookManager(lab.writer, lab.publisher, None, BookManagerConfig(limit=1))
     with pytest.raises(ValueError, match="snapshot_limit = 1 cannot fill a window of depth = 2"):
-        BookKeeper(lab.writer, lab.publisher, Rest().fetch, KeeperConfig(limit=1))
+        BookManager(lab.writer, lab.publisher, Rest().fetch, BookManagerConfig(limit=1))
 
 
 def stream_snapshot(index: int) -> Decoded:
@@ -945,21 +945,21 @@ def stream_snapshot(index: int) -> Decoded:
 
 
 def test_a_book_of_the_stream_is_said_to_be_in_step_once_each_time(make_lab: Callable[..., Any]) -> None:
-    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+    async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         for times in (1, 2):
             for _ in range(3):
-                keeper.tick()
+                books.tick()
             assert len(said(lab, Code.SYNCED)) == times
-            keeper.lost()
-            keeper.tick()
-            keeper.subscribed()
+            books.lost()
+            books.tick()
+            books.subscribed()
             lab.publisher.publish_message(stream_snapshot(0), 1)
 
     streamed(make_lab, scenario)
 
 
 def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: Callable[..., Any]) -> None:
-    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+    async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         assert lab.state(0) is State.LIVE
         lab.publisher.void(0, Reason.CHECKSUM)
         for _ in range(50):
@@ -978,10 +978,10 @@ def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: 
 
 
 def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None:
-    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+    async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         lab.publisher.void(0, Reason.CHECKSUM)
         await asyncio.sleep(0)
-        keeper.lost()
+        books.lost()
         before = len(asked)
         for _ in range(50):
             await asyncio.sleep(0)
@@ -991,9 +991,9 @@ def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None
 
 
 def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..., Any]) -> None:
-    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
-        keeper._clock = lambda: _ring.now() + 60 * SECOND
-        keeper.tick()
+    async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
+        books._clock = lambda: _ring.now() + 60 * SECOND
+        books.tick()
         assert lab.state(0) is State.STALE
         await asyncio.sleep(0)
         assert lab.counter("rest_errors") == 0
@@ -1003,24 +1003,24 @@ def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..
 
 
 def test_a_quiet_streamed_stream_is_asked_for_again_ever_more_seldom(make_lab: Callable[..., Any]) -> None:
-    async def scenario(lab: Any, keeper: BookKeeper, asked: list[str]) -> None:
+    async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         told: list[tuple[int, Scope]] = []
         seconds: list[int] = []
-        keeper._on_silent = lambda index, scope: told.append((index, scope))
+        books._on_silent = lambda index, scope: told.append((index, scope))
         start = lab.publisher.proof(0, Scope.BOOK)
         for second in range(1, 301):
-            keeper._clock = lambda second=second: start + second * SECOND
-            keeper.tick()
+            books._clock = lambda second=second: start + second * SECOND
+            books.tick()
             seconds += [second] * (len(told) - len(seconds))
         assert seconds == [61, 91, 151, 271]
         assert set(told) == {(0, Scope.BOOK)}
         # The new subscription's snapshot is no sign that it delivers; an event later is.
         for second in range(301, 400):
-            keeper._clock = lambda second=second: start + second * SECOND
+            books._clock = lambda second=second: start + second * SECOND
             if second % 10 == 0:
                 lab.publisher.publish_message(stream_snapshot(0), start + second * SECOND)
-            keeper.tick()
-        assert (lab.state(0), len(told), keeper._told) == (State.LIVE, 4, {})
+            books.tick()
+        assert (lab.state(0), len(told), books._told) == (State.LIVE, 4, {})
 
     streamed(make_lab, scenario)
 
@@ -1039,15 +1039,15 @@ def test_what_rest_cannot_prove_is_asked_of_the_stream(make_lab: Callable[..., A
         lab.publisher.publish_message(frame, desk.now)
         for _ in range(65):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert (len(desk.rest.requests) > 3) is numbered
         assert (lab.counter("audits") > 3) is numbered
         assert (lab.counter("audit_errors"), lab.counter("resyncs")) == (0, 0)
         assert desk.silent == ([] if numbered else [(index, Scope.BOOK)])
         assert lab.state(index) is (State.LIVE if numbered else State.STALE)
-        assert desk.keeper.failures == 0
-        await desk.keeper.close()
+        assert desk.books.failures == 0
+        await desk.books.close()
 
     asyncio.run(main())
 
@@ -1063,7 +1063,7 @@ def test_a_book_whose_venue_counts_anew_is_rebuilt(run: Any) -> None:
             desk.now += SECOND
             desk.rest.answers["AAABBB"] = [book(second, bid="0.50")]
             desk.rest.gate.clear()
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
             desk.depth(index, second, second, [(49, second)])
             desk.rest.gate.set()
@@ -1085,7 +1085,7 @@ def test_a_rest_replica_that_lags_does_not_void_a_lively_book(run: Any) -> None:
             desk.now += SECOND
             if second % 5 == 0:
                 desk.depth(index, 5000 + second // 5, 5000 + second // 5, [(98, second)])
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert desk.rest.requests  # for the top, which is quiet
         assert desk.lab.counter("resyncs") == 0
@@ -1099,7 +1099,7 @@ def test_a_stale_book_that_rest_is_behind_of_is_rebuilt_in_the_end(run: Any) -> 
         desk.rest.answers["AAABBB"] = [book(100)]
         for second in range(1, 80):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
             if second < 60:
                 assert desk.lab.counter("resyncs") == 0
@@ -1143,9 +1143,9 @@ def test_a_lost_connection_ends_the_patience(run: Any) -> None:
             desk.rest.answers["AAABBB"] = [book(last_id + 100)]
             desk.depth(index, last_id, last_id)
             await desk.settle()
-        desk.keeper.lost()
+        desk.books.lost()
         desk.naps.clear()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert desk.naps == []
@@ -1173,7 +1173,7 @@ def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seld
             await asyncio.sleep(0)
             clock[0] += int(seconds * SECOND)
 
-        keeper = BookKeeper(
+        books = BookManager(
             lab.writer,
             lab.publisher,
             None,
@@ -1182,7 +1182,7 @@ def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seld
             clock=lambda: clock[0],
             chance=lambda: 1.0,
         )
-        keeper.carry(lab.slot("AAABBB"))
+        books.carry(lab.slot("AAABBB"))
         lab.publisher.publish_message(stream_snapshot(0), 1)
         lab.publisher.void(0, Reason.CROSSED)
         for _ in range(100):
@@ -1190,7 +1190,7 @@ def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seld
                 await asyncio.sleep(0)
         assert asked[:7] == [0, 0.25, 0.75, 1.75, 3.75, 7.75, 15.75]
         assert len(asked) <= 10
-        await keeper.close()
+        await books.close()
 
     asyncio.run(main())
 
@@ -1210,9 +1210,9 @@ def test_a_quiet_book_of_a_lagging_venue_takes_two_requests(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         began = desk.now
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.napped.wait()
-        assert desk.keeper._attempts[index] == 0
+        assert desk.books._attempts[index] == 0
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert len(desk.rest.requests) == 2
@@ -1230,7 +1230,7 @@ def test_the_wait_for_a_later_snapshot_is_no_attempt(run: Any) -> None:
         desk.carry()
         down = RestDown("no")
         desk.rest.answers["AAABBB"] = [down, down, down, book(10), down, book(10)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.naps == [0.25, 0.5, 1.0, *[SLICE] * int(LAG / SLICE), 2.0]
         assert [attempt for _, attempt, _ in desk.failed] == [1, 2, 3, 4]
@@ -1242,7 +1242,7 @@ def test_those_who_wait_for_a_later_snapshot_hold_no_turn(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         symbols = [f"{c * 3}USD" for c in "ABCDE"]
         indexes = [desk.carry(symbol) for symbol in symbols]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         asked = [symbol for symbol, _ in desk.rest.requests]
         assert asked[:5] == symbols
@@ -1267,9 +1267,9 @@ def test_the_time_counts_from_the_answer_to_the_request(run: Any) -> None:
             finally:
                 desk.now += SECOND  # under way
 
-        desk.keeper._fetch = slow
+        desk.books._fetch = slow
         desk.rest.answers["AAABBB"] = [held_back(3.0), book(10), book(10)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert len(sent) == 3
@@ -1285,16 +1285,16 @@ def test_an_event_ends_the_wait_for_a_later_snapshot(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         began = desk.now
-        plain = desk.keeper._sleep
+        plain = desk.books._sleep
 
         async def sleep(seconds: float) -> None:
             await plain(seconds)
             if desk.now >= began + SECOND and desk.lab.state(index) is not State.LIVE:
                 desk.depth(index, 11, 12, [(100, 7)])
 
-        desk.keeper._sleep = sleep
+        desk.books._sleep = sleep
         desk.rest.answers["AAABBB"] = [book(10), book(12)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert desk.now - began <= int((1.0 + SLICE) * SECOND)
@@ -1311,9 +1311,9 @@ def test_ids_that_go_on_without_an_event_are_failures_and_say_that_the_stream_is
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [book(10), book(11), book(12), book(13), book(13)]
         began = desk.now
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
-        assert desk.keeper.still(index, began) == 0
+        assert desk.books.still(index, began) == 0
         assert [attempt for _, attempt, _ in desk.failed] == [1, 2, 3]
         assert len(desk.rest.requests) == 5
         assert desk.now - began >= 4 * LAG_NS
@@ -1326,7 +1326,7 @@ def test_snapshots_that_alternate_are_asked_for_less_and_less_often(run: Any) ->
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [book(10 + n % 2) for n in range(8)] + [RestDown("no")] * 3
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         for _ in range(5000):
             if len(desk.rest.requests) >= 9:
                 break
@@ -1344,14 +1344,14 @@ def test_a_new_connection_knows_nothing_of_the_snapshots_before(run: Any) -> Non
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [book(10), book(500), book(500)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.napped.wait()
-        desk.keeper.lost()
+        desk.books.lost()
         began = desk.now
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
-        assert index not in desk.keeper._answers
+        assert index not in desk.books._answers
         assert desk.now - began >= LAG_NS
         assert nobody_failed(desk)
 
@@ -1382,14 +1382,14 @@ def test_an_event_that_the_snapshot_lacks_and_nobody_brings_is_found(
         index = desk.carry()
         first = [book(10, size="7.16")] * (2 if make_sync is MexcBook else 1)  # rule 4 of MEXC
         desk.rest.answers["AAABBB"] = [*first, Snapshot(12 + goes_on, *LATER)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert len(desk.rest.requests) == len(first)  # the event may still come
         desk.depth(index, 11, 12, [], [(101, 400)])
         desk.rest.gate.clear()
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         if goes_on:
             desk.depth(index, 13, 13, [], [(102, 0)])
@@ -1399,7 +1399,7 @@ def test_an_event_that_the_snapshot_lacks_and_nobody_brings_is_found(
         if not goes_on:
             assert desk.lab.publisher.book(index).best(False) == (100, 716)
             desk.now += 5 * SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert compared(desk) == (1, 1)
         resyncs = [event.text for event in desk.lab.feed.events() if event.code == "resync"]
@@ -1415,21 +1415,21 @@ def test_a_doubt_costs_one_comparison(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [book(10), RestDown("no"), book(13)]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.depth(index, 11, 12, [(100, 100)])
         desk.depth(index, 13, 13, [(100, 100)])
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert len(desk.rest.requests) == 2
         for _ in range(4):  # it came to nothing: not at once again
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert len(desk.rest.requests) == 2
         for _ in range(20):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
             assert desk.lab.state(index) is State.LIVE
         assert compared(desk) == (1, 0)
@@ -1441,14 +1441,14 @@ def test_a_doubt_costs_one_comparison(run: Any) -> None:
 def test_a_doubt_that_cannot_be_settled_keeps_no_other_from_it(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         indexes = [desk.carry(f"{c * 3}USD") for c in "AB"]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         for index in indexes:
             desk.depth(index, 11, 12, [(100, 100)])
         desk.rest.answers = {"AAAUSD": [RestDown("no")], "BBBUSD": [book(12)]}
         for _ in range(6):
             desk.now += 5 * SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         asked = [symbol for symbol, _ in desk.rest.requests[2:]]
         assert asked[:3] == ["AAAUSD", "BBBUSD", "AAAUSD"]
@@ -1459,13 +1459,13 @@ def test_a_doubt_that_cannot_be_settled_keeps_no_other_from_it(run: Any) -> None
 def test_a_doubt_goes_with_its_book(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         gone, lost = desk.carry("AAAUSD"), desk.carry("BBBUSD")
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         for index in (gone, lost):
             desk.depth(index, 11, 12, [(100, 100)])
-        desk.keeper.drop(gone)
-        desk.keeper.lost([lost])
-        desk.keeper.tick()
+        desk.books.drop(gone)
+        desk.books.lost([lost])
+        desk.books.tick()
         await desk.settle()
         assert len(desk.rest.requests) == 2
 
@@ -1482,18 +1482,18 @@ def test_no_comparison_where_the_event_comes(run: Any, events: list[tuple[int, i
         if buffered:
             for first, last in events:
                 desk.depth(index, first, last, [(100, 100)])
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         if not buffered:
             for first, last in events:
                 desk.depth(index, first, last, [(100, 100)])
         for _ in range(10):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert len(desk.rest.requests) == 1
-        assert not desk.keeper._began
+        assert not desk.books._began
 
     run(scenario, make_sync=Inclusive)
 
@@ -1501,10 +1501,10 @@ def test_no_comparison_where_the_event_comes(run: Any, events: list[tuple[int, i
 def test_no_comparison_where_a_snapshot_has_all_up_to_its_id(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.depth(index, 11, 12, [(100, 100)])
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert len(desk.rest.requests) == 1
 
@@ -1515,7 +1515,7 @@ def test_doubts_keep_to_the_pace_of_the_proofs(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         symbols = [f"{c * 3}USD" for c in "ABCDE"]
         indexes = [desk.carry(symbol) for symbol in symbols]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         for index in indexes:
             desk.depth(index, 11, 12, [(100, 100)])
@@ -1524,7 +1524,7 @@ def test_doubts_keep_to_the_pace_of_the_proofs(run: Any) -> None:
         asked = []
         for _ in range(6):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
             asked.append(len(desk.rest.requests) - 5)
         assert asked == [2, 3, 4, 5, 5, 5]  # one and a second's worth are saved up
@@ -1538,17 +1538,17 @@ def test_an_agreement_with_the_same_snapshot_is_no_answer(run: Any) -> None:
 
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
-        desk.keeper._start(index, desk.keeper._audit(index, 100))
+        desk.books._start(index, desk.books._audit(index, 100))
         await desk.settle()
         assert compared(desk) == (1, 0)
         desk.depth(index, 11, 12, [(100, 100)])
         desk.rest.answers["AAABBB"] = [book(12)]
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert compared(desk) == (2, 0)
-        assert not desk.keeper._began
+        assert not desk.books._began
 
     run(scenario, make_sync=Inclusive)
 
@@ -1565,19 +1565,19 @@ def test_a_deeper_snapshot_that_agrees_is_a_comparison_too(run: Any) -> None:
             for at, levels in ((10, 2), (12, 6))
         )
         desk.rest.answers["AAABBB"] = [shallow, deep]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.rest.gate.clear()
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert [limit for _, limit in desk.rest.requests] == [2, 6]
         desk.depth(index, 11, 12, [(99, 200)])
         assert desk.lab.publisher.doubtful(index)
         desk.rest.gate.set()
         await desk.settle()
-        assert not desk.keeper._began
+        assert not desk.books._began
         desk.now += 10 * SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
         assert len(desk.rest.requests) == 2
         assert compared(desk) == (0, 0)

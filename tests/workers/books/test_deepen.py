@@ -34,7 +34,7 @@ class Scene:
         self.rebuild()
 
     def rebuild(self) -> None:
-        """What the keeper does: a first snapshot, after what is on its way has come."""
+        """What the book manager does: a first snapshot, after what is on its way has come."""
         while self.lab.state(self.index) is not State.LIVE:
             self.market.move(0)
             self.market.history.clear()  # what has not been delivered is nobody's business

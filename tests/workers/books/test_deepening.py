@@ -1,4 +1,4 @@
-"""The keeper deepens books: when others wait, without a permit, with snapshots that are late or wrong.
+"""The book manager deepens books: when others wait, without a permit, with snapshots that are late or wrong.
 
 Kind: what is done beside costs a LIVE book its state. Its members: a request that fails, one that is not
 permitted, a snapshot that is older than the request, one of no use, one that contradicts the book.
@@ -39,17 +39,17 @@ class Kept:
         self.desk.depth(self.index, *event)
 
     async def begin(self) -> None:
-        self.desk.keeper.subscribed([self.index])
+        self.desk.books.subscribed([self.index])
         await self.desk.settle()
         assert self.state is State.LIVE
-        self.desk.keeper.look_ahead()
+        self.desk.books.look_ahead()
 
     async def need(self) -> None:
         """The market moves on so far that a deeper snapshot is asked for; it is under way."""
         for _ in range(2):
             self.deliver(self.market.move(2, jitter=0))
         self.desk.rest.gate.clear()
-        self.desk.keeper.look_ahead()
+        self.desk.books.look_ahead()
         await self.desk.settle()
 
     async def answered(self, *answers: Any) -> None:
@@ -87,7 +87,7 @@ def test_a_book_is_deepened_while_it_is_live(run: Any) -> None:
         assert desk.rest.priorities[-1] is Priority.BACKGROUND
         assert (kept.state, kept.known) == (State.LIVE, 40)
         assert desk.lab.counter("resyncs") == desk.lab.counter("audit_errors") == 0
-        desk.keeper.look_ahead()
+        desk.books.look_ahead()
         assert len(kept.limits()) == 2
 
     run(scenario, **KEYS)
@@ -101,7 +101,7 @@ def test_what_is_not_to_be_had_is_tried_again_later(run: Any, trouble: Exception
         await kept.answered(trouble)
         known = kept.known
         assert (kept.state, desk.naps) == (State.LIVE, [])
-        desk.keeper.look_ahead()
+        desk.books.look_ahead()
         await desk.settle()
         assert len(kept.limits()) == 2
         desk.now += 6 * SECOND
@@ -170,7 +170,7 @@ def test_a_useless_one_takes_nothing_and_is_not_asked_for_at_once(run: Any, whic
         for seconds, requests in ((29, 2), (2, 3)):
             for _ in range(seconds):
                 desk.now += SECOND
-                desk.keeper.look_ahead()
+                desk.books.look_ahead()
                 await desk.settle()
             assert (kept.state, len(kept.limits())) == (State.LIVE, requests)
 
@@ -206,13 +206,13 @@ def test_who_waits_for_a_first_snapshot_comes_before_deeper_ones(run: Any) -> No
         kept = await begun(desk)
         other = Kept(desk, "CCCDDD")
         desk.rest.gate.clear()
-        desk.keeper.subscribed([other.index])
+        desk.books.subscribed([other.index])
         await desk.settle()
         await kept.need()
         assert (kept.known >= 5, kept.limits(), other.limits()) == (True, [10], [10])
         while kept.known >= 5:  # the window of four, and 20 % more
             kept.deliver(kept.market.move(1, jitter=0))
-        desk.keeper.look_ahead()
+        desk.books.look_ahead()
         await desk.settle()
         assert (kept.limits(), other.limits()) == ([10, 40], [10])
         desk.rest.gate.set()
@@ -233,11 +233,11 @@ def test_a_book_that_gets_no_snapshot_does_not_keep_others_from_theirs(run: Any)
         async def sleep(seconds: float) -> None:
             await hold.wait()
 
-        desk.keeper._sleep = sleep
+        desk.books._sleep = sleep
         other.answer(RestDown("no"))
-        desk.keeper.subscribed([other.index])
+        desk.books.subscribed([other.index])
         await desk.settle()
-        desk.keeper.tick()
+        desk.books.tick()
         await kept.need()
         assert (kept.known >= 5, kept.limits()) == (True, [10, 40])
         hold.set()
@@ -255,11 +255,11 @@ def test_events_are_copied_only_once_the_request_goes_out(run: Any) -> None:
         kept = await begun(desk)
         other = Kept(desk, "CCCDDD")
         desk.rest.gate.clear()
-        desk.keeper.subscribed([other.index])
+        desk.books.subscribed([other.index])
         await desk.settle()
         while kept.known >= 5:
             kept.deliver(kept.market.move(1, jitter=0))
-        desk.keeper.look_ahead()
+        desk.books.look_ahead()
         await desk.settle()
         assert desk.lab.publisher.collected_diffs(kept.index) is None
         desk.rest.gate.set()
@@ -283,10 +283,10 @@ def test_after_a_gap_a_quick_market_begins_deeper_unless_others_wait(run: Any) -
         kept.deliver(kept.market.move(0))  # a gap
         await desk.settle()
         assert (kept.state, kept.limits()) == (State.LIVE, [10, 40, 40])
-        desk.keeper.lost()
+        desk.books.lost()
         for each in (kept, other):
             each.answer(each.market.snapshot(10))
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         assert (kept.limits()[3:], other.limits()[1:]) == ([10], [10])
 
@@ -298,7 +298,7 @@ def test_a_snapshot_that_does_not_reach_the_window_is_followed_by_a_deeper_one(r
         kept = Kept(desk)
         kept.answer(kept.market.snapshot(10), kept.market.snapshot(20))
         desk.rest.gate.clear()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         kept.deliver(kept.market.move(7, jitter=0))
         await desk.settle()
         desk.rest.gate.set()
@@ -313,7 +313,7 @@ def test_the_most_traded_of_many_is_first(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         kept = [Kept(desk, f"{letter * 3}USD") for letter in "ABCDEF"]
         desk.rest.gate.clear()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.lab.publisher.trade(kept[4].index, 100, 1, 1, 0, desk.now)
         desk.lab.publisher.batch_end()

@@ -1,4 +1,4 @@
-"""How long a stream may be silent: what is learnt from its own rate, and what the keeper makes of it.
+"""How long a stream may be silent: what is learnt from its own rate, and what the book manager makes of it.
 
 All time is virtual. A *false alarm* is a silence that outlasted the threshold and that the stream then broke
 itself; *detection* is how long a stream that has ended stays unnoticed.

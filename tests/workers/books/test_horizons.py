@@ -21,7 +21,7 @@ from tests.workers.books.conftest import Lab
 from tests.workers.books.moving import Event, Market
 from tests.workers.rest.rest_kit import virtual
 from workers.books.horizons import HALF_LIFE, PAUSE, Horizons
-from workers.books.keeper import BookKeeper, KeeperConfig
+from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.sync import Snapshot
 from workers.contract.rest import Priority
 
@@ -52,7 +52,7 @@ class Course:
 
 
 def run(lab: Lab, moves: Iterator[int], tiers: tuple[int, ...], seconds: float, ahead: bool = True) -> Course:
-    """A keeper over a market, in virtual time. `ahead`: whether it looks ahead."""
+    """A book manager over a market, in virtual time. `ahead`: whether it looks ahead."""
     course = Course()
     market = Market(levels=9_000, price=1_000_000, remember=False)
 
@@ -67,16 +67,16 @@ def run(lab: Lab, moves: Iterator[int], tiers: tuple[int, ...], seconds: float, 
             await asyncio.sleep(LATENCY / 2)
             return snapshot
 
-        keeper = BookKeeper(
+        books = BookManager(
             lab.writer,
             lab.publisher,
             fetch,
-            KeeperConfig(limit=tiers[-1], tiers=tiers, stale_after=0.0),
+            BookManagerConfig(limit=tiers[-1], tiers=tiers, stale_after=0.0),
             clock=lambda: int(loop.time() * 1e9),
             chance=lambda: 1.0,
         )
-        keeper.carry(lab.slot())
-        keeper.subscribed()
+        books.carry(lab.slot())
+        books.subscribed()
         coming: list[tuple[float, Event]] = []
         looked = loop.time()
         for step, ticks in enumerate(moves):
@@ -88,7 +88,7 @@ def run(lab: Lab, moves: Iterator[int], tiers: tuple[int, ...], seconds: float, 
                 lab.depth(0, *coming.pop(0)[1])
             if ahead and loop.time() - looked >= LOOK:
                 looked = loop.time()
-                keeper.look_ahead()
+                books.look_ahead()
             course.ticks += 1
             course.live += lab.state(0) is State.LIVE
             if step % 50 == 0 and not coming[1:] and lab.state(0) is State.LIVE:
@@ -99,8 +99,8 @@ def run(lab: Lab, moves: Iterator[int], tiers: tuple[int, ...], seconds: float, 
             cell = lab.feed.book(lab.feed.slots[0].symbol)
             for side, shown in zip(market.sides(), cell.exact, strict=True):
                 assert [tuple(level) for level in shown.tolist()] == side[: lab.publisher.depth]
-        await keeper.close()
-        assert keeper.failures == 0
+        await books.close()
+        assert books.failures == 0
 
     virtual(main())
     course.resyncs = lab.counter("resyncs")

@@ -311,7 +311,7 @@ def test_a_feed_of_books_alone_has_no_top(make_lab: Callable[..., Any]) -> None:
     assert one.tops() == []
 
 
-# -- the keeper --------------------------------------------------------------------------------------------
+# -- the book manager --------------------------------------------------------------------------------------
 @pytest.fixture
 def run(make_lab: Callable[..., Any]) -> Callable[..., None]:
     def runner(scenario: Callable[[Desk], Any], **options: Any) -> None:
@@ -320,8 +320,8 @@ def run(make_lab: Callable[..., Any]) -> Callable[..., None]:
         async def main() -> None:
             desk = Desk(lab, **options)
             await scenario(desk)
-            assert desk.keeper.failures == 0
-            await desk.keeper.close()
+            assert desk.books.failures == 0
+            await desk.books.close()
 
         asyncio.run(main())
 
@@ -331,14 +331,14 @@ def run(make_lab: Callable[..., Any]) -> Callable[..., None]:
 async def seconds(desk: Desk, count: int) -> None:
     for _ in range(count):
         desk.now += SECOND
-        desk.keeper.tick()
+        desk.books.tick()
         await desk.settle()
 
 
 def test_a_quiet_market_stays_live_by_its_book_and_asks_for_nothing_else(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         for _ in range(300):
             await seconds(desk, 1)
@@ -354,7 +354,7 @@ def test_a_quiet_market_with_one_side_is_proven_too(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [Snapshot(10, [("1.00", "1.00")], [])]
-        desk.keeper.subscribed()
+        desk.books.subscribed()
         await desk.settle()
         desk.lab.publisher.top(index, 100, 100, 0, 0, 10, 0, desk.now, int(Flag.NO_ASK))
         assert not desk.lab.publisher.lent(index)
@@ -371,7 +371,7 @@ def test_a_ticker_that_is_dead_while_the_market_moves_is_found(run: Any) -> None
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         when: list[int] = []
-        desk.keeper._on_silent = lambda index, scope: when.append((desk.now - began) // SECOND)
+        desk.books._on_silent = lambda index, scope: when.append((desk.now - began) // SECOND)
         desk.top(index, 10)
         began = desk.now
         for n in range(600):

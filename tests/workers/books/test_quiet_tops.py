@@ -36,8 +36,8 @@ class Market:
         book, sweeps = options.pop("book", False), options.pop("sweeps", True)
         lab = make_lab(instruments=count + 2, depth=2, make_sync=options.pop("make_sync", BookSync))
         self.desk = Desk(lab, sweep=self.sweep if sweeps else None, **{"lag": LAG, **options})
-        self.desk.keeper.tops._ask = self.fetch
-        self.keeper, self.tops, self.publisher = self.desk.keeper, self.desk.keeper.tops, lab.publisher
+        self.desk.books.tops._ask = self.fetch
+        self.books, self.tops, self.publisher = self.desk.books, self.desk.books.tops, lab.publisher
         self.lab = lab
         self.indexes = {symbol: self.desk.carry(symbol, book=book) for symbol in names(count)}
         self.told: dict[str, Best | None] = dict.fromkeys(self.indexes, TRUE)
@@ -72,7 +72,7 @@ class Market:
             each(n)
             for index in self.indexes.values():
                 self.tops.acknowledged(index, index in self.active, self.desk.now)
-            self.keeper.tick()
+            self.books.tick()
             for _ in range(30):
                 await asyncio.sleep(0)
 
@@ -88,7 +88,7 @@ class Market:
 
     def readiness(self) -> Readiness:
         keys = VenueConfig(ws_url="", rest_url="", symbols=[], channels=["top"])
-        return Readiness(self.lab.writer, self.publisher, self.keeper, keys)
+        return Readiness(self.lab.writer, self.publisher, self.books, keys)
 
 
 def names(count: int) -> list[str]:
@@ -102,8 +102,8 @@ def play(make_lab: Any, scenario: Callable[[Market], Any], count: int = 1, **opt
         market = Market(make_lab, count, **options)
         made.append(market)
         await scenario(market)
-        assert market.keeper.failures == market.tops.failures == 0
-        await market.keeper.close()
+        assert market.books.failures == market.tops.failures == 0
+        await market.books.close()
 
     asyncio.run(main())
     return made[0]
@@ -281,7 +281,7 @@ def test_of_a_connection_that_is_lost_nothing_is_proven(make_lab: Any) -> None:
             market.desk.top(index)
         market.gate.clear()
         await market.wait(16)
-        market.keeper.lost()
+        market.books.lost()
         await market.wait(2)
         for index in market.indexes.values():
             market.desk.top(index, 6)
@@ -342,7 +342,7 @@ def test_a_failure_is_counted_and_no_permit_is_none(make_lab: Any) -> None:
 
 def test_a_top_that_its_book_proves_is_left_to_it(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
-        market.keeper.subscribed()
+        market.books.subscribed()
         await market.wait(100)
         assert not any(market.tops.own(index) for index in market.indexes.values())
         assert market.tops._since == {}
@@ -513,7 +513,7 @@ def test_after_a_reconnect_it_waits_again_and_an_older_event_never_wins(make_lab
     async def scenario(market: Market) -> None:
         market.desk.top(market.first, 7)
         await market.wait(5)
-        market.keeper.lost()
+        market.books.lost()
         assert market.states() == [State.DOWN]
         await market.wait(LAG - 1)
         assert market.states() == [State.RESYNC]
@@ -533,7 +533,7 @@ def test_another_top_after_a_reconnect_has_no_id(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.desk.top(market.first, 7)
         await market.wait(5)
-        market.keeper.lost()
+        market.books.lost()
         market.told["AAABBB"] = MOVED
         await market.wait(LAG + 4)
         assert (market.top().exact, market.top().update_id) == ((98, 100, 101, 300), 0)
@@ -660,7 +660,7 @@ def test_a_dropped_instrument_is_forgotten(make_lab: Any) -> None:
         market.gate.clear()
         await market.wait(LAG + 2)
         index = market.indexes.pop("AAABBB")
-        market.keeper.drop(index)
+        market.books.drop(index)
         market.gate.set()
         await market.wait(2)
         for table in (market.tops._since, market.tops._checked, market.tops._tasks):

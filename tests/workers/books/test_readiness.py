@@ -14,7 +14,7 @@ from shm import InstrumentStatus, Kind, Reason, Scope, State, _ring
 from shm.channels import Delivery
 from shm.events import Code
 from shm.instruments import Instrument
-from workers.books.keeper import BookKeeper
+from workers.books.manager import BookManager
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.errors import WebSocketError
@@ -48,13 +48,13 @@ class Desk:
         self.missed: list[tuple[str, str]] = []
         self.widened = asyncio.Event()
         self.scales: dict[str, Scale] = {}
-        self.keeper = BookKeeper(lab.writer, lab.publisher, self.fetch, respec=self.respec)
+        self.books = BookManager(lab.writer, lab.publisher, self.fetch, respec=self.respec)
         keys = VenueConfig(ws_url="ws://x", rest_url="http://x", symbols=[A, B], channels=["top", "book"])
-        self.readiness = Readiness(lab.writer, lab.publisher, self.keeper, keys)
+        self.readiness = Readiness(lab.writer, lab.publisher, self.books, keys)
         for symbol in (A, B):
             slot = lab.slot(symbol.replace("/", ""))
             self.scales[slot.venue_symbol] = Scale(slot.index, slot.price_exp, slot.size_exp)
-            self.keeper.carry(slot)
+            self.books.carry(slot)
         self.cold = ColdPath(
             lab.writer,
             lab.publisher,
@@ -103,7 +103,7 @@ def run(lab: Any) -> Any:
         async def main() -> None:
             desk = Desk(lab)
             await scenario(desk)
-            await desk.keeper.close()
+            await desk.books.close()
 
         work: Coroutine[Any, Any, None] = main()
         asyncio.run(work)
@@ -251,11 +251,11 @@ def test_a_new_slot_without_a_connection_waits_for_one(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
         await desk.event(1, ConnectionState.CONNECTED)
-        desk.keeper.on_precision(0, 3, b"")
+        desk.books.on_precision(0, 3, b"")
         await desk.event(0, ConnectionState.RECONNECTING, reason="lost")
         desk.widened.set()
         await asyncio.sleep(0.01)
-        assert desk.keeper.index_of(A) == 2
+        assert desk.books.index_of(A) == 2
         assert desk.states(A) == (State.DOWN, State.DOWN)
         await desk.event(0, ConnectionState.CONNECTED)
         assert desk.states(A)[1] is State.LIVE
@@ -340,11 +340,11 @@ def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any
         assert delivered(A, "top") > 0
         assert delivered(A, "top") > 0
         assert desk.fetched == [A, A]
-        desk.keeper._answers[0] = _ring.now(), False
+        desk.books._answers[0] = _ring.now(), False
         assert delivered(A, "top") == 0
         desk.top(0, 11)
         assert delivered(A, "top") > 0
-        await desk.keeper.close()
+        await desk.books.close()
 
     asyncio.run(main())
 
@@ -385,7 +385,7 @@ def test_a_feed_is_live_when_nothing_is_missing_and_nothing_late(make_lab: Any) 
         assert feed() is State.LIVE
         lab.publisher.mark_stale(1, Scope.BOOK)
         assert feed() is State.STALE
-        await desk.keeper.close()
+        await desk.books.close()
 
     asyncio.run(main())
 

@@ -1,4 +1,4 @@
-"""Quiet books proven by one request for the best prices of all (keeper, rule 3); time is a number here.
+"""Quiet books proven by one request for the best prices of all (manager, rule 3); time is a number here.
 
 The kind: many quiet books cost more weight than there is, each by its own snapshot, and are STALE for want of
 a proof though nothing is wrong with them.
@@ -16,7 +16,7 @@ import pytest
 from shm import Scope, State, _ring
 from shm.instruments import Instrument
 from tests.workers.books.test_books import SECOND, Desk, RestDown, book
-from workers.books.keeper import DEEP
+from workers.books.manager import DEEP
 from workers.books.sync import Best, Snapshot
 from workers.contract.errors import RateLimited
 from workers.contract.rest import Priority
@@ -43,7 +43,7 @@ class Market:
         options = {"instead_of": limits.SWEEP_INSTEAD_OF, "proofs_per_second": 2.5} | options
         with_sweep = options.pop("with_sweep", True)
         self.desk = Desk(lab, sweep=self.sweep if with_sweep else None, **options)
-        self.desk.keeper._fetch = self.fetch
+        self.desk.books._fetch = self.fetch
         self.desk.now = _ring.now()  # a rebuilt book's proof is of that clock
         self.limiter = limits.limits() if weighed else None
         self.books: dict[str, Snapshot] = {}
@@ -85,7 +85,7 @@ class Market:
 
     async def begin(self) -> None:
         """All in step; what was asked for so far is forgotten."""
-        self.desk.keeper.subscribed()
+        self.desk.books.subscribed()
         await self.desk.settle()
         self.desk.now = max(self.desk.now, _ring.now())
         assert self.not_live() == []
@@ -95,7 +95,7 @@ class Market:
         for n in range(seconds):
             self.desk.now += SECOND
             each(n)
-            self.desk.keeper.tick()
+            self.desk.books.tick()
             for _ in range(30):
                 await asyncio.sleep(0)
 
@@ -123,8 +123,8 @@ def play(make_lab: Any, scenario: Callable[[Market], Any], count: int = 20, **op
         made.append(market)
         await market.begin()
         await scenario(market)
-        assert market.desk.keeper.failures == 0
-        await market.desk.keeper.close()
+        assert market.desk.books.failures == 0
+        await market.desk.books.close()
 
     asyncio.run(main())
     return made[0]
@@ -256,7 +256,7 @@ def test_an_empty_side_is_a_side_too(make_lab: Any) -> None:
 
 def test_what_has_an_event_while_the_sweep_is_under_way_is_not_proven_by_it(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
-        keeper, index = market.desk.keeper, market.indexes["ABXUSD"]
+        books, index = market.desk.books, market.indexes["ABXUSD"]
         market.gate.clear()
         since = market.desk.now
         while not market.sweeps:
@@ -264,9 +264,9 @@ def test_what_has_an_event_while_the_sweep_is_under_way_is_not_proven_by_it(make
         market.desk.depth(index, 11, 11, [(50, 7)])
         market.gate.set()
         await market.desk.settle()
-        assert keeper.still(market.indexes["ACXUSD"], since) == market.desk.now
-        assert keeper.still(index, since) is None
-        assert index not in keeper._shallow
+        assert books.still(market.indexes["ACXUSD"], since) == market.desk.now
+        assert books.still(index, since) is None
+        assert index not in books._shallow
 
     play(make_lab, scenario)
 
@@ -323,11 +323,11 @@ def test_whether_many_markets_stand_still_is_found_by_one_sweep(make_lab: Any) -
     """The kind: a question about each of many symbols at once is a request for each of them."""
 
     async def scenario(market: Market) -> None:
-        keeper, since = market.desk.keeper, market.desk.now
+        books, since = market.desk.books, market.desk.now
         market.desk.now += SECOND
-        assert [keeper.still(index, since) for index in market.indexes.values()] == [None] * 20
+        assert [books.still(index, since) for index in market.indexes.values()] == [None] * 20
         await market.wait(1)
-        assert all(keeper.still(index, since) for index in market.indexes.values())
+        assert all(books.still(index, since) for index in market.indexes.values())
         assert len(market.sweeps) == 1
         assert market.snapshots == []
 

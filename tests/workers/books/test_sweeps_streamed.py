@@ -1,5 +1,5 @@
 """Quiet books without update ids, whose snapshots come in the stream, proven by sweeps and new subscriptions
-(keeper, rule 3); time is a number here.
+(manager, rule 3); time is a number here.
 
 The kind: a market that is healthy and quiet is STALE, because the one way to prove a book asks for something
 that its venue does not have (update ids, a snapshot by REST, exact sizes).
@@ -19,7 +19,7 @@ from shm import Reason, Scope, State
 from shm.instruments import Instrument
 from shm.layout import Reason as StateReason
 from tests.workers.books.test_books import SECOND
-from workers.books.keeper import DEEP, BookKeeper, KeeperConfig
+from workers.books.manager import DEEP, BookManager, BookManagerConfig
 from workers.books.sync import Best, StreamSync
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
@@ -44,7 +44,7 @@ def best_of(sides: Sides) -> Best:
 
 
 class Market:
-    """Venue and keeper: what the venue's books are, what it does with new subscriptions."""
+    """Venue and book manager: what the venue's books are, what it does with new subscriptions."""
 
     def __init__(self, make_lab: Callable[..., Any], count: int, **options: Any) -> None:
         self.lab = make_lab(
@@ -67,11 +67,11 @@ class Market:
         renews, sweeps = options.pop("renews", True), options.pop("sweeps", True)
         config = {"stale_after": float(STALE), "instead_of": 0, "proofs_per_second": 2.0} | options
         config = {"stale_after_min": float(STALE), "stale_after_max": float(STALE)} | config
-        self.keeper = BookKeeper(
+        self.manager = BookManager(
             self.lab.writer,
             self.lab.publisher,
             None,
-            KeeperConfig(**config),
+            BookManagerConfig(**config),
             sweep=self.sweep if sweeps else None,
             resubscribe=self.resubscribe,
             renew=self.renew if renews else None,
@@ -82,7 +82,7 @@ class Market:
         )
         for n in range(count):
             slot = self.lab.slot(f"{LETTERS[n // 20]}{LETTERS[n % 20]}XUSD")
-            self.keeper.carry(slot)
+            self.manager.carry(slot)
             self.indexes[slot.venue_symbol] = slot.index
             self.books[slot.venue_symbol] = BOOK
             self.snapshot(slot.venue_symbol)
@@ -135,7 +135,7 @@ class Market:
                 self.now += SECOND // STEPS
                 await self.settle()
             each(n)
-            self.keeper.tick()
+            self.manager.tick()
             await self.settle()
 
     async def settle(self) -> None:
@@ -163,8 +163,8 @@ def play(
         made.append(market)
         assert market.not_live() == []
         await scenario(market)
-        assert market.keeper.failures == 0
-        await market.keeper.close()
+        assert market.manager.failures == 0
+        await market.manager.close()
         for index in market.lab.publisher.indexes:
             market.lab.check(index)
 
@@ -303,7 +303,7 @@ def test_an_event_after_the_request_voids_the_proof(make_lab: Any) -> None:
         market.gate.set()
         await market.settle()
         assert market.lab.publisher.proof(index, Scope.BOOK) == at
-        assert index not in market.keeper._shallow
+        assert index not in market.manager._shallow
         assert market.lab.publisher.proof(market.indexes["ACXUSD"], Scope.BOOK) == market.now
 
     play(make_lab, scenario)
@@ -315,7 +315,7 @@ def test_a_stream_that_was_lost_is_not_proven(make_lab: Any) -> None:
         market.gate.clear()
         while not market.sweeps:
             await market.wait(1)
-        market.keeper.lost([index])
+        market.manager.lost([index])
         market.gate.set()
         await market.wait(2 * STALE)
         assert market.not_live() == ["ABXUSD"]
@@ -417,13 +417,13 @@ def test_a_fault_of_ours_is_counted_and_the_book_is_not_live_for_long(make_lab: 
         async def broken(instrument: Instrument) -> None:
             raise RuntimeError("bug")
 
-        market.keeper._renew = broken
+        market.manager._renew = broken
         market.told["ABXUSD"] = None
         await market.wait(STALE - 5)
         assert market.state("ABXUSD") == State.RESYNC
-        assert market.keeper.failures > 0
+        assert market.manager.failures > 0
         assert "bug" in str([event.text for event in market.lab.feed.events(100)])
-        market.keeper.failures = 0
+        market.manager.failures = 0
 
     play(make_lab, scenario)
 

@@ -1,7 +1,7 @@
 """Whose snapshot is fetched next.
 
-Kind: what is scarce goes to who happens to stand first. Its members: places of the keeper's own queue (here),
-and request weight, of which deeper snapshots, proofs and audits leave a reserve (rule 6 of
+Kind: what is scarce goes to who happens to stand first. Its members: places of the book manager's own queue
+(here), and request weight, of which deeper snapshots, proofs and audits leave a reserve (rule 6 of
 `workers.rest.ratelimit`).
 """
 

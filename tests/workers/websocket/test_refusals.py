@@ -81,7 +81,7 @@ def test_patience_doubles_to_its_bound_and_ends_with_acceptance() -> None:
 
 @virtual
 async def test_a_resubscription_whose_asker_was_cancelled_is_not_sent_twice(bench: Bench) -> None:
-    """The keeper cancels its task when the book is void again; the venue has the request all the same."""
+    """The book manager cancels its task when the book is void again; the venue has the request anyway."""
     manager = await bench.start("BTC/USDT", "ETH/USDT")
     answer, held = bench.venue.answer, []
 

@@ -40,7 +40,7 @@ from workers.books.sync import Diff, Refetch, Replay
 LAG = 5.0
 
 # Rule 4: a snapshot that is too old now is new enough later, if the cache still reaches back to it. The
-# keeper asks again after 0.25, 0.5, 1 ... s, eight times in half a minute, then every half minute: the cache
+# manager asks again after 0.25, 0.5, 1 ... s, eight times in half a minute, then every half minute: the cache
 # holds that half minute and some more, at the faster pace too.
 LONGEST_LAG = 40.0  # seconds
 

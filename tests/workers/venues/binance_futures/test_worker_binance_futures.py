@@ -116,7 +116,7 @@ def test_a_snapshot_that_the_venue_cuts_is_no_whole_book() -> None:
 
     async def scenario() -> None:
         async with working(channels=["book"], snapshot_limit=5000) as live:
-            assert live.worker.keeper.config.limit == DEPTH_TIERS.deepest == 1000
+            assert live.worker.books.config.limit == DEPTH_TIERS.deepest == 1000
             await live.all_live()
 
     run(scenario())

@@ -112,7 +112,7 @@ def test_rule_4_a_push_that_was_of_no_use_counts_too() -> None:
 
 
 @pytest.mark.parametrize(("interval", "pushes"), [("100ms", 400), ("10ms", 4000)])
-def test_the_cache_outlasts_the_keepers_eight_attempts(interval: str, pushes: int) -> None:
+def test_the_cache_outlasts_the_managers_eight_attempts(interval: str, pushes: int) -> None:
     assert buffer_of(interval) == pushes
     eight = sum(0.25 * 2**attempt for attempt in range(7))
     assert pushes * int(interval[:-2]) / 1000 > eight

@@ -1,6 +1,6 @@
-"""The cold path of the books: snapshots, proofs and audits, new slots. One keeper a feed, on its event loop.
+"""The cold path of the books: snapshots, proofs and audits, new slots. One manager a feed, on its event loop.
 
-The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`); the keeper only
+The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`); the manager only
 takes note there and does the work in tasks:
 
 1. One snapshot in flight a symbol, at most `concurrency` in all, in turn (`workers/books/turns.py`): first
@@ -114,7 +114,7 @@ Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
 Resubscribe = Callable[[Instrument], Awaitable[None]]
 
 
-class KeeperConfig(msgspec.Struct, frozen=True, kw_only=True):
+class BookManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Times in seconds.
 
     Attributes:
@@ -206,12 +206,12 @@ _REFUSALS = {
 _LAG_ATTEMPTS = 6  # rule 6: deeper snapshots in a row that are older than the request; 4 to 8 s
 
 
-class BookKeeper:
+class BookManager:
     """See the module. `carry` every instrument, call `subscribed` once the venue has acknowledged, `tick`
     about once a second, `lost` when a connection has gone, `close` at the end.
 
     Args:
-        writer, publisher: of the feed; the keeper becomes the publisher's listener.
+        writer, publisher: of the feed; the book manager becomes the publisher's listener.
         fetch: (instrument, levels, priority) -> snapshot; raises `WorkerError` (or anything) on failure.
             None: the venue has no such request.
         sweep: the best prices of the carried instruments and perhaps others (rule 3); fails as `fetch` does.
@@ -230,7 +230,7 @@ class BookKeeper:
         writer: Writer,
         publisher: Publisher,
         fetch: Fetch | None,
-        config: KeeperConfig | None = None,
+        config: BookManagerConfig | None = None,
         *,
         sweep: AskAll | None = None,
         resubscribe: Resubscribe | None = None,
@@ -244,7 +244,7 @@ class BookKeeper:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self.config = config or KeeperConfig()
+        self.config = config or BookManagerConfig()
         if fetch is not None and (self.config.limit < publisher.depth or self.config.proof_limit < 1):
             raise ValueError(
                 f"snapshot_limit = {self.config.limit} cannot fill a window of depth = {publisher.depth}: "
@@ -620,7 +620,7 @@ class BookKeeper:
         await self.tops.close()
 
     def __repr__(self) -> str:
-        return f"<BookKeeper {len(self._instruments)} instruments, {len(self._tasks)} in flight>"
+        return f"<BookManager {len(self._instruments)} instruments, {len(self._tasks)} in flight>"
 
     # -- tasks -----------------------------------------------------------------------------------------------
     def _start(self, index: int, work: Coroutine[Any, Any, None], over: bool = False) -> None:

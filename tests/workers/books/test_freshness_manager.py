@@ -1,4 +1,4 @@
-"""What the keeper makes of thresholds that are learnt: STALE sooner or later, and not one request more."""
+"""What the book manager makes of learnt thresholds: STALE sooner or later, and not one request more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FIXED = {"stale_after_min": 30.0, "stale_after_max": 30.0}
 async def settled(desk: Desk) -> int:
     """A top and a book in step; the desk's time begins with their proofs."""
     index = desk.carry()
-    desk.keeper.subscribed()
+    desk.books.subscribed()
     await desk.settle()
     desk.now = desk.lab.publisher.proof(index, Scope.BOOK)
     desk.rest.requests.clear()
@@ -46,14 +46,14 @@ class Script:
             for _ in range(pace):
                 self.desk.now += SECOND // pace
                 self.speak()
-            self.desk.keeper.tick()
+            self.desk.books.tick()
         await self.desk.settle()
 
     async def silence(self, seconds: int) -> None:
         self.stale.clear()
         for n in range(seconds):
             self.desk.now += SECOND
-            self.desk.keeper.tick()
+            self.desk.books.tick()
             await self.desk.settle()
             for scope in (Scope.TOP, Scope.BOOK):
                 if self.desk.lab.publisher.state(self.index, scope) == State.STALE:
@@ -68,8 +68,8 @@ def play(
     async def main() -> None:
         desk = Desk(lab, **options)
         await scenario(desk)
-        assert desk.keeper.failures == 0
-        await desk.keeper.close()
+        assert desk.books.failures == 0
+        await desk.books.close()
 
     asyncio.run(main())
 
@@ -121,7 +121,7 @@ def asked(make_lab: Callable[..., Any], answer: Any, **options: Any) -> list[int
             times.append((desk.now - began) // SECOND)
             return await fetch(*arguments)
 
-        desk.keeper._fetch = noted
+        desk.books._fetch = noted
         await script.lively(90)
         desk.rest.answers["AAABBB"] = [answer(script.id)]
         for silence in (5, 12, 14, 40, 3, 100):
@@ -160,11 +160,11 @@ def test_a_shorter_threshold_subscribes_not_once_more(make_lab: Callable[..., An
             for n in range(900):
                 desk.now += SECOND // 10
                 desk.top(index, n + 1)
-            desk.keeper._on_silent = lambda *_: when.append((desk.now - ended) // SECOND)
+            desk.books._on_silent = lambda *_: when.append((desk.now - ended) // SECOND)
             ended = desk.now
             for _ in range(400):
                 desk.now += SECOND
-                desk.keeper.tick()
+                desk.books.tick()
 
         play(make_lab, scenario, partial_stream, **options)
         told[name] = when
@@ -186,14 +186,14 @@ def test_a_longer_threshold_is_waited_out_before_asking(make_lab: Callable[..., 
         for n in range(40):
             for _ in range(70):
                 desk.now += SECOND
-                desk.keeper.tick()
+                desk.books.tick()
             desk.top(index, n + 1)
             if n == 4:
                 desk.silent.clear()
         assert desk.silent == []
         for _ in range(400):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
         assert desk.silent  # 280 s until it is STALE, and 30 more
 
     play(make_lab, scenario, partial_stream)
@@ -208,7 +208,7 @@ def test_a_top_that_is_stale_for_a_moment_is_not_asked_for(
 
     async def scenario(desk: Desk) -> None:
         if mutant:
-            desk.keeper._outstayed = lambda index, now: True  # type: ignore[method-assign]
+            desk.books._outstayed = lambda index, now: True  # type: ignore[method-assign]
         script = Script(desk, await settled(desk))
         await script.lively(90)
         last = script.id
@@ -219,13 +219,13 @@ def test_a_top_that_is_stale_for_a_moment_is_not_asked_for(
             desk.now += SECOND
             if n < 8:
                 desk.lab.publisher.top(script.index, 98, 1, 102, 1, script.id + n, 0, desk.now)
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert desk.lab.publisher.state(script.index, Scope.TOP) == State.STALE
         assert bool(desk.silent) is mutant
         for _ in range(30):
             desk.now += SECOND
-            desk.keeper.tick()
+            desk.books.tick()
             await desk.settle()
         assert (script.index, Scope.TOP) in desk.silent  # as it was with 30 s for all
 
