@@ -85,6 +85,8 @@ from shm.instruments import Instrument
 from shm.layout import Reason, Scope, State
 from shm.writer import Writer
 from workers.books.audit import Agreement, compare
+from workers.books.config import BookManagerConfig
+from workers.books.context import BookContext
 from workers.books.horizons import RETRY, Horizons
 from workers.books.publish import Publisher
 from workers.books.sync import Best, Diff, Outcome, Snapshot
@@ -107,50 +109,13 @@ _MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
 ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 5, ns
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
+__all__ = ["BookManager", "BookManagerConfig"]
+
 Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 # (carried instruments, priority) -> venue symbol -> its best
 AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
 Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
 Resubscribe = Callable[[Instrument], Awaitable[None]]
-
-
-class BookManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Times in seconds.
-
-    Attributes:
-        limit: the most levels a side of a snapshot. proof_limit: of a proof's, which only has to reach the
-            window.
-        tiers: levels a side that a snapshot is asked for, cheapest first, `limit` at most; none: `limit`
-            alone.
-        concurrency: requests in flight.
-        max_attempts: failures in a row until only `max_delay` is tried.
-        first_delay, max_delay: backoff.
-        stale_after: 0: never. stale_after_min, stale_after_max: bounds of what is learnt; equal: nothing is.
-        stale_factor: how much longer than ever a stream may be silent. audit_interval: 0 is off.
-        settle: how long the stream may lag behind a REST snapshot.
-        instead_of: as many proofs are rather made by snapshots than by a sweep (`Sweep.instead_of`).
-        proofs_per_second: snapshots for proofs, at most; 0: as many as are due.
-        lag: seconds by which a REST answer is behind the stream at most; None: nobody knows (`Sweep.lag`).
-        first_top: a subscription of a top brings a first event whatever the market does (`MarketData.owes`).
-    """
-
-    limit: int = 1000
-    proof_limit: int = 100
-    tiers: tuple[int, ...] = ()
-    concurrency: int = 4
-    max_attempts: int = 8
-    first_delay: float = 0.25
-    max_delay: float = 30.0
-    stale_after: float = 30.0
-    stale_after_min: float = 1.0
-    stale_after_max: float = 600.0
-    stale_factor: float = 4.0
-    audit_interval: float = 0.0
-    settle: float = 3.0
-    instead_of: int = 1
-    proofs_per_second: float = 0.0
-    lag: float | None = None
-    first_top: bool = False
 
 
 class Credit:
@@ -250,6 +215,9 @@ class BookManager:
                 f"snapshot_limit = {self.config.limit} cannot fill a window of depth = {publisher.depth}: "
                 "raise snapshot_limit or lower depth"
             )
+        self.context = BookContext(
+            writer, publisher, self.config, register=register, clock=clock, sleep=sleep, chance=chance
+        )
         self._writer = writer
         self._publisher = publisher
         self._fetch = fetch
@@ -257,25 +225,17 @@ class BookManager:
         self._resubscribe = resubscribe
         self._renew = renew
         self._renewing = asyncio.Lock()
-        self._register = register
         self._respec = respec
         self._recount = recount
         self._recounted = 0
         self._on_failed = on_failed
         self._on_silent = on_silent
-        self._clock = clock
-        self._sleep = sleep
-        self._chance = chance
         self._turns = Turns(self.config.concurrency, publisher.activity)
         self._horizons = Horizons(publisher.depth, self.config.tiers or (self.config.limit,))
-        self._instruments: dict[int, Instrument] = {}
-        self._channels: dict[int, tuple[bool, bool]] = {}  # index -> (top, book)
         self._replacing: dict[int, asyncio.Task[None]] = {}  # index -> a new slot for it is under way
         # index -> refusals of a new slot in a row (rule 5), and when the last one was (ns)
         self._unfit: dict[int, tuple[int, int]] = {}
-        self._lost: set[str] = set()  # symbols without a stream
         self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
-        self._tasks: dict[int, asyncio.Task[None]] = {}
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._wanted: set[int] = set()  # `still` is asked of these
         self._sweeping: asyncio.Task[None] | None = None
@@ -302,18 +262,18 @@ class BookManager:
         self._told: dict[tuple[int, int], tuple[int, int]] = {}
         self._stale: set[tuple[int, int]] = set()  # cells said to be STALE
         self._in_step: set[int] = set()  # books of the stream said to be in step
-        self.failures = 0
         self.tops = QuietTops(
             writer,
             publisher,
             self.config,
-            self._instruments,
-            self._channels,
+            self.context.instruments,
+            self.context.channels,
             ask=fetch,
             ask_all=sweep,
             silent=self._silent,
             clock=clock,
         )
+        self.context.on_forget += [self.tops.forget, self._horizons.forget, self._forget]
         publisher.listener = self
         config = self.config
         if config.stale_after > 0:
@@ -321,16 +281,21 @@ class BookManager:
             bounds = (min(start, least), max(start, most)) if least < most else (start, start)
             publisher.set_freshness(start, *bounds, config.stale_factor)
 
+    @property
+    def failures(self) -> int:
+        """Tasks that ended with an exception that nobody expected: a fault of ours."""
+        return self.context.failures
+
     # -- what the publisher says, in the socket callback -----------------------------------------------------
     def request_snapshot(self, index: int) -> None:
         """The book of `index` needs a snapshot."""
-        now = self._clock()
+        now = self.context.clock()
         if now - self._broken.get(index, 0) >= STEADY:
             self._attempts.pop(index, None)
         self._broken[index] = now
         if self._publisher.outran(index):
             self._horizons.outran(index, now * 1e-9)
-        self._start(index, self._rebuild(index), over=True)
+        self.context.start(index, self._rebuild(index), replace=True)
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
         """A number does not fit the exponents of `index`; `frame` is the message."""
@@ -339,26 +304,21 @@ class BookManager:
     # -- what the worker says --------------------------------------------------------------------------------
     def carry(self, instrument: Instrument, *, top: bool = True, book: bool = True) -> None:
         """Carry an instrument that has a slot in the segment."""
-        self._instruments[instrument.index] = instrument
-        self._channels[instrument.index] = (top, book)
-        self._publisher.add_instrument(
-            instrument.index, instrument.price_exp, instrument.size_exp, top=top, book=book
-        )
-        self._register(instrument)
+        self.context.carry(instrument, top=top, book=book)
 
     def index_of(self, symbol: str) -> int | None:
         """The slot that carries a canonical symbol now."""
-        return next((i for i, each in self._instruments.items() if each.symbol == symbol), None)
+        return next((i for i, each in self.context.instruments.items() if each.symbol == symbol), None)
 
     def symbol_of(self, index: int) -> str | None:
         """The canonical symbol that a slot carries now."""
-        instrument = self._instruments.get(index)
+        instrument = self.context.instruments.get(index)
         return None if instrument is None else instrument.symbol
 
     def subscribed(self, indexes: Iterable[int] | None = None) -> None:
         """The venue delivers these (None: all): a quiet book's snapshot does not wait for its first event."""
-        for index in list(self._instruments if indexes is None else indexes):
-            self._lost.discard(self._instruments[index].symbol)
+        for index in list(self.context.instruments if indexes is None else indexes):
+            self.context.disconnected.discard(self.context.instruments[index].symbol)
             self._publisher.need_snapshot(index)
 
     def lost(
@@ -368,33 +328,33 @@ class BookManager:
         reason: Reason = Reason.DISCONNECTED,
     ) -> None:
         """The connection of these (None: all) has gone."""
-        for index in list(self._instruments if indexes is None else indexes):
-            self._cancel(index)  # a new slot that is under way is needed, connected or not
+        for index in list(self.context.instruments if indexes is None else indexes):
+            self.context.cancel(index)  # a new slot that is under way is needed, connected or not
             self._attempts.pop(index, None)
             self._in_step.discard(index)
             self._failing.discard(index)
             self._refused.pop(index, None)
-            self._lost.add(self._instruments[index].symbol)
+            self.context.disconnected.add(self.context.instruments[index].symbol)
             self.tops.lost(index)
             self._publisher.lost(index, state, reason)
 
     def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
         """Carry an instrument no more; its cells go DOWN."""
-        self._cancel(index)
+        self.context.cancel(index)
         if (task := self._replacing.pop(index, None)) is not None:
             task.cancel()
         self._publisher.lost(index, State.DOWN, reason)
-        self._forget(index)
+        self.context.forget(index)
 
     def look_ahead(self) -> None:
         """Rule 6; a few times a second."""
         if self._fetch is None:
             return
-        now = self._clock() * 1e-9
+        now = self.context.clock() * 1e-9
         crowded: bool | None = None
         for index, known in self._publisher.known_levels():
             levels = self._horizons.look(index, known, now)
-            if not levels or index in self._tasks:
+            if not levels or index in self.context.tasks:
                 continue
             if not self._horizons.urgent(known):
                 if crowded is None:
@@ -402,17 +362,17 @@ class BookManager:
                 if crowded:
                     continue
             self._horizons.failed(index, now)  # until it has succeeded
-            self._start(index, self._deepen(index, levels))
+            self.context.start(index, self._deepen(index, levels))
 
     def tick(self) -> None:
         """Rules 3, 4 and 6; about once a second."""
-        now = self._clock()
+        now = self.context.clock()
         config = self.config
-        for index in self._instruments:
+        for index in self.context.instruments:
             if self._publisher.waiting(index):
                 self._broken[index] = now
-                if index not in self._tasks:
-                    self._start(index, self._rebuild(index))  # its task died of a fault of ours
+                if index not in self.context.tasks:
+                    self.context.start(index, self._rebuild(index))  # its task died of a fault of ours
         self._say_what_is_well_again()
         self.look_ahead()
         self._look_into_doubts(now)
@@ -439,13 +399,13 @@ class BookManager:
         if doubtful:
             self._proofs.earn(now, pace)
         for index in sorted(doubtful, key=lambda index: self._checked.get(index, 0)):
-            if index in self._tasks or now - self._checked.get(index, 0) < COMPARE_AGAIN:
+            if index in self.context.tasks or now - self._checked.get(index, 0) < COMPARE_AGAIN:
                 continue
             if pace > 0 and not self._proofs.take():
                 break
             self._checked[index] = now
             # As deep as the snapshot: the event may have told of any level.
-            self._start(index, self._audit(index, self._horizons.audited(index)))
+            self.context.start(index, self._audit(index, self._horizons.audited(index)))
 
     def _compared(self, index: int, last_update_id: int) -> None:
         """The book agrees with a snapshot: one that is newer than its first has what that may have lacked."""
@@ -465,12 +425,12 @@ class BookManager:
         was STALE, a book whose snapshot came in the stream."""
         publisher = self._publisher
         for index, scope in list(self._stale):
-            state = publisher.state(index, scope) if index in self._instruments else State.DOWN
+            state = publisher.state(index, scope) if index in self.context.instruments else State.DOWN
             if state == State.LIVE:
                 self._writer.log(Code.FRESH, scope, instrument=index)
             if state != State.STALE:
                 self._stale.discard((index, scope))
-        for index, (_, book) in self._channels.items():
+        for index, (_, book) in self.context.channels.items():
             if book and publisher.streamed(index):
                 if not publisher.synced(index):
                     self._in_step.discard(index)
@@ -484,10 +444,10 @@ class BookManager:
 
     def _prove_quiet(self, now: int, stale: int) -> None:
         """Rule 3: a sweep, where enough are due, and the snapshots of those that it has left."""
-        self._wanted &= self._instruments.keys()
+        self._wanted &= self.context.instruments.keys()
         due = {
             index
-            for index in self._instruments
+            for index in self.context.instruments
             if self._checkable(index)
             if self._quiet(index, now, stale // 2)
             or (index in self._wanted and self._publisher.synced(index))
@@ -517,7 +477,7 @@ class BookManager:
         last = {
             index: max(self._checked.get(index, 0), self._publisher.proof(index, Scope.BOOK))
             for index in indexes
-            if now - self._checked.get(index, 0) > stale // 4 and index not in self._tasks
+            if now - self._checked.get(index, 0) > stale // 4 and index not in self.context.tasks
         }
         started = 0
         for index in sorted(last, key=lambda index: last[index]):
@@ -525,9 +485,9 @@ class BookManager:
                 break
             self._checked[index] = now
             if self._provable(index):
-                self._start(index, self._audit(index, self.config.proof_limit))
+                self.context.start(index, self._audit(index, self.config.proof_limit))
             else:
-                self._start(index, self._subscribe_anew(index, self._mark(index)))
+                self.context.start(index, self._subscribe_anew(index, self._mark(index)))
             started += 1
         return started
 
@@ -549,17 +509,17 @@ class BookManager:
     async def _sweep_over(self, sweep: AskAll, due: set[int], stale: int) -> None:
         """Proves what is quiet, be it due or not."""
         publisher = self._publisher
-        asked = self._clock()
+        asked = self.context.clock()
         quiet = [
             index
-            for index in self._instruments
+            for index in self.context.instruments
             if publisher.synced(index)
             and self._checkable(index)
             and (index in due or asked - publisher.proof(index, Scope.BOOK) > stale // 4)
         ]
         try:
             # It costs no more than a snapshot and keeps all books LIVE: before those, and after no order.
-            told = await sweep([self._instruments[index] for index in quiet], Priority.QUERY)
+            told = await sweep([self.context.instruments[index] for index in quiet], Priority.QUERY)
         except Exception as error:
             if isinstance(error, RestError) and not error.sent and error.retry_after:
                 self._swept = 0  # no permit now
@@ -571,10 +531,10 @@ class BookManager:
         for place, index in enumerate(quiet):
             if place % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)
-            if index not in self._instruments:
+            if index not in self.context.instruments:
                 continue
-            if self._same_best(index, asked, told.get(self._instruments[index].venue_symbol)):
-                now = self._clock()
+            if self._same_best(index, asked, told.get(self.context.instruments[index].venue_symbol)):
+                now = self.context.clock()
                 mark, before = self._mark(index), self._shallow.get(index)
                 if before is None or before[0] != mark:
                     self._shallow[index] = mark, now
@@ -585,9 +545,7 @@ class BookManager:
 
     def _sweep_done(self, task: asyncio.Task[None]) -> None:
         self._sweeping = None
-        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
-            self.failures += 1
-            self._writer.log(Code.ERROR, repr(error))
+        self.context.check(task)
 
     def _same_best(self, index: int, asked: int, best: Best | None) -> bool:
         """Whether a sweep that was asked for at `asked` proves a book."""
@@ -597,21 +555,21 @@ class BookManager:
         book = publisher.book(index)
         if self._doubted.get(index) == self._mark(index):
             return False
-        scale, within = self._scale(index), best.within
+        scale, within = self.context.scale(index), best.within
         sides = ((False, (best.bid, best.bid_size)), (True, (best.ask, best.ask_size)))
         return all(_agrees_with(book.best(ask), told, scale, within) for ask, told in sides)
 
     def _audit_due(self, now: int, interval: int) -> None:
-        for place, index in enumerate(self._instruments):
+        for place, index in enumerate(self.context.instruments):
             # The first audits are spread over one interval.
-            first = now - interval + interval * (place + 1) // len(self._instruments)
+            first = now - interval + interval * (place + 1) // len(self.context.instruments)
             if now - self._audited.setdefault(index, first) >= interval:
                 self._audited[index] = now
-                self._start(index, self._audit(index, self._horizons.audited(index)))
+                self.context.start(index, self._audit(index, self._horizons.audited(index)))
 
     async def close(self) -> None:
         """Cancel what is in flight."""
-        tasks = [*self._tasks.values(), *self._replacing.values()]
+        tasks = [*self.context.tasks.values(), *self._replacing.values()]
         if self._sweeping is not None:
             tasks.append(self._sweeping)
         for task in tasks:
@@ -620,33 +578,10 @@ class BookManager:
         await self.tops.close()
 
     def __repr__(self) -> str:
-        return f"<BookManager {len(self._instruments)} instruments, {len(self._tasks)} in flight>"
+        context = self.context
+        return f"<BookManager {len(context.instruments)} instruments, {len(context.tasks)} in flight>"
 
     # -- tasks -----------------------------------------------------------------------------------------------
-    def _start(self, index: int, work: Coroutine[Any, Any, None], over: bool = False) -> None:
-        """One task an instrument; `over`: it takes the place of the one that runs."""
-        if index in self._tasks:
-            if not over:
-                work.close()
-                return
-            self._cancel(index)
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks[index] = task
-        task.add_done_callback(lambda done: self._done(index, done))
-
-    def _done(self, index: int, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(index) is task:
-            del self._tasks[index]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # A fault of ours; the instrument keeps its state, which is not LIVE when it mattered.
-            self.failures += 1
-            self._writer.log(Code.ERROR, repr(error), instrument=index)
-
-    def _cancel(self, index: int) -> None:
-        task = self._tasks.pop(index, None)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-
     def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
         return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
 
@@ -664,7 +599,7 @@ class BookManager:
                 self._failed(index, attempt, "the stream has brought no snapshot after a new subscription")
             self._attempts[index] = attempt + 1
             asked = True
-            await self._resubscribe(self._instruments[index])
+            await self._resubscribe(self.context.instruments[index])
 
     async def _get(
         self, index: int, limit: int, rank: Rank, on_request: Callable[[], None] = lambda: None
@@ -673,7 +608,7 @@ class BookManager:
         right before each attempt at the request."""
         if self._fetch is None:
             raise WorkerError(
-                "snapshots can neither be fetched nor come in the stream: Books.snapshot is missing"
+                "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
             )
         background = rank >= Rank.DEEPER
         priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
@@ -682,7 +617,7 @@ class BookManager:
             while True:
                 on_request()
                 try:
-                    return await self._fetch(self._instruments[index], limit, priority)
+                    return await self._fetch(self.context.instruments[index], limit, priority)
                 except RestError as error:
                     if error.sent or not error.retry_after:
                         raise
@@ -695,10 +630,10 @@ class BookManager:
     async def _wait_for_permit(self, seconds: float) -> None:
         """Seconds, or until the venue has been asked for its count (rule 1)."""
         if self._recount is None or seconds <= RECOUNT:
-            await self._sleep(seconds)
+            await self.context.sleep(seconds)
             return
-        await self._sleep(RECOUNT)
-        now = self._clock()
+        await self.context.sleep(RECOUNT)
+        now = self.context.clock()
         if now - self._recounted >= int(RECOUNT * 1e9):
             self._recounted = now
             with contextlib.suppress(RestError):
@@ -707,7 +642,7 @@ class BookManager:
     def _wait_for_snapshots(self, more_than: int) -> bool:
         """Whether more books than that wait for a snapshot; those that have failed to get one wait for
         themselves."""
-        others = (index for index in self._instruments if index not in self._failing)
+        others = (index for index in self.context.instruments if index not in self._failing)
         waiting = (index for index in others if self._publisher.waiting(index))
         return any(place >= more_than for place, _ in enumerate(waiting))
 
@@ -717,7 +652,7 @@ class BookManager:
 
         def on_request() -> None:
             nonlocal asked
-            asked = self._clock()
+            asked = self.context.clock()
 
         while True:
             if not patient:
@@ -725,8 +660,8 @@ class BookManager:
             await self._until_due(index)
             self._attempts[index] = attempt + 1
             delay, patient = 0.0, False
-            limit = self._horizons.first(index, self._clock() * 1e-9, self._wait_for_snapshots(1))
-            known = self._instruments[index].symbol in self._known
+            limit = self._horizons.first(index, self.context.clock() * 1e-9, self._wait_for_snapshots(1))
+            known = self.context.instruments[index].symbol in self._known
             try:
                 snapshot = await self._get(index, limit, Rank.AGAIN if known else Rank.NEW, on_request)
             except Exception as error:
@@ -739,27 +674,27 @@ class BookManager:
                 assert snapshot is not None
                 self._writer.count_up(_SNAPSHOTS)
                 outcome = self._publisher.apply_snapshot(
-                    index, snapshot, limit=limit, asked_ns=asked, recv_ns=self._clock()
+                    index, snapshot, limit=limit, asked_ns=asked, recv_ns=self.context.clock()
                 )
                 if outcome is Outcome.PRECISION:
                     self._replace(index, snapshot)
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
                     self._refused.pop(index, None)
-                    self._known.add(self._instruments[index].symbol)
-                    self._audited[index] = self._clock()
+                    self._known.add(self.context.instruments[index].symbol)
+                    self._audited[index] = self.context.clock()
                     self._failing.discard(index)
                     self._trust(index)
                     if outcome is Outcome.SYNCED:
                         if self._publisher.inclusive(index):
                             self._began[index] = snapshot.last_update_id
-                        self._horizons.begun(index, limit, self._clock() * 1e-9)
+                        self._horizons.begun(index, limit, self.context.clock() * 1e-9)
                     self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
                     return
                 if outcome is Outcome.TOO_SHALLOW:
-                    self._horizons.outran(index, self._clock() * 1e-9)
+                    self._horizons.outran(index, self.context.clock() * 1e-9)
                 why = _REFUSALS[outcome]
                 same = self._same_again(index, snapshot.last_update_id)
-                if outcome is Outcome.REFETCH and same and self._publisher.due(index) > self._clock():
+                if outcome is Outcome.REFETCH and same and self._publisher.due(index) > self.context.clock():
                     self._attempts[index] = attempt
                     self._failing.add(index)
                     patient = True
@@ -768,8 +703,8 @@ class BookManager:
 
     async def _until_due(self, index: int) -> None:
         """Rule 2: until a snapshot that is asked for now can be of use."""
-        while (left := self._publisher.due(index) - self._clock()) > 0:
-            await self._sleep(min(left * 1e-9, SLICE))
+        while (left := self._publisher.due(index) - self.context.clock()) > 0:
+            await self.context.sleep(min(left * 1e-9, SLICE))
 
     def _same_again(self, index: int, told: int) -> bool:
         """Whether a snapshot of no use says what the one before it said, if there was one. When their ids go
@@ -777,28 +712,22 @@ class BookManager:
         before = self._refused.get(index, told)
         self._refused[index] = told
         if told > before and not self._publisher.heard(index)[Channel.BOOK]:
-            self._answers[index] = self._clock(), False
+            self._answers[index] = self.context.clock(), False
         return told == before
 
     def _failed(self, index: int, attempt: int, why: str) -> None:
         self._failing.add(index)
         self._writer.log(Code.SNAPSHOT_FAILED, attempt, instrument=index)
-        self._on_failed(self._instruments[index], attempt, why)
+        self._on_failed(self.context.instruments[index], attempt, why)
 
     async def _next_attempt(self, index: int, delay: float = 0.0) -> int:
         """Rule 2: waits as the attempts before it demand, `delay` at least; answers how many they were."""
         attempt = self._attempts.get(index, 0)
         if attempt:
-            await self._sleep(max(delay, self._backoff(attempt - 1)))
+            await self.context.sleep(max(delay, self.context.backoff(attempt - 1)))
         if not self._publisher.synced(index):
-            self._broken[index] = self._clock()
+            self._broken[index] = self.context.clock()
         return attempt
-
-    def _backoff(self, attempt: int) -> float:
-        config = self.config
-        if attempt + 1 >= config.max_attempts:
-            return config.max_delay
-        return min(config.first_delay * 2.0**attempt, config.max_delay) * (0.5 + 0.5 * self._chance())
 
     # -- deeper snapshots ------------------------------------------------------------------------------------
     async def _deepen(self, index: int, limit: int) -> None:
@@ -813,7 +742,7 @@ class BookManager:
         try:
             for attempt in range(_LAG_ATTEMPTS):
                 if attempt:
-                    await self._sleep(self._backoff(attempt - 1))
+                    await self.context.sleep(self.context.backoff(attempt - 1))
                 try:
                     snapshot = await self._get(index, limit, Rank.DEEPER, keep_events)
                 except Exception:
@@ -827,7 +756,7 @@ class BookManager:
                     break
             else:
                 return
-            now = self._clock()
+            now = self.context.clock()
             if outcome is Outcome.SYNCED:
                 self._horizons.deepened(index, limit, now * 1e-9)
                 self._compared(index, snapshot.last_update_id)
@@ -842,12 +771,12 @@ class BookManager:
 
     async def _merge(self, index: int, snapshot: Snapshot, limit: int) -> tuple[Outcome, int]:
         """Once the stream has come as far as the snapshot."""
-        deadline = self._clock() + int(self.config.settle * 1e9)
+        deadline = self.context.clock() + int(self.config.settle * 1e9)
         while True:
             outcome, differences = self._publisher.deepen(index, snapshot, limit=limit)
-            if outcome is not Outcome.AHEAD or self._clock() >= deadline:
+            if outcome is not Outcome.AHEAD or self.context.clock() >= deadline:
                 return outcome, differences
-            await self._sleep(0.05)
+            await self.context.sleep(0.05)
 
     def _contradicted(self, index: int, differences: int) -> None:
         """Book and snapshot cannot both be right."""
@@ -890,25 +819,20 @@ class BookManager:
             if index in publisher.watched:  # a handover compares its stream with another
                 return
             had, before = publisher.snapshots(index), self._window(index)
-            deadline = self._clock() + int(self.config.settle * 1e9)
-            asking = asyncio.ensure_future(self._renew(self._instruments[index]))
-            asking.add_done_callback(lambda done: self._asked_anew(index, done))
+            deadline = self.context.clock() + int(self.config.settle * 1e9)
+            asking = asyncio.ensure_future(self._renew(self.context.instruments[index]))
+            asking.add_done_callback(lambda done: self.context.check(done, index))
             try:
                 while publisher.synced(index) and publisher.snapshots(index) == had:
-                    if self._clock() >= deadline:
+                    if self.context.clock() >= deadline:
                         publisher.void(index, Reason.SNAPSHOT)
                         return
-                    await self._sleep(0.02)
+                    await self.context.sleep(0.02)
             finally:
                 asking.cancel()
                 await asyncio.gather(asking, return_exceptions=True)
             if publisher.synced(index):
                 self._renewed(index, mark, same=self._window(index) == before)
-
-    def _asked_anew(self, index: int, asking: asyncio.Future[None]) -> None:
-        if not asking.cancelled() and (error := asking.exception()) is not None:  # a fault of ours
-            self.failures += 1
-            self._writer.log(Code.ERROR, repr(error), instrument=index)
 
     def _renewed(self, index: int, mark: int, *, same: bool) -> None:
         """A new subscription's snapshot has come."""
@@ -941,7 +865,7 @@ class BookManager:
 
     def _silent(self, index: int, scope: Scope) -> None:
         """The stream does not deliver."""
-        now = self._clock()
+        now = self.context.clock()
         times, told = self._told.get((index, scope), (0, 0))
         patience = int(self.config.stale_after * 1e9) << min(times, _MOST_PATIENCE) >> 1
         if not times or now - told >= patience:
@@ -958,9 +882,9 @@ class BookManager:
             return at if agrees else 0
         if self._sweep is not None and self.config.stale_after > 0:
             self._wanted.add(index)  # many may be asked about at once: by the next tick
-        elif self._publisher.synced(index) and index not in self._tasks:
-            self._checked[index] = self._clock()
-            self._start(index, self._audit(index, self.config.proof_limit))
+        elif self._publisher.synced(index) and index not in self.context.tasks:
+            self._checked[index] = self.context.clock()
+            self.context.start(index, self._audit(index, self.config.proof_limit))
         return None
 
     def provable(self, index: int) -> bool:
@@ -986,17 +910,17 @@ class BookManager:
 
     async def _judge(self, index: int, since: int, snapshot: Snapshot, limit: int) -> None:
         publisher = self._publisher
-        deadline = self._clock() + int(self.config.settle * 1e9)
+        deadline = self.context.clock() + int(self.config.settle * 1e9)
         while True:
             diffs = publisher.collected_diffs(index)
             if diffs is None:
                 return  # rebuilt meanwhile: nothing to compare
             book = publisher.book(index)
             inclusive = publisher.inclusive(index)
-            finding = compare(book, since, diffs, snapshot, limit, self._scale(index), inclusive)
-            if finding.agreement is not Agreement.AHEAD or self._clock() >= deadline:
+            finding = compare(book, since, diffs, snapshot, limit, self.context.scale(index), inclusive)
+            if finding.agreement is not Agreement.AHEAD or self.context.clock() >= deadline:
                 break
-            await self._sleep(0.1)
+            await self.context.sleep(0.1)
         if finding.agreement is not Agreement.AGREES:
             self._doubted[index] = book.last_id
         if finding.agreement is Agreement.TOO_OLD and self._outlived(index, since, diffs):
@@ -1010,7 +934,7 @@ class BookManager:
             return
         self._writer.count_up(_AUDITS)
         self._wanted.discard(index)
-        self._answers[index] = self._clock(), finding.agreement is Agreement.AGREES
+        self._answers[index] = self.context.clock(), finding.agreement is Agreement.AGREES
         if finding.agreement is Agreement.AGREES:
             self._compared(index, snapshot.last_update_id)
             self._agrees(index)
@@ -1027,7 +951,7 @@ class BookManager:
     def _outlived(self, index: int, since: int, diffs: Sequence[Diff]) -> bool:
         """Rule 3: whether the venue counts anew, when a snapshot is older than the book at `since`."""
         stale = int(self.config.stale_after * 1e9)
-        quiet = self._clock() - self._publisher.proof(index, Scope.BOOK)
+        quiet = self.context.clock() - self._publisher.proof(index, Scope.BOOK)
         old = bool(diffs) and all(diff.last_id <= since for diff in diffs)
         return stale > 0 and quiet > (stale // 2 if old else 2 * stale)
 
@@ -1037,7 +961,7 @@ class BookManager:
         `whole`: by a snapshot, and not by the best alone.
         """
         publisher = self._publisher
-        now = self._clock()
+        now = self.context.clock()
         self._wanted.discard(index)
         self._left.discard(index)
         if whole:
@@ -1063,15 +987,11 @@ class BookManager:
         return now - self._publisher.proof(index, Scope.TOP) > int(self.config.stale_after * 1e9)
 
     # -- a new slot ------------------------------------------------------------------------------------------
-    def _scale(self, index: int) -> tuple[int, int]:
-        instrument = self._instruments[index]
-        return instrument.price_exp, instrument.size_exp
-
     def _replace(self, index: int, evidence: bytes | Snapshot) -> None:
         """Rule 5, unless it is under way, or refused not long ago."""
         times, at = self._unfit.get(index, (0, 0))
         waits = min(ASK_AGAIN << times >> 1, ASK_AT_MOST) if times else 0
-        if self._respec is None or index in self._replacing or (times and self._clock() < at + waits):
+        if self._respec is None or index in self._replacing or (times and self.context.clock() < at + waits):
             return
         task = asyncio.get_running_loop().create_task(self._move(index, self._respec, evidence))
         self._replacing[index] = task
@@ -1080,12 +1000,10 @@ class BookManager:
     def _replaced(self, index: int, task: asyncio.Task[None]) -> None:
         if self._replacing.get(index) is task:
             del self._replacing[index]
-        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
-            self.failures += 1
-            self._writer.log(Code.ERROR, repr(error), instrument=index)
+        self.context.check(task, index)
 
     async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
-        old = self._instruments[index]
+        old = self.context.instruments[index]
         for attempt in range(1_000_000_000):
             try:
                 spec = await respec(old, evidence)
@@ -1095,14 +1013,14 @@ class BookManager:
                     self._refuse(index, error)
                     return
                 self._writer.log(Code.ERROR, str(error), instrument=index)
-            await self._sleep(self._backoff(attempt))
+            await self.context.sleep(self.context.backoff(attempt))
         try:
             self._succeed(index, spec)
         except ShmError as error:  # no slot is left
             self._refuse(index, error)
 
     def _refuse(self, index: int, error: Exception) -> None:
-        self._unfit[index] = self._unfit.get(index, (0, 0))[0] + 1, self._clock()
+        self._unfit[index] = self._unfit.get(index, (0, 0))[0] + 1, self.context.clock()
         self._writer.log(Code.ERROR, str(error), instrument=index)
 
     def renew(self, index: int, spec: Instrument) -> bool:
@@ -1118,26 +1036,23 @@ class BookManager:
         return True
 
     def _succeed(self, index: int, spec: Instrument) -> None:
-        top, book = self._channels[index]
+        top, book = self.context.channels[index]
         new = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
-        self._cancel(index)
+        self.context.cancel(index)
         self._writer.supersede_instrument(index)
         self._writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
-        self._forget(index)
-        self.carry(new, top=top, book=book)
-        if new.symbol in self._lost:  # a snapshot alone, without a stream, is no book that is kept
+        self.context.forget(index)
+        self.context.carry(new, top=top, book=book)
+        if new.symbol in self.context.disconnected:  # a snapshot without a stream is no book
             self._publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
         elif book and self._publisher.streamed(new.index):
-            self._start(new.index, self._rebuild(new.index))
+            self.context.start(new.index, self._rebuild(new.index))
         elif book:
             self._publisher.need_snapshot(new.index)
 
     def _forget(self, index: int) -> None:
-        self._publisher.drop_instrument(index)
-        self.tops.forget(index)
-        self._horizons.forget(index)
         self._failing.discard(index)
-        for table in (self._instruments, self._channels, self._checked, self._audited, self._answers):
+        for table in (self._checked, self._audited, self._answers):
             table.pop(index, None)
         self._shallow.pop(index, None)
         self._began.pop(index, None)

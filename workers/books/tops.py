@@ -28,13 +28,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from shm import counters
 from shm.channels import Channel
 from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Scope, State
+from workers.books.config import BookManagerConfig
 from workers.books.sync import Best, Snapshot
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
@@ -52,25 +53,6 @@ _AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
 Words = tuple[int, int, int, int]  # bid, its size, ask, its size; an empty side: 0, 0
 Ask = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
-
-
-class Settings(Protocol):
-    """Of `workers.books.manager.BookManagerConfig`."""
-
-    @property
-    def stale_after(self) -> float: ...
-    @property
-    def instead_of(self) -> int: ...
-    @property
-    def proofs_per_second(self) -> float: ...
-    @property
-    def proof_limit(self) -> int: ...
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def lag(self) -> float | None: ...
-    @property
-    def first_top(self) -> bool: ...
 
 
 def level(told: tuple[str, str], scale: tuple[int, int], *, rounded: bool = False) -> tuple[int, int] | None:
@@ -120,7 +102,7 @@ class QuietTops:
         self,
         writer: Writer,
         publisher: Publisher,
-        config: Settings,
+        config: BookManagerConfig,
         instruments: Mapping[int, Instrument],
         channels: Mapping[int, tuple[bool, bool]],
         *,

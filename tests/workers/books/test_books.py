@@ -992,7 +992,7 @@ def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None
 
 def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
-        books._clock = lambda: _ring.now() + 60 * SECOND
+        books.context.clock = lambda: _ring.now() + 60 * SECOND
         books.tick()
         assert lab.state(0) is State.STALE
         await asyncio.sleep(0)
@@ -1009,14 +1009,14 @@ def test_a_quiet_streamed_stream_is_asked_for_again_ever_more_seldom(make_lab: C
         books._on_silent = lambda index, scope: told.append((index, scope))
         start = lab.publisher.proof(0, Scope.BOOK)
         for second in range(1, 301):
-            books._clock = lambda second=second: start + second * SECOND
+            books.context.clock = lambda second=second: start + second * SECOND
             books.tick()
             seconds += [second] * (len(told) - len(seconds))
         assert seconds == [61, 91, 151, 271]
         assert set(told) == {(0, Scope.BOOK)}
         # The new subscription's snapshot is no sign that it delivers; an event later is.
         for second in range(301, 400):
-            books._clock = lambda second=second: start + second * SECOND
+            books.context.clock = lambda second=second: start + second * SECOND
             if second % 10 == 0:
                 lab.publisher.publish_message(stream_snapshot(0), start + second * SECOND)
             books.tick()
@@ -1285,14 +1285,14 @@ def test_an_event_ends_the_wait_for_a_later_snapshot(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         began = desk.now
-        plain = desk.books._sleep
+        plain = desk.books.context.sleep
 
         async def sleep(seconds: float) -> None:
             await plain(seconds)
             if desk.now >= began + SECOND and desk.lab.state(index) is not State.LIVE:
                 desk.depth(index, 11, 12, [(100, 7)])
 
-        desk.books._sleep = sleep
+        desk.books.context.sleep = sleep
         desk.rest.answers["AAABBB"] = [book(10), book(12)]
         desk.books.subscribed()
         await desk.settle()
@@ -1540,7 +1540,7 @@ def test_an_agreement_with_the_same_snapshot_is_no_answer(run: Any) -> None:
         index = desk.carry()
         desk.books.subscribed()
         await desk.settle()
-        desk.books._start(index, desk.books._audit(index, 100))
+        desk.books.context.start(index, desk.books._audit(index, 100))
         await desk.settle()
         assert compared(desk) == (1, 0)
         desk.depth(index, 11, 12, [(100, 100)])

@@ -233,7 +233,7 @@ def test_a_book_that_gets_no_snapshot_does_not_keep_others_from_theirs(run: Any)
         async def sleep(seconds: float) -> None:
             await hold.wait()
 
-        desk.books._sleep = sleep
+        desk.books.context.sleep = sleep
         other.answer(RestDown("no"))
         desk.books.subscribed([other.index])
         await desk.settle()

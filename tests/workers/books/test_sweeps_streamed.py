@@ -423,7 +423,7 @@ def test_a_fault_of_ours_is_counted_and_the_book_is_not_live_for_long(make_lab: 
         assert market.state("ABXUSD") == State.RESYNC
         assert market.manager.failures > 0
         assert "bug" in str([event.text for event in market.lab.feed.events(100)])
-        market.manager.failures = 0
+        market.manager.context.failures = 0
 
     play(make_lab, scenario)
 
