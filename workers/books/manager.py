@@ -69,17 +69,13 @@ takes note there and does the work in tasks:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from shm import counters
 from shm._ring import now as monotonic_ns
 from shm.channels import Channel
-from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Reason, Scope, State
@@ -89,9 +85,11 @@ from workers.books.config import BookManagerConfig
 from workers.books.context import BookContext
 from workers.books.horizons import RETRY, Horizons
 from workers.books.publish import Publisher
+from workers.books.requests import Fetch, SnapshotRequests
+from workers.books.slots import Respec, Slots
 from workers.books.sync import Best, Diff, Outcome, Snapshot
 from workers.books.tops import QuietTops, level
-from workers.books.turns import Rank, Turns
+from workers.books.turns import Rank
 from workers.contract.errors import Action, RestError, WorkerError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
@@ -99,22 +97,18 @@ from workers.decode.decimals import Verdict, to_mantissa
 _SNAPSHOTS, _AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
     counters.FEED.index(name) for name in ("snapshots", "audits", "audit_errors", "rest_errors")
 )
-RECOUNT = 2.0  # rule 1, seconds
 SLICE = 0.25  # rule 2, seconds: how often an event is looked for
 STEADY = 10_000_000_000  # rule 2, ns
 DEEP = 10  # rule 3: of `stale_after`
 COMPARE_AGAIN = 5_000_000_000  # rule 4, ns: after a comparison that came to nothing
 _AT_ONCE = 50  # rule 3: books that are compared with a sweep before the loop gets on
 _MOST_PATIENCE = 6  # rule 3: times that the wait is doubled
-ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 5, ns
 _I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 
 __all__ = ["BookManager", "BookManagerConfig"]
 
-Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 # (carried instruments, priority) -> venue symbol -> its best
 AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
-Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
 Resubscribe = Callable[[Instrument], Awaitable[None]]
 
 
@@ -218,23 +212,17 @@ class BookManager:
         self.context = BookContext(
             writer, publisher, self.config, register=register, clock=clock, sleep=sleep, chance=chance
         )
+        self._requests = SnapshotRequests(self.context, fetch, recount)
+        self._slots = Slots(self.context, respec, self._begin)
         self._writer = writer
         self._publisher = publisher
-        self._fetch = fetch
         self._sweep = sweep
         self._resubscribe = resubscribe
         self._renew = renew
         self._renewing = asyncio.Lock()
-        self._respec = respec
-        self._recount = recount
-        self._recounted = 0
         self._on_failed = on_failed
         self._on_silent = on_silent
-        self._turns = Turns(self.config.concurrency, publisher.activity)
         self._horizons = Horizons(publisher.depth, self.config.tiers or (self.config.limit,))
-        self._replacing: dict[int, asyncio.Task[None]] = {}  # index -> a new slot for it is under way
-        # index -> refusals of a new slot in a row (rule 5), and when the last one was (ns)
-        self._unfit: dict[int, tuple[int, int]] = {}
         self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
         self._checked: dict[int, int] = {}  # index -> when a proof was last tried, ns
         self._wanted: set[int] = set()  # `still` is asked of these
@@ -299,7 +287,7 @@ class BookManager:
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:
         """A number does not fit the exponents of `index`; `frame` is the message."""
-        self._replace(index, frame)
+        self._slots.replace(index, frame)
 
     # -- what the worker says --------------------------------------------------------------------------------
     def carry(self, instrument: Instrument, *, top: bool = True, book: bool = True) -> None:
@@ -341,14 +329,21 @@ class BookManager:
     def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
         """Carry an instrument no more; its cells go DOWN."""
         self.context.cancel(index)
-        if (task := self._replacing.pop(index, None)) is not None:
-            task.cancel()
+        self._slots.cancel(index)
         self._publisher.lost(index, State.DOWN, reason)
         self.context.forget(index)
 
+    def renew(self, index: int, spec: Instrument) -> bool:
+        """The venue lists the symbol of `index` as `spec` now. False: it is being given a new slot already.
+
+        Raises:
+            ShmError: no slot is left; the old one stays.
+        """
+        return self._slots.renew(index, spec)
+
     def look_ahead(self) -> None:
         """Rule 6; a few times a second."""
-        if self._fetch is None:
+        if not self._requests.possible:
             return
         now = self.context.clock() * 1e-9
         crowded: bool | None = None
@@ -379,11 +374,11 @@ class BookManager:
         if config.stale_after > 0:
             stale = int(config.stale_after * 1e9)
             self._look_for_stale(now, stale)
-            if self._fetch is not None or self._sweep is not None:
+            if self._requests.possible or self._sweep is not None:
                 self._prove_quiet(now, stale)
                 self._go_deep(now, stale)
         self.tops.tick(now)
-        if config.audit_interval > 0 and self._fetch is not None:
+        if config.audit_interval > 0 and self._requests.possible:
             self._audit_due(now, int(config.audit_interval * 1e9))
 
     def _look_into_doubts(self, now: int) -> None:
@@ -569,7 +564,7 @@ class BookManager:
 
     async def close(self) -> None:
         """Cancel what is in flight."""
-        tasks = [*self.context.tasks.values(), *self._replacing.values()]
+        tasks = [*self.context.tasks.values(), *self._slots.under_way]
         if self._sweeping is not None:
             tasks.append(self._sweeping)
         for task in tasks:
@@ -582,6 +577,10 @@ class BookManager:
         return f"<BookManager {len(context.instruments)} instruments, {len(context.tasks)} in flight>"
 
     # -- tasks -----------------------------------------------------------------------------------------------
+    def _begin(self, index: int) -> None:
+        """Get a snapshot for the book of a new slot."""
+        self.context.start(index, self._rebuild(index))
+
     def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
         return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
 
@@ -600,44 +599,6 @@ class BookManager:
             self._attempts[index] = attempt + 1
             asked = True
             await self._resubscribe(self.context.instruments[index])
-
-    async def _get(
-        self, index: int, limit: int, rank: Rank, on_request: Callable[[], None] = lambda: None
-    ) -> Snapshot | None:
-        """One snapshot, in its turn (rule 1); None: background work has no permit now. `on_request` is called
-        right before each attempt at the request."""
-        if self._fetch is None:
-            raise WorkerError(
-                "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
-            )
-        background = rank >= Rank.DEEPER
-        priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
-        await self._turns.enter(rank, index)
-        try:
-            while True:
-                on_request()
-                try:
-                    return await self._fetch(self.context.instruments[index], limit, priority)
-                except RestError as error:
-                    if error.sent or not error.retry_after:
-                        raise
-                    if background:
-                        return None
-                    await self._wait_for_permit(error.retry_after)
-        finally:
-            self._turns.leave()
-
-    async def _wait_for_permit(self, seconds: float) -> None:
-        """Seconds, or until the venue has been asked for its count (rule 1)."""
-        if self._recount is None or seconds <= RECOUNT:
-            await self.context.sleep(seconds)
-            return
-        await self.context.sleep(RECOUNT)
-        now = self.context.clock()
-        if now - self._recounted >= int(RECOUNT * 1e9):
-            self._recounted = now
-            with contextlib.suppress(RestError):
-                await self._recount()
 
     def _wait_for_snapshots(self, more_than: int) -> bool:
         """Whether more books than that wait for a snapshot; those that have failed to get one wait for
@@ -663,7 +624,9 @@ class BookManager:
             limit = self._horizons.first(index, self.context.clock() * 1e-9, self._wait_for_snapshots(1))
             known = self.context.instruments[index].symbol in self._known
             try:
-                snapshot = await self._get(index, limit, Rank.AGAIN if known else Rank.NEW, on_request)
+                snapshot = await self._requests.get(
+                    index, limit, Rank.AGAIN if known else Rank.NEW, on_request
+                )
             except Exception as error:
                 why = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
                 self._writer.count_up(_REST_ERRORS)
@@ -677,7 +640,7 @@ class BookManager:
                     index, snapshot, limit=limit, asked_ns=asked, recv_ns=self.context.clock()
                 )
                 if outcome is Outcome.PRECISION:
-                    self._replace(index, snapshot)
+                    self._slots.replace(index, snapshot)
                 if outcome in (Outcome.SYNCED, Outcome.NOT_NEEDED):
                     self._refused.pop(index, None)
                     self._known.add(self.context.instruments[index].symbol)
@@ -744,7 +707,7 @@ class BookManager:
                 if attempt:
                     await self.context.sleep(self.context.backoff(attempt - 1))
                 try:
-                    snapshot = await self._get(index, limit, Rank.DEEPER, keep_events)
+                    snapshot = await self._requests.get(index, limit, Rank.DEEPER, keep_events)
                 except Exception:
                     self._writer.count_up(_REST_ERRORS)
                     return
@@ -797,7 +760,7 @@ class BookManager:
 
     def _provable(self, index: int) -> bool:
         """Whether a snapshot can prove that what is quiet is right."""
-        return self._fetch is not None and self._publisher.numbered(index)
+        return self._requests.possible and self._publisher.numbered(index)
 
     def _checkable(self, index: int) -> bool:
         """Whether anything can: also a sweep, and the snapshot of a new subscription."""
@@ -897,7 +860,7 @@ class BookManager:
             return
         try:
             try:
-                snapshot = await self._get(index, limit, Rank.CHECK)
+                snapshot = await self._requests.get(index, limit, Rank.CHECK)
             except Exception:
                 self._writer.count_up(_REST_ERRORS)
                 return
@@ -940,7 +903,7 @@ class BookManager:
             self._agrees(index)
         elif finding.agreement is Agreement.INEXACT:
             publisher.refuse(index)
-            self._replace(index, snapshot)
+            self._slots.replace(index, snapshot)
         elif finding.agreement is Agreement.AHEAD:
             # The venue has changed the book and the stream has not said so: it does not deliver.
             publisher.mark_stale(index, Scope.BOOK)
@@ -987,69 +950,6 @@ class BookManager:
         return now - self._publisher.proof(index, Scope.TOP) > int(self.config.stale_after * 1e9)
 
     # -- a new slot ------------------------------------------------------------------------------------------
-    def _replace(self, index: int, evidence: bytes | Snapshot) -> None:
-        """Rule 5, unless it is under way, or refused not long ago."""
-        times, at = self._unfit.get(index, (0, 0))
-        waits = min(ASK_AGAIN << times >> 1, ASK_AT_MOST) if times else 0
-        if self._respec is None or index in self._replacing or (times and self.context.clock() < at + waits):
-            return
-        task = asyncio.get_running_loop().create_task(self._move(index, self._respec, evidence))
-        self._replacing[index] = task
-        task.add_done_callback(lambda done: self._replaced(index, done))
-
-    def _replaced(self, index: int, task: asyncio.Task[None]) -> None:
-        if self._replacing.get(index) is task:
-            del self._replacing[index]
-        self.context.check(task, index)
-
-    async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
-        old = self.context.instruments[index]
-        for attempt in range(1_000_000_000):
-            try:
-                spec = await respec(old, evidence)
-                break
-            except Exception as error:
-                if isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT:
-                    self._refuse(index, error)
-                    return
-                self._writer.log(Code.ERROR, str(error), instrument=index)
-            await self.context.sleep(self.context.backoff(attempt))
-        try:
-            self._succeed(index, spec)
-        except ShmError as error:  # no slot is left
-            self._refuse(index, error)
-
-    def _refuse(self, index: int, error: Exception) -> None:
-        self._unfit[index] = self._unfit.get(index, (0, 0))[0] + 1, self.context.clock()
-        self._writer.log(Code.ERROR, str(error), instrument=index)
-
-    def renew(self, index: int, spec: Instrument) -> bool:
-        """The venue lists the symbol of `index` otherwise now: `spec` is its new slot. False: it is being
-        given one already.
-
-        Raises:
-            ShmError: no slot is left; the old one stays.
-        """
-        if index in self._replacing:
-            return False
-        self._succeed(index, spec)
-        return True
-
-    def _succeed(self, index: int, spec: Instrument) -> None:
-        top, book = self.context.channels[index]
-        new = msgspec.structs.replace(spec, index=self._writer.add_instrument(spec))
-        self.context.cancel(index)
-        self._writer.supersede_instrument(index)
-        self._writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
-        self.context.forget(index)
-        self.context.carry(new, top=top, book=book)
-        if new.symbol in self.context.disconnected:  # a snapshot without a stream is no book
-            self._publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
-        elif book and self._publisher.streamed(new.index):
-            self.context.start(new.index, self._rebuild(new.index))
-        elif book:
-            self._publisher.need_snapshot(new.index)
-
     def _forget(self, index: int) -> None:
         self._failing.discard(index)
         for table in (self._checked, self._audited, self._answers):
@@ -1065,7 +965,6 @@ class BookManager:
             self._broken,
             self._refused,
             self._unsure,
-            self._unfit,
         ):
             counts.pop(index, None)
         for scope in Scope:

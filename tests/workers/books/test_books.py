@@ -1267,7 +1267,7 @@ def test_the_time_counts_from_the_answer_to_the_request(run: Any) -> None:
             finally:
                 desk.now += SECOND  # under way
 
-        desk.books._fetch = slow
+        desk.books._requests._fetch = slow
         desk.rest.answers["AAABBB"] = [held_back(3.0), book(10), book(10)]
         desk.books.subscribed()
         await desk.settle()

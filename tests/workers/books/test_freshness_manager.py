@@ -121,7 +121,7 @@ def asked(make_lab: Callable[..., Any], answer: Any, **options: Any) -> list[int
             times.append((desk.now - began) // SECOND)
             return await fetch(*arguments)
 
-        desk.books._fetch = noted
+        desk.books._requests._fetch = noted
         await script.lively(90)
         desk.rest.answers["AAABBB"] = [answer(script.id)]
         for silence in (5, 12, 14, 40, 3, 100):

@@ -43,7 +43,7 @@ class Market:
         options = {"instead_of": limits.SWEEP_INSTEAD_OF, "proofs_per_second": 2.5} | options
         with_sweep = options.pop("with_sweep", True)
         self.desk = Desk(lab, sweep=self.sweep if with_sweep else None, **options)
-        self.desk.books._fetch = self.fetch
+        self.desk.books._requests._fetch = self.fetch
         self.desk.now = _ring.now()  # a rebuilt book's proof is of that clock
         self.limiter = limits.limits() if weighed else None
         self.books: dict[str, Snapshot] = {}

@@ -1,0 +1,130 @@
+"""New slots: a symbol whose exponents change gets another slot in the segment.
+
+1. When a number of the stream or of a snapshot does not fit the exponents of a slot, `respec` is asked with
+   which exponents it would. The new instrument gets a slot, the old slot becomes SUPERSEDED, the decoder is
+   told (`register`), and the new book is asked for its snapshot.
+2. Until then the old slot goes on with all numbers that fit. A book that could not take a level waits for a
+   snapshot without it (rule 2 of `workers/books/manager.py`).
+3. So it does where no exponents hold the number: `respec` refuses (`ValueError`, or a HALT), or no slot is
+   left. After a refusal `respec` is asked again in `ASK_AGAIN` at the earliest, after twice as long each
+   time, `ASK_AT_MOST` in the end. Any other failure of `respec` is tried again after the usual backoff.
+4. A venue that lists a symbol with other exponents gives it a new slot likewise (`renew`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from shm.errors import ShmError
+from shm.events import Code
+from shm.instruments import Instrument
+from shm.layout import Reason, State
+from workers.books.context import BookContext
+from workers.books.sync import Snapshot
+from workers.contract.errors import Action
+
+ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 3, ns
+
+Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
+
+
+class Slots:
+    """See the rules above.
+
+    Args:
+        respec: (old instrument, the frame or snapshot that did not fit) -> the instrument that replaces it;
+            None: nothing does.
+        rebuild: gets a snapshot for the book of a slot.
+    """
+
+    def __init__(self, context: BookContext, respec: Respec | None, rebuild: Callable[[int], None]) -> None:
+        self._context = context
+        self._respec = respec
+        self._rebuild = rebuild
+        self._replacing: dict[int, asyncio.Task[None]] = {}  # index -> a new slot for it is under way
+        # index -> refusals in a row (rule 3), and when the last one was (ns)
+        self._refused: dict[int, tuple[int, int]] = {}
+        context.on_forget.append(self._forget)
+
+    def replace(self, index: int, evidence: bytes | Snapshot) -> None:
+        """Start with rule 1, unless that is under way already, or was refused not long ago."""
+        times, at = self._refused.get(index, (0, 0))
+        waits = min(ASK_AGAIN << times >> 1, ASK_AT_MOST) if times else 0
+        if self._respec is None or index in self._replacing or (times and self._context.clock() < at + waits):
+            return
+        task = asyncio.get_running_loop().create_task(self._move(index, self._respec, evidence))
+        self._replacing[index] = task
+        task.add_done_callback(lambda done: self._done(index, done))
+
+    def renew(self, index: int, spec: Instrument) -> bool:
+        """The venue lists the symbol of `index` as `spec` now. False: it is being given a new slot already.
+
+        Raises:
+            ShmError: no slot is left; the old one stays.
+        """
+        if index in self._replacing:
+            return False
+        self._succeed(index, spec)
+        return True
+
+    def cancel(self, index: int) -> None:
+        """Give up a new slot that is under way."""
+        if (task := self._replacing.pop(index, None)) is not None:
+            task.cancel()
+
+    @property
+    def under_way(self) -> list[asyncio.Task[None]]:
+        """The tasks of new slots."""
+        return list(self._replacing.values())
+
+    def __repr__(self) -> str:
+        return f"<Slots {len(self._replacing)} new under way, {len(self._refused)} refused>"
+
+    def _done(self, index: int, task: asyncio.Task[None]) -> None:
+        if self._replacing.get(index) is task:
+            del self._replacing[index]
+        self._context.check(task, index)
+
+    async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
+        context = self._context
+        old = context.instruments[index]
+        for attempt in range(1_000_000_000):
+            try:
+                spec = await respec(old, evidence)
+                break
+            except Exception as error:
+                if isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT:
+                    self._refuse(index, error)
+                    return
+                context.writer.log(Code.ERROR, str(error), instrument=index)
+            await context.sleep(context.backoff(attempt))
+        try:
+            self._succeed(index, spec)
+        except ShmError as error:  # no slot is left
+            self._refuse(index, error)
+
+    def _refuse(self, index: int, error: Exception) -> None:
+        self._refused[index] = self._refused.get(index, (0, 0))[0] + 1, self._context.clock()
+        self._context.writer.log(Code.ERROR, str(error), instrument=index)
+
+    def _succeed(self, index: int, spec: Instrument) -> None:
+        context, writer, publisher = self._context, self._context.writer, self._context.publisher
+        top, book = context.channels[index]
+        new = msgspec.structs.replace(spec, index=writer.add_instrument(spec))
+        context.cancel(index)
+        writer.supersede_instrument(index)
+        writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
+        context.forget(index)
+        context.carry(new, top=top, book=book)
+        if new.symbol in context.disconnected:  # a snapshot without a stream is no book
+            publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
+        elif book and publisher.streamed(new.index):
+            self._rebuild(new.index)
+        elif book:
+            publisher.need_snapshot(new.index)
+
+    def _forget(self, index: int) -> None:
+        self._refused.pop(index, None)
