@@ -1,6 +1,6 @@
 """Books: from a decoded message to the window that readers see, and what keeps it true.
 
 `publish` is the hot path's face (`hotpath`, `window`, `book` under it), `sync` what venues' state machines
-speak, `manager` the cold path (snapshots, proofs, audits) with `tiers` and `horizons` (how deep a snapshot is
-asked for) and `turns` (whose is next), `handover` one connection taking over from another.
+speak, `manager` the cold path (snapshots, proofs, audits, new slots; its docstring names the parts),
+`handover` one connection taking over from another.
 """

@@ -25,7 +25,10 @@ from workers.contract.rest import Priority
 
 RECOUNT = 2.0  # rule 3, seconds
 
+# (instrument, levels a side, priority) -> snapshot
 Fetch = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
+# Makes the subscription of an instrument's book anew, which brings a snapshot.
+Resubscribe = Callable[[Instrument], Awaitable[None]]
 
 
 class SnapshotRequests:

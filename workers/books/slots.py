@@ -4,7 +4,7 @@
    which exponents it would. The new instrument gets a slot, the old slot becomes SUPERSEDED, the decoder is
    told (`register`), and the new book is asked for its snapshot.
 2. Until then the old slot goes on with all numbers that fit. A book that could not take a level waits for a
-   snapshot without it (rule 2 of `workers/books/manager.py`).
+   snapshot without it (rule 2 of `workers/books/snapshots.py`).
 3. So it does where no exponents hold the number: `respec` refuses (`ValueError`, or a HALT), or no slot is
    left. After a refusal `respec` is asked again in `ASK_AGAIN` at the earliest, after twice as long each
    time, `ASK_AT_MOST` in the end. Any other failure of `respec` is tried again after the usual backoff.

@@ -3,14 +3,14 @@
 A top is such a one where its symbol has no book here, or one without update ids. What the venue sends of it
 is a change of the best prices, so that silence says nothing by itself: neither that the top is right, nor
 that its stream is dead. Many are asked about by one sweep (`workers.venues.venue.Sweep`), few by a small
-snapshot each, as the books' proofs are (`workers/books/manager.py`, rule 3).
+snapshot each, as the books' proofs are (`workers/books/freshness.py`, rule 2).
 
 1. An answer counts only when the subscription was acknowledged before it was asked for, and no event of the
    top has been heard since: not when one came between request and answer.
 2. A top that has been without proof of delivery for half of `stale_after` is asked about. The same prices and
    sizes, empty sides too, are proof as of the request; STALE goes back to LIVE. From a difference, an absence
    or a number that does not fit nothing follows. So a dead stream whose market moves is STALE after its
-   threshold, and subscribed anew by the manager's rule 3. A snapshot whose id is below the top's is older.
+   threshold, and subscribed anew by rule 6 of freshness.py. A snapshot whose id is below the top's is older.
 3. A top of which nothing has come since it was acknowledged, where the venue owes no first event
    (`MarketData.owes`), is published as REST tells it when the request was made `lag` or more after the
    acknowledgement. The answer is not older than the subscription then, and what it says has changed since

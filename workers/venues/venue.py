@@ -66,7 +66,7 @@ class Owed(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """The best prices of all symbols, asked for at once (`workers/books/manager.py`, rule 3).
+    """The best prices of all symbols, asked for at once (`workers/books/freshness.py`, rule 1).
 
     Attributes:
         ask: (rest, venue symbols that are carried, priority) -> venue symbol -> its best; what is missing or

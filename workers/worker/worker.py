@@ -32,8 +32,9 @@ from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
 from shm.segment import open_writer
-from workers.books.manager import OLDER, BookManager, BookManagerConfig
+from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.publish import Publisher
+from workers.books.snapshots import OLDER
 from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
 from workers.config.venue import DERIVATIVES, WorkerConfig

@@ -13,8 +13,9 @@ import pytest
 from shm import InstrumentStatus, Reason, Scope, State, _ring
 from shm.events import Code
 from shm.instruments import Instrument
-from workers.books.manager import SLICE, BookManager, BookManagerConfig
+from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.snapshot_sync import SnapshotSync
+from workers.books.snapshots import SLICE
 from workers.books.sync import Snapshot, StreamSync
 from workers.contract.errors import Action, RateLimited, WorkerError
 from workers.contract.rest import Priority
@@ -900,7 +901,7 @@ def test_a_new_slot_survives_a_lost_connection(run: Any) -> None:
     run(scenario, respec=respec)
 
 
-# -- rule 6: snapshots in the stream ----------------------------------------------------------------------
+# -- snapshots in the stream ------------------------------------------------------------------------------
 def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookManager, list[str]], Any]) -> None:
     """A book manager without REST over a book whose snapshots come in the stream; `asked` are the symbols
     whose subscription was made anew."""
@@ -1020,7 +1021,7 @@ def test_a_quiet_streamed_stream_is_asked_for_again_ever_more_seldom(make_lab: C
             if second % 10 == 0:
                 lab.publisher.publish_message(stream_snapshot(0), start + second * SECOND)
             books.tick()
-        assert (lab.state(0), len(told), books._told) == (State.LIVE, 4, {})
+        assert (lab.state(0), len(told), books._proofs.reported) == (State.LIVE, 4, {})
 
     streamed(make_lab, scenario)
 
@@ -1109,7 +1110,7 @@ def test_a_stale_book_that_rest_is_behind_of_is_rebuilt_in_the_end(run: Any) -> 
     run(scenario)
 
 
-# -- rule 2: from one void to the next -----------------------------------------------------------------------
+# -- from one void to the next -------------------------------------------------------------------------------
 def test_a_book_that_is_void_again_at_once_is_asked_for_ever_more_seldom(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
@@ -1212,7 +1213,7 @@ def test_a_quiet_book_of_a_lagging_venue_takes_two_requests(run: Any) -> None:
         began = desk.now
         desk.books.subscribed()
         await desk.napped.wait()
-        assert desk.books._attempts[index] == 0
+        assert desk.books._snapshots._attempts[index] == 0
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert len(desk.rest.requests) == 2
@@ -1351,7 +1352,7 @@ def test_a_new_connection_knows_nothing_of_the_snapshots_before(run: Any) -> Non
         desk.books.subscribed()
         await desk.settle()
         assert desk.lab.state(index) is State.LIVE
-        assert index not in desk.books._answers
+        assert index not in desk.books._proofs.compared
         assert desk.now - began >= LAG_NS
         assert nobody_failed(desk)
 
@@ -1493,7 +1494,7 @@ def test_no_comparison_where_the_event_comes(run: Any, events: list[tuple[int, i
             await desk.settle()
         assert desk.lab.state(index) is State.LIVE
         assert len(desk.rest.requests) == 1
-        assert not desk.books._began
+        assert not desk.books._audits.began
 
     run(scenario, make_sync=Inclusive)
 
@@ -1540,7 +1541,7 @@ def test_an_agreement_with_the_same_snapshot_is_no_answer(run: Any) -> None:
         index = desk.carry()
         desk.books.subscribed()
         await desk.settle()
-        desk.books.context.start(index, desk.books._audit(index, 100))
+        desk.books.context.start(index, desk.books._audits.audit(index, 100))
         await desk.settle()
         assert compared(desk) == (1, 0)
         desk.depth(index, 11, 12, [(100, 100)])
@@ -1548,7 +1549,7 @@ def test_an_agreement_with_the_same_snapshot_is_no_answer(run: Any) -> None:
         desk.books.tick()
         await desk.settle()
         assert compared(desk) == (2, 0)
-        assert not desk.books._began
+        assert not desk.books._audits.began
 
     run(scenario, make_sync=Inclusive)
 
@@ -1575,7 +1576,7 @@ def test_a_deeper_snapshot_that_agrees_is_a_comparison_too(run: Any) -> None:
         assert desk.lab.publisher.doubtful(index)
         desk.rest.gate.set()
         await desk.settle()
-        assert not desk.books._began
+        assert not desk.books._audits.began
         desk.now += 10 * SECOND
         desk.books.tick()
         await desk.settle()

@@ -208,7 +208,7 @@ def test_a_top_that_is_stale_for_a_moment_is_not_asked_for(
 
     async def scenario(desk: Desk) -> None:
         if mutant:
-            desk.books._outstayed = lambda index, now: True  # type: ignore[method-assign]
+            desk.books._proofs._top_overdue = lambda index, now: True  # type: ignore[method-assign]
         script = Script(desk, await settled(desk))
         await script.lively(90)
         last = script.id

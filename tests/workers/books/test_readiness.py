@@ -340,7 +340,7 @@ def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any
         assert delivered(A, "top") > 0
         assert delivered(A, "top") > 0
         assert desk.fetched == [A, A]
-        desk.books._answers[0] = _ring.now(), False
+        desk.books._proofs.compared[0] = _ring.now(), False
         assert delivered(A, "top") == 0
         desk.top(0, 11)
         assert delivered(A, "top") > 0

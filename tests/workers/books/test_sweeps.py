@@ -1,4 +1,4 @@
-"""Quiet books proven by one request for the best prices of all (manager, rule 3); time is a number here.
+"""Quiet books proven by one request for the best prices of all (freshness, rule 1); time is a number here.
 
 The kind: many quiet books cost more weight than there is, each by its own snapshot, and are STALE for want of
 a proof though nothing is wrong with them.
@@ -16,7 +16,7 @@ import pytest
 from shm import Scope, State, _ring
 from shm.instruments import Instrument
 from tests.workers.books.test_books import SECOND, Desk, RestDown, book
-from workers.books.manager import DEEP
+from workers.books.freshness import DEEP
 from workers.books.sync import Best, Snapshot
 from workers.contract.errors import RateLimited
 from workers.contract.rest import Priority
@@ -266,7 +266,7 @@ def test_what_has_an_event_while_the_sweep_is_under_way_is_not_proven_by_it(make
         await market.desk.settle()
         assert books.still(market.indexes["ACXUSD"], since) == market.desk.now
         assert books.still(index, since) is None
-        assert index not in books._shallow
+        assert index not in books._proofs.best_only
 
     play(make_lab, scenario)
 

@@ -1,5 +1,5 @@
 """Quiet books without update ids, whose snapshots come in the stream, proven by sweeps and new subscriptions
-(manager, rule 3); time is a number here.
+(freshness, rule 3); time is a number here.
 
 The kind: a market that is healthy and quiet is STALE, because the one way to prove a book asks for something
 that its venue does not have (update ids, a snapshot by REST, exact sizes).
@@ -19,7 +19,8 @@ from shm import Reason, Scope, State
 from shm.instruments import Instrument
 from shm.layout import Reason as StateReason
 from tests.workers.books.test_books import SECOND
-from workers.books.manager import DEEP, BookManager, BookManagerConfig
+from workers.books.freshness import DEEP
+from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.sync import Best, StreamSync
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
@@ -57,7 +58,7 @@ class Market:
         self.sweeps: list[int] = []
         self.fails: list[Exception] = []
         self.renewed: list[tuple[int, str]] = []  # when (ns), symbol
-        self.asked: list[str] = []  # by rule 7
+        self.asked: list[str] = []  # by rule 5 of snapshots
         self.mute: set[str] = set()  # new subscriptions of these bring nothing
         self.open = 0  # subscriptions being made
         self.most_open = 0
@@ -303,7 +304,7 @@ def test_an_event_after_the_request_voids_the_proof(make_lab: Any) -> None:
         market.gate.set()
         await market.settle()
         assert market.lab.publisher.proof(index, Scope.BOOK) == at
-        assert index not in market.manager._shallow
+        assert index not in market.manager._proofs.best_only
         assert market.lab.publisher.proof(market.indexes["ACXUSD"], Scope.BOOK) == market.now
 
     play(make_lab, scenario)
@@ -388,7 +389,7 @@ def test_a_stream_that_spoke_in_between_is_alive(make_lab: Any) -> None:
 
 
 def test_without_new_subscriptions_it_is_stale_and_said_to_be_silent(make_lab: Any) -> None:
-    """What is left when they bring nothing: RESYNC within `settle`, and rule 7."""
+    """What is left when they bring nothing: RESYNC within `settle`, and rule 5 of snapshots."""
 
     async def scenario(market: Market) -> None:
         await market.wait(100)
@@ -417,7 +418,7 @@ def test_a_fault_of_ours_is_counted_and_the_book_is_not_live_for_long(make_lab: 
         async def broken(instrument: Instrument) -> None:
             raise RuntimeError("bug")
 
-        market.manager._renew = broken
+        market.manager._renewals._renew = broken
         market.told["ABXUSD"] = None
         await market.wait(STALE - 5)
         assert market.state("ABXUSD") == State.RESYNC

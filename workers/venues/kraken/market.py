@@ -34,7 +34,8 @@ async def best_prices(
 
     ``assetVersion=1`` ("response keys use display names", venue docs) names the pairs as WebSocket v2 does:
     REST's own keys (``XXBTZUSD``) cannot be derived from those. An answer with other keys proves nothing. No
-    answer says how old it is: what one that lags proves wrongly is bounded by rule 3 of the book manager.
+    answer says how old it is: what one that lags proves wrongly is bounded by rule 5 of
+    `workers/books/freshness.py`.
 
     Raises:
         RestError: all have failed.

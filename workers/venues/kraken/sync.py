@@ -24,7 +24,7 @@ number in the tests. There are no update ids.
 
 Rules 1, 2 and 5 are those of `workers.books.sync.StreamSync`; 3, 4 and 7 are carried out beside the book
 (`workers/books/publish.pyx`, decisions 7, 11 and 12), rule 6 by the publisher's `void_unnumbered`, rule 8 by
-the book manager (`workers/books/manager.py`, rule 3).
+the book manager (`workers/books/freshness.py`, rules 1 and 3).
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ WEIGHTS: Mapping[tuple[str, str], int] = {
 DEPTH_TIERS = SnapshotTiers(((5000, WEIGHTS["GET", "/api/v3/depth"]),))
 # The venue's REST answers lag behind its stream. A snapshot's version says when it is older than the book,
 # the best prices have none. So as many quiet books as our share of the limits allows easily are each compared
-# with a snapshot; beyond, a sweep. What it proves wrongly is bounded: rule 3 of `workers/books/manager.py`.
+# with a snapshot; beyond, a sweep. What it proves wrongly is bounded: rule 5 of `workers/books/freshness.py`.
 SWEEP_INSTEAD_OF = 30
 # Without a symbol the statistics of all weigh 40; no other endpoint weighs more.
 STATISTICS = ("GET", "/api/v3/ticker/24hr")

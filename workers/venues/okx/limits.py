@@ -37,7 +37,7 @@ ENDPOINTS: Mapping[tuple[str, str], int] = {
 }
 # The venue's tickers may lag 10 to 30 s behind its books, and have no id that would say so. So as many quiet
 # books as these limits allow easily are each compared with a snapshot, which has one; beyond, a sweep. What
-# it proves wrongly is bounded by that lag, and by rule 3 of `workers/books/manager.py`.
+# it proves wrongly is bounded by that lag, and by rule 5 of `workers/books/freshness.py`.
 SWEEP_INSTEAD_OF = 60
 # The smallest of those: an endpoint that is not named shares it with all others that are not.
 UNKNOWN = 10

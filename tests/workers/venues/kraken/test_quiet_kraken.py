@@ -18,7 +18,7 @@ from tests.conformance.fixture import load
 from tests.conformance.live import Live, run, working
 from tests.conformance.report import Case
 from tests.workers.test_quiet import CHANNELS, complaints, quiet
-from workers.books import manager
+from workers.books import freshness
 from workers.sim import Fault
 from workers.venues.kraken.venue import VENUE
 
@@ -60,7 +60,7 @@ def test_quiet_books_stay_live_and_are_compared_by_new_subscriptions(
     instance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twenty; nobody sees one of them leave LIVE, and each has had a second snapshot in the end."""
-    monkeypatch.setattr(manager, "DEEP", 3)
+    monkeypatch.setattr(freshness, "DEEP", 3)
 
     async def main() -> None:
         sim, symbols = quiet("kraken", 20)

@@ -1,0 +1,88 @@
+"""Renewals: a quiet book compared with the snapshot of a new subscription.
+
+For books of which no snapshot can be fetched that could be lined up with the stream (books without update
+ids), while a sweep has not proven them and they are still quiet:
+
+1. One subscription at a time is made anew (`renew`). The book stays LIVE as it was for the round trip, in
+   which no stream tells of it: its last proof is as old as it was, and RESYNC(SNAPSHOT) follows when `settle`
+   has brought no snapshot. RESYNC at once would make a feed of many quiet books not ready again and again,
+   with nothing wrong.
+2. The snapshot is the book, so what was wrong is right again. One that differs from the book may mean that
+   the market has just moved. A second one that differs, with nothing from the stream since the first, means
+   that the stream does not deliver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from shm import counters
+from shm.layout import Reason, Scope
+from workers.books.context import BookContext
+from workers.books.proofs import Proofs
+from workers.books.requests import Resubscribe
+
+_AUDITS = counters.FEED.index("audits")
+
+
+class Renewals:
+    """See the rules above.
+
+    Args:
+        renew: makes the subscription of an instrument's book anew; None: it cannot be.
+    """
+
+    def __init__(self, context: BookContext, proofs: Proofs, renew: Resubscribe | None) -> None:
+        self._context = context
+        self._publisher = context.publisher
+        self._proofs = proofs
+        self._renew = renew
+        self._one = asyncio.Lock()
+        self._differed: dict[int, int] = {}  # index -> `mark` after a snapshot that differed
+        context.on_forget.append(self._forget)
+
+    def possible(self, index: int) -> bool:
+        """Whether a new subscription brings a snapshot of this book."""
+        return self._renew is not None and self._publisher.streamed(index)
+
+    async def compare(self, index: int, mark: int) -> None:
+        """Compare a book that has been quiet since `Proofs.mark` was `mark`."""
+        async with self._one:
+            context, publisher = self._context, self._publisher
+            if self._renew is None or not publisher.synced(index) or self._proofs.mark(index) != mark:
+                return
+            if index in publisher.watched:  # a handover compares its stream with another
+                return
+            had, before = publisher.snapshots(index), self._window(index)
+            deadline = context.clock() + int(context.config.settle * 1e9)
+            asking = asyncio.ensure_future(self._renew(context.instruments[index]))
+            asking.add_done_callback(lambda done: context.check(done, index))
+            try:
+                while publisher.synced(index) and publisher.snapshots(index) == had:
+                    if context.clock() >= deadline:
+                        publisher.void(index, Reason.SNAPSHOT)
+                        return
+                    await context.sleep(0.02)
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
+            if publisher.synced(index):
+                self._compared(index, mark, same=self._window(index) == before)
+
+    def _compared(self, index: int, mark: int, *, same: bool) -> None:
+        """Rule 2."""
+        self._context.writer.count_up(_AUDITS)
+        self._proofs.trust(index)
+        again = self._differed.pop(index, None) == mark
+        if same:
+            return
+        self._differed[index] = self._proofs.mark(index)
+        if again:
+            self._proofs.silent(index, Scope.BOOK)
+
+    def _window(self, index: int) -> list[list[tuple[int, int]]]:
+        book, depth = self._publisher.book(index), self._publisher.depth
+        return [book.window(ask, depth) for ask in (False, True)]
+
+    def _forget(self, index: int) -> None:
+        self._differed.pop(index, None)
