@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import traceback
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from shm.events import Code
+from tests.instances import mine
 from workers.books.snapshots import OLDER
 from workers.config.venue import VenueConfig, WorkerConfig
 from workers.venues.binance_spot.venue import VENUE
@@ -28,7 +28,7 @@ class Log:
 @pytest.fixture
 def worker() -> Worker:
     config = VenueConfig(ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1", symbols=["BTC/USDT"])
-    made = Worker(WorkerConfig(instance=f"says{os.getpid()}", feed="binance_spot", venue=config), VENUE)
+    made = Worker(WorkerConfig(instance=mine("says"), feed="binance_spot", venue=config), VENUE)
     made.writer = Log()  # type: ignore[assignment]
     return made
 

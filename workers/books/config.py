@@ -26,7 +26,7 @@ class BookManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
             (`Sweep.instead_of`).
         proofs_per_second: snapshots and new subscriptions that prove quiet books, at most; 0: no limit.
         lag: how far a REST answer is behind the stream at most; None: unknown (`Sweep.lag`).
-        first_top: a subscription of a top brings a first event whatever the market does (`Venue.owes`).
+        first_top: a subscription of a top brings a first event whatever the market does (`MarketData.owes`).
     """
 
     limit: int = 1000

@@ -65,7 +65,7 @@ class SnapshotRequests:
         """
         if self._fetch is None:
             raise WorkerError(
-                "snapshots can neither be fetched nor come in the stream: Venue.snapshot is missing"
+                "snapshots can neither be fetched nor come in the stream: Books.snapshot is missing"
             )
         background = rank >= Rank.DEEPER
         priority = Priority.BACKGROUND if background else Priority.SNAPSHOT
