@@ -1,5 +1,7 @@
 PYTHON ?= python3
 PY := .venv/bin/python
+# Tests of `make test` that run at once, a file each: a core for two at most has been tried.
+JOBS ?= 2
 STAMP := .venv/.tickring-setup
 SOURCES := $(shell find shm workers -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 
@@ -36,7 +38,7 @@ check: setup
 test: setup
 	@echo "tickring: most tests, about five minutes; all of them: make test-all, about twenty"
 	@$(MISSING)
-	$(PY) -m pytest -rs -m "not slow"
+	$(PY) -m pytest -rs -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: setup
 	@echo "tickring: the slow tests, about fifteen minutes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -321,6 +322,7 @@ def test_the_instance_comes_from_the_environment(
         ),
         (("up", "--config", "/none.toml"), 2, "tickring: /none.toml: cannot be read: No such file"),
     ],
+    ids=map(str, itertools.count()),  # an instance is named after the process: no id of a test may be
 )
 def test_errors_are_one_line(
     arguments: tuple[str, ...],
