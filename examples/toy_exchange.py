@@ -1,4 +1,4 @@
-"""An exchange of one page, for docs/adding-a-venue.md: quotes, a book without update ids, trades, a listing.
+"""A minimal exchange for docs/adding-a-venue.md: quotes, a book without update ids, trades, a listing.
 
 python examples/toy_exchange.py --port 9700
 """
@@ -21,7 +21,7 @@ LEVELS = 30
 
 
 class Market:
-    """One pair: a book of `LEVELS` levels a side around a price that walks."""
+    """One pair: a book of `LEVELS` levels a side around a price that moves at random."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.name = name
@@ -34,7 +34,7 @@ class Market:
         self.step()
 
     def step(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Time passes: what changed of the book, the quote, and a trade."""
+        """Move the price and trade once; the messages with the book's changes, the quote and the trade."""
         self.middle += self.chance.choice((-1, 0, 1))
         before = (dict(self.bids), dict(self.asks))
         wanted = (
@@ -53,21 +53,21 @@ class Market:
         ]
         self.trades += 1
         sold = {"id": self.trades, "p": self.price(self.middle), "q": str(self.size()), "sold": True}
-        return self.about("depth", b=changes[0], a=changes[1]), self.quote(), self.about("trade", **sold)
+        return self.message("depth", b=changes[0], a=changes[1]), self.quote(), self.message("trade", **sold)
 
     def quote(self) -> dict[str, Any]:
-        return self.about("quote", b=self.sides()[0][0], a=self.sides()[1][0])
+        return self.message("quote", b=self.sides()[0][0], a=self.sides()[1][0])
 
     def snapshot(self) -> dict[str, Any]:
         bids, asks = self.sides()
-        return self.about("depth", snap=True, b=bids, a=asks)
+        return self.message("depth", snap=True, b=bids, a=asks)
 
     def sides(self) -> tuple[list[list[str]], list[list[str]]]:
-        """Best first."""
+        """Bids and asks as [price, size], best price first."""
         bids = [[self.price(p), str(self.bids[p])] for p in sorted(self.bids, reverse=True)]
         return bids, [[self.price(p), str(self.asks[p])] for p in sorted(self.asks)]
 
-    def about(self, channel: str, **facts: Any) -> dict[str, Any]:
+    def message(self, channel: str, **facts: Any) -> dict[str, Any]:
         return {"ch": channel, "s": self.name, "t": time.time_ns() // 1_000_000, **facts}
 
     def price(self, ticks: int) -> str:
@@ -78,7 +78,7 @@ class Market:
 
 
 class ToyExchange:
-    """Serves its markets on loopback; `markets` is the truth to compare with."""
+    """Serves its markets on loopback; tests compare the books of `markets` with what a client has."""
 
     def __init__(self, seed: int = 1, every: float = 0.05) -> None:
         self.markets = {name: Market(name, seed) for name in PAIRS}
@@ -86,9 +86,9 @@ class ToyExchange:
         self.every = every
 
     async def start(self, port: int = 0) -> int:
-        """Listens; answers the port."""
+        """Start listening on 127.0.0.1; returns the port, a free one for 0."""
         app = web.Application()
-        app.router.add_get("/ws", self.talk)
+        app.router.add_get("/ws", self.websocket)
         app.router.add_get("/pairs", self.listing)
         self.runner = web.AppRunner(app, access_log=None)
         await self.runner.setup()
@@ -124,7 +124,7 @@ class ToyExchange:
             pairs.append({"name": name, "base": base, "quote": quote, "tick": tick, "lot": lot})
         return web.json_response(pairs)
 
-    async def talk(self, request: web.Request) -> web.WebSocketResponse:
+    async def websocket(self, request: web.Request) -> web.WebSocketResponse:
         client = web.WebSocketResponse()
         await client.prepare(request)
         streams = self.clients[client] = set()
@@ -136,15 +136,15 @@ class ToyExchange:
             del self.clients[client]
         return client
 
-    async def answer(self, client: web.WebSocketResponse, streams: set[str], ask: dict[str, Any]) -> None:
+    async def answer(self, client: web.WebSocketResponse, streams: set[str], request: dict[str, Any]) -> None:
         known = [f"{channel}:{name}" for channel in ("quote", "depth", "trade") for name in PAIRS]
-        if wrong := [name for name in ask["args"] if name not in known]:
-            await client.send_json({"id": ask["id"], "ok": False, "why": f"no stream {wrong[0]}"})
+        if wrong := [name for name in request["args"] if name not in known]:
+            await client.send_json({"id": request["id"], "ok": False, "why": f"no stream {wrong[0]}"})
             return
-        await client.send_json({"id": ask["id"], "ok": True})
-        for stream in ask["args"]:
+        await client.send_json({"id": request["id"], "ok": True})
+        for stream in request["args"]:
             channel, _, name = stream.partition(":")
-            if ask["op"] == "unsub":
+            if request["op"] == "unsub":
                 streams.discard(stream)
             elif stream not in streams:
                 streams.add(stream)  # before the snapshot: nothing may change in between
@@ -154,7 +154,7 @@ class ToyExchange:
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description="An exchange of one page.")
+    parser = argparse.ArgumentParser(description="A minimal exchange.")
     parser.add_argument("--port", type=int, default=9700)
     exchange = ToyExchange()
     wanted = parser.parse_args().port
