@@ -89,19 +89,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--symbols",
         type=_names,
-        help="synthetic: canonical symbols, comma-separated; with --feeds each venue has those that it lists;"
-        " besides what it lists there are minor markets, M000 to M999 in the place of its last base asset",
+        help="synthetic: canonical symbols, comma-separated; with --feeds each venue gets those it can list."
+        " Minor markets can be listed too: the last default symbol with a base asset of M000 to M999",
     )
-    parser.add_argument("--seed", type=int, default=1, help="synthetic: same seed, same market")
-    parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions/s and symbol")
+    parser.add_argument("--seed", type=int, default=1, help="synthetic: the same seed gives the same market")
+    parser.add_argument("--rate", type=float, default=100.0, help="synthetic: actions per second and symbol")
     parser.add_argument(
         "--rate-of",
         type=_rate_of,
         action="append",
         default=[],
         metavar="PATTERN=N",
-        help="synthetic: another rate of the symbols that fit, such as 'M0*=0' (never) or 'SOL/*=0.1';"
-        " repeatable, the last that fits counts",
+        help="synthetic: another rate for the symbols that match, such as 'M0*=0' (never) or 'SOL/*=0.1';"
+        " can be repeated, the last match counts",
     )
     parser.add_argument("--levels", type=int, default=200, help="synthetic: price levels a side")
     parser.add_argument(
