@@ -87,17 +87,17 @@ class Sender:
 
 
 def _symbols(feed: str, n: int) -> list[str]:
-    """The listed ones, or `n` made up for a large venue, in the image of its first."""
-    speech = dialect(feed)
+    """The default symbols, or `n` made-up ones like the first, for a large venue."""
+    chosen = dialect(feed)
     if n <= 0:
-        return list(speech.default_symbols)
-    first = speech.listings[speech.default_symbols[0]]
+        return list(chosen.default_symbols)
+    first = chosen.listings[chosen.default_symbols[0]]
     made = []
     for i in range(n):
         base = f"C{i:04d}"
         spelled = first.spelled.replace(first.base, base)
         one: Listing = first._replace(base=base, spelled=spelled, price=10_000 + 37 * i, typical_size=12_000)
-        speech.listings[one.symbol] = one
+        chosen.listings[one.symbol] = one
         made.append(one.symbol)
     return made
 
@@ -143,7 +143,7 @@ class Venue:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError("the simulated venue ended: see its words above")
+            raise RuntimeError("the simulated venue ended: see its output above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
