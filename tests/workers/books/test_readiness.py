@@ -431,8 +431,8 @@ def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any)
 
 def test_a_change_that_cannot_be_read_is_missed_by_its_book_alone(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
-        venue = SimpleNamespace(forms=lambda data, scales: [Decoded(DecodeCode.MALFORMED)])
-        desk.cold._venue = venue  # type: ignore[assignment]
+        data = SimpleNamespace(forms=lambda data, scales: [Decoded(DecodeCode.MALFORMED)])
+        desk.cold._venue = SimpleNamespace(data=data)  # type: ignore[assignment]
         facts: dict[str, Any] = {"data": None, "timestamp": _ring.now(), "raw_data": b"{", "symbol": A}
         desk.cold.message(ParsedMessage(message_type=MessageType.TRADES, **facts))
         assert desk.missed == []
