@@ -1,4 +1,4 @@
-"""The C face of the listener of a connection."""
+"""C declarations of the listener of a connection."""
 
 from libc.stdint cimport int64_t
 
@@ -10,7 +10,7 @@ from workers.decode.sink cimport FrameSink
 cdef class WireListener(WSListener):
     cdef:
         FrameSink sink
-        object control          # (bytes, recv_ns) -> bool, or None: acknowledgements, tried first on the cold path
+        object control          # (bytes, recv_ns) -> bool, or None: gets what the sink leaves; True: not queued
         object on_pending       # () called when the queue gets its first message
         object on_closed        # () called once, when the connection is gone
         object on_pong          # (rtt_ns) called for the answer to our own ping
@@ -50,7 +50,7 @@ cdef class WireListener(WSListener):
     cdef void _open_batch(self) noexcept
     cdef void _close_batch(self) noexcept
     cdef int _message(self, WSTransport transport, const char* data, Py_ssize_t size) except -1
-    cdef int _cold(self, const char* data, Py_ssize_t size) except -1
+    cdef int _slow_path(self, const char* data, Py_ssize_t size) except -1
     cdef int _fragment(self, WSTransport transport, WSFrame frame) except -1
     cdef int _ping(self, WSTransport transport, WSFrame frame) except -1
     cdef int _pong(self, WSFrame frame) except -1

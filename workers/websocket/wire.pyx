@@ -1,6 +1,6 @@
-"""From the socket to the sink: the picows listener of every connection.
+"""The picows listener of every connection: gives messages to the sink, and those it leaves to the slow path.
 
-What picows does and does not do by itself (2.3, read in its source), and what follows from it here:
+What picows does and does not do by itself (version 2.3, read in its source), and what follows from that:
 
 1. `last_in_buffer` marks the last frame of a socket read, but a PING that picows answers by itself is never
    shown to the listener: were it the last frame, the batch would never end. So auto-pong and auto-ping are
@@ -148,7 +148,7 @@ cdef class WireListener(WSListener):
         if self.closed:
             return
         self.closed = True
-        told = self.close_code != 0
+        reported = self.close_code != 0
         sent = None if transport is None or transport.close_handshake is None else transport.close_handshake.sent
         if self.close_code == 0:
             # No CLOSE came: abnormal (RFC 6455 7.1.5), or it was picows that refused a frame (rule 3).
@@ -162,7 +162,7 @@ cdef class WireListener(WSListener):
             else:
                 self.close_code = 1006
                 self.close_reason = "connection lost without a close frame"
-        if not told:
+        if not reported:
             self._call(self.on_closed)
 
     cpdef pause_writing(self):
@@ -207,11 +207,11 @@ cdef class WireListener(WSListener):
         elif taken < 0:
             self.sink_errors += 1
         else:
-            self._cold(data, size)
+            self._slow_path(data, size)
         return 0
 
-    # -- everything else --------------------------------------------------------------------------------
-    cdef int _cold(self, const char* data, Py_ssize_t size) except -1:
+    # -- the slow path: what the sink does not take -------------------------------------------------------
+    cdef int _slow_path(self, const char* data, Py_ssize_t size) except -1:
         cdef bytes message = PyBytes_FromStringAndSize(data, size)
         if self.control is not None:
             try:
@@ -301,7 +301,7 @@ cdef class WireListener(WSListener):
             except Exception:
                 self.callback_errors += 1
 
-    # -- the manager's face -----------------------------------------------------------------------------
+    # -- for the manager --------------------------------------------------------------------------------
     def ping(self, transport):
         """Send our own PING through `transport`; its answer calls `on_pong(rtt_ns)`."""
         cdef int64_t now = monotonic_ns()
@@ -321,9 +321,8 @@ cdef class WireListener(WSListener):
 
     @property
     def is_closed(self):
-        """Whether the connection is gone or is going (`close_code` says how): no frame is taken any more.
-
-        The peer can take its time to hang up after a CLOSE, over TLS half a minute: that is no connection."""
+        """Whether the connection has ended or a CLOSE was exchanged (`close_code` has the reason): it delivers
+        nothing any more, though a peer may keep the socket open after that, over TLS for half a minute."""
         return self.closed or self.close_code != 0
 
     def drain(self, Py_ssize_t limit):
@@ -332,13 +331,13 @@ cdef class WireListener(WSListener):
         return [queue.popleft() for _ in range(min(limit, len(queue)))]
 
     def detach(self):
-        """Take no frame any more; the connection has been given up."""
+        """Ignore all further frames: the connection has been given up."""
         self.detached = True
 
     def switch_sink(self, FrameSink sink):
-        """Market data goes to `sink` from the next frame on; None: all messages take the cold path.
+        """Market data goes to `sink` from the next frame on; None: all messages take the slow path.
 
-        Within a batch the old sink is told that its part has ended.
+        Called within a batch, it ends the batch for the old sink.
         """
         if self.in_batch and self.sink is not None:
             self.sink.on_batch_end()
