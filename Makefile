@@ -36,7 +36,7 @@ check: setup
 
 # What a newcomer runs: most tests. `test-slow` has the others, `test-all` all of them.
 test: setup
-	@echo "tickring: most tests, about five minutes; all of them: make test-all, about twenty"
+	@echo "tickring: most tests, about four minutes; all of them: make test-all, about twenty"
 	@$(MISSING)
 	$(PY) -m pytest -rs -m "not slow" -n $(JOBS) --dist loadfile
 

@@ -15,9 +15,9 @@ from workers.venues.binance.subscription import STREAMS_PER_MESSAGE
 from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
 
 METHOD = """Question: us per message of create_subscription_messages, the whole public call, once the symbol
-map is built: the same wish as before, with other ids, as after a reconnect; one core, channel `top`, at
+map is built: the same topics as before, with other ids, as after a reconnect; one core, channel `top`, at
 most 100 streams a message. Each call is timed by itself (two clock reads, about 0.05 us, are in it) and
-divided by its messages. `first time`: a wish never asked before, its symbols in the map. Peer: the same
+divided by its messages. `first time`: topics never asked for before, its symbols in the map. Peer: the same
 messages by an f-string a stream and json.dumps, as hand-written clients do it. Rounds in turn; value:
 median of the rounds' medians; p99 likewise."""
 
@@ -43,15 +43,15 @@ def by_hand(symbols: list[str], first_id: int) -> list[bytes]:
 
 
 def ask(strategy: BinanceSpotSubscription, symbols: list[str], first_id: int) -> list[SubscriptionMessage]:
-    """Ours, of a wish that is known from the second time on."""
+    """Ours, of topics that are known from the second time on."""
     return strategy.create_subscription_messages(SUBSCRIBE, symbols, ("top",), first_id=first_id)
 
 
 def ask_first(
     strategy: BinanceSpotSubscription, symbols: list[str], first_id: int
 ) -> list[SubscriptionMessage]:
-    """Ours, of a wish that is new each time."""
-    strategy._wishes.clear()
+    """Ours, of topics that are new each time."""
+    strategy._prepared.clear()
     return ask(strategy, symbols, first_id)
 
 

@@ -25,7 +25,7 @@ QUIET = {"stale_after": 3600.0, "first_event_after": 3600.0}  # nothing is renew
 class Worker:
     """`start()` spawns it (again), `process` is it."""
 
-    module = "workers.worker.worker"
+    module = "workers.worker"
 
     def __init__(
         self, instance: str, urls: Mapping[str, str], core: int | None, feed: str = FEED, **keys: Any

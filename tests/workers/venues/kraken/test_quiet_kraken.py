@@ -94,7 +94,9 @@ def test_the_same_without_a_sweep_is_stale(instance: str) -> None:
 def test_while_rest_fails_new_subscriptions_prove_the_books(instance: str) -> None:
     async def main() -> None:
         sim, symbols = quiet("kraken", 3)
-        async with working(case(), instance, sim, symbols=symbols, rest_attempts=1, **KEYS) as live:
+        # A sweep fails first, and two books a second are subscribed anew: 4 s would be close for three.
+        keys = KEYS | dict.fromkeys(("stale_after", "stale_after_min", "stale_after_max"), 2 * STALE)
+        async with working(case(), instance, sim, symbols=symbols, rest_attempts=1, **keys) as live:
             await live.until(lambda: live.feed.state is State.LIVE and live.live(), "all LIVE", pump=False)
             sim.faults.add(Fault("rest_error", path="*Ticker", count=None))
             await watch(live, lambda: min(snapshots(live)) >= 3, "compared twice")
