@@ -14,6 +14,10 @@ ROOT = Path(__file__).parent
 # editable install); TICKRING_CFLAGS adds flags (mutants).
 ONLY = set(filter(None, os.environ.get("TICKRING_EXT", "").split(",")))
 CFLAGS = ["-O3", "-std=gnu11", "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-cast-function-type"]
+# Where functions and loops begin is not left to what stands before them: a line added elsewhere has cost
+# the book 3 to 5 % by that alone. Calls go straight to where they lead, and no function of libm sets errno.
+CFLAGS += ["-falign-functions=64", "-falign-loops=32"]
+CFLAGS += ["-fno-plt", "-fno-semantic-interposition", "-fno-math-errno"]
 
 
 def extensions() -> list[Extension]:
