@@ -136,7 +136,8 @@ def test_an_engine_does_not_begin_with_it(module: str, how: str, hook: Path, tmp
     config = tmp_path / "engine.toml"
     nowhere = "ws_url = 'ws://127.0.0.1:1'\nrest_url = 'http://127.0.0.1:1'"
     venues = [f"[venues.{name}]\n{nowhere}" for name in VENUES]
-    config.write_text("\n".join(['[engine]\ninstance = mine("broken")\nlisten = "127.0.0.1:0"', *venues]))
+    engine = f"[engine]\ninstance = '{mine('broken')}'\nlisten = '127.0.0.1:0'"
+    config.write_text("\n".join([engine, *venues]))
     done = run(hook, module, how, "up", "--config", str(config))
     why = f"no module {module}" if how == "missing" else f"{module}: RuntimeError: built for"
     assert done.stderr == f"tickring: the installation is broken ({why}); run: tickring doctor\n"
