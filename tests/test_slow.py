@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+QUICK = ' -m "not slow" -n $(JOBS) --dist loadfile'
 
 
 def collected(*options: str) -> set[str]:
@@ -33,7 +34,7 @@ def test_every_entry_is_of_tests_that_there_are(request: pytest.FixtureRequest) 
 def test_the_makefile_runs_each_test_once() -> None:
     """In CI: the quick ones, then the slow ones."""
     makefile, ci = (ROOT / "Makefile").read_text(), (ROOT / ".ci" / "run").read_text()
-    assert re.findall(r"pytest -rs(.*)$", makefile, re.MULTILINE) == [' -m "not slow"', " -m slow", ""]
+    assert re.findall(r"pytest -rs(.*)$", makefile, re.MULTILINE) == [QUICK, " -m slow", ""]
     assert re.findall(r"^make (\S+)$", ci, re.MULTILINE) == ["check", "test", "test-slow"]
 
 
