@@ -33,11 +33,10 @@ Tops that no book gives or proves are asked about likewise by `workers/books/top
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 from shm import counters
 from shm.events import Code
-from shm.instruments import Instrument
 from shm.layout import Scope, State
 from workers.books.audits import Audits
 from workers.books.context import BookContext
@@ -45,17 +44,13 @@ from workers.books.proofs import Credit, Proofs
 from workers.books.renewals import Renewals
 from workers.books.requests import SnapshotRequests
 from workers.books.sync import Best
-from workers.books.tops import level
+from workers.books.tops import AT_ONCE, AskAll, level
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
 
 _REST_ERRORS = counters.FEED.index("rest_errors")
 DEEP = 10  # rule 4: of `stale_after`
-_AT_ONCE = 50  # rule 1: books that are compared with a sweep before the loop gets on
-
-# (carried instruments, priority) -> venue symbol -> its best
-AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
 
 
 class Freshness:
@@ -257,7 +252,7 @@ class Freshness:
             return
         proven = set()
         for place, index in enumerate(quiet):
-            if place % _AT_ONCE == _AT_ONCE - 1:
+            if place % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
             if index not in context.instruments:
                 continue

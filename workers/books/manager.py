@@ -31,7 +31,7 @@ from shm.writer import Writer
 from workers.books.audits import Audits
 from workers.books.config import BookManagerConfig
 from workers.books.context import BookContext
-from workers.books.freshness import AskAll, Freshness
+from workers.books.freshness import Freshness
 from workers.books.horizons import Horizons
 from workers.books.proofs import Proofs
 from workers.books.publish import Publisher
@@ -39,7 +39,7 @@ from workers.books.renewals import Renewals
 from workers.books.requests import Fetch, Resubscribe, SnapshotRequests
 from workers.books.slots import Respec, Slots
 from workers.books.snapshots import Snapshots
-from workers.books.tops import QuietTops
+from workers.books.tops import AskAll, QuietTops
 
 __all__ = ["BookManager", "BookManagerConfig"]
 

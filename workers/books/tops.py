@@ -36,6 +36,7 @@ from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Scope, State
 from workers.books.config import BookManagerConfig
+from workers.books.proofs import Credit
 from workers.books.sync import Best, Snapshot
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
@@ -48,10 +49,11 @@ if TYPE_CHECKING:
 _REST_ERRORS = counters.FEED.index("rest_errors")
 SETTLED = 60_000_000_000  # rule 4, ns
 PACE = 30.0  # seconds: stands for `stale_after` where nothing is ever STALE
-_AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
+AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
 
 Words = tuple[int, int, int, int]  # bid, its size, ask, its size; an empty side: 0, 0
 Ask = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
+# (carried instruments, priority) -> venue symbol -> its best
 AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
 
 
@@ -126,7 +128,7 @@ class QuietTops:
         self._checked: dict[int, int] = {}  # index -> when it was last asked about alone, ns
         self._swept = 0  # when the last sweep was asked for, ns
         self._room = asyncio.Semaphore(config.concurrency)
-        self._credit, self._earned = 1.0, 0  # snapshots that may be asked for, as of when (ns)
+        self._pace = Credit()  # of snapshots
         self._seen: dict[int, tuple[int, Words]] = {}  # rule 4: index -> when first asked, the answer
         # rule 4: index -> when the answer was another one, ns: first; first of this subscription (0: never)
         self._moved: dict[int, tuple[int, int]] = {}
@@ -241,13 +243,11 @@ class QuietTops:
             if index not in self._tasks and now - self._checked.get(index, 0) > self._stale // 4
         }
         pace = self._config.proofs_per_second
-        self._credit = min(self._credit + (now - self._earned) * 1e-9 * pace, 1.0 + pace)
-        self._earned = now
+        self._pace.earn(now, pace)
         state = self._publisher.state
         for index in sorted(last, key=lambda at: (state(at, Scope.TOP) < State.STALE, last[at])):
-            if pace and self._credit < 1.0:
+            if pace > 0 and not self._pace.take():
                 return
-            self._credit -= 1.0
             self._checked[index] = now
             task = asyncio.get_running_loop().create_task(self._one(ask, index))
             self._tasks[index] = task
@@ -291,7 +291,7 @@ class QuietTops:
                 self._swept = 0
             return
         for place, index in enumerate(quiet):
-            if place % _AT_ONCE == _AT_ONCE - 1:
+            if place % AT_ONCE == AT_ONCE - 1:
                 await asyncio.sleep(0)
             if index not in self._since:
                 continue
