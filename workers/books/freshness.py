@@ -244,7 +244,7 @@ class Freshness:
             # It costs no more than a snapshot and keeps all books LIVE: before those, and after no order.
             bests = await sweep([context.instruments[index] for index in quiet], Priority.QUERY)
         except Exception as error:
-            if isinstance(error, RestError) and not error.sent and error.retry_after:
+            if isinstance(error, RestError) and error.no_permit:
                 self._swept = 0  # no permit now
             else:
                 self._writer.count_up(_REST_ERRORS)

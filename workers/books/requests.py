@@ -76,7 +76,7 @@ class SnapshotRequests:
                 try:
                     return await self._fetch(self._context.instruments[index], limit, priority)
                 except RestError as error:
-                    if error.sent or not error.retry_after:
+                    if not error.no_permit:
                         raise
                     if background:
                         return None

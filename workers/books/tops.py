@@ -301,7 +301,7 @@ class QuietTops:
 
     def _no_permit(self, error: Exception) -> bool:
         """Whether a request was not sent for want of weight; else it is counted as failed."""
-        if isinstance(error, RestError) and not error.sent and error.retry_after:
+        if isinstance(error, RestError) and error.no_permit:
             return True
         self._writer.count_up(_REST_ERRORS)
         return False

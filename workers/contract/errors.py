@@ -172,6 +172,11 @@ class RestError(WorkerError):
         self.sent = sent
         self.action = self.default_action if action is None else action
 
+    @property
+    def no_permit(self) -> bool:
+        """Our own limits did not let it out: nothing was sent, and in `retry_after` seconds it may be."""
+        return not self.sent and bool(self.retry_after)
+
     def __str__(self) -> str:
         facts = [f"{self.method} {self.endpoint}".strip()]
         if self.base_url:
