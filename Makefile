@@ -36,19 +36,18 @@ check: setup
 
 # What a newcomer runs: most tests. `test-slow` has the others, `test-all` all of them.
 test: setup
-	@echo "tickring: most tests, about four minutes; all of them: make test-all, about twenty"
+	@echo "tickring: most tests, about four minutes; all of them: make test-all, about fifteen"
 	@$(MISSING)
 	$(PY) -m pytest -rs -m "not slow" -n $(JOBS) --dist loadfile
 
+# The conformance checks are one process, at the end of which their table is compared with the page.
 test-slow: setup
-	@echo "tickring: the slow tests, about fifteen minutes"
+	@echo "tickring: the slow tests, about twelve minutes"
 	@$(MISSING)
-	$(PY) -m pytest -rs -m slow
+	$(PY) -m pytest -rs -m slow --ignore=tests/conformance -n $(JOBS) --dist loadfile
+	$(PY) -m pytest -rs tests/conformance
 
-test-all: setup
-	@echo "tickring: all tests, about twenty minutes"
-	@$(MISSING)
-	$(PY) -m pytest -rs
+test-all: test test-slow
 
 demo: setup
 	.venv/bin/tickring demo

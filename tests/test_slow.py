@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-QUICK = ' -m "not slow" -n $(JOBS) --dist loadfile'
+AT_ONCE = " -n $(JOBS) --dist loadfile"
 
 
 def collected(*options: str) -> set[str]:
@@ -34,11 +34,16 @@ def test_every_entry_is_of_tests_that_there_are(request: pytest.FixtureRequest) 
 def test_the_makefile_runs_each_test_once() -> None:
     """In CI: the quick ones, then the slow ones."""
     makefile, ci = (ROOT / "Makefile").read_text(), (ROOT / ".ci" / "run").read_text()
-    assert re.findall(r"pytest -rs(.*)$", makefile, re.MULTILINE) == [QUICK, " -m slow", ""]
+    assert re.findall(r"pytest -rs(.*)$", makefile, re.MULTILINE) == [
+        f' -m "not slow"{AT_ONCE}',
+        f" -m slow --ignore=tests/conformance{AT_ONCE}",
+        " tests/conformance",
+    ]
+    assert "\ntest-all: test test-slow\n" in makefile
     assert re.findall(r"^make (\S+)$", ci, re.MULTILINE) == ["check", "test", "test-slow"]
 
 
-@pytest.mark.parametrize("target", ["test", "test-slow", "test-all"])
+@pytest.mark.parametrize("target", ["test", "test-slow"])
 def test_what_is_missing_and_how_long_it_takes_is_said_before(target: str, tmp_path: Path) -> None:
     """With the commands that make it available."""
     (tmp_path / "sh").symlink_to("/bin/sh")
