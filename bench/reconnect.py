@@ -104,10 +104,13 @@ def _run(core: int, cadence: float, times: int) -> tuple[list[float], list[float
 
 async def _ours(urls: Mapping[str, str], symbols: list[str]) -> float:
     """ms."""
-    keys = VenueConfig(symbols=symbols, **urls)
+    config = VenueConfig(symbols=symbols, **urls)
     names = {symbol: symbol.replace("/", "") for symbol in symbols}
     manager = WebSocketManager(
-        WebSocketManagerConfig(), VENUE.data.websocket(keys, names), lambda message: None, lambda event: None
+        WebSocketManagerConfig(),
+        VENUE.data.websocket(config, names),
+        lambda message: None,
+        lambda event: None,
     )
     began = time.perf_counter_ns()
     await manager.initialize(symbols, CHANNELS)

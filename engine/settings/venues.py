@@ -69,18 +69,18 @@ def doubts(settings: Settings) -> list[str]:
     from workers.venues.venue import load
 
     found = []
-    for name, keys in settings.enabled.items():
-        most = load(name).books.make_sync(keys).depth
-        if "book" in keys.channels and 0 < most < keys.depth:
-            where = f"{_source(settings, name, 'depth')}venues.{name}.depth = {keys.depth}"
+    for name, config in settings.enabled.items():
+        most = load(name).books.make_sync(config).depth
+        if "book" in config.channels and 0 < most < config.depth:
+            where = f"{_source(settings, name, 'depth')}venues.{name}.depth = {config.depth}"
             found.append(f"{where}: the book that is subscribed has {most} levels a side, and shows no more")
-        if any(":" in symbol for symbol in keys.symbols):
+        if any(":" in symbol for symbol in config.symbols):
             continue
         where = f"{_source(settings, name, 'channels')}venues.{name}.channels"
         found += [
             f"{where}: {channel!r} is of derivatives, and every symbol is spot: it will bring nothing"
             for channel in DERIVATIVES
-            if channel in keys.channels
+            if channel in config.channels
         ]
     return found
 
@@ -89,7 +89,7 @@ def _found(settings: Settings) -> list[str]:
     from workers.venues.venue import load
 
     problems: list[str] = []
-    for name, keys in settings.enabled.items():
+    for name, config in settings.enabled.items():
         try:
             venue = load(name)
         except Exception as error:  # a venue's own code may raise anything
@@ -100,18 +100,18 @@ def _found(settings: Settings) -> list[str]:
         problems += [
             f"{_source(settings, name, 'channels')}venues.{name}.channels: {channel!r} is no channel of this "
             f"venue (allowed: {', '.join(sorted(venue.data.channels))})"
-            for channel in keys.channels
+            for channel in config.channels
             if channel not in venue.data.channels
         ]
-        problems += _markets(settings, name, keys, venue)
-        own = _options(settings, name, keys, venue.options) or _parts(name, keys, venue)
-        problems += own or _window(settings, name, keys, venue)
+        problems += _markets(settings, name, config, venue)
+        own = _options(settings, name, config, venue.options) or _parts(name, config, venue)
+        problems += own or _window(settings, name, config, venue)
     return problems
 
 
-def _markets(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
+def _markets(settings: Settings, name: str, config: VenueConfig, venue: Venue) -> list[str]:
     """Derivatives of a venue that has none: whoever has them has their channels."""
-    derivatives = [symbol for symbol in keys.symbols if ":" in symbol]
+    derivatives = [symbol for symbol in config.symbols if ":" in symbol]
     if not derivatives or venue.data.channels & {*DERIVATIVES}:
         return []
     spot = derivatives[0].partition(":")[0]
@@ -119,16 +119,16 @@ def _markets(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> 
     return [f"{where}: {', '.join(derivatives)}: this venue has spot markets only, such as {spot}"]
 
 
-def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> list[str]:
+def _window(settings: Settings, name: str, config: VenueConfig, venue: Venue) -> list[str]:
     """Where snapshots are fetched, to begin a book or to check it, they must fill the window."""
     if venue.books.snapshot is None:
         return []
-    if keys.snapshot_limit < keys.depth:
+    if config.snapshot_limit < config.depth:
         key, said = (
             "snapshot_limit",
-            f"expected at least depth = {keys.depth}: the snapshot must fill the window",
+            f"expected at least depth = {config.depth}: the snapshot must fill the window",
         )
-    elif (tiers := venue.books.snapshot_tiers) is not None and tiers.deepest < keys.depth:
+    elif (tiers := venue.books.snapshot_tiers) is not None and tiers.deepest < config.depth:
         key, said = (
             "depth",
             f"expected at most {tiers.deepest}: the venue's snapshots have no more levels",
@@ -136,16 +136,16 @@ def _window(settings: Settings, name: str, keys: VenueConfig, venue: Venue) -> l
     else:
         return []
     where = _source(settings, name, key)
-    return [f"{where or 'default: '}venues.{name}.{key} = {text(getattr(keys, key))}: {said}"]
+    return [f"{where or 'default: '}venues.{name}.{key} = {text(getattr(config, key))}: {said}"]
 
 
-def _options(settings: Settings, name: str, keys: VenueConfig, kind: type[Options]) -> list[str]:
+def _options(settings: Settings, name: str, config: VenueConfig, kind: type[Options]) -> list[str]:
     """What is wrong with a venue's own keys."""
     from workers.venues.from_config import make_options
 
     known = hints(kind)
     problems = []
-    for key, value in keys.options.items():
+    for key, value in config.options.items():
         problem = None
         if key not in known:
             problem = f"unknown key{nearest(key, known)}"
@@ -159,19 +159,19 @@ def _options(settings: Settings, name: str, keys: VenueConfig, kind: type[Option
             problems.append(f"{source}venues.{name}.options.{key} = {text(value)}: {problem}")
     if not problems:
         try:
-            make_options(keys, kind)
+            make_options(config, kind)
         except ValueError as error:  # a rule between keys
             problems.append(f"venues.{name}.{error}")
     return problems
 
 
-def _parts(name: str, keys: VenueConfig, venue: Venue) -> list[str]:
+def _parts(name: str, config: VenueConfig, venue: Venue) -> list[str]:
     """What the venue's own parts have against its keys: they are made, and nothing is connected."""
     problems: dict[str, None] = {}
     for part in (
-        lambda: venue.data.websocket(keys, {}),
-        lambda: venue.rest.strategies(keys),
-        lambda: venue.books.make_sync(keys),
+        lambda: venue.data.websocket(config, {}),
+        lambda: venue.rest.strategies(config),
+        lambda: venue.books.make_sync(config),
     ):
         try:
             part()

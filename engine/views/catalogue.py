@@ -36,19 +36,19 @@ def _document(name: str, proof: dict[str, int] | None) -> dict[str, Any]:
     document: dict[str, Any] = {"name": name, "config": str(file) if file.is_file() else None}
     try:
         venue = load(name)
-        keys = venue_config(name) if file.is_file() else venue_config(name, **PLACEHOLDERS)
-        return document | _facts(venue, keys) | {"proof": proof}
+        config = venue_config(name) if file.is_file() else venue_config(name, **PLACEHOLDERS)
+        return document | _facts(venue, config) | {"proof": proof}
     except Exception as error:  # a venue's own code may raise anything
         return document | {"problem": f"{place(error)}: {type(error).__name__}: {error}".partition("\n")[0]}
 
 
-def _facts(venue: Venue, keys: VenueConfig) -> dict[str, Any]:
-    connection = venue.data.websocket(keys, {}).connection_strategy
+def _facts(venue: Venue, config: VenueConfig) -> dict[str, Any]:
+    connection = venue.data.websocket(config, {}).connection_strategy
     context, budget = connection.context, connection.budget
-    sync = venue.books.make_sync(keys)
+    sync = venue.books.make_sync(config)
     offered = {"snapshot": venue.books.snapshot, **vars(venue.rest)}
     return {
-        "kinds": kinds(venue.data.channels, keys.symbols),
+        "kinds": kinds(venue.data.channels, config.symbols),
         "channels": [channel for channel in _channels() if channel in venue.data.channels],
         "book": {
             "snapshot": "stream" if sync.streamed else "rest",
@@ -58,7 +58,7 @@ def _facts(venue: Venue, keys: VenueConfig) -> dict[str, Any]:
         "native": venue.data.decoder is not None,
         "rest": [name for name in REST if offered[name] is not None],
         "liveness": {
-            "stale_after": keys.stale_after,
+            "stale_after": config.stale_after,
             "ping": "frame" if connection.handle_heartbeat() is None else "message",
             "ping_interval": context.ping_interval,
             "max_connection_age": context.max_age,

@@ -54,7 +54,7 @@ class Live:
 
     def live(self, *symbols: str) -> bool:
         """Whether top and book of these (none named: of all) are LIVE, as far as they are subscribed."""
-        scopes = [scope for scope in SCOPES if scope.name.lower() in self.worker.keys.channels]
+        scopes = [scope for scope in SCOPES if scope.name.lower() in self.worker.venue_config.channels]
         return all(
             self.feed.cell_state(symbol, scope) is State.LIVE
             for symbol in symbols or self.symbols
@@ -142,8 +142,8 @@ class _Eager:
 def eager(venue: Venue) -> Venue:
     """The venue, with all the connections and messages that a test wants in a second."""
 
-    def websocket(keys: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
-        whole = venue.data.websocket(keys, symbols)
+    def websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
+        whole = venue.data.websocket(config, symbols)
         return WebSocketStrategySet(
             _Eager(whole.connection_strategy),  # type: ignore[arg-type]
             whole.subscription_strategy,
@@ -167,13 +167,13 @@ async def serving(sim: SimVenue, worker: Worker, within: float = 10.0) -> AsyncI
     feed = None
     try:
         async with asyncio.timeout(within):
-            while feed is None or len(feed.symbols) < len(worker.keys.symbols):
+            while feed is None or len(feed.symbols) < len(worker.venue_config.symbols):
                 assert not running.done(), running.exception()
                 if feed is None:
                     with contextlib.suppress(shm.ShmError):
                         feed = shm.attach(worker.config.feed, worker.config.instance)
                 await asyncio.sleep(0.005)
-        yield Live(sim, worker, feed, list(worker.keys.symbols))
+        yield Live(sim, worker, feed, list(worker.venue_config.symbols))
     finally:
         worker.stop()
         await asyncio.gather(running, return_exceptions=True)

@@ -52,7 +52,7 @@ async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
             await live.until(lambda: live.counted("resyncs") > resyncs, "RESYNC")
         await live.all_live()
         await live.equal()
-        cells = ["BOOK", "TOP"] if case.venue.books.make_sync(live.worker.keys).tops else ["BOOK"]
+        cells = ["BOOK", "TOP"] if case.venue.books.make_sync(live.worker.venue_config).tops else ["BOOK"]
         assert live.downs(cursor) == (set() if trouble.heals else {(hit, cell, "RESYNC") for cell in cells})
         assert live.counted("connects") == connects
         if trouble.counter:
@@ -111,7 +111,9 @@ def address(url: str) -> tuple[str, int]:
 async def answer_size(case: Case, sim: SimVenue) -> int:
     """Bytes of the 101 answer."""
     worker = make_worker(case, "unused", sim)
-    path = case.venue.data.websocket(worker.keys, {}).connection_strategy.context.url.removeprefix(sim.ws_url)
+    path = case.venue.data.websocket(worker.venue_config, {}).connection_strategy.context.url.removeprefix(
+        sim.ws_url
+    )
     reader, writer = await asyncio.open_connection(*address(sim.ws_url))
     request = f"GET {path or '/'} HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: eA==\r\n\r\n"
     writer.write(request.encode())

@@ -64,6 +64,6 @@ def test_it_stays_live_and_is_the_venues(feed: str, ahead: bool, monkeypatch: py
                 assert (start.counted("resyncs"), start.counted("audit_errors")) == (0, 0)
                 assert 3 <= start.counted("snapshots") <= 40
                 worker: Worker = start.worker
-                await Live(sim, worker, start.feed, worker.keys.symbols).equal()
+                await Live(sim, worker, start.feed, worker.venue_config.symbols).equal()
 
     watched(name, scenario())

@@ -65,7 +65,7 @@ class Started:
 
     def missing(self) -> list[str]:
         """Symbols whose book is not LIVE."""
-        symbols = self.worker.keys.symbols
+        symbols = self.worker.venue_config.symbols
         return [each for each in symbols if self.feed.cell_state(each, Scope.BOOK) is not State.LIVE]
 
     def counted(self, name: str) -> int:

@@ -29,47 +29,48 @@ LEASE = 4.0  # deadlines after which a probe that never reported is given up
 
 
 def make_connection(
-    keys: VenueConfig, path: str = "", *, ping_message: bytes | None = None, auth_required: bool = False
+    config: VenueConfig, path: str = "", *, ping_message: bytes | None = None, auth_required: bool = False
 ) -> ConnectionContext:
     """Where and how to connect. `path`: after `ws_url`. `ping_message`: an application-level ping; None: the
     protocol's own PING frame. `auth_required`: the strategy's `authenticate` comes before all else."""
     return ConnectionContext(
-        url=keys.ws_url.rstrip("/") + path,
-        ping_interval=keys.ping_interval,
-        ping_timeout=keys.ping_timeout,
-        reconnect_delay=keys.reconnect_delay,
+        url=config.ws_url.rstrip("/") + path,
+        ping_interval=config.ping_interval,
+        ping_timeout=config.ping_timeout,
+        reconnect_delay=config.reconnect_delay,
         ping_message=ping_message,
         auth_required=auth_required,
-        connect_timeout=keys.connect_timeout,
-        max_frame=keys.max_frame,
-        max_age=keys.max_connection_age,
-        tls=TlsOptions(keys.tls_ca_file, tuple(keys.tls_pins)),
+        connect_timeout=config.connect_timeout,
+        max_frame=config.max_frame,
+        max_age=config.max_connection_age,
+        tls=TlsOptions(config.tls_ca_file, tuple(config.tls_pins)),
     )
 
 
-def make_options(keys: VenueConfig, kind: type[Kind]) -> Kind:
+def make_options(config: VenueConfig, kind: type[Kind]) -> Kind:
     """The venue's own keys (`VenueConfig.options`), validated.
 
     Raises:
         ValueError: the text names the key and what is allowed.
     """
-    if unknown := sorted(set(keys.options) - set(kind.__struct_fields__)):
+    if unknown := sorted(set(config.options) - set(kind.__struct_fields__)):
         allowed = ", ".join(kind.__struct_fields__) or "none"
         raise ValueError(f"options.{unknown[0]} is not known; this venue's options: {allowed}")
     try:
-        return msgspec.convert(keys.options, kind)
+        return msgspec.convert(config.options, kind)
     except msgspec.ValidationError as error:
         raise ValueError(f"options: {error}") from error
 
 
-def make_policy(keys: VenueConfig) -> ReconnectionPolicy:
+def make_policy(config: VenueConfig) -> ReconnectionPolicy:
     return ReconnectionPolicy(
-        initial_delay=keys.reconnect_delay, max_delay=max(keys.reconnect_delay, keys.max_reconnect_delay)
+        initial_delay=config.reconnect_delay,
+        max_delay=max(config.reconnect_delay, config.max_reconnect_delay),
     )
 
 
 def make_context(
-    keys: ServiceConfig,
+    config: ServiceConfig,
     *,
     health_endpoint: str = "",
     headers: Mapping[str, str] | None = None,
@@ -77,42 +78,42 @@ def make_context(
 ) -> RequestContext:
     """Endpoints and bounds. `health_endpoint`: cheap, unsigned, answered with 2xx by a healthy server."""
     return RequestContext(
-        base_url=keys.rest_url.rstrip("/"),
-        alternates=tuple(url.rstrip("/") for url in keys.rest_alternates),
-        timeout=keys.rest_timeout,
-        max_concurrent=keys.rest_concurrency,
-        connection_timeout=min(connection_timeout, keys.rest_timeout),
-        read_timeout=keys.rest_read_timeout,
+        base_url=config.rest_url.rstrip("/"),
+        alternates=tuple(url.rstrip("/") for url in config.rest_alternates),
+        timeout=config.rest_timeout,
+        max_concurrent=config.rest_concurrency,
+        connection_timeout=min(connection_timeout, config.rest_timeout),
+        read_timeout=config.rest_read_timeout,
         default_headers={"Accept": "application/json"} if headers is None else headers,
-        pool=keys.rest_pool,
+        pool=config.rest_pool,
         health_endpoint=health_endpoint,
-        health_interval=keys.rest_health_interval,
-        client=keys.rest_client,
-        tls=TlsOptions(keys.tls_ca_file, tuple(keys.tls_pins)),
+        health_interval=config.rest_health_interval,
+        client=config.rest_client,
+        tls=TlsOptions(config.tls_ca_file, tuple(config.tls_pins)),
     )
 
 
-def make_retry(keys: ServiceConfig) -> ExponentialRetry:
+def make_retry(config: ServiceConfig) -> ExponentialRetry:
     """A jitter of 1.0 is full jitter: any part of the delay, never more than it."""
-    full = keys.rest_retry_jitter >= 1.0
+    full = config.rest_retry_jitter >= 1.0
     return ExponentialRetry(
-        keys.rest_attempts,
-        base=keys.rest_retry_base,
-        multiplier=keys.rest_retry_multiplier,
-        cap=keys.rest_retry_cap,
-        jitter=0.0 if full else keys.rest_retry_jitter,
+        config.rest_attempts,
+        base=config.rest_retry_base,
+        multiplier=config.rest_retry_multiplier,
+        cap=config.rest_retry_cap,
+        jitter=0.0 if full else config.rest_retry_jitter,
         full_jitter=full,
     )
 
 
-def make_circuits(keys: ServiceConfig) -> Circuits:
+def make_circuits(config: ServiceConfig) -> Circuits:
     return Circuits(
         lambda name: CircuitBreaker(
-            keys.rest_circuit_failures,
-            keys.rest_circuit_open,
-            keys.rest_circuit_successes,
-            max_open=max(300.0, keys.rest_circuit_open),
-            lease=LEASE * keys.rest_timeout,
+            config.rest_circuit_failures,
+            config.rest_circuit_open,
+            config.rest_circuit_successes,
+            max_open=max(300.0, config.rest_circuit_open),
+            lease=LEASE * config.rest_timeout,
             name=name,
         )
     )

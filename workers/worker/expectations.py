@@ -85,7 +85,7 @@ class Expectations:
         self,
         writer: Writer,
         publisher: Publisher,
-        keys: VenueConfig,
+        config: VenueConfig,
         owes: Mapping[str, Owed],
         *,
         aggregated: bool = False,
@@ -94,16 +94,16 @@ class Expectations:
     ) -> None:
         self._writer = writer
         self._publisher = publisher
-        self._keys = keys
+        self._config = config
         self._owes = owes
         self._aggregated = aggregated
         self._moved = moved
         self._remedy = remedy
         self._watches: dict[tuple[int, str], Watch] = {}
         self.late: set[tuple[int, str]] = set()  # (slot, channel) without a cell, as of its last look
-        self._patience = int(keys.first_event_after * 1e9)
-        self._start = int(keys.stale_after * 1e9)
-        self._most = int(keys.stale_after_max * 1e9)
+        self._patience = int(config.first_event_after * 1e9)
+        self._start = int(config.stale_after * 1e9)
+        self._most = int(config.stale_after_max * 1e9)
 
     def look(
         self, index: int, symbol: str, active: Collection[tuple[str, str]], now: int, *, halted: bool = False
@@ -141,9 +141,9 @@ class Expectations:
         return found
 
     def _rate(self) -> Rate:
-        keys = self._keys
-        start, most = keys.stale_after or keys.stale_after_min, keys.stale_after_max
-        return Rate(start, min(keys.stale_after_min, start), max(most, start), keys.stale_factor)
+        config = self._config
+        start, most = config.stale_after or config.stale_after_min, config.stale_after_max
+        return Rate(start, min(config.stale_after_min, start), max(most, start), config.stale_factor)
 
     def _one(self, index: int, symbol: str, number: int, heard: list[int], now: int, halted: bool) -> None:
         channel = CHANNELS[number]
@@ -178,7 +178,7 @@ class Expectations:
             if scope is Scope.BOOK or publisher.tops(index):
                 return self._patience if publisher.streamed(index) else 0
             if (owed := self._owes.get("top")) is not None and owed.first:
-                return max(self._patience, int(owed.first * self._keys.stale_factor * 1e9))
+                return max(self._patience, int(owed.first * self._config.stale_factor * 1e9))
             moved = self._moved(index)
             return moved + self._start - at if moved and self._start else 0
         threshold = publisher.threshold(index, scope)
@@ -186,18 +186,18 @@ class Expectations:
 
     def _plain(self, channel: str, watch: Watch, at: int, heard: list[int], now: int, *, first: bool) -> int:
         """Of a channel without a cell, rules 1 to 4."""
-        keys = self._keys
+        config = self._config
         if (owed := self._owes.get(channel)) is not None:
             if first and owed.first:
-                return max(self._patience, int(owed.first * keys.stale_factor * 1e9))
+                return max(self._patience, int(owed.first * config.stale_factor * 1e9))
             if not first and owed.every:
-                return int(max(owed.every * keys.stale_factor, keys.stale_after_min) * 1e9)
+                return int(max(owed.every * config.stale_factor, config.stale_after_min) * 1e9)
         if not watch.hint:
             watch.hint = max((heard[n] for n in IMPLIED.get(channel, ()) if heard[n] > at), default=0)
         if watch.hint:
             return watch.hint - at + self._patience
         learnt = watch.rate.threshold if watch.rate.learnt else 0
-        limit = max(int(learnt * (keys.stale_factor if channel in BURSTS else 1.0)), self._start)
+        limit = max(int(learnt * (config.stale_factor if channel in BURSTS else 1.0)), self._start)
         if channel not in RATED or not learnt or not self._start or limit >= self._most:
             return 0
         if now - at > limit and max(heard) <= at + limit:
@@ -217,7 +217,7 @@ class Expectations:
             self._writer.count_up(_MISSES)
             self._writer.log(Code.OVERDUE, channel, instrument=index)
         if not watch.patience or now >= watch.again:
-            watch.patience = min(LONGEST, 2 * watch.patience or self._keys.first_event_after)
+            watch.patience = min(LONGEST, 2 * watch.patience or self._config.first_event_after)
             watch.again = now + int(watch.patience * 1e9)
             self._remedy(symbol, channel)
 

@@ -80,7 +80,7 @@ class Readiness:
         writer: Writer,
         publisher: Publisher,
         manager: BookManager,
-        keys: VenueConfig,
+        config: VenueConfig,
         *,
         delivery: Callable[[int], Mapping[str, Delivery]] = lambda index: {},
         statuses: Callable[[], Mapping[int, InstrumentStatus]] = dict,
@@ -95,8 +95,8 @@ class Readiness:
         self._judged: tuple[object, int, Verdict] | None = None  # by what, when, the verdict
         self._delivery = delivery
         self._statuses = statuses
-        self._scopes = {channel: scope for channel, scope in CELLS.items() if channel in keys.channels}
-        self._patience = int(keys.first_event_after * 1e9)
+        self._scopes = {channel: scope for channel, scope in CELLS.items() if channel in config.channels}
+        self._patience = int(config.first_event_after * 1e9)
         self._settled = False
         self._mirrored: dict[int, int] = {}
 

@@ -96,7 +96,7 @@ class Worker:
     def __init__(self, config: WorkerConfig, venue: Venue) -> None:
         self.config = config
         self.venue = venue
-        self.keys = config.venue
+        self.venue_config = config.venue
         self._stop = asyncio.Event()
         self._unlink = True
         self._beats = 0
@@ -130,9 +130,9 @@ class Worker:
         Raises:
             ShmError, WorkerError: what no retry can heal; one line says what to do.
         """
-        keys = self.keys
-        geometry = Geometry(slots=keys.ring_slots, instruments=keys.max_instruments, depth=keys.depth)
-        self.writer = open_writer(self.config.instance, self.config.feed, geometry, keys.heartbeat_limit)
+        config = self.venue_config
+        geometry = Geometry(slots=config.ring_slots, instruments=config.max_instruments, depth=config.depth)
+        self.writer = open_writer(self.config.instance, self.config.feed, geometry, config.heartbeat_limit)
         try:
             self.writer.log(Code.STARTED, os.getpid(), self.writer.epoch)
             self._compose()
@@ -146,11 +146,11 @@ class Worker:
             self.writer.close(unlink=self._unlink)
 
     def _compose(self) -> None:
-        keys = self.keys
-        tiers, owes = self._tiers(), self.venue.data.owes(keys)
-        proof_limit = min(tiers[0].levels, max(100, keys.depth))
+        config = self.venue_config
+        tiers, owes = self._tiers(), self.venue.data.owes(config)
+        proof_limit = min(tiers[0].levels, max(100, config.depth))
         self.decoder = self.venue.data.decoder() if self.venue.data.decoder is not None else None
-        self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.books.make_sync(keys))
+        self.publisher = Publisher(self.writer, self.decoder, lambda: self.venue.books.make_sync(config))
         self.books = BookManager(
             self.writer,
             self.publisher,
@@ -159,11 +159,11 @@ class Worker:
                 limit=tiers[-1].levels,
                 proof_limit=proof_limit,
                 tiers=tuple(tier.levels for tier in tiers),
-                stale_after=keys.stale_after,
-                stale_after_min=keys.stale_after_min,
-                stale_after_max=keys.stale_after_max,
-                stale_factor=keys.stale_factor,
-                audit_interval=keys.audit_interval,
+                stale_after=config.stale_after,
+                stale_after_min=config.stale_after_min,
+                stale_after_max=config.stale_after_max,
+                stale_factor=config.stale_factor,
+                audit_interval=config.audit_interval,
                 instead_of=1 if self.venue.books.sweep is None else self.venue.books.sweep.instead_of,
                 proofs_per_second=self._pace(proof_limit),
                 lag=None if self.venue.books.sweep is None else self.venue.books.sweep.lag,
@@ -181,9 +181,9 @@ class Worker:
         self.expectations = Expectations(
             self.writer,
             self.publisher,
-            keys,
+            config,
             owes,
-            aggregated=self.venue.data.aggregated(keys),
+            aggregated=self.venue.data.aggregated(config),
             remedy=self._subscribe_again,
             moved=self.books.tops.moved,
         )
@@ -191,23 +191,25 @@ class Worker:
             self.writer,
             self.publisher,
             self.books,
-            keys,
+            config,
             delivery=self.expectations.delivery,
             statuses=lambda: self._statuses,
             late=self.expectations.late,
         )
-        book = "book" in keys.channels or ("top" in keys.channels and self.venue.books.make_sync(keys).tops)
+        book = "book" in config.channels or (
+            "top" in config.channels and self.venue.books.make_sync(config).tops
+        )
         self.instruments = Instruments(
-            keys.symbols,
+            config.symbols,
             self.writer,
             self.publisher,
             self.books,
             self,
             self._listing,
-            interval=keys.listing_interval,
-            retry=keys.reconnect_delay,
-            most_retry=keys.max_reconnect_delay,
-            scopes=[Scope.TOP] * ("top" in keys.channels) + [Scope.BOOK] * book,
+            interval=config.listing_interval,
+            retry=config.reconnect_delay,
+            most_retry=config.max_reconnect_delay,
+            scopes=[Scope.TOP] * ("top" in config.channels) + [Scope.BOOK] * book,
             say=self._say,
         )
 
@@ -218,15 +220,15 @@ class Worker:
             return NEW_SUBSCRIPTIONS
         tiers = self.venue.books.snapshot_tiers
         weight = 1 if tiers is None else tiers.weight(levels)
-        return PROOFS * self.keys.weight_per_minute / 60.0 / weight
+        return PROOFS * self.venue_config.weight_per_minute / 60.0 / weight
 
     def _tiers(self) -> Sequence[Tier]:
         """What snapshots are asked for. One that is cut short of that would pass for the whole book, and what
         lies deeper for empty."""
-        keys = self.keys
+        config = self.venue_config
         if self.venue.books.snapshot_tiers is None:
-            return [Tier(keys.snapshot_limit, 1)]
-        return self.venue.books.snapshot_tiers.between(keys.depth, keys.snapshot_limit)
+            return [Tier(config.snapshot_limit, 1)]
+        return self.venue.books.snapshot_tiers.between(config.depth, config.snapshot_limit)
 
     async def _until_stopped(self, *services: Coroutine[Any, Any, Any]) -> None:
         """Runs the services until the order to leave; what one raises is raised here."""
@@ -261,7 +263,7 @@ class Worker:
         connection carries that answers then is as it says: nothing of it was lost. A suspended machine stands
         still too, though CLOCK_MONOTONIC does with it.
         """
-        limit = int(self.keys.heartbeat_limit * 1e9)
+        limit = int(self.venue_config.heartbeat_limit * 1e9)
         asleep = self._asleep()
         while True:
             now = _ring.now()
@@ -357,14 +359,14 @@ class Worker:
     # -- service ---------------------------------------------------------------------------------------
     async def _serve(self) -> None:
         known = self.venue.data.channels
-        if unknown := [channel for channel in self.keys.channels if channel not in known]:
+        if unknown := [channel for channel in self.venue_config.channels if channel not in known]:
             raise ValueError(f"{self.venue.name} has no channel {unknown[0]!r}: {', '.join(sorted(known))}")
         await self.instruments.begin()
         self._serving = True
         # The first tick comes before an HTTP library and a look at the garbage; a book's first event asks for
         # the library by itself.
         if self.instruments.carried:
-            await asyncio.wait({self._spawn(self._connect())}, timeout=self.keys.connect_timeout)
+            await asyncio.wait({self._spawn(self._connect())}, timeout=self.venue_config.connect_timeout)
         await self._rest_manager()
         process.settle_garbage()
         await self.instruments.watch()
@@ -375,9 +377,9 @@ class Worker:
 
     def carry(self, instrument: Instrument) -> None:
         """See `workers.worker.instruments.Service`."""
-        top, book = (CHANNELS[scope] in self.keys.channels for scope in (Scope.TOP, Scope.BOOK))
+        top, book = (CHANNELS[scope] in self.venue_config.channels for scope in (Scope.TOP, Scope.BOOK))
         # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
-        book = book or (top and self.venue.books.make_sync(self.keys).tops)
+        book = book or (top and self.venue.books.make_sync(self.venue_config).tops)
         self.books.carry(instrument, top=top, book=book)
 
     def dropped(self, instrument: Instrument) -> None:
@@ -404,7 +406,7 @@ class Worker:
             await manager.unsubscribe(removed)
         if renamed:
             # The strategies remember how each symbol is called. Rare: all are connected anew.
-            manager.replace_strategy(self.venue.data.websocket(self.keys, self._venue_symbols))
+            manager.replace_strategy(self.venue.data.websocket(self.venue_config, self._venue_symbols))
             manager.reconnect("a symbol is called otherwise by the venue now")
         if added:
             try:
@@ -419,12 +421,12 @@ class Worker:
 
     async def _connect(self) -> None:
         """One manager for all symbols; it spreads them over as many connections as the venue wants."""
-        keys = self.keys
+        config = self.venue_config
         readiness = self.readiness
-        strategies = self.venue.data.websocket(keys, self._venue_symbols)
-        if (room := strategies.connection_strategy.budget.max_streams) < len(keys.channels):
+        strategies = self.venue.data.websocket(config, self._venue_symbols)
+        if (room := strategies.connection_strategy.budget.max_streams) < len(config.channels):
             self._say(
-                f"a connection carries {room} streams, a symbol has {len(keys.channels)} channels: "
+                f"a connection carries {room} streams, a symbol has {len(config.channels)} channels: "
                 "each symbol is cut over several connections, and loses all its cells with any of them"
             )
         cold = ColdPath(
@@ -442,9 +444,9 @@ class Worker:
         )
         self._manager = WebSocketManager(
             WebSocketManagerConfig(
-                reconnect_delay=keys.reconnect_delay,
-                message_timeout=max(keys.stale_after, keys.first_event_after),
-                first_event_after=keys.first_event_after,
+                reconnect_delay=config.reconnect_delay,
+                message_timeout=max(config.stale_after, config.first_event_after),
+                first_event_after=config.first_event_after,
             ),
             strategies,
             cold.message,
@@ -459,7 +461,7 @@ class Worker:
             on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
         )
         try:
-            await self._manager.initialize(self.instruments.carried, keys.channels)
+            await self._manager.initialize(self.instruments.carried, config.channels)
         except WebSocketError as error:
             # The manager goes on trying; the feed says DOWN, and this line says why.
             self._say(f"not connected yet: {error}")
@@ -493,7 +495,7 @@ class Worker:
         from workers.handover.handover import Handover  # nothing that a first tick needs
 
         # Known by what they are: one that the new connection repeats would not be found among plain trades.
-        alike = {"trades": "agg_trades"} if self.venue.data.aggregated(self.keys) else {}
+        alike = {"trades": "agg_trades"} if self.venue.data.aggregated(self.venue_config) else {}
         slots = [(self.books.index_of(symbol), alike.get(channel, channel)) for symbol, channel in topics]
         return Handover(
             self.publisher,
@@ -615,28 +617,28 @@ class Worker:
         from workers.rest import RestManager
 
         rest = RestManager(
-            self.venue.rest.strategies(self.keys),
-            circuits=make_circuits(self.keys),
+            self.venue.rest.strategies(self.venue_config),
+            circuits=make_circuits(self.venue_config),
             observer=self._requested,
             on_circuit_open=self._circuit_opened,
         )
         try:
             rest.load()
         except AdapterMissing as error:
-            raise ValueError(f"rest_client = {self.keys.rest_client!r}: {error}") from error
+            raise ValueError(f"rest_client = {self.venue_config.rest_client!r}: {error}") from error
         return rest
 
     def _warn_of_few_permits(self) -> None:
         """Snapshots of many symbols take their time: say how long, instead of looking broken."""
-        keys = self.keys
-        if "book" not in keys.channels or self.venue.books.snapshot is None:
+        config = self.venue_config
+        if "book" not in config.channels or self.venue.books.snapshot is None:
             return
         levels, weight = self._tiers()[0]
-        minutes = weight * len(keys.symbols) / keys.weight_per_minute
+        minutes = weight * len(config.symbols) / config.weight_per_minute
         if minutes > 1.0:
             self._say(
-                f"{len(keys.symbols)} book snapshots of {levels} levels, weight {weight}, take more than "
-                f"{minutes:.0f} minutes at weight_per_minute = {keys.weight_per_minute}; "
+                f"{len(config.symbols)} book snapshots of {levels} levels, weight {weight}, take more than "
+                f"{minutes:.0f} minutes at weight_per_minute = {config.weight_per_minute}; "
                 "what is traded most comes first"
             )
 
@@ -644,7 +646,7 @@ class Worker:
         """The first request without an answer is told at once, not when all attempts have been spent."""
         if not self._told:
             self._told = True
-            self._say(f"no answer from {self.keys.rest_url}{endpoint}; trying on")
+            self._say(f"no answer from {self.venue_config.rest_url}{endpoint}; trying on")
         if not self._serving:
             self.writer.set_state(State.DOWN, Reason.CONNECTING)
 

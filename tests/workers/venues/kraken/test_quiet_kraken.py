@@ -41,7 +41,7 @@ def snapshots(live: Live) -> list[int]:
     """How many each book's stream has brought."""
     return [
         live.worker.publisher.snapshots(live.feed.instrument(symbol).index)
-        for symbol in live.worker.keys.symbols
+        for symbol in live.worker.venue_config.symbols
     ]
 
 
