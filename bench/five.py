@@ -215,7 +215,7 @@ class Market:
     def run(self, depth: bool) -> float:
         """ns a message."""
         frames = [self.frame(depth) for _ in range(self.n)]
-        spent, taken = self.drive(self.publisher, frames, BATCH)
+        spent, taken = self.drive(self.publisher.hot_path, frames, BATCH)
         assert taken == self.n
         return float(spent / self.n)
 

@@ -69,14 +69,14 @@ class Native:
             publisher.add_instrument(*scale)
         for each in self.tape.begin:
             if isinstance(each, bytes):
-                publisher.frame(each, 1)
+                publisher.hot_path.frame(each, 1)
             else:
                 index = self.tape.scales[each[0]].instrument
                 outcome = publisher.apply_snapshot(index, each[1])
                 if outcome is Outcome.REFETCH:  # it has to say the same again, a while later
-                    outcome = publisher.apply_snapshot(index, each[1], asked_ns=publisher.due(index))
+                    outcome = publisher.apply_snapshot(index, each[1], asked_ns=publisher.not_before(index))
                 assert outcome is Outcome.SYNCED, f"{each[0]}: {outcome!r}"
-        publisher.batch_end()
+        publisher.hot_path.batch_end()
 
     def check(self, kind: MessageKind) -> None:
         """The passes were what they are taken for."""
@@ -91,7 +91,7 @@ class Native:
         spent = 0
         for _ in range(passes):
             self.begin()
-            spent += self.driver.drive(self.publisher, frames, BATCH)[0]
+            spent += self.driver.drive(self.publisher.hot_path, frames, BATCH)[0]
         self.check(kind)
         return passes * len(frames) / spent * 1e6
 
@@ -100,7 +100,7 @@ class Native:
         taken: list[int] = []
         for _ in range(passes):
             self.begin()
-            taken += self.driver.drive_each(self.publisher, self.tape.frames[kind])
+            taken += self.driver.drive_each(self.publisher.hot_path, self.tape.frames[kind])
         return sorted(taken)
 
 

@@ -70,7 +70,7 @@ def doubts(settings: Settings) -> list[str]:
 
     found = []
     for name, config in settings.enabled.items():
-        most = load(name).books.make_sync(config).depth
+        most = load(name).books.make_sync(config).max_depth
         if "book" in config.channels and 0 < most < config.depth:
             where = f"{_source(settings, name, 'depth')}venues.{name}.depth = {config.depth}"
             found.append(f"{where}: the book that is subscribed has {most} levels a side, and shows no more")

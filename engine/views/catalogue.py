@@ -51,8 +51,8 @@ def _facts(venue: Venue, config: VenueConfig) -> dict[str, Any]:
         "kinds": kinds(venue.data.channels, config.symbols),
         "channels": [channel for channel in _channels() if channel in venue.data.channels],
         "book": {
-            "snapshot": "stream" if sync.streamed else "rest",
-            "ids": bool(sync.numbered),
+            "snapshot": "stream" if sync.snapshot_in_stream else "rest",
+            "ids": bool(sync.has_update_ids),
             "checksum": sync.checksum is not None or getattr(sync, "check", None) is not None,
         },
         "native": venue.data.decoder is not None,

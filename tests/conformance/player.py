@@ -155,7 +155,7 @@ class Player:
 
     def frame(self, data: bytes, ns: int = 0) -> None:
         """One frame of the stream."""
-        if self.publisher.frame(data, ns or monotonic_ns()) == 0:
+        if self.publisher.hot_path.frame(data, ns or monotonic_ns()) == 0:
             self.left += 1
             try:
                 parsed = self.parser.parse(data, ns or monotonic_ns())
@@ -163,7 +163,7 @@ class Player:
                 pass  # counted by the manager
             else:
                 self.cold.message(parsed)
-        self.publisher.batch_end()
+        self.publisher.hot_path.batch_end()
 
     def begin(self, symbol: str, what: bytes | Snapshot, ns: int = 0) -> None:
         """A whole book, by the stream or by REST; a venue may want to hear the same several times."""
@@ -172,14 +172,14 @@ class Player:
         else:
             index = self.scales[symbol].instrument
             for _ in range(MOST_SNAPSHOTS):
-                due = self.publisher.due(index)
+                due = self.publisher.not_before(index)
                 outcome = self.publisher.apply_snapshot(index, what, asked_ns=due)
                 if outcome is not Outcome.REFETCH:
                     break
             assert outcome is Outcome.SYNCED, outcome
 
     def _missed(self, topics: Sequence[tuple[str, str]]) -> None:
-        self.publisher.void_unnumbered([self.scales[symbol].instrument for symbol, _ in topics])
+        self.publisher.invalidate_without_ids([self.scales[symbol].instrument for symbol, _ in topics])
 
     # -- what came of it --------------------------------------------------------------------------------
     def state(self, symbol: str, scope: Scope = Scope.BOOK) -> State:

@@ -38,7 +38,7 @@ async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
         index, publisher = live.worker.books.index_of(hit), live.worker.publisher
         assert index is not None
         # Until a top of its own has come, it is the best of its book, and goes with it.
-        await live.until(lambda: not publisher.lent(index), "a top of its own")
+        await live.until(lambda: not publisher.top_filled(index), "a top of its own")
         cursor, resyncs, connects = live.feed.cursor(), live.counted("resyncs"), live.counted("connects")
         counted = live.counted(trouble.counter) if trouble.counter else 0
         stream = live.sim.dialect.streams(case.fixture.venue_symbol(hit))["book"]
@@ -52,7 +52,11 @@ async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
             await live.until(lambda: live.counted("resyncs") > resyncs, "RESYNC")
         await live.all_live()
         await live.equal()
-        cells = ["BOOK", "TOP"] if case.venue.books.make_sync(live.worker.venue_config).tops else ["BOOK"]
+        cells = (
+            ["BOOK", "TOP"]
+            if case.venue.books.make_sync(live.worker.venue_config).top_from_book
+            else ["BOOK"]
+        )
         assert live.downs(cursor) == (set() if trouble.heals else {(hit, cell, "RESYNC") for cell in cells})
         assert live.counted("connects") == connects
         if trouble.counter:

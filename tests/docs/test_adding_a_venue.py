@@ -148,7 +148,7 @@ def test_a_void_book_comes_back_by_a_new_subscription(
     async def main() -> None:
         async with Serving(exchange, instance) as serving:
             cursor = serving.feed.cursor()
-            serving.worker.publisher.void(0, Reason.AUDIT)
+            serving.worker.publisher.invalidate(0, Reason.AUDIT)
             await serving.until(lambda: serving.worker.publisher.state(0, shm.Scope.BOOK) == State.RESYNC)
             await serving.until(lambda: serving.worker.publisher.state(0, shm.Scope.BOOK) == State.LIVE)
             assert serving.book() in serving.had

@@ -806,7 +806,7 @@ async def test_1_orderbook_updates(bench: Bench) -> None:
 @websocket
 async def test_1_orderbook_updates_that_go_straight_to_shared_memory(bench: Bench, instance: str) -> None:
     with publishing(instance) as publisher:
-        bench.sink = publisher
+        bench.sink = publisher.hot_path
         await bench.start("BTC/USDT", channels=("top", "book"))
         bench.venue.now.say(event(BOOK, 2))
         bench.venue.now.say(event(TOP, 2))
@@ -944,7 +944,7 @@ def test_1_hot_path_asks_no_python(instance: str, monkeypatch: pytest.MonkeyPatc
     texts = [event(TOP, n) for n in range(1, 10_101)]
     frames = [_make_test_ws_frame(WSMsgType.TEXT, text, True, True) for text in texts]
     with publishing(instance) as publisher:
-        listener = WireListener(publisher, control=lambda data, received: False)
+        listener = WireListener(publisher.hot_path, control=lambda data, received: False)
         monkeypatch.setattr("workers.websocket.dispatch.Dispatcher.put", None)
         monkeypatch.setattr(BinanceSpotParser, "parse", None)
         for frame in frames[:100]:

@@ -333,7 +333,7 @@ def test_what_is_live_is_delivered(writer: Writer, monkeypatch: pytest.MonkeyPat
         if now == 1:
             index = desk.books.index_of("BTC/USDT")
             assert index is not None
-            desk.publisher.top(index, 1, 1, 2, 1, 1, 0, 1)
+            desk.publisher.messages.top(index, 1, 1, 2, 1, 1, 0, 1)
             assert desk.publisher.state(index, Scope.TOP) == State.LIVE
         if now == 250:
             del desk.listed["BTC/USDT"]

@@ -152,16 +152,16 @@ def test_tops_that_are_silently_dead_while_the_market_moves_are_found_and_healed
             await live.all_live()
             index = live.feed.instrument(symbol).index
             publisher = live.worker.publisher
-            await live.until(lambda: not publisher.lent(index), "the stream of tops delivers")
+            await live.until(lambda: not publisher.top_filled(index), "the stream of tops delivers")
             sim.faults.silent(stream=stream)
-            await live.until(lambda: publisher.lent(index), "the book tells")
+            await live.until(lambda: publisher.top_filled(index), "the book tells")
             await live.until(lambda: live.counted("resubscribes") >= 1, "asked for again")
             assert live.feed.cell_state(symbol, Scope.TOP) is State.LIVE
             await live.until(lambda: live.differs(symbol) is None, "in step", pump=False)
             bids, asks = live.feed.book(symbol).exact
             assert live.feed.top(symbol).exact == (*bids[0].tolist(), *asks[0].tolist())
             sim.faults.clear()
-            await live.until(lambda: not publisher.lent(index), "healed")
+            await live.until(lambda: not publisher.top_filled(index), "healed")
 
     run(main())
 

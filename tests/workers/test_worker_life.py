@@ -45,7 +45,7 @@ def test_only_the_books_of_what_is_missed_are_void_and_only_the_silent_stream_is
     refreshed: list[tuple[object, ...]] = []
     instrument = SimpleNamespace(symbol="BTC/USDT")
     each.publisher = SimpleNamespace(  # type: ignore[assignment]
-        void_unnumbered=void.append, tops=lambda index: False
+        invalidate_without_ids=void.append, top_from_book=lambda index: False
     )
     each.writer = SimpleNamespace(instrument={3: instrument}.__getitem__)  # type: ignore[assignment]
     each._manager = SimpleNamespace(refresh=lambda *what: refreshed.append(what))  # type: ignore[assignment]

@@ -29,4 +29,4 @@ cdef bint sound(object sync, object checksum, Book book, int64_t told) except -1
     machine's own word."""
     if checksum is not None:
         return (<Checksum>checksum).agrees(book, told)
-    return bool(sync.agrees(book, told))
+    return bool(sync.checksum_matches(book, told))

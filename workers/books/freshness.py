@@ -1,7 +1,7 @@
 """Freshness: what is quiet is proven right, by REST or a new subscription, or becomes STALE.
 
 A cell without proof of delivery for longer than its threshold is STALE. The threshold is `stale_after` until
-the stream's own rate is known (workers/books/pace.pyx). All that costs requests keeps to `stale_after`,
+the stream's own rate is known (workers/books/staleness.pyx). All that costs requests keeps to `stale_after`,
 whatever is learnt: a book that has been quiet for half of that is checked against REST (`Proofs` has what
 agreement proves). How:
 
@@ -114,7 +114,7 @@ class Freshness:
 
     def provable(self, index: int) -> bool:
         """Whether a snapshot can prove that a book is right, once it is in step."""
-        return self._requests.possible and self._publisher.numbered(index)
+        return self._requests.possible and self._publisher.has_update_ids(index)
 
     def still(self, index: int, since: int) -> int | None:
         """Whether a market stands still as its book says, by a comparison with REST made after `since` (ns),
@@ -173,7 +173,7 @@ class Freshness:
             # Nobody waits for a sweep until it is too late.
             together = {index for index in together if not self._quiet(index, now, stale * 3 // 4)}
             due -= together
-        proofs.pace.earn(now, config.proofs_per_second)
+        proofs.budget.earn(now, config.proofs_per_second)
         self._prove_each(due, now, stale)
 
     def _prove_each(self, indexes: Iterable[int], now: int, stale: int) -> int:
@@ -187,7 +187,7 @@ class Freshness:
         }
         started = 0
         for index in sorted(last, key=lambda index: last[index]):
-            if self._config.proofs_per_second > 0 and not proofs.pace.take():
+            if self._config.proofs_per_second > 0 and not proofs.budget.take():
                 break
             proofs.tried[index] = now
             if self.provable(index):
@@ -216,7 +216,7 @@ class Freshness:
     def _report_silent(self, now: int, stale: int) -> None:
         """Rule 6."""
         publisher, proofs = self._publisher, self._proofs
-        unheard = publisher.unheard(now)
+        unheard = publisher.tops_owed(now)
         for (index, scope), (_, at) in list(proofs.reported.items()):
             # A new subscription's snapshot alone keeps it LIVE for `stale`: it has been delivering since.
             well = publisher.state(index, scope) == State.LIVE

@@ -3,13 +3,15 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from shm._ring cimport Writer
 from workers.books.book cimport Book
 from workers.decode.message cimport Message
 from workers.decode.native cimport NativeDecoder
-from workers.books.window cimport Freshness, Slot, Windows
+from workers.books.window cimport Freshness, Slot, WindowPublisher
+from workers.decode.sink cimport FrameSink
 
 
-cdef class Watcher:
+cdef class Observer:
     """Sees every message of the instruments that it watches (`HotPath.watch`); the base sees nothing.
 
     `repeats`, before publishing: it is not to be published. `published`: after it has been. `fail`: it cannot
@@ -21,7 +23,12 @@ cdef class Watcher:
     cdef void fail(self, str reason)
 
 
-cdef class HotPath(Windows):
+cdef class HotPath(FrameSink):
+    cdef readonly WindowPublisher windows
+    cdef readonly Writer writer     # the windows', at hand
+    cdef Slot* slots                # the same
+    cdef uint32_t capacity
+    cdef readonly uint32_t depth
     cdef readonly NativeDecoder decoder
     cdef object make_sync
     cdef public object listener
@@ -31,7 +38,7 @@ cdef class HotPath(Windows):
     cdef list checksums             # by slot: a Checksum, or None
     cdef list scales
     cdef list collected
-    cdef list watchers              # by slot: a tuple of Watcher, or None
+    cdef list observers             # by slot: a tuple of Observer, or None
     cdef Message message
     cdef Freshness freshness
     cdef public int64_t wall_offset
@@ -45,29 +52,29 @@ cdef class HotPath(Windows):
     cdef readonly uint64_t errors
     cdef readonly object last_error
 
-    cdef int _decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept
+    cdef int _on_decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept
     cdef int take(self, Message* m, int64_t recv) noexcept
     @cython.final
     cdef void _publish(self, Slot* slot, Message* m, int64_t recv) noexcept
-    cdef int _aside(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef int _observed(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void flush(self) noexcept
     cdef void _top(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _mark(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept
     cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept
-    cdef void _unfit(self, Message* m, int verdict, const char* data, Py_ssize_t size, int64_t recv) noexcept
-    cdef bint _unfit_top(self, Slot* slot, Message* m, int64_t recv) noexcept
-    cdef bint _unfit_depth(self, Slot* slot, Message* m, int64_t recv) noexcept
-    cdef void _blocked(self, uint32_t index, int scope) noexcept
-    cdef void _note_unfit(self, uint32_t index, int kind) noexcept
-    cdef bint _sound(self, uint32_t index, Book book, Message* m) noexcept
-    cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept
-    cdef void _replace(self, Slot* slot, Message* m, int64_t recv) noexcept
-    cdef object _begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv)
-    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *
-    cdef void watch(self, uint32_t index, Watcher watcher) except *
-    cdef void unwatch(self, uint32_t index, Watcher watcher) except *
-    cdef void fail_watchers(self, uint32_t index, str reason)
+    cdef void reject_unfit(self, Message* m, int verdict, const char* data, Py_ssize_t size, int64_t recv) noexcept
+    cdef bint _reject_top(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef bint _reject_depth(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void block(self, uint32_t index, int scope) noexcept
+    cdef void count_unfit(self, uint32_t index, int kind) noexcept
+    cdef bint _checksum_matches(self, uint32_t index, Book book, Message* m) noexcept
+    cdef void _by_rules(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef void _replace_book(self, Slot* slot, Message* m, int64_t recv) noexcept
+    cdef object begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv)
+    cdef void swap_book(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *
+    cdef void observe(self, uint32_t index, Observer observer) except *
+    cdef void unobserve(self, uint32_t index, Observer observer) except *
+    cdef void fail_observers(self, uint32_t index, str reason)
     cdef void _failed(self, uint32_t index, object error) noexcept
-    cdef int _void(self, uint32_t index, uint8_t reason) except -1
-    cdef int _request(self, uint32_t index) except -1
+    cdef int invalidate(self, uint32_t index, uint8_t reason) except -1
+    cdef int request_snapshot(self, uint32_t index) except -1

@@ -1,7 +1,36 @@
-"""The way of a message inside the socket callback: decoder -> book -> ring and cells, and when it must leave
-the plain way: the venue's state machine, a snapshot in the stream, a void book, a number that does not fit.
+"""The way of a message inside the socket callback: native decoder -> book -> ring and cells.
 
-The decisions that this carries out are numbered in publish.pyx.
+`on_frame` takes what a connection delivers. Nothing on its way allocates, waits or makes a system call, but where a
+message is not simply the next event of its book: then the venue's state machine is asked (`_by_rules`), which is
+Python. The rules go on from window.pyx:
+
+4. A crossed book (best bid >= best ask), a gap, a book beyond its bound, a window that reaches beyond what a
+   truncated snapshot knew: that book alone becomes RESYNC, and nothing of it is published until a new snapshot.
+5. A top never goes back: one with an older update id is dropped and counted (`outdated`), unless its event time is
+   newer, which means that the venue has started its ids anew (both times must be known and be those of the change
+   itself; the time of sending does not count). A repetition of the same top is a proof of delivery, no record.
+6. The head is stored, and sleeping readers are woken (`c_commit`), once a socket read, and within one after every
+   eighth of the ring: a reader that spins sees records by their own sequence at once, and the protocol's bound of
+   half a ring an update stays far.
+7. A snapshot in the stream replaces the book: of a LIVE book as one update of differences (rule 1), else by rule 3.
+   A wrong checksum is found before anything is published, and treated by rule 4.
+8. A number that does not fit the instrument's exponents is never rounded. It costs what it is a number of, no more;
+   it is counted (`precision`, of the instrument too) and logged once for each kind of message. A trade, mark or
+   liquidation is left out. A ticker's word is absent. A top is RESYNC(PRECISION) until one comes that fits; a book,
+   until a snapshot comes that fits and is newer than the event that did not. Where more decimals can help (INEXACT,
+   of a trade, top or book), the listener is called, which may give the symbol a new slot; until then everything
+   that fits the old one is published in it.
+9. A book never goes back behind what was published: an older snapshot (a replica that lags, after a reconnect) is
+   fetched again. It is taken, because the venue must have started its ids anew, when it is the second in a row while
+   the stream too is behind what was published, or the eighth in any case.
+10. A snapshot in the stream says whether the events after it have update ids (`BookSync.has_update_ids`). One
+    without an id cannot be older, and a handover that began when it was otherwise fails.
+11. Where a venue sends changes of its best levels only (`BookSync.max_depth`), a book is cut to them after every
+    event, before the venue's checksum is compared: a level that falls out is not updated any more, and would come
+    back with an old size.
+13. A trade is published once. A venue may repeat the last one to whoever subscribes, also after a reconnect: a trade
+    with the id of the instrument's last one (single and aggregated trades apart) is dropped and counted
+    (`outdated`). The ids outlive connections, not the slot. Trades without ids are not compared.
 """
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -27,8 +56,9 @@ from workers.decode.message cimport (
 )
 from workers.decode.native cimport NativeDecoder
 from workers.books.checksum cimport sound
-from workers.books.pace cimport arrived
-from workers.books.window cimport WATCHED, Slot, Windows
+from workers.books.staleness cimport arrived
+from workers.books.window cimport OBSERVED, Slot, WindowPublisher
+from workers.decode.sink cimport FrameSink
 
 from shm import counters, layout
 from shm.events import Code, pack
@@ -75,7 +105,7 @@ cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
 cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
 # MessageKind -> channel, in the order of `shm.channels.CHANNELS`. Trades that are told in aggregate share one here.
 cdef int[7] CHANNEL_OF = [0, 0, 1, 2, 4, 5, 6]
-cdef int OLDER = 8  # decision 9
+cdef int OLDER = 8  # rule 9
 cdef int BEHIND = 4
 # What an event of the log names a kind of message by: of a book its levels.
 NAMES = {
@@ -89,7 +119,7 @@ NAMES = {
 REASONS = {Outcome.CROSSED: R_CROSSED, Outcome.REFETCH: R_SNAPSHOT}
 
 
-cdef class Watcher:
+cdef class Observer:
     cdef bint repeats(self, Message* m, int64_t recv) noexcept:
         return False
 
@@ -100,11 +130,16 @@ cdef class Watcher:
         pass
 
 
-cdef class HotPath(Windows):
-    """Messages in, records and cells out; `Publisher` is this with the cold path's face."""
+cdef class HotPath(FrameSink):
+    """Takes a connection's frames; messages in, records and cells out."""
 
     def __cinit__(self, Writer writer not None, NativeDecoder decoder=None, make_sync=None, *, listener=None,
                   max_levels=65_536):
+        self.windows = WindowPublisher(writer)
+        self.writer = writer
+        self.slots = self.windows.slots
+        self.capacity = self.windows.capacity
+        self.depth = self.windows.depth
         self.decoder = decoder
         self.make_sync = make_sync
         self.listener = listener
@@ -114,7 +149,7 @@ cdef class HotPath(Windows):
         self.checksums = [None] * self.capacity
         self.scales = [None] * self.capacity
         self.collected = [None] * self.capacity
-        self.watchers = [None] * self.capacity
+        self.observers = [None] * self.capacity
         # What is pending and one more update, of a book and its top, stay within half of the ring between two
         # heads (W5, R5). Half of the ring is a power of two, which the largest update is not: one is always left.
         self.commit_every = min(
@@ -135,19 +170,19 @@ cdef class HotPath(Windows):
         code = self.decoder.decode(data, size, &self.message)
         if code == D_NOT_MINE:
             return 0
-        taken = self._decoded(code, data, size, recv_ns)
+        taken = self._on_decoded(code, data, size, recv_ns)
         while self.decoder.left:
-            self._decoded(self.decoder.next(&self.message), data, size, recv_ns)
+            self._on_decoded(self.decoder.next(&self.message), data, size, recv_ns)
         return taken
 
-    cdef int _decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
+    cdef int _on_decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
         """One thing that a frame says, in `message`."""
         if code == D_OK:
             return self.take(&self.message, recv_ns)
         if code == D_UNKNOWN_SYMBOL:
             self.writer.c_count(C_UNKNOWN, 1)
         else:
-            self._unfit(&self.message, code, data, size, recv_ns)
+            self.reject_unfit(&self.message, code, data, size, recv_ns)
         return 1
 
     cdef void on_batch_end(self) noexcept:
@@ -161,8 +196,8 @@ cdef class HotPath(Windows):
             writer.c_count(C_UNKNOWN, 1)
             return -1
         slot = &self.slots[m.instrument]
-        if slot.aside:
-            return self._aside(slot, m, recv)
+        if slot.slow_path:
+            return self._observed(slot, m, recv)
         self._publish(slot, m, recv)
         return 1
 
@@ -172,14 +207,14 @@ cdef class HotPath(Windows):
         if m.ts_event and self.wall_offset:
             writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event, 1)
         if m.kind == M_TOP:
-            slot.heard[0] = recv
+            slot.received_at[0] = recv
             self._top(slot, m, recv)
         elif m.kind == M_DEPTH:
-            slot.heard[1] = recv
+            slot.received_at[1] = recv
             self._depth(slot, m, recv)
         elif m.kind == M_TRADE:
-            slot.heard[2 + (m.words[2] != 0)] = recv
-            if m.update_id:  # decision 13
+            slot.received_at[2 + (m.words[2] != 0)] = recv
+            if m.update_id:  # rule 13
                 if m.update_id == slot.trade_id[m.words[2] != 0]:
                     writer.c_count(C_OUTDATED, 1)
                     return
@@ -188,19 +223,19 @@ cdef class HotPath(Windows):
                            <uint8_t>m.flags, m.ts_event, recv)
             writer.c_count_instrument(m.instrument, I_TRADES, 1)
         elif m.kind == M_TICKER:
-            slot.heard[4] = recv
+            slot.received_at[4] = recv
             if m.flags & F_UNFIT:
-                self._note_unfit(m.instrument, M_TICKER)
+                self.count_unfit(m.instrument, M_TICKER)
             # The absent words: eight bits of the message's flags from F_ABSENT, four of each record's from ABSENT_0.
             writer.c_record(K_TICKER, FIRST | <uint8_t>(m.flags >> 14 & ABSENT), 0, m.instrument, m.ts_event, recv,
                             m.words[0], m.words[1], m.words[2], m.words[3])
             writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags >> 18 & ABSENT), 1, m.instrument, m.ts_event, recv,
                             m.words[4], m.words[5], m.words[6], m.words[7])
         elif m.kind == M_MARK:
-            slot.heard[5] = recv
+            slot.received_at[5] = recv
             self._mark(slot, m, recv)
         elif m.kind == M_LIQUIDATION:
-            slot.heard[6] = recv
+            slot.received_at[6] = recv
             writer.c_record(K_LIQUIDATION, <uint8_t>(m.flags & SELL), slot.mark_exp, m.instrument, m.ts_event,
                             recv, m.words[0], m.words[1], <int64_t>m.update_id, 0)
         self.pending += 1
@@ -208,16 +243,16 @@ cdef class HotPath(Windows):
         if writer.ring.next - self.committed > self.commit_every:
             self.flush()
 
-    cdef int _aside(self, Slot* slot, Message* m, int64_t recv) noexcept:
+    cdef int _observed(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """An instrument that is watched; what `take` answers."""
-        watchers = self.watchers[m.instrument]
-        for watcher in watchers:
-            if (<Watcher>watcher).repeats(m, recv):
+        observers = self.observers[m.instrument]
+        for observer in observers:
+            if (<Observer>observer).repeats(m, recv):
                 self.writer.c_count(C_OUTDATED, 1)
                 return 1
         self._publish(slot, m, recv)
-        for watcher in watchers:
-            (<Watcher>watcher).published(m, recv)
+        for observer in observers:
+            (<Observer>observer).published(m, recv)
         return 1
 
     cdef void flush(self) noexcept:
@@ -244,32 +279,32 @@ cdef class HotPath(Windows):
         if not slot.has_top:
             return
         if m.update_id:
-            # Decision 5.
+            # Rule 5.
             if m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:
                 self.writer.c_count(C_OUTDATED, 1)
-                slot.moved = 0  # late, and delivered all the same
+                slot.top_owed_since = 0  # late, and delivered all the same
                 return
             if m.update_id == slot.top_id and slot.top_state == LIVE:
                 same = True
                 for i in range(4):
                     same = same and slot.top[i] == m.words[i]
                 if same:
-                    slot.lent = False
-                    slot.moved = 0
+                    slot.top_filled = False
+                    slot.top_owed_since = 0
                     slot.top_proof = recv
-                    arrived(&slot.pace[0], &self.freshness, recv)
+                    arrived(&slot.staleness[0], &self.freshness, recv)
                     return
         if m.words[0] >= m.words[2] and not m.flags & (NO_BID | NO_ASK):
-            self._state(m.instrument, SCOPE_TOP, RESYNC, R_CROSSED)
+            self.windows.set_state(m.instrument, SCOPE_TOP, RESYNC, R_CROSSED)
             return
         before = slot.top_state
-        if slot.lent:
-            slot.lent = False
-            slot.moved = 0
+        if slot.top_filled:
+            slot.top_filled = False
+            slot.top_owed_since = 0
         slot.top_id = m.update_id
         slot.top_event = 0 if m.flags & F_SENT else m.ts_event
         slot.top_proof = recv
-        arrived(&slot.pace[0], &self.freshness, recv)
+        arrived(&slot.staleness[0], &self.freshness, recv)
         slot.top_state = LIVE
         for i in range(4):
             slot.top[i] = m.words[i]
@@ -284,9 +319,9 @@ cdef class HotPath(Windows):
         for i in range(4):
             if m.flags & (F_MARK << i):
                 slot.mark[i] = m.words[i]
-                slot.mark_told |= <uint8_t>(1 << i)
-        self.writer.c_record(K_MARK, <uint8_t>(~slot.mark_told << 2 & ABSENT), slot.mark_exp, m.instrument, m.ts_event, recv, slot.mark[0],
-                             slot.mark[1], slot.mark[2], slot.mark[3])
+                slot.mark_known |= <uint8_t>(1 << i)
+        self.writer.c_record(K_MARK, <uint8_t>(~slot.mark_known << 2 & ABSENT), slot.mark_exp, m.instrument, m.ts_event,
+                             recv, slot.mark[0], slot.mark[1], slot.mark[2], slot.mark[3])
 
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
         cdef Book book = <Book>self.books[m.instrument]
@@ -294,16 +329,16 @@ cdef class HotPath(Windows):
             return
         self.book_updates += 1
         if m.flags & F_SNAPSHOT:
-            self._replace(slot, m, recv)
+            self._replace_book(slot, m, recv)
         elif (
             slot.synced
-            and m.first_id == book.last_id + slot.step
+            and m.first_id == book.last_id + slot.id_step
             and m.update_id >= m.first_id
             and not slot.collecting
         ):
             self._apply(slot, book, m, recv)
         else:
-            self._slow(slot, m, recv)
+            self._by_rules(slot, m, recv)
 
     cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept:
         """Apply the next event of the chain and publish the window, or find the book void."""
@@ -312,26 +347,44 @@ cdef class HotPath(Windows):
             reason = R_OUT_OF_WINDOW
         else:
             book.last_id = m.update_id
-            if slot.kept:
-                book.c_truncate(slot.kept)
+            if slot.max_depth:
+                book.c_truncate(slot.max_depth)
             if book.c_crossed():
                 reason = R_CROSSED
-            elif m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
+            elif m.flags & F_CHECKED and not self._checksum_matches(m.instrument, book, m):
                 reason = R_CHECKSUM
-            elif self._window(slot, book, m.instrument, m.ts_event, recv):
+            elif self.windows.publish_changes(slot, book, m.instrument, m.ts_event, recv):
                 slot.book_proof = recv
-                arrived(&slot.pace[1], &self.freshness, recv)
+                arrived(&slot.staleness[1], &self.freshness, recv)
                 return
             else:
-                slot.outran = True
+                slot.beyond_horizon = True
                 reason = R_OUT_OF_WINDOW
         try:
-            self._void(m.instrument, reason)
+            self.invalidate(m.instrument, reason)
         except Exception as error:
             self._failed(m.instrument, error)
 
+    # -- the same from Python -------------------------------------------------------------------------------
+    def frame(self, bytes data, int64_t recv_ns):
+        """One frame as the wire gives it: 1 consumed, 0 not mine, -1 unusable. For tests and plain sinks."""
+        return self.on_frame(<const char*>data, len(data), recv_ns)
+
+    def batch_end(self):
+        """The end of a socket read: commit."""
+        self.flush()
+
+    def frames(self, list messages, int64_t recv_ns):
+        """The frames of one socket read, and its end; how many were taken. For replays and benches."""
+        cdef bytes data
+        cdef Py_ssize_t taken = 0
+        for data in messages:
+            taken += self.on_frame(<const char*>data, len(data), recv_ns) == 1
+        self.flush()
+        return taken
+
     # -- the slow path: everything that is not the plain next event -----------------------------------------
-    cdef void _slow(self, Slot* slot, Message* m, int64_t recv) noexcept:
+    cdef void _by_rules(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """One event through the venue's state machine, levels copied."""
         cdef uint32_t i
         cdef Book book
@@ -358,16 +411,16 @@ cdef class HotPath(Windows):
             if step == Step.APPLY:
                 self._apply(slot, book, m, recv)
             elif step == Step.GAP:
-                self._void(m.instrument, R_GAP)
+                self.invalidate(m.instrument, R_GAP)
             elif step == Step.BUFFER:
                 slot.stream_id = m.update_id
                 if slot.book_state != RESYNC:
-                    self._state(m.instrument, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
-                self._request(m.instrument)
+                    self.windows.set_state(m.instrument, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
+                self.request_snapshot(m.instrument)
         except Exception as error:
             self._failed(m.instrument, error)
 
-    cdef bint _sound(self, uint32_t index, Book book, Message* m) noexcept:
+    cdef bint _checksum_matches(self, uint32_t index, Book book, Message* m) noexcept:
         """Whether the venue's checksum is that of the book."""
         try:
             return sound(self.syncs[index], self.checksums[index], book, m.words[0])
@@ -376,7 +429,7 @@ cdef class HotPath(Windows):
             self.last_error = error
             return False
 
-    cdef void _replace(self, Slot* slot, Message* m, int64_t recv) noexcept:
+    cdef void _replace_book(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """A snapshot in the stream: the book from now on, unless it is older than what there is.
 
         A LIVE book stays LIVE: what the snapshot says otherwise is one update of differences.
@@ -396,25 +449,25 @@ cdef class HotPath(Windows):
                 self.collected[m.instrument] = None
             book.c_clear()
             if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
-                self._void(m.instrument, R_OUT_OF_WINDOW)
+                self.invalidate(m.instrument, R_OUT_OF_WINDOW)
                 return
-            if slot.kept:
-                book.c_truncate(slot.kept)
-            if slot.step != <bint>sync.numbered:  # decision 10
-                slot.step = 1 if sync.numbered else 0
-                self.fail_watchers(m.instrument, f"instrument {m.instrument} has begun or ceased to have update ids")
-            if m.flags & F_CHECKED and not self._sound(m.instrument, book, m):
-                self._void(m.instrument, R_CHECKSUM)
+            if slot.max_depth:
+                book.c_truncate(slot.max_depth)
+            if slot.id_step != <bint>sync.has_update_ids:  # rule 10
+                slot.id_step = 1 if sync.has_update_ids else 0
+                self.fail_observers(m.instrument, f"instrument {m.instrument} has begun or ceased to have update ids")
+            if m.flags & F_CHECKED and not self._checksum_matches(m.instrument, book, m):
+                self.invalidate(m.instrument, R_CHECKSUM)
                 return
-            outcome = self._begin(m.instrument, answer.diffs, m.ts_event, recv)
+            outcome = self.begin(m.instrument, answer.diffs, m.ts_event, recv)
             if outcome == Outcome.SYNCED:
-                arrived(&slot.pace[1], &self.freshness, recv)
+                arrived(&slot.staleness[1], &self.freshness, recv)
             else:
-                self._void(m.instrument, REASONS.get(outcome, R_OUT_OF_WINDOW))
+                self.invalidate(m.instrument, REASONS.get(outcome, R_OUT_OF_WINDOW))
         except Exception as error:
             self._failed(m.instrument, error)
 
-    cdef object _begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv):
+    cdef object begin(self, uint32_t index, list diffs, int64_t ts_event, int64_t recv):
         """The book as loaded, and `diffs` on it, is the venue's book: publish it. Answers an `Outcome`; only
         after SYNCED is the book to be kept."""
         cdef Slot* slot = &self.slots[index]
@@ -426,34 +479,34 @@ cdef class HotPath(Windows):
                 for price, size in levels:
                     if book.c_set(side, price, size) != 0:
                         return Outcome.TOO_LARGE
-            if slot.kept:
-                book.c_truncate(slot.kept)
+            if slot.max_depth:
+                book.c_truncate(slot.max_depth)
             ts_event = diff.ts_event
             recv = diff.ts_recv
         if book.c_crossed():
             return Outcome.CROSSED
         book.last_id = self.syncs[index].last_id
-        if slot.step and not slot.synced and book.last_id < slot.book_id:  # decision 9
-            slot.older += BEHIND if slot.stream_id and slot.stream_id < slot.book_id else 1
-            if slot.older < OLDER:
+        if slot.id_step and not slot.synced and book.last_id < slot.book_id:  # rule 9
+            slot.older_snapshots += BEHIND if slot.stream_id and slot.stream_id < slot.book_id else 1
+            if slot.older_snapshots < OLDER:
                 return Outcome.REFETCH
         if slot.synced:
             book.touched[0] = book.touched[1] = INT64_MAX  # all of it may have changed
-            if not self._window(slot, book, index, ts_event, recv):
+            if not self.windows.publish_changes(slot, book, index, ts_event, recv):
                 return Outcome.TOO_SHALLOW
         else:
             for side in range(2):
-                slot.n[side] = book.c_window(side, self.depth, slot.window[side])
-            if self._beyond(book, slot.window, slot.n):
+                slot.levels[side] = book.c_window(side, self.depth, slot.window[side])
+            if self.windows.is_beyond_horizon(book, slot.window, slot.levels):
                 return Outcome.TOO_SHALLOW
             slot.synced = True
-            self._whole(slot, book, index, ts_event, recv)
-        slot.requested = slot.outran = False
-        slot.older = 0
+            self.windows.publish_whole(slot, book, index, ts_event, recv)
+        slot.snapshot_requested = slot.beyond_horizon = False
+        slot.older_snapshots = 0
         slot.book_proof = recv
         return Outcome.SYNCED
 
-    cdef void swap(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *:
+    cdef void swap_book(self, uint32_t index, Book book, int64_t ts_event, int64_t recv, bint same) except *:
         """`book`, made elsewhere, is this instrument's from now on: one update of differences when LIVE, and
         none where the published window is the `same`."""
         cdef Slot* slot = &self.slots[index]
@@ -464,26 +517,26 @@ cdef class HotPath(Windows):
             return
         if not slot.synced:
             self.syncs[index].on_snapshot(book.last_id)
-        outcome = self._begin(index, [], ts_event, recv)
+        outcome = self.begin(index, [], ts_event, recv)
         if outcome != Outcome.SYNCED:
-            self._void(index, REASONS.get(outcome, R_OUT_OF_WINDOW))
+            self.invalidate(index, REASONS.get(outcome, R_OUT_OF_WINDOW))
 
-    cdef void watch(self, uint32_t index, Watcher watcher) except *:
-        """Tell `watcher` of every message of this instrument."""
-        self.watchers[index] = (*(self.watchers[index] or ()), watcher)
-        self.slots[index].aside |= WATCHED
+    cdef void observe(self, uint32_t index, Observer observer) except *:
+        """Tell `observer` of every message of this instrument."""
+        self.observers[index] = (*(self.observers[index] or ()), observer)
+        self.slots[index].slow_path |= OBSERVED
 
-    cdef void unwatch(self, uint32_t index, Watcher watcher) except *:
+    cdef void unobserve(self, uint32_t index, Observer observer) except *:
         """Tell it no more."""
-        left = tuple([each for each in self.watchers[index] or () if each is not watcher])
-        self.watchers[index] = left or None
+        left = tuple([each for each in self.observers[index] or () if each is not observer])
+        self.observers[index] = left or None
         if not left:
-            self.slots[index].aside &= ~<int>WATCHED
+            self.slots[index].slow_path &= ~<int>OBSERVED
 
-    cdef void fail_watchers(self, uint32_t index, str reason):
+    cdef void fail_observers(self, uint32_t index, str reason):
         """Whoever watches this instrument misses something of it."""
-        for watcher in self.watchers[index] or ():
-            (<Watcher>watcher).fail(reason)
+        for observer in self.observers[index] or ():
+            (<Observer>observer).fail(reason)
 
     cdef void _failed(self, uint32_t index, object error) noexcept:
         """A fault of ours: counted, kept, and nothing of this book is LIVE until it is rebuilt."""
@@ -491,8 +544,8 @@ cdef class HotPath(Windows):
         self.last_error = error
         self.writer.c_count(C_PARSE_ERRORS, 1)
         self.slots[index].synced = False
-        self.slots[index].pace[1].seen = 0
-        self._state(index, SCOPE_BOOK, RESYNC, R_MALFORMED)
+        self.slots[index].staleness[1].seen = 0
+        self.windows.set_state(index, SCOPE_BOOK, RESYNC, R_MALFORMED)
         try:
             if self.syncs[index] is not None:
                 self.syncs[index].reset()
@@ -500,32 +553,32 @@ cdef class HotPath(Windows):
         except Exception as another:
             self.last_error = another
 
-    cdef int _void(self, uint32_t index, uint8_t reason) except -1:
+    cdef int invalidate(self, uint32_t index, uint8_t reason) except -1:
         """The book is void: RESYNC, a fresh start of the state machine, a snapshot asked for."""
         cdef Slot* slot = &self.slots[index]
         cdef Book book = <Book?>self.books[index]
         slot.synced = False
         slot.collecting = False
-        slot.pace[1].seen = 0
+        slot.staleness[1].seen = 0
         self.collected[index] = None
         book.c_clear()
-        self._state(index, SCOPE_BOOK, RESYNC, reason)
+        self.windows.set_state(index, SCOPE_BOOK, RESYNC, reason)
         self.writer.c_count(C_RESYNCS, 1)
         self.writer.c_count_instrument(index, I_RESYNCS, 1)
         self.writer.log_event(Code.RESYNC, Code.RESYNC.severity, index, tr_now() + self.wall_offset, reason)
         sync = self.syncs[index]
         if sync.synced:  # after a gap it has started over by itself, with the event buffered
             sync.reset()
-        return self._request(index)
+        return self.request_snapshot(index)
 
-    cdef int _request(self, uint32_t index) except -1:
-        if not self.slots[index].requested and self.listener is not None:
-            self.slots[index].requested = True
+    cdef int request_snapshot(self, uint32_t index) except -1:
+        if not self.slots[index].snapshot_requested and self.listener is not None:
+            self.slots[index].snapshot_requested = True
             self.listener.request_snapshot(index)
         return 0
 
-    # -- numbers that do not fit (decision 8) -------------------------------------------------------------------
-    cdef void _unfit(self, Message* m, int verdict, const char* data, Py_ssize_t size, int64_t recv) noexcept:
+    # -- numbers that do not fit (rule 8) -------------------------------------------------------------------
+    cdef void reject_unfit(self, Message* m, int verdict, const char* data, Py_ssize_t size, int64_t recv) noexcept:
         """A message of which a number does not fit. Nothing of it is shown; what it would have replaced is not
         LIVE any more, and nothing else is touched."""
         cdef Slot* slot
@@ -533,14 +586,14 @@ cdef class HotPath(Windows):
             self.writer.c_count(C_UNKNOWN, 1)
             return
         slot = &self.slots[m.instrument]
-        slot.heard[CHANNEL_OF[m.kind]] = recv  # it is of no use, and it was delivered
+        slot.received_at[CHANNEL_OF[m.kind]] = recv  # it is of no use, and it was delivered
         if m.kind == M_TOP:
-            if not self._unfit_top(slot, m, recv):
+            if not self._reject_top(slot, m, recv):
                 return
         elif m.kind == M_DEPTH:
-            if not self._unfit_depth(slot, m, recv):
+            if not self._reject_depth(slot, m, recv):
                 return
-        self._note_unfit(m.instrument, m.kind)
+        self.count_unfit(m.instrument, m.kind)
         # More decimals help against INEXACT alone, and no book or top waits for those of marks and liquidations.
         if verdict != D_INEXACT or m.kind == M_MARK or m.kind == M_LIQUIDATION or data == NULL:
             return
@@ -550,23 +603,23 @@ cdef class HotPath(Windows):
         except Exception as error:
             self._failed(m.instrument, error)
 
-    cdef bint _unfit_top(self, Slot* slot, Message* m, int64_t recv) noexcept:
+    cdef bint _reject_top(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """RESYNC(PRECISION) until a top comes that fits. False: nothing to say, as of a top that is older."""
         if not slot.has_top:
             return False
-        if m.update_id and m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:  # decision 5
+        if m.update_id and m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:  # rule 5
             self.writer.c_count(C_OUTDATED, 1)
             return False
-        slot.lent = False  # what the book says of it counts again when the book is newer
-        slot.moved = 0
+        slot.top_filled = False  # what the book says of it counts again when the book is newer
+        slot.top_owed_since = 0
         slot.top_id = m.update_id
         slot.top_event = 0
         slot.top_proof = recv
-        arrived(&slot.pace[0], &self.freshness, recv)
-        self._blocked(m.instrument, SCOPE_TOP)
+        arrived(&slot.staleness[0], &self.freshness, recv)
+        self.block(m.instrument, SCOPE_TOP)
         return True
 
-    cdef bint _unfit_depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
+    cdef bint _reject_depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """RESYNC(PRECISION) until a snapshot comes that fits, and that has what this event says. False: nothing
         to say, as of an event that repeats what there is."""
         cdef Book book
@@ -588,32 +641,32 @@ cdef class HotPath(Windows):
             else:
                 slot.stream_id = m.update_id
             if slot.synced:
-                self._void(m.instrument, R_PRECISION)
+                self.invalidate(m.instrument, R_PRECISION)
             else:
-                self._blocked(m.instrument, SCOPE_BOOK)
-            sync.skip(m.update_id)
-            self._request(m.instrument)
+                self.block(m.instrument, SCOPE_BOOK)
+            sync.reset_after(m.update_id)
+            self.request_snapshot(m.instrument)
         except Exception as error:
             self._failed(m.instrument, error)
         return True
 
-    cdef void _blocked(self, uint32_t index, int scope) noexcept:
+    cdef void block(self, uint32_t index, int scope) noexcept:
         """The cell is RESYNC(PRECISION); told once, however many numbers do not fit."""
         cdef Slot* slot = &self.slots[index]
         if scope == SCOPE_TOP:
             if slot.top_state != RESYNC or slot.reasons[0] != R_PRECISION:
-                self._state(index, SCOPE_TOP, RESYNC, R_PRECISION)
+                self.windows.set_state(index, SCOPE_TOP, RESYNC, R_PRECISION)
         elif slot.book_state != RESYNC or slot.reasons[1] != R_PRECISION:
-            self._state(index, SCOPE_BOOK, RESYNC, R_PRECISION)
+            self.windows.set_state(index, SCOPE_BOOK, RESYNC, R_PRECISION)
 
-    cdef void _note_unfit(self, uint32_t index, int kind) noexcept:
+    cdef void count_unfit(self, uint32_t index, int kind) noexcept:
         """Counted, and logged once an instrument and kind of message."""
         cdef Slot* slot = &self.slots[index]
         self.writer.c_count(C_PRECISION, 1)
         self.writer.c_count_instrument(index, I_PRECISION, 1)
-        if slot.unfit & 1 << kind:
+        if slot.logged_unfit & 1 << kind:
             return
-        slot.unfit |= <uint8_t>(1 << kind)
+        slot.logged_unfit |= <uint8_t>(1 << kind)
         try:
             self.writer.log_event(Code.PRECISION, Code.PRECISION.severity, index, tr_now() + self.wall_offset,
                                   *self.scales[index], NAMES[kind])

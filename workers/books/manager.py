@@ -213,7 +213,7 @@ class BookManager:
         self._freshness.log_fresh()
         self._snapshots.log_in_step()
         self.look_ahead()
-        self._audits.start_doubtful(now)
+        self._audits.start_unverified(now)
         self._freshness.tick(now)
         self.tops.tick(now)
         self._audits.start_due(now)

@@ -1,78 +1,35 @@
-"""From a frame to shared memory, inside the socket callback: native decoder -> book -> ring and cells.
+"""Everything of a feed's books and tops that is not a message in the socket callback: instruments, states, snapshots,
+freshness, audits. What messages do is in hotpath.pyx, what readers see of a book in window.pyx; the rules are
+numbered across the three, and go on here:
 
-Decisions that a reader of the feed lives by:
-
-1. One venue message is one update. Levels are applied in the order sent; what is published is the *window*,
-   the best `depth` levels a side: every difference to the window published before is one LEVEL record (size 0
-   = left the window, whatever pushed it out), removals before settings, FIRST on the first and LAST on the
-   last. Folding them over any cell gives the next cell exactly (I11).
-2. The cell's update id and times follow the venue with every update. One that leaves the window as it is
-   repeats the best level as a single FIRST|LAST record (an empty window: CLEAR), so that a fold has the
-   cell's update id and times too, and a follower of the ring sees that the book still lives.
-3. A book that becomes LIVE is CLEAR + all LEVELs + STATUS as one update, then its cell; STATUS comes last, so
-   that no follower takes old content for LIVE.
-4. Crossed (best bid >= best ask), gap, over the bound, or a window that reaches beyond what a truncated
-   snapshot knew: that instrument alone goes RESYNC and nothing of it is published.
-5. A top never goes back: an older update id is dropped and counted (`outdated`), unless its event time says
-   that it is newer and the venue counts anew (both times must be known, and be those of the change itself: that
-   of the sending says nothing); a repetition of the very same top is only proof of delivery.
-6. Head and wake (`c_commit`) once a socket read, and within one after every eighth of the ring: a spinning
-   reader sees records by their own sequence at once, so that the head only matters to sleepers, for
-   whom one wake a read is cheapest, and the protocol's bound of half a ring an update stays far.
-7. A snapshot in the stream replaces the book: of a LIVE one as one update of differences (decision 1), else
-   by decision 3. A wrong checksum is found before anything is published, and is treated by decision 4.
-8. A number that does not fit is never rounded, and costs what it is a number of, no more; it is counted
-   (`precision`, of the instrument too) and logged once a kind. A trade, mark or liquidation is left out. A
-   ticker's word is absent. A top is RESYNC(PRECISION) until one comes that fits. A book is so until a snapshot
-   comes that fits and is not from before the event that did not. Where more decimals can help (INEXACT, of a
-   trade, top or book) the listener is told, which may give the symbol a new slot; until then all that fits the
-   old one is published in it.
-9. A book never goes back behind what was published: a snapshot that is older (a replica that lags, after a
-   reconnect) is fetched again. The venue has started its ids anew, and the snapshot is taken, when it is the
-   second such in a row while the stream too is behind what was published, or the eighth in any case.
-10. A snapshot in the stream says whether the events after it have update ids (`BookSync.numbered`). One that
-    has none cannot be older, and a handover that began when it was otherwise fails.
-11. Where a venue tells of its best levels only (`BookSync.depth`), a book is cut to them after every event,
-    before the venue's checksum is compared: what falls out is not told, and would come back as an old price.
-12. Where a venue's tops are not exact (`BookSync.tops`), an instrument with both has the best of its book as its
-    top: after each update of the book a TOP record and the cell, when price or size of the best is another, at the
-    event's time. Both have one state: when the book leaves LIVE so does the top, and what is proof of delivery for
-    the book is so for the top. Tops that come all the same are passed over.
-13. A trade is published once. A venue may tell the last one again to whoever subscribes, so also after a connection
-    was lost: a trade whose id is that of the instrument's last one, singles and aggregated ones apart, is dropped
-    and counted (`outdated`). The ids outlive connections, not the slot. Without an id nothing tells two apart.
-14. Where tops and books count their ids alike (`BookSync.top_ids`), the best of a book in step is the top as of
-    the book's id. A top that is not LIVE is lent it, when the book becomes LIVE and with each of its updates after
-    that: a market that stands still sends no top. A lent top goes with the book, in value, id, state and proof,
-    until a top comes that is not older (decision 5). A top that is LIVE by itself is compared about once a second:
-    where the book is newer, an equal best is proof of delivery, and another one is lent. What only the book has
-    told of is owed by the stream of tops (`unheard`). Nothing is lent that is older than the top published last.
 15. After the process stood still, nothing is LIVE until it is known that nothing was lost meanwhile (`freeze`):
-    by an event of its own, or because the connection that carries it has answered since, so that what the venue
-    had sent before has been read, and has left the cell as it was (`thaw`).
-16. A book whose snapshot was cut is deepened while it is LIVE. The events from before the request on are kept; those
-    that follow the deeper snapshot by the venue's rules are applied to it, which makes it a book of the same moment.
-    It must agree in everything that both know. Only then the levels beyond the old horizon are taken, and its
-    horizon, for each side by itself. The window lies within the old horizon: nothing is published.
-17. A top that its stream has not told since the connection began may be told by REST (`told_top`, workers/books/tops.py
-    says when). Its update id is the old one where that top was the same, else 0, as is the venue's time: nobody
-    knows them. The id published by the stream last goes on to count for decision 5.
+    by an event of its own, or because the connection that carries it has answered since, so that everything that
+    the venue had sent before has been read, and has left the cell as it was (`thaw`).
+16. A book whose snapshot was truncated is deepened while it is LIVE (`deepen`). Events are kept from before the
+    request on; those that follow the deeper snapshot by the venue's rules are applied to it, which gives a book of
+    the same moment. It must agree with the LIVE one in all that both know. Only then the levels beyond the old
+    horizon are taken over, each side for itself. The window lies within the old horizon: nothing is published.
+17. A top of which no message has come on this connection may be taken from REST (`top_from_rest`;
+    workers/books/tops.py says when). Its update id is the one before where that top was the same, else 0, as is the
+    venue's time: neither is known. For rule 5 the id of the last top message goes on to count.
 """
 
+cimport cython
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
-from shm._ring cimport tr_level, tr_now
+from shm._ring cimport Writer, tr_level, tr_now
 from workers.books.book cimport Book
 from workers.books.checksum cimport Checksum
 from workers.decode.message cimport M_DEPTH
 from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, tr_decimal_text
 from workers.decode.symbols cimport mark_exp
-from workers.books.entry cimport Entry
-from workers.books.pace cimport threshold
-from workers.books.window cimport FROZEN_BOOK, FROZEN_TOP, WATCHED, Pace, Slot
+from workers.books.hotpath cimport HotPath
+from workers.books.staleness cimport threshold
+from workers.books.python_publisher cimport PythonPublisher
+from workers.books.window cimport FROZEN_BOOK, FROZEN_TOP, OBSERVED, Staleness, Slot
 
 from shm import counters, layout
 from workers.books.sync import Outcome, Refetch
@@ -105,23 +62,69 @@ cdef int _decimal(object text, unsigned exponent, int64_t* out) except -1:
     return tr_decimal_text(data, size, exponent, out)
 
 
-cdef class Publisher(Entry):
-    """The only one who turns decoded messages into records and cells. One feed, one thread.
+@cython.final
+cdef class Publisher:
+    """One feed's books and tops: the only writer of its records and cells. One thread.
+
+    `hot_path` takes the frames of connections, `messages` what comes through Python; the methods here are for
+    everything that is not a message: instruments, states, snapshots, freshness, audits.
 
     Args:
         writer: the segment's writer; its geometry gives depth and capacity.
         decoder: the venue's native decoder, or None for a venue in plain Python.
         make_sync: makes one instrument's `workers.books.sync.BookSync`; None: no books.
-        listener: told `request_snapshot(index)` and `on_precision(index, code, frame)`, in the socket
+        listener: `request_snapshot(index)` and `on_precision(index, code, frame)` are called in the socket
             callback: it must only take note. May be set later.
-        max_levels: bound of each side of a book; over it the book goes RESYNC.
+        max_levels: bound of each side of a book; a book beyond it goes RESYNC.
     """
+
+    def __cinit__(self, Writer writer not None, decoder=None, make_sync=None, *, listener=None, max_levels=65_536):
+        self.hot_path = HotPath(writer, decoder, make_sync, listener=listener, max_levels=max_levels)
+        self.messages = PythonPublisher(self.hot_path)
+        self.windows = self.hot_path.windows
+        self.writer = writer
+        self.slots = self.windows.slots
+        self.capacity = self.windows.capacity
+        self.freshness = &self.hot_path.freshness
+
+    @property
+    def depth(self):
+        """Levels a side of the published window."""
+        return self.windows.depth
+
+    @property
+    def listener(self):
+        """See the arguments."""
+        return self.hot_path.listener
+
+    @listener.setter
+    def listener(self, listener):
+        self.hot_path.listener = listener
+
+    @property
+    def wall_offset(self):
+        """CLOCK_REALTIME - CLOCK_MONOTONIC, ns; 0: not known, and no venue latency is measured."""
+        return self.hot_path.wall_offset
+
+    @wall_offset.setter
+    def wall_offset(self, int64_t offset):
+        self.hot_path.wall_offset = offset
+
+    @property
+    def errors(self):
+        """How many faults of our own were met and contained; `last_error` is the last of them."""
+        return self.hot_path.errors
+
+    @property
+    def last_error(self):
+        """An exception, or None."""
+        return self.hot_path.last_error
 
     # -- instruments and states: the cold path's face -------------------------------------------------------
     cdef tuple _check(self, uint32_t index):
         if index >= self.capacity or not self.slots[index].known:
             raise IndexError(f"instrument {index} is not carried by this publisher")
-        return self.scales[index]
+        return self.hot_path.scales[index]
 
     def add_instrument(self, uint32_t index, unsigned price_exp, unsigned size_exp, *, top=True, book=True):
         """Carry a slot of the segment; its cells go RESYNC until they have data.
@@ -133,41 +136,41 @@ cdef class Publisher(Entry):
         cdef int side
         if index >= self.writer.count:
             raise IndexError(f"instrument {index}: the segment has {self.writer.count}")
-        if book and self.make_sync is None:
+        if book and self.hot_path.make_sync is None:
             raise ValueError("a book needs make_sync, the venue's state machine")
         slot = &self.slots[index]
         if slot.known:
             raise ValueError(f"instrument {index} is carried already")
         for side in range(2):
             if slot.window[side] == NULL:
-                slot.window[side] = <tr_level*>malloc(self.depth * sizeof(tr_level))
+                slot.window[side] = <tr_level*>malloc(self.windows.depth * sizeof(tr_level))
                 if slot.window[side] == NULL:
                     raise MemoryError
-            slot.n[side] = 0
-        memset(slot.pace, 0, sizeof(slot.pace))
-        self.books[index] = Book(self.max_levels)
-        self.syncs[index] = self.make_sync() if book else None
+            slot.levels[side] = 0
+        memset(slot.staleness, 0, sizeof(slot.staleness))
+        self.hot_path.books[index] = Book(self.hot_path.max_levels)
+        self.hot_path.syncs[index] = self.hot_path.make_sync() if book else None
         slot.has_book = book
-        slot.tops = top and book and self.syncs[index].tops
-        slot.has_top = top and not slot.tops
-        slot.shares = slot.has_top and book and self.syncs[index].top_ids
-        slot.inclusive = book and self.syncs[index].inclusive
-        slot.lent = False
+        slot.top_from_book = top and book and self.hot_path.syncs[index].top_from_book
+        slot.has_top = top and not slot.top_from_book
+        slot.fills_top = slot.has_top and book and self.hot_path.syncs[index].top_ids
+        slot.inclusive = book and self.hot_path.syncs[index].inclusive
+        slot.top_filled = False
         slot.frozen = 0
-        slot.moved = 0
-        memset(slot.heard, 0, sizeof(slot.heard))
-        self.scales[index] = (price_exp, size_exp)
+        slot.top_owed_since = 0
+        memset(slot.received_at, 0, sizeof(slot.received_at))
+        self.hot_path.scales[index] = (price_exp, size_exp)
         slot.mark_exp = mark_exp(price_exp)
-        slot.step = 1 if not book or self.syncs[index].numbered else 0
-        slot.kept = self.syncs[index].depth if book else 0
-        make = self.syncs[index].checksum if book else None
-        self.checksums[index] = None if make is None else <Checksum?>make(price_exp, size_exp)
+        slot.id_step = 1 if not book or self.hot_path.syncs[index].has_update_ids else 0
+        slot.max_depth = self.hot_path.syncs[index].max_depth if book else 0
+        make = self.hot_path.syncs[index].checksum if book else None
+        self.hot_path.checksums[index] = None if make is None else <Checksum?>make(price_exp, size_exp)
         slot.known = True
         if slot.has_top:
-            self._state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
+            self.windows.set_state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
         if book:
-            self._state(index, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
-        self.flush()
+            self.windows.set_state(index, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
+        self.hot_path.flush()
 
     def drop_instrument(self, uint32_t index):
         """Carry it no more (it was superseded or unsubscribed); its cells are the caller's to end.
@@ -176,17 +179,18 @@ cdef class Publisher(Entry):
         """
         cdef Slot* slot
         self._check(index)
-        self.fail_watchers(index, f"instrument {index} is carried no more")
+        self.hot_path.fail_observers(index, f"instrument {index} is carried no more")
         slot = &self.slots[index]
-        slot.known = slot.synced = slot.requested = slot.collecting = slot.tops = False
-        slot.outran = slot.shares = slot.lent = False
-        slot.aside = slot.frozen = 0
-        slot.top_id = slot.book_id = slot.stream_id = slot.older = slot.top_event = 0
-        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_told = slot.unfit = 0
+        slot.known = slot.synced = slot.snapshot_requested = slot.collecting = slot.top_from_book = False
+        slot.beyond_horizon = slot.fills_top = slot.top_filled = False
+        slot.slow_path = slot.frozen = 0
+        slot.top_id = slot.book_id = slot.stream_id = slot.older_snapshots = slot.top_event = 0
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_known = slot.logged_unfit = 0
         slot.trade_id[0] = slot.trade_id[1] = 0
         slot.top_state = slot.book_state = DOWN
-        self.books[index] = self.syncs[index] = self.scales[index] = self.checksums[index] = None
-        self.collected[index] = self.watchers[index] = None
+        hot = self.hot_path
+        for table in (hot.books, hot.syncs, hot.scales, hot.checksums, hot.collected, hot.observers):
+            table[index] = None
 
     def lost(self, uint32_t index, uint8_t state, uint8_t reason):
         """The stream of this instrument's cells has ended (disconnected, unsubscribed): nothing of it is LIVE.
@@ -196,22 +200,22 @@ cdef class Publisher(Entry):
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        slot.pace[0].seen = slot.pace[1].seen = 0
-        slot.lent = False
+        slot.staleness[0].seen = slot.staleness[1].seen = 0
+        slot.top_filled = False
         slot.frozen = 0
-        slot.moved = 0
-        memset(slot.heard, 0, sizeof(slot.heard))
+        slot.top_owed_since = 0
+        memset(slot.received_at, 0, sizeof(slot.received_at))
         if slot.has_top and slot.top_state != state:
-            self._state(index, SCOPE_TOP, state, reason)
+            self.windows.set_state(index, SCOPE_TOP, state, reason)
         if slot.has_book:
-            slot.synced = slot.requested = slot.collecting = False
+            slot.synced = slot.snapshot_requested = slot.collecting = False
             slot.stream_id = 0
-            self.collected[index] = None
-            (<Book>self.books[index]).c_clear()
-            self.syncs[index].reset()
+            self.hot_path.collected[index] = None
+            (<Book>self.hot_path.books[index]).c_clear()
+            self.hot_path.syncs[index].reset()
             if slot.book_state != state:
-                self._state(index, SCOPE_BOOK, state, reason)
-        self.flush()
+                self.windows.set_state(index, SCOPE_BOOK, state, reason)
+        self.hot_path.flush()
 
     def forget_marks(self, uint32_t index):
         """The stream of what a derivative is marked to has ended: of four facts that are told one by one, none may
@@ -219,16 +223,16 @@ cdef class Publisher(Entry):
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_told = 0
+        slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_known = 0
 
-    def void(self, uint32_t index, uint8_t reason):
+    def invalidate(self, uint32_t index, uint8_t reason):
         """Rebuild this book: RESYNC and a snapshot (an audit disagreed, a checksum failed)."""
         self._check(index)
         if self.slots[index].has_book:
-            self._void(index, reason)
-            self.flush()
+            self.hot_path.invalidate(index, reason)
+            self.hot_path.flush()
 
-    def void_unnumbered(self, indexes=None):
+    def invalidate_without_ids(self, indexes=None):
         """A message for some of these (None: all) was lost between socket and publisher. A book without
         update ids cannot notice: each of them that is in step is void, RESYNC(MALFORMED). How many.
 
@@ -241,32 +245,32 @@ cdef class Publisher(Entry):
             if index >= self.capacity:
                 continue
             slot = &self.slots[index]
-            if not slot.known or not slot.has_book or slot.step:
+            if not slot.known or not slot.has_book or slot.id_step:
                 continue
-            self.fail_watchers(index, f"a message for instrument {index}, which has no update ids, was lost")
+            self.hot_path.fail_observers(index, f"a message for instrument {index}, which has no update ids, was lost")
             if slot.synced:
-                self._void(index, R_MALFORMED)
+                self.hot_path.invalidate(index, R_MALFORMED)
                 n += 1
-            if self.writer.ring.next - self.committed > self.commit_every:
-                self.flush()
-        self.flush()
+            if self.writer.ring.next - self.hot_path.committed > self.hot_path.commit_every:
+                self.hot_path.flush()
+        self.hot_path.flush()
         return n
 
     def refuse(self, uint32_t index):
         """A level of this book does not fit (found by an audit): RESYNC(PRECISION) until a snapshot comes that does."""
         self._check(index)
         if self.slots[index].synced:
-            self._note_unfit(index, M_DEPTH)
-            self._void(index, R_PRECISION)
-            self.flush()
+            self.hot_path.count_unfit(index, M_DEPTH)
+            self.hot_path.invalidate(index, R_PRECISION)
+            self.hot_path.flush()
 
     def need_snapshot(self, uint32_t index):
         """Ask for a snapshot unless the book is in step, or one has been asked for, or comes by itself."""
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        if slot.has_book and not slot.synced and not self.syncs[index].streamed:
-            self._request(index)
+        if slot.has_book and not slot.synced and not self.hot_path.syncs[index].snapshot_in_stream:
+            self.hot_path.request_snapshot(index)
 
     cdef object _load(self, Book book, tuple scale, snapshot, limit):
         """A snapshot's levels as the book, with the horizon of each side that was cut. SYNCED, or why not."""
@@ -309,33 +313,33 @@ cdef class Publisher(Entry):
         slot = &self.slots[index]
         if slot.synced or not slot.has_book:
             return Outcome.NOT_NEEDED
-        book = <Book?>self.books[index]
-        sync = self.syncs[index]
-        outcome = self._load(book, self.scales[index], snapshot, limit)
+        book = <Book?>self.hot_path.books[index]
+        sync = self.hot_path.syncs[index]
+        outcome = self._load(book, self.hot_path.scales[index], snapshot, limit)
         if outcome is not Outcome.SYNCED:
             book.c_clear()
             if outcome is Outcome.PRECISION:
                 # The caller holds the snapshot that shows what is needed: nobody else has to be told.
-                self._note_unfit(index, M_DEPTH)
-                self._blocked(index, SCOPE_BOOK)
-                self.flush()
+                self.hot_path.count_unfit(index, M_DEPTH)
+                self.hot_path.block(index, SCOPE_BOOK)
+                self.hot_path.flush()
             return outcome
         recv_ns = recv_ns or tr_now()
         answer = sync.on_snapshot(snapshot.last_update_id, asked_ns, recv_ns)
         if isinstance(answer, Refetch):
             book.c_clear()
             return Outcome.REFETCH
-        outcome = self._begin(index, answer.diffs, 0, recv_ns)
+        outcome = self.hot_path.begin(index, answer.diffs, 0, recv_ns)
         if outcome is not Outcome.SYNCED:
             book.c_clear()
             sync.reset()
             return outcome
         slot.book_proof = tr_now()
-        self.flush()
+        self.hot_path.flush()
         return Outcome.SYNCED
 
     def deepen(self, uint32_t index, snapshot, *, limit=0):
-        """Take what a deeper snapshot knows beyond the horizons of a book that is in step: decision 16. It was asked
+        """Take what a deeper snapshot knows beyond the horizons of a book that is in step: rule 16. It was asked
         for after `collect`. Answers a `workers.books.sync.Outcome` and how many levels differ:
 
         SYNCED: taken. NOT_NEEDED: the book was rebuilt meanwhile, or its events are not kept. AHEAD: the stream
@@ -349,22 +353,22 @@ cdef class Publisher(Entry):
         if index >= self.capacity or not self.slots[index].known:
             return Outcome.NOT_NEEDED, 0
         slot = &self.slots[index]
-        diffs = self.collected[index]
+        diffs = self.hot_path.collected[index]
         if not slot.synced or diffs is None:
             return Outcome.NOT_NEEDED, 0
-        book = <Book?>self.books[index]
+        book = <Book?>self.hot_path.books[index]
         if not diffs or snapshot.last_update_id > book.last_id:
             return Outcome.AHEAD, 0
-        if self.syncs[index].inclusive and snapshot.last_update_id < diffs[0].first_id:
+        if self.hot_path.syncs[index].inclusive and snapshot.last_update_id < diffs[0].first_id:
             return Outcome.REFETCH, 0  # it may lack the event that ends at its id, which was not kept
-        sync = self.make_sync()  # the venue's own rules say which events follow the snapshot
+        sync = self.hot_path.make_sync()  # the venue's own rules say which events follow the snapshot
         for diff in diffs:
             sync.on_diff(diff)
         answer = sync.on_snapshot(snapshot.last_update_id)
         if isinstance(answer, Refetch) or sync.last_id != book.last_id:
             return Outcome.REFETCH, 0
-        fresh = Book(self.max_levels)
-        outcome = self._load(fresh, self.scales[index], snapshot, limit)
+        fresh = Book(self.hot_path.max_levels)
+        outcome = self._load(fresh, self.hot_path.scales[index], snapshot, limit)
         if outcome is not Outcome.SYNCED:
             return outcome, 0
         for diff in answer.diffs:
@@ -390,7 +394,7 @@ cdef class Publisher(Entry):
         found = []
         for i in range(self.capacity):
             if self.slots[i].known and self.slots[i].synced:
-                book = <Book>self.books[i]
+                book = <Book>self.hot_path.books[i]
                 known = -1
                 for side in range(2):
                     if book.horizon[side] != INT64_MIN:
@@ -399,10 +403,10 @@ cdef class Publisher(Entry):
                     found.append((i, known))
         return found
 
-    def outran(self, uint32_t index):
+    def beyond_horizon(self, uint32_t index):
         """Whether this book is void because its window reached beyond what a snapshot that was cut knew."""
         self._check(index)
-        return bool(self.slots[index].outran)
+        return bool(self.slots[index].beyond_horizon)
 
     def activity(self, uint32_t index):
         """(trades, messages) of this instrument that have come so far, those of before a new start included where
@@ -413,7 +417,7 @@ cdef class Publisher(Entry):
     # -- freshness ------------------------------------------------------------------------------------------
     def set_freshness(self, double start, double least, double most, double factor):
         """Seconds without proof of delivery after which a cell is overdue: `start` until its stream's own rate
-        is known, then within `least` and `most` by that (workers/books/pace.pyx).
+        is known, then within `least` and `most` by that (workers/books/staleness.pyx).
 
         Raises:
             ValueError: not 0 < least <= start <= most, or a factor below 1.
@@ -428,16 +432,16 @@ cdef class Publisher(Entry):
     def threshold(self, uint32_t index, int scope):
         """ns without proof of delivery after which the top or book is overdue."""
         scope = self._judged(index, scope)
-        return threshold(&self.slots[index].pace[1 if scope == SCOPE_BOOK else 0], &self.freshness)
+        return threshold(&self.slots[index].staleness[1 if scope == SCOPE_BOOK else 0], self.freshness)
 
     cdef int _judged(self, uint32_t index, int scope) except -1:
         """Whose proofs and silences count for a cell: where the top is the book's best, the book's."""
         self._check(index)
-        return SCOPE_BOOK if self.slots[index].tops or self.slots[index].lent else scope
+        return SCOPE_BOOK if self.slots[index].top_from_book or self.slots[index].top_filled else scope
 
     def overdue(self, int64_t now):
         """(index, scope) of the LIVE cells whose last proof of delivery is older than their threshold; a top that is
-        its book's best goes with the book. Tops that a book knows better are set right (decision 14).
+        its book's best goes with the book. Tops that a book knows better are set right (rule 14).
 
         A top that has been without proof for `start` and is not LIVE forgets its update id: should the venue
         have started its ids anew, every new one would be taken for an old one for ever.
@@ -450,42 +454,43 @@ cdef class Publisher(Entry):
             if slot.known:
                 if slot.top_state != LIVE and now - slot.top_proof > self.freshness.start:
                     slot.top_id = 0
-                if slot.shares and not slot.lent:
+                if slot.fills_top and not slot.top_filled:
                     self._compare(i, now)
-                if slot.top_state == LIVE and not slot.tops and not slot.lent and now - slot.top_proof > threshold(&slot.pace[0], &self.freshness):
-                    found.append((i, SCOPE_TOP))
+                if slot.top_state == LIVE and not slot.top_from_book and not slot.top_filled:
+                    if now - slot.top_proof > threshold(&slot.staleness[0], self.freshness):
+                        found.append((i, SCOPE_TOP))
                 if slot.book_state == LIVE:
-                    if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
+                    if now - slot.book_proof > threshold(&slot.staleness[1], self.freshness):
                         found.append((i, SCOPE_BOOK))
-        self.flush()
+        self.hot_path.flush()
         return found
 
     cdef void _compare(self, uint32_t index, int64_t now) noexcept:
-        """Decision 14, of a top that is not lent: what a book in step says of it, which is not overdue itself."""
+        """Rule 14, of a top that is not lent: what a book in step says of it, which is not overdue itself."""
         cdef Slot* slot = &self.slots[index]
         cdef Book book
-        if not slot.synced or not slot.step or slot.book_state != LIVE:
+        if not slot.synced or not slot.id_step or slot.book_state != LIVE:
             return
-        if now - slot.book_proof > threshold(&slot.pace[1], &self.freshness):
+        if now - slot.book_proof > threshold(&slot.staleness[1], self.freshness):
             return
-        book = <Book>self.books[index]
+        book = <Book>self.hot_path.books[index]
         if slot.top_state == LIVE:
             if not slot.top_id or book.last_id < slot.top_id:
                 return
-            if self._is_best(slot):
+            if self.windows.top_is_best(slot):
                 slot.top_proof = max(slot.top_proof, slot.book_proof)
                 return
             if book.last_id == slot.top_id:
                 return
-        elif not self._lends(slot, book):
+        elif not self.windows.may_fill_top(slot, book):
             return
-        self._best(slot, book, index, 0, slot.book_proof)
+        self.windows.publish_best(slot, book, index, 0, slot.book_proof)
 
-    def unheard(self, int64_t now):
+    def tops_owed(self, int64_t now):
         """The instruments of which the book has told bests for `start` or more while the stream of tops brought
         nothing."""
-        return [i for i in range(self.capacity) if self.slots[i].known and self.slots[i].moved
-                and now - self.slots[i].moved > self.freshness.start]
+        return [i for i in range(self.capacity) if self.slots[i].known and self.slots[i].top_owed_since
+                and now - self.slots[i].top_owed_since > self.freshness.start]
 
     def silent(self, int64_t now):
         """(index, scope) of the STALE cells that have been so for `start` or more, and without proof for twice
@@ -496,25 +501,25 @@ cdef class Publisher(Entry):
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state == STALE and not slot.tops and not slot.lent:
-                    if now - slot.top_proof > self._patience(&slot.pace[0]):
+                if slot.top_state == STALE and not slot.top_from_book and not slot.top_filled:
+                    if now - slot.top_proof > self._silence_limit(&slot.staleness[0]):
                         found.append((i, SCOPE_TOP))
-                if slot.book_state == STALE and now - slot.book_proof > self._patience(&slot.pace[1]):
+                if slot.book_state == STALE and now - slot.book_proof > self._silence_limit(&slot.staleness[1]):
                     found.append((i, SCOPE_BOOK))
         return found
 
-    cdef int64_t _patience(self, const Pace* pace) noexcept:
-        return max(threshold(pace, &self.freshness), self.freshness.start) + self.freshness.start
+    cdef int64_t _silence_limit(self, const Staleness* staleness) noexcept:
+        return max(threshold(staleness, self.freshness), self.freshness.start) + self.freshness.start
 
     def mark_stale(self, uint32_t index, int scope):
         """No proof of delivery: a LIVE cell goes STALE."""
         scope = self._judged(index, scope)
         self.slots[index].frozen &= ~<int>(FROZEN_BOOK if scope == SCOPE_BOOK else FROZEN_TOP)
         if scope == SCOPE_TOP and self.slots[index].top_state == LIVE:
-            self._state(index, SCOPE_TOP, STALE, R_SILENT)
+            self.windows.set_state(index, SCOPE_TOP, STALE, R_SILENT)
         elif scope == SCOPE_BOOK and self.slots[index].book_state == LIVE:
-            self._state(index, SCOPE_BOOK, STALE, R_SILENT)
-        self.flush()
+            self.windows.set_state(index, SCOPE_BOOK, STALE, R_SILENT)
+        self.hot_path.flush()
 
     def proven(self, uint32_t index, int scope, int64_t now):
         """An independent check agrees with the cell: proof of delivery; STALE goes back to LIVE."""
@@ -524,14 +529,14 @@ cdef class Publisher(Entry):
         if scope == SCOPE_TOP and slot.top_state >= STALE:
             slot.top_proof = now
             if slot.top_state == STALE:
-                self._state(index, SCOPE_TOP, LIVE, R_FRESH)
+                self.windows.set_state(index, SCOPE_TOP, LIVE, R_FRESH)
         elif scope == SCOPE_BOOK and slot.book_state >= STALE:
             slot.book_proof = now
             if slot.book_state == STALE:
-                self._state(index, SCOPE_BOOK, LIVE, R_FRESH)
-            if slot.shares and not slot.lent:
+                self.windows.set_state(index, SCOPE_BOOK, LIVE, R_FRESH)
+            if slot.fills_top and not slot.top_filled:
                 self._compare(index, now)
-        self.flush()
+        self.hot_path.flush()
 
     def await_top(self, uint32_t index):
         """The venue delivers this top, and has told none yet: RESYNC(FIRST_EVENT), unless the stream has told one on
@@ -539,12 +544,12 @@ cdef class Publisher(Entry):
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        if slot.has_top and not slot.lent and not slot.heard[0] and slot.top_state < STALE:
-            self._state(index, SCOPE_TOP, RESYNC, R_FIRST_EVENT)
-            self.flush()
+        if slot.has_top and not slot.top_filled and not slot.received_at[0] and slot.top_state < STALE:
+            self.windows.set_state(index, SCOPE_TOP, RESYNC, R_FIRST_EVENT)
+            self.hot_path.flush()
 
-    def told_top(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
-        """Decision 17: (bid, bid size, ask, ask size) as REST told them to a request of `asked`, read at `recv`; an
+    def top_from_rest(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
+        """Rule 17: (bid, bid size, ask, ask size) as REST told them to a request of `asked`, read at `recv`; an
         empty side is 0, 0. Published, unless the stream has told a top on this connection, or the cell has one,
         or the prices cross. Whether it was."""
         cdef Slot* slot
@@ -555,7 +560,7 @@ cdef class Publisher(Entry):
         cdef int i
         self._check(index)
         slot = &self.slots[index]
-        if not slot.has_top or slot.lent or slot.heard[0] or slot.top_state >= STALE:
+        if not slot.has_top or slot.top_filled or slot.received_at[0] or slot.top_state >= STALE:
             return False
         for i in range(4):
             told[i] = words[i]
@@ -574,7 +579,7 @@ cdef class Publisher(Entry):
         slot.top_state = LIVE
         self.writer.c_top(index, told[0], told[1], told[2], told[3], flags, update_id, 0, recv)
         self.writer.c_status(index, SCOPE_TOP, LIVE, R_SYNCED, 0)
-        self.flush()
+        self.hot_path.flush()
         return True
 
     def freeze(self):
@@ -583,23 +588,23 @@ cdef class Publisher(Entry):
         cdef int n = 0
         for i in range(self.capacity):
             if self.slots[i].known:
-                self.slots[i].pace[0].seen = self.slots[i].pace[1].seen = 0
+                self.slots[i].staleness[0].seen = self.slots[i].staleness[1].seen = 0
                 if self.slots[i].top_state == LIVE:
                     n += 1
                     self.slots[i].frozen |= FROZEN_TOP
-                    if not self.slots[i].tops:
-                        self._state(i, SCOPE_TOP, STALE, R_SILENT)
+                    if not self.slots[i].top_from_book:
+                        self.windows.set_state(i, SCOPE_TOP, STALE, R_SILENT)
                 if self.slots[i].book_state == LIVE:
                     self.slots[i].frozen |= FROZEN_BOOK
-                    self._state(i, SCOPE_BOOK, STALE, R_SILENT)
+                    self.windows.set_state(i, SCOPE_BOOK, STALE, R_SILENT)
                     n += 1
-                if self.writer.ring.next - self.committed > self.commit_every:
-                    self.flush()
-        self.flush()
+                if self.writer.ring.next - self.hot_path.committed > self.hot_path.commit_every:
+                    self.hot_path.flush()
+        self.hot_path.flush()
         return n
 
     def thaw(self, uint32_t index, int scope, int64_t now):
-        """The connection that carries this top or book has answered since the process stood still (decision 15):
+        """The connection that carries this top or book has answered since the process stood still (rule 15):
         what was LIVE until then, and nothing has been heard of since, is so again. One that is overdue by itself
         stays STALE. Whether it is LIVE again."""
         cdef Slot* slot
@@ -614,10 +619,10 @@ cdef class Publisher(Entry):
         slot.frozen &= ~<int>bit
         if (slot.book_state if book else slot.top_state) != STALE:
             return False
-        if now - (slot.book_proof if book else slot.top_proof) > threshold(&slot.pace[book], &self.freshness):
+        if now - (slot.book_proof if book else slot.top_proof) > threshold(&slot.staleness[book], self.freshness):
             return False
-        self._state(index, scope, LIVE, R_FRESH)
-        self.flush()
+        self.windows.set_state(index, scope, LIVE, R_FRESH)
+        self.hot_path.flush()
         return True
 
     # -- audits ---------------------------------------------------------------------------------------------
@@ -625,28 +630,28 @@ cdef class Publisher(Entry):
         """Keep copies of this book's events from now on; answers its update id, or None: it is not in step,
         or has no update ids that a snapshot could be lined up by."""
         self._check(index)
-        if not self.slots[index].synced or not self.syncs[index].numbered:
+        if not self.slots[index].synced or not self.hot_path.syncs[index].has_update_ids:
             return None
         self.slots[index].collecting = True
-        self.collected[index] = []
-        return (<Book>self.books[index]).last_id
+        self.hot_path.collected[index] = []
+        return (<Book>self.hot_path.books[index]).last_id
 
     def collected_diffs(self, uint32_t index):
         """The events since `collect`, oldest first, or None: the book was rebuilt since."""
         self._check(index)
-        return self.collected[index]
+        return self.hot_path.collected[index]
 
     def stop_collecting(self, uint32_t index):
         """Keep no copies any more."""
         if index < self.capacity and self.slots[index].known:
             self.slots[index].collecting = False
-            self.collected[index] = None
+            self.hot_path.collected[index] = None
 
     # -- looking --------------------------------------------------------------------------------------------
     def book(self, uint32_t index):
         """The instrument's `Book`: look, do not change."""
         self._check(index)
-        return self.books[index]
+        return self.hot_path.books[index]
 
     def state(self, uint32_t index, int scope):
         """State of the top or book cell, as an int of `shm.layout.State`."""
@@ -671,77 +676,78 @@ cdef class Publisher(Entry):
     def waiting(self, uint32_t index):
         """Whether a snapshot has been asked for and the book is not in step yet."""
         self._check(index)
-        return bool(self.slots[index].requested and not self.slots[index].synced)
+        return bool(self.slots[index].snapshot_requested and not self.slots[index].synced)
 
-    def numbered(self, uint32_t index):
+    def has_update_ids(self, uint32_t index):
         """Whether this instrument has a book here, and its events have update ids."""
         self._check(index)
-        return self.syncs[index] is not None and self.syncs[index].numbered
+        return self.hot_path.syncs[index] is not None and self.hot_path.syncs[index].has_update_ids
 
     def inclusive(self, uint32_t index):
         """Whether a snapshot of this book may lack what the event that ends at its id says."""
         self._check(index)
-        return self.syncs[index] is not None and self.syncs[index].inclusive
+        return self.hot_path.syncs[index] is not None and self.hot_path.syncs[index].inclusive
 
-    def doubtful(self, uint32_t index):
+    def unverified(self, uint32_t index):
         """Whether this book is in step, and its snapshot may lack an event that will not come
-        (`BookSync.doubtful`)."""
+        (`BookSync.unverified`)."""
         self._check(index)
         if not self.slots[index].synced:
             return False
-        sync = self.syncs[index]
-        sync.advance((<Book>self.books[index]).last_id)
-        return sync.doubtful
+        sync = self.hot_path.syncs[index]
+        sync.advance((<Book>self.hot_path.books[index]).last_id)
+        return sync.unverified
 
-    def due(self, uint32_t index):
+    def not_before(self, uint32_t index):
         """CLOCK_MONOTONIC ns before which no snapshot of this book is worth a request, unless an event comes; 0: at
         once."""
         self._check(index)
-        return 0 if self.syncs[index] is None else self.syncs[index].due
+        return 0 if self.hot_path.syncs[index] is None else self.hot_path.syncs[index].not_before
 
-    def streamed(self, uint32_t index):
+    def snapshot_in_stream(self, uint32_t index):
         """Whether a snapshot of this book comes with a new subscription, and is not to be fetched."""
         self._check(index)
-        return self.syncs[index] is not None and self.syncs[index].streamed
+        return self.hot_path.syncs[index] is not None and self.hot_path.syncs[index].snapshot_in_stream
 
     def snapshots(self, uint32_t index):
         """How many snapshots of this book the stream has brought on the connections that it came by; 0: they are
         fetched."""
         self._check(index)
-        return getattr(self.syncs[index], "snapshots", 0)
+        return getattr(self.hot_path.syncs[index], "snapshots", 0)
 
-    def tops(self, uint32_t index):
-        """Whether this instrument is carried, and its top is the best of its book (decision 12)."""
-        return index < self.capacity and bool(self.slots[index].tops)
+    def top_from_book(self, uint32_t index):
+        """Whether this instrument is carried, and its top is the best of its book (rule 12)."""
+        return index < self.capacity and bool(self.slots[index].top_from_book)
 
-    def shares(self, uint32_t index):
-        """Whether this instrument has both, and its book may give the top (decision 14)."""
+    def fills_top(self, uint32_t index):
+        """Whether this instrument has both, and its book may give the top (rule 14)."""
         self._check(index)
-        return bool(self.slots[index].shares)
+        return bool(self.slots[index].fills_top)
 
-    def lent(self, uint32_t index):
-        """Whether this instrument's top is the best of its book for the time being (decision 14)."""
+    def top_filled(self, uint32_t index):
+        """Whether this instrument's top is the best of its book for the time being (rule 14)."""
         self._check(index)
-        return bool(self.slots[index].lent)
+        return bool(self.slots[index].top_filled)
 
     def top_id(self, uint32_t index):
         """The update id of the top published last, where tops and snapshots count theirs alike
         (`BookSync.top_ids`); 0: none."""
         self._check(index)
-        if self.make_sync is None or not self.make_sync().top_ids:
+        if self.hot_path.make_sync is None or not self.hot_path.make_sync().top_ids:
             return 0
         return self.slots[index].top_id
 
-    def moved(self, uint32_t index):
+    def top_owed_since(self, uint32_t index):
         """CLOCK_MONOTONIC ns of the first best that the book alone has told; 0: the stream of tops owes nothing."""
         self._check(index)
-        return self.slots[index].moved
+        return self.slots[index].top_owed_since
 
-    def heard(self, uint32_t index):
-        """CLOCK_MONOTONIC ns of the last message of each of `workers.config.venue.CHANNELS` on these connections; 0: none.
+    def received_at(self, uint32_t index):
+        """CLOCK_MONOTONIC ns of the last message of each of `workers.config.venue.CHANNELS` on this connection;
+        0: none.
         A channel of aggregated trades is heard as such, whatever the venue calls it."""
         self._check(index)
-        return tuple([self.slots[index].heard[i] for i in range(7)])
+        return tuple([self.slots[index].received_at[i] for i in range(7)])
 
     def published_top(self, uint32_t index):
         """(bid, bid size, ask, ask size) as published last."""
@@ -756,9 +762,9 @@ cdef class Publisher(Entry):
     @property
     def watched(self):
         """The instruments that a handover watches: each message of theirs costs a little more."""
-        return [i for i in self.indexes if self.slots[i].aside & WATCHED]
+        return [i for i in self.indexes if self.slots[i].slow_path & OBSERVED]
 
     def __repr__(self):
         indexes = self.indexes
         live = sum([self.slots[i].book_state == LIVE for i in indexes])
-        return f"<Publisher {len(indexes)} instruments, {live} books LIVE, {self.errors} errors>"
+        return f"<Publisher {len(indexes)} instruments, {live} books LIVE, {self.hot_path.errors} errors>"

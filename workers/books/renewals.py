@@ -43,7 +43,7 @@ class Renewals:
 
     def possible(self, index: int) -> bool:
         """Whether a new subscription brings a snapshot of this book."""
-        return self._renew is not None and self._publisher.streamed(index)
+        return self._renew is not None and self._publisher.snapshot_in_stream(index)
 
     async def compare(self, index: int, mark: int) -> None:
         """Compare a book that has been quiet since `Proofs.mark` was `mark`."""
@@ -60,7 +60,7 @@ class Renewals:
             try:
                 while publisher.synced(index) and publisher.snapshots(index) == had:
                     if context.clock() >= deadline:
-                        publisher.void(index, Reason.SNAPSHOT)
+                        publisher.invalidate(index, Reason.SNAPSHOT)
                         return
                     await context.sleep(0.02)
             finally:

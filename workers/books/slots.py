@@ -121,7 +121,7 @@ class Slots:
         context.carry(new, top=top, book=book)
         if new.symbol in context.disconnected:  # a snapshot without a stream is no book
             publisher.lost(new.index, State.DOWN, Reason.DISCONNECTED)
-        elif book and publisher.streamed(new.index):
+        elif book and publisher.snapshot_in_stream(new.index):
             self._rebuild(new.index)
         elif book:
             publisher.need_snapshot(new.index)

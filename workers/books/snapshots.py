@@ -7,7 +7,8 @@
    A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
    all followed by an event that voids the book is not asked in a tight loop. So does a lost connection.
 3. No failure is a snapshot that a venue's rules want to have again later, because no event has come that it
-   could be held to (`BookSync.due`): the next request is made then, or when an event has come (`SLICE`).
+   could be held to (`BookSync.not_before`): the next request is made then, or when an event has come
+   (`SLICE`).
 4. A deeper snapshot is merged into the LIVE book before the window reaches beyond what the first one knew
    (`Publisher.deepen`). While other books wait for their first, only those that have next to nothing left are
    deepened. A contradiction is that of an audit (`workers/books/audits.py`).
@@ -95,7 +96,7 @@ class Snapshots:
         if now - self._broken.get(index, 0) >= STEADY:
             self._attempts.pop(index, None)
         self._broken[index] = now
-        if self._publisher.outran(index):
+        if self._publisher.beyond_horizon(index):
             self._horizons.outran(index, now * 1e-9)
         self._context.start(index, self._rebuild(index), replace=True)
 
@@ -121,7 +122,7 @@ class Snapshots:
     def log_in_step(self) -> None:
         """Books whose snapshot has come in the stream, which the publisher sees to by itself."""
         for index, (_, book) in self._context.channels.items():
-            if book and self._publisher.streamed(index):
+            if book and self._publisher.snapshot_in_stream(index):
                 if not self._publisher.synced(index):
                     self._in_step.discard(index)
                 elif index not in self._in_step:
@@ -149,7 +150,11 @@ class Snapshots:
         return f"<Snapshots {len(self._known)} symbols in step before, {len(self._failing)} failing>"
 
     def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
-        return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
+        return (
+            self._renew_stream(index)
+            if self._publisher.snapshot_in_stream(index)
+            else self._synchronise(index)
+        )
 
     def _forget(self, index: int) -> None:
         self._failing.discard(index)
@@ -218,7 +223,7 @@ class Snapshots:
                     horizons.outran(index, context.clock() * 1e-9)
                 why = _REFUSALS[outcome]
                 same = self._same_again(index, snapshot.last_update_id)
-                if outcome is Outcome.REFETCH and same and publisher.due(index) > context.clock():
+                if outcome is Outcome.REFETCH and same and publisher.not_before(index) > context.clock():
                     self._attempts[index] = attempt
                     self._failing.add(index)
                     patient = True
@@ -241,7 +246,7 @@ class Snapshots:
 
     async def _until_due(self, index: int) -> None:
         """Rule 3: until a snapshot that is asked for now can be of use."""
-        while (left := self._publisher.due(index) - self._context.clock()) > 0:
+        while (left := self._publisher.not_before(index) - self._context.clock()) > 0:
             await self._context.sleep(min(left * 1e-9, SLICE))
 
     def _same_again(self, index: int, update_id: int) -> bool:
@@ -249,7 +254,7 @@ class Snapshots:
         on, and no event comes, the market moves and the stream is dead."""
         before = self._unusable.get(index, update_id)
         self._unusable[index] = update_id
-        if update_id > before and not self._publisher.heard(index)[Channel.BOOK]:
+        if update_id > before and not self._publisher.received_at(index)[Channel.BOOK]:
             self._proofs.compared[index] = self._context.clock(), False
         return update_id == before
 

@@ -1,12 +1,15 @@
 """The published windows of a feed (native); see publish.pyx."""
 
+from typing import Self, final
+
 from typing_extensions import disjoint_base
 
 from shm._ring import Writer
-from workers.decode.sink import FrameSink
 
+@final
 @disjoint_base
-class Windows(FrameSink):
+class WindowPublisher:
+    def __new__(cls, writer: Writer) -> Self: ...
     @property
     def writer(self) -> Writer: ...
     @property

@@ -1,14 +1,36 @@
-"""What a book's readers see: the window, its changes as LEVEL records, the cell, and the top where it is the book's best.
+"""What readers see of a book: the best `depth` levels a side as LEVEL records and a cell, and the top where it is
+the best of the book.
 
-The decisions that this carries out are numbered in publish.pyx.
+The rules, numbered across window.pyx, hotpath.pyx and publish.pyx, by which a reader of the feed may go:
+
+1. One venue message is one update. Levels are applied in the order sent; what is published is the *window*, the
+   best `depth` levels a side. Each difference from the window published before is one LEVEL record (size 0: the
+   level left the window, for whatever reason), removals first, FIRST on the first record and LAST on the last.
+   Folding the records over a cell gives the next cell exactly (I11).
+2. The cell's update id and times are the venue's with each update. An update that leaves the window as it is
+   repeats the best level as a single FIRST|LAST record (an empty window: CLEAR), so that a fold has the cell's
+   update id and times too, and a follower of the ring sees that the stream still delivers.
+3. A book that becomes LIVE is CLEAR, all LEVELs and STATUS as one update, then its cell. STATUS comes last, so
+   that no follower takes the old levels for LIVE.
+12. Where a venue has no exact stream of tops (`BookSync.top_from_book`), the top is the best of the book: after
+    an update in which price or size of the best changed, a TOP record and the cell, at the event's time. Both
+    have one state: when the book leaves LIVE so does the top, and a proof of delivery for one is one for both.
+    Top messages that come all the same are ignored.
+14. Where tops and books share one sequence of update ids (`BookSync.top_ids`), the best of a book in step is the
+    top as of the book's id. A market that stands still sends no top, so a top that is not LIVE is filled in from
+    the book: when the book becomes LIVE, and with each update after that. A filled top follows the book in value,
+    id, state and proof until a top message comes that is not older (rule 5). A top that is LIVE by its own
+    messages is compared about once a second: where the book is newer, an equal best is a proof of delivery, and
+    another one is filled in. The stream of tops then owes a message (`Publisher.tops_owed`). Nothing is filled in
+    that is older than the top published last.
 """
 
+cimport cython
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
 from shm._ring cimport Writer, tr_level
 from workers.books.book cimport Book
-from workers.decode.sink cimport FrameSink
 
 from shm import layout
 
@@ -30,10 +52,11 @@ cdef inline bint _better(int64_t a, int64_t b, int side) noexcept:
     return a < b if side else a > b
 
 
-cdef class Windows(FrameSink):
+@cython.final
+cdef class WindowPublisher:
     """The instruments' slots with their published windows, and how they become records and cells."""
 
-    def __cinit__(self, Writer writer not None, *args, **kwargs):
+    def __cinit__(self, Writer writer not None):
         cdef uint32_t i
         self.writer = writer
         self.depth = writer.geometry.depth
@@ -60,7 +83,7 @@ cdef class Windows(FrameSink):
         for side in range(2):
             free(self.scratch[side])
 
-    cdef bint _beyond(self, Book book, tr_level** windows, uint32_t* n) noexcept:
+    cdef bint is_beyond_horizon(self, Book book, tr_level** windows, uint32_t* n) noexcept:
         """Whether a window reaches beyond what a truncated snapshot knew of the venue's book."""
         cdef int side
         cdef int64_t key
@@ -73,7 +96,7 @@ cdef class Windows(FrameSink):
                     return True
         return False
 
-    cdef int _window(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
+    cdef int publish_changes(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
         """Publish what differs from the window before, and the cell. 0: it reaches beyond the horizon."""
         cdef Writer writer = self.writer
         cdef tr_level* fresh[2]
@@ -86,7 +109,7 @@ cdef class Windows(FrameSink):
         cdef Change* change
         for side in range(2):
             fresh[side] = slot.window[side]
-            n[side] = slot.n[side]
+            n[side] = slot.levels[side]
             if book.touched[side] == INT64_MIN:
                 continue
             if n[side] == self.depth:
@@ -95,7 +118,7 @@ cdef class Windows(FrameSink):
                     continue
             fresh[side] = self.scratch[side]
             n[side] = book.c_window(side, self.depth, fresh[side])
-        if self._beyond(book, fresh, n):
+        if self.is_beyond_horizon(book, fresh, n):
             return 0
         for side in range(2):
             if fresh[side] == slot.window[side]:
@@ -103,15 +126,15 @@ cdef class Windows(FrameSink):
             ask = ASK if side else 0
             old = slot.window[side]
             i = j = 0
-            while i < slot.n[side] or j < n[side]:
-                if j == n[side] or (i < slot.n[side] and _better(old[i].price, fresh[side][j].price, side)):
+            while i < slot.levels[side] or j < n[side]:
+                if j == n[side] or (i < slot.levels[side] and _better(old[i].price, fresh[side][j].price, side)):
                     self.removed[removed].price = old[i].price
                     self.removed[removed].size = 0
                     self.removed[removed].flags = ask
                     removed += 1
                     i += 1
                     continue
-                if i < slot.n[side] and old[i].price == fresh[side][j].price:
+                if i < slot.levels[side] and old[i].price == fresh[side][j].price:
                     i += 1
                     if old[i - 1].size == fresh[side][j].size:
                         j += 1
@@ -122,15 +145,15 @@ cdef class Windows(FrameSink):
                 changed += 1
                 j += 1
             slot.window[side] = fresh[side]
-            slot.n[side] = n[side]
+            slot.levels[side] = n[side]
             self.scratch[side] = old
         total = removed + changed
         if total == 0:
-            # Decision 2: the best level again, so that a fold has the new update id.
-            if slot.n[0]:
+            # Rule 2: the best level again, so that a fold has the new update id.
+            if slot.levels[0]:
                 old = slot.window[0]
                 writer.c_level(index, old.price, old.size, book.last_id, FIRST | LAST, ts_event, recv)
-            elif slot.n[1]:
+            elif slot.levels[1]:
                 old = slot.window[1]
                 writer.c_level(index, old.price, old.size, book.last_id, FIRST | LAST | ASK, ts_event, recv)
             else:
@@ -148,23 +171,25 @@ cdef class Windows(FrameSink):
             writer.c_status(index, SCOPE_BOOK, LIVE, R_FRESH, 0)
             slot.book_state = LIVE
         slot.book_id = book.last_id
-        writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
+        writer.c_book_cell(index, slot.window[0], slot.levels[0], slot.window[1], slot.levels[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
-        if slot.tops or (slot.shares and (slot.lent or slot.top_state != LIVE) and self._lends(slot, book)):
-            self._best(slot, book, index, ts_event, recv)
+        if slot.top_from_book or (
+            slot.fills_top and (slot.top_filled or slot.top_state != LIVE) and self.may_fill_top(slot, book)
+        ):
+            self.publish_best(slot, book, index, ts_event, recv)
         return 1
 
-    cdef void _whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
-        """Decision 3: the whole window as one update, LIVE. The windows are in `slot` already."""
+    cdef void publish_whole(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
+        """Rule 3: the whole window as one update, LIVE. The windows are in `slot` already."""
         cdef Writer writer = self.writer
-        cdef uint32_t total = slot.n[0] + slot.n[1]
+        cdef uint32_t total = slot.levels[0] + slot.levels[1]
         cdef tr_level* level
         cdef uint32_t i, k = 0
         cdef int side
         cdef uint8_t flags
         writer.c_clear(index, book.last_id, FIRST if total else FIRST | LAST, ts_event, recv)
         for side in range(2):
-            for i in range(slot.n[side]):
+            for i in range(slot.levels[side]):
                 k += 1
                 flags = ASK if side else 0
                 if k == total:
@@ -174,40 +199,42 @@ cdef class Windows(FrameSink):
         writer.c_status(index, SCOPE_BOOK, LIVE, R_SYNCED, 0)
         slot.book_state = LIVE
         slot.book_id = book.last_id
-        writer.c_book_cell(index, slot.window[0], slot.n[0], slot.window[1], slot.n[1], book.last_id,
+        writer.c_book_cell(index, slot.window[0], slot.levels[0], slot.window[1], slot.levels[1], book.last_id,
                            ts_event, recv, LIVE, R_SYNCED)
-        if slot.tops or (slot.shares and (slot.lent or slot.top_state != LIVE) and self._lends(slot, book)):
-            self._best(slot, book, index, ts_event, recv)
+        if slot.top_from_book or (
+            slot.fills_top and (slot.top_filled or slot.top_state != LIVE) and self.may_fill_top(slot, book)
+        ):
+            self.publish_best(slot, book, index, ts_event, recv)
 
-    cdef bint _lends(self, Slot* slot, Book book) noexcept:
-        """Decision 14: whether the best of the published window may be the top: it is not older than what has been
+    cdef bint may_fill_top(self, Slot* slot, Book book) noexcept:
+        """Rule 14: whether the best of the published window may be the top: it is not older than what has been
         published as such. One that is lent already goes with the book, also where ids begin anew."""
-        if slot.lent:
+        if slot.top_filled:
             return True
-        if not slot.step or book.last_id < slot.top_id:
+        if not slot.id_step or book.last_id < slot.top_id:
             return False
         # At the very id of that one, a book whose snapshot may lack the event that ends there may be older.
-        return book.last_id > slot.top_id or not slot.inclusive or self._is_best(slot)
+        return book.last_id > slot.top_id or not slot.inclusive or self.top_is_best(slot)
 
-    cdef bint _is_best(self, Slot* slot) noexcept:
+    cdef bint top_is_best(self, Slot* slot) noexcept:
         """Whether the top published last is the best of the published window."""
         cdef int side
         for side in range(2):
-            if slot.n[side]:
+            if slot.levels[side]:
                 if slot.top[2 * side] != slot.window[side].price or slot.top[2 * side + 1] != slot.window[side].size:
                     return False
             elif slot.top[2 * side + 1]:
                 return False
         return True
 
-    cdef void _best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
-        """Decisions 12 and 14: the best of the published window as the top, unless it is the one published last."""
+    cdef void publish_best(self, Slot* slot, Book book, uint32_t index, int64_t ts_event, int64_t recv) noexcept:
+        """Rules 12 and 14: the best of the published window as the top, unless it is the one published last."""
         cdef int64_t best[4]
         cdef uint8_t flags = 0, before = slot.top_state
         cdef bint same = True
         cdef int side, i
         for side in range(2):
-            if slot.n[side]:
+            if slot.levels[side]:
                 best[2 * side] = slot.window[side].price
                 best[2 * side + 1] = slot.window[side].size
             else:
@@ -216,14 +243,14 @@ cdef class Windows(FrameSink):
         for i in range(4):
             same = same and slot.top[i] == best[i]
             slot.top[i] = best[i]
-        if slot.shares:
-            if before >= STALE and not same and not slot.moved:
-                slot.moved = recv
-            slot.lent = True
+        if slot.fills_top:
+            if before >= STALE and not same and not slot.top_owed_since:
+                slot.top_owed_since = recv
+            slot.top_filled = True
             slot.top_id = book.last_id
             slot.top_proof = recv
         # Times of tops and of books need not be those of one clock: against a lent top ids alone decide.
-        slot.top_event = 0 if slot.shares else ts_event
+        slot.top_event = 0 if slot.fills_top else ts_event
         if same and before == LIVE:
             return
         slot.top_id = book.last_id
@@ -232,7 +259,7 @@ cdef class Windows(FrameSink):
         if before != LIVE:
             self.writer.c_status(index, SCOPE_TOP, LIVE, R_FRESH if before == STALE else R_SYNCED, 0)
 
-    cdef void _state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept:
+    cdef void set_state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept:
         """STATUS and the cell's state; a book's is its top's too where that is its best."""
         if scope == SCOPE_TOP:
             self.slots[index].top_state = state
@@ -242,5 +269,5 @@ cdef class Windows(FrameSink):
             self.slots[index].book_state = state
             self.slots[index].reasons[1] = reason
             self.writer.c_book_state(index, state, reason)
-            if self.slots[index].tops or (self.slots[index].lent and self.slots[index].top_state != state):
-                self._state(index, SCOPE_TOP, state, reason)
+            if self.slots[index].top_from_book or (self.slots[index].top_filled and self.slots[index].top_state != state):
+                self.set_state(index, SCOPE_TOP, state, reason)

@@ -44,9 +44,9 @@ class Stream:
     It connects when it is first asked for a message, reconnects by itself, and ends when it is closed: by
     `aclose`, by ``async with``, or with the exchange that made it.
 
-    Of a venue whose top is the best of its book (`BookSync.tops`) a `Top` comes when that is another, right
-    after the `BookUpdate` that made it so; a book that is not the venue's any more is an `Interruption`, and
-    is subscribed anew.
+    Of a venue whose top is the best of its book (`BookSync.top_from_book`) a `Top` comes when that is
+    another, right after the `BookUpdate` that made it so; a book that is not the venue's any more is an
+    `Interruption`, and is subscribed anew.
 
     Raises, where the next message would be:
         WebSocketError: no connection after ten attempts, or the venue refused every subscription.
@@ -78,11 +78,11 @@ class Stream:
         self._delivered: dict[tuple[str, str], int] = {}
         self._lost_at: dict[tuple[str, str], int] = {}  # topic -> ns of CLOCK_MONOTONIC
         sync = venue.books.make_sync(config)
-        self._streamed = sync.streamed
+        self._streamed = sync.snapshot_in_stream
         self._make_sync = partial(venue.books.make_sync, config)
         self._bests: dict[int, Best] = {}  # of instruments whose top is made here
         self._tasks: dict[int, asyncio.Task[None]] = {}  # books that are subscribed anew
-        if sync.tops and sync.streamed and "top" in self._channels:
+        if sync.top_from_book and sync.snapshot_in_stream and "top" in self._channels:
             self._bests = {i: self._best(i) for i in range(len(self._instruments))}
         self._connecting: asyncio.Task[None] | None = None
         patience = PATIENT if not LIVELY & {*channels} else config.first_event_after
@@ -257,7 +257,7 @@ class Stream:
         for index in indexes:
             best = self._bests.get(index)
             if best is not None and best.synced:
-                best.void()
+                best.invalidate()
                 self._begin_anew(index)
 
     def _begin_anew(self, index: int) -> None:
@@ -297,7 +297,7 @@ class Stream:
         if lost and event.carries("top", "book"):
             for symbol in event.symbols:
                 if (best := self._bests.get(self._symbols[symbol])) is not None:
-                    best.void()
+                    best.invalidate()
         if event.rejected:
             self._put(Interruption(event.rejected, event.reason))
         elif event.error is not None and lost:

@@ -5,14 +5,14 @@ from libc.stdint cimport int64_t, uint32_t
 from workers.decode.message cimport Message
 from workers.handover.shadow cimport Shadow
 from workers.decode.sink cimport FrameSink
-from workers.handover.tracker cimport ERROR, Witness
+from workers.handover.tracker cimport ERROR, HandoverTracker
 
 
 cdef class Holder(FrameSink):
     cdef Handover handover
 
 
-cdef class Handover(Witness):
+cdef class Handover(HandoverTracker):
     cdef readonly Holder sink
     cdef object normalise
     # (frame or cold message, receive time, for each thing it says: place among the states, NO_STATE, NOT_NEEDED)

@@ -8,7 +8,7 @@ from workers.books.publish import Publisher
 from workers.contract.protocols import ParsedMessage
 from workers.decode.normal import Decoded
 from workers.decode.sink import FrameSink
-from workers.handover.tracker import Witness
+from workers.handover.tracker import HandoverTracker
 
 FORGET: int
 
@@ -17,7 +17,7 @@ class Holder(FrameSink):
     def frame(self, data: bytes, recv_ns: int) -> int: ...
 
 @disjoint_base
-class Handover(Witness):
+class Handover(HandoverTracker):
     def __init__(
         self,
         publisher: Publisher,

@@ -4,7 +4,7 @@ The old connection publishes as ever. What the new one delivers is held here, an
 it is new, in one turn of the loop. What a reader lives by:
 
 1. Nothing goes back. With update ids: nothing older than what is published (`Ids`); a book's first newer
-   event may overlap what there is (`BookSync.rejoin`), and after it the venue's chain holds again: a hole is
+   event may overlap what there is (`BookSync.resume`), and after it the venue's chain holds again: a hole is
    RESYNC as ever. By event time: nothing as old as what is published (`Times`).
 2. A trade is published once: whatever the old connection delivered is known by its key (`Trades`), also what
    it delivered shortly before, which stands in the ring. What the new connection is late with is still known
@@ -18,7 +18,7 @@ it is new, in one turn of the loop. What a reader lives by:
    would be taken for repetitions. It fails when an instrument is dropped meanwhile (a new slot), or a message
    of a book without ids is lost.
 5. Until then, and after it, no frame costs more than without a handover: whether an instrument is watched is
-   one test. A number that does not fit is judged when its message is published (publish.pyx, decision 8); a
+   one test. A number that does not fit is judged when its message is published (hotpath.pyx, rule 8); a
    book that neither connection can show is not waited for.
 """
 
@@ -30,9 +30,10 @@ from shm._ring cimport tr_level
 from workers.books.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_UNKNOWN
 from workers.books.publish cimport Publisher
+from workers.books.python_publisher cimport fill
 from workers.handover.shadow cimport Shadow
 from workers.books.window cimport Slot
-from workers.handover.tracker cimport BOOK, ERROR, NOT_NEEDED, NO_STATE, STREAMS, TICKER, Witness
+from workers.handover.tracker cimport BOOK, ERROR, NOT_NEEDED, NO_STATE, STREAMS, TICKER, HandoverTracker
 
 from shm import _ring, counters, layout
 from workers.decode.normal import DecodeCode
@@ -57,14 +58,14 @@ cdef class Holder(FrameSink):
         return self.handover.frame(data, size, recv_ns)
 
     cdef void on_batch_end(self) noexcept:
-        self.handover.publisher.flush()
+        self.handover.publisher.hot_path.flush()
 
     def frame(self, bytes data, int64_t recv_ns):
         """One frame as the wire gives it, as `Publisher.frame`."""
         return self.on_frame(<const char*>data, len(data), recv_ns)
 
 
-cdef class Handover(Witness):
+cdef class Handover(HandoverTracker):
     """One planned replacement of one connection by another. Made before the new one is dialled.
 
     Args:
@@ -94,26 +95,26 @@ cdef class Handover(Witness):
         cdef int code
         cdef Publisher publisher = self.publisher
         if self.over:
-            return publisher.on_frame(data, size, recv)
-        publisher.pending_messages += 1
-        publisher.pending_bytes += size
-        if publisher.decoder is None:
+            return publisher.hot_path.on_frame(data, size, recv)
+        publisher.hot_path.pending_messages += 1
+        publisher.hot_path.pending_bytes += size
+        if publisher.hot_path.decoder is None:
             return 0
-        code = publisher.decoder.decode(data, size, &self.message)
+        code = publisher.hot_path.decoder.decode(data, size, &self.message)
         if code == D_NOT_MINE:
             return 0
         if self.failed:
-            publisher.decoder.left = 0
+            publisher.hot_path.decoder.left = 0
             self._drop()
             return 1
         try:
             places = [self._hold(code, recv)]
-            while publisher.decoder.left:
-                places.append(self._hold(publisher.decoder.next(&self.message), recv))
+            while publisher.hot_path.decoder.left:
+                places.append(self._hold(publisher.hot_path.decoder.next(&self.message), recv))
             if any([at != NOT_NEEDED for at in places]):
                 self._keep(PyBytes_FromStringAndSize(data, size), size, recv, places)
         except Exception as error:
-            publisher.decoder.left = 0
+            publisher.hot_path.decoder.left = 0
             self.fail(f"a fault of ours: {error!r}")
         return 1
 
@@ -127,7 +128,7 @@ cdef class Handover(Witness):
         if self.over:
             for decoded in forms:
                 if not self._useless(decoded.code):
-                    self.publisher.publish_message(decoded, message.timestamp, message.raw_data)
+                    self.publisher.messages.publish_message(decoded, message.timestamp, message.raw_data)
             return
         places = [self._hold_form(decoded, message.timestamp) for decoded in forms]
         if any([at != NOT_NEEDED for at in places]):
@@ -160,7 +161,7 @@ cdef class Handover(Witness):
             return NOT_NEEDED
         if decoded.flags & F_UNKNOWN:
             self.publisher.writer.c_count(C_UNKNOWN, 1)
-        levels = self.publisher.fill(decoded, &self.message)
+        levels = fill(decoded, &self.message)
         try:
             return self._hold(decoded.code, recv)
         finally:
@@ -212,8 +213,8 @@ cdef class Handover(Witness):
             try:
                 self._replay(message, recv, places)
             except Exception as error:  # of this message alone; a book notices what is missing
-                publisher.errors += 1
-                publisher.last_error = error
+                publisher.hot_path.errors += 1
+                publisher.hot_path.last_error = error
         for index, shadow in self.shadows.items():
             self._swap(index, shadow)
         late = {place: track for place, track in self.tracks.items() if isinstance(track, (Trades, Times))}
@@ -222,8 +223,8 @@ cdef class Handover(Witness):
             self.leave(index)
         self.shadows = {}
         self._drop()
-        publisher.flush()
-        return publisher
+        publisher.hot_path.flush()
+        return publisher.hot_path
 
     def abandon(self):
         """Forget what is held; the old connection goes on as if nothing had been."""
@@ -246,15 +247,15 @@ cdef class Handover(Witness):
             if not slot.known:
                 continue
             track = self.tracks.get(place)
-            if stream == BOOK and slot.has_book and slot.step:
+            if stream == BOOK and slot.has_book and slot.id_step:
                 if slot.synced and isinstance(track, Ids) and track.behind():
                     self.publisher.writer.c_count(C_GAPS, 1)
-                    self.publisher._void(index, R_GAP)  # perhaps a server that counts anew
-                book = <Book>self.publisher.books[index]
-                sync = self.publisher.syncs[index]
+                    self.publisher.hot_path.invalidate(index, R_GAP)  # perhaps a server that counts anew
+                book = <Book>self.publisher.hot_path.books[index]
+                sync = self.publisher.hot_path.syncs[index]
                 if slot.synced:
                     sync.advance(book.last_id)
-                sync.rejoin(book.last_id)
+                sync.resume(book.last_id)
             elif isinstance(track, States):
                 state = track.published if stream == TICKER else self.published_state(index, stream)
                 self.matches[place] = NO_STATE if state is None else self.match(place, track, state)
@@ -264,9 +265,9 @@ cdef class Handover(Witness):
         cdef int code
         cdef tr_level* levels
         if isinstance(message, bytes):
-            code = self.publisher.decoder.decode(<const char*><bytes>message, len(message), &self.message)
-            if code == D_NOT_MINE or self.publisher.decoder.left != <uint32_t>(len(places) - 1):
-                self.publisher.decoder.left = 0
+            code = self.publisher.hot_path.decoder.decode(<const char*><bytes>message, len(message), &self.message)
+            if code == D_NOT_MINE or self.publisher.hot_path.decoder.left != <uint32_t>(len(places) - 1):
+                self.publisher.hot_path.decoder.left = 0
                 raise RuntimeError("a frame is another than when it was held")  # nothing says what is whose
             for at in places:
                 if at == NOT_NEEDED:
@@ -275,25 +276,25 @@ cdef class Handover(Witness):
                     self._again(recv, at)
                 elif code == D_INEXACT or code == D_OVERFLOW:
                     if self.news(&self.message, at):
-                        self.publisher._unfit(&self.message, code, <const char*><bytes>message, len(message), recv)
-                if self.publisher.decoder.left:
-                    code = self.publisher.decoder.next(&self.message)
+                        self.publisher.hot_path.reject_unfit(&self.message, code, <const char*><bytes>message, len(message), recv)
+                if self.publisher.hot_path.decoder.left:
+                    code = self.publisher.hot_path.decoder.next(&self.message)
             return
         for decoded, at in zip(self.normalise(message), places, strict=True):
             if at == NOT_NEEDED:
                 continue
-            levels = self.publisher.fill(decoded, &self.message)
+            levels = fill(decoded, &self.message)
             try:
                 if decoded.code == D_OK:
                     self._again(recv, at)
                 elif self.news(&self.message, at):
-                    self.publisher.publish_message(decoded, recv, message.raw_data)
+                    self.publisher.messages.publish_message(decoded, recv, message.raw_data)
             finally:
                 free(levels)
 
     cdef int _again(self, int64_t recv, Py_ssize_t at) except -1:
         if self.news(&self.message, at):
-            self.publisher.take(&self.message, recv)
+            self.publisher.hot_path.take(&self.message, recv)
         return 0
 
     cdef int _swap(self, uint32_t index, Shadow shadow) except -1:
@@ -303,15 +304,15 @@ cdef class Handover(Witness):
         if not slot.known:
             return 0
         if slot.synced and shadow.unfit:
-            publisher._void(index, R_PRECISION)
+            publisher.hot_path.invalidate(index, R_PRECISION)
         elif slot.synced and (shadow.fault or self.matches[index * STREAMS + BOOK] < 0):
             publisher.writer.c_count(C_GAPS, 1)
-            publisher._void(index, R_GAP)
+            publisher.hot_path.invalidate(index, R_GAP)
         elif shadow.fault:
-            publisher._request(index)
+            publisher.hot_path.request_snapshot(index)
         else:
             same = slot.synced and shadow.fingerprint() == self.published_state(index, BOOK)
-            publisher.swap(index, shadow.book, shadow.ts_event, shadow.ts_recv, same)
+            publisher.hot_path.swap_book(index, shadow.book, shadow.ts_event, shadow.ts_recv, same)
         return 0
 
     def _drop(self):

@@ -41,7 +41,7 @@ cdef class Shadow:
         self.book = Book(max_levels)
         self.sync = sync
         self.checksum = checksum
-        self.kept = sync.depth
+        self.kept = sync.max_depth
         self.depth = depth
         self.fault = "no snapshot has come"
         self.window = <tr_level*>malloc(2 * depth * sizeof(tr_level))

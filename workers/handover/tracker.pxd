@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from workers.decode.message cimport Message
-from workers.books.hotpath cimport Watcher
+from workers.books.hotpath cimport Observer
 from workers.books.publish cimport Publisher
 
 
@@ -23,7 +23,7 @@ cdef enum:
     ERROR = -3
 
 
-cdef class Witness(Watcher):
+cdef class HandoverTracker(Observer):
     cdef readonly Publisher publisher
     cdef readonly str failed
     cdef object clock
@@ -40,7 +40,7 @@ cdef class Witness(Watcher):
     cdef int64_t forget_at          # when a repetition of what the old connection delivered can come no more
 
     cdef uint64_t published_id(self, uint32_t index, int stream) noexcept
-    cdef bint _open_at(self, uint32_t index) noexcept
+    cdef bint _event_at_id_pending(self, uint32_t index) noexcept
     cdef object published_state(self, uint32_t index, int stream)
     cdef int64_t published_time(self, uint32_t index, int stream) noexcept
     cdef object _track(self, Message* m)

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
-from workers.books.hotpath import Watcher
+from workers.books.hotpath import Observer
 from workers.books.publish import Publisher
 
 LAG: int
@@ -13,7 +13,7 @@ HELD: int
 MEMORY: int
 
 @disjoint_base
-class Witness(Watcher):
+class HandoverTracker(Observer):
     def __new__(
         cls,
         publisher: Publisher,

@@ -80,7 +80,7 @@ cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_
     return (price, size, sell, ts) if ts else None
 
 
-cdef class Witness(Watcher):
+cdef class HandoverTracker(Observer):
     """See the module. `failed` says why it knows too little to go on; "": it does not.
 
     Args:
@@ -105,7 +105,7 @@ cdef class Witness(Watcher):
             if channel.upper() not in Channel.__members__:
                 raise ValueError(f"no channel {channel!r}: {', '.join(Channel.__members__).lower()}")
             stream = Channel[channel.upper()]
-            if stream == TOP and publisher.slots[<uint32_t>index].tops:
+            if stream == TOP and publisher.slots[<uint32_t>index].top_from_book:
                 stream = BOOK  # its top is the best of its book, and comes and goes with it
             self.topics.add(<Py_ssize_t>index * STREAMS + stream)
 
@@ -120,11 +120,11 @@ cdef class Witness(Watcher):
         cdef Slot* slot = &self.publisher.slots[index]
         if index not in self.watched:
             self.watched.add(index)
-            self.publisher.watch(index, self)
+            self.publisher.hot_path.observe(index, self)
         track = None
-        if stream == BOOK and slot.has_book and not slot.step:
-            self.shadows[index] = Shadow(self.publisher.syncs[index], self.publisher.checksums[index],
-                                         self.publisher.depth, self.publisher.max_levels)
+        if stream == BOOK and slot.has_book and not slot.id_step:
+            self.shadows[index] = Shadow(self.publisher.hot_path.syncs[index], self.publisher.hot_path.checksums[index],
+                                         self.publisher.windows.depth, self.publisher.hot_path.max_levels)
             track = States()
         elif stream == TOP and slot.top_state >= STALE and not slot.top_id:
             track = States()
@@ -197,12 +197,12 @@ cdef class Witness(Watcher):
             return slot.top_id
         if not slot.synced:
             return 0
-        return (<Book>self.publisher.books[index]).last_id - self._open_at(index)
+        return (<Book>self.publisher.hot_path.books[index]).last_id - self._event_at_id_pending(index)
 
-    cdef bint _open_at(self, uint32_t index) noexcept:
-        """Whether an event that ends at the published id is none that repeats it (`BookSync.open_at`)."""
-        sync = self.publisher.syncs[index]
-        return sync.open_at and sync.last_id == (<Book>self.publisher.books[index]).last_id
+    cdef bint _event_at_id_pending(self, uint32_t index) noexcept:
+        """Whether an event that ends at the published id is none that repeats it (`BookSync.event_at_id_pending`)."""
+        sync = self.publisher.hot_path.syncs[index]
+        return sync.event_at_id_pending and sync.last_id == (<Book>self.publisher.hot_path.books[index]).last_id
 
     cdef object published_state(self, uint32_t index, int stream):
         """None: nothing that could go back."""
@@ -213,7 +213,7 @@ cdef class Witness(Watcher):
             return (slot.top[0], slot.top[1], slot.top[2], slot.top[3])
         if not slot.synced:
             return None
-        return Fingerprint.of(slot.window[0], slot.n[0], slot.window[1], slot.n[1])
+        return Fingerprint.of(slot.window[0], slot.levels[0], slot.window[1], slot.levels[1])
 
     cdef int64_t published_time(self, uint32_t index, int stream) noexcept:
         cdef Writer writer = self.publisher.writer
@@ -251,7 +251,7 @@ cdef class Witness(Watcher):
         if m.instrument >= self.publisher.capacity or not self.publisher.slots[m.instrument].known:
             self.publisher.writer.c_count(C_UNKNOWN, 1)
             return NOT_NEEDED
-        if stream == TOP and self.publisher.slots[m.instrument].tops:
+        if stream == TOP and self.publisher.slots[m.instrument].top_from_book:
             return NOT_NEEDED  # no top of it is published
         if place not in self.topics:  # a symbol that has a new slot since
             self.topics.add(place)
@@ -292,7 +292,7 @@ cdef class Witness(Watcher):
             return NOT_NEEDED
         if m.kind != M_TOP and m.kind != M_DEPTH:
             return NO_STATE
-        if m.kind == M_TOP and self.publisher.slots[m.instrument].tops:
+        if m.kind == M_TOP and self.publisher.slots[m.instrument].top_from_book:
             return NOT_NEEDED
         if place not in self.topics:
             return NO_STATE
@@ -372,7 +372,7 @@ cdef class Witness(Watcher):
             published = self.published_id(index, stream)
             # The id of a top that is lent is its book's, which runs ahead while the best stands still; that no
             # server counts anew is seen by the book's own track.
-            if published and track.behind() and not (stream == TOP and slot.lent):
+            if published and track.behind() and not (stream == TOP and slot.top_filled):
                 return False
             reached = not published or track.reached(published)
         elif isinstance(track, States):
@@ -414,4 +414,4 @@ cdef class Witness(Watcher):
     def leave(self, uint32_t index):
         """Watch this instrument no more."""
         self.watched.discard(index)
-        self.publisher.unwatch(index, self)
+        self.publisher.hot_path.unobserve(index, self)

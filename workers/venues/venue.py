@@ -97,8 +97,8 @@ class MarketData:
         owes: config -> channel -> when the venue is bound to send events of it, whatever the market does;
             channels without an entry may be silent for any time. For "top" it is the first event, where a
             subscription begins with the present best prices; elsewhere only their next change is sent. Books
-            whose snapshot comes in the stream (`BookSync.streamed`), and tops that are the best of such a
-            book (`BookSync.tops`), need no entry.
+            whose snapshot comes in the stream (`BookSync.snapshot_in_stream`), and tops that are the best of
+            such a book (`BookSync.top_from_book`), need no entry.
         aggregated: config -> whether the channel `trades` brings aggregated trades, as `agg_trades` does
             elsewhere: all trades of one order at one price as one.
     """

@@ -103,7 +103,7 @@ class ColdPath:
         elif decoded.code is DecodeCode.NOT_MINE:
             self._writer.count_up(_UNKNOWN)
         else:  # of what is not ours the publisher counts as much
-            self._publisher.publish_message(decoded, parsed.timestamp, parsed.raw_data)
+            self._publisher.messages.publish_message(decoded, parsed.timestamp, parsed.raw_data)
 
     def _malformed(self, raw: bytes) -> None:
         self._writer.count_up(_MALFORMED)

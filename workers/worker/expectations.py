@@ -4,14 +4,14 @@ An acknowledged subscription owes an event
 
 1. by contract, where the venue promises one whatever the market does (`MarketData.owes`): a first one soon,
    and another one each so many seconds. A mark price is so, and the first top of some venues;
-2. by its own rate, where it has one (workers/books/pace.pyx): a top and a book, whose cells tell the rest; a
-   ticker; trades, which come in bursts, with `factor` times more patience. What is silent for longer than
-   `most` by nature has no rate. A silence counts only while another channel of the symbol goes on: a market
-   that stands still owes nothing;
+2. by its own rate, where it has one (workers/books/staleness.pyx): a top and a book, whose cells tell the
+   rest; a ticker; trades, which come in bursts, with `factor` times more patience. What is silent for longer
+   than `most` by nature has no rate. A silence counts only while another channel of the symbol goes on: a
+   market that stands still owes nothing;
 3. by what another channel tells: after a trade, a ticker, and single and aggregated trades each other;
 4. and nothing otherwise: trades and tickers of a quiet symbol, liquidations.
 
-A top that its book gives (publish.pyx, decision 14) owes nothing either, until the book has told of another
+A top that its book gives (window.pyx, rule 14) owes nothing either, until the book has told of another
 best, nor one that has not come yet by rule 4, until REST has told of another (workers/books/tops.py). What
 REST has proven counts: an owed top or book is due its threshold after the last proof.
 
@@ -29,7 +29,7 @@ from shm import _ring, counters
 from shm.channels import CELLS, CHANNELS, Channel, Delivery
 from shm.events import Code
 from shm.layout import Scope, State
-from workers.books.pace import Rate
+from workers.books.staleness import Rate
 
 if TYPE_CHECKING:
     from shm.writer import Writer
@@ -109,10 +109,10 @@ class Expectations:
         self, index: int, symbol: str, active: Collection[tuple[str, str]], now: int, *, halted: bool = False
     ) -> None:
         """One instrument, about once a second. `active`: what is acknowledged. `halted`: it owes nothing."""
-        heard = list(self._publisher.heard(index))
+        heard = list(self._publisher.received_at(index))
         if self._aggregated or (symbol, "agg_trades") not in active:
             heard[Channel.TRADES] = max(heard[Channel.TRADES], heard[Channel.AGG_TRADES])
-        if self._publisher.tops(index):
+        if self._publisher.top_from_book(index):
             heard[Channel.TOP] = heard[Channel.BOOK]
         for number, channel in enumerate(CHANNELS):
             if (symbol, channel) in active:
@@ -170,13 +170,13 @@ class Expectations:
     def _cell(self, index: int, scope: Scope, at: int, heard: bool) -> int:
         """Of a top or a book."""
         publisher = self._publisher
-        if scope is Scope.TOP and publisher.lent(index):
-            moved = publisher.moved(index)
+        if scope is Scope.TOP and publisher.top_filled(index):
+            moved = publisher.top_owed_since(index)
             return moved + self._start - at if moved and self._start else 0
         if not heard and publisher.state(index, scope) != State.LIVE:
             # Soon, where it is promised whatever happens; else the book gives the top, and REST the book.
-            if scope is Scope.BOOK or publisher.tops(index):
-                return self._patience if publisher.streamed(index) else 0
+            if scope is Scope.BOOK or publisher.top_from_book(index):
+                return self._patience if publisher.snapshot_in_stream(index) else 0
             if (owed := self._owes.get("top")) is not None and owed.first:
                 return max(self._patience, int(owed.first * self._config.stale_factor * 1e9))
             moved = self._moved(index)

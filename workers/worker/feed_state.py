@@ -42,7 +42,7 @@ VERDICT_LASTS = 1_000_000_000  # ns
 def book_channels(publisher: Publisher, index: int) -> tuple[str, ...]:
     """Channels that an instrument's book is delivered for: its own, and the top's where that is its best. One
     stream of the venue serves both, so whoever makes a subscription of it anew names both."""
-    return tuple(CELLS) if publisher.tops(index) else ("book",)
+    return tuple(CELLS) if publisher.top_from_book(index) else ("book",)
 
 
 @dataclass
@@ -169,20 +169,20 @@ class Readiness:
         index = self._manager.index_of(symbol)
         if index is not None and channel == "top":
             return self._top_delivered(index)
-        if index is not None and channel == "book" and self._publisher.streamed(index):
+        if index is not None and channel == "book" and self._publisher.snapshot_in_stream(index):
             return self._publisher.proof(index, Scope.BOOK)
         return -1
 
     def _top_delivered(self, index: int) -> int:
         publisher, manager = self._publisher, self._manager
-        if publisher.tops(index):
+        if publisher.top_from_book(index):
             return publisher.proof(index, Scope.TOP)
         since = _ring.now() - self._patience
-        heard = publisher.heard(index)[Channel.TOP]
+        heard = publisher.received_at(index)[Channel.TOP]
         if manager.tops.own(index):
             alive = manager.tops.alive(index)
             return -1 if alive is None else heard or alive
-        if heard > since or not publisher.shares(index) or not manager.provable(index):
+        if heard > since or not publisher.fills_top(index) or not manager.provable(index):
             return heard
         still = manager.still(index, since)
         return UNDECIDED if still is None else still or heard
@@ -213,7 +213,7 @@ class Readiness:
         index = self._manager.index_of(symbol)
         if index is None or not self._publisher.synced(index):
             return ALWAYS_EXPECTED
-        heard = self._publisher.heard(index)
+        heard = self._publisher.received_at(index)
         if max(heard[Channel.TOP], heard[Channel.BOOK]) > _ring.now() - self._patience:
             return ALWAYS_EXPECTED
         return self._publisher.proof(index, Scope.BOOK)

@@ -197,7 +197,7 @@ class Worker:
             late=self.expectations.late,
         )
         book = "book" in config.channels or (
-            "top" in config.channels and self.venue.books.make_sync(config).tops
+            "top" in config.channels and self.venue.books.make_sync(config).top_from_book
         )
         self.instruments = Instruments(
             config.symbols,
@@ -305,9 +305,9 @@ class Worker:
         for symbol, channel in topics:
             index = self.books.index_of(symbol) if channel in CELLS else None
             if index is not None:
-                if channel == "book" or self.publisher.tops(index):
+                if channel == "book" or self.publisher.top_from_book(index):
                     self.publisher.thaw(index, Scope.BOOK, now)
-                elif not self.publisher.lent(index):  # else the book's connection is asked
+                elif not self.publisher.top_filled(index):  # else the book's connection is asked
                     self.publisher.thaw(index, Scope.TOP, now)
 
     async def _drain(self, since: int) -> None:
@@ -379,7 +379,7 @@ class Worker:
         """See `workers.worker.instruments.Service`."""
         top, book = (CHANNELS[scope] in self.venue_config.channels for scope in (Scope.TOP, Scope.BOOK))
         # A top that is the best of its book needs the book; whoever reads that finds it, asked for or not.
-        book = book or (top and self.venue.books.make_sync(self.venue_config).tops)
+        book = book or (top and self.venue.books.make_sync(self.venue_config).top_from_book)
         self.books.carry(instrument, top=top, book=book)
 
     def dropped(self, instrument: Instrument) -> None:
@@ -451,7 +451,7 @@ class Worker:
             strategies,
             cold.message,
             cold.connection,
-            sink=self.publisher,
+            sink=self.publisher.hot_path,
             handover=self._handover,
             delivered=readiness.delivered,
             proven=readiness.proven,
@@ -587,7 +587,7 @@ class Worker:
             return
         channels: Sequence[str] = [CHANNELS[scope]]
         if scope is Scope.BOOK:
-            self.publisher.void_unnumbered([index])
+            self.publisher.invalidate_without_ids([index])
             channels = book_channels(self.publisher, index)
         self._manager.refresh([self.writer.instrument(index).symbol], channels)
 
@@ -601,7 +601,7 @@ class Worker:
         ]
         known = {index for index, channel in slots if channel in book_channels(self.publisher, index)}
         if known:
-            self.publisher.void_unnumbered(sorted(known))
+            self.publisher.invalidate_without_ids(sorted(known))
 
     # -- REST ------------------------------------------------------------------------------------------
     async def _rest_manager(self) -> RestManager:

@@ -147,7 +147,9 @@ class Lab:
         asks: Sequence[tuple[int, int]] = (),
     ) -> None:
         self.now += 1_000
-        assert self.publisher.depth_update(index, first, last, list(bids), list(asks), self.now * 7, self.now)
+        assert self.publisher.messages.depth_update(
+            index, first, last, list(bids), list(asks), self.now * 7, self.now
+        )
 
     def snapshot(
         self,

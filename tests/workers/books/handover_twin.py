@@ -265,7 +265,7 @@ class Play:
 
     def publish(self, message: Decoded) -> None:
         self.lab.now += 1_000
-        assert self.lab.publisher.publish_message(message, self.lab.now)
+        assert self.lab.publisher.messages.publish_message(message, self.lab.now)
 
     def hold(self, message: Decoded) -> None:
         self.lab.now += 1_000
@@ -379,7 +379,7 @@ class Play:
         """The reader's rules. `at`: the tick that the book must be at, where it has no ids to tell."""
         lab, market = self.lab, self.market
         before = len(lab.records)
-        lab.publisher.batch_end()
+        lab.publisher.hot_path.batch_end()
         lab.check(self.index)
         assert lab.publisher.errors == 0, lab.publisher.last_error
         for record in lab.records[before:]:

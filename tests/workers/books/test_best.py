@@ -21,7 +21,7 @@ def total(book: Book, told: int) -> bool:
     return sum(size for ask in (False, True) for _, size in book.window(ask, 10)) == told
 
 
-SYNC = partial(StreamSync, check=total, depth=3, tops=True)
+SYNC = partial(StreamSync, check=total, max_depth=3, top_from_book=True)
 
 
 def form(bids: Levels = (), asks: Levels = (), flags: int = 0, told: int = 0, last: int = 0) -> Decoded:
@@ -31,7 +31,7 @@ def form(bids: Levels = (), asks: Levels = (), flags: int = 0, told: int = 0, la
 
 
 def begun(numbered: bool = False) -> Best:
-    best = Best(SYNC(numbered=numbered), Scale(7, 2, 2))
+    best = Best(SYNC(has_update_ids=numbered), Scale(7, 2, 2))
     top = best.take(form(BIDS, ASKS, SNAPSHOT, last=10 if numbered else 0))
     assert top is not None
     assert (top.kind, top.instrument, top.ts_event, top.words[:4]) == (

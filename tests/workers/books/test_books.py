@@ -119,10 +119,12 @@ class Desk:
             await asyncio.sleep(0)
 
     def top(self, index: int, update_id: int = 5) -> None:
-        self.lab.publisher.top(index, 100, 100, 101, 300, update_id, 0, self.now)
+        self.lab.publisher.messages.top(index, 100, 100, 101, 300, update_id, 0, self.now)
 
     def depth(self, index: int, first: int, last: int, bids: Any = (), asks: Any = ()) -> None:
-        assert self.lab.publisher.depth_update(index, first, last, list(bids), list(asks), 0, self.now)
+        assert self.lab.publisher.messages.depth_update(
+            index, first, last, list(bids), list(asks), 0, self.now
+        )
 
 
 def book(last_id: int, bid: str = "1.00", size: str = "1.00", deep: int = 0) -> Snapshot:
@@ -512,7 +514,7 @@ def test_a_quiet_book_that_agrees_with_rest_stays_live(run: Any) -> None:
 def test_agreement_is_no_proof_for_a_top_that_differs(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
-        desk.lab.publisher.top(index, 99, 100, 101, 300, 6, 0, desk.now)
+        desk.lab.publisher.messages.top(index, 99, 100, 101, 300, 6, 0, desk.now)
         for _ in range(40):
             desk.now += SECOND
             desk.books.tick()
@@ -756,8 +758,8 @@ def test_a_number_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         bad = b'{"u":7,"s":"AAABBB","b":"1.001","B":"2.00","a":"1.01","A":"3.00"}'
-        assert desk.lab.publisher.frame(bad, desk.now) == 1
-        desk.lab.publisher.batch_end()
+        assert desk.lab.publisher.hot_path.frame(bad, desk.now) == 1
+        desk.lab.publisher.hot_path.batch_end()
         assert (desk.lab.state(index, Scope.TOP), desk.lab.state(index)) == (State.RESYNC, State.LIVE)
         await desk.settle()
         assert seen == [(index, bad)]
@@ -767,7 +769,7 @@ def test_a_number_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
         assert desk.lab.feed.instrument("AAA/BBB").price_exp == 3
         assert desk.registered[-1].index == new
         # The same frame now fits, at the new slot; the book came back with a snapshot of its own.
-        assert desk.lab.publisher.frame(bad, desk.now) == 1
+        assert desk.lab.publisher.hot_path.frame(bad, desk.now) == 1
         assert desk.lab.feed.top("AAA/BBB").exact == (1001, 200, 1010, 300)
         assert desk.lab.feed.book("AAA/BBB").exact[0].tolist() == [[1000, 100]]
         assert desk.lab.publisher.indexes == [new]
@@ -856,7 +858,7 @@ def test_a_book_whose_snapshots_do_not_fit_is_asked_for_at_a_slower_pace(run: An
         desk.depth(index, 11, 11, [(99, 1)])
         desk.top(index)
         form = Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, index, 0, 12, 12)
-        desk.lab.publisher.publish_message(form, desk.now, b"")
+        desk.lab.publisher.messages.publish_message(form, desk.now, b"")
         assert (desk.lab.state(index), desk.lab.state(index, Scope.TOP)) == (State.RESYNC, State.LIVE)
         desk.rest.answers["AAABBB"] = [book(11), book(12)]
         await desk.settle()
@@ -919,7 +921,7 @@ def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookManager,
         books = BookManager(lab.writer, lab.publisher, None, resubscribe=resubscribe, sleep=sleep)
         slot = lab.slot("AAABBB")
         books.carry(slot)
-        lab.publisher.publish_message(stream_snapshot(slot.index), 1)
+        lab.publisher.messages.publish_message(stream_snapshot(slot.index), 1)
         await scenario(lab, books, asked)
         assert books.failures == 0
         await books.close()
@@ -954,7 +956,7 @@ def test_a_book_of_the_stream_is_said_to_be_in_step_once_each_time(make_lab: Cal
             books.lost()
             books.tick()
             books.subscribed()
-            lab.publisher.publish_message(stream_snapshot(0), 1)
+            lab.publisher.messages.publish_message(stream_snapshot(0), 1)
 
     streamed(make_lab, scenario)
 
@@ -962,12 +964,12 @@ def test_a_book_of_the_stream_is_said_to_be_in_step_once_each_time(make_lab: Cal
 def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         assert lab.state(0) is State.LIVE
-        lab.publisher.void(0, Reason.CHECKSUM)
+        lab.publisher.invalidate(0, Reason.CHECKSUM)
         for _ in range(50):
             await asyncio.sleep(0)
         assert lab.state(0) is State.RESYNC
         assert len(asked) > 3
-        lab.publisher.publish_message(stream_snapshot(0), 2)
+        lab.publisher.messages.publish_message(stream_snapshot(0), 2)
         for _ in range(10):
             await asyncio.sleep(0)
         before = len(asked)
@@ -980,7 +982,7 @@ def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: 
 
 def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
-        lab.publisher.void(0, Reason.CHECKSUM)
+        lab.publisher.invalidate(0, Reason.CHECKSUM)
         await asyncio.sleep(0)
         books.lost()
         before = len(asked)
@@ -1019,7 +1021,7 @@ def test_a_quiet_streamed_stream_is_asked_for_again_ever_more_seldom(make_lab: C
         for second in range(301, 400):
             books.context.clock = lambda second=second: start + second * SECOND
             if second % 10 == 0:
-                lab.publisher.publish_message(stream_snapshot(0), start + second * SECOND)
+                lab.publisher.messages.publish_message(stream_snapshot(0), start + second * SECOND)
             books.tick()
         assert (lab.state(0), len(told), books._proofs.reported) == (State.LIVE, 4, {})
 
@@ -1031,13 +1033,13 @@ def test_what_rest_cannot_prove_is_asked_of_the_stream(make_lab: Callable[..., A
     """With `fetch`: a book without ids is not audited, cannot be proven, and is not left STALE for ever."""
 
     async def main() -> None:
-        lab = make_lab(make_sync=lambda: StreamSync(numbered=numbered))
+        lab = make_lab(make_sync=lambda: StreamSync(has_update_ids=numbered))
         desk = Desk(lab, audit_interval=5.0)
         index = desk.carry(top=False)
         bids, asks = [("1.00", "0.01")], [("1.01", "0.01")]
         desk.rest.answers["AAABBB"] = [Snapshot(10 * numbered, bids, asks)]
         frame = stream_snapshot(index)._replace(update_id=10 * numbered)
-        lab.publisher.publish_message(frame, desk.now)
+        lab.publisher.messages.publish_message(frame, desk.now)
         for _ in range(65):
             desk.now += SECOND
             desk.books.tick()
@@ -1167,8 +1169,8 @@ def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seld
             asyncio.get_running_loop().call_soon(deliver)
 
         def deliver() -> None:
-            lab.publisher.publish_message(stream_snapshot(0), clock[0])
-            lab.publisher.void(0, Reason.CROSSED)  # by the first event after it
+            lab.publisher.messages.publish_message(stream_snapshot(0), clock[0])
+            lab.publisher.invalidate(0, Reason.CROSSED)  # by the first event after it
 
         async def sleep(seconds: float) -> None:
             await asyncio.sleep(0)
@@ -1184,8 +1186,8 @@ def test_a_streamed_book_that_is_void_again_at_once_is_subscribed_ever_more_seld
             chance=lambda: 1.0,
         )
         books.carry(lab.slot("AAABBB"))
-        lab.publisher.publish_message(stream_snapshot(0), 1)
-        lab.publisher.void(0, Reason.CROSSED)
+        lab.publisher.messages.publish_message(stream_snapshot(0), 1)
+        lab.publisher.invalidate(0, Reason.CROSSED)
         for _ in range(100):
             if clock[0] < 160 * SECOND:
                 await asyncio.sleep(0)
@@ -1573,7 +1575,7 @@ def test_a_deeper_snapshot_that_agrees_is_a_comparison_too(run: Any) -> None:
         await desk.settle()
         assert [limit for _, limit in desk.rest.requests] == [2, 6]
         desk.depth(index, 11, 12, [(99, 200)])
-        assert desk.lab.publisher.doubtful(index)
+        assert desk.lab.publisher.unverified(index)
         desk.rest.gate.set()
         await desk.settle()
         assert not desk.books._audits.began

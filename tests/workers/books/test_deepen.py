@@ -1,4 +1,4 @@
-"""A deeper snapshot in a LIVE book (publish.pyx, decision 16).
+"""A deeper snapshot in a LIVE book (publish.pyx, rule 16).
 
 Kind: what is known of a book runs out while it is LIVE. Its members: a first snapshot that was cut, one that
 was cut again (each side has a horizon of its own), one that is not as deep as what is known.
@@ -154,9 +154,9 @@ def test_without_it_the_window_runs_out(scene: Scene) -> None:
             scene.move(1)
             scene.deliver()
     assert scene.lab.state(scene.index) is State.RESYNC
-    assert scene.lab.publisher.outran(scene.index)
+    assert scene.lab.publisher.beyond_horizon(scene.index)
     scene.rebuild()
-    assert not scene.lab.publisher.outran(scene.index)
+    assert not scene.lab.publisher.beyond_horizon(scene.index)
 
 
 def test_what_the_stream_has_not_brought_is_waited_for(scene: Scene) -> None:

@@ -58,8 +58,8 @@ class Pair:
 
     def frame(self, data: bytes, ts: int) -> None:
         for lab in (self.whole, self.cut):
-            lab.publisher.frame(data, ts)
-            lab.publisher.batch_end()
+            lab.publisher.hot_path.frame(data, ts)
+            lab.publisher.hot_path.batch_end()
 
     def answer(self, index: int) -> Snapshot:
         """The venue's book now, at `DEEPER` levels a side."""

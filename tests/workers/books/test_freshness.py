@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from shm import Reason, Scope, State
-from workers.books.pace import Rate
+from workers.books.staleness import Rate
 
 SECOND = 1_000_000_000
 START, LEAST, MOST, FACTOR = 30.0, 1.0, 600.0, 4.0
@@ -290,14 +290,16 @@ class Cells:
         for _ in range(times):
             self.lab.now += int(seconds * SECOND)
             self.id += 1
-            self.publisher.depth_update(self.index, self.id, self.id, [(99, self.id)], [], 0, self.lab.now)
+            self.publisher.messages.depth_update(
+                self.index, self.id, self.id, [(99, self.id)], [], 0, self.lab.now
+            )
 
     def top(self, seconds: float, times: int = 1, same: bool = False) -> None:
         for _ in range(times):
             self.lab.now += int(seconds * SECOND)
             self.top_id += not same
-            self.publisher.top(self.index, 100, 1, 101, 1, self.top_id, 0, self.lab.now)
-        self.publisher.batch_end()
+            self.publisher.messages.top(self.index, 100, 1, 101, 1, self.top_id, 0, self.lab.now)
+        self.publisher.hot_path.batch_end()
 
     def threshold(self, scope: Scope) -> float:
         return self.publisher.threshold(self.index, scope) / SECOND
@@ -352,7 +354,7 @@ def test_nothing_is_learnt_of_silence_that_was_not_the_streams(cells: Cells, sco
 
 def test_nothing_is_learnt_over_a_void_book(cells: Cells) -> None:
     cells.book(0.5, 200)
-    cells.publisher.void(cells.index, Reason.AUDIT)
+    cells.publisher.invalidate(cells.index, Reason.AUDIT)
     cells.lab.now += 100 * SECOND
     cells.lab.live(cells.index, cells.id)
     cells.book(0.5)

@@ -218,7 +218,7 @@ def test_a_top_that_is_stale_for_a_moment_is_not_asked_for(
         for n in range(26):
             desk.now += SECOND
             if n < 8:
-                desk.lab.publisher.top(script.index, 98, 1, 102, 1, script.id + n, 0, desk.now)
+                desk.lab.publisher.messages.top(script.index, 98, 1, 102, 1, script.id + n, 0, desk.now)
             desk.books.tick()
             await desk.settle()
         assert desk.lab.publisher.state(script.index, Scope.TOP) == State.STALE

@@ -64,8 +64,8 @@ class Two:
     def old(self, *frames: bytes) -> None:
         self.lab.now += 1_000
         for data in frames:
-            assert self.lab.publisher.frame(data, self.lab.now) == 1
-        self.lab.publisher.batch_end()
+            assert self.lab.publisher.hot_path.frame(data, self.lab.now) == 1
+        self.lab.publisher.hot_path.batch_end()
 
     def new(self, *frames: bytes) -> None:
         self.lab.now += 1_000
@@ -106,7 +106,7 @@ def test_a_quiet_handover_leaves_no_trace(two: Two) -> None:
     two.wait()
     assert two.handover.ready()
     two.complete()
-    assert two.sink is two.lab.publisher
+    assert two.sink is two.lab.publisher.hot_path
     assert two.kinds() == []
     assert two.lab.state(two.index) is State.LIVE
 
@@ -147,7 +147,7 @@ def test_the_new_connection_may_be_behind(two: Two) -> None:
     two.lab.poll()
     two.lab.records.clear()
     two.new(top(55, 95), depth(13, 15, [(99, 7)]), trade(2), depth(16, 23, [(98, 4)]), top(61, 91), trade(3))
-    two.lab.publisher.batch_end()
+    two.lab.publisher.hot_path.batch_end()
     assert two.trades() == [3]
     assert [int(r["words"][0]) for r in two.lab.records if int(r["kind"]) == Kind.TOP] == [91]
     two.lab.check(two.index)
@@ -181,7 +181,7 @@ def test_the_event_that_ends_at_the_snapshots_id_is_no_repetition(make_lab: Any)
     assert two.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 5], [99, 2]]
     two.new(depth(8, 10, [(100, 6)]))  # now it is one
     assert two.lab.feed.book("AAA/BBB").exact[0].tolist() == [[100, 5], [99, 2]]
-    two.lab.publisher.batch_end()
+    two.lab.publisher.hot_path.batch_end()
     two.lab.check(two.index)
 
 
@@ -255,7 +255,7 @@ def test_trades_are_published_once_whoever_is_ahead(two: Two) -> None:
     assert two.settled()
     two.complete()
     two.new(trade(5), trade(6), trade(7))
-    two.lab.publisher.batch_end()
+    two.lab.publisher.hot_path.batch_end()
     assert two.trades() == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -310,7 +310,7 @@ def test_what_was_held_long_does_not_hide_what_is_newer(two: Two) -> None:
     """Behind an older record in the ring, put there by a handover."""
     two.lab.now += 10**12
     two.old(trade(1))
-    two.lab.publisher.trade(two.index, 100, 100, 9, 5, two.lab.now - witness.LAG - 1)
+    two.lab.publisher.messages.trade(two.index, 100, 100, 9, 5, two.lab.now - witness.LAG - 1)
     two.begin()
     two.handover.subscribed()
     two.new(trade(1))
@@ -322,8 +322,8 @@ def test_trades_with_neither_id_nor_time_are_never_taken_for_repetitions(lab: An
     two = Two(lab, ("trades",))
 
     def sell() -> None:
-        assert lab.publisher.trade(two.index, 100, 5, 0, 0, lab.now)
-        lab.publisher.batch_end()
+        assert lab.publisher.messages.trade(two.index, 100, 5, 0, 0, lab.now)
+        lab.publisher.hot_path.batch_end()
 
     sell()
     two.begin()
@@ -345,7 +345,7 @@ def test_what_is_taken_for_a_repetition_is_counted(two: Two) -> None:
     two.old(trade(1))
     two.complete()
     two.new(trade(1), trade(2))
-    two.lab.publisher.batch_end()
+    two.lab.publisher.hot_path.batch_end()
     assert two.trades() == [1, 2]
     assert two.lab.counter("outdated") == 1
 
@@ -443,7 +443,7 @@ def test_over_the_wires(two: Two) -> None:
 
     scales = {"AAABBB": Scale(two.index, 2, 2)}
     two.options = {"normalise": lambda parsed: [normalise(parsed.data, scales)]}
-    old = WireListener(two.lab.publisher)
+    old = WireListener(two.lab.publisher.hot_path)
     old.on_ws_frame(None, message(trade(1)))
     two.begin()
     new = WireListener(two.handover.sink)

@@ -53,7 +53,7 @@ class Two:
     def old(self, *messages: Decoded) -> None:
         for message in messages:
             self.lab.now += 1_000
-            assert self.lab.publisher.publish_message(message, self.lab.now)
+            assert self.lab.publisher.messages.publish_message(message, self.lab.now)
 
     def new(self, *messages: Decoded) -> None:
         for message in messages:
@@ -106,7 +106,7 @@ def test_a_lost_message_ends_it(two: Two) -> None:
     """It may have been the new connection's, and a shadow without it is no book."""
     two.new(two.snapshot())
     assert two.handover.ready()
-    assert two.lab.publisher.void_unnumbered([two.index]) == 1
+    assert two.lab.publisher.invalidate_without_ids([two.index]) == 1
     assert not two.handover.ready()
     assert "was lost" in two.handover.failed
 
@@ -121,7 +121,7 @@ def test_a_message_that_cannot_be_read_ends_it(two: Two) -> None:
 def test_messages_are_lost_after_it(two: Two) -> None:
     two.new(two.snapshot())
     two.handover.complete()
-    assert two.lab.publisher.void_unnumbered() == 1
+    assert two.lab.publisher.invalidate_without_ids() == 1
     two.old(two.snapshot(((90, 1),)))
     assert two.bids() == [[90, 1]]
     assert two.handover.failed == ""

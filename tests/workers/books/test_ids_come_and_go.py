@@ -21,7 +21,7 @@ class Learns(StreamSync):
     """A venue that sends ids or not: each snapshot says which."""
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
-        self.numbered = last_update_id > 0
+        self.has_update_ids = last_update_id > 0
         return super().on_snapshot(last_update_id)
 
 
@@ -32,7 +32,7 @@ class Stream:
 
     def send(self, first: int, last: int, bids: Any = ((98, 1),), flags: int = 0, asks: Any = ()) -> None:
         self.lab.now += 1_000
-        assert self.lab.publisher.depth_update(
+        assert self.lab.publisher.messages.depth_update(
             self.index, first, last, bids, asks, self.lab.now * 7, self.lab.now, flags
         )
 
@@ -56,23 +56,23 @@ def stream(make_lab: Callable[..., Any]) -> Stream:
 # -- books ---------------------------------------------------------------------------------------------------
 def test_a_snapshot_says_whether_the_events_after_it_have_ids(stream: Stream) -> None:
     publisher = stream.lab.publisher
-    assert not publisher.numbered(stream.index)  # as its venue begins
+    assert not publisher.has_update_ids(stream.index)  # as its venue begins
     stream.snapshot(10)
-    assert publisher.numbered(stream.index)
+    assert publisher.has_update_ids(stream.index)
     stream.send(11, 12)
-    assert publisher.void_unnumbered() == 0  # a lost message will show by itself
+    assert publisher.invalidate_without_ids() == 0  # a lost message will show by itself
     stream.send(14, 14)
     assert stream.cell() == (State.RESYNC, Reason.GAP)
     stream.snapshot(0)
     stream.send(0, 0)
     assert stream.live()
-    assert not publisher.numbered(stream.index)
-    assert publisher.void_unnumbered() == 1
+    assert not publisher.has_update_ids(stream.index)
+    assert publisher.invalidate_without_ids() == 1
     assert stream.cell() == (State.RESYNC, Reason.MALFORMED)
     stream.snapshot(20)
     stream.send(21, 21)
     assert stream.live()
-    assert publisher.void_unnumbered() == 0
+    assert publisher.invalidate_without_ids() == 0
     assert stream.lab.feed.book("AAA/BBB").update_id == 21
 
 
@@ -91,7 +91,7 @@ def test_ids_that_come_or_go_between_two_snapshots_are_a_gap(
 
 
 def test_a_snapshot_without_ids_is_never_an_older_one(stream: Stream) -> None:
-    """After a lost connection: decision 9 compares ids, and there is none."""
+    """After a lost connection: rule 9 compares ids, and there is none."""
     stream.snapshot(5_000)
     stream.lab.publisher.lost(stream.index, State.DOWN, Reason.DISCONNECTED)
     stream.snapshot(0)
@@ -142,7 +142,7 @@ def test_the_state_machine_of_fetched_snapshots_too() -> None:
 
 
 def test_the_state_machine_of_streamed_ones() -> None:
-    sync = StreamSync(numbered=True)
+    sync = StreamSync(has_update_ids=True)
     sync.on_snapshot(10)
     assert step(sync, 0, 0) is Step.GAP
     assert (sync.gap, sync.synced) == ((11, 0), False)
@@ -152,7 +152,7 @@ def test_the_state_machine_of_streamed_ones() -> None:
     assert step(bare, 0, 0) is Step.BUFFER
 
 
-# -- tops (decision 5) ---------------------------------------------------------------------------------------
+# -- tops (rule 5) ---------------------------------------------------------------------------------------
 class Tops:
     def __init__(self, lab: Any) -> None:
         self.lab = lab
@@ -160,8 +160,8 @@ class Tops:
 
     def send(self, number: int, time: int, bid: int, flags: int = 0) -> int:
         self.lab.now += 1_000
-        self.lab.publisher.top(self.index, bid, 1, bid + 5, 1, number, time, self.lab.now, flags)
-        self.lab.publisher.batch_end()
+        self.lab.publisher.messages.top(self.index, bid, 1, bid + 5, 1, number, time, self.lab.now, flags)
+        self.lab.publisher.hot_path.batch_end()
         return int(self.lab.feed.top("AAA/BBB").exact[0])
 
 
@@ -212,7 +212,7 @@ def test_the_memory_of_time_ends_with_the_instrument(tops: Tops) -> None:
     tops.send(50, 1_000, 100)
     tops.lab.publisher.lost(tops.index, State.DOWN, Reason.DISCONNECTED)
     assert tops.lab.publisher.state(tops.index, Scope.TOP) == State.DOWN
-    tops.lab.publisher.top(tops.index, 90, 1, 95, 1, 49, 999, tops.lab.now)  # a replica that lags
+    tops.lab.publisher.messages.top(tops.index, 90, 1, 95, 1, 49, 999, tops.lab.now)  # a replica that lags
     assert tops.lab.publisher.state(tops.index, Scope.TOP) == State.DOWN
     tops.lab.publisher.drop_instrument(tops.index)
     tops.lab.publisher.add_instrument(tops.index, 2, 2)
@@ -245,12 +245,14 @@ def test_an_instrument_without_a_top_has_none(make_lab: Callable[..., Any]) -> N
     lab = make_lab(make_sync=partial(StreamSync, True))
     index = lab.add(top=False)
     lab.poll()
-    assert lab.publisher.top(index, 100, 1, 101, 1, 5, 0, lab.now)  # a venue may send it with something else
-    lab.publisher.batch_end()
+    assert lab.publisher.messages.top(
+        index, 100, 1, 101, 1, 5, 0, lab.now
+    )  # a venue may send it with something else
+    lab.publisher.hot_path.batch_end()
     assert lab.poll() == []
     assert lab.state(index, Scope.TOP) is State.DOWN
-    lab.publisher.depth_update(index, 5, 5, BIDS, ASKS, 1, lab.now, MessageFlag.SNAPSHOT)
+    lab.publisher.messages.depth_update(index, 5, 5, BIDS, ASKS, 1, lab.now, MessageFlag.SNAPSHOT)
     assert lab.state(index) is State.LIVE
     book_less = lab.add("CCCDDD", book=False)
-    assert lab.publisher.depth_update(book_less, 5, 5, BIDS, ASKS, 1, lab.now, MessageFlag.SNAPSHOT)
+    assert lab.publisher.messages.depth_update(book_less, 5, 5, BIDS, ASKS, 1, lab.now, MessageFlag.SNAPSHOT)
     assert lab.state(book_less) is State.DOWN

@@ -105,7 +105,7 @@ class Venue:
         if self.checked or check is not None:
             flags |= CHECKED
         self.lab.now += 1_000
-        self.lab.publisher.depth_update(
+        self.lab.publisher.messages.depth_update(
             self.index, 0, 0, bids, asks, self.lab.now * 7, self.lab.now, flags,
             self.known.sum() if check is None else check,
         )  # fmt: skip
@@ -126,7 +126,7 @@ class Venue:
 
 
 def make_sync(kept: int, checked: bool = False) -> Callable[[], StreamSync]:
-    return partial(StreamSync, depth=kept, checksum=native().Sum if checked else None)
+    return partial(StreamSync, max_depth=kept, checksum=native().Sum if checked else None)
 
 
 @pytest.mark.parametrize("checked", [False, True])
@@ -205,7 +205,7 @@ def test_events_that_are_replayed_are_cut_too(make_lab: Callable[..., Any]) -> N
                 [Diff(0, 0, 0, 1, ((100, 1), (99, 1)), ()), Diff(0, 0, 0, 1, ((100, 0), (99, 0)), ())]
             )
 
-    lab = make_lab(make_sync=partial(Buffers, depth=2))
+    lab = make_lab(make_sync=partial(Buffers, max_depth=2))
     venue = Venue(lab, 2)
     venue.send([(98, 1), (97, 1)], [(101, 1)], SNAPSHOT)
     lab.check(venue.index)

@@ -51,8 +51,8 @@ def test_all_that_a_frame_says_is_published_in_order(lab: Any) -> None:
     lab.live(index)
     lab.poll()
     said = frame(trade(1), top(5), depth(11, 12), trade(2), top(6, bid="1.01"))
-    assert lab.publisher.frame(said, lab.now) == 1
-    lab.publisher.batch_end()
+    assert lab.publisher.hot_path.frame(said, lab.now) == 1
+    lab.publisher.hot_path.batch_end()
     assert kinds(lab) == ["TRADE", "TOP", "STATUS", "LEVEL", "TRADE", "TOP"]
     lab.check(index)
     assert lab.feed.top("AAA/BBB").exact[0] == 101
@@ -66,8 +66,8 @@ def test_what_is_unknown_or_does_not_fit_costs_only_itself(lab: Any) -> None:
     said = frame(
         trade(1), trade(2, "NOBODY"), trade(3, price="1.001"), trade(4), trade(5, "CCCDDD", "1.0001")
     )
-    assert lab.publisher.frame(said, lab.now) == 1
-    lab.publisher.batch_end()
+    assert lab.publisher.hot_path.frame(said, lab.now) == 1
+    lab.publisher.hot_path.batch_end()
     assert seen(lab) == [1, 4, 5]  # 3 alone is missing
     assert lab.precision == [(index, DecodeCode.INEXACT, said)]
     assert lab.state(index) is State.RESYNC
@@ -79,17 +79,19 @@ def test_what_is_unknown_or_does_not_fit_costs_only_itself(lab: Any) -> None:
 def test_an_instrument_that_is_not_carried_costs_only_itself(lab: Any) -> None:
     lab.add()
     lab.decoder.add_symbol("CCCDDD", 7, 2, 2)
-    assert lab.publisher.frame(frame(trade(1, "CCCDDD"), trade(2), trade(3, "CCCDDD")), lab.now) == -1
-    lab.publisher.batch_end()
+    assert (
+        lab.publisher.hot_path.frame(frame(trade(1, "CCCDDD"), trade(2), trade(3, "CCCDDD")), lab.now) == -1
+    )
+    lab.publisher.hot_path.batch_end()
     assert seen(lab) == [2]
     assert lab.counter("unknown") == 2
 
 
 def test_of_a_frame_that_is_for_the_reference_nothing_is_published(lab: Any) -> None:
     lab.add()
-    assert lab.publisher.frame(frame(trade(1), trade(2), "?"), lab.now) == 0
-    assert lab.publisher.frame(frame(trade(3)), lab.now) == 1
-    lab.publisher.batch_end()
+    assert lab.publisher.hot_path.frame(frame(trade(1), trade(2), "?"), lab.now) == 0
+    assert lab.publisher.hot_path.frame(frame(trade(3)), lab.now) == 1
+    lab.publisher.hot_path.batch_end()
     assert seen(lab) == [3]
 
 
@@ -99,19 +101,19 @@ def test_more_things_than_half_the_ring_are_published_bit_by_bit(make_lab: Calla
     lab.add()
     heads = []
     count = lab.writer.count_up
-    lab.publisher.frame(frame(*(trade(n) for n in range(1, 701))), lab.now)
+    lab.publisher.hot_path.frame(frame(*(trade(n) for n in range(1, 701))), lab.now)
     heads.append(lab.writer.head)
     assert count is not None
     assert 700 - heads[0] <= 1024 // 8 + 1  # all but the last eighth are committed within the frame
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
     assert seen(lab) == list(range(1, 701))
 
 
 def test_the_books_share_of_a_frame_asks_the_state_machine(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
-    lab.publisher.frame(frame(trade(1), depth(13, 14), trade(2)), lab.now)
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.frame(frame(trade(1), depth(13, 14), trade(2)), lab.now)
+    lab.publisher.hot_path.batch_end()
     assert seen(lab) == [1, 2]
     assert lab.requests == [index]
     assert lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.GAP
@@ -137,8 +139,8 @@ class Two:
 
     def old(self, *lines: str) -> None:
         self.lab.now += 1_000
-        assert self.lab.publisher.frame(frame(*lines), self.lab.now) == 1
-        self.lab.publisher.batch_end()
+        assert self.lab.publisher.hot_path.frame(frame(*lines), self.lab.now) == 1
+        self.lab.publisher.hot_path.batch_end()
 
     def new(self, *lines: str) -> None:
         self.lab.now += 1_000
@@ -164,7 +166,7 @@ def test_each_thing_of_a_held_frame_is_judged_by_itself(lab: Any) -> None:
     assert lab.feed.book("AAA/BBB").update_id == 13
     assert lab.feed.top("AAA/BBB").exact[0] == 101
     two.handover.sink.frame(frame(trade(1), trade(4), trade(4)), lab.now)  # a late copy, news, and its double
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
     assert seen(lab) == [1, 2, 3, 4]
 
 

@@ -34,8 +34,8 @@ class Perpetual:
 
     def send(self, *lines: str) -> None:
         self.lab.now += 1_000
-        assert self.lab.publisher.frame(self.frame(*lines), self.lab.now) == 1
-        self.lab.publisher.batch_end()
+        assert self.lab.publisher.hot_path.frame(self.frame(*lines), self.lab.now) == 1
+        self.lab.publisher.hot_path.batch_end()
 
     def records(self, kind: Kind = Kind.MARK) -> list[tuple[int, ...]]:
         self.lab.poll()
@@ -139,12 +139,14 @@ def test_a_liquidation_that_does_not_fit_is_left_out(one: Perpetual, price: str,
 @pytest.mark.parametrize("kind", [MessageKind.MARK, MessageKind.LIQUIDATION])
 def test_so_is_what_came_by_the_cold_path(one: Perpetual, kind: MessageKind, code: DecodeCode) -> None:
     one.lab.live(one.index)
-    assert one.lab.publisher.publish_message(Decoded(code, kind, one.index), 9, b"the frame")
+    assert one.lab.publisher.messages.publish_message(Decoded(code, kind, one.index), 9, b"the frame")
     assert (one.lab.counter("precision"), one.lab.precision) == (1, [])
     assert one.lab.state(one.index) is State.LIVE
     one.send(one.mark(1, mark=100))
     assert one.records() == [(100, 0, 0, 0)]
-    assert one.lab.publisher.publish_message(Decoded(code, MessageKind.TRADE, one.index), 9, b"the frame")
+    assert one.lab.publisher.messages.publish_message(
+        Decoded(code, MessageKind.TRADE, one.index), 9, b"the frame"
+    )
     asks = code is DecodeCode.INEXACT  # no decimals help against an overflow
     assert one.lab.precision == ([(one.index, code, b"the frame")] if asks else [])
     assert one.lab.state(one.index) is State.LIVE
@@ -169,7 +171,7 @@ def test_marks_never_go_back_and_none_is_missing(one: Perpetual) -> None:
     handover.sink.frame(one.frame(one.mark(12, mark=102), one.mark(13, mark=103)), one.lab.now)
     handover.complete()
     handover.sink.frame(one.frame(one.mark(13, mark=103), one.mark(14, mark=104)), one.lab.now)
-    one.lab.publisher.batch_end()
+    one.lab.publisher.hot_path.batch_end()
     assert [words[0] for words in one.records()] == [100, 101, 102, 103, 103, 104]
 
 
@@ -181,7 +183,7 @@ def test_a_mark_that_the_old_connection_left_out_is_still_of_before(one: Perpetu
     assert handover.ready()
     handover.complete()
     handover.sink.frame(one.frame(one.mark(13, mark=103)), one.lab.now)
-    one.lab.publisher.batch_end()
+    one.lab.publisher.hot_path.batch_end()
     assert [words[0] for words in one.records()] == [102, 103]
 
 
@@ -198,7 +200,7 @@ def test_facts_that_are_told_apart_have_times_of_their_own(one: Perpetual) -> No
     )
     handover.sink.frame(late, one.lab.now)
     handover.sink.frame(one.frame(one.mark(16, rate=6, next=901)), one.lab.now)
-    one.lab.publisher.batch_end()
+    one.lab.publisher.hot_path.batch_end()
     assert one.records() == [
         (100, 0, 0, 0),
         (101, 0, 0, 0),
@@ -242,7 +244,7 @@ def test_a_liquidation_is_published_once(one: Perpetual, number: int) -> None:
     assert handover.ready()
     handover.complete()
     handover.sink.frame(one.frame(both), one.lab.now)  # a second copy is another liquidation
-    one.lab.publisher.batch_end()
+    one.lab.publisher.hot_path.batch_end()
     one.lab.poll()
     times = [int(r["ts_event"]) for r in one.lab.records if int(r["kind"]) == Kind.LIQUIDATION]
     assert times == [5, 6, 7, 6]

@@ -250,21 +250,21 @@ def test_a_snapshot_that_is_too_shallow_is_refused(make_lab: Callable[..., Any])
 def test_a_top_never_goes_back(lab: Any) -> None:
     index = lab.add()
     publisher = lab.publisher
-    assert publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
-    assert publisher.top(index, 90, 1, 91, 2, 49, 0, lab.now)
+    assert publisher.messages.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    assert publisher.messages.top(index, 90, 1, 91, 2, 49, 0, lab.now)
     assert lab.feed.top("AAA/BBB").exact == (100, 1, 101, 2)
-    publisher.batch_end()
+    publisher.hot_path.batch_end()
     assert lab.counter("outdated") == 1
     lab.poll()
-    publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now + 5)  # the very same, of another connection
-    publisher.batch_end()
+    publisher.messages.top(index, 100, 1, 101, 2, 50, 0, lab.now + 5)  # the very same, of another connection
+    publisher.hot_path.batch_end()
     assert lab.poll() == []
     assert publisher.proof(index, Scope.TOP) == lab.now + 5
-    publisher.top(
+    publisher.messages.top(
         index, 100, 3, 101, 2, 50, 0, lab.now
     )  # the same id says something else: the later one counts
-    publisher.top(index, 99, 1, 102, 1, 51, 0, lab.now)
-    publisher.batch_end()
+    publisher.messages.top(index, 99, 1, 102, 1, 51, 0, lab.now)
+    publisher.hot_path.batch_end()
     assert lab.feed.top("AAA/BBB").update_id == 51
     assert [int(r["words"][0]) for r in lab.poll()] == [100, 99]
 
@@ -272,25 +272,25 @@ def test_a_top_never_goes_back(lab: Any) -> None:
 def test_a_depth_gap_leaves_the_top_live(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
-    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.messages.top(index, 100, 1, 101, 2, 50, 0, lab.now)
     lab.depth(index, 20, 21)
     assert (lab.state(index), lab.state(index, Scope.TOP)) == (State.RESYNC, State.LIVE)
 
 
 def test_a_crossed_top_is_not_published(lab: Any) -> None:
     index = lab.add()
-    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
-    lab.publisher.top(index, 101, 1, 101, 2, 51, 0, lab.now)
+    lab.publisher.messages.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.messages.top(index, 101, 1, 101, 2, 51, 0, lab.now)
     assert lab.state(index, Scope.TOP) is State.RESYNC
-    lab.publisher.top(index, 100, 1, 101, 2, 52, 0, lab.now)
+    lab.publisher.messages.top(index, 100, 1, 101, 2, 52, 0, lab.now)
     assert lab.state(index, Scope.TOP) is State.LIVE
 
 
 def test_an_absent_side_is_flagged_and_not_crossed(lab: Any) -> None:
     index = lab.add()
-    lab.publisher.top(index, 100, 1, 0, 0, 50, 0, lab.now, Flag.NO_ASK)
+    lab.publisher.messages.top(index, 100, 1, 0, 0, 50, 0, lab.now, Flag.NO_ASK)
     assert lab.state(index, Scope.TOP) is State.LIVE
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
     assert int(lab.poll()[-2]["flags"]) & Flag.NO_ASK
 
 
@@ -298,10 +298,10 @@ def test_an_absent_side_is_flagged_and_not_crossed(lab: Any) -> None:
 def test_trade_and_ticker_records(lab: Any) -> None:
     index = lab.add()
     lab.poll()
-    lab.publisher.trade(index, 100, 5, 77, 9, lab.now, Flag.SELL)
+    lab.publisher.messages.trade(index, 100, 5, 77, 9, lab.now, Flag.SELL)
     words = tuple(range(1, 9))
     ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, index, 9, 0, 0, absent(0, 3, 5, 6), words)
-    assert lab.publisher.publish_message(ticker, lab.now)
+    assert lab.publisher.messages.publish_message(ticker, lab.now)
     trade, first, last = lab.poll()
     assert (int(trade["kind"]), int(trade["flags"]), trade["words"].tolist()) == (
         Kind.TRADE,
@@ -331,14 +331,14 @@ def test_frames_are_counted_and_committed_once_a_read(lab: Any) -> None:
     lab.publisher.wall_offset = 10**9
     first = frame(u=7, s="AAABBB", b="1.00000000", B="2.00", a="1.01", A="3.00")
     second = frame(u=8, s="AAABBB", b="1.00000000", B="2.00", a="1.01", A="4.00")
-    assert [lab.publisher.frame(data, lab.now) for data in (first, second)] == [1, 1]
+    assert [lab.publisher.hot_path.frame(data, lab.now) for data in (first, second)] == [1, 1]
     assert lab.writer.head == head
     assert lab.feed.top("AAA/BBB").update_id == 8  # the cell does not wait for the head
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
     assert lab.writer.head == head + 3  # two tops and the STATUS of the first
     unknown, control = frame(u=1, s="ZZZ", b="1", B="1", a="2", A="1"), b'{"result":null,"id":1}'
-    assert [lab.publisher.frame(data, lab.now) for data in (unknown, control)] == [1, 0]
-    lab.publisher.batch_end()
+    assert [lab.publisher.hot_path.frame(data, lab.now) for data in (unknown, control)] == [1, 0]
+    lab.publisher.hot_path.batch_end()
     assert (lab.counter("messages"), lab.counter("unknown")) == (4, 1)
     assert lab.counter("bytes") == sum(map(len, (first, second, unknown, control)))
     assert lab.feed.histograms()["receive_to_publish"].count == 2
@@ -349,7 +349,7 @@ def test_frames_are_counted_and_committed_once_a_read(lab: Any) -> None:
 def test_venue_to_receive_uses_the_wall_offset(lab: Any) -> None:
     index = lab.add()
     lab.publisher.wall_offset = 5_000_000
-    lab.publisher.trade(index, 1, 1, 1, 5_000_900, 1_000)
+    lab.publisher.messages.trade(index, 1, 1, 1, 5_000_900, 1_000)
     histogram = lab.feed.histograms()["venue_to_receive"]
     assert (histogram.count, histogram.sum) == (1, 100)
 
@@ -359,7 +359,7 @@ def test_what_is_pending_and_one_more_update_fit_half_of_the_ring(
     make_lab: Callable[..., Any], depth: int, slots: int
 ) -> None:
     lab = make_lab(depth=depth, slots=slots)
-    assert lab.publisher.commit_every + lab.writer.geometry.largest_update <= slots // 2
+    assert lab.publisher.hot_path.commit_every + lab.writer.geometry.largest_update <= slots // 2
 
 
 def test_a_long_read_is_committed_on_the_way(make_lab: Callable[..., Any]) -> None:
@@ -367,14 +367,14 @@ def test_a_long_read_is_committed_on_the_way(make_lab: Callable[..., Any]) -> No
     lab = make_lab(slots=256, depth=2)
     index = lab.add()
     for n in range(1, 1000):
-        lab.publisher.top(index, 100, n, 101, 2, n, 0, lab.now)
+        lab.publisher.messages.top(index, 100, n, 101, 2, n, 0, lab.now)
         assert lab.writer.next_sequence - 1 - lab.writer.head <= 256 // 8 + 1
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
 
 
 def test_an_unknown_instrument_is_counted(lab: Any) -> None:
-    assert not lab.publisher.top(3, 1, 1, 2, 1, 1, 0, 1)
-    assert not lab.publisher.top(10**6, 1, 1, 2, 1, 1, 0, 1)
+    assert not lab.publisher.messages.top(3, 1, 1, 2, 1, 1, 0, 1)
+    assert not lab.publisher.messages.top(10**6, 1, 1, 2, 1, 1, 0, 1)
     assert lab.counter("unknown") == 2
     with pytest.raises(IndexError, match="not carried"):
         lab.publisher.book(3)
@@ -384,11 +384,11 @@ def test_reference_messages_publish_like_native_ones(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
     message = Decoded(DecodeCode.OK, MessageKind.DEPTH, index, 5, 11, 11, 0, (0,) * 8, ((100, 4),), ())
-    assert lab.publisher.publish_message(message, lab.now)
+    assert lab.publisher.messages.publish_message(message, lab.now)
     lab.check(index)
     assert lab.feed.book("AAA/BBB").update_id == 11
-    assert not lab.publisher.publish_message(Decoded(DecodeCode.NOT_MINE), lab.now)
-    assert not lab.publisher.publish_message(Decoded(DecodeCode.UNKNOWN_SYMBOL), lab.now)
+    assert not lab.publisher.messages.publish_message(Decoded(DecodeCode.NOT_MINE), lab.now)
+    assert not lab.publisher.messages.publish_message(Decoded(DecodeCode.UNKNOWN_SYMBOL), lab.now)
 
 
 # -- precision -----------------------------------------------------------------------------------------------
@@ -408,23 +408,23 @@ def test_a_top_that_does_not_fit_blocks_itself_alone(lab: Any) -> None:
     """Kind: a number that no exponent holds takes along what has nothing to do with it."""
     first = lab.add("AAABBB")
     lab.live(first)
-    lab.publisher.top(first, 100, 1, 101, 2, 6, 0, lab.now)
+    lab.publisher.messages.top(first, 100, 1, 101, 2, 6, 0, lab.now)
     bad = quote(8, "1.00100000")
-    assert lab.publisher.frame(bad, lab.now) == 1
+    assert lab.publisher.hot_path.frame(bad, lab.now) == 1
     assert lab.precision == [(first, DecodeCode.INEXACT, bad)]
     assert (lab.state(first, Scope.TOP), lab.state(first)) == (State.RESYNC, State.LIVE)
     assert lab.feed.top("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
     lab.poll()
-    lab.publisher.frame(quote(9, "1.0" + "0" * 25 + "1"), lab.now)  # once more, and hopeless
+    lab.publisher.hot_path.frame(quote(9, "1.0" + "0" * 25 + "1"), lab.now)  # once more, and hopeless
     assert len(lab.precision) == 2
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
     assert lab.poll() == []  # told once
     # What is older than it stays dropped; what is newer heals it.
-    lab.publisher.frame(quote(7), lab.now)
+    lab.publisher.hot_path.frame(quote(7), lab.now)
     assert (lab.state(first, Scope.TOP), lab.counter("outdated")) == (State.RESYNC, 1)
-    lab.publisher.frame(quote(10), lab.now)
+    lab.publisher.hot_path.frame(quote(10), lab.now)
     assert lab.state(first, Scope.TOP) is State.LIVE
-    lab.publisher.frame(quote(9, "1.001"), lab.now)  # an older one that does not fit: no news either
+    lab.publisher.hot_path.frame(quote(9, "1.001"), lab.now)  # an older one that does not fit: no news either
     assert lab.state(first, Scope.TOP) is State.LIVE
     assert lab.counter("precision") == 2
     assert lab.feed.counters().instruments["AAA/BBB"]["precision"] == 2
@@ -435,8 +435,8 @@ def test_a_top_that_does_not_fit_blocks_itself_alone(lab: Any) -> None:
 def test_a_book_waits_for_a_snapshot_that_has_what_did_not_fit(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
-    lab.publisher.frame(quote(6), lab.now)
-    lab.publisher.frame(level(11, 12, "0." + "9" * 24), lab.now)
+    lab.publisher.hot_path.frame(quote(6), lab.now)
+    lab.publisher.hot_path.frame(level(11, 12, "0." + "9" * 24), lab.now)
     assert (lab.state(index, Scope.TOP), lab.state(index)) == (State.LIVE, State.RESYNC)
     assert lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.PRECISION
     assert lab.requests == [index]
@@ -444,11 +444,11 @@ def test_a_book_waits_for_a_snapshot_that_has_what_did_not_fit(lab: Any) -> None
     # Quiet since: nothing in the buffer shows that a snapshot from before is too old.
     assert lab.snapshot(index, 11, [(100, 1)], [(101, 1)]) is Outcome.REFETCH
     assert lab.snapshot(index, 12, [(100, 1)], [(101, 1)]) is Outcome.SYNCED
-    lab.publisher.frame(level(13, 13), lab.now)
+    lab.publisher.hot_path.frame(level(13, 13), lab.now)
     assert lab.state(index) is State.LIVE
     lab.check(index)
     # A copy of it, late: nothing of the book depends on it.
-    lab.publisher.frame(level(11, 12, "0." + "9" * 24), lab.now)
+    lab.publisher.hot_path.frame(level(11, 12, "0." + "9" * 24), lab.now)
     assert lab.state(index) is State.LIVE
     assert lab.counter("precision") == 1
 
@@ -456,15 +456,15 @@ def test_a_book_waits_for_a_snapshot_that_has_what_did_not_fit(lab: Any) -> None
 def test_while_a_book_waits_what_does_not_fit_is_told_once(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
-    lab.publisher.frame(level(11, 12, "0.999"), lab.now)
+    lab.publisher.hot_path.frame(level(11, 12, "0.999"), lab.now)
     lab.poll()
     resyncs = lab.counter("resyncs")
     for n in range(13, 99):
-        lab.publisher.frame(level(n, n, "0.999"), lab.now)
-    lab.publisher.batch_end()
+        lab.publisher.hot_path.frame(level(n, n, "0.999"), lab.now)
+    lab.publisher.hot_path.batch_end()
     assert lab.poll() == []
     assert (lab.requests, lab.counter("resyncs"), lab.counter("precision")) == ([index], resyncs, 87)
-    lab.publisher.frame(level(99, 100), lab.now)
+    lab.publisher.hot_path.frame(level(99, 100), lab.now)
     assert lab.snapshot(index, 97, [(100, 1)], [(101, 1)]) is Outcome.REFETCH
     assert lab.snapshot(index, 98, [(100, 1)], [(101, 1)]) is Outcome.SYNCED
     lab.check(index)
@@ -473,18 +473,18 @@ def test_while_a_book_waits_what_does_not_fit_is_told_once(lab: Any) -> None:
 def test_a_trade_or_a_tickers_word_is_left_out_by_itself(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
-    lab.publisher.frame(quote(6), lab.now)
+    lab.publisher.hot_path.frame(quote(6), lab.now)
     lab.poll()
-    lab.publisher.frame(sold(1, price="12345678901234567890.5"), lab.now)
-    lab.publisher.frame(sold(2, size="0.000000000000000000000001"), lab.now)
-    lab.publisher.frame(sold(3), lab.now)
-    lab.publisher.frame(
+    lab.publisher.hot_path.frame(sold(1, price="12345678901234567890.5"), lab.now)
+    lab.publisher.hot_path.frame(sold(2, size="0.000000000000000000000001"), lab.now)
+    lab.publisher.hot_path.frame(sold(3), lab.now)
+    lab.publisher.hot_path.frame(
         b'{"e":"24hrTicker","E":5,"s":"AAABBB","p":"-1","P":"-1","w":"1","x":"1","c":"1.00","Q":"1","b":"1","B":"1",'
         b'"a":"1","A":"1","o":"0.00","h":"1.001","l":"1.00","v":"136651248485429227479402823307.68","q":"2.50",'
         b'"O":4,"C":5,"F":1,"L":2,"n":2}',
         lab.now,
     )
-    lab.publisher.batch_end()
+    lab.publisher.hot_path.batch_end()
     trade, first, last = lab.poll()
     assert (Kind(int(trade["kind"])), trade["words"].tolist()) == (Kind.TRADE, [100, 200, 3, 3])
     assert (int(first["flags"]), first["words"].tolist()) == (
@@ -520,7 +520,7 @@ def test_a_value_that_is_new_is_counted_and_its_message_published(lab: Any) -> N
     new = Decoded(
         DecodeCode.OK, MessageKind.TRADE, index, 5, 7, 7, int(MessageFlag.UNKNOWN), (100, 5, 0, 0, 0, 0, 0, 0)
     )
-    assert lab.publisher.publish_message(new, lab.now)
+    assert lab.publisher.messages.publish_message(new, lab.now)
     [trade] = lab.poll()
     assert (int(trade["flags"]), trade["words"].tolist()) == (0, [100, 5, 7, 7])
     assert lab.counter("unknown") == 1
@@ -549,8 +549,8 @@ def test_what_a_kind_shows_depends_on_its_own_messages_alone(made: list[tuple[st
                     lab.publisher.apply_snapshot(index, Snapshot(number - 1, *texts), recv_ns=number)
                 else:
                     make = {"top": quote, "trade": sold, "book": lambda n, p: level(n, n, p)}[kind]
-                    lab.publisher.frame(make(number, price), number)
-            lab.publisher.batch_end()
+                    lab.publisher.hot_path.frame(make(number, price), number)
+            lab.publisher.hot_path.batch_end()
             shown: dict[str, Any] = {"top": [], "book": [], "trade": []}
             for record in lab.poll():
                 what = Kind(int(record["kind"]))
@@ -593,14 +593,14 @@ def test_a_fault_in_the_slow_path_is_visible_and_contained(lab: Any) -> None:
 def test_lost_and_back(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
-    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.messages.top(index, 100, 1, 101, 2, 50, 0, lab.now)
     lab.publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
     assert (lab.state(index), lab.state(index, Scope.TOP)) == (State.DOWN, State.DOWN)
     lab.depth(index, 21, 21)
     assert lab.state(index) is State.RESYNC
-    lab.publisher.top(index, 90, 1, 91, 2, 49, 0, lab.now)  # older than what was published before
+    lab.publisher.messages.top(index, 90, 1, 91, 2, 49, 0, lab.now)  # older than what was published before
     assert lab.state(index, Scope.TOP) is State.DOWN
-    lab.publisher.top(index, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.messages.top(index, 100, 1, 101, 2, 50, 0, lab.now)
     assert lab.state(index, Scope.TOP) is State.LIVE
     assert lab.requests == [index]
     lab.live(index, 21)
@@ -612,7 +612,7 @@ def test_stale_and_fresh(lab: Any) -> None:
     lab.live(index)
     publisher = lab.publisher
     publisher.set_freshness(10e-9, 10e-9, 10e-9, 1.0)
-    publisher.top(index, 100, 1, 101, 2, 50, 0, publisher.proof(index, Scope.BOOK))
+    publisher.messages.top(index, 100, 1, 101, 2, 50, 0, publisher.proof(index, Scope.BOOK))
     now = publisher.proof(index, Scope.BOOK)
     assert publisher.overdue(now + 10) == []
     assert publisher.overdue(now + 11) == [(index, Scope.TOP), (index, Scope.BOOK)]
@@ -632,19 +632,19 @@ def test_a_venue_that_starts_its_ids_anew_heals(lab: Any) -> None:
     index = lab.add()
     publisher = lab.publisher
     publisher.set_freshness(10e-9, 10e-9, 10e-9, 1.0)
-    publisher.top(index, 100, 1, 101, 2, 5_000, 0, 1_000)
+    publisher.messages.top(index, 100, 1, 101, 2, 5_000, 0, 1_000)
     publisher.mark_stale(index, Scope.TOP)
-    publisher.top(index, 100, 1, 101, 2, 1, 0, 2_000)
+    publisher.messages.top(index, 100, 1, 101, 2, 1, 0, 2_000)
     assert lab.state(index, Scope.TOP) is State.STALE  # negative control: it is the long silence that heals
     assert publisher.overdue(1_000 + 11) == []
-    publisher.top(index, 100, 1, 101, 2, 2, 0, 3_000)
+    publisher.messages.top(index, 100, 1, 101, 2, 2, 0, 3_000)
     assert lab.state(index, Scope.TOP) is State.LIVE
 
 
 def test_freeze_marks_every_live_cell(lab: Any) -> None:
     first, second = lab.add("AAABBB"), lab.add("CCCDDD")
     lab.live(first)
-    lab.publisher.top(second, 100, 1, 101, 2, 50, 0, lab.now)
+    lab.publisher.messages.top(second, 100, 1, 101, 2, 50, 0, lab.now)
     assert lab.publisher.freeze() == 2
     assert lab.publisher.freeze() == 0
     assert lab.state(first) is State.STALE
@@ -662,11 +662,13 @@ def test_an_instrument_is_added_once_and_dropped(lab: Any) -> None:
     assert lab.publisher.indexes == []
     lab.publisher.add_instrument(index, 2, 2, book=False)
     lab.now += 1
-    assert lab.publisher.depth_update(index, 1, 1, [], [], 0, lab.now)  # no such channel: nothing happens
+    assert lab.publisher.messages.depth_update(
+        index, 1, 1, [], [], 0, lab.now
+    )  # no such channel: nothing happens
     assert lab.requests == []
 
 
-# -- decision 9: never behind what was published ----------------------------------------------------------
+# -- rule 9: never behind what was published ----------------------------------------------------------
 def test_an_older_snapshot_after_a_reconnect_is_fetched_again(lab: Any) -> None:
     index = lab.add()
     lab.live(index, 10)

@@ -57,8 +57,8 @@ def play(
         elif row.kind == "ws" and row.dir == "in":
             n += 1
             if n - 1 != drop:
-                lab.publisher.frame(row.payload(), row.ts)
-                lab.publisher.batch_end()
+                lab.publisher.hot_path.frame(row.payload(), row.ts)
+                lab.publisher.hot_path.batch_end()
         after()
     return indexes
 

@@ -35,7 +35,7 @@ class Stream:
         self, bids: Any = (), asks: Any = (), first: int = 0, last: int = 0, flags: int = 0, check: int = 0
     ) -> None:
         self.lab.now += 1_000
-        publish = self.lab.publisher.depth_update
+        publish = self.lab.publisher.messages.depth_update
         assert publish(
             self.index, first, last, list(bids), list(asks), self.lab.now * 7, self.lab.now, flags, check
         )
@@ -85,7 +85,7 @@ def test_an_event_before_the_snapshot_asks_for_one(make: Callable[..., Stream], 
     stream = make(numbered)
     stream.send([(50, 1)], (), 9 * numbered, 9 * numbered)
     assert stream.lab.requests == [stream.index]
-    assert stream.lab.publisher.streamed(stream.index)
+    assert stream.lab.publisher.snapshot_in_stream(stream.index)
     stream.snapshot(last=10 * numbered)
     assert stream.levels() == ([list(x) for x in BIDS], [list(x) for x in ASKS])
     assert not stream.lab.publisher.waiting(stream.index)
@@ -207,7 +207,7 @@ def test_an_older_snapshot_of_a_connection_that_has_taken_over_is_dropped(
     stream.send([(98, 2)], (), 13, 13)  # and the chain goes on
     stream.lab.check(stream.index)
     assert stream.lab.feed.book("AAA/BBB").update_id == 13
-    stream.lab.publisher.batch_end()
+    stream.lab.publisher.hot_path.batch_end()
     assert stream.lab.counter("outdated") == 1
 
 
@@ -251,19 +251,19 @@ def test_a_number_that_does_not_fit(make: Callable[..., Stream]) -> None:
     stream = make()
     stream.snapshot()
     message = Decoded(DecodeCode.INEXACT, MessageKind.DEPTH, stream.index, flags=SNAPSHOT)
-    assert stream.lab.publisher.publish_message(message, stream.lab.now, b"the frame")
+    assert stream.lab.publisher.messages.publish_message(message, stream.lab.now, b"the frame")
     assert stream.cell() == (State.RESYNC, Reason.PRECISION)
     assert stream.lab.precision[0][2] == b"the frame"
     assert stream.lab.requests == [stream.index]
     stream.send([(100, 7)])  # nothing applies before a snapshot that fits
-    assert stream.lab.publisher.publish_message(message, stream.lab.now, b"the frame")
+    assert stream.lab.publisher.messages.publish_message(message, stream.lab.now, b"the frame")
     assert stream.cell() == (State.RESYNC, Reason.PRECISION)
     assert (stream.lab.requests, stream.lab.counter("resyncs")) == ([stream.index], 1)
     stream.snapshot()
     stream.lab.check(stream.index)
     assert stream.cell()[0] is State.LIVE
     level = Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, stream.index)
-    assert stream.lab.publisher.publish_message(level, stream.lab.now, b"the frame")
+    assert stream.lab.publisher.messages.publish_message(level, stream.lab.now, b"the frame")
     assert stream.cell() == (State.RESYNC, Reason.PRECISION)
 
 
@@ -294,25 +294,25 @@ def test_a_snapshot_within_the_buffered_stream(make_lab: Callable[..., Any]) -> 
 def test_a_lost_message_voids_a_book_without_ids(make: Callable[..., Stream]) -> None:
     stream = make()
     stream.snapshot()
-    assert stream.lab.publisher.void_unnumbered([stream.index, 7, 1_000]) == 1
+    assert stream.lab.publisher.invalidate_without_ids([stream.index, 7, 1_000]) == 1
     assert stream.cell() == (State.RESYNC, Reason.MALFORMED)
     assert stream.lab.requests == [stream.index]
     assert stream.lab.counter("resyncs") == 1
-    assert stream.lab.publisher.void_unnumbered() == 0  # it is void already
+    assert stream.lab.publisher.invalidate_without_ids() == 0  # it is void already
     stream.send([(100, 0)])  # what follows the lost message does not bring it back
     assert stream.cell()[0] is State.RESYNC
     stream.snapshot()
     stream.lab.check(stream.index)
     assert stream.cell()[0] is State.LIVE
-    assert stream.lab.publisher.void_unnumbered([]) == 0
+    assert stream.lab.publisher.invalidate_without_ids([]) == 0
     assert stream.cell()[0] is State.LIVE
-    assert stream.lab.publisher.void_unnumbered() == 1
+    assert stream.lab.publisher.invalidate_without_ids() == 1
 
 
 def test_a_lost_message_of_a_book_with_ids_shows_by_itself(make: Callable[..., Stream]) -> None:
     stream = make(True)
     stream.snapshot(last=10)
-    assert stream.lab.publisher.void_unnumbered() == 0
+    assert stream.lab.publisher.invalidate_without_ids() == 0
     assert stream.cell()[0] is State.LIVE
     stream.send([(98, 2)], (), 12, 12)
     assert stream.cell() == (State.RESYNC, Reason.GAP)
@@ -366,7 +366,7 @@ def step(sync: StreamSync, first: int, last: int) -> Step:
 
 
 def test_the_chain_of_a_numbered_stream() -> None:
-    sync = StreamSync(numbered=True)
+    sync = StreamSync(has_update_ids=True)
     assert step(sync, 9, 9) is Step.BUFFER
     assert sync.on_snapshot(10) == Replay([])
     assert step(sync, 9, 10) is Step.IGNORE
@@ -380,28 +380,28 @@ def test_the_chain_of_a_numbered_stream() -> None:
 
 
 def test_another_connection_may_overlap_once() -> None:
-    sync = StreamSync(numbered=True)
+    sync = StreamSync(has_update_ids=True)
     sync.on_snapshot(10)
-    sync.rejoin(10)
+    sync.resume(10)
     assert step(sync, 8, 10) is Step.IGNORE
     assert isinstance(sync.on_snapshot(9), Refetch)  # it may be late, once
     assert step(sync, 9, 12) is Step.APPLY
     assert step(sync, 12, 13) is Step.GAP
-    sync.rejoin(13)  # void: there is nothing to go on from
-    assert not sync.seam
+    sync.resume(13)  # void: there is nothing to go on from
+    assert not sync.resuming
     sync.on_snapshot(20)
-    sync.rejoin(20)
+    sync.resume(20)
     assert step(sync, 22, 23) is Step.GAP  # a hole is a hole
     sync.on_snapshot(30)
-    sync.rejoin(30)
+    sync.resume(30)
     sync.advance(31)  # the plain next one came by the native path
     assert step(sync, 31, 33) is Step.GAP
 
 
 def test_only_the_first_snapshot_of_another_connection_may_be_late() -> None:
-    sync = StreamSync(numbered=True)
+    sync = StreamSync(has_update_ids=True)
     sync.on_snapshot(10)
-    sync.rejoin(10)
+    sync.resume(10)
     assert isinstance(sync.on_snapshot(1), Refetch)
     assert sync.on_snapshot(2) == Replay([])  # asked for anew: the venue counts from 1
     assert step(sync, 3, 3) is Step.APPLY
@@ -414,4 +414,4 @@ def test_without_ids_everything_applies_after_a_snapshot() -> None:
     assert [step(sync, 0, 0), step(sync, 0, 0)] == [Step.APPLY, Step.APPLY]
     sync.reset()
     assert step(sync, 0, 0) is Step.BUFFER
-    assert not BookSync().streamed
+    assert not BookSync().snapshot_in_stream

@@ -49,7 +49,7 @@ class Market:
 
     def __init__(self, make_lab: Callable[..., Any], count: int, **options: Any) -> None:
         self.lab = make_lab(
-            instruments=count + 2, depth=2, make_sync=partial(StreamSync, depth=10, tops=True)
+            instruments=count + 2, depth=2, make_sync=partial(StreamSync, max_depth=10, top_from_book=True)
         )
         self.now = 1_000 * SECOND
         self.books: dict[str, Sides] = {}
@@ -100,7 +100,7 @@ class Market:
         form = Decoded(
             DecodeCode.OK, MessageKind.DEPTH, self.indexes[symbol], flags=flags, bids=bids, asks=asks
         )
-        self.lab.publisher.publish_message(form, self.now)
+        self.lab.publisher.messages.publish_message(form, self.now)
 
     def snapshot(self, symbol: str) -> None:
         self.publish(symbol, *self.books[symbol], int(MessageFlag.SNAPSHOT))

@@ -1,4 +1,4 @@
-"""After the process stood still (publish.pyx, decision 15): LIVE again when the connection has answered.
+"""After the process stood still (publish.pyx, rule 15): LIVE again when the connection has answered.
 
 The kind: a cell that is not LIVE though nothing of it was lost, until its next event.
 """
@@ -31,7 +31,7 @@ class One:
 
     def top(self, update_id: int) -> None:
         self.lab.now += 1_000
-        self.publisher.top(self.index, 100, 1, 101, 3, update_id, 0, self.lab.now)
+        self.publisher.messages.top(self.index, 100, 1, 101, 3, update_id, 0, self.lab.now)
 
     def thaw(self, seconds: float = 0.0) -> list[bool]:
         now = self.lab.now + int(seconds * SECOND)
@@ -94,15 +94,15 @@ def test_a_top_that_is_its_books_best_goes_with_the_book(make_lab: Callable[...,
     lent = One(make_lab(make_sync=BookSync, depth=2))
     lent.lab.depth(lent.index, 11, 12, [(100, 5)])
     lent.publisher.overdue(lent.lab.now)
-    assert lent.publisher.lent(lent.index)
+    assert lent.publisher.top_filled(lent.index)
     lent.publisher.freeze()
     assert lent.publisher.thaw(lent.index, Scope.BOOK, lent.lab.now)
     assert lent.states() == LIVE
 
-    lab = make_lab(make_sync=lambda: StreamSync(tops=True), depth=2)
+    lab = make_lab(make_sync=lambda: StreamSync(top_from_book=True), depth=2)
     index = lab.add()
     snapshot = int(MessageFlag.SNAPSHOT)
-    lab.publisher.depth_update(index, 0, 0, [(100, 1)], [(101, 1)], 0, lab.now, snapshot)
+    lab.publisher.messages.depth_update(index, 0, 0, [(100, 1)], [(101, 1)], 0, lab.now, snapshot)
     lab.publisher.freeze()
     assert lab.publisher.thaw(index, Scope.BOOK, lab.now)
     assert (lab.state(index, Scope.TOP), lab.state(index)) == LIVE

@@ -1,4 +1,4 @@
-"""Decision 13: a trade that the venue tells again is not published again."""
+"""Rule 13: a trade that the venue tells again is not published again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Tape:
 
     def send(self, *lines: str) -> None:
         self.lab.now += 1_000
-        assert self.lab.publisher.frame("\n".join(lines).encode(), self.lab.now) == 1
-        self.lab.publisher.batch_end()
+        assert self.lab.publisher.hot_path.frame("\n".join(lines).encode(), self.lab.now) == 1
+        self.lab.publisher.hot_path.batch_end()
 
     def ids(self) -> list[int]:
         self.lab.poll()
@@ -81,8 +81,8 @@ def test_singles_and_aggregated_ones_are_apart(tape: Tape, count: int) -> None:
     """Their ids may count different things."""
     for each in (count, 3 - count, count):
         one = Decoded(DecodeCode.OK, MessageKind.TRADE, tape.index, 1, 6, 6, 0, (100, 1, each, 0, 0, 0, 0, 0))
-        assert tape.lab.publisher.publish_message(one, 1_000, b"")
-    tape.lab.publisher.batch_end()
+        assert tape.lab.publisher.messages.publish_message(one, 1_000, b"")
+    tape.lab.publisher.hot_path.batch_end()
     assert tape.ids() == [6, 6]
     assert tape.lab.counter("outdated") == 1
 
@@ -106,5 +106,5 @@ def test_a_handover_finds_the_seam_as_before(tape: Tape) -> None:
     assert made.ready()
     made.complete()
     made.sink.frame(b'T AAABBB" 8 1.01 1\nT AAABBB" 9 1.01 1', tape.lab.now)
-    tape.lab.publisher.batch_end()
+    tape.lab.publisher.hot_path.batch_end()
     assert tape.ids() == [6, 7, 8, 9]

@@ -23,8 +23,8 @@ number in the tests. There are no update ids.
    whole lot), and rule 1's snapshot of a new subscription for all of it.
 
 Rules 1, 2 and 5 are those of `workers.books.sync.StreamSync`; 3, 4 and 7 are carried out beside the book
-(`workers/books/publish.pyx`, decisions 7, 11 and 12), rule 6 by the publisher's `void_unnumbered`, rule 8 by
-the book manager (`workers/books/freshness.py`, rules 1 and 3).
+(`workers/books/hotpath.pyx`, rules 7 and 11, `window.pyx`, rule 12), rule 6 by the publisher's
+`invalidate_without_ids`, rule 8 by the book manager (`workers/books/freshness.py`, rules 1 and 3).
 """
 
 from __future__ import annotations
@@ -39,4 +39,4 @@ class BookSync(StreamSync):
     """
 
     def __init__(self, depth: int) -> None:
-        super().__init__(numbered=False, checksum=Checksum, depth=depth, tops=True)
+        super().__init__(has_update_ids=False, checksum=Checksum, max_depth=depth, top_from_book=True)

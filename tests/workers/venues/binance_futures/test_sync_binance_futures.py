@@ -109,10 +109,10 @@ def test_rule_3_the_event_that_ends_at_the_snapshot_counts_once() -> None:
         assert isinstance(answer, Replay)
         assert [each.bids for each in answer.diffs] == [((15060, 817),)]
     late = in_step(at)  # it comes after the snapshot
-    assert late.open_at
+    assert late.event_at_id_pending
     assert late.on_diff(event.diff) is Step.APPLY
     assert late.last_id == at
-    assert not late.open_at
+    assert not late.event_at_id_pending
     assert late.on_diff(event.diff) is Step.IGNORE
     assert late.on_diff(Event(at + 7, at + 9, at).diff) is Step.APPLY
     gone = in_step(at, Event(at + 7, at + 9, at))  # another event has come: the chain holds, this one is old
@@ -146,7 +146,7 @@ def test_a_chain_by_u_would_be_gaps_alone() -> None:
 
 def test_another_connection_may_have_cut_its_events_elsewhere() -> None:
     sync = in_step(90, *CHAIN)
-    sync.rejoin(sync.last_id)
+    sync.resume(sync.last_id)
     assert sync.on_diff(Event(141, 160, 140).diff) is Step.APPLY
     assert sync.on_diff(Event(170, 171, 159).diff) is Step.GAP
 
@@ -304,7 +304,7 @@ class Doubts(RuleBasedStateMachine):
         if getattr(self, "sync", None) is not None and self.sync.synced:
             self.sync.advance(self.at)
             assert self.sync.last_id == self.at
-            if not self.sync.doubtful and not self.sync.open_at:
+            if not self.sync.unverified and not self.sync.event_at_id_pending:
                 assert self.book == self.market.truth[self.at]
 
 
@@ -317,12 +317,12 @@ class NoDoubt(BookSync):
 
     def on_diff(self, diff: Diff) -> Step:
         step = super().on_diff(diff)
-        self.doubtful = False
+        self.unverified = False
         return step
 
     def advance(self, last_id: int) -> None:
         super().advance(last_id)
-        self.doubtful = False
+        self.unverified = False
 
 
 def test_without_the_doubt_a_wrong_book_passes() -> None:
@@ -346,18 +346,18 @@ def test_without_the_doubt_a_wrong_book_passes() -> None:
 def test_a_first_event_right_behind_the_snapshot_leaves_a_doubt(native: bool) -> None:
     """pu = L: the event with u = L was sent before the stream was open."""
     sync = in_step(120)
-    assert not sync.doubtful
+    assert not sync.unverified
     if native:
         sync.advance(125)
     else:
         assert sync.on_diff(Event(121, 125, 120).diff) is Step.APPLY
-    assert sync.doubtful
+    assert sync.unverified
     assert sync.on_diff(Event(126, 130, 125).diff) is Step.APPLY
-    assert sync.doubtful, "no event ends it"
+    assert sync.unverified, "no event ends it"
     sync.reset()
-    assert not sync.doubtful
+    assert not sync.unverified
     for first in (Event(100, 120, 90), Event(115, 125, 111)):  # u = L, and L within
         sync = in_step(120)
         assert sync.on_diff(first.diff) is Step.APPLY
         sync.advance(130)
-        assert not sync.doubtful
+        assert not sync.unverified

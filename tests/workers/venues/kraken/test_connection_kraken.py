@@ -85,7 +85,7 @@ def test_what_heals(connection: KrakenConnection) -> None:
 def test_the_fewest_levels_that_hold_the_window(depth: int, book: int) -> None:
     assert options(config(depth=depth)).book_depth == book
     sync = VENUE.books.make_sync(config(depth=depth))
-    assert (sync.depth, sync.numbered, sync.streamed) == (book, False, True)
+    assert (sync.max_depth, sync.has_update_ids, sync.snapshot_in_stream) == (book, False, True)
     assert sync.checksum is not None
 
 

@@ -74,8 +74,8 @@ class Lab:
         self.precision.append((index, code, frame))
 
     def play(self, data: bytes) -> None:
-        self.publisher.frame(data, 1)
-        self.publisher.batch_end()
+        self.publisher.hot_path.frame(data, 1)
+        self.publisher.hot_path.batch_end()
 
     @property
     def state(self) -> State:
@@ -310,7 +310,7 @@ def test_rule_4_a_lost_message_shows(make_lab: Callable[..., Lab]) -> None:
 def test_rule_6_a_lost_message_that_we_know_of(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab(25)
     live(lab)
-    assert lab.publisher.void_unnumbered([lab.index]) == 1
+    assert lab.publisher.invalidate_without_ids([lab.index]) == 1
     assert lab.reasons() == [(State.RESYNC, Reason.MALFORMED)]
 
 

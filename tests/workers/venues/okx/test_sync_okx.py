@@ -73,15 +73,15 @@ def test_rule_6_a_repetition_is_ignored_and_what_is_older_is_not() -> None:
 def test_rule_6_another_connection_may_overlap_and_repeat() -> None:
     sync = synced(10)
     sync.advance(20)
-    sync.rejoin(20)
+    sync.resume(20)
     assert sync.on_diff(event(12, 15)) is Step.IGNORE
     assert sync.on_diff(event(15, 23)) is Step.APPLY
     assert sync.on_diff(event(20, 25)) is Step.GAP  # once only
     sync = synced(10)
-    sync.rejoin(10)
+    sync.resume(10)
     assert sync.on_diff(event(12, 15)) is Step.GAP
     sync = synced(10)
-    sync.rejoin(10)
+    sync.resume(10)
     assert isinstance(sync.on_snapshot(8), Refetch)  # it is behind what there is
     assert sync.on_diff(event(8, 10)) is Step.IGNORE
     assert sync.on_diff(event(10, 12)) is Step.APPLY
@@ -89,20 +89,20 @@ def test_rule_6_another_connection_may_overlap_and_repeat() -> None:
 
 def test_rule_7_the_wire_without_ids() -> None:
     sync = synced(0)
-    assert not sync.numbered
+    assert not sync.has_update_ids
     old = Diff(0, 0, 0, 0, ((1, 1),), ())
     assert sync.on_diff(old) is Step.APPLY
     assert sync.on_diff(event(10, 15)) is Step.GAP
     assert sync.on_snapshot(15) == Replay([])
-    assert sync.numbered
+    assert sync.has_update_ids
     assert sync.on_diff(old) is Step.GAP
 
 
 def test_the_best_five_have_no_chain() -> None:
     sync = BookSync(chained=False)
-    assert (sync.numbered, sync.depth, BookSync().depth) == (False, 5, 0)
+    assert (sync.has_update_ids, sync.max_depth, BookSync().max_depth) == (False, 5, 0)
     assert sync.on_snapshot(15) == Replay([])
-    assert not sync.numbered
+    assert not sync.has_update_ids
 
 
 # -- in a publisher -------------------------------------------------------------------------------------
@@ -132,8 +132,8 @@ class Desk:
         raise AssertionError((index, code, frame))
 
     def feed(self, frame: bytes) -> None:
-        assert self.publisher.frame(frame, 1) == 1
-        self.publisher.batch_end()
+        assert self.publisher.hot_path.frame(frame, 1) == 1
+        self.publisher.hot_path.batch_end()
 
     def state(self, symbol: str) -> int:
         return self.publisher.state(CAPTURED_SCALES[symbol].instrument, Scope.BOOK)
@@ -180,7 +180,7 @@ def test_the_captures_books_are_the_oracles(desk: Desk, wire: str) -> None:
             ]
             assert told[: len(side)] == side
         assert desk.state(row["symbol"]) == State.LIVE
-        assert desk.publisher.numbered(scale.instrument) == (wire == "today")
+        assert desk.publisher.has_update_ids(scale.instrument) == (wire == "today")
     assert desk.asked == []
 
 
@@ -210,7 +210,7 @@ def test_gap_reset_and_proof_in_the_publisher(desk: Desk) -> None:
     desk.feed(frame_of("snapshot", -1, 10, BID, ASK))
     desk.feed(frame_of("update", 10, 15, '["5.15","1","0","1"]'))
     before = desk.publisher.proof(index, Scope.BOOK)
-    assert desk.publisher.frame(frame_of("update", 15, 15), 99) == 1
+    assert desk.publisher.hot_path.frame(frame_of("update", 15, 15), 99) == 1
     assert desk.publisher.proof(index, Scope.BOOK) == 99 > before  # rule 3: it is proof of delivery
     desk.feed(frame_of("update", 15, 3, '["5.15","0","0","0"]'))  # rule 4
     desk.feed(frame_of("update", 3, 5, '["5.16","2","0","1"]'))

@@ -161,7 +161,7 @@ async def test_the_wire_of_2022() -> None:
             live.pump()
             await asyncio.sleep(0.002)
         await live.equal()
-        assert not live.worker.publisher.numbered(live.feed.instrument("BTC/USDT").index)
+        assert not live.worker.publisher.has_update_ids(live.feed.instrument("BTC/USDT").index)
         cursor = live.feed.cursor()
         live.sim.faults.gap("ETH/USD:ETH")  # no id tells of it: the checksum does
         await live.until(lambda: live.counted("resyncs"), "RESYNC")

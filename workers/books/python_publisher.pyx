@@ -1,5 +1,6 @@
 """Messages that come through Python: the cold path's, and those of a venue without a native decoder."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -16,41 +17,50 @@ from workers.decode.normal import DecodeCode, Decoded, MessageKind
 cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
 
 
-cdef class Entry(HotPath):
-    """The hot path's Python face."""
+cdef tr_level* fill(object message, Message* m) except NULL:
+    """`message` (a `Decoded`) as plain C; the caller frees the levels that are answered."""
+    cdef uint32_t i = 0
+    cdef Py_ssize_t n = len(message.bids) + len(message.asks)
+    cdef tr_level* levels = <tr_level*>malloc((n + 1) * sizeof(tr_level))
+    if levels == NULL:
+        raise MemoryError
+    try:
+        memset(m, 0, sizeof(m[0]))
+        m.kind = message.kind
+        m.instrument = message.instrument
+        m.ts_event = message.ts_event
+        m.update_id = message.update_id
+        m.first_id = message.first_id
+        m.flags = message.flags
+        for i, word in enumerate(message.words):
+            if i < 8:
+                m.words[i] = word
+        i = 0
+        for side in (message.bids, message.asks):
+            for price, size in side:
+                levels[i].price = price
+                levels[i].size = size
+                i += 1
+        m.bids = levels
+        m.n_bids = len(message.bids)
+        m.asks = levels + m.n_bids
+        m.n_asks = len(message.asks)
+    except BaseException:
+        free(levels)
+        raise
+    return levels
 
-    cdef tr_level* fill(self, object message, Message* m) except NULL:
-        """`message` (a `Decoded`) as plain C; the caller frees the levels that are answered."""
-        cdef uint32_t i = 0
-        cdef Py_ssize_t n = len(message.bids) + len(message.asks)
-        cdef tr_level* levels = <tr_level*>malloc((n + 1) * sizeof(tr_level))
-        if levels == NULL:
-            raise MemoryError
-        try:
-            memset(m, 0, sizeof(m[0]))
-            m.kind = message.kind
-            m.instrument = message.instrument
-            m.ts_event = message.ts_event
-            m.update_id = message.update_id
-            m.first_id = message.first_id
-            m.flags = message.flags
-            for i, word in enumerate(message.words):
-                if i < 8:
-                    m.words[i] = word
-            i = 0
-            for side in (message.bids, message.asks):
-                for price, size in side:
-                    levels[i].price = price
-                    levels[i].size = size
-                    i += 1
-            m.bids = levels
-            m.n_bids = len(message.bids)
-            m.asks = levels + m.n_bids
-            m.n_asks = len(message.asks)
-        except BaseException:
-            free(levels)
-            raise
-        return levels
+
+@cython.final
+cdef class PythonPublisher:
+    """Publishes messages that Python made, by the same way as those of the native decoder.
+
+    Args:
+        hot_path: what publishes them.
+    """
+
+    def __cinit__(self, HotPath hot_path not None):
+        self.hot_path = hot_path
 
     def publish_message(self, message, int64_t recv_ns, bytes frame=b""):
         """Publish a message in normal form (`workers.decode.normal.Decoded`): what the native decoder called
@@ -59,22 +69,22 @@ cdef class Entry(HotPath):
         cdef Message m
         cdef tr_level* levels
         if message.code == D_INEXACT or message.code == D_OVERFLOW:
-            free(self.fill(message, &m))
-            self._unfit(&m, message.code, <const char*>frame, len(frame), recv_ns)
-            self.flush()
+            free(fill(message, &m))
+            self.hot_path.reject_unfit(&m, message.code, <const char*>frame, len(frame), recv_ns)
+            self.hot_path.flush()
             return True
         if message.code != D_OK:
             if message.code == D_UNKNOWN_SYMBOL:
-                self.writer.c_count(C_UNKNOWN, 1)
+                self.hot_path.writer.c_count(C_UNKNOWN, 1)
             return False
         if message.flags & F_UNKNOWN:
-            self.writer.c_count(C_UNKNOWN, 1)
-        levels = self.fill(message, &m)
+            self.hot_path.writer.c_count(C_UNKNOWN, 1)
+        levels = fill(message, &m)
         try:
-            taken = self.take(&m, recv_ns)
+            taken = self.hot_path.take(&m, recv_ns)
         finally:
             free(levels)
-        self.flush()
+        self.hot_path.flush()
         return taken == 1
 
     def top(self, uint32_t instrument, int64_t bid, int64_t bid_size, int64_t ask, int64_t ask_size,
@@ -93,7 +103,7 @@ cdef class Entry(HotPath):
         m.words[1] = bid_size
         m.words[2] = ask
         m.words[3] = ask_size
-        return self.take(&m, recv_ns) == 1
+        return self.hot_path.take(&m, recv_ns) == 1
 
     def depth_update(self, uint32_t instrument, uint64_t first_id, uint64_t last_id, bids, asks,
                      int64_t ts_event, int64_t recv_ns, uint32_t flags=0, int64_t checksum=0):
@@ -116,21 +126,4 @@ cdef class Entry(HotPath):
         m.flags = flags
         m.words[0] = price
         m.words[1] = size
-        return self.take(&m, recv_ns) == 1
-
-    def frame(self, bytes data, int64_t recv_ns):
-        """One frame as the wire gives it: 1 consumed, 0 not mine, -1 unusable. For tests and plain sinks."""
-        return self.on_frame(<const char*>data, len(data), recv_ns)
-
-    def batch_end(self):
-        """The end of a socket read: commit."""
-        self.flush()
-
-    def frames(self, list messages, int64_t recv_ns):
-        """The frames of one socket read, and its end; how many were taken. For replays and benches."""
-        cdef bytes data
-        cdef Py_ssize_t taken = 0
-        for data in messages:
-            taken += self.on_frame(<const char*>data, len(data), recv_ns) == 1
-        self.flush()
-        return taken
+        return self.hot_path.take(&m, recv_ns) == 1

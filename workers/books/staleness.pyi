@@ -1,4 +1,4 @@
-"""How long a stream may be silent, learnt from its own rate (native); see pace.pyx."""
+"""How long a stream may be silent, learnt from its own rate (native); see staleness.pyx."""
 
 from typing import Self
 

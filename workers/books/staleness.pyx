@@ -18,33 +18,33 @@ itself, times a factor:
 
 from libc.stdint cimport int64_t, uint32_t
 
-from workers.books.window cimport Freshness, Pace
+from workers.books.window cimport Freshness, Staleness
 
 
 cdef int64_t PERIOD = 60_000_000_000
 cdef uint32_t ENOUGH = 32
 
 
-cdef int64_t threshold(const Pace* pace, const Freshness* bounds) noexcept nogil:
+cdef int64_t threshold(const Staleness* staleness, const Freshness* bounds) noexcept nogil:
     """How long the stream may be silent, ns."""
-    cdef int64_t longest = max(pace.learnt, pace.longest)
+    cdef int64_t longest = max(staleness.learnt, staleness.longest)
     cdef int64_t limit = <int64_t>(min(<double>longest, 4.0e18 / bounds.factor) * bounds.factor)
-    if not pace.learnt:
+    if not staleness.learnt:
         limit = max(limit, bounds.start)
     return min(max(limit, bounds.least), bounds.most)
 
 
-cdef void silence(Pace* pace, const Freshness* bounds, int64_t gap, int64_t now) noexcept nogil:
+cdef void silence(Staleness* staleness, const Freshness* bounds, int64_t gap, int64_t now) noexcept nogil:
     """The stream was silent for `gap`, longer than in this period before, or this period may end `now`."""
-    if not pace.until:
-        pace.until = now - gap + PERIOD
-    if gap > pace.longest:
-        pace.longest = min(gap, threshold(pace, bounds))  # rule 4
-    if now >= pace.until and pace.count >= ENOUGH:
-        pace.learnt = max(pace.longest, pace.learnt - pace.learnt // 4)  # rule 1
-        pace.longest = 0
-        pace.count = 0
-        pace.until = now + PERIOD
+    if not staleness.until:
+        staleness.until = now - gap + PERIOD
+    if gap > staleness.longest:
+        staleness.longest = min(gap, threshold(staleness, bounds))  # rule 4
+    if now >= staleness.until and staleness.count >= ENOUGH:
+        staleness.learnt = max(staleness.longest, staleness.learnt - staleness.learnt // 4)  # rule 1
+        staleness.longest = 0
+        staleness.count = 0
+        staleness.until = now + PERIOD
 
 
 cdef class Rate:
@@ -54,7 +54,7 @@ cdef class Rate:
         start, least, most: seconds. factor: threshold / longest silence.
     """
 
-    cdef Pace pace
+    cdef Staleness staleness
     cdef Freshness bounds
 
     def __cinit__(self, double start=30.0, double least=1.0, double most=600.0, double factor=4.0):
@@ -65,22 +65,22 @@ cdef class Rate:
 
     def arrive(self, int64_t now):
         """A message, at CLOCK_MONOTONIC ns."""
-        arrived(&self.pace, &self.bounds, now)
+        arrived(&self.staleness, &self.bounds, now)
 
     def interrupt(self):
         """Rule 5: the silence from here on is not the stream's."""
-        self.pace.seen = 0
+        self.staleness.seen = 0
 
     @property
     def threshold(self):
         """ns."""
-        return threshold(&self.pace, &self.bounds)
+        return threshold(&self.staleness, &self.bounds)
 
     @property
     def learnt(self):
         """The longest silence of before, ns; 0: nothing is learnt."""
-        return self.pace.learnt
+        return self.staleness.learnt
 
     def __repr__(self):
-        known = f"{self.pace.learnt * 1e-9:.3f} s" if self.pace.learnt else "nothing yet"
+        known = f"{self.staleness.learnt * 1e-9:.3f} s" if self.staleness.learnt else "nothing yet"
         return f"<Rate threshold {self.threshold * 1e-9:.3f} s, learnt {known}>"

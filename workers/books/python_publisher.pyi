@@ -1,9 +1,18 @@
-"""Messages that come through Python (native); see entry.pyx."""
+"""Messages that come through Python (native); see python_publisher.pyx."""
+
+from typing import Self, final
+
+from typing_extensions import disjoint_base
 
 from workers.books.hotpath import HotPath
 from workers.decode.normal import Decoded
 
-class Entry(HotPath):
+@final
+@disjoint_base
+class PythonPublisher:
+    def __new__(cls, hot_path: HotPath) -> Self: ...
+    @property
+    def hot_path(self) -> HotPath: ...
     def publish_message(self, message: Decoded, recv_ns: int, frame: bytes = b"") -> bool: ...
     def top(
         self,
@@ -39,6 +48,3 @@ class Entry(HotPath):
         recv_ns: int,
         flags: int = 0,
     ) -> bool: ...
-    def frame(self, data: bytes, recv_ns: int) -> int: ...
-    def frames(self, messages: list[bytes], recv_ns: int) -> int: ...
-    def batch_end(self) -> None: ...

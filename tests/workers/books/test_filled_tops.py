@@ -1,4 +1,4 @@
-"""The top of a market that stands still (publish.pyx, decision 14): the best of a book in step is known,
+"""The top of a market that stands still (window.pyx, rule 14): the best of a book in step is known,
 though no top has been sent, and none may be for hours.
 
 The kind: a cell that waits for a message which nothing owes.
@@ -52,7 +52,7 @@ class One:
 
     def ticker(self, update_id: int, *words: int) -> None:
         self.lab.now += 1_000
-        self.publisher.top(self.index, *(words or BEST), update_id, 0, self.lab.now)
+        self.publisher.messages.top(self.index, *(words or BEST), update_id, 0, self.lab.now)
 
     def states(self) -> tuple[State, State]:
         return self.lab.state(self.index, Scope.TOP), self.lab.state(self.index, Scope.BOOK)
@@ -89,7 +89,7 @@ def test_a_book_in_step_is_a_top_at_once(one: One) -> None:
     assert one.states() == LIVE
     top = one.top()
     assert (top.exact, top.update_id) == (BEST, 10)
-    assert one.publisher.lent(one.index)
+    assert one.publisher.top_filled(one.index)
     one.lab.poll()
     kinds = [(int(r["kind"]), int(r["aux"])) for r in one.lab.records][-2:]
     assert kinds == [(Kind.TOP, 0), (Kind.STATUS, Scope.TOP)]
@@ -101,7 +101,7 @@ def test_a_ticker_that_is_older_never_wins_and_one_that_is_not_always_does(one: 
     assert one.top().exact == BEST
     assert one.lab.counter("outdated") == 1
     one.ticker(10)
-    assert not one.publisher.lent(one.index)  # it delivers: the stream's own from now on
+    assert not one.publisher.top_filled(one.index)  # it delivers: the stream's own from now on
     one.ticker(11, 100, 2, 101, 3)
     assert (one.top().exact, one.top().update_id) == ((100, 2, 101, 3), 11)
     one.lab.depth(one.index, 11, 11, [(100, 2)])
@@ -127,7 +127,7 @@ def test_a_top_that_is_newer_than_the_book_is_not_touched(make_lab: Callable[...
     one.ticker(12, 100, 9, 101, 3)
     one.lab.live(one.index)
     assert one.top().exact == (100, 9, 101, 3)
-    assert not one.publisher.lent(one.index)
+    assert not one.publisher.top_filled(one.index)
 
 
 @pytest.mark.parametrize("last_id", [11, 12, 13])
@@ -137,7 +137,7 @@ def test_after_a_lost_connection_a_book_that_is_older_lends_nothing(one: One, la
     one.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
     one.lab.live(one.index, last_id)
     assert one.states() == (State.DOWN if last_id < 12 else State.LIVE, State.LIVE)
-    assert not one.publisher.unheard(one.lab.now + 40 * SECOND)  # of a time without a connection
+    assert not one.publisher.tops_owed(one.lab.now + 40 * SECOND)  # of a time without a connection
     one.lab.depth(one.index, last_id + 1, 14, [(100, 2)])
     assert one.states() == LIVE
     assert one.top().exact == (100, 2, 101, 3)
@@ -172,11 +172,11 @@ def test_a_snapshot_that_may_lack_an_event_lends_nothing_at_its_id(make_lab: Cal
 def test_an_older_top_that_was_sent_later_does_not_replace_a_lent_one(one: One) -> None:
     """Kind: an older price is LIVE. The times of tops and of books need not be those of one clock."""
     one.lab.depth(one.index, 11, 14, [(100, 5)])
-    assert one.publisher.lent(one.index)
+    assert one.publisher.top_filled(one.index)
     for later in (1, 10**12):
-        one.publisher.top(one.index, 99, 1, 101, 3, 13, one.lab.now * 7 + later, one.lab.now)
+        one.publisher.messages.top(one.index, 99, 1, 101, 3, 13, one.lab.now * 7 + later, one.lab.now)
         assert one.top().exact == (100, 5, 101, 3)
-    assert one.publisher.lent(one.index)
+    assert one.publisher.top_filled(one.index)
 
 
 def test_a_handover_does_not_wait_for_a_top_that_is_lent(make_lab: Callable[..., Any]) -> None:
@@ -192,13 +192,13 @@ def test_a_handover_does_not_wait_for_a_top_that_is_lent(make_lab: Callable[...,
     handover.sink.frame(frame, now)
     for last in range(15, 20):
         now += SECOND
-        one.publisher.depth_update(one.index, last, last, [(50, last)], [], 1, now)
+        one.publisher.messages.depth_update(one.index, last, last, [(50, last)], [], 1, now)
         handover.sink.frame(
             b'{"e":"depthUpdate","E":1,"s":"AAABBB","U":%d,"u":%d,"b":[["0.50","0.%02d"]],"a":[]}'
             % (last, last, last),
             now,
         )
-    assert one.publisher.lent(one.index)
+    assert one.publisher.top_filled(one.index)
     assert handover.ready()
     handover.abandon()
 
@@ -252,7 +252,7 @@ def test_an_equal_book_is_proof_for_a_quiet_top(one: One) -> None:
         one.lab.depth(one.index, 11 + n, 11 + n, [(99, n + 1)])
         assert one.look() == []
     assert one.look(29.0) == []
-    assert not one.publisher.lent(one.index)
+    assert not one.publisher.top_filled(one.index)
     assert one.look(2.0) == [(one.index, Scope.TOP), (one.index, Scope.BOOK)]
 
 
@@ -264,39 +264,39 @@ def test_a_frozen_top_is_set_right_by_a_newer_book_and_its_stream_is_told(one: O
     assert one.look(1.0) == []
     assert (one.top().exact, one.top().update_id) == ((100, 8, 101, 3), 14)
     since = one.lab.now
-    assert one.publisher.unheard(since + 29 * SECOND) == []
-    assert one.publisher.unheard(since + 30 * SECOND) == [one.index]
+    assert one.publisher.tops_owed(since + 29 * SECOND) == []
+    assert one.publisher.tops_owed(since + 30 * SECOND) == [one.index]
     one.ticker(12, 100, 8, 101, 3)
-    assert one.publisher.unheard(since + 30 * SECOND) == []
+    assert one.publisher.tops_owed(since + 30 * SECOND) == []
     one.lab.depth(one.index, 15, 15, [(100, 9)])
     since = one.lab.now
-    assert one.publisher.unheard(since + 31 * SECOND) == [one.index]
+    assert one.publisher.tops_owed(since + 31 * SECOND) == [one.index]
     one.ticker(16)
-    assert one.publisher.unheard(since + 31 * SECOND) == []
+    assert one.publisher.tops_owed(since + 31 * SECOND) == []
     assert one.look(1.0) == []
 
 
 def test_a_market_that_stands_still_owes_no_ticker(one: One) -> None:
     one.lab.depth(one.index, 11, 15, [(99, 5)])
-    assert one.publisher.unheard(one.lab.now + 1_000 * SECOND) == []
+    assert one.publisher.tops_owed(one.lab.now + 1_000 * SECOND) == []
 
 
 def test_ids_that_begin_anew_in_the_chain_are_followed(make_lab: Callable[..., Any]) -> None:
     """OKX after maintenance: one event has a lower id than the one that it follows (its rule 4)."""
     one = One(make_lab(make_sync=OkxSync, depth=2), begin=False)
     levels = ([(100, 1), (99, 2)], [(101, 3)], 0, one.lab.now)
-    one.publisher.depth_update(one.index, 0, 1_000, *levels, int(MessageFlag.SNAPSHOT))
+    one.publisher.messages.depth_update(one.index, 0, 1_000, *levels, int(MessageFlag.SNAPSHOT))
     assert one.states() == LIVE
-    one.publisher.depth_update(one.index, 1_001, 5, [(100, 6)], [], 0, one.lab.now)
+    one.publisher.messages.depth_update(one.index, 1_001, 5, [(100, 6)], [], 0, one.lab.now)
     assert (one.top().exact, one.top().update_id) == ((100, 6, 101, 3), 5)
-    one.publisher.depth_update(one.index, 6, 7, [(100, 7)], [], 0, one.lab.now)
+    one.publisher.messages.depth_update(one.index, 6, 7, [(100, 7)], [], 0, one.lab.now)
     assert one.top().exact == (100, 7, 101, 3)
 
 
 @pytest.mark.parametrize("make_sync", [SnapshotSync, lambda: StreamSync(True)])
 def test_where_ids_say_nothing_nothing_is_lent(make_lab: Callable[..., Any], make_sync: Any) -> None:
     one = One(make_lab(make_sync=make_sync, depth=2), begin=False)
-    one.publisher.depth_update(one.index, 0, 0, [], [], 0, one.lab.now)
+    one.publisher.messages.depth_update(one.index, 0, 0, [], [], 0, one.lab.now)
     if make_sync is SnapshotSync:
         one.lab.live(one.index)
     one.look(1.0)
@@ -356,8 +356,8 @@ def test_a_quiet_market_with_one_side_is_proven_too(run: Any) -> None:
         desk.rest.answers["AAABBB"] = [Snapshot(10, [("1.00", "1.00")], [])]
         desk.books.subscribed()
         await desk.settle()
-        desk.lab.publisher.top(index, 100, 100, 0, 0, 10, 0, desk.now, int(Flag.NO_ASK))
-        assert not desk.lab.publisher.lent(index)
+        desk.lab.publisher.messages.top(index, 100, 100, 0, 0, 10, 0, desk.now, int(Flag.NO_ASK))
+        assert not desk.lab.publisher.top_filled(index)
         for _ in range(100):
             await seconds(desk, 1)
             assert desk.lab.state(index, Scope.TOP) is State.LIVE
@@ -428,8 +428,8 @@ def test_a_lent_top_is_the_ticker_of_its_id(
                 snapshot = Snapshot(body["lastUpdateId"], body["bids"], body["asks"])
                 lab.publisher.apply_snapshot(indexes[symbol], snapshot, limit=1000)
         elif row.kind == "ws" and row.dir == "in" and (own or b"@bookTicker" not in row.payload()[:80]):
-            lab.publisher.frame(row.payload(), row.ts)
-            lab.publisher.batch_end()
+            lab.publisher.hot_path.frame(row.payload(), row.ts)
+            lab.publisher.hot_path.batch_end()
         for index in indexes.values():
             if lab.state(index, Scope.TOP) is not State.LIVE:
                 continue
