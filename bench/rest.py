@@ -34,7 +34,7 @@ from workers.rest.circuit import Circuits
 from workers.rest.ratelimit import Window, WindowLimiter
 from workers.rest.retry import ExponentialRetry
 from workers.sim.venue import SimVenue
-from workers.venues.binance_spot.request import BinanceSpotRequests
+from workers.venues.binance.request import BinanceRequests
 
 METHOD = """
 CPU: the server is a process of its own on the other core that spins (bench/http.py says why) and answers any
@@ -107,7 +107,7 @@ def strategies(base: str, **context: Any) -> RestStrategySet:
     """A venue's set without a signature and with limits that are never reached."""
     headers = {"Accept": "application/json"}
     return RestStrategySet(
-        BinanceSpotRequests(RequestContext(base_url=base, default_headers=headers, **context)),
+        BinanceRequests(RequestContext(base_url=base, default_headers=headers, **context)),
         WindowLimiter([Window(name="weight", per=60.0, limit=10**9, weigh=lambda *request: 5)]),
         ExponentialRetry(),
     )

@@ -11,8 +11,8 @@ from functools import partial
 
 from bench.harness import Budget, Result, cores, in_turn, main, percentile, pinned, result
 from workers.contract.protocols import SubscriptionAction, SubscriptionMessage
-from workers.venues.binance.subscription import STREAMS_PER_MESSAGE
-from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
+from workers.venues.binance.subscription import STREAMS_PER_MESSAGE, BinanceSubscription
+from workers.venues.binance_spot.subscription import STREAMS
 
 METHOD = """Question: us per message of create_subscription_messages, the whole public call, once the symbol
 map is built: the same topics as before, with other ids, as after a reconnect; one core, channel `top`, at
@@ -42,14 +42,12 @@ def by_hand(symbols: list[str], first_id: int) -> list[bytes]:
     ]
 
 
-def ask(strategy: BinanceSpotSubscription, symbols: list[str], first_id: int) -> list[SubscriptionMessage]:
+def ask(strategy: BinanceSubscription, symbols: list[str], first_id: int) -> list[SubscriptionMessage]:
     """Ours, of topics that are known from the second time on."""
     return strategy.create_subscription_messages(SUBSCRIBE, symbols, ("top",), first_id=first_id)
 
 
-def ask_first(
-    strategy: BinanceSpotSubscription, symbols: list[str], first_id: int
-) -> list[SubscriptionMessage]:
+def ask_first(strategy: BinanceSubscription, symbols: list[str], first_id: int) -> list[SubscriptionMessage]:
     """Ours, of topics that are new each time."""
     strategy._prepared.clear()
     return ask(strategy, symbols, first_id)
@@ -71,7 +69,7 @@ def measure(budget: Budget) -> list[Result]:
     found: list[Result] = []
     for size in SIZES:
         symbols = [f"S{number:03}/USDT" for number in range(size)]
-        strategy = BinanceSpotSubscription({symbol: symbol.replace("/", "") for symbol in symbols})
+        strategy = BinanceSubscription(STREAMS, {symbol: symbol.replace("/", "") for symbol in symbols})
 
         again = partial(ask, strategy, symbols)
         first = partial(ask_first, strategy, symbols)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
+
 from workers.venues.binance_spot import connection, limits
 
-assert connection.CONNECTS_PER_5_MINUTES == 300, "the allowance has another name or value now"
-connection.CONNECTS_PER_5_MINUTES = 300_000
+assert connection.BUDGET.connects == 300, "the allowance has another name or value now"
+connection.BUDGET = msgspec.structs.replace(connection.BUDGET, connects=300_000)
 allowed = limits.limits.__kwdefaults__
 assert allowed["weight_limit"] == 6000, "the allowance has another name or value now"
 allowed["weight_limit"] = 100_000_000

@@ -31,6 +31,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import uvloop
@@ -357,7 +358,7 @@ def test_a_slow_consumer_is_counted_and_bounded() -> None:
 @pytest.mark.parametrize("direction", [DOWN, UP])
 def test_cut_at_every_byte_of_the_handshake(direction: Direction, monkeypatch: pytest.MonkeyPatch) -> None:
     """However a handshake dies, the next connection carries the whole set of subscriptions, and data."""
-    monkeypatch.setattr(connection, "CONNECTS_PER_5_MINUTES", 300_000)
+    monkeypatch.setattr(connection, "BUDGET", msgspec.structs.replace(connection.BUDGET, connects=300_000))
 
     async def main() -> None:
         got: set[tuple[str, str]] = set()

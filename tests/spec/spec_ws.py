@@ -33,8 +33,10 @@ from workers.contract.websocket import (
     WebSocketManagerConfig,
 )
 from workers.decode.sink import FrameSink
-from workers.venues.binance_spot.parser import BinanceSpotParser
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.parser import BinanceParser
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.parser import DIALECT
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.venues.defaults import PlainConnection
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import CallbackSink
@@ -202,8 +204,8 @@ class Bench:
         context = ConnectionContext(**{"url": self.venue.url} | self.context)
         return WebSocketStrategySet(
             self.connection(context, self.budget, self.policy),
-            BinanceSpotSubscription(SYMBOLS),
-            BinanceSpotParser(CANONICAL),
+            BinanceSubscription(STREAMS, SYMBOLS),
+            BinanceParser(CANONICAL, DIALECT),
         )
 
     def build(self) -> WebSocketManager:

@@ -143,8 +143,9 @@ from workers.rest import RestManager
 from workers.rest.ratelimit import BucketLimiter
 from workers.rest.retry import ExponentialRetry
 from workers.rest.trace import TraceEvent
+from workers.venues.binance.errors import BinanceErrors
 from workers.venues.binance_spot import auth as binance_spot
-from workers.venues.binance_spot.errors import BinanceSpotErrors
+from workers.venues.binance_spot.errors import CODES
 from workers.venues.gateio import auth as gateio
 
 
@@ -730,7 +731,7 @@ async def test_2_status_and_venue_code_to_typed_errors_with_advice(
 ) -> None:
     body = b"" if code is None else msgspec.json.encode({"code": code, "msg": "the venue's words"})
     answer = says(status, body)
-    async with service(then=answer, handler=BinanceSpotErrors(), attempts=1) as (rest, _, _):
+    async with service(then=answer, handler=BinanceErrors(CODES), attempts=1) as (rest, _, _):
         error = await failure(rest.request(method, "/api/v3/order"))
     assert type(error) is kind
     assert (error.action, error.code, error.status) == (action, code, status)
@@ -739,7 +740,7 @@ async def test_2_status_and_venue_code_to_typed_errors_with_advice(
 @virtual
 async def test_2_an_error_has_the_full_context() -> None:
     answer = says(429, b'{"code":-1003,"msg":"Way too many"}', ("Retry-After", "1"))
-    async with service(then=answer, handler=BinanceSpotErrors(), attempts=2) as (rest, _, server):
+    async with service(then=answer, handler=BinanceErrors(CODES), attempts=2) as (rest, _, server):
         error = await failure(rest.get("/api/v3/depth"))
         assert (error.method, error.endpoint, error.base_url) == ("GET", "/api/v3/depth", server.url)
         assert (error.status, error.code, error.attempt, error.retry_after) == (429, -1003, 2, 1.0)

@@ -132,10 +132,13 @@ from workers.http import HttpClientFactory
 from workers.http.compliance import run_row
 from workers.http.compliance.rows_wire import _sockets_to
 from workers.http.compliance.server import black_hole
+from workers.venues.binance.connection import BinanceConnection
+from workers.venues.binance.parser import BinanceParser
+from workers.venues.binance.subscription import BinanceSubscription
 from workers.venues.binance_spot._decode import Decoder
-from workers.venues.binance_spot.connection import BinanceSpotConnection
-from workers.venues.binance_spot.parser import BinanceSpotParser
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance_spot.connection import BUDGET
+from workers.venues.binance_spot.parser import DIALECT
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.defaults import PlainConnection
 from workers.websocket import WebSocketManager
@@ -302,8 +305,8 @@ async def test_1_close_says_goodbye_and_ends_everything(bench: Bench) -> None:
 def parts(url: str = "ws://x") -> list[Any]:
     return [
         PlainConnection(ConnectionContext(url=url)),
-        BinanceSpotSubscription(SYMBOLS),
-        BinanceSpotParser(CANONICAL),
+        BinanceSubscription(STREAMS, SYMBOLS),
+        BinanceParser(CANONICAL, DIALECT),
     ]
 
 
@@ -323,7 +326,7 @@ async def test_1_strategy_set_is_validated_once(bench: Bench) -> None:
 
     class Leaving:
         gone = False
-        inner = BinanceSpotParser(CANONICAL)
+        inner = BinanceParser(CANONICAL, DIALECT)
 
         def __getattr__(self, name: str) -> Any:
             if self.gone and name == "extract_symbol":
@@ -359,15 +362,17 @@ async def test_1_connect_is_the_only_io_of_a_strategy(bench: Bench, monkeypatch:
     """Nothing else opens a socket, needs a loop or reads a clock; and `connect` does, with the listener."""
 
     def decide() -> None:
-        connection = BinanceSpotConnection(ConnectionContext(url="wss://nowhere.test", ping_message=b"ping"))
+        connection = BinanceConnection(
+            ConnectionContext(url="wss://nowhere.test", ping_message=b"ping"), BUDGET
+        )
         assert connection.authenticate() is None
         assert connection.handle_heartbeat() is not None
         assert connection.should_reconnect(ConnectionFailed("refused"))
         assert connection.get_reconnection_policy() is not None
-        BinanceSpotSubscription(SYMBOLS).create_subscription_messages(
+        BinanceSubscription(STREAMS, SYMBOLS).create_subscription_messages(
             SubscriptionAction.SUBSCRIBE, ["BTC/USDT"], ["top"]
         )
-        BinanceSpotParser(CANONICAL).parse(event(TOP))
+        BinanceParser(CANONICAL, DIALECT).parse(event(TOP))
 
     with monkeypatch.context() as patch:
         for name in ("socket", "create_connection", "getaddrinfo"):
@@ -457,7 +462,7 @@ def test_1_subscription_messages_complete_batched_and_translated() -> None:
         "symbols",
         "channels",
     ]
-    strategy = BinanceSpotSubscription(SYMBOLS)
+    strategy = BinanceSubscription(STREAMS, SYMBOLS)
     symbols = list(SYMBOLS)[:250]
     for action in SubscriptionAction:
         messages = strategy.create_subscription_messages(action, symbols, ["top"], first_id=7)
@@ -489,7 +494,7 @@ def test_1_symbol_map_is_built_once() -> None:
             return super().get(*key)
 
     symbols = Counted(SYMBOLS)
-    strategy = BinanceSpotSubscription(symbols)
+    strategy = BinanceSubscription(STREAMS, symbols)
     wish = list(SYMBOLS)[:300]
     for _ in range(5):
         for action in SubscriptionAction:
@@ -513,7 +518,7 @@ def test_1_parser_classifies_extracts_and_converts(
     text: bytes, kind: MessageType, symbol: str | None
 ) -> None:
     assert parameters(MessageParser.classify) == parameters(MessageParser.extract_symbol) == ["data"]
-    parser = BinanceSpotParser(CANONICAL)
+    parser = BinanceParser(CANONICAL, DIALECT)
     code = parser.classify(text)
     assert isinstance(code, int)
     assert code == kind
@@ -545,7 +550,7 @@ def test_1_message_type_numbers() -> None:
 def test_1_parsed_message_fields() -> None:
     names = ["message_type", "symbol", "channel", "data", "timestamp", "raw_data"]
     assert list(fields(ParsedMessage)) == names
-    message = BinanceSpotParser(CANONICAL).parse(event(TOP, 42), 123)
+    message = BinanceParser(CANONICAL, DIALECT).parse(event(TOP, 42), 123)
     assert (message.channel, message.timestamp) == (TOP, 123)
     assert message.data.update_id == 42
 
@@ -946,7 +951,7 @@ def test_1_hot_path_asks_no_python(instance: str, monkeypatch: pytest.MonkeyPatc
     with publishing(instance) as publisher:
         listener = WireListener(publisher.hot_path, control=lambda data, received: False)
         monkeypatch.setattr("workers.websocket.dispatch.Dispatcher.put", None)
-        monkeypatch.setattr(BinanceSpotParser, "parse", None)
+        monkeypatch.setattr(BinanceParser, "parse", None)
         for frame in frames[:100]:
             listener.on_ws_frame(None, frame)
         before = sys.getallocatedblocks()

@@ -22,9 +22,11 @@ from workers.contract.protocols import (
 )
 from workers.rest.ratelimit import Window, WindowLimiter
 from workers.rest.retry import ExponentialRetry
-from workers.venues.binance_spot.connection import BinanceSpotConnection
-from workers.venues.binance_spot.request import BinanceSpotRequests
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.connection import BinanceConnection
+from workers.venues.binance.request import BinanceRequests
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.connection import BUDGET
+from workers.venues.binance_spot.subscription import STREAMS
 
 
 class Parser:
@@ -102,13 +104,13 @@ def test_websocket_set_names_everything_that_is_wrong_at_once() -> None:
 def test_websocket_set_takes_structural_strategies() -> None:
     parser = Parser()
     chosen = WebSocketStrategySet(
-        BinanceSpotConnection(ConnectionContext(url="ws://x")), BinanceSpotSubscription({}), parser
+        BinanceConnection(ConnectionContext(url="ws://x"), BUDGET), BinanceSubscription(STREAMS, {}), parser
     )
     assert chosen.message_parser is parser
 
 
 def test_rest_set_requires_three_and_checks_the_optional_ones_too() -> None:
-    requests = BinanceSpotRequests(RequestContext(base_url="http://x"))
+    requests = BinanceRequests(RequestContext(base_url="http://x"))
     limiter = WindowLimiter([Window(name="requests", per=60.0, limit=10)])
     RestStrategySet(requests, limiter, ExponentialRetry())
     with pytest.raises(ValueError, match="retry_strategy is missing"):
@@ -120,7 +122,7 @@ def test_rest_set_requires_three_and_checks_the_optional_ones_too() -> None:
 @pytest.mark.parametrize("method", HTTPMethod)
 def test_whatever_is_not_a_read_is_never_repeated_by_default(method: HTTPMethod) -> None:
     expected = ReplayClass.SAFE if method in ("GET", "HEAD") else ReplayClass.NEVER
-    assert BinanceSpotRequests(RequestContext(base_url="http://x")).replay_class(method, "/any") is expected
+    assert BinanceRequests(RequestContext(base_url="http://x")).replay_class(method, "/any") is expected
 
 
 def test_a_dialogue_does_not_show_its_login() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from workers.contract.errors import HandshakeRefused
 from workers.contract.protocols import (
     ConnectionContext,
@@ -62,6 +64,12 @@ class PlainConnection(ConnectionStrategy):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._context.url})"
+
+
+def limited(budget: MessageBudget, max_streams: int) -> MessageBudget:
+    """The venue's `budget`, with at most `max_streams` streams a connection where the configuration wants
+    fewer than the venue allows."""
+    return msgspec.structs.replace(budget, max_streams=min(max_streams, budget.max_streams))
 
 
 class PlainRequests(RequestStrategy):

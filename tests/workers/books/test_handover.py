@@ -15,7 +15,8 @@ from workers.contract.protocols import ParsedMessage
 from workers.decode.normal import Scale
 from workers.handover import tracker as witness
 from workers.handover.handover import FORGET, Handover
-from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
+from workers.venues.binance.parser import BinanceParser
+from workers.venues.binance_spot.parser import DIALECT, normalise
 from workers.venues.binance_spot.sync import BookSync
 from workers.websocket.wire import WireListener
 
@@ -437,7 +438,9 @@ def test_over_the_wires(two: Two) -> None:
         return _make_test_ws_frame(WSMsgType.TEXT, data, True, True)
 
     def cold(data: bytes) -> ParsedMessage:
-        parsed = BinanceSpotParser({"AAABBB": "AAA/BBB"}).parse(data.replace(b'"s"', b' "s"'), two.lab.now)
+        parsed = BinanceParser({"AAABBB": "AAA/BBB"}, DIALECT).parse(
+            data.replace(b'"s"', b' "s"'), two.lab.now
+        )
         assert parsed.raw_data is not None
         return parsed
 

@@ -27,7 +27,8 @@ from workers.contract.protocols import (
 )
 from workers.contract.rest import Priority
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
-from workers.venues.binance_spot.parser import BinanceSpotParser
+from workers.venues.binance.parser import BinanceParser
+from workers.venues.binance_spot.parser import DIALECT
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket.first_events import ALWAYS_EXPECTED, UNDECIDED
@@ -267,7 +268,7 @@ def test_a_message_that_waited_while_its_connection_went_is_not_published(run: A
     frame = (
         b'{"stream":"aaabbb@bookTicker","data":{"u":7,"s":"AAABBB","b":"1.00","B":"1.00","a":"1.1","A":"1"}}'
     )
-    parser = BinanceSpotParser({"AAABBB": A})
+    parser = BinanceParser({"AAABBB": A}, DIALECT)
 
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
@@ -295,7 +296,7 @@ def test_a_message_that_waited_while_its_connection_went_is_not_published(run: A
 def test_what_has_no_cell_is_published_though_it_waited_while_a_connection_went(run: Any) -> None:
     """A trade stays true; and a connection for other channels of its symbol may have brought it."""
     trade = b'{"e":"trade","E":1,"s":"AAABBB","t":7,"p":"1.00","q":"1.00","T":1,"m":true,"M":true}'
-    parser = BinanceSpotParser({"AAABBB": A})
+    parser = BinanceParser({"AAABBB": A}, DIALECT)
 
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)

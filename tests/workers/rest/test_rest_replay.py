@@ -59,7 +59,8 @@ from workers.http.errors import (
 from workers.rest import RestManager, outcome
 from workers.rest.circuit import CircuitBreaker, Circuits
 from workers.rest.retry import ExponentialRetry, RetryBudget
-from workers.venues.binance_spot.errors import BinanceSpotErrors
+from workers.venues.binance.errors import BinanceErrors
+from workers.venues.binance_spot.errors import CODES
 
 SENT_BUT = [
     Hang(),
@@ -269,7 +270,7 @@ async def test_by_client_id_is_repeated_where_the_venue_refuses_repetitions() ->
 def test_a_busy_gateway_with_a_code_for_limits_leaves_an_order_open(replay: ReplayClass, code: int) -> None:
     async def main() -> None:
         answer = Answer(503, b'{"code":%d,"msg":"Too many requests"}' % code)
-        async with reckless(answer, replay=replay, handler=BinanceSpotErrors()) as desk:
+        async with reckless(answer, replay=replay, handler=BinanceErrors(CODES)) as desk:
             error = await desk.fail(POST, "/order")
             assert (type(error), error.code) == (OutcomeUnknown, code)
             assert len(desk.venue.seen) == 1

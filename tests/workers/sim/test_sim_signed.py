@@ -29,10 +29,11 @@ from workers.sim import SimError, SimKey, SimVenue
 from workers.sim.keys import Keys, read_keys
 from workers.sim.limits import OrderCount
 from workers.sim.refusal import Refusal
+from workers.venues.binance.errors import BinanceErrors
+from workers.venues.binance.request import BinanceRequests
 from workers.venues.binance_spot import auth as binance_spot
-from workers.venues.binance_spot.errors import BinanceSpotErrors
+from workers.venues.binance_spot.errors import CODES
 from workers.venues.binance_spot.limits import limits
-from workers.venues.binance_spot.request import BinanceSpotRequests
 
 ORDER = {
     "symbol": "BTCUSDT",
@@ -78,11 +79,11 @@ def still(**options: Any) -> SimVenue:
 def manager(venue: SimVenue, auth: AuthStrategy, **options: Any) -> RestManager:
     return RestManager(
         RestStrategySet(
-            BinanceSpotRequests(RequestContext(base_url=venue.rest_url)),
+            BinanceRequests(RequestContext(base_url=venue.rest_url)),
             limits(),
             ExponentialRetry(),
             auth,
-            BinanceSpotErrors(),
+            BinanceErrors(CODES),
         ),
         **options,
     )
@@ -380,7 +381,7 @@ def test_the_command_line_gives_the_venue_its_keys(tmp_path: Path) -> None:
             async def run() -> None:
                 context = RequestContext(base_url=url)
                 strategies = RestStrategySet(
-                    BinanceSpotRequests(context),
+                    BinanceRequests(context),
                     limits(),
                     ExponentialRetry(),
                     binance_spot.auth(GOOD["hmac"]),

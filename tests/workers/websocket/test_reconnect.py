@@ -22,7 +22,8 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.websocket.first_events import ALWAYS_EXPECTED
 from workers.websocket.wire import CallbackSink
 
@@ -257,7 +258,7 @@ async def test_a_bug_in_a_strategy_does_not_end_the_loop(bench: Bench) -> None:
 async def test_reconnect_on_request_and_a_replaced_strategy(bench: Bench) -> None:
     manager = await bench.start()
     other = Venue(bench.clock)
-    manager.replace_strategy(WebSocketStrategySet(other, BinanceSpotSubscription(SYMBOLS), Parser()))
+    manager.replace_strategy(WebSocketStrategySet(other, BinanceSubscription(STREAMS, SYMBOLS), Parser()))
     manager.reconnect("moving")
     await bench.clock.advance(5.0)
     assert manager.is_connected()

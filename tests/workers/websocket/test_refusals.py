@@ -8,7 +8,8 @@ import msgspec
 from ws_bench import SYMBOLS, Bench, FakeTransport, virtual
 
 from workers.contract.protocols import SubscriptionAction
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.websocket.refusals import FIRST_WAIT, LONGEST_WAIT, Refusals
 from workers.websocket.subscriptions import Subscriptions
 
@@ -123,7 +124,7 @@ async def test_a_resubscription_goes_on_without_its_asker(bench: Bench) -> None:
 
 
 def test_a_question_that_waits_for_its_answer_is_not_planned_again() -> None:
-    strategy = BinanceSpotSubscription(SYMBOLS)
+    strategy = BinanceSubscription(STREAMS, SYMBOLS)
     topics = Subscriptions({TOP: None})
     [request] = topics.plan(strategy)
     topics.sent(request, 0.0)

@@ -26,7 +26,8 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.websocket.buffered_handover import DUPLICATE_WINDOW, SETTLE_TIME, BufferedHandover
 from workers.websocket.subscriptions import Topic
 from workers.websocket.wire import CallbackSink
@@ -400,7 +401,7 @@ async def test_a_replacement_uses_the_strategies_of_its_time(bench: Bench) -> No
     Plan(bench)
     manager = await bench.start()
     other = Venue(bench.clock)
-    manager.replace_strategy(WebSocketStrategySet(other, BinanceSpotSubscription(SYMBOLS), Parser()))
+    manager.replace_strategy(WebSocketStrategySet(other, BinanceSubscription(STREAMS, SYMBOLS), Parser()))
     manager.renew("moving")
     await bench.clock.advance(1.0)
     assert other.subscribed == [BTC]

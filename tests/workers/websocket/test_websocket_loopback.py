@@ -25,8 +25,10 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
-from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.connection import BinanceConnection
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.connection import BUDGET, PATH
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import CallbackSink
 
@@ -93,10 +95,10 @@ class Bench:
         self.manager = WebSocketManager(
             WebSocketManagerConfig(),
             WebSocketStrategySet(
-                BinanceSpotConnection(
-                    ConnectionContext(url=f"ws://127.0.0.1:{venue.port}{PATH}", reconnect_delay=0.02)
+                BinanceConnection(
+                    ConnectionContext(url=f"ws://127.0.0.1:{venue.port}{PATH}", reconnect_delay=0.02), BUDGET
                 ),
-                BinanceSpotSubscription(SYMBOLS),
+                BinanceSubscription(STREAMS, SYMBOLS),
                 Parser(),
             ),
             lambda message: None,

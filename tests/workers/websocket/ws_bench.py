@@ -22,7 +22,8 @@ from workers.contract.protocols import (
     WebSocketManagerConfig,
     WebSocketStrategySet,
 )
-from workers.venues.binance_spot.subscription import BinanceSpotSubscription
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.websocket import WebSocketManager
 from workers.websocket.wire import CallbackSink, WireListener
 
@@ -281,7 +282,7 @@ class Bench:
     def build(self) -> WebSocketManager:
         self.manager = WebSocketManager(
             self.config,
-            WebSocketStrategySet(self.venue, BinanceSpotSubscription(SYMBOLS), Parser()),
+            WebSocketStrategySet(self.venue, BinanceSubscription(STREAMS, SYMBOLS), Parser()),
             lambda message: self.on_message(message),
             self.events.append,
             sink=self.sink,

@@ -42,11 +42,13 @@ class Dialect:
         events: the venue's event name -> what it is for us, and its decoder.
         others: market data that the market has and we do not take.
         unnamed: the decoders of events that carry no name, where the market has such.
+        excluded: whether a decoded event is no market data, whatever its name is.
     """
 
     events: Mapping[str, tuple[MessageType, Decode]]
     others: frozenset[str]
     unnamed: Mapping[MessageType, Decode] = field(default_factory=dict)
+    excluded: Callable[[object], bool] = lambda event: False
 
 
 class BinanceParser(MessageParser):
@@ -81,7 +83,8 @@ class BinanceParser(MessageParser):
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
         """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
-        `schema.Malformed` as its data. A refused subscription is ERROR with `schema.Response`."""
+        `schema.Malformed` as its data. A refused subscription is ERROR with `schema.Response`; an event that
+        the dialect excludes is OTHER."""
         stream: str | None = None
         try:
             outer = inner = _envelope(data)
@@ -100,7 +103,7 @@ class BinanceParser(MessageParser):
                 raw_data=data,
             )
         return ParsedMessage(
-            message_type=kind,
+            message_type=MessageType.OTHER if self._dialect.excluded(event) else kind,
             symbol=self._symbols.get(_venue_symbol(inner.symbol or getattr(event, "symbol", None), stream)),
             channel=stream or inner.event or ("bookTicker" if kind is MessageType.BOOK_TICKER else None),
             data=event,
@@ -152,15 +155,17 @@ def to_ns(time: int) -> int | None:
     return None
 
 
-def normalise(forms: Mapping[type, Form], event: object, scales: Mapping[str, Scale]) -> Decoded:
+def normalise(
+    dialect: Dialect, forms: Mapping[type, Form], event: object, scales: Mapping[str, Scale]
+) -> Decoded:
     """A decoded event in normal form; `scales` is keyed by venue symbol.
 
-    NOT_MINE for anything that has no form: it is no market data that we take.
+    NOT_MINE for an event that has no form or that the dialect excludes: no market data that we publish.
     """
     if isinstance(event, schema.Malformed):
         return Decoded(DecodeCode.MALFORMED)
     form = forms.get(type(event))
-    if form is None:
+    if form is None or dialect.excluded(event):
         return Decoded(DecodeCode.NOT_MINE)
     symbol: str = getattr(event, "symbol")  # noqa: B009 - every event that has a form has one
     scale = scales.get(symbol)

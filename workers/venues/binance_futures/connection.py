@@ -14,14 +14,12 @@ from workers.contract.protocols import (
 )
 from workers.venues.binance.connection import BinanceConnection
 
-# Venue docs, "Connect": 10 incoming messages a second, 1024 streams a connection. Connection attempts have no
-# documented limit here: spot's.
-MESSAGES_PER_SECOND = 10
-MAX_STREAMS = 1024
-CONNECTS_PER_5_MINUTES = 300
 PATH = "/stream"
-# Venue docs, "Contract Info Stream": told when a contract is listed, settled or changes its state, of all
-# contracts of the venue in one stream, under /market; a few messages a day. It is asked for in the URL.
+# Venue docs, "Connect": 10 incoming messages a second, 1024 streams a connection, of which one is CONTRACTS.
+# Connection attempts have no documented limit here: spot's.
+BUDGET = MessageBudget(messages=10, per=1.0, max_streams=1024 - 1, connects=300, connects_per=300.0)
+# Venue docs, "Contract Info Stream": a message whenever a contract is listed, settled or changes its state,
+# for all contracts of the venue in one stream, under /market; a few a day. It is requested in the URL.
 CONTRACTS = "!contractInfo"
 MARKET = "market"
 WITH_CONTRACTS = f"{PATH}?streams={CONTRACTS}"
@@ -32,35 +30,28 @@ class BinanceFuturesConnection(BinanceConnection):
 
     Args:
         context: of the venue without a route.
-        routes: channel -> route; one that is not named is asked for without one.
+        budget: the venue's limits of one connection.
+        policy: when to try again; None: as the context says.
+        routes: channel -> route; a channel without an entry is subscribed to without a route.
     """
 
     def __init__(
         self,
         context: ConnectionContext,
+        budget: MessageBudget,
         policy: ReconnectionPolicy | None = None,
         *,
-        max_streams: int = MAX_STREAMS,
         routes: Mapping[str, str] | None = None,
     ) -> None:
-        budget = MessageBudget(
-            messages=MESSAGES_PER_SECOND,
-            per=1.0,
-            max_streams=min(max_streams, MAX_STREAMS - 1),
-            connects=CONNECTS_PER_5_MINUTES,
-            connects_per=300.0,
-        )
         super().__init__(context, budget, policy)
-        self._max_streams = max_streams
         self._routes = routes or {}
 
     def route(self, channel: str) -> str:
         return self._routes.get(channel, "")
 
     def at(self, route: str) -> ConnectionStrategy:
-        """The same, ``wss://host/stream`` made ``wss://host/<route>/stream``; /market has contracts, too."""
+        """The same at ``wss://host/<route>/stream``; the one of /market has CONTRACTS, too."""
         path = WITH_CONTRACTS if route == MARKET else PATH
         url = f"{self._context.url.removesuffix(PATH)}/{route}{path}"
-        return BinanceFuturesConnection(
-            msgspec.structs.replace(self._context, url=url), self._policy, max_streams=self._max_streams
-        )
+        context = msgspec.structs.replace(self._context, url=url)
+        return BinanceFuturesConnection(context, self._budget, self._policy)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.venues.binance.errors import BinanceErrors, Codes
+from workers.venues.binance.errors import Codes
 
 # Venue docs, USD-M futures, "Error Codes". -1008: throttled to protect the system. -5028: the matching
 # engine's own window of the timestamp. All of -2xxx, -4xxx and -5xxx else are refusals.
@@ -15,10 +15,3 @@ CODES = Codes(
     clock=frozenset({-1021, -5028}),
     unsure_of_write=UNKNOWN_OUTCOME | {-1000, -1001},
 )
-
-
-class BinanceFuturesErrors(BinanceErrors):
-    """`BinanceErrors` with the codes of USD-M futures."""
-
-    def __init__(self) -> None:
-        super().__init__(CODES)

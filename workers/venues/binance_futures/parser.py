@@ -7,15 +7,28 @@ from collections.abc import Mapping
 import msgspec
 
 from shm.layout import Flag
-from workers.contract.protocols import MessageType, ParsedMessage
+from workers.contract.protocols import MessageType
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.numbers import Numbers
 from workers.venues.binance import parser
-from workers.venues.binance.parser import BinanceParser, Dialect, Form, to_ns
+from workers.venues.binance.parser import Dialect, Form, to_ns
 from workers.venues.binance_futures import schema
 
-__all__ = ["DIALECT", "FORMS", "BinanceFuturesParser", "normalise", "to_ns"]
+__all__ = ["DIALECT", "FORMS", "normalise", "to_ns"]
+
+# The kinds of a trade, `X`. Trades of the order book, RPI (of retail price improvement orders, 2026-09) among
+# them: aggTrade has them. The others have been seen at prices that nobody could trade at ("NA" with price and
+# quantity 0), and aggTrade leaves them out by itself (venue docs, "Aggregate Trade Streams"). Any other kind
+# is new: what has a price and a quantity is published, and counted as unknown.
+OF_THE_MARKET = frozenset({"MARKET", "RPI"})
+BOOKED = frozenset({"INSURANCE_FUND", "ADL", "NA"})
+
+
+def _booked(event: object) -> bool:
+    """Whether it is sent as a trade and is none of the order book."""
+    return isinstance(event, schema.Trade) and event.kind in BOOKED
+
 
 DIALECT = Dialect(
     events={
@@ -31,35 +44,14 @@ DIALECT = Dialect(
     others=frozenset(
         {"kline", "continuous_kline", "24hrMiniTicker", "compositeIndex", "contractInfo", "assetIndexUpdate"}
     ),
+    excluded=_booked,
 )
-# What `X` says of a trade. Trades of the order book, RPI (of retail price improvement orders, 2026-09) among
-# them: aggTrade has them. The others have been seen at prices that nobody could trade at ("NA" with price and
-# quantity 0), and aggTrade leaves them out by itself (venue docs, "Aggregate Trade Streams"). Any other word
-# is new: what has a price and a quantity is published, and counted as unknown.
-OF_THE_MARKET = frozenset({"MARKET", "RPI"})
-BOOKED = frozenset({"INSURANCE_FUND", "ADL", "NA"})
 RATE_EXP = 12  # of the funding rate; see message.pxd
-
-
-class BinanceFuturesParser(BinanceParser):
-    """Args: as `BinanceParser`'s."""
-
-    def __init__(self, symbols: Mapping[str, str]) -> None:
-        super().__init__(symbols, DIALECT)
-
-    def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
-        """As `BinanceParser.parse`; what is booked as a trade and is none of the market's is OTHER."""
-        parsed = super().parse(data, received)
-        if isinstance(parsed.data, schema.Trade) and parsed.data.kind in BOOKED:
-            return msgspec.structs.replace(parsed, message_type=MessageType.OTHER)
-        return parsed
 
 
 def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
     """A decoded event in normal form; `scales` is keyed by venue symbol."""
-    if isinstance(event, schema.Trade) and event.kind in BOOKED:
-        return Decoded(DecodeCode.NOT_MINE)
-    return parser.normalise(FORMS, event, scales)
+    return parser.normalise(DIALECT, FORMS, event, scales)
 
 
 def _top(event: schema.BookTicker, numbers: Numbers) -> Decoded | None:

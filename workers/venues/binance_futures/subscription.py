@@ -1,11 +1,10 @@
-"""Binance USD-M futures: its streams, and which of the venue's addresses has which."""
+"""Binance USD-M futures: the stream of each channel, and the address (route) of each stream."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from workers.contract.protocols import PublicWebsocketChannelType
-from workers.venues.binance.subscription import STREAMS_PER_MESSAGE, BinanceSubscription
 
 # Venue docs, "Websocket Market Streams". `trade` is not among them, but served and used (see TRADES).
 STREAMS: Mapping[str, str] = {
@@ -37,18 +36,5 @@ ROUTES: Mapping[str, str] = {
 
 
 def streams(trades: str = TRADES[0]) -> Mapping[str, str]:
-    """Channel -> stream; `trades`: one of `TRADES`."""
+    """Channel -> stream. `trades`: the stream of the channel `trades`, one of `TRADES`."""
     return {**STREAMS, PublicWebsocketChannelType.EXECUTION: trades}
-
-
-class BinanceFuturesSubscription(BinanceSubscription):
-    """Args: as `BinanceSubscription`'s; `trades`: the stream of that channel, one of `TRADES`."""
-
-    def __init__(
-        self,
-        venue_symbols: Mapping[str, str],
-        *,
-        trades: str = TRADES[0],
-        streams_per_message: int = STREAMS_PER_MESSAGE,
-    ) -> None:
-        super().__init__(streams(trades), venue_symbols, streams_per_message=streams_per_message)

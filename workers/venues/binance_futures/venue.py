@@ -9,21 +9,28 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import ParsedMessage, RestStrategySet, WebSocketStrategySet
-from workers.venues.binance_futures import instruments, market, schema
+from workers.venues.binance.errors import BinanceErrors
+from workers.venues.binance.parser import BinanceParser
+from workers.venues.binance.request import BinanceRequests
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_futures import instruments, schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.connection import (
+    BUDGET,
     CONTRACTS,
     PATH,
     WITH_CONTRACTS,
     BinanceFuturesConnection,
 )
-from workers.venues.binance_futures.errors import BinanceFuturesErrors
+from workers.venues.binance_futures.errors import CODES
 from workers.venues.binance_futures.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, SWEEP_LAG, limits
+from workers.venues.binance_futures.market import MARKET
 from workers.venues.binance_futures.options import BinanceFuturesOptions, options
-from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
-from workers.venues.binance_futures.request import LISTING, PING, BinanceFuturesRequests
-from workers.venues.binance_futures.subscription import ROUTES, STREAMS, BinanceFuturesSubscription, streams
+from workers.venues.binance_futures.parser import DIALECT, normalise
+from workers.venues.binance_futures.request import LISTING, PING
+from workers.venues.binance_futures.subscription import ROUTES, STREAMS, streams
 from workers.venues.binance_futures.sync import BookSync
+from workers.venues.defaults import limited
 from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
 from workers.venues.listing import Listing, level_numbers, widen
 from workers.venues.venue import Books, CanonicalNames, ListingSource, MarketData, Owed, RestApi, Sweep, Venue
@@ -38,12 +45,12 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
     return WebSocketStrategySet(
         BinanceFuturesConnection(
             make_connection(config, PATH if own.route == "routed" else WITH_CONTRACTS),
+            limited(BUDGET, config.max_streams),
             make_policy(config),
-            max_streams=config.max_streams,
             routes=routes if own.route == "routed" else None,
         ),
-        BinanceFuturesSubscription(symbols, trades=own.trades),
-        BinanceFuturesParser(CanonicalNames(symbols)),
+        BinanceSubscription(streams(own.trades), symbols),
+        BinanceParser(CanonicalNames(symbols), DIALECT),
     )
 
 
@@ -53,12 +60,12 @@ def _notice(message: ParsedMessage) -> str | None:
 
 def _rest(config: VenueConfig) -> RestStrategySet:
     return RestStrategySet(
-        BinanceFuturesRequests(
+        BinanceRequests(
             make_context(config, health_endpoint=PING, connection_timeout=config.connect_timeout)
         ),
         limits(config.weight_per_minute),
         make_retry(config),
-        exception_handler_strategy=BinanceFuturesErrors(),
+        exception_handler_strategy=BinanceErrors(CODES),
     )
 
 
@@ -74,7 +81,7 @@ async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
     if isinstance(evidence, Snapshot):
         return widen(old, level_numbers(evidence.bids, evidence.asks), fresh)
-    return widen(old, instruments.numbers(BinanceFuturesParser({}).parse(evidence).data), fresh)
+    return widen(old, instruments.numbers(BinanceParser({}, DIALECT).parse(evidence).data), fresh)
 
 
 def _aggregated(config: VenueConfig) -> bool:
@@ -97,16 +104,16 @@ VENUE = Venue(
     ),
     books=Books(
         make_sync=_make_sync,
-        snapshot=market.snapshot,
+        snapshot=MARKET.snapshot,
         snapshot_tiers=DEPTH_TIERS,
-        sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
+        sweep=Sweep(MARKET.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
     ),
     listing=ListingSource(instruments=_instruments, widen=_widen, notice=_notice),
     rest=RestApi(
         strategies=_rest,
-        klines=market.klines,
-        server_time=market.server_time,
-        server_limits=market.server_limits,
+        klines=MARKET.klines,
+        server_time=MARKET.server_time,
+        server_limits=MARKET.server_limits,
     ),
     options=BinanceFuturesOptions,
 )

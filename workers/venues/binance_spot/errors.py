@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.venues.binance.errors import BinanceErrors, Codes
+from workers.venues.binance.errors import Codes
 
 # Venue docs, "Error codes".
 UNKNOWN_OUTCOME = frozenset({-1006, -1007})
@@ -14,10 +14,3 @@ CODES = Codes(
     clock=frozenset({-1021}),
     unsure_of_write=UNKNOWN_OUTCOME | {-1000, -1001},
 )
-
-
-class BinanceSpotErrors(BinanceErrors):
-    """`BinanceErrors` with spot's codes."""
-
-    def __init__(self) -> None:
-        super().__init__(CODES)

@@ -18,7 +18,7 @@ from workers.venues.binance.limits import (
     limiter,
     order_window,
 )
-from workers.venues.binance_spot.connection import CONNECTS_PER_5_MINUTES
+from workers.venues.binance_spot.connection import BUDGET
 from workers.venues.market import ServerLimit
 
 __all__ = ["CONNECTIONS", "DEPTH_TIERS", "MARGIN", "ORDERS_10S", "WEIGHTS", "limits"]
@@ -30,8 +30,8 @@ WEIGHT_LIMIT = 6000
 ORDERS_10S = 100
 ORDERS_1D = 200_000
 
-# What exchangeInfo does not tell and the docs do.
-CONNECTIONS = ServerLimit("connections", CONNECTS_PER_5_MINUTES, 300.0, told=False)
+# Documented, and not returned by exchangeInfo.
+CONNECTIONS = ServerLimit("connections", BUDGET.connects, BUDGET.connects_per, told=False)
 
 # Venue docs, GET /api/v3/depth: weight by the `limit` asked for (up to, weight); any limit is taken.
 DEPTH_TIERS = SnapshotTiers(((100, 5), (500, 25), (1000, 50), (5000, 250)))

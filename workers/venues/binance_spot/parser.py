@@ -9,10 +9,10 @@ import msgspec
 from workers.contract.protocols import MessageType
 from workers.decode.normal import Decoded, Scale
 from workers.venues.binance import parser
-from workers.venues.binance.parser import BinanceParser, Dialect, Form, to_ns
+from workers.venues.binance.parser import Dialect, Form, to_ns
 from workers.venues.binance_spot import schema
 
-__all__ = ["DIALECT", "FORMS", "BinanceSpotParser", "normalise", "to_ns"]
+__all__ = ["DIALECT", "FORMS", "normalise", "to_ns"]
 
 DIALECT = Dialect(
     events={
@@ -38,13 +38,6 @@ FORMS: Mapping[type, Form] = {
 }
 
 
-class BinanceSpotParser(BinanceParser):
-    """Args: as `BinanceParser`'s."""
-
-    def __init__(self, symbols: Mapping[str, str]) -> None:
-        super().__init__(symbols, DIALECT)
-
-
 def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
     """A decoded event in normal form; `scales` is keyed by venue symbol."""
-    return parser.normalise(FORMS, event, scales)
+    return parser.normalise(DIALECT, FORMS, event, scales)

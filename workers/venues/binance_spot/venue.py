@@ -11,15 +11,21 @@ from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.errors import BadRequest
 from workers.contract.protocols import RestStrategySet, WebSocketStrategySet
-from workers.venues.binance_spot import instruments, market, schema
+from workers.venues.binance.connection import BinanceConnection
+from workers.venues.binance.errors import BinanceErrors
+from workers.venues.binance.parser import BinanceParser
+from workers.venues.binance.request import BinanceRequests
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_spot import connection, instruments, schema
 from workers.venues.binance_spot._decode import Decoder
-from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
-from workers.venues.binance_spot.errors import BinanceSpotErrors
+from workers.venues.binance_spot.errors import CODES
 from workers.venues.binance_spot.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, SWEEP_LAG, limits
-from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
-from workers.venues.binance_spot.request import LISTING, PING, BinanceSpotRequests
-from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
+from workers.venues.binance_spot.market import MARKET
+from workers.venues.binance_spot.parser import DIALECT, normalise
+from workers.venues.binance_spot.request import LISTING, PING
+from workers.venues.binance_spot.subscription import STREAMS
 from workers.venues.binance_spot.sync import BookSync
+from workers.venues.defaults import limited
 from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
 from workers.venues.listing import Listing, level_numbers, widen
 from workers.venues.venue import Books, CanonicalNames, ListingSource, MarketData, RestApi, Sweep, Venue
@@ -33,22 +39,24 @@ SHORT = {"showPermissionSets": "false"}
 
 def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
     return WebSocketStrategySet(
-        BinanceSpotConnection(
-            make_connection(config, PATH), make_policy(config), max_streams=config.max_streams
+        BinanceConnection(
+            make_connection(config, connection.PATH),
+            limited(connection.BUDGET, config.max_streams),
+            make_policy(config),
         ),
-        BinanceSpotSubscription(symbols),
-        BinanceSpotParser(CanonicalNames(symbols)),
+        BinanceSubscription(STREAMS, symbols),
+        BinanceParser(CanonicalNames(symbols), DIALECT),
     )
 
 
 def _rest(config: VenueConfig) -> RestStrategySet:
     return RestStrategySet(
-        BinanceSpotRequests(
+        BinanceRequests(
             make_context(config, health_endpoint=PING, connection_timeout=config.connect_timeout)
         ),
         limits(config.weight_per_minute),
         make_retry(config),
-        exception_handler_strategy=BinanceSpotErrors(),
+        exception_handler_strategy=BinanceErrors(CODES),
     )
 
 
@@ -69,7 +77,7 @@ async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
     if isinstance(evidence, Snapshot):
         return widen(old, level_numbers(evidence.bids, evidence.asks), fresh)
-    return widen(old, instruments.numbers(BinanceSpotParser({}).parse(evidence).data), fresh)
+    return widen(old, instruments.numbers(BinanceParser({}, DIALECT).parse(evidence).data), fresh)
 
 
 # Nothing is owed: of "Individual Symbol Book Ticker Streams" the venue's docs promise updates of the best bid
@@ -84,15 +92,15 @@ VENUE = Venue(
     ),
     books=Books(
         make_sync=_make_sync,
-        snapshot=market.snapshot,
+        snapshot=MARKET.snapshot,
         snapshot_tiers=DEPTH_TIERS,
-        sweep=Sweep(market.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
+        sweep=Sweep(MARKET.best_prices, SWEEP_INSTEAD_OF, SWEEP_LAG),
     ),
     listing=ListingSource(instruments=_instruments, widen=_widen),
     rest=RestApi(
         strategies=_rest,
-        klines=market.klines,
-        server_time=market.server_time,
-        server_limits=market.server_limits,
+        klines=MARKET.klines,
+        server_time=MARKET.server_time,
+        server_limits=MARKET.server_limits,
     ),
 )

@@ -12,37 +12,19 @@ Rules (venue docs, "Websocket Market Streams", 2026-04; [U]: not in them, see ea
 
 from __future__ import annotations
 
-from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
+from workers.contract.protocols import Answer, Dialogue, MessageBudget
 from workers.venues.defaults import PlainConnection, refused_for_good
 
 PATH = "/ws"
-MAX_STREAMS = 30  # rule 5
-# [U] A list of third parties (2026-06) says 100 messages a second; half of that loses nothing here.
-MESSAGES_PER_SECOND = 50
-# [U] Nobody says how many connections one address may open: one a second, after five at once. 500 symbols
-# with three channels are 50 connections, which takes 45 s.
-CONNECTS_PER_MINUTE = 60
+# Streams: rule 5. Messages [U]: a list of third parties (2026-06) has 100 a second; half of that loses
+# nothing here. Connection attempts [U]: not documented; one a second, after five at once. 500 symbols with
+# three channels are 50 connections, which takes 45 s.
+BUDGET = MessageBudget(messages=50, per=1.0, max_streams=30, connects=60, connects_per=60.0)
 PING = b'{"method":"PING"}'
 
 
 class MexcSpotConnection(PlainConnection):
-    """See the module's rules."""
-
-    def __init__(
-        self,
-        context: ConnectionContext,
-        policy: ReconnectionPolicy | None = None,
-        *,
-        max_streams: int = MAX_STREAMS,
-    ) -> None:
-        budget = MessageBudget(
-            messages=MESSAGES_PER_SECOND,
-            per=1.0,
-            max_streams=min(max_streams, MAX_STREAMS),
-            connects=CONNECTS_PER_MINUTE,
-            connects_per=60.0,
-        )
-        super().__init__(context, budget, policy)
+    """One endpoint for all channels, with the venue's own ping message (rules 1 and 3)."""
 
     def handle_heartbeat(self) -> Dialogue:
         """Rule 3; at the context's interval, which is far below rule 2's minute."""

@@ -9,11 +9,12 @@ from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.protocols import RestStrategySet, WebSocketStrategySet
+from workers.venues.defaults import limited
 from workers.venues.from_config import make_connection, make_context, make_policy, make_retry
 from workers.venues.listing import Listing, level_numbers, widen
 from workers.venues.mexc_spot import instruments, market, schema
 from workers.venues.mexc_spot._decode import Decoder
-from workers.venues.mexc_spot.connection import PATH, MexcSpotConnection
+from workers.venues.mexc_spot.connection import BUDGET, PATH, MexcSpotConnection
 from workers.venues.mexc_spot.errors import MexcSpotErrors
 from workers.venues.mexc_spot.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
 from workers.venues.mexc_spot.options import MexcSpotOptions, options
@@ -31,7 +32,7 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
     own = options(config)
     return WebSocketStrategySet(
         MexcSpotConnection(
-            make_connection(config, PATH), make_policy(config), max_streams=config.max_streams
+            make_connection(config, PATH), limited(BUDGET, config.max_streams), make_policy(config)
         ),
         MexcSpotSubscription(
             symbols,

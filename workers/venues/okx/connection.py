@@ -1,26 +1,26 @@
-"""OKX: where to connect, how to show that we live, and which failures can heal."""
+"""OKX: where to connect, the ping, the notice of an upgrade, and which failures are worth another attempt."""
 
 from __future__ import annotations
 
 import msgspec
 
-from workers.contract.protocols import Answer, ConnectionContext, Dialogue, MessageBudget, ReconnectionPolicy
+from workers.contract.protocols import Answer, Dialogue, MessageBudget
 from workers.venues.defaults import PlainConnection, refused_for_good
 
 PATH = "/ws/v5/public"
 # Venue docs, "WebSocket", "Connect": 3 connection attempts a second and address; 480 subscribe, unsubscribe
 # and login requests an hour and connection. Our pings are counted with them, to be on the safe side: at one
 # each 20 s they are 180 an hour.
-OPERATIONS_PER_HOUR = 480
-CONNECTS_PER_SECOND = 3
-CONNECT_BURST = 2
+# The venue names no limit of streams.
+BUDGET = MessageBudget(
+    messages=480, per=3600.0, max_streams=1024, connects=3, connects_per=1.0, connect_burst=2
+)
 # Venue docs, the same page: without a push for 30 s the connection is closed, unless the text "ping" is sent,
 # which is answered by the text "pong"; neither is JSON.
 PING, PONG = b"ping", b"pong"
 # Venue docs, "Notification": 60 s before the upgrade of a service that ends the connection.
 UPGRADE = "64008"
 NOTICE = 60.0
-MAX_STREAMS = 1024  # the venue names no limit
 # Channels of which a part is not of one instrument: liquidations come by instrument type, an index for all
 # that stand on it. Each connection that subscribed to them would bring them all, and each would be published
 # as often. So they have one connection of their own, however many instruments there are.
@@ -46,30 +46,14 @@ class OkxConnection(PlainConnection):
     `SHARED_CHANNELS` go by a route of their own, at the same address.
     """
 
-    def __init__(
-        self,
-        context: ConnectionContext,
-        policy: ReconnectionPolicy | None = None,
-        *,
-        max_streams: int = MAX_STREAMS,
-    ) -> None:
-        budget = MessageBudget(
-            messages=OPERATIONS_PER_HOUR,
-            per=3600.0,
-            max_streams=max_streams,
-            connects=CONNECTS_PER_SECOND,
-            connects_per=1.0,
-            connect_burst=CONNECT_BURST,
-        )
-        super().__init__(context, budget, policy)
-
     def route(self, channel: str) -> str:
         return SHARED if channel in SHARED_CHANNELS else ""
 
     def at(self, route: str) -> OkxConnection:
         if route != SHARED:
             return self
-        return OkxConnection(self._context, self._policy, max_streams=ALL_STREAMS)
+        budget = msgspec.structs.replace(self._budget, max_streams=ALL_STREAMS)
+        return OkxConnection(self._context, budget, self._policy)
 
     def handle_heartbeat(self) -> Dialogue:
         return _PING

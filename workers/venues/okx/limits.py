@@ -14,7 +14,7 @@ from workers.books.tiers import SnapshotTiers
 from workers.contract.protocols import HTTPMethod, Priority
 from workers.rest.ratelimit import SHARES, Weigh, Window, WindowLimiter
 from workers.venues.market import ServerLimit
-from workers.venues.okx.connection import CONNECTS_PER_SECOND, OPERATIONS_PER_HOUR
+from workers.venues.okx.connection import BUDGET
 
 PER = 2.0  # seconds of every window below
 # Venue docs, "Get order book": `sz` up to 400, any is taken; every request counts as one.
@@ -85,6 +85,6 @@ def server_limits() -> list[ServerLimit]:
             ServerLimit(f"{method} {endpoint}", limit, PER, False)
             for (method, endpoint), limit in ENDPOINTS.items()
         ),
-        ServerLimit("connections", CONNECTS_PER_SECOND, 1.0, False),
-        ServerLimit("subscriptions", OPERATIONS_PER_HOUR, 3600.0, False),
+        ServerLimit("connections", BUDGET.connects, BUDGET.connects_per, False),
+        ServerLimit("subscriptions", BUDGET.messages, BUDGET.per, False),
     ]

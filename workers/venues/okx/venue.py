@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from shm.instruments import Instrument
 from workers.books.sync import Snapshot
 from workers.config.venue import VenueConfig
@@ -16,7 +18,7 @@ from workers.venues.listing import Listing, level_numbers, widen
 from workers.venues.okx import instruments, market, schema
 from workers.venues.okx._checksum import Checksum
 from workers.venues.okx._decode import Decoder
-from workers.venues.okx.connection import OkxConnection
+from workers.venues.okx.connection import BUDGET, OkxConnection
 from workers.venues.okx.errors import OkxErrors
 from workers.venues.okx.limits import DEPTH_TIERS, SWEEP_INSTEAD_OF, limits
 from workers.venues.okx.options import OkxOptions, options
@@ -34,7 +36,9 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
     own = options(config)
     return WebSocketStrategySet(
         OkxConnection(
-            make_connection(config, own.ws_path), make_policy(config), max_streams=config.max_streams
+            make_connection(config, own.ws_path),
+            msgspec.structs.replace(BUDGET, max_streams=config.max_streams),
+            make_policy(config),
         ),
         OkxSubscription(symbols, book_channel=own.book_channel),
         OkxParser(symbols),

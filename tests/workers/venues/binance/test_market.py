@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 
 from workers.books.sync import Snapshot
 from workers.contract.protocols import Priority
-from workers.venues.binance import market
 from workers.venues.binance_futures.venue import VENUE as FUTURES
+from workers.venues.binance_spot.market import MARKET
 from workers.venues.binance_spot.venue import VENUE as SPOT
 from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 from workers.venues.venue import Venue
@@ -82,7 +83,8 @@ def test_the_newest_candle_is_closed_when_no_skew_of_our_clock_can_say_otherwise
 ) -> None:
     rest: Any = Rest(CANDLES)
     end = 1500249599.999
-    rows = asyncio.run(market.klines(rest, "/k", "BTCUSDT", "1w", 2, now=lambda: end + seconds))
+    market = dataclasses.replace(MARKET, clock=lambda: end + seconds)
+    rows = asyncio.run(market.klines(rest, "BTCUSDT", "1w", 2))
     assert [row.closed for row in rows] == [True, closed]
 
 

@@ -15,9 +15,11 @@ from workers.contract.protocols import (
     ReconnectionPolicy,
     SubscriptionAction,
 )
-from workers.venues.binance_futures.connection import PATH, BinanceFuturesConnection
-from workers.venues.binance_futures.subscription import ROUTES, STREAMS, TRADES, BinanceFuturesSubscription
+from workers.venues.binance.subscription import BinanceSubscription
+from workers.venues.binance_futures.connection import BUDGET, PATH, BinanceFuturesConnection
+from workers.venues.binance_futures.subscription import ROUTES, STREAMS, TRADES, streams
 from workers.venues.binance_futures.venue import VENUE
+from workers.venues.defaults import limited
 
 CONTEXT = ConnectionContext(url="wss://x" + PATH)
 SYMBOLS = {"BTC/USDT:USDT": "BTCUSDT", "BTC/USDT:USDT-261225": "BTCUSDT_261225"}
@@ -47,10 +49,10 @@ def urls(**options: Any) -> dict[str, list[str]]:
 
 def test_the_venues_limits() -> None:
     """1024 streams a connection, of which one is that of all contracts."""
-    budget = BinanceFuturesConnection(CONTEXT).budget
+    budget = BinanceFuturesConnection(CONTEXT, BUDGET).budget
     assert (budget.messages, budget.per, budget.max_streams) == (10, 1.0, 1023)
-    assert BinanceFuturesConnection(CONTEXT, max_streams=200).budget.max_streams == 200
-    assert BinanceFuturesConnection(CONTEXT, max_streams=5000).budget.max_streams == 1023
+    assert BinanceFuturesConnection(CONTEXT, limited(BUDGET, 200)).budget.max_streams == 200
+    assert BinanceFuturesConnection(CONTEXT, limited(BUDGET, 5000)).budget.max_streams == 1023
 
 
 def test_each_channel_is_at_its_path() -> None:
@@ -79,7 +81,8 @@ def test_other_options_are_refused(options: dict[str, str]) -> None:
 
 def test_a_routes_strategy_has_the_venues_limits_and_policy() -> None:
     policy = ReconnectionPolicy(7, 0.5)
-    routed = BinanceFuturesConnection(CONTEXT, policy, max_streams=20, routes={"top": "public"}).at("public")
+    made = BinanceFuturesConnection(CONTEXT, limited(BUDGET, 20), policy, routes={"top": "public"})
+    routed = made.at("public")
     assert routed.context == msgspec.structs.replace(CONTEXT, url="wss://x/public/stream")
     assert routed.budget.max_streams == 20
     assert routed.get_reconnection_policy() is policy
@@ -94,7 +97,7 @@ def test_every_stream_has_a_route_and_every_channel_a_stream() -> None:
 
 
 def test_the_complete_message_as_the_venue_documents_it() -> None:
-    strategy = BinanceFuturesSubscription(SYMBOLS)
+    strategy = BinanceSubscription(STREAMS, SYMBOLS)
     (message,) = strategy.create_subscription_messages(
         SubscriptionAction.SUBSCRIBE, ["BTC/USDT:USDT"], CHANNELS, first_id=7
     )
@@ -102,7 +105,7 @@ def test_the_complete_message_as_the_venue_documents_it() -> None:
         b'{"method":"SUBSCRIBE","params":["btcusdt@bookTicker","btcusdt@depth@100ms","btcusdt@trade",'
         b'"btcusdt@aggTrade","btcusdt@ticker","btcusdt@markPrice@1s","btcusdt@forceOrder"],"id":7}'
     )
-    (dated,) = BinanceFuturesSubscription(SYMBOLS, trades="aggTrade").create_subscription_messages(
+    (dated,) = BinanceSubscription(streams("aggTrade"), SYMBOLS).create_subscription_messages(
         SubscriptionAction.UNSUBSCRIBE, ["BTC/USDT:USDT-261225"], ["trades"]
     )
     assert dated.payload == b'{"method":"UNSUBSCRIBE","params":["btcusdt_261225@aggTrade"],"id":1}'
@@ -110,7 +113,7 @@ def test_the_complete_message_as_the_venue_documents_it() -> None:
 
 def test_batches_and_acknowledgements() -> None:
     symbols = {f"S{n}/USDT:USDT": f"S{n}USDT" for n in range(90)}
-    strategy = BinanceFuturesSubscription(symbols, streams_per_message=50)
+    strategy = BinanceSubscription(STREAMS, symbols, streams_per_message=50)
     messages = strategy.create_subscription_messages(
         SubscriptionAction.SUBSCRIBE, list(symbols), ["top", "book"], first_id=3
     )

@@ -19,10 +19,11 @@ from shm.layout import Flag
 from workers.contract.protocols import MessageType
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.decode.normal import absent as lacking
+from workers.venues.binance.parser import BinanceParser
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures._decode import Decoder
 from workers.venues.binance_futures.instruments import instruments, symbol_of
-from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
+from workers.venues.binance_futures.parser import DIALECT, normalise
 
 ROOT = Path(__file__).resolve().parents[4]
 FULL = ROOT.parent / "shared/captures/binance_futures/session.jsonl.gz"
@@ -115,7 +116,7 @@ def make_decoder(scales: dict[str, Scale] = SCALES, **options: int) -> Decoder:
 
 
 DECODER = make_decoder()
-PARSER = BinanceFuturesParser({symbol: symbol for symbol in SCALES})
+PARSER = BinanceParser({symbol: symbol for symbol in SCALES}, DIALECT)
 
 
 def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> Decoded:
@@ -155,7 +156,7 @@ def differences(
 ) -> tuple[list[str], list[Decoded]]:
     """What disagrees between the native decoder and `twin`, raw and combined; and what was decoded."""
     decoder = make_decoder(scales)
-    parser = BinanceFuturesParser({})
+    parser = BinanceParser({}, DIALECT)
     found, decoded = [], []
     for frame in frames:
         payload = bytes(msgspec.json.decode(frame, type=dict[str, msgspec.Raw])["data"])

@@ -16,7 +16,8 @@ from workers.contract.errors import (
     ServerError,
 )
 from workers.contract.protocols import Failure, HTTPMethod, ReplayClass
-from workers.venues.binance_futures.errors import BinanceFuturesErrors
+from workers.venues.binance.errors import BinanceErrors
+from workers.venues.binance_futures.errors import CODES
 
 SAFE, NEVER = ReplayClass.SAFE, ReplayClass.NEVER
 
@@ -46,7 +47,7 @@ def test_code_table(
     status: int, code: int | None, replay: ReplayClass, kind: type[RestError], action: Action
 ) -> None:
     body = msgspec.json.encode({"code": code, "msg": "said"})
-    error = BinanceFuturesErrors().to_error(
+    error = BinanceErrors(CODES).to_error(
         Failure(
             method=HTTPMethod.GET,
             endpoint="/fapi/v1/depth",

@@ -14,9 +14,10 @@ from shm.instruments import Instrument
 from shm.layout import InstrumentKind, InstrumentStatus
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.venues.binance.instruments import numbers
+from workers.venues.binance.parser import BinanceParser
 from workers.venues.binance_futures import schema
 from workers.venues.binance_futures.instruments import instrument, instruments, plain, symbol_of
-from workers.venues.binance_futures.parser import BinanceFuturesParser
+from workers.venues.binance_futures.parser import DIALECT
 from workers.venues.binance_futures.venue import VENUE
 from workers.venues.entries import Entries
 from workers.venues.listing import PrecisionError, needed
@@ -186,7 +187,7 @@ def test_the_whole_exchange_of_2021() -> None:
 
 
 def test_marks_and_liquidations_ask_for_no_new_slot() -> None:
-    parse = BinanceFuturesParser({}).parse
+    parse = BinanceParser({}, DIALECT).parse
     mark = b'{"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"1.125","i":"1.5","r":"0.1","T":0}'
     force = b'{"e":"forceOrder","E":5,"o":{"s":"BTCUSDT","S":"BUY","ap":"1.25","z":"2.5"}}'
     for frame in (mark, force, b"{}"):

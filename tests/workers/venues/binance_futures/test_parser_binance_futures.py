@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from workers.contract.protocols import MessageType
 from workers.decode.normal import DecodeCode, Decoded
+from workers.venues.binance.parser import BinanceParser
 from workers.venues.binance_futures import schema
-from workers.venues.binance_futures.parser import BinanceFuturesParser, normalise
+from workers.venues.binance_futures.parser import DIALECT, normalise
 
-PARSER = BinanceFuturesParser({"BTCUSDT": "BTC/USDT:USDT"})
+PARSER = BinanceParser({"BTCUSDT": "BTC/USDT:USDT"}, DIALECT)
 TOP = '{"e":"bookTicker","u":1,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"1.1","A":"3.0","T":4,"E":5}'
 DEPTH = '{"e":"depthUpdate","E":5,"T":4,"s":"BTCUSDT","U":1,"u":2,"pu":0,"b":[["1.0","2"]],"a":[]}'
 LIQUIDATION = '{"e":"forceOrder","E":5,"o":{"s":"BTCUSDT","S":"BUY","ap":"1.0","z":"2","T":4}}'
@@ -107,6 +108,6 @@ def test_never_raises(raw: bytes) -> None:
 
 
 def test_repr_and_other_messages_have_no_normal_form() -> None:
-    assert repr(PARSER) == "BinanceFuturesParser(1 symbols)"
+    assert repr(PARSER) == "BinanceParser(1 symbols)"
     for text in ('{"result":null,"id":1}', "{}", '{"e":"kline","E":1,"s":"BTCUSDT"}'):
         assert normalise(PARSER.parse(text.encode()).data, {}) == Decoded(DecodeCode.NOT_MINE)

@@ -6,24 +6,26 @@ import pytest
 
 from workers.contract.errors import ConnectionFailed, ConnectTimeout, Disconnected, HandshakeRefused, Silent
 from workers.contract.protocols import ConnectionContext, ReconnectionPolicy
-from workers.venues.binance_spot.connection import PATH, BinanceSpotConnection
+from workers.venues.binance.connection import BinanceConnection
+from workers.venues.binance_spot.connection import BUDGET, PATH
+from workers.venues.defaults import limited
 
 CONTEXT = ConnectionContext(url="wss://x" + PATH)
 
 
 def test_the_venues_limits() -> None:
-    budget = BinanceSpotConnection(CONTEXT).budget
+    budget = BinanceConnection(CONTEXT, BUDGET).budget
     assert (budget.messages, budget.per) == (5, 1.0)
     assert budget.max_streams == 1024
     assert (budget.connects, budget.connects_per) == (300, 300.0)
-    assert BinanceSpotConnection(CONTEXT, max_streams=10).budget.max_streams == 10
-    assert BinanceSpotConnection(CONTEXT, max_streams=5000).budget.max_streams == 1024
+    assert BinanceConnection(CONTEXT, limited(BUDGET, 10)).budget.max_streams == 10
+    assert BinanceConnection(CONTEXT, limited(BUDGET, 5000)).budget.max_streams == 1024
 
 
 def test_the_policy_is_what_was_asked() -> None:
     policy = ReconnectionPolicy(7, 0.5, max_delay=20)
-    assert BinanceSpotConnection(CONTEXT, policy).get_reconnection_policy() is policy
-    assert BinanceSpotConnection(CONTEXT).get_reconnection_policy() == ReconnectionPolicy()
+    assert BinanceConnection(CONTEXT, BUDGET, policy).get_reconnection_policy() is policy
+    assert BinanceConnection(CONTEXT, BUDGET).get_reconnection_policy() == ReconnectionPolicy()
 
 
 @pytest.mark.parametrize(
@@ -42,11 +44,11 @@ def test_the_policy_is_what_was_asked() -> None:
     ],
 )
 def test_which_failures_heal(error: Exception, heals: bool) -> None:
-    assert BinanceSpotConnection(CONTEXT).should_reconnect(error) is heals
+    assert BinanceConnection(CONTEXT, BUDGET).should_reconnect(error) is heals
 
 
 def test_the_protocols_own_ping_and_no_login() -> None:
-    strategy = BinanceSpotConnection(CONTEXT)
+    strategy = BinanceConnection(CONTEXT, BUDGET)
     assert strategy.handle_heartbeat() is None
     assert strategy.authenticate() is None
     assert not strategy.context.auth_required
@@ -60,7 +62,7 @@ def test_the_protocols_own_ping_and_no_login() -> None:
     ],
 )
 def test_the_shutdown_notice_announces_the_end_in_either_form(message: bytes) -> None:
-    assert BinanceSpotConnection(CONTEXT).announced_end(message) == 0.0
+    assert BinanceConnection(CONTEXT, BUDGET).announced_end(message) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -74,4 +76,4 @@ def test_the_shutdown_notice_announces_the_end_in_either_form(message: bytes) ->
     ],
 )
 def test_nothing_else_announces_an_end(message: bytes) -> None:
-    assert BinanceSpotConnection(CONTEXT).announced_end(message) is None
+    assert BinanceConnection(CONTEXT, BUDGET).announced_end(message) is None

@@ -19,10 +19,11 @@ from shm.layout import Flag
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
 from workers.decode.normal import absent as lacking
 from workers.decode.symbols import FLAGS
+from workers.venues.binance.parser import BinanceParser
 from workers.venues.binance_spot import schema
 from workers.venues.binance_spot._decode import Decoder
 from workers.venues.binance_spot.instruments import instruments
-from workers.venues.binance_spot.parser import BinanceSpotParser, normalise
+from workers.venues.binance_spot.parser import DIALECT, normalise
 
 ROOT = Path(__file__).resolve().parents[4]
 FULL = ROOT.parent / "shared/captures/binance_spot/session.jsonl.gz"
@@ -68,7 +69,7 @@ def make_decoder(scales: dict[str, Scale] = SCALES, **options: int) -> Decoder:
 
 
 DECODER = make_decoder()
-PARSER = BinanceSpotParser({symbol: symbol for symbol in SCALES})
+PARSER = BinanceParser({symbol: symbol for symbol in SCALES}, DIALECT)
 
 
 def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> Decoded:
@@ -109,7 +110,7 @@ def differences(
 ) -> tuple[list[str], list[Decoded]]:
     """What disagrees between the native decoder and `twin`, raw and combined; and what was decoded."""
     decoder = make_decoder(scales)
-    parser = BinanceSpotParser({})
+    parser = BinanceParser({}, DIALECT)
     found, decoded = [], []
     for frame in frames:
         payload = bytes(msgspec.json.decode(frame, type=dict[str, msgspec.Raw])["data"])

@@ -18,7 +18,8 @@ from workers.contract.errors import (
     ServerError,
 )
 from workers.contract.protocols import Failure, HTTPMethod, ReplayClass
-from workers.venues.binance_spot.errors import BinanceSpotErrors
+from workers.venues.binance.errors import BinanceErrors
+from workers.venues.binance_spot.errors import CODES
 
 SAFE, NEVER = ReplayClass.SAFE, ReplayClass.NEVER
 
@@ -62,7 +63,7 @@ def failure(
 def test_code_table(
     status: int, code: int | None, replay: ReplayClass, kind: type[RestError], action: Action
 ) -> None:
-    error = BinanceSpotErrors().to_error(failure(status, code, replay))
+    error = BinanceErrors(CODES).to_error(failure(status, code, replay))
     assert type(error) is kind
     assert (error.action, error.code, error.status, error.attempt) == (action, code, status, 2)
     assert "said" in str(error)
@@ -70,17 +71,17 @@ def test_code_table(
 
 
 def test_retry_after_is_carried() -> None:
-    error = BinanceSpotErrors().to_error(failure(429, headers={"Retry-After": "12"}))
+    error = BinanceErrors(CODES).to_error(failure(429, headers={"Retry-After": "12"}))
     assert error.retry_after == 12.0
 
 
 @given(st.binary(max_size=300), st.integers(300, 599), st.sampled_from(ReplayClass))
 def test_any_body_gives_a_typed_error(body: bytes, status: int, replay: ReplayClass) -> None:
-    error = BinanceSpotErrors().to_error(failure(status, body=body, replay=replay))
+    error = BinanceErrors(CODES).to_error(failure(status, body=body, replay=replay))
     assert isinstance(error, RestError)
     assert error.status == status
 
 
 def test_a_body_that_is_no_text_gives_a_typed_error() -> None:
-    error = BinanceSpotErrors().to_error(failure(503, body=b'{"code":-1000,"msg":"dis\xe5"}'))
+    error = BinanceErrors(CODES).to_error(failure(503, body=b'{"code":-1000,"msg":"dis\xe5"}'))
     assert isinstance(error, ServerError)

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from workers.contract.protocols import MessageType, WebSocketStrategySet
 from workers.decode.normal import DecodeCode, Decoded
+from workers.venues.binance.parser import BinanceParser
 from workers.venues.binance_spot import schema
-from workers.venues.binance_spot.parser import BinanceSpotParser, normalise, to_ns
+from workers.venues.binance_spot.parser import DIALECT, normalise, to_ns
 
-PARSER = BinanceSpotParser({"BTCUSDT": "BTC/USDT", "币安人生USDT": "币安人生/USDT"})
+PARSER = BinanceParser({"BTCUSDT": "BTC/USDT", "币安人生USDT": "币安人生/USDT"}, DIALECT)
 TOP = '{"u":1,"s":"BTCUSDT","b":"1.0","B":"2.0","a":"1.1","A":"3.0"}'
 DEPTH = '{"e":"depthUpdate","E":5,"s":"BTCUSDT","U":1,"u":2,"b":[["1.0","2"]],"a":[]}'
 PARTIAL = '{"lastUpdateId":7,"bids":[["1.0","2"]],"asks":[["1.1","3"]]}'
@@ -129,8 +130,8 @@ def test_times() -> None:
 
 
 def test_fits_the_strategy_set() -> None:
-    parser = BinanceSpotParser({"BTCUSDT": "BTC/USDT"})
-    assert repr(parser) == "BinanceSpotParser(1 symbols)"
+    parser = BinanceParser({"BTCUSDT": "BTC/USDT"}, DIALECT)
+    assert repr(parser) == "BinanceParser(1 symbols)"
     with pytest.raises(ValueError, match="connection_strategy is missing") as caught:
         WebSocketStrategySet(None, None, parser)  # type: ignore[arg-type]
     assert "message_parser" not in str(caught.value)
@@ -138,7 +139,7 @@ def test_fits_the_strategy_set() -> None:
 
 def test_symbols_may_grow() -> None:
     symbols: dict[str, str] = {}
-    parser = BinanceSpotParser(symbols)
+    parser = BinanceParser(symbols, DIALECT)
     assert parser.extract_symbol(TOP.encode()) is None
     symbols["BTCUSDT"] = "BTC/USDT"
     assert parser.extract_symbol(TOP.encode()) == "BTC/USDT"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from workers.contract.protocols import HTTPMethod, RequestContext
-from workers.venues.binance_spot.request import BinanceSpotRequests
+from workers.venues.binance.request import BinanceRequests
 
 
 def test_parameters_become_text_in_order_and_absent_ones_go() -> None:
-    prepared = BinanceSpotRequests(RequestContext(base_url="https://x")).prepare_request(
+    prepared = BinanceRequests(RequestContext(base_url="https://x")).prepare_request(
         HTTPMethod.GET,
         "/api/v3/exchangeInfo",
         {"symbols": ["BTCUSDT", "ETHUSDT"], "limit": 5, "flag": True, "none": None},
@@ -19,4 +19,4 @@ def test_parameters_become_text_in_order_and_absent_ones_go() -> None:
 
 def test_the_context_is_what_was_given() -> None:
     context = RequestContext(base_url="https://x", timeout=3.0)
-    assert BinanceSpotRequests(context).create_request_context() is context
+    assert BinanceRequests(context).create_request_context() is context

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.contract.protocols import Acknowledgement, PublicWebsocketChannelType, SubscriptionAction
-from workers.venues.binance.subscription import REMEMBERED
-from workers.venues.binance_spot.subscription import STREAMS, BinanceSpotSubscription
+from workers.venues.binance.subscription import REMEMBERED, BinanceSubscription
+from workers.venues.binance_spot.subscription import STREAMS
 
 SYMBOLS = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT", "币/USDT": "币USDT"}
 SUBSCRIBE, UNSUBSCRIBE = SubscriptionAction.SUBSCRIBE, SubscriptionAction.UNSUBSCRIBE
 
 
 def test_the_complete_message_as_the_venue_documents_it() -> None:
-    messages = BinanceSpotSubscription(SYMBOLS).create_subscription_messages(
+    messages = BinanceSubscription(STREAMS, SYMBOLS).create_subscription_messages(
         SUBSCRIBE, ["BTC/USDT"], ["top", "book", "trades", "agg_trades", "ticker"], first_id=7
     )
     assert [message.payload for message in messages] == [
@@ -29,7 +29,7 @@ def test_the_complete_message_as_the_venue_documents_it() -> None:
 
 
 def test_unsubscribe_and_non_ascii_symbols() -> None:
-    (message,) = BinanceSpotSubscription(SYMBOLS).create_subscription_messages(
+    (message,) = BinanceSubscription(STREAMS, SYMBOLS).create_subscription_messages(
         UNSUBSCRIBE, ["币/USDT"], ["top"]
     )
     assert msgspec.json.decode(message.payload) == {
@@ -53,7 +53,7 @@ def test_the_channels_of_the_configuration_are_all_known() -> None:
 )
 def test_batches_cover_every_topic_once_within_the_size(count: int, channels: list[str], size: int) -> None:
     symbols = {f"S{n}/USDT": f"S{n}USDT" for n in range(count)}
-    strategy = BinanceSpotSubscription(symbols, streams_per_message=size)
+    strategy = BinanceSubscription(STREAMS, symbols, streams_per_message=size)
     messages = strategy.create_subscription_messages(SUBSCRIBE, list(symbols), channels, first_id=5)
     streams = [name for message in messages for name in msgspec.json.decode(message.payload)["params"]]
     assert sorted(streams) == sorted(
@@ -66,13 +66,13 @@ def test_batches_cover_every_topic_once_within_the_size(count: int, channels: li
 
 
 def test_nothing_asked_is_no_message() -> None:
-    strategy = BinanceSpotSubscription(SYMBOLS)
+    strategy = BinanceSubscription(STREAMS, SYMBOLS)
     assert strategy.create_subscription_messages(SUBSCRIBE, [], ["top"]) == []
     assert strategy.create_subscription_messages(SUBSCRIBE, ["BTC/USDT"], []) == []
 
 
 def test_an_unknown_symbol_or_channel_is_named_with_its_neighbours() -> None:
-    strategy = BinanceSpotSubscription(SYMBOLS)
+    strategy = BinanceSubscription(STREAMS, SYMBOLS)
     with pytest.raises(KeyError, match=r"BTC/USDC.*near it: BTC/USDT"):
         strategy.create_subscription_messages(SUBSCRIBE, ["BTC/USDC"], ["top"])
     with pytest.raises(KeyError, match=r"'tops' is not known; allowed: top, book"):
@@ -81,7 +81,7 @@ def test_an_unknown_symbol_or_channel_is_named_with_its_neighbours() -> None:
 
 def test_a_symbol_that_is_listed_later_is_found() -> None:
     symbols = dict(SYMBOLS)
-    strategy = BinanceSpotSubscription(symbols)
+    strategy = BinanceSubscription(STREAMS, symbols)
     strategy.create_subscription_messages(SUBSCRIBE, ["BTC/USDT"], ["top"])
     symbols["NEW/USDT"] = "NEWUSDT"
     (message,) = strategy.create_subscription_messages(SUBSCRIBE, ["NEW/USDT"], ["top"])
@@ -106,12 +106,12 @@ def test_a_symbol_that_is_listed_later_is_found() -> None:
     ],
 )
 def test_acknowledgements(data: bytes, expected: Acknowledgement | None) -> None:
-    assert BinanceSpotSubscription(SYMBOLS).match_acknowledgement(data) == expected
+    assert BinanceSubscription(STREAMS, SYMBOLS).match_acknowledgement(data) == expected
 
 
 @given(st.binary(max_size=200))
 def test_no_input_makes_the_matcher_raise(data: bytes) -> None:
-    BinanceSpotSubscription(SYMBOLS).match_acknowledgement(data + b'"id"')
+    BinanceSubscription(STREAMS, SYMBOLS).match_acknowledgement(data + b'"id"')
 
 
 @given(
@@ -129,15 +129,15 @@ def test_no_input_makes_the_matcher_raise(data: bytes) -> None:
 def test_what_was_asked_before_changes_no_answer(
     requests: list[tuple[list[str], list[str], type, Any]],
 ) -> None:
-    remembers = BinanceSpotSubscription(SYMBOLS, streams_per_message=2)
+    remembers = BinanceSubscription(STREAMS, SYMBOLS, streams_per_message=2)
     for symbols, channels, kind, action in requests:
         asked = (action, kind(symbols), kind(channels))
-        fresh = BinanceSpotSubscription(SYMBOLS, streams_per_message=2)
+        fresh = BinanceSubscription(STREAMS, SYMBOLS, streams_per_message=2)
         assert remembers.create_subscription_messages(*asked) == fresh.create_subscription_messages(*asked)
 
 
 def test_a_list_that_the_caller_changes_is_another_request() -> None:
-    strategy = BinanceSpotSubscription(SYMBOLS)
+    strategy = BinanceSubscription(STREAMS, SYMBOLS)
     symbols = ["BTC/USDT", "ETH/USDT"]
     strategy.create_subscription_messages(SUBSCRIBE, symbols, ["top"])
     symbols[1] = "币/USDT"  # as long as before, and the same first symbol
@@ -148,7 +148,7 @@ def test_a_list_that_the_caller_changes_is_another_request() -> None:
 
 def test_no_more_requests_are_kept_than_a_bound() -> None:
     symbols = {f"S{n}/USDT": f"S{n}USDT" for n in range(3 * REMEMBERED)}
-    strategy = BinanceSpotSubscription(symbols)
+    strategy = BinanceSubscription(STREAMS, symbols)
     for symbol in symbols:
         strategy.create_subscription_messages(SUBSCRIBE, [symbol], ["top"])
         assert len(strategy._prepared) <= REMEMBERED
@@ -156,4 +156,4 @@ def test_no_more_requests_are_kept_than_a_bound() -> None:
 
 def test_an_acknowledgement_that_is_no_text_is_none() -> None:
     data = b'{"error":{"code":2,"msg":"Invalid requ\xe5st"},"id":1}'
-    assert BinanceSpotSubscription({}).match_acknowledgement(data) is None
+    assert BinanceSubscription(STREAMS, {}).match_acknowledgement(data) is None

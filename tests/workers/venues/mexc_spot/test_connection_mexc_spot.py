@@ -11,7 +11,8 @@ import pytest
 from workers.config.venue import VenueConfig
 from workers.contract.errors import Disconnected, HandshakeRefused
 from workers.contract.protocols import Answer, ConnectionContext
-from workers.venues.mexc_spot.connection import MexcSpotConnection
+from workers.venues.defaults import limited
+from workers.venues.mexc_spot.connection import BUDGET, MexcSpotConnection
 from workers.venues.mexc_spot.sync import BookSync
 from workers.venues.mexc_spot.venue import VENUE
 from workers.websocket.placement import Placement
@@ -24,7 +25,9 @@ def config(**keys: Any) -> VenueConfig:
 
 
 def connection(max_streams: int = 30) -> MexcSpotConnection:
-    return MexcSpotConnection(ConnectionContext(url="wss://wbs-api.mexc.com/ws"), max_streams=max_streams)
+    return MexcSpotConnection(
+        ConnectionContext(url="wss://wbs-api.mexc.com/ws"), limited(BUDGET, max_streams)
+    )
 
 
 def test_rule_3_the_ping_is_a_message() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from workers.contract.errors import ConnectionFailed, Disconnected, HandshakeRefused, PingTimeout
 from workers.contract.protocols import Answer, ConnectionContext, ReconnectionPolicy
-from workers.venues.okx.connection import PATH, SHARED_CHANNELS, OkxConnection
+from workers.venues.defaults import limited
+from workers.venues.okx.connection import BUDGET, PATH, SHARED_CHANNELS, OkxConnection
 from workers.venues.okx.subscription import CHANNELS
 from workers.websocket.placement import Placement
 
@@ -18,16 +19,16 @@ NOTICE = (
 
 
 def test_the_venues_limits() -> None:
-    budget = OkxConnection(CONTEXT).budget
+    budget = OkxConnection(CONTEXT, BUDGET).budget
     assert (budget.messages, budget.per) == (480, 3600.0)
     assert (budget.connects, budget.connects_per) == (3, 1.0)
     assert budget.connect_burst <= 3
-    assert OkxConnection(CONTEXT, max_streams=10).budget.max_streams == 10
+    assert OkxConnection(CONTEXT, limited(BUDGET, 10)).budget.max_streams == 10
 
 
 def test_what_is_shared_has_one_connection_of_its_own() -> None:
     """Two would bring each liquidation twice."""
-    made = OkxConnection(CONTEXT, ReconnectionPolicy(max_attempts=3), max_streams=6)
+    made = OkxConnection(CONTEXT, limited(BUDGET, 6), ReconnectionPolicy(max_attempts=3))
     placement = Placement(lambda route: made.at(route).budget.max_streams, route=made.route)
     placement.add([f"S{n}/USDT:USDT" for n in range(300)], sorted(CHANNELS))
     homes = [n for n, topics in placement.shards.items() if any(t[1] in SHARED_CHANNELS for t in topics)]
@@ -40,14 +41,14 @@ def test_what_is_shared_has_one_connection_of_its_own() -> None:
 
 
 def test_pings_are_text() -> None:
-    dialogue = OkxConnection(CONTEXT).handle_heartbeat()
+    dialogue = OkxConnection(CONTEXT, BUDGET).handle_heartbeat()
     assert dialogue.frames == (b"ping",)
     assert dialogue.matcher(b"pong") is Answer.ACCEPTED
     assert dialogue.matcher(b'{"event":"pong"}') is Answer.NOT_MINE
 
 
 def test_the_end_is_announced_a_minute_before() -> None:
-    connection = OkxConnection(CONTEXT)
+    connection = OkxConnection(CONTEXT, BUDGET)
     assert connection.announced_end(NOTICE) == 60.0
     for other in (
         NOTICE.replace(b"64008", b"64009"),
@@ -60,7 +61,7 @@ def test_the_end_is_announced_a_minute_before() -> None:
 
 def test_the_policy_is_what_was_asked() -> None:
     policy = ReconnectionPolicy(7, 0.5, max_delay=20)
-    assert OkxConnection(CONTEXT, policy).get_reconnection_policy() is policy
+    assert OkxConnection(CONTEXT, BUDGET, policy).get_reconnection_policy() is policy
 
 
 @pytest.mark.parametrize(
@@ -77,4 +78,4 @@ def test_the_policy_is_what_was_asked() -> None:
     ],
 )
 def test_what_can_heal(error: BaseException, heals: bool) -> None:
-    assert OkxConnection(CONTEXT).should_reconnect(error) is heals
+    assert OkxConnection(CONTEXT, BUDGET).should_reconnect(error) is heals
