@@ -1,187 +1,48 @@
-"""Native decoder == reference: on every captured message and on mutated ones; forbidden outcomes are in
-`workers.decode.normal.disagreement`."""
+"""Binance USD-M futures: native decoder == reference, on each shape that the market sends and on mutated
+ones; what all markets share is in `test_decode_binance.py`."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shm.layout import Flag
+from tests.workers.venues.binance.decoder_kit import mutated
+from tests.workers.venues.binance_futures.futures_frames import (
+    AGG_TRADE,
+    AGG_TRADE_DOCUMENTED,
+    DEPTH,
+    FUTURES,
+    LIQUIDATION,
+    MARK,
+    MARK_DOCUMENTED,
+    OLD,
+    SCALES,
+    TICKER,
+    TOP,
+    TOP_DOCUMENTED,
+    TRADE,
+    of_2026,
+)
 from workers.contract.protocols import MessageType
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.normal import absent as lacking
 from workers.venues.binance.parser import BinanceParser
 from workers.venues.binance_futures import schema
-from workers.venues.binance_futures._decode import Decoder
-from workers.venues.binance_futures.instruments import instruments, symbol_of
 from workers.venues.binance_futures.parser import DIALECT, normalise
 
-ROOT = Path(__file__).resolve().parents[4]
-FULL = ROOT.parent / "shared/captures/binance_futures/session.jsonl.gz"
-SMALL = ROOT / "tests/fixtures/binance_futures_small.jsonl.gz"
-
-SCALES = {"SUSHIUSDT": Scale(0, 3, 0), "BTCUSDT": Scale(7, 4, 3), "BTCUSDT_261225": Scale(3, 1, 3)}
-# Shapes of 2021, as captured, and as the venue documents them.
-TOP = (
-    b'{"e":"bookTicker","u":600859600576,"s":"SUSHIUSDT","b":"7.6110","B":"2","a":"7.6120","A":"297",'
-    b'"T":1626992741012,"E":1626992741017}'
-)
-TOP_DOCUMENTED = (
-    b'{"e":"bookTicker","u":400900217,"E":1568014460893,"T":1568014460891,"s":"BTCUSDT","b":"25.35190000",'
-    b'"B":"31.210","a":"25.36520000","A":"40.660"}'
-)
-DEPTH = (
-    b'{"e":"depthUpdate","E":1626992741037,"T":1626992741024,"s":"SUSHIUSDT","U":600859599090,"u":600859600917,'
-    b'"pu":600859598061,"b":[["7.5040","813"],["7.6090","0"]],"a":[["7.6150","1563"]]}'
-)
-TRADE = (
-    b'{"e":"trade","E":1676160600276,"T":1676160600269,"s":"BTCUSDT","t":3280342045,"p":"21845.10","q":"0.001",'
-    b'"X":"MARKET","m":false}'
-)
-AGG_TRADE = (
-    b'{"e":"aggTrade","E":1626992741575,"a":16599292,"s":"SUSHIUSDT","p":"7.61100","q":"10","f":23961322,'
-    b'"l":23961324,"T":1626992741421,"m":true}'
-)
-AGG_TRADE_DOCUMENTED = (
-    b'{"e":"aggTrade","E":123456789,"s":"BTCUSDT","a":5933014,"p":"0.001","q":"100","f":100,"l":105,'
-    b'"T":123456785,"m":true}'
-)
-TICKER = (
-    b'{"e":"24hrTicker","E":1787492324171,"s":"BTCUSDT","p":"355.50","P":"-0.461","w":"76764.07","c":"77490.00",'
-    b'"Q":"0.001","o":"77134.50","h":"77771.60","l":"75588.00","v":"115619.606","q":"88754314.20",'
-    b'"O":1787405880000,"C":1787492324171,"F":8003360342,"L":8006170931,"n":2798861}'
-)
-MARK = (
-    b'{"e":"markPriceUpdate","E":1771263510000,"s":"BTCUSDT","p":"68005.80802899","P":"67836.82194783",'
-    b'"i":"68035.14043478","r":"-0.00004435","T":1771286400000}'
-)
-MARK_DOCUMENTED = (
-    b'{"e":"markPriceUpdate","E":1562305380000,"s":"BTCUSDT","p":"11794.15000000","i":"11784.62659091",'
-    b'"P":"11784.25641265","r":"0.00038167","T":1562306400000}'
-)
-LIQUIDATION = (
-    b'{"e":"forceOrder","E":1568014460893,"o":{"s":"BTCUSDT","S":"SELL","o":"LIMIT","f":"IOC","q":"0.190",'
-    b'"p":"82338.30","ap":"82651.90","X":"FILLED","l":"0.155","z":"0.190","T":1568014460893}}'
-)
-OLD = [
-    TOP, TOP_DOCUMENTED, DEPTH, TRADE, AGG_TRADE, AGG_TRADE_DOCUMENTED, TICKER, MARK, MARK_DOCUMENTED,
-    LIQUIDATION,
-]  # fmt: skip
-
-
-def of_2026(event: bytes) -> bytes:
-    """The same as it is today, with the fields that have come since."""
-    data = json.loads(event)
-    inner = data.get("o") if isinstance(data.get("o"), dict) else data
-    new = {}
-    for key, value in inner.items():
-        new[key] = value
-        if key == "s" and inner is data:
-            new["ps"] = value[:7]
-        elif key == "q" and data["e"] == "aggTrade":
-            new["nq"] = value
-        elif key == "p" and data["e"] == "markPriceUpdate":
-            new["ap"] = value
-    if inner is not data:
-        new["ps"] = inner["s"][:7]
-    new["st"] = 1
-    whole = new if inner is data else {**data, "o": new}
-    return json.dumps(whole, separators=(",", ":")).encode()
-
-
-EVENTS = OLD + [of_2026(event) for event in OLD]
-
-
-def combined(event: bytes, stream: str = "sushiusdt@depth@100ms") -> bytes:
-    return b'{"stream":"' + stream.encode() + b'","data":' + event + b"}"
-
-
-FRAMES = EVENTS + [combined(event) for event in EVENTS]
-
-
-def make_decoder(scales: dict[str, Scale] = SCALES, **options: int) -> Decoder:
-    decoder = Decoder(**options)
-    for symbol, scale in scales.items():
-        decoder.add_symbol(symbol, *scale)
-    return decoder
-
-
+FRAMES = FUTURES.frames
+make_decoder, reference, check = FUTURES.make_decoder, FUTURES.reference, FUTURES.check
 DECODER = make_decoder()
 PARSER = BinanceParser({symbol: symbol for symbol in SCALES}, DIALECT)
 
 
-def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> Decoded:
-    return normalise(PARSER.parse(data).data, scales)
-
-
-def check(data: bytes) -> Decoded:
-    native = DECODER.decode_message(data)
-    assert disagreement([native], [reference(data)]) is None, data
-    return native
-
-
-# -- sessions -------------------------------------------------------------------------------------------
-def session(path: Path) -> tuple[dict[str, Scale], list[bytes]]:
-    """Scales by the session's own exchangeInfo, and every message from the venue."""
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    frames, info = [], None
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["kind"] == "http" and row["url"].endswith("exchangeInfo"):
-                info = schema.read_listing(row["text"])
-            elif row["kind"] == "ws" and row["dir"] == "in":
-                frames.append(row["text"].encode())
-    assert info is not None
-    names = {json.loads(frame)["data"].get("s") for frame in frames}
-    wanted = [symbol_of(entry) for entry in info.entries if entry.symbol in names]
-    return {
-        made.venue_symbol: Scale(slot, made.price_exp, made.size_exp)
-        for slot, made in enumerate(instruments(info, wanted).instruments)
-    }, frames
-
-
-def differences(
-    frames: list[bytes], scales: dict[str, Scale], twin: object = normalise
-) -> tuple[list[str], list[Decoded]]:
-    """What disagrees between the native decoder and `twin`, raw and combined; and what was decoded."""
-    decoder = make_decoder(scales)
-    parser = BinanceParser({}, DIALECT)
-    found, decoded = [], []
-    for frame in frames:
-        payload = bytes(msgspec.json.decode(frame, type=dict[str, msgspec.Raw])["data"])
-        native = decoder.decode_message(frame)
-        decoded.append(native)
-        assert decoder.decode_message(payload) == native
-        if problem := disagreement([native], [twin(parser.parse(frame).data, scales)]):  # type: ignore[operator]
-            found.append(problem)
-    return found, decoded
-
-
-@pytest.mark.parametrize(("path", "symbols"), [(FULL, 4), (SMALL, 2)], ids=["captured", "small"])
-def test_every_message_is_equal(path: Path, symbols: int) -> None:
-    scales, frames = session(path)
-    found, decoded = differences(frames, scales)
-    assert found == []
-    # The native decoder takes all market data itself: what it leaves are the klines.
-    left = [frame for frame, native in zip(frames, decoded, strict=True) if native.code is not DecodeCode.OK]
-    assert all(b"@kline" in frame for frame in left)
-    assert {native.kind for native in decoded} >= {MessageKind.TOP, MessageKind.DEPTH, MessageKind.TRADE}
-    assert len(scales) == symbols
-
-
 def test_a_wrong_twin_is_noticed() -> None:
-    scales, frames = session(SMALL)
+    scales, frames = FUTURES.capture(FUTURES.small)
 
     def sides_swapped(event: object, scales: dict[str, Scale]) -> Decoded:
         right = normalise(event, scales)
@@ -199,7 +60,7 @@ def test_a_wrong_twin_is_noticed() -> None:
         return normalise(event, {name: scale._replace(price_exp=0) for name, scale in scales.items()})
 
     for wrong in (sides_swapped, first_of_the_event, rate_unsigned, rounded):
-        assert differences(frames, scales, wrong)[0], wrong.__name__
+        assert FUTURES.differences(frames, scales, wrong)[0], wrong.__name__
 
 
 # -- one by one -----------------------------------------------------------------------------------------
@@ -207,7 +68,7 @@ def test_a_wrong_twin_is_noticed() -> None:
 def test_the_fields_of_2026_change_nothing_and_are_taken_natively(old: bytes) -> None:
     before = check(old)
     assert before.code is DecodeCode.OK
-    for frame in (of_2026(old), combined(old), combined(of_2026(old))):
+    for frame in (of_2026(old), FUTURES.combined(old), FUTURES.combined(of_2026(old))):
         assert check(frame) == before
 
 
@@ -416,34 +277,6 @@ def test_numbers_that_do_not_fit(frame: bytes) -> None:
         assert reference(twisted).code is DecodeCode.MALFORMED
 
 
-@pytest.mark.parametrize("frame", FRAMES)
-def test_times(frame: bytes) -> None:
-    start = frame.index(b'"T":' if b'"bookTicker"' in frame else b'"E":') + 4
-    end = start + len(frame[start:].split(b",")[0].rstrip(b"}"))
-    head, tail = frame[:start], frame[end:]
-    assert check(head + b"1633998512068" + tail).ts_event == 1633998512068 * 10**6
-    assert check(head + b"1633998512068123" + tail).ts_event == 1633998512068123 * 10**3
-    for time in (b"99999999999999", b"9223372036854776", b"-1", b"1.5", b"01633998512068", b"9" * 30):
-        assert check(head + time + tail).code is DecodeCode.NOT_MINE
-        assert reference(head + time + tail).code is DecodeCode.MALFORMED
-
-
-@pytest.mark.parametrize("frame", FRAMES)
-def test_other_shapes_are_left_to_the_reference(frame: bytes) -> None:
-    expected = check(frame)
-    event = json.loads(frame)
-    event.get("data", event)["Z"] = {"new": [1, None]}
-    for shape in (
-        json.dumps(event, separators=(",", ":")).encode(),  # an extra field
-        frame.replace(b":", b": "),  # white space
-        frame.replace(b'"ps":"', b'"ps":"\\u0041') if b'"ps"' in frame else b" " + frame,
-        b" " + frame,
-        frame + b"\n",
-    ):
-        assert check(shape).code is DecodeCode.NOT_MINE
-        assert reference(shape) == expected, shape
-
-
 def test_unknown_symbols() -> None:
     for event in OLD:
         name = json.loads(event).get("s") or json.loads(event)["o"]["s"]
@@ -455,69 +288,8 @@ def test_unknown_symbols() -> None:
     assert check(MARK.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"')).instrument == 3
 
 
-def test_many_levels() -> None:
-    def frame(count: int) -> bytes:
-        rows = b",".join(b'["%d.5","1"]' % (price + 1) for price in range(count))
-        return DEPTH[: DEPTH.index(b'"b":')] + b'"b":[' + rows + b'],"a":[' + rows + b"]}"
-
-    decoder = make_decoder(max_levels=3000)
-    for count in (0, 1, 1023, 1024, 1025, 3000):
-        assert decoder.decode_message(frame(count)) == reference(frame(count))
-    assert decoder.decode_message(frame(3001)).code is DecodeCode.NOT_MINE
-    assert decoder.too_many_levels == 1
-
-
-# -- mutated frames -------------------------------------------------------------------------------------
-NUMBER = st.one_of(
-    st.decimals(0, 10**12, places=8).map(lambda value: format(value, "f")),
-    st.decimals(-1, 10**6, places=3).map(lambda value: format(value, "f")),
-    st.integers(0, 2**66).map(str),
-    st.text("0123456789.-e", max_size=24),
-)
-INTEGER = st.one_of(st.integers(0, 2**65).map(str), st.text("0123456789-.e", min_size=1, max_size=20))
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A known frame, some of its values replaced, then some bytes flipped, cut, put in or repeated."""
-    data = draw(st.sampled_from(FRAMES))
-    for _ in range(draw(st.integers(0, 3))):
-        event = json.loads(data)
-        inner = event.get("data", event)
-        if isinstance(inner.get("o"), dict) and draw(st.booleans()):
-            inner = inner["o"]
-        key = draw(st.sampled_from(sorted(inner)))
-        if isinstance(inner[key], str) and key not in "es":
-            old, new = f'"{key}":"{inner[key]}"', f'"{key}":"{draw(NUMBER)}"'
-        elif isinstance(inner[key], int) and not isinstance(inner[key], bool):
-            old, new = f'"{key}":{inner[key]}', f'"{key}":{draw(INTEGER)}'
-        else:
-            continue
-        replaced = data.replace(old.encode(), new.encode(), 1)
-        try:
-            json.loads(replaced)
-        except ValueError:
-            return replaced
-        data = replaced
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)))
-        byte = draw(st.sampled_from(b'0123456789.,:"[]{}\\ \0u\xff') | st.integers(0, 255))
-        match draw(st.integers(0, 4)):
-            case 0:
-                data = data[:at] + bytes([byte]) + data[at + 1 :]
-            case 1:
-                data = data[:at] + bytes([byte]) + data[at:]
-            case 2:
-                data = data[:at] + data[at + 1 :]
-            case 3:
-                data = data[:at]
-            case _:
-                data = data[:at] + data[draw(st.integers(0, len(data))) :]
-    return data
-
-
 @settings(max_examples=3000)
-@given(mutated())
+@given(mutated(FRAMES))
 def test_mutated_frames(data: bytes) -> None:
     check(data)
 
@@ -525,69 +297,4 @@ def test_mutated_frames(data: bytes) -> None:
 @settings(max_examples=500)
 @given(st.sampled_from(FRAMES), st.randoms(use_true_random=False), st.booleans())
 def test_reordered_keys_and_escapes(frame: bytes, chance: random.Random, escaped: bool) -> None:
-    event = json.loads(frame)
-    inner = event.get("data", event)
-    keys = list(inner)
-    chance.shuffle(keys)
-    text = json.dumps({key: inner[key] for key in keys}, separators=(",", ":"))
-    if escaped:
-        text = text.replace("USDT", "\\u0055SDT", 1)
-    data = combined(text.encode()) if "data" in event else text.encode()
-    check(data)
-    assert reference(data) == reference(frame)
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes(data: bytes) -> None:
-    assert check(data).code is DecodeCode.NOT_MINE
-
-
-GUARDED = """
-import ctypes, mmap, random, sys
-sys.path[:0] = sys.argv[1:2]
-from workers.venues.binance_futures._decode import Decoder
-
-page = mmap.PAGESIZE
-area = mmap.mmap(-1, 2 * page)
-address = ctypes.addressof(ctypes.c_char.from_buffer(area))
-assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), page, 0) == 0
-view = memoryview(area)
-decoder = Decoder()
-decoder.add_symbol("SUSHIUSDT", 0, 8, 0)
-decoder.add_symbol("BTCUSDT", 7, 8, 3)
-chance = random.Random(7)
-done = 0
-for line in sys.stdin:
-    frame = line.strip().encode("latin-1")
-    for cut in range(len(frame) + 1):
-        part = bytearray(frame[:cut])
-        for _ in range(2):
-            area[page - cut : page] = bytes(part)
-            decoder.decode_message(view[page - cut : page])
-            done += 1
-            if cut:
-                part[chance.randrange(cut)] = chance.choice(b'0123456789."\\\\]},')
-if sys.argv[2:]:
-    area[page]  # negative control: the page behind the frame cannot be read
-print(done)
-"""
-
-
-def test_nothing_is_read_beyond_the_end() -> None:
-    """Every prefix of every frame, laid right before a page that cannot be read."""
-    lines = "\n".join(frame.decode("latin-1") for frame in FRAMES)
-    guarded = [sys.executable, "-c", GUARDED, str(ROOT)]
-    outcome = subprocess.run(guarded, input=lines, capture_output=True, text=True, timeout=60, check=False)
-    assert outcome.returncode == 0, outcome.stderr
-    assert int(outcome.stdout) == 2 * sum(len(frame) + 1 for frame in FRAMES)
-    control = subprocess.run(
-        [*guarded, "x"], input="", capture_output=True, text=True, timeout=60, check=False
-    )
-    assert control.returncode < 0
-
-
-def test_repr_and_bench_loop() -> None:
-    assert repr(make_decoder()) == "binance_futures.Decoder(3 symbols, too_many_levels=0)"
-    spent, ok = make_decoder().bench_loop([TOP, DEPTH, b"{}"], 300)
-    assert spent > 0
-    assert ok == 200
+    FUTURES.check_reordered(frame, chance, escaped)

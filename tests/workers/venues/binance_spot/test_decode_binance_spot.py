@@ -1,141 +1,32 @@
-"""Native decoder == reference: on every captured message and on mutated ones; forbidden outcomes are in
-`workers.decode.normal.disagreement`."""
+"""Binance spot: native decoder == reference, on each shape that the market sends and on mutated ones; what
+all markets share is in `test_decode_binance.py`."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
-import subprocess
-import sys
-from pathlib import Path
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shm.layout import Flag
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale, disagreement
+from tests.workers.venues.binance.decoder_kit import mutated
+from tests.workers.venues.binance_spot.spot_frames import AGG_TRADE, DEPTH, SCALES, SPOT, TICKER, TOP, TRADE
+from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
 from workers.decode.normal import absent as lacking
 from workers.decode.symbols import FLAGS
 from workers.venues.binance.parser import BinanceParser
-from workers.venues.binance_spot import schema
-from workers.venues.binance_spot._decode import Decoder
-from workers.venues.binance_spot.instruments import instruments
 from workers.venues.binance_spot.parser import DIALECT, normalise
 
-ROOT = Path(__file__).resolve().parents[4]
-FULL = ROOT.parent / "shared/captures/binance_spot/session.jsonl.gz"
-SMALL = ROOT / "tests/fixtures/binance_spot_small.jsonl.gz"
-
-SCALES = {"NKNUSDT": Scale(0, 4, 0), "BLZETH": Scale(1, 8, 0), "BTCUSDT": Scale(7, 2, 5)}
-TOP = (
-    b'{"u":499869768,"s":"NKNUSDT","b":"0.35210000","B":"672.00000000","a":"0.35260000","A":"3199.00000000"}'
-)
-DEPTH = (
-    b'{"e":"depthUpdate","E":1633998512068,"s":"NKNUSDT","U":499869750,"u":499869752,'
-    b'"b":[["0.35130000","6195.00000000"],["0.34750000","0.00000000"]],"a":[["0.35260000","1.00000000"]]}'
-)
-TRADE = (
-    b'{"e":"trade","E":1633998523963,"s":"BTCUSDT","t":15683430,"p":"57211.15000000","q":"0.03412000",'
-    b'"T":1633998523962,"m":true,"M":true}'
-)
-AGG_TRADE = (
-    b'{"e":"aggTrade","E":1633998523963,"s":"NKNUSDT","a":15683430,"p":"0.35280000","q":"58.00000000",'
-    b'"f":19862790,"l":19862792,"T":1633998523963,"m":false,"M":true}'
-)
-TICKER = (
-    b'{"e":"24hrTicker","E":1633998512068,"s":"BTCUSDT","p":"-0.00150000","P":"-2.100","w":"57000.35180000",'
-    b'"x":"57100.00000000","c":"57211.15000000","Q":"0.00100000","b":"57211.14000000","B":"1.00000000",'
-    b'"a":"57211.15000000","A":"0.50000000","o":"57100.00000000","h":"57900.01000000","l":"56100.99000000",'
-    b'"v":"41023.12345000","q":"2338318031.8001234","O":1633912112068,"C":1633998512068,"F":-1,"L":1815,"n":1816}'
-)
-EVENTS = [TOP, DEPTH, TRADE, AGG_TRADE, TICKER]
-
-
-def combined(event: bytes, stream: str = "nknusdt@depth@100ms") -> bytes:
-    return b'{"stream":"' + stream.encode() + b'","data":' + event + b"}"
-
-
-FRAMES = EVENTS + [combined(event) for event in EVENTS]
-
-
-def make_decoder(scales: dict[str, Scale] = SCALES, **options: int) -> Decoder:
-    decoder = Decoder(**options)
-    for symbol, scale in scales.items():
-        decoder.add_symbol(symbol, *scale)
-    return decoder
-
-
+FRAMES = SPOT.frames
+make_decoder, reference, check = SPOT.make_decoder, SPOT.reference, SPOT.check
 DECODER = make_decoder()
 PARSER = BinanceParser({symbol: symbol for symbol in SCALES}, DIALECT)
 
 
-def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> Decoded:
-    return normalise(PARSER.parse(data).data, scales)
-
-
-def check(data: bytes) -> Decoded:
-    native = DECODER.decode_message(data)
-    assert disagreement([native], [reference(data)]) is None, data
-    return native
-
-
-# -- captures -------------------------------------------------------------------------------------------
-def capture(path: Path) -> tuple[dict[str, Scale], list[bytes]]:
-    """Scales by the capture's own exchangeInfo, and every message from the venue."""
-    if not path.exists():
-        pytest.skip(f"{path} is not here")
-    frames, info = [], None
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            row = json.loads(line)
-            if row["kind"] == "http" and row["url"].endswith("exchangeInfo"):
-                info = schema.read_listing(row["text"])
-            elif row["kind"] == "ws" and row["dir"] == "in":
-                frames.append(row["text"].encode())
-    assert info is not None
-    assert frames
-    names = {json.loads(frame).get("data", {}).get("s") for frame in frames}
-    wanted = [f"{entry.base}/{entry.quote}" for entry in info.entries if entry.symbol in names]
-    return {
-        made.venue_symbol: Scale(slot, made.price_exp, made.size_exp)
-        for slot, made in enumerate(instruments(info, wanted).instruments)
-    }, frames
-
-
-def differences(
-    frames: list[bytes], scales: dict[str, Scale], twin: object = normalise
-) -> tuple[list[str], list[Decoded]]:
-    """What disagrees between the native decoder and `twin`, raw and combined; and what was decoded."""
-    decoder = make_decoder(scales)
-    parser = BinanceParser({}, DIALECT)
-    found, decoded = [], []
-    for frame in frames:
-        payload = bytes(msgspec.json.decode(frame, type=dict[str, msgspec.Raw])["data"])
-        native = decoder.decode_message(frame)
-        decoded.append(native)
-        assert decoder.decode_message(payload) == native
-        if problem := disagreement([native], [twin(parser.parse(frame).data, scales)]):  # type: ignore[operator]
-            found.append(problem)
-    return found, decoded
-
-
-@pytest.mark.parametrize("path", [FULL, SMALL], ids=["full", "small"])
-def test_every_captured_message_is_equal(path: Path) -> None:
-    scales, frames = capture(path)
-    found, decoded = differences(frames, scales)
-    assert found == []
-    # The native decoder takes all market data of the capture itself: what it leaves are the klines.
-    left = [frame for frame, native in zip(frames, decoded, strict=True) if native.code is not DecodeCode.OK]
-    assert all(b"@kline" in frame for frame in left)
-    assert {native.kind for native in decoded} >= {MessageKind.TOP, MessageKind.DEPTH}
-    assert len(scales) >= 2
-
-
 def test_a_wrong_twin_is_noticed() -> None:
-    scales, frames = capture(SMALL)
+    scales, frames = SPOT.capture(SPOT.small)
 
     def sides_swapped(event: object, scales: dict[str, Scale]) -> Decoded:
         right = normalise(event, scales)
@@ -149,7 +40,7 @@ def test_a_wrong_twin_is_noticed() -> None:
         return normalise(event, {name: scale._replace(price_exp=2) for name, scale in scales.items()})
 
     for wrong in (sides_swapped, ids_off, rounded):
-        assert differences(frames, scales, wrong)[0], wrong.__name__
+        assert SPOT.differences(frames, scales, wrong)[0], wrong.__name__
 
 
 # -- one by one -----------------------------------------------------------------------------------------
@@ -173,7 +64,7 @@ def test_absent_sides() -> None:
 
 
 def test_depth() -> None:
-    for frame in (DEPTH, combined(DEPTH)):
+    for frame in (DEPTH, SPOT.combined(DEPTH)):
         assert check(frame) == Decoded(
             DecodeCode.OK,
             MessageKind.DEPTH,
@@ -279,42 +170,6 @@ def test_numbers_that_do_not_fit(frame: bytes) -> None:
         assert reference(frame.replace(text, broken)).code is DecodeCode.MALFORMED
 
 
-@pytest.mark.parametrize("frame", FRAMES)
-def test_times(frame: bytes) -> None:
-    if b'"E":' not in frame:
-        assert check(frame).ts_event == 0
-        return
-    start = frame.index(b'"E":') + 4
-    head, tail = frame[:start], frame[start + 13 :]
-    for time, ns in (
-        (b"1633998512068", 1633998512068 * 10**6),
-        (b"1633998512068123", 1633998512068123 * 10**3),
-    ):
-        assert check(head + time + tail).ts_event == ns
-    for time in (b"99999999999999", b"9223372036854776", b"-1", b"1.5", b"01633998512068", b"9" * 30):
-        assert check(head + time + tail).code is DecodeCode.NOT_MINE
-        assert reference(head + time + tail).code is DecodeCode.MALFORMED
-
-
-@pytest.mark.parametrize("frame", FRAMES)
-def test_other_shapes_are_left_to_the_reference(frame: bytes) -> None:
-    expected = check(frame)
-    event = json.loads(frame)
-    inner = event.get("data", event)
-    inner["Z"] = {"new": [1, None]}
-    for shape in (
-        json.dumps(event, separators=(",", ":")).encode(),  # an extra field
-        frame.replace(b":", b": "),  # white space
-        frame.replace(b'"s":"', b'"s":"\\u00' + b"%02x" % ord(inner["s"][0])).replace(
-            inner["s"].encode()[:1] + inner["s"].encode()[1:], inner["s"].encode()[1:], 1
-        ),
-        b" " + frame,
-        frame + b"\n",
-    ):
-        assert check(shape).code is DecodeCode.NOT_MINE
-        assert reference(shape) == expected, shape
-
-
 def test_unknown_symbols() -> None:
     for symbol, code in (
         ("FOOBAR", DecodeCode.UNKNOWN_SYMBOL),
@@ -365,72 +220,12 @@ def test_symbol_table() -> None:
     assert decoder.decode_message(TOP.replace(b"NKNUSDT", b"S3USDT\0")).code is DecodeCode.NOT_MINE
 
 
-def test_many_levels() -> None:
-    def frame(count: int) -> bytes:
-        rows = b",".join(b'["%d.00000000","1.00000000"]' % (price + 1) for price in range(count))
-        return DEPTH[: DEPTH.index(b'"b":')] + b'"b":[' + rows + b'],"a":[' + rows + b"]}"
-
-    decoder = make_decoder(max_levels=3000)
-    for count in (0, 1, 1023, 1024, 1025, 3000):
-        assert decoder.decode_message(frame(count)) == reference(frame(count))
-    assert decoder.too_many_levels == 0
-    assert decoder.decode_message(frame(3001)).code is DecodeCode.NOT_MINE
-    assert decoder.too_many_levels == 1
-    assert len(reference(frame(3001)).bids) == 3001
-
-
 def test_flags_are_those_of_the_layout() -> None:
     assert {name: Flag[name].value for name in FLAGS} == FLAGS
 
 
-# -- mutated frames -------------------------------------------------------------------------------------
-NUMBER = st.one_of(
-    st.decimals(0, 10**12, places=8).map(lambda value: format(value, "f")),
-    st.integers(0, 2**66).map(str),
-    st.text("0123456789.-e", max_size=24),
-)
-INTEGER = st.one_of(st.integers(0, 2**65).map(str), st.text("0123456789-.e", min_size=1, max_size=20))
-
-
-@st.composite
-def mutated(draw: st.DrawFn) -> bytes:
-    """A known frame, some of its values replaced, then some bytes flipped, cut, put in or repeated."""
-    data = draw(st.sampled_from(FRAMES))
-    for _ in range(draw(st.integers(0, 3))):
-        event = json.loads(data)
-        inner = event.get("data", event)
-        key = draw(st.sampled_from(sorted(inner)))
-        if isinstance(inner[key], str) and key not in "es":
-            old, new = f'"{key}":"{inner[key]}"', f'"{key}":"{draw(NUMBER)}"'
-        elif isinstance(inner[key], int) and not isinstance(inner[key], bool):
-            old, new = f'"{key}":{inner[key]}', f'"{key}":{draw(INTEGER)}'
-        else:
-            continue
-        replaced = data.replace(old.encode(), new.encode(), 1)
-        try:
-            json.loads(replaced)
-        except ValueError:
-            return replaced
-        data = replaced
-    for _ in range(draw(st.integers(0, 3))):
-        at = draw(st.integers(0, max(len(data) - 1, 0)))
-        byte = draw(st.sampled_from(b'0123456789.,:"[]{}\\ \0u\xff') | st.integers(0, 255))
-        match draw(st.integers(0, 4)):
-            case 0:
-                data = data[:at] + bytes([byte]) + data[at + 1 :]
-            case 1:
-                data = data[:at] + bytes([byte]) + data[at:]
-            case 2:
-                data = data[:at] + data[at + 1 :]
-            case 3:
-                data = data[:at]
-            case _:
-                data = data[:at] + data[draw(st.integers(0, len(data))) :]
-    return data
-
-
 @settings(max_examples=1500)
-@given(mutated())
+@given(mutated(FRAMES))
 def test_mutated_frames(data: bytes) -> None:
     check(data)
 
@@ -438,71 +233,4 @@ def test_mutated_frames(data: bytes) -> None:
 @settings(max_examples=300)
 @given(st.sampled_from(FRAMES), st.randoms(use_true_random=False), st.booleans())
 def test_reordered_keys_and_escapes(frame: bytes, chance: random.Random, escaped: bool) -> None:
-    event = json.loads(frame)
-    inner = event.get("data", event)
-    keys = list(inner)
-    chance.shuffle(keys)
-    text = json.dumps({key: inner[key] for key in keys}, separators=(",", ":"))
-    if escaped:
-        text = text.replace("USDT", "\\u0055SDT", 1)
-    data = combined(text.encode()) if "data" in event else text.encode()
-    check(data)
-    assert reference(data) == reference(frame)
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes(data: bytes) -> None:
-    assert check(data).code is DecodeCode.NOT_MINE
-
-
-GUARDED = """
-import ctypes, mmap, random, sys
-sys.path[:0] = sys.argv[1:2]
-from workers.venues.binance_spot._decode import Decoder
-
-page = mmap.PAGESIZE
-area = mmap.mmap(-1, 2 * page)
-address = ctypes.addressof(ctypes.c_char.from_buffer(area))
-assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + page), page, 0) == 0
-view = memoryview(area)
-decoder = Decoder()
-decoder.add_symbol("NKNUSDT", 0, 4, 0)
-decoder.add_symbol("BTCUSDT", 7, 2, 5)
-chance = random.Random(7)
-done = 0
-for line in sys.stdin:
-    frame = line.strip().encode("latin-1")
-    for cut in range(len(frame) + 1):
-        part = bytearray(frame[:cut])
-        for _ in range(2):
-            area[page - cut : page] = bytes(part)
-            decoder.decode_message(view[page - cut : page])
-            done += 1
-            if cut:
-                part[chance.randrange(cut)] = chance.choice(b'0123456789."\\\\]},')
-if sys.argv[2:]:
-    area[page]  # negative control: the page behind the frame cannot be read
-print(done)
-"""
-
-
-def test_nothing_is_read_beyond_the_end() -> None:
-    """Every prefix of every frame, laid right before a page that cannot be read."""
-    lines = "\n".join(frame.decode("latin-1") for frame in FRAMES)
-    guarded = [sys.executable, "-c", GUARDED, str(ROOT)]
-    outcome = subprocess.run(guarded, input=lines, capture_output=True, text=True, timeout=60, check=False)
-    assert outcome.returncode == 0, outcome.stderr
-    assert int(outcome.stdout) == 2 * sum(len(frame) + 1 for frame in FRAMES)
-    control = subprocess.run(
-        [*guarded, "x"], input="", capture_output=True, text=True, timeout=60, check=False
-    )
-    assert control.returncode < 0
-
-
-def test_repr_and_bench_loop() -> None:
-    assert repr(make_decoder()) == "binance_spot.Decoder(3 symbols, too_many_levels=0)"
-    spent, ok = make_decoder().bench_loop([TOP, DEPTH, b"{}"], 300)
-    assert spent > 0
-    assert ok == 200
-    with pytest.raises(ValueError, match="max_levels"):
-        Decoder(max_levels=0)
+    SPOT.check_reordered(frame, chance, escaped)
