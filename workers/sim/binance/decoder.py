@@ -13,6 +13,7 @@ from workers.sim.binance.names import is_book, split
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.market import Listing
 from workers.sim.replay import CaptureDecoder
+from workers.sim.symbol_query import answer_key, depth_answer
 
 _WRAPPED = re.compile(rb'\A\{"stream":"([^"]+)","data":(.*)\}\s*\Z', re.DOTALL)
 
@@ -36,14 +37,6 @@ class RawDiff(msgspec.Struct):
     b: list[Level]
     a: list[Level]
     pu: int = 0
-
-
-class RawDepth(msgspec.Struct):
-    """A REST depth answer."""
-
-    lastUpdateId: int
-    bids: list[Level]
-    asks: list[Level]
 
 
 FUTURES_CHANNELS = {
@@ -118,19 +111,10 @@ class BinanceDecoder(CaptureDecoder):
         return not stream.endswith(("@trade", "@aggTrade", "@forceOrder"))
 
     def rest_snapshot(self, row: Row) -> tuple[str, Depth] | None:
-        """``.../depth?symbol=``"""
-        url = urlsplit(row.url)
-        symbol = parse_qs(url.query).get("symbol", [""])[0]
-        if not url.path.endswith("/depth") or not symbol:
-            return None
-        raw = msgspec.json.decode(row.payload(), type=RawDepth)
-        return symbol, Depth(raw.lastUpdateId, raw.bids, raw.asks)
+        return depth_answer(row)
 
     def answer_key(self, row: Row) -> str:
-        """``exchangeInfo``, ``klines BTCUSDT``, ``24hr BTCUSDT``"""
-        url = urlsplit(row.url)
-        symbol = parse_qs(url.query).get("symbol", [""])[0]
-        return f"{url.path.rsplit('/', 1)[-1]} {symbol}".strip()
+        return answer_key(row)
 
     def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
         """Base and quote by the quotes that the venue has."""

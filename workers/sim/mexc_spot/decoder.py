@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
-
-import msgspec
 
 from workers.capture.reader import Row
 from workers.sim.book import Depth, Diff, Level
 from workers.sim.market import Listing
 from workers.sim.mexc_spot import names, payloads
 from workers.sim.replay import CaptureDecoder
+from workers.sim.symbol_query import answer_key, depth_answer
 from workers.sim.transport import Binary
 
 
@@ -60,14 +58,6 @@ def diff(body: bytes) -> Diff:
     return Diff(versions[4], versions[5], sides[2], sides[1])
 
 
-class RawDepth(msgspec.Struct):
-    """A REST depth answer."""
-
-    lastUpdateId: int
-    bids: list[Level]
-    asks: list[Level]
-
-
 class MexcDecoder(CaptureDecoder):
     """See `replay.CaptureDecoder`. Every frame names its topic, which is the stream's name."""
 
@@ -93,19 +83,10 @@ class MexcDecoder(CaptureDecoder):
         return names.split(stream)[0] != "deals"
 
     def rest_snapshot(self, row: Row) -> tuple[str, Depth] | None:
-        """``.../depth?symbol=``"""
-        url = urlsplit(row.url)
-        symbol = parse_qs(url.query).get("symbol", [""])[0]
-        if not url.path.endswith("/depth") or not symbol:
-            return None
-        raw = msgspec.json.decode(row.payload(), type=RawDepth)
-        return symbol, Depth(raw.lastUpdateId, raw.bids, raw.asks)
+        return depth_answer(row)
 
     def answer_key(self, row: Row) -> str:
-        """``exchangeInfo``, ``klines BTCUSDT``"""
-        url = urlsplit(row.url)
-        symbol = parse_qs(url.query).get("symbol", [""])[0]
-        return f"{url.path.rsplit('/', 1)[-1]} {symbol}".strip()
+        return answer_key(row)
 
     def listing(self, venue_symbol: str, price_decimals: int, size_decimals: int) -> Listing:
         """Base and quote by the quotes that the venue has."""
