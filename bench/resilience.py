@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
-import selectors
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from bench import harness
 from bench.harness import Budget, Result
+from tests.virtual_time import VirtualLoop
 from workers.contract.errors import CircuitOpen, RestError
 from workers.contract.protocols import RequestStrategy, RestStrategySet
 from workers.contract.rest import PreparedRequest, RequestContext
@@ -35,32 +35,6 @@ is what goes out from the moment on when the last 20 requests had failed.
 """
 TOOK = 0.02  # seconds of an attempt
 ENDPOINTS = tuple(f"/endpoint/{number}" for number in range(10))
-
-
-# -- virtual time ---------------------------------------------------------------------------------------
-class _Skipping(selectors.SelectSelector):
-    """Instead of waiting, the clock is put forward."""
-
-    loop: VirtualLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("nothing will ever happen again")
-            self.loop.now += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        selector = _Skipping()
-        selector.loop = self
-        self.now = 1000.0
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
 
 
 def virtual(main: Coroutine[Any, Any, Any]) -> Any:

@@ -7,7 +7,6 @@ import asyncio
 import functools
 import inspect
 import re
-import selectors
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from typing import Any
 import aiohttp.connector
 import msgspec
 
+from tests.virtual_time import VirtualLoop
 from workers.contract.protocols import RestStrategySet
 from workers.contract.rest import PerformanceTargets, RateLimitContext, ReplayClass, RequestContext
 from workers.contract.types import HTTPMethod
@@ -33,36 +33,13 @@ GRACE = 0.02  # seconds of real time for the kernel to hand over what was just s
 
 
 # -- virtual time over real sockets -----------------------------------------------------------------------
-class _Skipping(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    loop: SkippingLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if ready or timeout == 0:
-            return ready
-        ready = super().select(self.loop.grace if timeout is None else min(timeout, self.loop.grace))
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("nothing will ever happen again: the program hangs")
-            self.loop.now += timeout
-        return ready
-
-
-class SkippingLoop(asyncio.SelectorEventLoop):
-    """When nothing is ready, the clock jumps to the next timer: both ends of every socket are in this loop,
-    so what is not there after `GRACE` will not come. Names resolve to loopback; `resolved` has the questions.
-    """
+class SkippingLoop(VirtualLoop):
+    """Both ends of every socket are in this loop, so what is not there after `GRACE` will not come. Names
+    resolve to loopback; `resolved` has the names that were asked for."""
 
     def __init__(self) -> None:
-        selector = _Skipping()
-        selector.loop = self
-        self.now = 1000.0
-        self.grace = GRACE
+        super().__init__(GRACE)
         self.resolved: list[str] = []
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
 
     async def getaddrinfo(self, host: Any, port: Any, **_: Any) -> Any:
         self.resolved.append(host)

@@ -7,11 +7,11 @@ timer either, the program hangs, and that is an error here. So no test sleeps, a
 from __future__ import annotations
 
 import asyncio
-import selectors
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.virtual_time import VirtualLoop
 from workers.contract.protocols import RateLimitStrategy, RequestStrategy, RestStrategySet
 from workers.contract.rest import (
     AuthenticationData,
@@ -31,29 +31,6 @@ from workers.venues.defaults import PlainRequests
 
 GET, POST, PUT, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.PUT, HTTPMethod.DELETE
 WALL = 1_790_000_000.0
-
-
-class _Skipping(selectors.EpollSelector):
-    loop: VirtualLoop
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("nothing will ever happen again: the program hangs")
-            self.loop.now += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        selector = _Skipping()
-        selector.loop = self
-        self.now = 1000.0
-        super().__init__(selector)
-
-    def time(self) -> float:
-        return self.now
 
 
 def virtual(main: Coroutine[Any, Any, Any]) -> Any:
