@@ -4,53 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 
 import shm
 import workers.handover.handover
 from shm import Kind, Scope, State
-from tests.conformance.live import FAST, Live, run
-from tests.instances import mine
-from workers.config.venue import VenueConfig, WorkerConfig
+from tests.conformance.live import Live, run
+from tests.workers.venues.worker_kit import worker_on
 from workers.sim import Fault, SimVenue
 from workers.venues.binance_futures.limits import DEPTH_TIERS
 from workers.venues.binance_futures.venue import VENUE
-from workers.worker.worker import Worker
 
 SYMBOL = "BTC/USDT:USDT"
-_count = itertools.count()
 
 
-@contextlib.asynccontextmanager
-async def working(**keys: Any) -> AsyncIterator[Live]:
-    """A worker on a simulated venue that trades only when pumped."""
-    async with SimVenue("binance_futures", symbols=[SYMBOL], rate=0.0) as sim:
-        instance = mine(f"usdm-{next(_count)}")
-        plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": [SYMBOL], "heartbeat_limit": 5.0}
-        patient = {"stale_after_min": 30.0, "stale_after_max": 30.0}  # a busy machine is no silence
-        config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)
-        worker = Worker(WorkerConfig(instance=instance, feed="binance_futures", venue=config), VENUE)
-        running = asyncio.ensure_future(worker.run())
-        feed = None
-        try:
-            while feed is None or not feed.symbols:
-                assert not running.done(), running.exception()
-                if feed is None:
-                    with contextlib.suppress(shm.ShmError):
-                        feed = shm.attach("binance_futures", instance)
-                await asyncio.sleep(0.005)
-            yield Live(sim, worker, feed, [SYMBOL])
-        finally:
-            worker.stop()
-            await asyncio.gather(running, return_exceptions=True)
-            if feed is not None:
-                feed.close()
+def working(**keys: Any) -> contextlib.AbstractAsyncContextManager[Live]:
+    sim = SimVenue("binance_futures", symbols=[SYMBOL], rate=0.0)
+    return worker_on(sim, VENUE, [SYMBOL], **keys)
 
 
 def trades(cursor: shm.Cursor) -> list[int]:

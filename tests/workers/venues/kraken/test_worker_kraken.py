@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections.abc import AsyncIterator, Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from kraken_frames import SHARED, oracle
 
 from shm import Flag, Kind, Reason, Scope, State
-from tests.conformance.live import FAST, Live, run, serving
-from tests.instances import mine
-from workers.config.venue import VenueConfig, WorkerConfig
+from tests.conformance.live import Live, run
+from tests.workers.venues.worker_kit import async_test, worker_on
 from workers.exchange.factory import TransportFactory
 from workers.exchange.messages import Interruption, Top
 from workers.sim import Fault, SimVenue
@@ -26,38 +22,15 @@ from workers.sim.kraken import payloads
 from workers.sim.kraken.dialect import DIALECT
 from workers.sim.market import Listing
 from workers.venues.kraken.venue import VENUE
-from workers.worker.worker import Worker
 
 SYMBOLS = ["BTC/USD", "ETH/USD", "DOGE/USD"]
-_count = itertools.count()
 
 
-def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def whole() -> None:
-        run(test())
-
-    whole.__name__, whole.__doc__ = test.__name__, test.__doc__
-    return whole
-
-
-@contextlib.asynccontextmanager
-async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) -> AsyncIterator[Live]:
-    """A worker on a simulated venue that trades only when pumped."""
-    async with sim:
-        instance = mine(f"kraken-{next(_count)}")
-        plain = {"ws_url": sim.ws_url, "rest_url": sim.rest_url, "symbols": symbols or SYMBOLS}
-        # A busy machine is no silence, and no frozen process.
-        patient = {
-            "stale_after": 30.0,
-            "stale_after_min": 30.0,
-            "stale_after_max": 30.0,
-            "heartbeat_limit": 5.0,
-        }
-        options = {"messages_per_second": 49, "rest_cooldown": 0.0}
-        config = msgspec.convert({**FAST, **plain, **patient, "options": options, **keys}, VenueConfig)
-        worker = Worker(WorkerConfig(instance=instance, feed="kraken", venue=config), VENUE)
-        async with serving(sim, worker, 60.0) as live:
-            yield live
+def working(
+    sim: SimVenue, symbols: list[str] | None = None, **keys: Any
+) -> contextlib.AbstractAsyncContextManager[Live]:
+    options = {"messages_per_second": 49, "rest_cooldown": 0.0}
+    return worker_on(sim, VENUE, symbols or SYMBOLS, **{"stale_after": 30.0, "options": options, **keys})
 
 
 def market(**options: Any) -> SimVenue:
@@ -90,7 +63,7 @@ def test_a_currency_that_the_venue_calls_otherwise(monkeypatch: pytest.MonkeyPat
     run(main())
 
 
-@told
+@async_test
 async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
     async with working(market()) as live:
         cursor = live.feed.cursor()
@@ -109,7 +82,7 @@ async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
             assert [top.bid, top.bid_size, top.ask, top.ask_size] == best
 
 
-@told
+@async_test
 async def test_a_wrong_checksum_costs_one_book() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -127,7 +100,7 @@ async def test_a_wrong_checksum_costs_one_book() -> None:
         assert live.counted("connects") == 1
 
 
-@told
+@async_test
 async def test_a_wrong_checksum_of_a_top_alone_heals() -> None:
     """Its subscription is the book's, and is made anew as one."""
     async with working(market(), channels=["top"]) as live:
@@ -141,7 +114,7 @@ async def test_a_wrong_checksum_of_a_top_alone_heals() -> None:
         assert live.counted("connects") == 1
 
 
-@told
+@async_test
 async def test_a_top_is_the_best_of_its_book_whenever_one_looks() -> None:
     """Sizes too, that no ticker tells of."""
     async with working(market()) as live:
@@ -160,7 +133,7 @@ async def test_a_top_is_the_best_of_its_book_whenever_one_looks() -> None:
         assert live.said(cursor) == []
 
 
-@told
+@async_test
 async def test_a_program_without_the_engine_has_the_same_top() -> None:
     """Also after a message that its book does not agree with: it says so, and has a top again."""
     async with market() as sim:
@@ -201,7 +174,7 @@ async def test_a_program_without_the_engine_has_the_same_top() -> None:
             assert stream.connections == 1
 
 
-@told
+@async_test
 async def test_a_repeated_price_costs_nothing() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -211,7 +184,7 @@ async def test_a_repeated_price_costs_nothing() -> None:
         assert live.counted("resyncs") == 0
 
 
-@told
+@async_test
 async def test_a_depth_that_is_refused_is_seen() -> None:
     """The socket stays up and heartbeats go on: without the answer's word the book would just be empty."""
     sim = market()
@@ -251,7 +224,7 @@ def spelled_otherwise(live: Live, symbol: str) -> bytes:
     return payloads.book("update", symbol, [], [], book, 1_786_923_424_849_123_000) + b" "
 
 
-@told
+@async_test
 async def test_a_message_that_is_lost_on_the_cold_way_voids_the_books_of_its_connection() -> None:
     """Whose it was nobody knows: all of them are built anew."""
     async with working(market()) as live:
@@ -268,7 +241,7 @@ async def test_a_message_that_is_lost_on_the_cold_way_voids_the_books_of_its_con
         assert set(live.said(cursor)) == set().union(*map(void, SYMBOLS))
 
 
-@told
+@async_test
 async def test_a_message_that_cannot_be_read_voids_its_book() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -294,7 +267,7 @@ async def test_a_message_that_cannot_be_read_voids_its_book() -> None:
         assert set(live.said(cursor)) == void("BTC/USD")
 
 
-@told
+@async_test
 async def test_a_ticker_that_cannot_be_read_costs_no_book() -> None:
     """A field of another type, after a change of the venue's, must not take the books down."""
     async with working(market()) as live:
@@ -312,7 +285,7 @@ async def test_a_ticker_that_cannot_be_read_costs_no_book() -> None:
         assert live.said(cursor) == []
 
 
-@told
+@async_test
 async def test_an_answer_that_nobody_waits_for_harms_no_book() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -325,7 +298,7 @@ async def test_an_answer_that_nobody_waits_for_harms_no_book() -> None:
         assert live.said(cursor) == []
 
 
-@told
+@async_test
 async def test_a_connection_is_replaced_after_a_halt() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -340,7 +313,7 @@ async def test_a_connection_is_replaced_after_a_halt() -> None:
         assert peer not in live.sim.hub.peers
 
 
-@told
+@async_test
 async def test_errors_of_a_200_delay_the_listing_only() -> None:
     sim = market()
     sim.faults.add(Fault("rest_error", path="*AssetPairs", count=4))
@@ -349,7 +322,7 @@ async def test_errors_of_a_200_delay_the_listing_only() -> None:
         assert sim.rest.counters["AssetPairs"] >= 5
 
 
-@told
+@async_test
 async def test_a_new_listing_gives_a_new_slot() -> None:
     """More decimals than the slot has: blocked, the listing is asked, and the new slot has what it says."""
     async with working(market()) as live:
@@ -364,7 +337,7 @@ async def test_a_new_listing_gives_a_new_slot() -> None:
         await live.equal()
 
 
-@told
+@async_test
 async def test_a_statistic_that_is_finer_than_the_listing_is_absent_and_costs_nothing_else() -> None:
     """Such as the day's low of before a pair lost a decimal: a new slot would cost its readers the book."""
     async with working(market()) as live:

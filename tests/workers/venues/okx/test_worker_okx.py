@@ -4,66 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 from okx_kit import BOOKS, CAPTURE
 
 from shm import Kind, Reason, Scope, State
 from shm.layout import InstrumentKind
-from tests.conformance.live import FAST, Live, run, serving
-from tests.instances import mine
-from workers.config.venue import VenueConfig, WorkerConfig
+from tests.conformance.live import Live, run
+from tests.workers.venues.worker_kit import async_test, worker_on
 from workers.sim import Fault, SimVenue
 from workers.venues.okx.venue import VENUE
-from workers.worker.worker import Worker
 
 SYMBOLS = ["BTC/USDT", "BTC/USDT:USDT", "ETH/USD:ETH"]
-_count = itertools.count()
 
 
-def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    def whole() -> None:
-        run(test())
-
-    whole.__name__, whole.__doc__ = test.__name__, test.__doc__
-    return whole
-
-
-@contextlib.asynccontextmanager
-async def working(sim: SimVenue, symbols: list[str] | None = None, **keys: Any) -> AsyncIterator[Live]:
-    """A worker on a simulated venue that trades only when pumped."""
-    async with sim:
-        instance = mine(f"okx-{next(_count)}")
-        plain = {
-            "ws_url": sim.ws_url,
-            "rest_url": sim.rest_url,
-            "symbols": symbols or SYMBOLS,
-            "snapshot_limit": 400,
-        }
-        # A busy machine is no silence, and no frozen process.
-        patient = {
-            "heartbeat_limit": 5.0,
-            "ping_interval": 0.1,
-            "stale_after_min": 30.0,
-            "stale_after_max": 30.0,
-        }
-        config = msgspec.convert({**FAST, **plain, **patient, **keys}, VenueConfig)
-        worker = Worker(WorkerConfig(instance=instance, feed="okx", venue=config), VENUE)
-        async with serving(sim, worker, 60.0) as live:
-            yield live
+def working(
+    sim: SimVenue, symbols: list[str] | None = None, **keys: Any
+) -> contextlib.AbstractAsyncContextManager[Live]:
+    options = {"snapshot_limit": 400, "ping_interval": 0.1, **keys}
+    return worker_on(sim, VENUE, symbols or SYMBOLS, **options)
 
 
 def market(**options: Any) -> SimVenue:
     return SimVenue("okx", symbols=SYMBOLS, rate=0.0, **options)
 
 
-@told
+@async_test
 async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
     channels = ["top", "book", "trades", "ticker", "mark", "liquidations"]
     async with working(market(), channels=channels) as live:
@@ -98,7 +67,7 @@ async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
         }
 
 
-@told
+@async_test
 async def test_a_gap_costs_one_book_and_one_subscription() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -118,7 +87,7 @@ async def test_a_gap_costs_one_book_and_one_subscription() -> None:
         assert live.sim.hub.counters["messages"] - messages < 2 + 50
 
 
-@told
+@async_test
 async def test_ids_that_begin_anew_cost_nothing() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -138,7 +107,7 @@ async def test_ids_that_begin_anew_cost_nothing() -> None:
         assert live.counted("outdated") == 0
 
 
-@told
+@async_test
 async def test_a_lost_reset_is_a_gap_and_heals() -> None:
     """What follows it looks old: it is not ignored, and the snapshot with its lower id is believed."""
     async with working(market()) as live:
@@ -153,7 +122,7 @@ async def test_a_lost_reset_is_a_gap_and_heals() -> None:
         assert {(symbol, scope) for symbol, scope, *_ in live.said(cursor)} == {("BTC/USDT", Scope.BOOK)}
 
 
-@told
+@async_test
 async def test_the_wire_of_2022() -> None:
     async with working(market(), options={"ws_path": "/ws/v5/public?wire=2022"}) as live:
         await live.all_live()
@@ -173,7 +142,7 @@ async def test_the_wire_of_2022() -> None:
         ]
 
 
-@told
+@async_test
 async def test_the_best_five() -> None:
     keys: dict[str, Any] = {"depth": 5, "options": {"book_channel": "books5"}}
     async with working(market(), **keys) as live:
@@ -185,7 +154,7 @@ async def test_the_best_five() -> None:
         assert live.counted("resyncs") == 0
 
 
-@told
+@async_test
 async def test_a_quiet_book_is_proven_by_rest() -> None:
     async with working(market(), stale_after=3.0, stale_after_min=3.0, stale_after_max=3.0) as live:
         await live.all_live()
@@ -201,7 +170,7 @@ async def test_a_quiet_book_is_proven_by_rest() -> None:
         assert live.said(cursor) == []
 
 
-@told
+@async_test
 async def test_an_announced_end_is_no_gap() -> None:
     async with working(market()) as live:
         await live.all_live()
@@ -216,7 +185,7 @@ async def test_an_announced_end_is_no_gap() -> None:
         assert peer not in live.sim.hub.peers
 
 
-@told
+@async_test
 async def test_a_listing_that_is_refused_with_200_is_asked_again() -> None:
     sim = market()
     handle, refused = sim.rest.handle, []
@@ -234,7 +203,7 @@ async def test_a_listing_that_is_refused_with_200_is_asked_again() -> None:
         assert len(refused) == 3
 
 
-@told
+@async_test
 async def test_one_unknown_instrument_among_others_is_refused_alone() -> None:
     """The venue has delisted it, and the segment still has its slot."""
     async with working(market()) as live:
@@ -276,7 +245,7 @@ def test_the_capture_is_played_to_its_last_books() -> None:
     run(main())
 
 
-@told
+@async_test
 async def test_what_several_connections_would_share_is_told_once() -> None:
     """Liquidations come by instrument type and an index for all that stand on it: each connection that
     subscribed to them would bring them all."""
@@ -304,7 +273,7 @@ async def test_what_several_connections_would_share_is_told_once() -> None:
         assert len(live.sim.hub.peers) == 3  # one a symbol, and theirs
 
 
-@told
+@async_test
 async def test_the_last_trade_told_again_after_a_lost_connection_is_recorded_once() -> None:
     async with working(market(), channels=["top", "trades"]) as live:
         await live.all_live()
@@ -328,7 +297,7 @@ async def test_the_last_trade_told_again_after_a_lost_connection_is_recorded_onc
             assert len(found) == len(set(found))
 
 
-@told
+@async_test
 async def test_a_refusal_that_nobody_waits_for_is_no_damaged_book() -> None:
     """The best five have no ids: where something may be missing, they are void."""
     keys: dict[str, Any] = {"depth": 5, "options": {"book_channel": "books5"}}
