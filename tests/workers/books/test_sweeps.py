@@ -15,6 +15,7 @@ import pytest
 
 from shm import Scope, State, _ring
 from shm.instruments import Instrument
+from tests.workers.books.best_kit import WRONG
 from tests.workers.books.test_books import SECOND, Desk, RestDown, book
 from workers.books.freshness import DEEP
 from workers.books.sync import Best, Snapshot
@@ -206,21 +207,7 @@ def test_a_dead_stream_is_found_when_the_market_moves(make_lab: Any, deep: bool)
     play(make_lab, scenario)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        Best("0.99", "1.00", "1.01", "3.00"),
-        Best("1.00", "1.01", "1.01", "3.00"),
-        Best("1.00", "1.00", "1.02", "3.00"),
-        Best("1.00", "1.00", "1.01", "3.01"),
-        Best("1.00", "1.00", "0.00", "0.00"),
-        Best("", "", "1.01", "3.00"),
-        Best("1.00", "1.00", "1.01", "3.001"),
-        Best("1.00", "1.00", "1.01", "much"),
-        Best("1.00", "", "1.01", "3.00"),
-        None,
-    ],
-)
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_sweep_that_is_wrong_for_one_costs_that_one_a_snapshot(make_lab: Any, wrong: Best | None) -> None:
     async def scenario(market: Market) -> None:
         market.told["ACXUSD"] = wrong
