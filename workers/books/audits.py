@@ -76,7 +76,7 @@ class Audits:
             first = now - interval + interval * (place + 1) // len(context.instruments)
             if now - self.audited.setdefault(index, first) >= interval:
                 self.audited[index] = now
-                context.start(index, self.audit(index, self._horizons.audited(index)))
+                context.tasks.start(index, self.audit(index, self._horizons.audited(index)))
 
     def start_unverified(self, now: int) -> None:
         """Rule 2."""
@@ -97,7 +97,7 @@ class Audits:
                 break
             proofs.tried[index] = now
             # As deep as the snapshot: the event may have told of any level.
-            context.start(index, self.audit(index, self._horizons.audited(index)))
+            context.tasks.start(index, self.audit(index, self._horizons.audited(index)))
 
     async def audit(self, index: int, limit: int) -> None:
         """Compare a book with a snapshot of `limit` levels a side, and act on the result."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 from shm.events import Code
 from shm.instruments import Instrument
@@ -12,6 +11,7 @@ from shm.layout import NO_INSTRUMENT
 from shm.writer import Writer
 from workers.books.config import BookManagerConfig
 from workers.books.publish import Publisher
+from workers.books.tasks import Tasks
 
 
 class BookContext:
@@ -27,7 +27,7 @@ class BookContext:
         instruments: slot index -> the instrument that it carries now.
         channels: slot index -> whether its top, its book is carried.
         disconnected: canonical symbols whose connection has gone.
-        tasks: slot index -> the task that works for it; at most one.
+        tasks: what works for the books: by slot index, and the sweep.
         on_forget: called with each slot index that is carried no more.
         failures: tasks that ended with an exception that nobody expected: a fault of ours.
     """
@@ -53,7 +53,7 @@ class BookContext:
         self.instruments: dict[int, Instrument] = {}
         self.channels: dict[int, tuple[bool, bool]] = {}
         self.disconnected: set[str] = set()
-        self.tasks: dict[int, asyncio.Task[None]] = {}
+        self.tasks = Tasks(self.check)
         self.on_forget: list[Callable[[int], None]] = []
         self.failures = 0
 
@@ -80,32 +80,9 @@ class BookContext:
         instrument = self.instruments[index]
         return instrument.price_exp, instrument.size_exp
 
-    # -- tasks -----------------------------------------------------------------------------------------------
-    def start(self, index: int, work: Coroutine[Any, Any, None], *, replace: bool = False) -> None:
-        """Run `work` for an instrument, unless something runs already; `replace`: that is cancelled."""
-        if index in self.tasks:
-            if not replace:
-                work.close()
-                return
-            self.cancel(index)
-        task = asyncio.get_running_loop().create_task(work)
-        self.tasks[index] = task
-        task.add_done_callback(lambda done: self._done(index, done))
-
-    def cancel(self, index: int) -> None:
-        """Cancel what runs for an instrument, if anything does; a task does not cancel itself."""
-        task = self.tasks.pop(index, None)
-        if task is not None and task is not asyncio.current_task():
-            task.cancel()
-
-    def _done(self, index: int, task: asyncio.Task[None]) -> None:
-        if self.tasks.get(index) is task:
-            del self.tasks[index]
-        # After a fault of ours the instrument keeps its state, which is not LIVE when it mattered.
-        self.check(task, index)
-
     def check(self, task: asyncio.Future[None], index: int = NO_INSTRUMENT) -> None:
-        """Count and log the exception that a task has ended with, if any."""
+        """Count and log the exception that a task has ended with, if any. It is a fault of ours; the
+        instrument keeps its state, which is not LIVE when it mattered."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failures += 1
             self.writer.log(Code.ERROR, repr(error), instrument=index)

@@ -37,7 +37,7 @@ from collections.abc import Iterable
 
 from shm import counters
 from shm.events import Code
-from shm.layout import Scope, State
+from shm.layout import NO_INSTRUMENT, Scope, State
 from workers.books.audits import Audits
 from workers.books.context import BookContext
 from workers.books.proofs import Credit, Proofs
@@ -78,7 +78,6 @@ class Freshness:
         self._audits = audits
         self._renewals = renewals
         self._sweep = sweep
-        self.sweeping: asyncio.Task[None] | None = None
         self._swept = 0  # when the last sweep was asked for, ns
         self._rotation = Credit()
         if self._config.stale_after > 0:
@@ -127,7 +126,7 @@ class Freshness:
             proofs.wanted.add(index)  # many may be asked about at once: by the next tick
         elif self._publisher.synced(index) and index not in context.tasks:
             proofs.tried[index] = context.clock()
-            context.start(index, self._audits.audit(index, self._config.proof_limit))
+            context.tasks.start(index, self._audits.audit(index, self._config.proof_limit))
         return None
 
     def __repr__(self) -> str:
@@ -164,12 +163,10 @@ class Freshness:
         if config.proofs_per_second > 0:
             few = min(few, int(config.proofs_per_second * stale * 0.25e-9))
         if self._sweep is not None and len(together) > few:
-            if self.sweeping is None and now - self._swept > stale // 4:
+            tasks = self._context.tasks
+            if NO_INSTRUMENT not in tasks and now - self._swept > stale // 4:
                 self._swept = now
-                self.sweeping = asyncio.get_running_loop().create_task(
-                    self._sweep_over(self._sweep, together, stale)
-                )
-                self.sweeping.add_done_callback(self._sweep_done)
+                tasks.start(NO_INSTRUMENT, self._sweep_over(self._sweep, together, stale))
             # Nobody waits for a sweep until it is too late.
             together = {index for index in together if not self._quiet(index, now, stale * 3 // 4)}
             due -= together
@@ -191,9 +188,9 @@ class Freshness:
                 break
             proofs.tried[index] = now
             if self.provable(index):
-                context.start(index, self._audits.audit(index, self._config.proof_limit))
+                context.tasks.start(index, self._audits.audit(index, self._config.proof_limit))
             else:
-                context.start(index, self._renewals.compare(index, proofs.mark(index)))
+                context.tasks.start(index, self._renewals.compare(index, proofs.mark(index)))
             started += 1
         return started
 
@@ -265,10 +262,6 @@ class Freshness:
                 proofs.agrees(index, whole=False)
                 proven.add(index)
         proofs.left |= due - proven
-
-    def _sweep_done(self, task: asyncio.Task[None]) -> None:
-        self.sweeping = None
-        self._context.check(task)
 
     def _same_best(self, index: int, asked: int, best: Best | None) -> bool:
         """Whether a sweep that was asked for at `asked` proves a book."""

@@ -4,7 +4,7 @@ The publisher says what it needs in the socket callback (`request_snapshot`, `on
 has happened to the connections and instruments. Both are only noted there; the work is done in tasks, at most
 one an instrument, and by `tick`. One manager a feed, on its event loop. Who does what, each with its rules:
 
-    context     what all parts share: instruments, clock, tasks
+    context     what all parts share: instruments, clock, tasks (`tasks`: at most one a slot)
     requests    REST snapshots in turn, within the rate limits (`turns`: whose is next)
     slots       a new slot where a symbol's exponents change
     proofs      when a book was last known to be right; streams that do not deliver
@@ -39,6 +39,7 @@ from workers.books.renewals import Renewals
 from workers.books.requests import Fetch, Resubscribe, SnapshotRequests
 from workers.books.slots import Respec, Slots
 from workers.books.snapshots import Snapshots
+from workers.books.tasks import Tasks
 from workers.books.tops import AskAll, QuietTops
 
 __all__ = ["BookManager", "BookManagerConfig"]
@@ -105,18 +106,7 @@ class BookManager:
         self._freshness = Freshness(
             context, self._requests, self._proofs, self._audits, self._renewals, sweep
         )
-        self.tops = QuietTops(
-            writer,
-            publisher,
-            self.config,
-            context.instruments,
-            context.channels,
-            ask=fetch,
-            ask_all=sweep,
-            silent=self._proofs.silent,
-            clock=clock,
-        )
-        context.on_forget.append(self.tops.forget)
+        self.tops = QuietTops(context, ask=fetch, ask_all=sweep, silent=self._proofs.silent)
         self._snapshots = Snapshots(
             context,
             self._requests,
@@ -172,7 +162,7 @@ class BookManager:
     ) -> None:
         """The connection of these (None: all) has gone."""
         for index in list(self.context.instruments if indexes is None else indexes):
-            self.context.cancel(index)  # a new slot that is under way is needed, connected or not
+            self.context.tasks.cancel(index)  # a new slot that is under way is needed, connected or not
             self._snapshots.lost(index)
             self.context.disconnected.add(self.context.instruments[index].symbol)
             self.tops.lost(index)
@@ -180,8 +170,8 @@ class BookManager:
 
     def drop(self, index: int, reason: Reason = Reason.UNSUBSCRIBED) -> None:
         """Carry an instrument no more; its cells go DOWN."""
-        self.context.cancel(index)
-        self._slots.cancel(index)
+        self.context.tasks.cancel(index)
+        self._slots.tasks.cancel(index)
         self._publisher.lost(index, State.DOWN, reason)
         self.context.forget(index)
 
@@ -220,13 +210,7 @@ class BookManager:
 
     async def close(self) -> None:
         """Cancel what is in flight."""
-        tasks = [*self.context.tasks.values(), *self._slots.under_way]
-        if self._freshness.sweeping is not None:
-            tasks.append(self._freshness.sweeping)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await self.tops.close()
+        await Tasks.close((self.context.tasks, self._slots.tasks, self.tops.tasks))
 
     def __repr__(self) -> str:
         context = self.context

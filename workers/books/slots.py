@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -24,6 +23,7 @@ from shm.instruments import Instrument
 from shm.layout import Reason, State
 from workers.books.context import BookContext
 from workers.books.sync import Snapshot
+from workers.books.tasks import Tasks
 from workers.contract.errors import Action
 
 ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 3, ns
@@ -44,7 +44,7 @@ class Slots:
         self._context = context
         self._respec = respec
         self._rebuild = rebuild
-        self._replacing: dict[int, asyncio.Task[None]] = {}  # index -> a new slot for it is under way
+        self.tasks = Tasks(context.check)
         # index -> refusals in a row (rule 3), and when the last one was (ns)
         self._refused: dict[int, tuple[int, int]] = {}
         context.on_forget.append(self._forget)
@@ -53,11 +53,9 @@ class Slots:
         """Start with rule 1, unless that is under way already, or was refused not long ago."""
         times, at = self._refused.get(index, (0, 0))
         waits = min(ASK_AGAIN << times >> 1, ASK_AT_MOST) if times else 0
-        if self._respec is None or index in self._replacing or (times and self._context.clock() < at + waits):
+        if self._respec is None or index in self.tasks or (times and self._context.clock() < at + waits):
             return
-        task = asyncio.get_running_loop().create_task(self._move(index, self._respec, evidence))
-        self._replacing[index] = task
-        task.add_done_callback(lambda done: self._done(index, done))
+        self.tasks.start(index, self._move(index, self._respec, evidence))
 
     def renew(self, index: int, spec: Instrument) -> bool:
         """The venue lists the symbol of `index` as `spec` now. False: it is being given a new slot already.
@@ -65,28 +63,13 @@ class Slots:
         Raises:
             ShmError: no slot is left; the old one stays.
         """
-        if index in self._replacing:
+        if index in self.tasks:
             return False
         self._succeed(index, spec)
         return True
 
-    def cancel(self, index: int) -> None:
-        """Give up a new slot that is under way."""
-        if (task := self._replacing.pop(index, None)) is not None:
-            task.cancel()
-
-    @property
-    def under_way(self) -> list[asyncio.Task[None]]:
-        """The tasks of new slots."""
-        return list(self._replacing.values())
-
     def __repr__(self) -> str:
-        return f"<Slots {len(self._replacing)} new under way, {len(self._refused)} refused>"
-
-    def _done(self, index: int, task: asyncio.Task[None]) -> None:
-        if self._replacing.get(index) is task:
-            del self._replacing[index]
-        self._context.check(task, index)
+        return f"<Slots {len(self.tasks)} new under way, {len(self._refused)} refused>"
 
     async def _move(self, index: int, respec: Respec, evidence: bytes | Snapshot) -> None:
         context = self._context
@@ -114,7 +97,7 @@ class Slots:
         context, writer, publisher = self._context, self._context.writer, self._context.publisher
         top, book = context.channels[index]
         new = msgspec.structs.replace(spec, index=writer.add_instrument(spec))
-        context.cancel(index)
+        context.tasks.cancel(index)
         writer.supersede_instrument(index)
         writer.log(Code.SUPERSEDED, new.index, new.price_exp, new.size_exp, instrument=index)
         context.forget(index)

@@ -98,7 +98,7 @@ class Snapshots:
         self._broken[index] = now
         if self._publisher.beyond_horizon(index):
             self._horizons.outran(index, now * 1e-9)
-        self._context.start(index, self._rebuild(index), replace=True)
+        self._context.tasks.start(index, self._rebuild(index), replace=True)
 
     def lost(self, index: int) -> None:
         """Its connection has gone."""
@@ -113,11 +113,11 @@ class Snapshots:
             if self._publisher.waiting(index):
                 self._broken[index] = now
                 if index not in self._context.tasks:
-                    self._context.start(index, self._rebuild(index))
+                    self._context.tasks.start(index, self._rebuild(index))
 
     def rebuild(self, index: int) -> None:
         """Start rule 1 or 5, unless a task runs for the instrument."""
-        self._context.start(index, self._rebuild(index))
+        self._context.tasks.start(index, self._rebuild(index))
 
     def log_in_step(self) -> None:
         """Books whose snapshot has come in the stream, which the publisher sees to by itself."""
@@ -144,7 +144,7 @@ class Snapshots:
                 if crowded:
                     continue
             self._horizons.failed(index, now)  # until it has succeeded
-            self._context.start(index, self._deepen(index, levels))
+            self._context.tasks.start(index, self._deepen(index, levels))
 
     def __repr__(self) -> str:
         return f"<Snapshots {len(self._known)} symbols in step before, {len(self._failing)} failing>"

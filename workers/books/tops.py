@@ -27,24 +27,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from shm import counters
 from shm.channels import Channel
-from shm.events import Code
 from shm.instruments import Instrument
-from shm.layout import Scope, State
-from workers.books.config import BookManagerConfig
+from shm.layout import NO_INSTRUMENT, Scope, State
+from workers.books.context import BookContext
 from workers.books.proofs import Credit
 from workers.books.sync import Best, Snapshot
+from workers.books.tasks import Tasks
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
-
-if TYPE_CHECKING:
-    from shm.writer import Writer
-    from workers.books.publish import Publisher
 
 _REST_ERRORS = counters.FEED.index("rest_errors")
 SETTLED = 60_000_000_000  # rule 4, ns
@@ -90,38 +84,31 @@ def snapshot_words(snapshot: Snapshot, scale: tuple[int, int]) -> Words | None:
 
 
 class QuietTops:
-    """See the module. `acknowledged` about once a second of each instrument, then `tick`; `lost` and `forget`
-    when its connection or the instrument has gone; `close` at the end.
+    """See the module. `acknowledged` about once a second of each instrument, then `tick`; `lost` when its
+    connection has gone. `tasks` are closed at the end.
 
     Args:
-        instruments, channels: by index, those that are carried and what of them: (top, book). They change.
         ask: (instrument, levels, priority) -> snapshot; ask_all: a sweep; None: there is no such request.
-        silent: told (index, scope) when the market moves and the stream of tops tells nothing.
-        clock: CLOCK_MONOTONIC ns.
+        silent: called with (index, scope) when the market moves and the stream of tops sends nothing.
     """
 
     def __init__(
         self,
-        writer: Writer,
-        publisher: Publisher,
-        config: BookManagerConfig,
-        instruments: Mapping[int, Instrument],
-        channels: Mapping[int, tuple[bool, bool]],
+        context: BookContext,
         *,
         ask: Ask | None,
         ask_all: AskAll | None,
         silent: Callable[[int, Scope], None],
-        clock: Callable[[], int],
     ) -> None:
-        self._writer = writer
-        self._publisher = publisher
-        self._config = config
-        self._instruments = instruments
-        self._channels = channels
+        self._writer = context.writer
+        self._publisher = context.publisher
+        self._config = config = context.config
+        self._instruments = context.instruments
+        self._channels = context.channels
+        self._clock = context.clock
         self._ask = ask
         self._ask_all = ask_all
         self._silent = silent
-        self._clock = clock
         self._proves = config.stale_after > 0
         self._stale = int((config.stale_after or PACE) * 1e9)
         self._since: dict[int, int] = {}  # index -> when it was seen to be acknowledged, ns
@@ -134,9 +121,9 @@ class QuietTops:
         self._moved: dict[int, tuple[int, int]] = {}
         # rule 2: index -> when the last event came (ns), the top's update id then
         self._ids: dict[int, tuple[int, int]] = {}
-        self._sweeping: asyncio.Task[None] | None = None
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        self.failures = 0
+        # Of their own, since one may run for the book of the same slot; the sweep's key is NO_INSTRUMENT.
+        self.tasks = Tasks(lambda task, key: context.check(task))
+        context.on_forget.append(self.forget)
 
     # -- what is known ---------------------------------------------------------------------------------------
     def own(self, index: int) -> bool:
@@ -184,8 +171,7 @@ class QuietTops:
     def forget(self, index: int) -> None:
         """It is carried no more."""
         self.lost(index)
-        if (task := self._tasks.pop(index, None)) is not None:
-            task.cancel()
+        self.tasks.cancel(index)
 
     def tick(self, now: int) -> None:
         """Rules 2 to 4; about once a second."""
@@ -201,19 +187,11 @@ class QuietTops:
         if self._config.proofs_per_second > 0:
             few = min(few, int(self._config.proofs_per_second * self._stale * 0.25e-9))
         if self._ask_all is not None and (len(due) > few or self._ask is None):
-            if due and self._sweeping is None and now - self._swept > self._stale // 4:
+            if due and NO_INSTRUMENT not in self.tasks and now - self._swept > self._stale // 4:
                 self._swept = now
-                self._sweeping = asyncio.get_running_loop().create_task(self._sweep(self._ask_all))
-                self._sweeping.add_done_callback(self._swept_over)
+                self.tasks.start(NO_INSTRUMENT, self._sweep(self._ask_all))
         elif self._ask is not None:
             self._ask_each(self._ask, due, now)
-
-    async def close(self) -> None:
-        """Cancel what is in flight."""
-        tasks = [*self._tasks.values(), *([self._sweeping] if self._sweeping is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     def __repr__(self) -> str:
         return f"<QuietTops {len(self._since)} acknowledged, {len(self._moved)} moved>"
@@ -240,7 +218,7 @@ class QuietTops:
         last = {
             index: max(self._checked.get(index, 0), self._publisher.proof(index, Scope.TOP))
             for index in due
-            if index not in self._tasks and now - self._checked.get(index, 0) > self._stale // 4
+            if index not in self.tasks and now - self._checked.get(index, 0) > self._stale // 4
         }
         per_second = self._config.proofs_per_second
         self._budget.earn(now, per_second)
@@ -249,9 +227,7 @@ class QuietTops:
             if per_second > 0 and not self._budget.take():
                 return
             self._checked[index] = now
-            task = asyncio.get_running_loop().create_task(self._one(ask, index))
-            self._tasks[index] = task
-            task.add_done_callback(partial(self._done, index))
+            self.tasks.start(index, self._one(ask, index))
 
     async def _one(self, ask: Ask, index: int) -> None:
         instrument = self._instruments[index]
@@ -305,20 +281,6 @@ class QuietTops:
             return True
         self._writer.count_up(_REST_ERRORS)
         return False
-
-    def _done(self, index: int, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(index) is task:
-            del self._tasks[index]
-        self._look_at(task)
-
-    def _swept_over(self, task: asyncio.Task[None]) -> None:
-        self._sweeping = None
-        self._look_at(task)
-
-    def _look_at(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:  # a fault of ours
-            self.failures += 1
-            self._writer.log(Code.ERROR, repr(error))
 
     # -- what an answer says ---------------------------------------------------------------------------------
     def _take(self, index: int, asked: int, words: Words | None) -> None:

@@ -1543,7 +1543,7 @@ def test_an_agreement_with_the_same_snapshot_is_no_answer(run: Any) -> None:
         index = desk.carry()
         desk.books.subscribed()
         await desk.settle()
-        desk.books.context.start(index, desk.books._audits.audit(index, 100))
+        desk.books.context.tasks.start(index, desk.books._audits.audit(index, 100))
         await desk.settle()
         assert compared(desk) == (1, 0)
         desk.depth(index, 11, 12, [(100, 100)])
