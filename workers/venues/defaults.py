@@ -1,5 +1,5 @@
-"""Strategies that do the plain thing: a venue takes one as it is, or inherits it and states what differs; and
-what the strategies of several venues decide alike."""
+"""Default strategies, which a venue uses as they are or overrides where it differs, and functions that the
+strategies of several venues share."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 class PlainConnection(ConnectionStrategy):
-    """One endpoint, the protocol's own PING, every failure worth another attempt.
+    """A connection to one endpoint, with WebSocket PING frames; reconnects after every failure.
 
     Args:
         context: where and how to connect.
         budget: the venue's limits of messages, streams and connection attempts.
-        policy: when to try again; None: as the context says.
+        policy: delays between attempts; None: from the context.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PlainConnection(ConnectionStrategy):
         return self._policy or super().get_reconnection_policy()
 
     async def connect(self, listener: WSListener) -> Transport:
-        # What only looks at a venue's settings needs no WebSocket library.
+        # Imported here: a program that only reads a venue's settings needs no WebSocket library.
         from workers.websocket.connect import open_connection
 
         return await open_connection(self.context, listener)
@@ -73,7 +73,8 @@ def limited(budget: MessageBudget, max_streams: int) -> MessageBudget:
 
 
 class PlainRequests(RequestStrategy):
-    """The endpoint is the path; parameters go into the query as text, those that are None are left out."""
+    """Requests whose endpoint is the path, with all parameters in the query; those that are None are
+    omitted."""
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
@@ -92,7 +93,7 @@ class PlainRequests(RequestStrategy):
         return PreparedRequest(path=endpoint, params=texts, headers=headers or {})
 
     def text(self, value: object) -> str:
-        """How the venue writes a parameter's value; the default: booleans as lower-case words."""
+        """A parameter's value as the venue expects it; by default ``true`` and ``false`` in lower case."""
         return str(value).lower() if isinstance(value, bool) else str(value)
 
     def __repr__(self) -> str:
@@ -103,7 +104,7 @@ def venue_symbol(venue_symbols: Mapping[str, str], symbol: str) -> str:
     """The venue's symbol of a canonical one.
 
     Raises:
-        KeyError: it is not known; the text has the nearest ones.
+        KeyError: it is not in `venue_symbols`; the text has the nearest ones.
     """
     venue = venue_symbols.get(symbol)
     if venue is None:
@@ -114,13 +115,13 @@ def venue_symbol(venue_symbols: Mapping[str, str], symbol: str) -> str:
 
 
 def check_channels(channels: Iterable[str], allowed: Collection[str]) -> None:
-    """KeyError when the venue does not have one of them; the text names those that it has."""
+    """Raises KeyError: the venue does not have one of `channels`; the text names those that it has."""
     for channel in channels:
         if channel not in allowed:
             raise KeyError(f"channel {channel!r} is not known; allowed: {', '.join(allowed)}")
 
 
 def refused_for_good(error: BaseException, *, passing: Collection[int] = (429,)) -> bool:
-    """Whether it is a handshake that the server understood and refused (a wrong path, a blocked region).
-    `passing`: statuses that end by themselves, as 5xx do."""
+    """Whether it is a handshake that the server refused for a lasting reason: a 4xx such as a wrong path or a
+    blocked region. `passing`: 4xx statuses that are temporary, as 5xx are."""
     return isinstance(error, HandshakeRefused) and 400 <= error.status < 500 and error.status not in passing

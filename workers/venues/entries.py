@@ -1,11 +1,9 @@
-"""A venue's listing as it is answered -> its entries, each read by itself.
+"""The answer of a venue's listing endpoint -> its entries, each decoded by itself, so that one entry that
+cannot be decoded costs no other (`workers/venues/listing.py`, rule 1).
 
-One entry that cannot be read is an entry that cannot be read, and not a listing without entries
-(`workers/venues/listing.py`, rule 1).
-
-A listing is megabytes, and is read again and again in the loop that receives market data. It is decoded in
-turns: first what holds the entries, each of them left as it is, then `TURN` entries at a time, and between
-two turns the loop does what is due.
+A listing is megabytes of JSON, and is read repeatedly in the event loop that receives market data. It is
+therefore decoded in steps: first the envelope, with each entry as raw JSON, then `TURN` entries at a time;
+between two steps the event loop runs what else is ready.
 """
 
 from __future__ import annotations
@@ -20,17 +18,17 @@ import msgspec
 
 from workers.contract.errors import BadRequest, ParseError
 
-TURN = 200  # entries that are decoded before others have their turn: less than a millisecond
+TURN = 200  # entries that are decoded in one step: less than a millisecond
 
 Entry = TypeVar("Entry", bound=msgspec.Struct)
 
 
 class Unread(NamedTuple):
-    """An entry that says no symbol.
+    """An entry that could not be decoded, or whose symbol could not be determined.
 
     Attributes:
-        name: the venue's; the beginning of the entry where it has none.
-        reason: what of it cannot be read.
+        name: the venue's name of it; where it has none, the beginning of the entry's JSON.
+        reason: what could not be decoded.
         words: all texts in it, and their parts between ``/ - : _``, by which a symbol may be recognised.
         named: whether `name` is the venue's.
     """
@@ -43,12 +41,12 @@ class Unread(NamedTuple):
 
 @dataclass(frozen=True)
 class Entries(Generic[Entry]):
-    """What one answer lists.
+    """The entries of one listing.
 
     Attributes:
-        read: (the venue's name of it, entry).
+        read: (the venue's name of the entry, entry), in the order of the listing.
         unread: those that could not be decoded.
-        refused: why parts of the listing are not in it, where it comes in several answers.
+        refused: where the listing comes in several answers: why some of them are missing.
     """
 
     read: list[tuple[str, Entry]]
@@ -61,15 +59,16 @@ class Entries(Generic[Entry]):
 
 
 class EntryReader(Generic[Entry]):
-    """Decodes a listing: `ask` in turns; a call all at once, and where that fails each entry by itself.
+    """Decodes a listing: `ask` requests one and decodes it in steps; a call decodes a body at once, and where
+    that fails each entry by itself.
 
     Args:
-        envelope: the answer's type, generic in that of its entries.
-        entry: that type.
-        at: the envelope's attribute that holds them, a list or a dict (whose keys are the entries' names);
-            "": the answer is the list.
-        name: the key of an entry that has the venue's name of it, where they are a list.
-        strict: as `msgspec.json.Decoder` has it.
+        envelope: the answer's type, generic in the type of its entries.
+        entry: the type of an entry.
+        at: the envelope's attribute with the entries, a list or a dict (whose keys are the entries' names);
+            "": the answer itself is the list.
+        name: the key of an entry under which its name is, where the entries are a list.
+        strict: as in `msgspec.json.Decoder`.
     """
 
     def __init__(
@@ -84,8 +83,12 @@ class EntryReader(Generic[Entry]):
         self._attribute = fields.get(name, "")
 
     def __call__(self, body: bytes) -> Entries[Entry]:
-        """Raises msgspec.DecodeError: the answer is no JSON, has not the envelope's form, or not one of its
-        entries can be read: then their form has changed, which says nothing about any of them."""
+        """The entries of an answer's body.
+
+        Raises:
+            msgspec.DecodeError: the body is not JSON, does not have the envelope's form, or none of its
+                entries can be decoded (the venue has changed their form).
+        """
         try:
             found = self._held(self._whole(body))
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -102,13 +105,14 @@ class EntryReader(Generic[Entry]):
     async def ask(
         self, get: Callable[..., Awaitable[Any]], path: str, params: Mapping[str, Any] | None = None
     ) -> Entries[Entry]:
-        """Asks for a listing and decodes it in turns.
+        """Request a listing and decode it in steps.
 
         Args:
-            get: of a `RestManager`.
+            get: `RestManager.get`.
 
         Raises:
-            RestError: it did not come. ParseError: as of a call.
+            RestError: the request failed.
+            ParseError: none of the entries can be decoded.
         """
         held = await get(path, params, decoder=self._split)
         items = [*held.items()] if isinstance(held, dict) else [("", raw) for raw in held]
@@ -148,7 +152,8 @@ def words(text: str) -> list[str]:
 
 
 def unread_entry(raw: bytes | msgspec.Raw, name: str, key: str, reason: str) -> Unread:
-    """An entry that says no symbol; without a `name` that at `key`, if it can be found."""
+    """The `Unread` of an entry's JSON. Without a `name`, the text under `key` is its name, if there is
+    one."""
     text = bytes(raw).decode("utf-8", "replace")
     try:
         facts = msgspec.json.decode(text)
@@ -164,15 +169,15 @@ def unread_entry(raw: bytes | msgspec.Raw, name: str, key: str, reason: str) -> 
 async def read_parts(
     parts: Iterable[Callable[[], Awaitable[Entries[Entry]]]], had: Entries[Entry] | None = None
 ) -> Entries[Entry]:
-    """A listing that comes in several answers. One that the venue refuses for good costs its own entries
-    alone: what was asked for of them is not listed.
+    """The entries of a listing that comes in several answers. An answer that the venue refuses (`BadRequest`)
+    costs only its own entries; the reason is in `Entries.refused`.
 
     Args:
-        parts: each asks for one answer.
-        had: what has come already.
+        parts: each requests one answer.
+        had: entries that have been read before.
 
     Raises:
-        RestError: an answer did not come, and may come another time; or all were refused.
+        RestError: a request failed otherwise, and may succeed later; or all were refused.
     """
     refused: list[BadRequest] = []
     found = [] if had is None else [had]

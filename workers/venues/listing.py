@@ -1,25 +1,27 @@
-"""What a venue lists -> instrument slots: exponents, tick and lot, and when a slot needs a successor. Pure.
+"""A venue's listing -> instrument slots: exponents, tick and lot, and when a slot must be replaced. Pure.
 
-A listing is one answer for thousands of symbols, so nothing about one entry may cost another symbol. The
+A listing is one answer for thousands of symbols, so a defect of one entry may not cost another symbol. The
 rules, the same for every venue:
 
-1. An entry that cannot be read, or whose symbol cannot be told, is left out and named (`Listing.skipped`).
-   What holds the entries must be as documented, and one of them readable; if not, the answer is an error.
-2. A value that is not known is never passed over in silence. Where it decides what an entry is called (the
-   type of a contract), the entry falls under rule 1. Where it says whether orders are matched (a status), the
-   instrument is HALTED, and the value is named in `Listing.skipped`.
-3. Of several entries of one symbol one stands for it: one that trades before one that does not; then the one
+1. An entry that cannot be decoded, or whose symbol cannot be determined, is left out and reported in
+   `Listing.skipped`. The envelope of the entries must be as documented, and at least one of them decodable;
+   if not, the whole answer is an error.
+2. An unknown value is never ignored silently. Where the symbol depends on it (the type of a contract), the
+   entry falls under rule 1. Where it is the status (whether orders are matched), the instrument is HALTED,
+   and the value is reported in `Listing.skipped`.
+3. Of several entries of one symbol, one is chosen: one that trades before one that does not; then the one
    with the symbol's plain name at the venue (`ListingRules.plain`); then the shorter name; then the name that
-   comes first in the alphabet. The order of the listing decides nothing. The venue symbols of the others are
-   never carried, so no event of theirs is taken for the symbol's (`Listing.shadowed`).
-4. Every symbol asked for is either in `Listing.instruments` or in `Listing.missing`, with the reason.
-5. Silence is no evidence: a listing without a single entry is an error of the answer, and a symbol that may
-   be in what could not be read, or in a part that was refused, is in `Listing.unsure` too. So an entry that
-   has lost what names it is one that cannot be read; one that says another currency is another symbol's.
+   comes first in the alphabet. The order of the listing does not matter. The others are not carried, so none
+   of their events is published as the symbol's; they are in `Listing.shadowed`.
+4. Every requested symbol is either in `Listing.instruments` or in `Listing.missing`, with the reason.
+5. A symbol counts as not listed only if the listing shows that. A listing without a single entry is an error
+   of the answer; a symbol that may be among the entries that could not be decoded, or in a part that was
+   refused, is in `Listing.unsure` too. An entry without its name or currencies is one that cannot be decoded;
+   an entry with another currency belongs to another symbol.
 
-Exponents are what a slot can never change, so they are chosen here once: as many decimals as tick or lot
-need, and room for 2^8 times the largest price or size that the venue allows. A number that comes and does not
-fit is never rounded: `widen` gives the exponents of the slot that replaces this one.
+The exponents of a slot never change, so they are chosen here once: as many decimals as tick or lot need, with
+room for 2^8 times the largest price or size that the venue allows. A number that does not fit later is never
+rounded: `widen` gives the exponents of the slot that replaces this one.
 """
 
 from __future__ import annotations
@@ -39,13 +41,13 @@ from workers.venues.entries import Entries, Entry, Unread, unread_entry, words
 
 HEADROOM = 2**8
 ROOM = INT64_MAX // HEADROOM
-WIRE_DECIMALS = 8  # where a venue says nothing about its steps
+WIRE_DECIMALS = 8  # where a venue lists no step
 
 Number = tuple[Literal["price", "size"], str]
 
 
 class InstrumentError(WorkerError):
-    """An instrument cannot be carried; the message says which, why, and what to do."""
+    """An instrument cannot be carried; the message has the symbol, the reason, and what to do."""
 
     action = Action.HALT
 
@@ -60,18 +62,17 @@ class PrecisionError(InstrumentError):
 
 # -- the listing ------------------------------------------------------------------------------------------
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """What a venue's listing says of the symbols asked for. No entry of it takes another along.
+    """The requested symbols in a venue's listing.
 
     Attributes:
-        instruments: those that can be carried, in the order asked for, `index` left at 0.
-        missing: canonical symbol asked for -> why it cannot be carried: not listed (with the nearest names),
-            an entry that cannot be read, numbers that fit no slot.
-        unsure: those of them of which the listing does not say that they are not listed (rule 5).
-        nearest: canonical symbol asked for -> the listed ones that it resembles, where it is not listed.
-        skipped: the venue's name of an entry, of any symbol -> why it could not be read; of one that stands
-            for a symbol asked for -> which value of it is not known (rule 2).
-        shadowed: canonical symbol asked for -> the venue's names of entries of the same canonical symbol that
-            were passed over for the one that stands for it.
+        instruments: those that can be carried, in the requested order, `index` 0.
+        missing: canonical symbol -> why it cannot be carried: not listed (with the nearest names), an entry
+            that cannot be decoded, numbers that fit no slot.
+        unsure: those of `missing` that may be listed all the same (rule 5).
+        nearest: canonical symbol that is not listed -> the listed ones that it resembles.
+        skipped: the venue's name of an entry, of any symbol -> why it could not be decoded; of an entry that
+            was chosen for a requested symbol -> its unknown value (rule 2).
+        shadowed: canonical symbol -> the venue's names of its other entries, which were not chosen (rule 3).
     """
 
     instruments: list[Instrument]
@@ -82,10 +83,10 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     shadowed: dict[str, list[str]] = {}
 
     def all_instruments(self) -> list[Instrument]:
-        """The instruments, when nothing that was asked for is missing.
+        """The instruments, if no requested symbol is missing.
 
         Raises:
-            UnknownInstrument: something is; the text names all of it, with the reasons.
+            UnknownInstrument: some are missing; the text names all of them, with the reasons.
         """
         if self.missing:
             raise UnknownInstrument("; ".join(self.missing.values()))
@@ -93,7 +94,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Currencies:
-    """A venue's codes of currencies and what they are called everywhere (ccxt's unified codes).
+    """A venue's currency codes, and the unified codes (ccxt's) that they stand for.
 
     Args:
         renamed: the venue's code -> the unified one, of those that differ.
@@ -103,25 +104,25 @@ class Currencies:
         self.renamed = dict(renamed)
 
     def unified(self, code: str) -> str:
-        """The unified code; those are in capitals. ValueError: there is none."""
+        """The unified code, in capitals. Raises ValueError: `code` is empty."""
         if not code:
             raise ValueError("a currency is empty")
         code = code.upper()
         return self.renamed.get(code, code)
 
     def pair(self, base: str, quote: str) -> str:
-        """``BTC/USDT`` of the venue's two codes. ValueError: one is empty."""
+        """The canonical ``BTC/USDT`` of the venue's two codes. Raises ValueError: one is empty."""
         return f"{self.unified(base)}/{self.unified(quote)}"
 
 
 class States(NamedTuple):
-    """A venue's words for whether orders are matched."""
+    """A venue's values of an instrument's status, by whether orders are matched."""
 
     trading: frozenset[str]
     halted: frozenset[str]
 
     def status(self, word: str) -> InstrumentStatus:
-        """HALTED for what is not known (rule 2)."""
+        """ACTIVE or HALTED; HALTED for an unknown value (rule 2)."""
         return InstrumentStatus.ACTIVE if word in self.trading else InstrumentStatus.HALTED
 
     def known(self, word: str) -> bool:
@@ -130,16 +131,16 @@ class States(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class ListingRules(Generic[Entry]):
-    """What `make_listing` has to know of a venue.
+    """How `make_listing` reads a venue's entries.
 
     Attributes:
-        venue: its name, in messages.
-        symbol: entry -> canonical symbol; "" of what no symbol names, such as an option. ValueError: it
-            cannot be told (rule 1).
-        instrument: entry -> slot, `index` 0; InstrumentError.
-        state: entry -> the venue's word, one of `states`.
-        plain: canonical symbol -> the venue's name that is expected of it, "" where there is no such rule.
-        excluded: (the venue's name, entry) -> why it never stands for its symbol; "": it may.
+        venue: its name, for error texts.
+        symbol: entry -> canonical symbol; "" for an entry without one, such as an option. Raises ValueError
+            where it cannot be determined (rule 1).
+        instrument: entry -> slot, `index` 0. Raises InstrumentError.
+        state: entry -> the venue's status of it, one of `states`.
+        plain: canonical symbol -> the venue's name that is expected for it, "" where there is no such rule.
+        excluded: (the venue's name, entry) -> why it is never chosen for its symbol; "": it may be.
         unified: the venue's code of a currency -> the unified one.
     """
 
@@ -154,10 +155,10 @@ class ListingRules(Generic[Entry]):
 
 
 def make_listing(entries: Entries[Entry], symbols: Iterable[str], rules: ListingRules[Entry]) -> Listing:
-    """The instruments of `symbols` (canonical), in that order, and what became of the others.
+    """The instruments of `symbols` (canonical), in that order, and why others are missing.
 
     Raises:
-        ParseError: it has no entries (rule 5).
+        ParseError: the listing has no entries (rule 5).
     """
     if not entries.read and not entries.unread:
         raise ParseError(f"{rules.venue}: the listing is empty")
@@ -234,13 +235,13 @@ def _ranked(
 def _missing(
     symbol: str, chosen: list[tuple[str, Entry]], unread: Sequence[Unread], rules: ListingRules[Entry]
 ) -> str:
-    """Why nothing stands for a symbol of which there are entries; "": something does, or there are none.
+    """Why no entry can be chosen for a symbol that has entries; "": one can, or it has none.
 
-    What cannot be read may be the entry that would have stood for the symbol: it has its plain name, or
-    nothing else stands for it and the entry has all its currencies (and its date, which a name would say).
+    An entry that could not be decoded may be the symbol's: it has its plain name; or no other entry can be
+    chosen and it contains all of the symbol's currencies (and, in its name, the date).
     """
     base = symbol.partition("/")[0]
-    # Where the venue calls another currency so, the plain name is that one's.
+    # Where the venue uses this code for another currency, the plain name belongs to that one.
     plain = rules.plain(symbol) if _unified(base, rules) == base else ""
     excluded = [(name, why) for name, entry in chosen if (why := rules.excluded(name, entry))]
     if chosen and not excluded and chosen[0][0] == plain:
@@ -256,7 +257,7 @@ def _missing(
 
 
 def _unified(word: str, rules: ListingRules[Entry]) -> str:
-    """What a word that may be a code is called everywhere; itself where it is none."""
+    """The unified code of a word that may be a currency's code; the word itself where it is none."""
     try:
         return rules.unified(word)
     except ValueError:
@@ -270,8 +271,8 @@ def _not_listed(symbol: str, names: Sequence[str], refused: Sequence[str], venue
 
 
 def _nearest(symbol: str, listed: Sequence[str]) -> list[str]:
-    """At most three. To measure the distance to each of thousands of names takes as long as to decode them:
-    those that begin alike come first, and those that end alike before all others."""
+    """At most three listed symbols that resemble `symbol`. To compare it with thousands of names takes as
+    long as to decode them: names that begin alike are tried first, then names that end alike, then all."""
     base = symbol.partition("/")[0]
     for names in (
         [name for name in listed if name.startswith(base[:2])],
@@ -284,11 +285,12 @@ def _nearest(symbol: str, listed: Sequence[str]) -> list[str]:
 
 
 def exponent(symbol: str, what: str, step: str, least: str = "0", most: str = "0") -> int:
-    """Decimals of the step (and of the smallest value, if it is finer); with a step of zero, which says
-    nothing, `WIRE_DECIMALS`, fewer if the largest value asks for that.
+    """Decimals of the step (and of the smallest value, if it is finer); with a step of zero, which means that
+    there is none, `WIRE_DECIMALS`, or fewer where the largest value would not fit.
 
     Raises:
-        PrecisionError: step or largest value leave no headroom. ValueError: a text is no decimal.
+        PrecisionError: the step or the largest value does not fit with headroom.
+        ValueError: a text is no decimal number.
     """
     places = max(decimals(step), decimals(least))
     if to_mantissa(step, min(places, MAX_EXPONENT))[1] == 0:
@@ -319,12 +321,13 @@ def exact(symbol: str, text: str, places: int) -> int:
 
 # -- successors -------------------------------------------------------------------------------------------
 def successor(slot: Instrument, listed: Instrument) -> Instrument | None:
-    """The slot that replaces `slot`, or None: what it says of tick, lot, notional and decimals still holds.
+    """The slot that replaces `slot`; None: its tick, lot, notional and decimals are still those of the
+    listing.
 
-    A slot's exponents never change, and what an order is rounded by must not change under a reader either: a
-    new slot says it. Decimals never become fewer, so that a slot that had to be widened is not narrowed again
-    with every start; but a slot that was made before the venue listed any steps takes those that it lists. An
-    entry without a tick or a lot does not take away the one that the slot has.
+    A slot's exponents never change, and its tick and lot must not change under a reader either, so a change
+    takes a new slot. Decimals never become fewer, so that a slot that was widened is not narrowed at every
+    start; but a slot that was made before the venue listed any steps takes those that are listed now. Where
+    the listing has no tick or lot, the slot's is kept.
     """
     early = slot.tick == slot.lot == 0 < min(listed.tick, listed.lot)
     price_exp = listed.price_exp if early else max(slot.price_exp, listed.price_exp)
@@ -348,7 +351,7 @@ def level_numbers(*sides: Iterable[tuple[str, str]]) -> list[Number]:
 
 
 def needed(numbers: Iterable[Number]) -> tuple[int, int]:
-    """How many decimals (of prices, of sizes) these numbers need. ValueError when one is none."""
+    """How many decimals (of prices, of sizes) these numbers need. Raises ValueError: one is no number."""
     places = {"price": 0, "size": 0}
     for what, text in numbers:
         places[what] = max(places[what], decimals(text))
@@ -358,13 +361,13 @@ def needed(numbers: Iterable[Number]) -> tuple[int, int]:
 def widen(old: Instrument, numbers: Sequence[Number], fresh: Instrument | None = None) -> Instrument:
     """The slot that replaces `old` because one of `numbers` did not fit its exponents.
 
-    INEXACT asks for more decimals: those that the numbers need, and those of `fresh`, the venue's listing as
-    it is now, when that is at hand. Decimals never become fewer, so a symbol's slots settle. OVERFLOW cannot
-    be cured: fewer decimals could not hold the tick any more.
+    It has the decimals that the numbers need, and those of `fresh`, the instrument as it is listed now, if
+    that is known. Decimals never become fewer, so a symbol's slots settle. A number that is too large
+    (OVERFLOW) cannot be helped: with fewer decimals the tick would not fit any more.
 
     Raises:
         PrecisionError: at the decimals needed, a number does not fit.
-        ValueError: nothing is to be widened, or a number is none.
+        ValueError: all numbers fit `old`, or one is no number.
     """
     price, size = needed(numbers)
     base = fresh or old

@@ -1,5 +1,4 @@
-"""What REST says of a market beside its book: candles, the venue's clock and its limits, in one form for
-all."""
+"""Answers of public REST requests in one form for all venues: candles and request limits."""
 
 from __future__ import annotations
 
@@ -18,8 +17,8 @@ class Kline(NamedTuple):
     Attributes:
         open_time: ns since 1970.
         volume: in base units, or in contracts where the venue counts so.
-        quote_volume: "" where the venue does not say.
-        closed: whether the venue says or the clock proves that it changes no more.
+        quote_volume: "" where the venue does not report it.
+        closed: whether its interval is over (as the venue reports, or by the clock), so that it is final.
     """
 
     open_time: int
@@ -37,15 +36,15 @@ class ServerLimit(NamedTuple):
 
     Attributes:
         name: what is counted: ``"weight"``, ``"requests"``, ``"orders"``, ``"connections"``, or the venue's
-        word.
+            own name for it.
         per: 0.0 where the venue names an interval that is not known here; `name` ends with it then.
-        told: whether the server said so in its answer; otherwise it is what its documentation says.
+        reported: whether the server returned it in an answer; False: it is documented only.
     """
 
     name: str
     limit: int
     per: float
-    told: bool
+    reported: bool
 
 
 class UnknownInterval(ValueError):

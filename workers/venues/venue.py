@@ -54,11 +54,11 @@ class CanonicalNames(Mapping[str, str]):
 
 
 class Owed(NamedTuple):
-    """What a venue promises of a channel whatever the market does, in seconds; 0: nothing.
+    """How soon a venue promises events of a channel whatever the market does, in seconds; 0: no promise.
 
     Attributes:
-        first: within which an acknowledged subscription brings its first event.
-        every: within which another one follows each.
+        first: from the acknowledgement of a subscription to its first event.
+        every: from each event to the next.
     """
 
     first: float = 0.0
@@ -66,15 +66,16 @@ class Owed(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """The best prices of all symbols, asked for at once (`workers/books/freshness.py`, rule 1).
+    """The request for the best prices of all symbols at once (`workers/books/freshness.py`, rule 1).
 
     Attributes:
-        ask: (rest, venue symbols that are carried, priority) -> venue symbol -> its best; what is missing or
-            cannot be read is not in it, and more symbols may be.
-        instead_of: as many snapshots are rather asked for one by one: no more than the sweep weighs, or what
-            the venue's limits allow easily where the answers of a sweep may lag behind the market.
-        lag: seconds by which an answer, of a snapshot too, may be behind the stream at most; None: nobody
-            knows. With it a top can be shown that its stream has not told (`workers/books/tops.py`).
+        ask: (rest, venue symbols that are carried, priority) -> venue symbol -> its best prices. Symbols that
+            are missing or cannot be decoded are not in it; others may be.
+        instead_of: up to so many quiet books are compared with a snapshot each instead: as many as weigh no
+            more than the sweep, or as the venue's limits allow easily where a sweep may lag behind the
+            market.
+        lag: seconds by which an answer, of a snapshot too, may be behind the stream at most; None: not known.
+            With it a top that its stream has not sent can be published (`workers/books/tops.py`).
     """
 
     ask: Callable[[RestManager, Sequence[str], Priority], Awaitable[Mapping[str, Best]]]
@@ -106,7 +107,7 @@ class MarketData:
     channels: frozenset[str]
     websocket: Callable[[VenueConfig, Mapping[str, str]], WebSocketStrategySet]
     normalise: Callable[[Any, Mapping[str, Scale]], Decoded]
-    decoder: Callable[[], Any] | None = None  # a NativeDecoder that knows symbols, as its stub alone can say
+    decoder: Callable[[], Any] | None = None  # a NativeDecoder with symbols; only stubs have its type
     owes: Callable[[VenueConfig], Mapping[str, Owed]] = lambda config: {}
     aggregated: Callable[[VenueConfig], bool] = lambda config: False
 
@@ -146,7 +147,7 @@ class ListingSource:
             None) -> the instrument that replaces it, with more decimals. Raises `PrecisionError` where no
             number of decimals helps, ValueError where all numbers fit.
         notice: a message that is no market data -> the canonical symbol whose entry may have changed; "": any
-            of them may; None: the message does not say so.
+            of them may; None: the message is about something else.
     """
 
     instruments: Callable[[RestManager, Sequence[str]], Awaitable[Listing]]

@@ -31,7 +31,7 @@ ORDERS_10S = 100
 ORDERS_1D = 200_000
 
 # Documented, and not returned by exchangeInfo.
-CONNECTIONS = ServerLimit("connections", BUDGET.connects, BUDGET.connects_per, told=False)
+CONNECTIONS = ServerLimit("connections", BUDGET.connects, BUDGET.connects_per, reported=False)
 
 # Venue docs, GET /api/v3/depth: weight by the `limit` asked for (up to, weight); any limit is taken.
 DEPTH_TIERS = SnapshotTiers(((100, 5), (500, 25), (1000, 50), (5000, 250)))

@@ -26,7 +26,9 @@ def limits(options: KrakenOptions) -> BucketLimiter:
 def server_limits(options: KrakenOptions) -> list[ServerLimit]:
     """What a worker with these options holds itself to; none of it is told by the server."""
     return [
-        ServerLimit("requests", options.rest_burst, options.rest_burst / options.rest_per_second, told=False),
-        ServerLimit("connections", options.connects_per_10_minutes, 600.0, told=False),
-        ServerLimit("messages", options.messages_per_second, 1.0, told=False),
+        ServerLimit(
+            "requests", options.rest_burst, options.rest_burst / options.rest_per_second, reported=False
+        ),
+        ServerLimit("connections", options.connects_per_10_minutes, 600.0, reported=False),
+        ServerLimit("messages", options.messages_per_second, 1.0, reported=False),
     ]

@@ -104,4 +104,4 @@ def limits(
 def server_limits() -> list[ServerLimit]:
     """What the docs say: the venue's answers have no such headers, and `rateLimits` of exchangeInfo is
     empty."""
-    return [ServerLimit("weight", DOCUMENTED, TEN_SECONDS, told=False)]
+    return [ServerLimit("weight", DOCUMENTED, TEN_SECONDS, reported=False)]

@@ -390,7 +390,7 @@ def test_server_time_and_limits() -> None:
     body = b'{"error":[],"result":{"unixtime":1688669448,"rfc1123":"Thu, 06 Jul 23 18:50:48 +0000"}}'
     assert ask(Client(body), VENUE.rest.server_time) == 1688669448000
     limits = ask(Client(), VENUE.rest.server_limits)
-    assert ServerLimit("requests", 15, 15.0, told=False) in limits
+    assert ServerLimit("requests", 15, 15.0, reported=False) in limits
     assert not any(limit.told for limit in limits)
 
 

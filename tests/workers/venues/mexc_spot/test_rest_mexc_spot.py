@@ -230,4 +230,4 @@ def test_clock_and_limits() -> None:
     assert VENUE.rest.server_time is not None
     assert VENUE.rest.server_limits is not None
     assert run(VENUE.rest.server_time(rest)) == 1645539742000
-    assert run(VENUE.rest.server_limits(rest)) == [ServerLimit("weight", 500, 10.0, told=False)]
+    assert run(VENUE.rest.server_limits(rest)) == [ServerLimit("weight", 500, 10.0, reported=False)]
