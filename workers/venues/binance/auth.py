@@ -1,5 +1,5 @@
-"""Binance: how requests are signed, in every market. HMAC-SHA256, RSA and Ed25519 keys; the secret says which
-it is.
+"""Binance: how requests are signed, in every market, with HMAC-SHA256, RSA or Ed25519 keys. The form of the
+secret decides which: a PEM block, or else HMAC.
 
 Rules (venue docs, "Request security" of the REST API and of the WebSocket API):
 
@@ -29,7 +29,7 @@ TOLERANCE_MS = 1000  # rule 2
 
 
 class Time(msgspec.Struct):
-    """The answer of the ``time`` endpoints."""
+    """The answer of the ``time`` endpoints: ms since 1970."""
 
     serverTime: int
 
@@ -38,7 +38,7 @@ _time = msgspec.json.Decoder(Time)
 
 
 def read_time(body: bytes) -> int:
-    """ms since 1970."""
+    """The venue's time in an answer of ``time``, ms since 1970."""
     return _time.decode(body).serverTime
 
 
@@ -50,7 +50,13 @@ def signed_query(
     keyed: AbstractSet[str] = frozenset(),
     recv_window: int = 5000,
 ) -> SignedQuery:
-    """Signs all but `public`; what is `keyed` wants the key alone. `time`: where the venue tells it."""
+    """A signer for all endpoints but `public`; those that are `keyed` need the key's header, but no
+    signature.
+
+    Args:
+        time: the endpoint of the venue's clock.
+        recv_window: ms that a request may take to arrive.
+    """
     return SignedQuery(
         credentials,
         key_header=KEY_HEADER,
@@ -63,7 +69,7 @@ def signed_query(
 
 
 def to_sign(params: Mapping[str, Any]) -> str:
-    """The WebSocket API's text to sign (rule 3)."""
+    """The text that a request of the WebSocket API is signed over (rule 3)."""
     return "&".join(f"{name}={_text(params[name])}" for name in sorted(params))
 
 

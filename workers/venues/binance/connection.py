@@ -1,4 +1,4 @@
-"""Binance: what its WebSocket connections have in common, and which of their failures can heal."""
+"""Binance: the WebSocket connection of every market."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from workers.venues.defaults import PlainConnection, refused_for_good
 
 
 class _Notice(msgspec.Struct):
-    """As much of a message as tells whether it is the shutdown notice, combined form or raw."""
+    """The fields that the shutdown notice is recognised by, combined or raw."""
 
     stream: str = ""
     event: str = msgspec.field(name="e", default="")
@@ -20,14 +20,14 @@ _notice = msgspec.json.Decoder(_Notice).decode
 class BinanceConnection(PlainConnection):
     """A combined endpoint, to which streams are added by SUBSCRIBE messages.
 
-    Combined, because some streams name neither symbol nor type by themselves; by message and not by URL,
-    because a misspelled stream in a URL is accepted without a word, and because hot changes need the messages
-    anyway.
+    Combined, because the events of some streams contain neither symbol nor type. By message and not in the
+    URL, because a misspelled stream in a URL is accepted without an error, and because subscriptions change
+    while connected.
     """
 
     def announced_end(self, data: bytes) -> float | None:
-        """`serverShutdown`: "establish a new connection as soon as possible"; how long there is, the venue
-        does not say, so there is no time."""
+        """Seconds until the venue closes the connection, of a `serverShutdown` message: 0.0, since the venue
+        gives no time ("establish a new connection as soon as possible"); None: it is another message."""
         if b"serverShutdown" not in data:
             return None
         try:
@@ -37,6 +37,6 @@ class BinanceConnection(PlainConnection):
         return 0.0 if "serverShutdown" in (notice.event, notice.stream.lstrip("!")) else None
 
     def should_reconnect(self, error: BaseException) -> bool:
-        """All but a handshake that the server understood and refused (a wrong path, a blocked region):
-        429 and 418 end by themselves, 5xx too."""
+        """True for all but a handshake that the server refused for a lasting reason (a wrong path, a blocked
+        region); 429 and 418 (rate limits) and 5xx are temporary."""
         return not refused_for_good(error, passing=(418, 429))

@@ -21,15 +21,16 @@ from workers.contract.protocols import ExceptionHandlerStrategy, Failure, Replay
 
 @dataclass(frozen=True)
 class Codes:
-    """A market's error codes by what they advise; one that is in none of these is a refusal.
+    """A market's error codes by the error that they mean; a code in none of these is a refusal
+    (`BadRequest`).
 
     Attributes:
-        busy: again, with backoff.
-        too_many: a limit was broken.
-        unknown_outcome: the venue does not say what became of it; for a read the same as busy.
-        authentication: the credentials are at fault.
+        busy: the venue is overloaded or failed: try again, with backoff.
+        too_many: a request limit was exceeded.
+        unknown_outcome: whether the request was executed is unknown; for a read the same as busy.
+        authentication: key, signature or permissions are refused.
         clock: the timestamp is outside of the venue's window.
-        unsure_of_write: in answer to a write these do not say whether it was done.
+        unsure_of_write: codes after which a write may have been executed.
     """
 
     busy: frozenset[int]
@@ -48,14 +49,16 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-# Venue docs, "HTTP Return Codes": 408 is a timeout of the venue's own backend; like 5xx it says nothing of
-# what became of the request.
+# Venue docs, "HTTP Return Codes": 408 is a timeout of the venue's own backend; as after a 5xx, the request
+# may have been executed.
 BACKEND_TIMEOUT = 408
 
 
 class BinanceErrors(ExceptionHandlerStrategy):
-    """Args:
-    codes: of the market.
+    """Turns HTTP status and venue code of a failed request into a typed error.
+
+    Args:
+        codes: the error codes of the market.
     """
 
     def __init__(self, codes: Codes) -> None:
@@ -65,21 +68,21 @@ class BinanceErrors(ExceptionHandlerStrategy):
         body = _body(failure.body)
         facts = failure.facts(body.code)
         codes, code, status = self._codes, body.code, failure.status
-        said = body.msg or "no reason given"
+        reason = body.msg or "no reason given"
         failed = status >= 500 or status == BACKEND_TIMEOUT
         if status in (418, 429) or code in codes.too_many:
-            return RateLimited(f"rate limited: {said}", **facts)
+            return RateLimited(f"rate limited: {reason}", **facts)
         if failure.replay is not ReplayClass.SAFE and (failed or code in codes.unsure_of_write):
-            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
         if code in codes.busy or code in codes.unknown_outcome:
-            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+            return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if code in codes.clock:
-            return ClockSkew(f"our clock is outside the venue's window: {said}", **facts)
+            return ClockSkew(f"our clock is outside the venue's window: {reason}", **facts)
         if code in codes.authentication or status == 401:
-            return AuthenticationError(f"credentials refused: {said}", **facts)
+            return AuthenticationError(f"credentials refused: {reason}", **facts)
         if failed:
-            return ServerError(f"server error: {said}", **facts)
-        return BadRequest(f"refused: {said}", **facts)
+            return ServerError(f"server error: {reason}", **facts)
+        return BadRequest(f"refused: {reason}", **facts)
 
 
 def _body(data: bytes) -> _Body:

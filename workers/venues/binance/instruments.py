@@ -1,4 +1,4 @@
-"""Binance's exchangeInfo -> instrument slots, and the numbers of its events, in every market."""
+"""Entries of Binance's exchangeInfo -> instrument slots, and the numbers of its events, in every market."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ def instrument(
     kind: InstrumentKind = InstrumentKind.SPOT,
     decimals_at_least: int = 0,
 ) -> Instrument:
-    """One symbol's slot. `decimals_at_least`: of prices, where those in the book may be finer than the tick.
+    """The slot of one symbol.
 
-    Venue docs, "Filters": a step of zero switches the rule off; how many decimals the wire writes says
-    nothing about them.
+    Venue docs, "Filters": a step of zero switches the rule off. How many decimals the venue writes in its
+    events does not depend on the steps.
+
+    Args:
+        decimals_at_least: of prices, where those in the book may be finer than the tick.
 
     Raises:
-        PrecisionError: its limits fit no int64.
+        PrecisionError: the symbol's limits do not fit an int64.
     """
     price = entry.filter("PRICE_FILTER") or schema.Filter(type="PRICE_FILTER")
     size = entry.filter("LOT_SIZE") or schema.Filter(type="LOT_SIZE")
@@ -63,8 +66,8 @@ def _exponent(symbol: str, price: schema.Filter, least: str) -> int:
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of an event, as the venue wrote them; none of anything else, nor of marks and
-    liquidations, which ask for no new slot."""
+    """The prices and sizes of an event, as the venue wrote them. None of any other message, nor of mark
+    prices and liquidations, whose numbers never need a new slot."""
     match event:
         case schema.BookTicker():
             return level_numbers(((event.bid, event.bid_size), (event.ask, event.ask_size)))

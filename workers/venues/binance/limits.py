@@ -1,8 +1,8 @@
-"""Binance: the machinery of its limits in every market: request weights and order counts in windows.
+"""Binance: request limits in every market: request weights and order counts in windows of time.
 
-Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of
-each window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
-But for a sweep of best prices, one request in several seconds, which is a query.
+A worker's market data is requested with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of each
+window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`). Only the sweep of best prices,
+one request in several seconds, has the priority of a query.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from workers.contract.protocols import HTTPMethod, Priority
 from workers.rest.ratelimit import SHARES, Window, WindowLimiter
 
 MINUTE, TEN_SECONDS, DAY = 60.0, 10.0, 86_400.0
-# Requests do not all travel equally fast: what we book 10 s apart may arrive closer together.
+# Requests do not all travel equally fast: two that are sent 10 s apart may arrive closer together.
 MARGIN = 0.25  # seconds
-# The venue's day begins at midnight UTC; its count of the day before is not believed for a whole day.
+# The venue's day begins at midnight UTC, so that its count of a day is not valid for a whole day.
 DAY_TRUSTED = 3600.0
 # Without Retry-After: a 429 ends with the minute; a ban (418) lasts two minutes at least.
 COOLDOWN = 60.0
@@ -29,24 +29,24 @@ Params = Mapping[str, Any]
 
 
 def by_size(table: Sequence[tuple[int, int]], size: int) -> int:
-    """The weight of what is `size` long, by a table of (up to, weight)."""
+    """The weight of a request for `size` entries, by a table of (up to, weight)."""
     return next((weight for up_to, weight in table if size <= up_to), table[-1][1])
 
 
 def given(name: str, weight: int, otherwise: int) -> Callable[[Params], int]:
-    """The weight of a request that names `name`, and of one that does not."""
+    """A function of the parameters: `weight` where `name` is among them, else `otherwise`."""
     return lambda params: weight if name in params else otherwise
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What requests cost in one market.
+    """The weights and order counts of one market's requests.
 
     Attributes:
         weights: (method, endpoint) -> weight.
-        weighed: those whose weight depends on their parameters.
-        unknown: of a request that stands in neither.
-        orders: (method, endpoint) -> new orders that it places.
+        weighed: (method, endpoint) -> function of the parameters, where the weight depends on them.
+        unknown: the weight of a request that is in neither.
+        orders: (method, endpoint) -> how many new orders it places.
     """
 
     weights: Mapping[tuple[str, str], int]
@@ -55,7 +55,7 @@ class Costs:
     orders: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def count_orders(self, method: HTTPMethod, endpoint: str, params: Params | None) -> int:
-        """New orders that a request places."""
+        """How many new orders a request places."""
         return self.orders.get((method.value, endpoint), 0)
 
 

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from workers.venues.listing import Currencies
 
-# Source: what ccxt (4.5) calls them.
+# Source: ccxt's unified codes (4.5).
 CURRENCIES = Currencies({"XBT": "BTC", "BCHSV": "BSV", "YOYO": "YOYOW"})

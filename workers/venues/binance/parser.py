@@ -1,8 +1,8 @@
-"""The reference decoder of Binance's markets: complete and easy to read, the truth that the native ones are
-held to.
+"""The reference decoder of Binance's markets: complete and easy to read. The native decoders must agree with
+it.
 
-`BinanceParser` tells what a message is and decodes it, in a market's `Dialect`; `normalise` brings a decoded
-event to the same normal form that the native decoders give, by a form for each kind of event.
+`BinanceParser` classifies and decodes a message, by a market's `Dialect`; `normalise` converts a decoded
+event to the same normal form that the native decoders give, by a function for each kind of event (`Form`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from workers.decode.numbers import Numbers
 from workers.venues.binance import schema
 
 Decode = Callable[[bytes | msgspec.Raw], object]
-# What an event's numbers come to; None: it is malformed. Verdicts about numbers are in `Numbers`.
+# (event, its instrument's scale and what is wrong with its numbers) -> normal form; None: it is malformed.
 Form = Callable[[Any, Numbers], Decoded | None]
 
 _envelope = msgspec.json.Decoder(schema.Envelope).decode
@@ -36,13 +36,13 @@ _MAX_US = (2**63 - 1) // 10**3
 
 @dataclass(frozen=True)
 class Dialect:
-    """What one market sends.
+    """The messages of one market.
 
     Attributes:
-        events: the venue's event name -> what it is for us, and its decoder.
-        others: market data that the market has and we do not take.
-        unnamed: the decoders of events that carry no name, where the market has such.
-        excluded: whether a decoded event is no market data, whatever its name is.
+        events: the venue's event name -> its message type here, and its decoder.
+        others: names of further events, which are not used here.
+        unnamed: the decoders of events without a name, where the market has such.
+        excluded: decoded event -> whether it is no market data although its name is in `events`.
     """
 
     events: Mapping[str, tuple[MessageType, Decode]]
@@ -52,9 +52,11 @@ class Dialect:
 
 
 class BinanceParser(MessageParser):
-    """Args:
-    symbols: venue symbol -> canonical (``BTCUSDT`` -> ``BTC/USDT``); kept, so a growing mapping may be given.
-    dialect: of the market.
+    """Classifies and decodes the messages of one market.
+
+    Args:
+        symbols: venue symbol -> canonical (``BTCUSDT`` -> ``BTC/USDT``); may grow later.
+        dialect: the messages of the market.
     """
 
     def __init__(self, symbols: Mapping[str, str], dialect: Dialect) -> None:
@@ -65,7 +67,7 @@ class BinanceParser(MessageParser):
         return f"{type(self).__name__}({len(self._symbols)} symbols)"
 
     def classify(self, data: bytes) -> MessageType:
-        """What kind of message this is; ERROR when it is none, UNKNOWN when it is none that we know."""
+        """The type of a message: ERROR where it cannot be decoded, UNKNOWN where its type is not known."""
         try:
             outer = _envelope(data)
             return self._kind(_envelope(outer.data) if outer.data else outer)
@@ -73,7 +75,7 @@ class BinanceParser(MessageParser):
             return MessageType.ERROR
 
     def extract_symbol(self, data: bytes) -> str | None:
-        """Canonical symbol, or None when the message names none that is known."""
+        """The canonical symbol of a message; None where it has none that is known."""
         try:
             outer = _envelope(data)
             inner = _envelope(outer.data) if outer.data else outer
@@ -138,7 +140,7 @@ class BinanceParser(MessageParser):
 
 
 def _venue_symbol(symbol: str | None, stream: str | None) -> str:
-    # Partial depth names its symbol only in the stream: `btcusdt@depth20@100ms`.
+    # Partial depth has its symbol only in the stream's name: `btcusdt@depth20@100ms`.
     return symbol or (stream or "").partition("@")[0].upper()
 
 
@@ -176,7 +178,7 @@ def normalise(
 
 
 def top(event: schema.BookTicker, numbers: Numbers, time: int = 0) -> Decoded | None:
-    """The best of both sides; `time` in ns, 0 where the venue does not say."""
+    """The best bid and ask; `time` in ns, 0 where the venue sends none."""
     words = (
         numbers.price(event.bid or "0"),
         numbers.size(event.bid_size or "0"),
@@ -201,7 +203,7 @@ def top(event: schema.BookTicker, numbers: Numbers, time: int = 0) -> Decoded | 
 
 
 def depth(event: schema.DepthUpdate, numbers: Numbers, first_id: int) -> Decoded | None:
-    """A diff of the book; `first_id`: the update id that it follows, + 1."""
+    """Changed levels of a book; `first_id`: the update id that the event follows, + 1."""
     time = to_ns(event.event_time)
     if time is None:
         return None

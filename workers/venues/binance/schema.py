@@ -96,7 +96,7 @@ class ServerShutdown(msgspec.Struct, frozen=True):
 
 
 class VenueError(msgspec.Struct, frozen=True):
-    """The venue's code and words."""
+    """The venue's error code and message."""
 
     code: int
     message: str = msgspec.field(name="msg", default="")
@@ -121,7 +121,7 @@ ABSENT = msgspec.Raw()
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The few keys that tell what a message is; everything else is left as it lies."""
+    """The few keys that a message is classified by; everything else stays undecoded."""
 
     stream: str | None = None
     data: msgspec.Raw = ABSENT

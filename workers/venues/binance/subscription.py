@@ -16,7 +16,7 @@ from workers.contract.protocols import (
 from workers.venues.defaults import check_channels, venue_symbol
 
 STREAMS_PER_MESSAGE = 100
-REMEMBERED = 64  # requests whose messages are kept
+REMEMBERED = 64  # subscription requests whose messages are kept for the next time
 
 _HEAD = {
     SubscriptionAction.SUBSCRIBE: b'{"method":"SUBSCRIBE","params":[',
@@ -39,8 +39,8 @@ class _Ack(msgspec.Struct):
 
 
 class _Prepared(NamedTuple):
-    """A request made before: its symbols and channels, and for each action its messages as (symbols of the
-    message, payload up to the id)."""
+    """A subscription request that was built before: its symbols and channels, and for each action its
+    messages as (symbols of the message, payload up to the id)."""
 
     symbols: Sequence[str]
     channels: tuple[str, ...]
@@ -48,11 +48,12 @@ class _Prepared(NamedTuple):
 
 
 class BinanceSubscription(SubscriptionStrategy):
-    """Args:
-    streams: channel -> the venue's stream, as it stands behind ``<symbol>@``.
-    venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); looked at again whenever
-        a symbol is met for the first time, so a growing mapping may be given.
-    streams_per_message: how many streams one message names.
+    """Builds SUBSCRIBE and UNSUBSCRIBE messages and recognises their acknowledgements.
+
+    Args:
+        streams: channel -> the venue's stream, as in ``<symbol>@<stream>``.
+        venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); may grow later.
+        streams_per_message: at most so many streams in one message.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class BinanceSubscription(SubscriptionStrategy):
     ) -> list[SubscriptionMessage]:
         if not symbols or not channels:
             return []
-        # A reconnect asks for the same again. Hashing hundreds of symbols, or copying them to a tuple, takes
-        # longer than making the messages; comparing them does not, since they are the same objects.
+        # A reconnect subscribes to the same again. Hashing hundreds of symbols, or copying them to a tuple,
+        # takes longer than building the messages; comparing them does not, since they are the same objects.
         mark = (len(symbols), symbols[0], *channels)
         prepared = self._prepared.get(mark)
         if prepared is None or prepared.symbols != symbols:
@@ -130,7 +131,7 @@ class BinanceSubscription(SubscriptionStrategy):
 
 
 class _StreamMap(dict[str, bytes]):
-    """symbol -> b'"btcusdt@bookTicker","btcusdt@trade"' for one set of channels; filled as asked."""
+    """symbol -> b'"btcusdt@bookTicker","btcusdt@trade"' for one set of channels; filled on first use."""
 
     def __init__(
         self, streams: Mapping[str, str], venue_symbols: Mapping[str, str], channels: tuple[str, ...]

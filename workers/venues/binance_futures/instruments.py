@@ -1,4 +1,4 @@
-"""Binance USD-M futures' exchangeInfo -> instrument slots, and the numbers of its events."""
+"""Entries of Binance USD-M futures' exchangeInfo -> instrument slots, and the numbers of its events."""
 
 from __future__ import annotations
 
@@ -35,26 +35,30 @@ STATES = States(
 
 
 def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
-    """What is listed of `symbols` (canonical, ``BTC/USDT:USDT``, with a delivery date
+    """The listed instruments of `symbols` (canonical, ``BTC/USDT:USDT``, with a delivery date
     ``BTC/USDT:USDT-210924``). A settled contract keeps its currencies under a new name (BNXUSDTSETTLED, 2023)
     when the symbol is listed again."""
     return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol. ValueError: a currency is empty, the type of contract is not known, or the date
-    or the type of a dated one (its name has ``_``) is not there."""
+    """The canonical symbol.
+
+    Raises:
+        ValueError: a currency is empty, the type of contract is unknown, or a dated one (its name has ``_``)
+            has no date or no type.
+    """
     symbol = f"{CURRENCIES.pair(entry.base, entry.quote)}:{CURRENCIES.unified(entry.margin)}"
     if entry.contract in PERPETUALS:
         return symbol
     if not entry.contract:
         if "_" in entry.symbol:
-            raise ValueError("it says no contractType")
+            raise ValueError("it has no contractType")
         return symbol
     if entry.contract not in DATED:
         raise ValueError(f"contractType {entry.contract!r} is not known")
     if entry.delivery <= 0:
-        raise ValueError(f"it says no deliveryDate, and is {entry.contract}")
+        raise ValueError(f"it has no deliveryDate, and is {entry.contract}")
     return f"{symbol}-{datetime.fromtimestamp(entry.delivery / 1000, UTC):%y%m%d}"
 
 
@@ -70,13 +74,13 @@ def plain(symbol: str) -> str:
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
-    """One symbol's slot. A contract is one unit of the base currency.
+    """The slot of one symbol. A contract is one unit of the base currency.
 
     Prices have the decimals of the tick, and where there is room those of `pricePrecision`: orders of before
     the tick became coarser stay in the book (CTKUSDT in 2021: a tick of 0.001, asks at 1.56842).
 
     Raises:
-        PrecisionError: the venue's limits of it fit no int64.
+        PrecisionError: the symbol's limits do not fit an int64.
     """
     kind = InstrumentKind.PERPETUAL if entry.contract in PERPETUALS else InstrumentKind.FUTURE
     decimals_at_least = min(entry.price_decimals, MAX_EXPONENT)
@@ -96,5 +100,5 @@ RULES = ListingRules[schema.SymbolInfo](
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of an event, as the venue wrote them; none of anything else."""
+    """The prices and sizes of an event, as the venue wrote them; none of any other message."""
     return shared.numbers(event)

@@ -21,8 +21,8 @@ from workers.venues.binance.limits import (
 
 __all__ = ["DEPTH_TIERS", "MARGIN", "ORDERS_10S", "WEIGHTS", "limits"]
 
-# As `rateLimits` of GET /fapi/v1/exchangeInfo lists them (captured 2021; the docs' examples of 2026 say the
-# same): weight a minute and address, new orders of an account. This worker's share of it is configured.
+# `rateLimits` of GET /fapi/v1/exchangeInfo (captured 2021; the docs' examples of 2026 have the same values):
+# weight a minute and address, new orders of an account. This worker's share of it is configured.
 WEIGHT_LIMIT = 2400
 ORDERS_10S = 300
 ORDERS_1M = 1200

@@ -67,14 +67,14 @@ def _mark(event: schema.MarkPrice, numbers: Numbers) -> Decoded | None:
         return None
     mark, index = numbers.mark(event.mark or "0"), numbers.mark(event.index or "0")
     flags = MessageFlag(0)
-    told = (
+    fields = (
         (MessageFlag.MARK, mark),
         (MessageFlag.INDEX, index),
         (MessageFlag.RATE, event.rate),
         (MessageFlag.NEXT, following),
     )
-    for flag, there in told:
-        if there:
+    for flag, value in fields:
+        if value:
             flags |= flag
     words = (mark, index, rate, following, 0, 0, 0, 0)
     return Decoded(

@@ -50,10 +50,11 @@ Previous = Annotated[int, msgspec.Meta(ge=-1, le=2**63 - 1)]
 
 
 class BookTicker(schema.BookTicker, frozen=True):
-    """``<symbol>@bookTicker``; here it says when.
+    """``<symbol>@bookTicker``, on futures with times.
 
-    `engine_time` ("transaction time"), not the event's (`E`): that is when a server of the streams spoke, 1
-    to 10 ms later in real captures, and a server that lags would speak of an old top at a new time.
+    `engine_time` ("transaction time") is used, not the event's (`E`): that is the time at which a stream
+    server sent it, 1 to 10 ms later in real captures, so that a lagging server sends an old top with a new
+    time.
     """
 
     engine_time: Unsigned = msgspec.field(name="T")
@@ -72,7 +73,7 @@ class Trade(schema.Trade, frozen=True):
 
 
 class MarkPrice(msgspec.Struct, frozen=True):
-    """``<symbol>@markPrice@1s``: what positions are marked to, and the funding to come."""
+    """``<symbol>@markPrice@1s``: mark price, index price, and the next funding."""
 
     event_time: Unsigned = msgspec.field(name="E")
     symbol: str = msgspec.field(name="s")

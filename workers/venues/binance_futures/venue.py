@@ -74,7 +74,7 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
-    # The whole listing in one request: an unknown symbol can then be told with its nearest names.
+    # The whole listing in one request, so that the error for an unknown symbol has the nearest names.
     return instruments.instruments(await schema.read_listing.ask(rest.get, LISTING), symbols)
 
 

@@ -1,4 +1,4 @@
-"""Binance spot's exchangeInfo -> instrument slots, and the numbers of its events."""
+"""Entries of Binance spot's exchangeInfo -> instrument slots, and the numbers of its events."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from workers.venues.listing import (
     make_listing,
 )
 
-# Venue docs, "ENUM definitions", "Symbol status", and those of earlier years. `isSpotTradingAllowed` is no
-# status: it says which permission an account needs. The leveraged tokens of 2021 (BTCUPUSDT) had it false and
-# traded.
+# Venue docs, "ENUM definitions", "Symbol status", and those of earlier years. `isSpotTradingAllowed` is not
+# used: it is about the permission that an account needs. The leveraged tokens of 2021 (BTCUPUSDT) had it
+# false and traded.
 STATES = States(
     trading=frozenset({"TRADING"}),
     halted=frozenset(
@@ -30,17 +30,17 @@ STATES = States(
 
 
 def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
-    """What is listed of `symbols` (canonical, ``BTC/USDT``)."""
+    """The listed instruments of `symbols` (canonical, ``BTC/USDT``)."""
     return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol. ValueError: a currency is empty."""
+    """The canonical symbol. Raises ValueError: a currency is empty."""
     return CURRENCIES.pair(entry.base, entry.quote)
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
-    """One symbol's slot. Raises PrecisionError."""
+    """The slot of one symbol. Raises PrecisionError: its limits do not fit an int64."""
     return shared.instrument(entry, symbol_of(entry), STATES)
 
 
@@ -56,7 +56,7 @@ RULES = ListingRules[schema.SymbolInfo](
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of an event, as the venue wrote them; none of anything else."""
+    """The prices and sizes of an event, as the venue wrote them; none of any other message."""
     if isinstance(event, schema.PartialDepth):
         return level_numbers(event.bids, event.asks)
     return shared.numbers(event)

@@ -43,7 +43,7 @@ __all__ = [
 
 
 class PartialDepth(msgspec.Struct, frozen=True):
-    """``<symbol>@depth5|10|20``: the best levels. Only the stream's name tells the symbol."""
+    """``<symbol>@depth5|10|20``: the best levels. The symbol is only in the stream's name."""
 
     last_id: Unsigned = msgspec.field(name="lastUpdateId")
     bids: list[Level]

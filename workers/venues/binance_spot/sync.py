@@ -19,7 +19,7 @@ the snapshot's `lastUpdateId`.
    takes over, the first newer event may overlap what there is (U <= local id + 1 <= u), as in rule 4.
 
 10. A `bookTicker`'s u counts the same changes as an event's: the best of the book at u is the top at u (26 of
-    26 in a capture of 2021), so that the two ids say which is newer.
+    26 in a capture of 2021), so that comparing the two ids shows which is newer.
 
 1 to 9 are the rules of `workers.books.snapshot_sync`, with first_id = U and last_id = u.
 """

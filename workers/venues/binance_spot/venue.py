@@ -65,7 +65,7 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
-    # The whole listing in one request: an unknown symbol can then be told with its nearest names.
+    # The whole listing in one request, so that the error for an unknown symbol has the nearest names.
     ask = partial(schema.read_listing.ask, rest.get, LISTING)
     try:
         listed = await ask(SHORT)
@@ -80,8 +80,8 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
     return widen(old, instruments.numbers(BinanceParser({}, DIALECT).parse(evidence).data), fresh)
 
 
-# Nothing is owed: of "Individual Symbol Book Ticker Streams" the venue's docs promise updates of the best bid
-# and ask alone, so of a market that stands still nothing.
+# Nothing is owed (`MarketData.owes`): in "Individual Symbol Book Ticker Streams" the venue's docs promise
+# updates of the best bid and ask only, so nothing for a market that stands still.
 VENUE = Venue(
     name="binance_spot",
     data=MarketData(

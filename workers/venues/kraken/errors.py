@@ -36,7 +36,7 @@ BUSY = (
     "EService:Timeout",
     "EService:Deadline elapsed",
     "EGeneral:Internal error",
-)  # in answer to a write none of these says whether it was done
+)  # after one of these a write may have been executed
 AUTHENTICATION = (
     "EAPI:Invalid key",
     "EAPI:Invalid signature",
@@ -53,23 +53,23 @@ class KrakenErrors(ExceptionHandlerStrategy):
 
     def to_error(self, failure: Failure) -> RestError:
         errors, status = _errors(failure.body), failure.status
-        said = ", ".join(errors) or failure.body[:200].decode("utf-8", "replace") or "no reason given"
+        reason = ", ".join(errors) or failure.body[:200].decode("utf-8", "replace") or "no reason given"
         facts = failure.facts()
         if _any(errors, (LOCKOUT,)):
             return RateLimited(
-                f"locked out: {said}", **facts | {"retry_after": facts["retry_after"] or LOCKED}
+                f"locked out: {reason}", **facts | {"retry_after": facts["retry_after"] or LOCKED}
             )
         if status in (418, 429) or _any(errors, TOO_MANY):
-            return RateLimited(f"rate limited: {said}", **facts)
+            return RateLimited(f"rate limited: {reason}", **facts)
         if failure.replay is not ReplayClass.SAFE and (status >= 500 or _any(errors, BUSY)):
-            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
         if _any(errors, BUSY):
-            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+            return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if _any(errors, AUTHENTICATION) or status in (401, 403):
-            return AuthenticationError(f"credentials refused: {said}", **facts)
+            return AuthenticationError(f"credentials refused: {reason}", **facts)
         if status >= 500:
-            return ServerError(f"server error: {said}", **facts)
-        return BadRequest(f"refused: {said}", **facts)
+            return ServerError(f"server error: {reason}", **facts)
+        return BadRequest(f"refused: {reason}", **facts)
 
 
 def _errors(body: bytes) -> list[str]:

@@ -34,29 +34,30 @@ _decoder = msgspec.json.Decoder(_Body)
 
 
 class MexcSpotErrors(ExceptionHandlerStrategy):
-    """The venue's code comes before the status: its HTTP 400 and 403 mean several things."""
+    """Turns HTTP status and venue code of a failed request into a typed error. The code decides before the
+    status, since HTTP 400 and 403 have several meanings here."""
 
     def to_error(self, failure: Failure) -> RestError:
         body = _body(failure.body)
         facts = failure.facts(body.code)
         code, status = body.code, failure.status
-        said = body.msg or "no reason given"
+        reason = body.msg or "no reason given"
         if status in (418, 429) or code in TOO_MANY:
-            return RateLimited(f"rate limited: {said}", **facts)
+            return RateLimited(f"rate limited: {reason}", **facts)
         # Docs: of a 5xx "the execution status is UNKNOWN and could have been a success".
         if failure.replay is not ReplayClass.SAFE and (status >= 500 or code in BUSY):
-            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
         if code in CLOCK:
-            return ClockSkew(f"our clock is outside the venue's window: {said}", **facts)
+            return ClockSkew(f"our clock is outside the venue's window: {reason}", **facts)
         if code in AUTHENTICATION or status == 401:
-            return AuthenticationError(f"credentials refused: {said}", **facts)
+            return AuthenticationError(f"credentials refused: {reason}", **facts)
         if status == 403:  # docs: "the WAF Limit has been violated"
-            return RateLimited(f"shut out by the venue's firewall: {said}", **facts)
+            return RateLimited(f"shut out by the venue's firewall: {reason}", **facts)
         if code in BUSY:
-            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+            return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if status >= 500:
-            return ServerError(f"server error: {said}", **facts)
-        return BadRequest(f"refused: {said}", **facts)
+            return ServerError(f"server error: {reason}", **facts)
+        return BadRequest(f"refused: {reason}", **facts)
 
 
 def _body(data: bytes) -> _Body:

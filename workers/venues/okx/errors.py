@@ -1,4 +1,4 @@
-"""OKX: HTTP status and venue code -> typed error with its advice."""
+"""OKX: HTTP status and venue code -> typed error."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ AUTHENTICATION = frozenset(
     {50100, 50101, 50103, 50104, 50105, 50106, 50107, 50108, 50109, 50110, 50111, 50112, 50113, 50114, 50119,
      50120}
 )  # fmt: skip
-# In answer to a write these do not say whether it was done.
+# After one of these a write may have been executed.
 UNSURE_OF_WRITE = UNKNOWN_OUTCOME | {50026}
-PARTLY = 2  # "bulk operation partially succeeded": each entry says what became of it
+PARTLY = 2  # "bulk operation partially succeeded": each entry has its own result
 
 
 class _Entry(msgspec.Struct):
@@ -38,7 +38,7 @@ class _Entry(msgspec.Struct):
 
 
 class _Body(msgspec.Struct):
-    """The envelope of every answer. Of an order that was refused, the entry has the code that says why."""
+    """The envelope of every answer. Where one order was refused, its entry has the code of the reason."""
 
     code: str = "0"
     msg: str = ""
@@ -50,37 +50,40 @@ _entries = msgspec.json.Decoder(list[_Entry]).decode
 
 
 class OkxErrors(ExceptionHandlerStrategy):
+    """Turns HTTP status and venue code of a failed request into a typed error."""
+
     def refuses(self, status: int, body: bytes) -> bool:
-        """The venue answers many refusals with HTTP 200 and its code in the envelope."""
-        code, _ = _told(body)
+        """Whether an answer with HTTP 2xx is a failure: the venue sends many with its code in the
+        envelope."""
+        code, _ = _code_of(body)
         return code not in (None, 0, PARTLY)
 
     def to_error(self, failure: Failure) -> RestError:
-        code, message = _told(failure.body)
+        code, message = _code_of(failure.body)
         facts = failure.facts(code)
         status = failure.status
-        said = message or "no reason given"
+        reason = message or "no reason given"
         if status == 429 or code in TOO_MANY:
-            return RateLimited(f"rate limited: {said}", **facts)
+            return RateLimited(f"rate limited: {reason}", **facts)
         if failure.replay is not ReplayClass.SAFE and (status >= 500 or code in UNSURE_OF_WRITE):
-            return OutcomeUnknown(f"the venue does not say what became of it: {said}", **facts)
+            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
         if code in BUSY or code in UNKNOWN_OUTCOME:
-            return ServerError(f"the venue is busy: {said}", action=Action.BACKOFF, **facts)
+            return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if code in CLOCK:
-            return ClockSkew(f"our clock is outside the venue's window: {said}", **facts)
+            return ClockSkew(f"our clock is outside the venue's window: {reason}", **facts)
         if code in AUTHENTICATION or status == 401:
-            return AuthenticationError(f"credentials refused: {said}", **facts)
+            return AuthenticationError(f"credentials refused: {reason}", **facts)
         if status >= 500:
-            return ServerError(f"server error: {said}", **facts)
-        return BadRequest(f"refused: {said}", **facts)
+            return ServerError(f"server error: {reason}", **facts)
+        return BadRequest(f"refused: {reason}", **facts)
 
 
-def _told(data: bytes) -> tuple[int | None, str]:
-    """The venue's code and words; no code: it is not the venue's answer (a proxy's page)."""
+def _code_of(data: bytes) -> tuple[int | None, str]:
+    """The venue's code and message; no code: it is not an answer of the venue, such as a proxy's page."""
     try:
         body = _body(data)
         code, message = int(body.code or 0), body.msg
-        # One order, and the entry says what is wrong with it: code 1 alone says only that something is.
+        # One order: its entry has the reason; code 1 alone means only that something failed.
         if code in (0, 1) and b'"sCode"' in bytes(body.data):
             entries = _entries(body.data)
             if len(entries) == 1 and entries[0].code not in ("", "0"):

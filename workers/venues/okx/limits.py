@@ -1,8 +1,8 @@
 """OKX: REST limits, each endpoint's own, and the limiter made of them.
 
-Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of
-each window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
-But for a sweep of best prices, one request in several seconds, which is a query.
+A worker's market data is requested with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of each
+window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`). Only the sweep of best prices,
+one request in several seconds, has the priority of a query.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ ENDPOINTS: Mapping[tuple[str, str], int] = {
     ("GET", "/api/v5/trade/orders-pending"): 60,
     ("GET", "/api/v5/account/balance"): 10,
 }
-# The venue's tickers may lag 10 to 30 s behind its books, and have no id that would say so. So as many quiet
-# books as these limits allow easily are each compared with a snapshot, which has one; beyond, a sweep. What
-# it proves wrongly is bounded by that lag, and by rule 5 of `workers/books/freshness.py`.
+# The venue's tickers may lag 10 to 30 s behind its books, and have no id that would show it. So as many quiet
+# books as these limits allow easily are each compared with a snapshot, which has one; more than that with a
+# sweep. A wrong proof by it is bounded by that lag, and by rule 5 of `workers/books/freshness.py`.
 SWEEP_INSTEAD_OF = 60
 # The smallest of those: an endpoint that is not named shares it with all others that are not.
 UNKNOWN = 10
-# Requests do not all travel equally fast: what we book 2 s apart may arrive closer together.
+# Requests do not all travel equally fast: two that are sent 2 s apart may arrive closer together.
 MARGIN = 0.25  # seconds
 COOLDOWN = PER  # after a 429 (code 50011): it has no Retry-After, and the window is as long
 MINUTE = 60.0
@@ -79,7 +79,7 @@ def limits(requests_per_minute: int = 3000, *, shares: Mapping[Priority, float] 
 
 
 def server_limits() -> list[ServerLimit]:
-    """The venue's limits as its documents say them; no answer of the server does."""
+    """The venue's limits as documented; its answers do not have them."""
     return [
         *(
             ServerLimit(f"{method} {endpoint}", limit, PER, False)

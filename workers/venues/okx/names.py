@@ -1,4 +1,4 @@
-"""OKX: what an instrument's name says.
+"""OKX: the parts of an instrument's name.
 
 Venue docs, "Public Data", "Get instruments": spot is ``BTC-USDT``, a perpetual ``BTC-USDT-SWAP``, a dated
 future ``BTC-USD-220527``. The index of a derivative is that of its underlying: ``BTC-USDT``, ``BTC-USD``.
@@ -11,7 +11,7 @@ from typing import Literal
 from workers.venues.listing import Currencies
 
 InstrumentType = Literal["SPOT", "SWAP", "FUTURES"]
-# Source: what ccxt (4.5) calls them.
+# Source: ccxt's unified codes (4.5).
 CURRENCIES = Currencies({"XBT": "BTC", "BCHSV": "BSV", "AE": "AET"})
 
 
@@ -29,7 +29,7 @@ def type_of(venue_symbol: str) -> InstrumentType:
 
 
 def index_of(venue_symbol: str) -> str:
-    """The index of a derivative; what follows an underscore tells families of one underlying apart.
+    """The index of a derivative. A suffix after an underscore distinguishes families of one underlying.
 
     >>> index_of("BTC-USD-SWAP"), index_of("BTC-USD_UM-SWAP")
     ('BTC-USD', 'BTC-USD')

@@ -59,7 +59,7 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
-    # A whole listing each: an unknown symbol can then be told with its nearest names.
+    # The whole listing of each type, so that the error for an unknown symbol has the nearest names.
     answers = [
         partial(schema.read_listing.ask, rest.get, LISTING, {"instType": kind})
         for kind in instruments.types_of(symbols)

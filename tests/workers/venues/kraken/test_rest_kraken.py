@@ -391,7 +391,7 @@ def test_server_time_and_limits() -> None:
     assert ask(Client(body), VENUE.rest.server_time) == 1688669448000
     limits = ask(Client(), VENUE.rest.server_limits)
     assert ServerLimit("requests", 15, 15.0, reported=False) in limits
-    assert not any(limit.told for limit in limits)
+    assert not any(limit.reported for limit in limits)
 
 
 # -- errors -----------------------------------------------------------------------------------------------
