@@ -1,4 +1,4 @@
-"""What only Binance USD-M futures is configured by: the table ``[options]`` of
+"""Settings that only Binance USD-M futures has: the table ``[options]`` of
 ``config/venues/binance_futures.toml``."""
 
 from __future__ import annotations
@@ -21,5 +21,5 @@ class BinanceFuturesOptions(Options, frozen=True, forbid_unknown_fields=True, kw
 
 
 def options(config: VenueConfig) -> BinanceFuturesOptions:
-    """The venue's own keys. Raises ValueError, which names the key and what is allowed."""
+    """The venue's own settings. Raises ValueError, which names the key and the allowed values."""
     return make_options(config, BinanceFuturesOptions)

@@ -1,4 +1,4 @@
-"""Kraken spot: REST limits. The venue tells none in its answers and few in its documents, so all are options
+"""Kraken spot: REST limits. The venue sends none in its answers and documents few, so all are options
 (`workers/venues/kraken/options.py`)."""
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from workers.rest.ratelimit import BucketLimiter
 from workers.venues.kraken.options import KrakenOptions
 from workers.venues.market import ServerLimit
 
-# Books are compared with a sweep however few are due: there are no snapshots to ask for.
+# Books are compared with a sweep however few are due: there are no snapshots by REST.
 SWEEP_INSTEAD_OF = 0
 
 
 def limits(options: KrakenOptions) -> BucketLimiter:
-    """The limiter of one worker: a counter that takes `rest_burst` and forgets `rest_per_second`."""
+    """The limiter of one worker: a counter up to `rest_burst` that decays by `rest_per_second`."""
     return BucketLimiter(
         RateLimitContext(
             requests_per_second=options.rest_per_second,
@@ -24,7 +24,7 @@ def limits(options: KrakenOptions) -> BucketLimiter:
 
 
 def server_limits(options: KrakenOptions) -> list[ServerLimit]:
-    """What a worker with these options holds itself to; none of it is told by the server."""
+    """The limits that a worker with these options keeps to; the venue reports none."""
     return [
         ServerLimit(
             "requests", options.rest_burst, options.rest_burst / options.rest_per_second, reported=False

@@ -1,4 +1,5 @@
-"""Kraken spot: what REST says of a market beside its book, which comes in the stream."""
+"""Kraken spot: the public REST requests: best prices, candles, clock, limits. Books come in the stream
+alone."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from workers.venues.market import INTERVALS, Kline, ServerLimit, UnknownInterval
 if TYPE_CHECKING:
     from workers.rest import RestManager
 
-# Schema, `RestTop`: lots are told whole. Up, down or to the nearest, each differs by less than one.
+# `schema.RestTop`: sizes are rounded to whole lots, up, down or to the nearest: each differs by less than
+# one.
 WHOLE_LOT = "1"
 TOKENIZED = "tokenized_asset"
 # Venue docs, "Get OHLC Data": at most 720 a request, the last one not final. The venue counts in minutes;
@@ -29,13 +31,13 @@ MINUTES = {name: INTERVALS[name] // 60 for name in ("1m", "5m", "15m", "30m", "1
 async def best_prices(
     rest: RestManager, venue_symbols: Sequence[str], priority: Priority
 ) -> Mapping[str, Best]:
-    """Prices exact, sizes within a whole lot: see `schema.RestTop`. Tokenized equities are asked for apart,
-    and only when one is carried; a request that fails costs its own symbols.
+    """The best prices by venue symbol: prices exact, sizes within a whole lot (`schema.RestTop`). Tokenized
+    equities have a request of their own, made only when one is carried; where a request fails, its symbols
+    are missing.
 
     ``assetVersion=1`` ("response keys use display names", venue docs) names the pairs as WebSocket v2 does:
     REST's own keys (``XXBTZUSD``) cannot be derived from those. An answer with other keys proves nothing. No
-    answer says how old it is: what one that lags proves wrongly is bounded by rule 5 of
-    `workers/books/freshness.py`.
+    answer has a time: a wrong proof by one that lags is bounded by rule 5 of `workers/books/freshness.py`.
 
     Raises:
         RestError: all have failed.
@@ -49,13 +51,13 @@ async def best_prices(
         if tokenized:
             params["asset_class"] = TOKENIZED
         try:
-            told: Entries[schema.RestTop] = await rest.get(
+            tops: Entries[schema.RestTop] = await rest.get(
                 TICKERS, params, decoder=schema.read_tops, priority=priority
             )
         except RestError as error:
             failed.append(error)
             continue
-        for symbol, each in told.read:
+        for symbol, each in tops.read:
             if symbol in carried and (best := _best(each)) is not None:
                 found[symbol] = best
     if failed and len(failed) == len(kinds):
@@ -63,11 +65,12 @@ async def best_prices(
     return found
 
 
-def _best(told: schema.RestTop) -> Best | None:
-    """None: neither side is told, be the book empty or not known to who answers; or a number is missing."""
-    if not all((*told.bid, *told.ask)):
+def _best(top: schema.RestTop) -> Best | None:
+    """None: both sides are empty, as of an empty book or one that the server does not know; or a number is
+    missing."""
+    if not all((*top.bid, *top.ask)):
         return None
-    bid, ask = (("", "") if _empty(side) else (side[0], side[2]) for side in (told.bid, told.ask))
+    bid, ask = (("", "") if _empty(side) else (side[0], side[2]) for side in (top.bid, top.ask))
     return None if bid == ask == ("", "") else Best(*bid, *ask, within=WHOLE_LOT)
 
 
@@ -106,11 +109,11 @@ def _kline(candle: schema.Candle, *, closed: bool) -> Kline:
 
 
 async def server_time(rest: RestManager) -> int:
-    """ms since 1970."""
+    """The venue's clock, ms since 1970."""
     answer: schema.TimeAnswer = await rest.get(TIME, decoder=schema.decode_time)
     return int(answer.result.unixtime) * 1000
 
 
 async def server_limits(rest: RestManager) -> list[ServerLimit]:
-    """As documented, and as a worker without options of its own holds itself to."""
+    """The limits that a worker with the default options keeps to."""
     return limits.server_limits(KrakenOptions())

@@ -1,4 +1,4 @@
-"""What only Kraken is configured by: the table ``[options]`` of ``config/venues/kraken.toml``."""
+"""Settings that only Kraken has: the table ``[options]`` of ``config/venues/kraken.toml``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class KrakenOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Attributes:
     book_depth: levels a side that are subscribed, one of `DEPTHS`; 0: the fewest that hold `depth`. Fewer are
         less traffic, and the checksum covers ten: at 10 it covers all of the book.
-    symbols_per_message: symbols that one subscription message names.
-    messages_per_second: of ours; the venue has a limit that changes with its load and tells no number.
+    symbols_per_message: at most so many symbols in one subscription message.
+    messages_per_second: that we send; the venue's limit changes with its load and is not documented.
     connects_per_10_minutes: connection attempts.
-    rest_per_second, rest_burst: REST requests, as many at once at most. An account's counter is said to
-        take 15 to 20 and forget 0.33 to 1 a second; of public requests, one a second is asked for.
-    rest_cooldown: seconds without a request after the venue has said that there were too many.
+    rest_per_second, rest_burst: REST requests a second, and at most so many at once. By the venue's documents
+        an account's counter goes up to 15 or 20 and decays by 0.33 to 1 a second; public requests should be
+        one a second.
+    rest_cooldown: seconds without a request after the venue has answered that there were too many.
     """
 
     book_depth: int = 0
@@ -34,7 +35,7 @@ class KrakenOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 def options(config: VenueConfig) -> KrakenOptions:
-    """The venue's own keys, with the depth that is subscribed.
+    """The venue's own settings, with the depth that is subscribed.
 
     Raises:
         ValueError: the text names the key and what is allowed.

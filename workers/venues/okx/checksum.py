@@ -1,8 +1,9 @@
-"""OKX's checksum of a book (until 2026-06), plainly: what `_checksum.pyx` is held to.
+"""OKX's checksum of a book (until 2026-06), in plain Python: the reference for `_checksum.pyx`.
 
 Venue docs, "WS / Order book channel", "Checksum" (as they were until 2026): the best 25 levels a side, bid
 and ask in turn, ``price:size`` of each as the venue writes them, joined by colons; a side that has fewer is
-passed over; CRC-32 of it as a signed number of 32 bits. Since 2026-06 the venue sends 0 always: not told.
+passed over; CRC-32 of it as a signed number of 32 bits. Since 2026-06 the venue always sends 0: there is
+none.
 """
 
 from __future__ import annotations

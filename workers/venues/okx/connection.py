@@ -21,16 +21,16 @@ PING, PONG = b"ping", b"pong"
 # Venue docs, "Notification": 60 s before the upgrade of a service that ends the connection.
 UPGRADE = "64008"
 NOTICE = 60.0
-# Channels of which a part is not of one instrument: liquidations come by instrument type, an index for all
-# that stand on it. Each connection that subscribed to them would bring them all, and each would be published
-# as often. So they have one connection of their own, however many instruments there are.
+# Channels with parts that are not of one instrument: liquidations are subscribed by instrument type, an index
+# price for all of its derivatives. On several connections the same events would come, and be published,
+# several times. So these channels have one connection of their own, however many instruments there are.
 SHARED = "shared"
 SHARED_CHANNELS = frozenset({"mark", "liquidations"})
 ALL_STREAMS = 1_000_000
 
 
 class _Notice(msgspec.Struct):
-    """As much of a message as tells whether it is the notice of an upgrade."""
+    """The fields that the notice of an upgrade is recognised by."""
 
     event: str = ""
     code: str = ""
@@ -43,7 +43,7 @@ _PING = Dialogue((PING,), lambda data: Answer.ACCEPTED if data == PONG else Answ
 class OkxConnection(PlainConnection):
     """The public endpoint `PATH`; demo trading and the regions differ in the host alone.
 
-    `SHARED_CHANNELS` go by a route of their own, at the same address.
+    `SHARED_CHANNELS` have a route of their own, at the same address.
     """
 
     def route(self, channel: str) -> str:
@@ -59,7 +59,8 @@ class OkxConnection(PlainConnection):
         return _PING
 
     def announced_end(self, data: bytes) -> float | None:
-        """The notice of a service upgrade; others of its kind end no connection."""
+        """Seconds until the venue closes the connection, of the notice of a service upgrade; None: it is
+        another message (other notices end no connection)."""
         if not data.startswith(b'{"event":"notice"'):
             return None
         try:
@@ -69,6 +70,6 @@ class OkxConnection(PlainConnection):
         return NOTICE if notice.code == UPGRADE else None
 
     def should_reconnect(self, error: BaseException) -> bool:
-        """All but a handshake that the server understood and refused (a wrong path, a blocked region): 429
-        ends by itself, 5xx too."""
+        """True for all but a handshake that the server refused for a lasting reason (a wrong path, a blocked
+        region); 429 (rate limit) and 5xx are temporary."""
         return not refused_for_good(error)

@@ -1,4 +1,4 @@
-"""OKX's listing -> instrument slots, and the numbers of its events."""
+"""Entries of OKX's listing -> instrument slots, and the numbers of its events."""
 
 from __future__ import annotations
 
@@ -27,30 +27,31 @@ KINDS = {
     "SWAP": InstrumentKind.PERPETUAL,
     "FUTURES": InstrumentKind.FUTURE,
 }
-OTHERS = frozenset({"MARGIN", "OPTION"})  # instrument types that no symbol of ours names
+OTHERS = frozenset({"MARGIN", "OPTION"})  # instrument types without canonical symbols here
 # Venue docs, "Public Data", "Get instruments", `state`.
 STATES = States(
     trading=frozenset({"live"}), halted=frozenset({"suspend", "rebase", "preopen", "test", "expired"})
 )
-STABLE = frozenset({"USDT", "USDC"})  # a contract quoted in one of them settles in it
+STABLE = frozenset({"USDT", "USDC"})  # contracts quoted in one of these settle in it
 
 
 def types_of(symbols: Iterable[str]) -> list[InstrumentType]:
-    """The instrument types whose listings have these canonical symbols."""
+    """The instrument types that these canonical symbols are listed under, sorted."""
     return sorted({type_of_canonical(symbol) for symbol in symbols})
 
 
 def instruments(listed: Entries[schema.InstrumentInfo], symbols: Iterable[str]) -> Listing:
-    """What is listed of `symbols` (canonical)."""
+    """The listed instruments of `symbols` (canonical)."""
     return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.InstrumentInfo) -> str:
     """The canonical symbol: ``BTC/USDT``, ``BTC/USDT:USDT``, ``BTC/USD:BTC``, ``BTC/USD:BTC-220527``; "" of
-    an instrument that none names. What the fields do not say of one that has not opened, its name does.
+    an instrument type that has none. Fields that are empty before an instrument opens are taken from its
+    name.
 
     Raises:
-        ValueError: neither do; or the type is not known.
+        ValueError: its currencies are neither in the fields nor in the name; or the type is unknown.
     """
     if entry.type in OTHERS:
         return ""
@@ -61,34 +62,39 @@ def symbol_of(entry: schema.InstrumentInfo) -> str:
     named = entry.symbol.split("-")
     if not (base and quote):
         if len(named) != (2 if spot else 3):
-            raise ValueError(f"{entry.symbol!r} does not say its currencies, and no field does")
-        # What follows an underscore tells families of one underlying apart.
+            raise ValueError(f"{entry.symbol!r} has no currencies in its fields or its name")
+        # A suffix after an underscore distinguishes families of one underlying.
         base, quote = named[0], named[1].partition("_")[0]
     pair = CURRENCIES.pair(base, quote)
     if spot:
         return pair
     if not entry.settle and (quote not in STABLE or "_" in entry.symbol):
-        raise ValueError(f"{entry.symbol!r} does not say what it settles in, and no field does")
+        raise ValueError(
+            f"{entry.symbol!r} has no settlement currency in its fields or its name"
+        )
     symbol = f"{pair}:{CURRENCIES.unified(entry.settle or quote)}"
     return f"{symbol}-{named[-1]}" if entry.type == "FUTURES" else symbol
 
 
 def _excluded(name: str, entry: schema.InstrumentInfo) -> str:
-    """A spot instrument is named by its two currencies. What is named otherwise, such as
-    ``LISTING-SPOT-SLX-USDT`` beside ``SLX-USDT``, announces one."""
+    """Why an entry is never chosen for its symbol; "": it may be. A spot instrument is named by its two
+    currencies; another name, such as ``LISTING-SPOT-SLX-USDT`` beside ``SLX-USDT``, is an announcement."""
     if entry.type == "SPOT" and name.count("-") != 1:
         return f"an instrument of that name does not trade (state {entry.state!r})"
     if entry.type != "SPOT" and not entry.contract:
-        return f"it does not say yet what a contract is worth (state {entry.state!r})"
+        return f"the value of a contract is not listed yet (state {entry.state!r})"
     return ""
 
 
 def instrument(entry: schema.InstrumentInfo) -> Instrument:
-    """One instrument's slot. Raises PrecisionError.
+    """The slot of one instrument.
 
-    Sizes of derivatives are contracts; one is worth `multiplier` of the base currency (linear) or of the
-    quote currency (inverse). The largest sizes that the venue names are formal (9999999999 at any lot), so
-    they say nothing about room. "" is a number that it does not tell.
+    Sizes of derivatives are numbers of contracts; one is worth `multiplier` of the base currency (linear) or
+    of the quote currency (inverse). The venue's largest sizes are formal (9999999999 at any lot), so no room
+    is reserved for them. "" stands for a number that is not listed.
+
+    Raises:
+        PrecisionError: the instrument's steps do not fit an int64.
     """
     symbol = symbol_of(entry)
     tick, lot, least = entry.tick or "0", entry.lot or "0", entry.least or "0"
@@ -140,11 +146,11 @@ RULES = ListingRules[schema.InstrumentInfo](
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of what a frame says, as the venue wrote them; none of anything else, nor of marks
-    and liquidations, which ask for no new slot."""
+    """The prices and sizes of an `Item`, or of a list of them, as the venue wrote them. None of any other
+    message, nor of mark prices and liquidations, whose numbers never need a new slot."""
     if isinstance(event, list):
         return [number for each in event for number in numbers(each)]
-    if not isinstance(event, schema.Said):
+    if not isinstance(event, schema.Item):
         return []
     found: list[Number] = []
     match event.payload:

@@ -1,4 +1,4 @@
-"""OKX: what REST says of a market."""
+"""OKX: the public REST requests: snapshots, best prices, candles, clock, limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workers.rest import RestManager
 
 # Venue docs, "Get candlesticks", `bar`. From six hours on there are two of each: those that begin at midnight
-# in Hong Kong, and these, which begin at midnight UTC as everybody's do.
+# in Hong Kong, and these, which begin at midnight UTC.
 BARS = {
     "1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1h": "1H", "2h": "2H", "4h": "4H",
     "6h": "6Hutc", "12h": "12Hutc", "1d": "1Dutc", "3d": "3Dutc", "1w": "1Wutc",
@@ -28,7 +28,7 @@ MAX_CANDLES = 300  # a request
 
 
 async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: Priority) -> Snapshot:
-    """For proofs and audits alone: the book itself comes in the stream. Its id counts as the stream's do."""
+    """A snapshot with the stream's ids, for comparisons only: the book itself comes in the stream."""
     answer: schema.RestBooks = await rest.get(
         DEPTH,
         {"instId": venue_symbol, "sz": limits.DEPTH_TIERS.limit(levels)},
@@ -42,7 +42,8 @@ async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: 
 async def best_prices(
     rest: RestManager, venue_symbols: Sequence[str], priority: Priority
 ) -> Mapping[str, Best]:
-    """One request for each instrument type; one that fails costs the symbols of that type.
+    """The best prices by venue symbol: one request for each instrument type of `venue_symbols`. Where one
+    fails, the symbols of that type are missing.
 
     Raises:
         RestError: all have failed.
@@ -52,13 +53,13 @@ async def best_prices(
     kinds = sorted({type_of(symbol) for symbol in venue_symbols})
     for kind in kinds:
         try:
-            told: Entries[schema.RestTop] = await rest.get(
+            tops: Entries[schema.RestTop] = await rest.get(
                 TICKERS, {"instType": kind}, decoder=schema.read_tops, priority=priority
             )
         except RestError as error:
             failed.append(error)
             continue
-        for symbol, each in told.read:
+        for symbol, each in tops.read:
             found[symbol] = Best(each.bid, each.bid_size, each.ask, each.ask_size)
     if failed and len(failed) == len(kinds):
         raise failed[0]
@@ -91,11 +92,11 @@ def _kline(candle: schema.Candle) -> Kline:
 
 
 async def server_time(rest: RestManager) -> int:
-    """ms since 1970."""
+    """The venue's clock, ms since 1970."""
     answer: int = await rest.get(TIME, decoder=lambda body: int(schema.decode_time(body).data[0].time))
     return answer
 
 
 async def server_limits(rest: RestManager) -> list[ServerLimit]:
-    """As documented."""
+    """The venue's limits, as documented."""
     return limits.server_limits()

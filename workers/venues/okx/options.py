@@ -1,4 +1,4 @@
-"""What only OKX is configured by: the table ``[options]`` of ``config/venues/okx.toml``."""
+"""Settings that only OKX has: the table ``[options]`` of ``config/venues/okx.toml``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workers.venues.okx.connection import PATH
 
 class OkxOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Attributes:
-    book_channel: ``"books"``, 400 levels in changes; ``"books5"``, the best five whole.
+    book_channel: ``"books"``, 400 levels, sent as changes; ``"books5"``, the best five in each message.
     ws_path: after `ws_url`.
     """
 
@@ -20,5 +20,5 @@ class OkxOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 def options(config: VenueConfig) -> OkxOptions:
-    """The venue's own keys. Raises ValueError, which names the key and what is allowed."""
+    """The venue's own settings. Raises ValueError, which names the key and the allowed values."""
     return make_options(config, OkxOptions)

@@ -1,6 +1,6 @@
-"""The reference decoder of OKX: complete and easy to read, the truth that the native one is held to.
+"""The reference decoder of OKX: complete and easy to read. The native decoder must agree with it.
 
-`OkxParser` tells what a message is and decodes it; `normalise` brings what it says to the same normal form
+`OkxParser` classifies and decodes a message; `normalise` converts each of its items to the same normal form
 that `_decode.Decoder` gives.
 """
 
@@ -23,7 +23,7 @@ _envelope = msgspec.json.Decoder(schema.Envelope).decode
 _event = msgspec.json.Decoder(schema.Event).decode
 _book = msgspec.json.Decoder(list[schema.Book]).decode
 
-# The venue's channel -> what it is for us, and the decoder of its `data`.
+# The venue's channel -> its message type here, and the decoder of its `data`.
 _CHANNELS: Mapping[str, tuple[MessageType, Any]] = {
     "books": (MessageType.ORDERBOOK, _book),
     "books5": (MessageType.ORDERBOOK, _book),
@@ -38,7 +38,7 @@ _CHANNELS: Mapping[str, tuple[MessageType, Any]] = {
 _EVENTS = {
     "subscribe": MessageType.SUBSCRIPTION_CONFIRM,
     "unsubscribe": MessageType.SUBSCRIPTION_CONFIRM,
-    # A refusal that nobody waits for is no damaged data: as ERROR it would void the books without ids.
+    # An error without a pending request is no damaged data: as ERROR it would void the books without ids.
     "error": MessageType.UNKNOWN,
     "notice": MessageType.OTHER,
     "login": MessageType.OTHER,
@@ -53,22 +53,23 @@ MAX_ID = 2**63 - 1
 
 
 class OkxParser(MessageParser):
-    """Args:
-    symbols: canonical symbol -> the venue's (``BTC/USDT:USDT`` -> ``BTC-USDT-SWAP``); looked at again when
-        it has grown.
+    """Classifies and decodes messages.
+
+    Args:
+        symbols: canonical symbol -> the venue's (``BTC/USDT:USDT`` -> ``BTC-USDT-SWAP``); may grow later.
     """
 
     def __init__(self, symbols: Mapping[str, str]) -> None:
         self._symbols = symbols
         self._canonical: dict[str, str] = {}
-        self._by_index: dict[str, list[str]] = {}  # index -> the venue symbols that it stands behind
+        self._by_index: dict[str, list[str]] = {}  # index -> the venue symbols of its derivatives
         self._known = -1  # how many symbols the two tables were made of
 
     def __repr__(self) -> str:
         return f"OkxParser({len(self._symbols)} symbols)"
 
     def classify(self, data: bytes) -> MessageType:
-        """What kind of message this is; ERROR when it is none, UNKNOWN when it is none that we know."""
+        """The type of a message: ERROR where it cannot be decoded, UNKNOWN where its type is not known."""
         if data == PONG:
             return MessageType.HEARTBEAT
         try:
@@ -77,7 +78,8 @@ class OkxParser(MessageParser):
             return MessageType.ERROR
 
     def extract_symbol(self, data: bytes) -> str | None:
-        """Canonical symbol, or None when the message names none that is known, or a whole type or index."""
+        """The canonical symbol of a message; None where it has none that is known, or is about a whole
+        instrument type or an index."""
         try:
             arg = _envelope(data).arg
         except (msgspec.MsgspecError, ValueError):
@@ -89,10 +91,11 @@ class OkxParser(MessageParser):
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
         """Decode; never raises on what a venue sends: malformed input gives `MessageType.ERROR` with
-        `schema.Malformed` as its data. What an event says is `schema.Event`."""
+        `schema.Malformed` as its data. An answer or announcement has `schema.Event`, market data one
+        `schema.Item`, or a list of them."""
         if data == PONG:
             return ParsedMessage(message_type=MessageType.HEARTBEAT, timestamp=received, raw_data=data)
-        said: list[schema.Said] = []
+        items: list[schema.Item] = []
         event: object = None
         channel = None
         try:
@@ -102,46 +105,47 @@ class OkxParser(MessageParser):
             if envelope.event is not None:
                 event = _event(data)
             elif channel in _CHANNELS and envelope.data:
-                said = self._said(envelope)
-                # What nobody here asked for: other instruments' liquidations, an index of none of ours.
-                kind = kind if said else MessageType.OTHER
-                event = said[0] if len(said) == 1 else said or None
+                items = self._items(envelope)
+                # Without an item it is about others: their liquidations, or an index without an instrument.
+                kind = kind if items else MessageType.OTHER
+                event = items[0] if len(items) == 1 else items or None
         except (msgspec.MsgspecError, ValueError) as error:
             kind, event = MessageType.ERROR, schema.Malformed(str(error))
         return ParsedMessage(
             message_type=kind,
-            symbol=self._canonical.get(said[0].symbol) if said else None,
+            symbol=self._canonical.get(items[0].symbol) if items else None,
             channel=channel,
             data=event,
             timestamp=received,
             raw_data=data,
         )
 
-    def _said(self, envelope: schema.Envelope) -> list[schema.Said]:
+    def _items(self, envelope: schema.Envelope) -> list[schema.Item]:
+        """One for each instrument that an entry of `data` is about."""
         self._look()
         arg = envelope.arg
         entries = _CHANNELS[arg.channel][1](envelope.data)
-        said: list[schema.Said] = []
+        items: list[schema.Item] = []
         for entry in entries:
             match entry:
                 case schema.Book():
-                    # `books5` is the best five whole, each time; it has no action.
+                    # Each message of `books5` has all of the best five levels, and no action.
                     whole = envelope.action == "snapshot" or arg.channel == "books5"
                     if not whole and arg.channel == "books" and envelope.action != "update":
                         raise ValueError(f"a book's action is snapshot or update, not {envelope.action!r}")
-                    said.append(schema.Said(arg.instrument, arg.channel, entry, whole))
+                    items.append(schema.Item(arg.instrument, arg.channel, entry, whole))
                 case schema.IndexPrice():
                     about = self._by_index.get(entry.index, [])
-                    said += [schema.Said(symbol, arg.channel, entry) for symbol in about]
+                    items += [schema.Item(symbol, arg.channel, entry) for symbol in about]
                 case schema.Liquidations():
                     if entry.symbol in self._canonical:
-                        said += [schema.Said(entry.symbol, arg.channel, each) for each in entry.details]
+                        items += [schema.Item(entry.symbol, arg.channel, each) for each in entry.details]
                 case _:
-                    said.append(schema.Said(entry.symbol, arg.channel, entry))
-        return said
+                    items.append(schema.Item(entry.symbol, arg.channel, entry))
+        return items
 
     def _look(self) -> None:
-        """Make the tables anew when there are more symbols."""
+        """Rebuild the tables when there are more symbols."""
         if self._known == len(self._symbols):
             return
         self._canonical = {venue: canonical for canonical, venue in self._symbols.items()}
@@ -164,7 +168,7 @@ def _kind(message: schema.Envelope) -> MessageType:
 
 
 def integer(text: str, limit: int = MAX_ID) -> int | None:
-    """An integer written as text, 0 to `limit`, without a leading zero; None: it is none."""
+    """The value of a text, an integer from 0 to `limit` without a leading zero; None: it is another text."""
     if not (text.isascii() and text.isdigit()) or (text[0] == "0" and len(text) > 1) or len(text) > 19:
         return None
     value = int(text)
@@ -172,16 +176,16 @@ def integer(text: str, limit: int = MAX_ID) -> int | None:
 
 
 def to_ns(text: str) -> int | None:
-    """The venue's time, ms as text, in ns; None when it is none."""
+    """The venue's time (ms as text) in ns; None: it is no time."""
     ms = integer(text, MAX_MS)
     return None if ms is None else ms * 10**6
 
 
 def rate(text: str) -> int | None:
-    """A funding rate at 1e-12, what is beyond cut off; None when it is none.
+    """A funding rate in units of 1e-12, further decimals cut off; None: it is no number.
 
-    The venue writes sixteen decimals. No order is made of a rate, and a trillionth is far below what it can
-    be relied on; so it is cut where a price would not be.
+    The venue writes sixteen decimals. Cutting is allowed here, unlike for prices: no order depends on a
+    rate's last digits, and a trillionth is far below its accuracy.
 
     >>> rate("0.0000663322867090"), rate("-0.00375")
     (66332286, -3750000000)
@@ -197,13 +201,13 @@ def rate(text: str) -> int | None:
 
 
 def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
-    """One thing that a frame said, in normal form; `scales` is keyed by venue symbol.
+    """One `schema.Item` in normal form; `scales` is keyed by venue symbol.
 
     NOT_MINE for anything that is no market data.
     """
     if isinstance(event, schema.Malformed):
         return Decoded(DecodeCode.MALFORMED)
-    if not isinstance(event, schema.Said):
+    if not isinstance(event, schema.Item):
         return Decoded(DecodeCode.NOT_MINE)
     scale = scales.get(event.symbol)
     if scale is None:
@@ -212,7 +216,7 @@ def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:
     return numbers.judged(_normal(event, numbers))
 
 
-def _normal(event: schema.Said, numbers: Numbers) -> Decoded | None:
+def _normal(event: schema.Item, numbers: Numbers) -> Decoded | None:
     """None: malformed. Verdicts about numbers are in `numbers`."""
     payload = event.payload
     if isinstance(payload, schema.Funding):
@@ -298,14 +302,14 @@ def _trade(trade: schema.Trade, numbers: Numbers, time: int) -> Decoded | None:
         numbers.scale.instrument,
         time,
         number,
-        number,  # the venue says how many were put together, and not which was the first
+        number,  # the venue sends the count of aggregated trades, but not the first one's id
         int(Flag.SELL) if trade.side == "sell" else 0,
         (*numbers.traded(trade.price, trade.size), count if count > 1 else 0, 0, 0, 0, 0, 0),
     )
 
 
 def _ticker(ticker: schema.Ticker, numbers: Numbers, time: int) -> Decoded:
-    # Of a derivative the venue does not tell the volume in the quote currency.
+    # For a derivative the venue does not send the volume in the quote currency.
     quote = ticker.currency_volume if ticker.type == "SPOT" else ""
     texts = (ticker.last, ticker.open, ticker.high, ticker.low, ticker.volume, quote)
     words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
@@ -324,7 +328,7 @@ def _mark(
     numbers: Numbers, time: int, flags: MessageFlag, words: tuple[int, int, int, int]
 ) -> Decoded | None:
     if numbers.worst is Verdict.EXACT and flags in (MessageFlag.MARK, MessageFlag.INDEX) and not any(words):
-        return None  # a price of zero stands for "never told" in shared memory
+        return None  # in shared memory a price of zero means "never received"
     return Decoded(
         DecodeCode.OK,
         MessageKind.MARK,
@@ -337,12 +341,12 @@ def _mark(
 
 def _funding(funding: schema.Funding, numbers: Numbers) -> Decoded | None:
     flags = MessageFlag(0)
-    told = due = 0
+    known = due = 0
     if funding.rate:
         value = rate(funding.rate)
         if value is None:
             return None
-        told = value
+        known = value
         flags |= MessageFlag.RATE
     if funding.due:
         moment = to_ns(funding.due)
@@ -353,7 +357,7 @@ def _funding(funding: schema.Funding, numbers: Numbers) -> Decoded | None:
     time = to_ns(funding.time) if funding.time else 0  # until 2022 it had none
     if time is None or not flags:
         return None
-    return _mark(numbers, time, flags, (0, 0, told, due))
+    return _mark(numbers, time, flags, (0, 0, known, due))
 
 
 def _liquidation(detail: schema.LiquidationDetail, numbers: Numbers, time: int) -> Decoded | None:

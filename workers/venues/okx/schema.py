@@ -114,13 +114,14 @@ class Liquidations(msgspec.Struct, frozen=True):
 Payload = Book | Trade | Ticker | MarkPrice | IndexPrice | Funding | LiquidationDetail
 
 
-class Said(msgspec.Struct, frozen=True):
-    """One thing that a frame says of one instrument.
+class Item(msgspec.Struct, frozen=True):
+    """One entry of a message's `data`, for one instrument.
 
     Attributes:
-        symbol: the venue's, of the instrument that it is about.
+        symbol: the venue's, of the instrument.
         channel: the venue's.
-        snapshot: of a book: all of it, and not what has changed.
+        payload: the entry.
+        snapshot: of a book: whether it is the whole book; False: its changed levels.
     """
 
     symbol: str
@@ -130,7 +131,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 class Malformed(msgspec.Struct, frozen=True):
-    """What a parser gives with `MessageType.ERROR` for something that is no message of this venue."""
+    """The data of a `ParsedMessage` of type ERROR: the message cannot be decoded."""
 
     reason: str
 
@@ -151,7 +152,7 @@ ABSENT = msgspec.Raw()
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The few keys that tell what a message is; everything else is left as it lies."""
+    """The few keys that a message is classified by; everything else stays undecoded."""
 
     event: str | None = None
     arg: Arg = Arg()
@@ -204,7 +205,7 @@ Entry = TypeVar("Entry")
 
 
 class Instruments(msgspec.Struct, Generic[Entry], frozen=True):
-    """What is told of many instruments at once."""
+    """An answer with one entry for each instrument."""
 
     data: list[Entry]
 

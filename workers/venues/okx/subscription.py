@@ -4,13 +4,13 @@ One of our channels is one or several of the venue's, and some of the venue's ar
 
 1. ``mark`` of a perpetual is `mark-price`, `funding-rate` and the `index-tickers` of its index; of a dated
    future it is without funding. Several instruments may have one index.
-2. ``liquidations`` is `liquidation-orders`, which is subscribed by instrument type: all instruments of that
-   type come, and the decoders leave out those that nobody asked for.
-3. What is shared is never unsubscribed: another symbol may need it. When there is nothing else to say, it is
-   subscribed once more, which the venue acknowledges as it does the first time.
+2. ``liquidations`` is `liquidation-orders`, which is subscribed by instrument type: it brings all instruments
+   of that type, and the decoders leave out those that are not subscribed.
+3. A shared channel is never unsubscribed: another symbol may need it. Where a message would be empty without
+   it, it is subscribed once more, which the venue acknowledges as it does the first time.
 4. Every entry is answered by itself, with the id of the message. ``mark`` counts as subscribed when
-   `mark-price` is, and as refused when any of its parts is; so `mark-price` is asked for after the others,
-   and answered after them.
+   `mark-price` is, and as refused when any of its parts is; so `mark-price` is the last of them in the
+   message, and its answer the last to come.
 """
 
 from __future__ import annotations
@@ -71,11 +71,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 class OkxSubscription(SubscriptionStrategy):
-    """Args:
-    venue_symbols: canonical symbol -> the venue's (``BTC/USDT:USDT`` -> ``BTC-USDT-SWAP``); looked at again
-        whenever a symbol is asked for, so a growing mapping may be given.
-    book_channel: the venue's channel of books, ``books`` or ``books5``.
-    entries_per_message: how many of the venue's channels one message names.
+    """Builds subscribe and unsubscribe messages and recognises their acknowledgements.
+
+    Args:
+        venue_symbols: canonical symbol -> the venue's (``BTC/USDT:USDT`` -> ``BTC-USDT-SWAP``); may grow
+            later.
+        book_channel: the venue's channel of books, ``books`` or ``books5``.
+        entries_per_message: at most so many of the venue's channels in one message.
     """
 
     def __init__(
@@ -114,7 +116,7 @@ class OkxSubscription(SubscriptionStrategy):
         return messages
 
     def _apart(self, action: SubscriptionAction, channels: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """The channels of each message: whose answer would not come with that of the others' is by itself."""
+        """The channels of each message; one whose acknowledgement differs from the others' has its own."""
         if action is SubscriptionAction.SUBSCRIBE or LIQUIDATIONS not in channels or len(channels) == 1:
             yield channels
         else:  # rule 3
@@ -138,7 +140,7 @@ class OkxSubscription(SubscriptionStrategy):
         return _encode(_Operation(str(number), "subscribe", shared))  # rule 3
 
     def _own(self, venue: str, channel: str) -> Iterator[_Entry]:
-        """The venue's channels that are one instrument's."""
+        """The venue's channels that belong to one instrument alone."""
         if channel in self._plain:
             yield _ByInstrument(self._plain[channel], venue)
         elif channel == MARK:  # rule 1
@@ -153,7 +155,7 @@ class OkxSubscription(SubscriptionStrategy):
             yield _ByType("liquidation-orders", type_of(venue))  # rule 2
 
     def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
-        # Market data starts with what was subscribed; an answer is short, and its keys' order is free.
+        # Market data starts with its subscription (`arg`); an answer is short, its keys in any order.
         if len(data) > 4096 or data.startswith(b'{"arg"') or b'"event"' not in data:
             return None
         try:
@@ -165,31 +167,32 @@ class OkxSubscription(SubscriptionStrategy):
         number = int(event.id) if event.id.isascii() and event.id.isdigit() and len(event.id) < 18 else None
         if event.event == "error":
             return self._refusal(event, number)
-        # Rule 4: the parts of `mark` beside the mark price settle nothing.
+        # Rule 4: the parts of `mark` beside the mark price do not count.
         topics = self._topics(event.arg.channel, event.arg.instrument, event.arg.type, refused=False)
         if not topics:
             return None
-        # Rule 3: what is shared is subscribed, whatever we ask for.
+        # Rule 3: a shared channel is subscribed, whichever action was requested.
         action = None if event.arg.type else SubscriptionAction(event.event)
         return Acknowledgement(number, True, topics=topics, action=action)
 
     def _refusal(self, event: schema.Event, number: int | None) -> Acknowledgement:
-        """What an error is about, if it says so: else it is about the message, or about the oldest one."""
+        """The acknowledgement of an error, with the topics that it names; where it names none, it is about
+        all of its message, or of the oldest one."""
         topics: tuple[tuple[str, str], ...] = ()
         if event.arg.channel:
             topics = self._topics(event.arg.channel, event.arg.instrument, event.arg.type, refused=True)
-        elif said := _REFUSED.search(event.message):
-            by_type = said["by"] == "Type"
-            name = said["name"]
+        elif refused := _REFUSED.search(event.message):
+            by_type = refused["by"] == "Type"
+            name = refused["name"]
             topics = self._topics(
-                said["channel"], "" if by_type else name, name if by_type else "", refused=True
+                refused["channel"], "" if by_type else name, name if by_type else "", refused=True
             )
         return Acknowledgement(number, False, event.code or None, event.message, topics)
 
     def _topics(
         self, channel: str, instrument: str, type_: str, *, refused: bool
     ) -> tuple[tuple[str, str], ...]:
-        """What of ours (symbol, channel) one of the venue's channels stands for."""
+        """The canonical (symbol, channel) pairs that one of the venue's channels belongs to."""
         if len(self._canonical) != len(self._venue_symbols):
             self._canonical = {venue: canonical for canonical, venue in self._venue_symbols.items()}
         if channel == "liquidation-orders":

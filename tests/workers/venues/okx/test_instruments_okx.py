@@ -141,11 +141,11 @@ def test_what_says_neither_its_symbol_nor_its_contract_is_not_listed() -> None:
     )
     assert [one.symbol for one in found.instruments] == ["SLX/USDT"]
     assert found.skipped == {
-        "ETH-USD_UM-SWAP": "'ETH-USD_UM-SWAP' does not say what it settles in, and no field does",
+        "ETH-USD_UM-SWAP": "'ETH-USD_UM-SWAP' has no settlement currency in its fields or its name",
         "WAR-USDT": "instType 'WARRANT' is not known",
     }
     assert found.missing["NEW/USDT:USDT"] == (
-        "OKX lists 'NEW/USDT:USDT' only as NEW-USDT-SWAP: it does not say yet what a contract is worth "
+        "OKX lists 'NEW/USDT:USDT' only as NEW-USDT-SWAP: the value of a contract is not listed yet "
         "(state 'preopen')"
     )
 
