@@ -1,4 +1,4 @@
-"""Binance: HTTP status and venue code -> typed error with its advice."""
+"""Binance: HTTP status and venue code -> typed error."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ PUBLIC = frozenset(
     f"/api/v4/spot/{name}"
     for name in ("time", "currencies", "currency_pairs", "tickers", "order_book", "trades", "candlesticks")
 )
-TOLERANCE_MS = 1000  # not documented; the venue is said to accept a minute, an early timestamp gains nothing
+TOLERANCE_MS = 1000  # not documented; reports say a minute, but an early timestamp gains nothing
 
 
 class _Time(msgspec.Struct):

@@ -1,5 +1,4 @@
-"""Kraken's checksum in plain words: the twin that the native one (`_checksum.pyx`, where the rule is) is held
-to."""
+"""Kraken's checksum of a book in plain Python: the reference for `_checksum.pyx`, where the rule is."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ BEST = 10
 
 
 def token(text: str) -> str:
-    """A number as it is summed up.
+    """A number in the text that the checksum is computed of: without dot and leading zeros.
 
     >>> token("0.0286"), token("74198.19125726"), token("0.00000000")
     ('286', '7419819125726', '')
@@ -19,7 +18,7 @@ def token(text: str) -> str:
 
 
 def checksum(bids: Iterable[tuple[str, str]], asks: Iterable[tuple[str, str]]) -> int:
-    """Of a book, best first, its numbers as the wire spells them.
+    """The CRC-32 of a book: levels (price, size), best first, numbers as the venue writes them.
 
     >>> checksum([], [])
     0

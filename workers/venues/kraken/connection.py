@@ -1,4 +1,4 @@
-"""Kraken spot: where to connect, its ping, its halts, and which failures can heal."""
+"""Kraken spot: where to connect, the ping, halts of trading, and which failures are worth another attempt."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ _pong = msgspec.json.Decoder(_Pong).decode
 class KrakenConnection(PlainConnection):
     """One endpoint for all public channels.
 
-    The ping is the venue's own (docs, "ping": an application's ping, answered by `pong`), because nothing is
-    said about those of the protocol, and because a connection on which nothing is sent may be closed after a
-    minute.
+    The ping is the venue's own message (docs, "ping", answered by `pong`): WebSocket PING frames are not
+    documented, and a connection on which nothing is sent may be closed after a minute.
     """
 
     def __init__(
@@ -50,10 +49,11 @@ class KrakenConnection(PlainConnection):
         return Dialogue((PING,), _answers_ping)
 
     def announced_end(self, data: bytes) -> float | None:
-        """A connection that has seen the trading engine halted (docs, "status": `maintenance`, `cancel_only`,
-        `post_only`) is replaced when the engine is `online` again. While it is halted nothing is done: what
-        the books say is what the venue says, and where it says nothing, they become STALE. Afterwards a quiet
-        book could be another one without a message that shows it; a new connection brings a snapshot of each.
+        """0.0 (replace it now) when the trading engine is `online` again on a connection on which it was
+        halted (docs, "status": `maintenance`, `cancel_only`, `post_only`); else None.
+
+        Afterwards a quiet book may have changed without a message; the new connection brings a snapshot of
+        each. During the halt nothing is done: books for which the venue sends nothing become STALE.
         """
         if not data.startswith(b'{"channel":"status"'):
             return None
@@ -73,13 +73,14 @@ class KrakenConnection(PlainConnection):
         return 0.0 if again else None
 
     def should_reconnect(self, error: BaseException) -> bool:
-        """All but a handshake that the server understood and refused (a wrong path, a blocked region): 429
-        ends by itself, 5xx too."""
+        """True for all but a handshake that the server refused for a lasting reason (a wrong path, a blocked
+        region); 429 (rate limit) and 5xx are temporary."""
         return not refused_for_good(error)
 
 
 def _answers_ping(data: bytes) -> Answer:
-    """The pong without a number: those with one answer another question (rule 2 of subscription.py)."""
+    """ACCEPTED for a pong without a number; those with one acknowledge messages (rule 2 of
+    subscription.py)."""
     if len(data) > 512 or b'"pong"' not in data:
         return Answer.NOT_MINE
     try:

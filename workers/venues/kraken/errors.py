@@ -1,4 +1,4 @@
-"""Kraken spot: an answer's `error` list -> typed error with its advice.
+"""Kraken spot: an answer's `error` list -> typed error.
 
 Errors come with HTTP status 200: ``{"error":["EQuery:Unknown asset pair"]}``, each a severity (E, or W for a
 warning, which refuses nothing), a category and a text.
@@ -48,7 +48,10 @@ _FINE = b'{"error":[]'
 
 
 class KrakenErrors(ExceptionHandlerStrategy):
+    """Turns HTTP status and venue errors of a failed request into a typed error."""
+
     def refuses(self, status: int, body: bytes) -> bool:
+        """Whether an answer with HTTP 2xx is a failure: its `error` list is not empty."""
         return not body.startswith(_FINE) and bool(_errors(body))
 
     def to_error(self, failure: Failure) -> RestError:
@@ -73,7 +76,7 @@ class KrakenErrors(ExceptionHandlerStrategy):
 
 
 def _errors(body: bytes) -> list[str]:
-    """The errors of an answer, without its warnings; none of what is no answer of the venue."""
+    """The errors of an answer, without its warnings; none if it is not an answer of the venue."""
     try:
         answer = schema.decode_errors(body)
     except (msgspec.MsgspecError, ValueError):

@@ -42,20 +42,20 @@ OWN_VENUE = frozenset({"international", ""})
 
 
 def instruments(listed: Entries[schema.Pair], symbols: Iterable[str]) -> Listing:
-    """What is listed of `symbols` (canonical, ``BTC/USD``)."""
+    """The listed instruments of `symbols` (canonical, ``BTC/USD``)."""
     return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(pair: schema.Pair) -> str:
-    """The canonical symbol; "" of a pair that cannot be subscribed. ValueError: `wsname` is no pair, or is
-    not there."""
+    """The canonical symbol; "" of a pair that cannot be subscribed. Raises ValueError: `wsname` is missing,
+    or is no pair."""
     if not pair.wsname and (pair.altname.endswith(".d") or pair.execution_venue not in OWN_VENUE):
         return ""
     return symbol_named(pair.wsname)
 
 
 def instrument(pair: schema.Pair) -> Instrument:
-    """One pair's slot. Raises PrecisionError."""
+    """The slot of one pair. Raises PrecisionError: its decimals or limits do not fit a slot."""
     symbol = symbol_of(pair)
     try:
         notional_exp = decimals(pair.costmin)
@@ -81,7 +81,8 @@ def instrument(pair: schema.Pair) -> Instrument:
 
 
 def _excluded(key: str, pair: schema.Pair) -> str:
-    """The streams are those of the venue's own book: what is matched elsewhere has other prices and steps."""
+    """Why a pair is never chosen for its symbol; "": it may be. The streams are those of the venue's own
+    book; a pair whose orders are matched elsewhere has other prices and steps."""
     if pair.execution_venue not in OWN_VENUE or ":" in key:
         return f"its orders are matched elsewhere ({pair.execution_venue})"
     return ""
@@ -100,7 +101,7 @@ RULES = ListingRules[schema.Pair](
 
 
 def numbers(events: object, venue_symbol: str) -> list[Number]:
-    """The prices and sizes of a frame's events about this symbol that a slot must hold, as decimal text."""
+    """The prices and sizes in a message's events of this symbol, as decimal text."""
     found: list[Number] = []
 
     def add(prices: Iterable[msgspec.Raw], sizes: Iterable[msgspec.Raw]) -> None:

@@ -2,8 +2,8 @@
 
 REST and WebSocket v1 have older codes for two assets, XBT and XDG (as `wsname` in AssetPairs shows), which
 WebSocket v2 calls BTC and DOGE; REST leaves out the slash of a pair. The keys of AssetPairs (``XXBTZUSD``)
-tell entries apart and say nothing else. The canonical symbol has the unified codes, of which more than these
-two differ: what is ``LUNA/EUR`` in every one of the venue's APIs is LUNC/EUR.
+are used only as keys. The canonical symbol has the unified codes, of which more than these two differ: the
+venue's ``LUNA/EUR`` (in all of its APIs) is LUNC/EUR.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from workers.venues.listing import Currencies
 
 OLD_TO_NEW = {"XBT": "BTC", "XDG": "DOGE"}
 NEW_TO_OLD = {new: old for old, new in OLD_TO_NEW.items()}
-# Source: what ccxt (4.5) calls them. Those that it has for AssetPairs' `base` and `quote` (XXBT, ZUSD) never
-# stand in a `wsname`.
+# Source: ccxt's unified codes (4.5). Its codes for AssetPairs' `base` and `quote` (XXBT, ZUSD) are never in a
+# `wsname`.
 CURRENCIES = Currencies(
     {
         "XBT": "BTC", "XDG": "DOGE", "BCHSV": "BSV", "FEE": "KFEE", "LUNA": "LUNC", "LUNA2": "LUNA",
@@ -34,7 +34,7 @@ OLDEST = {
 
 
 def unified_word(word: str) -> str:
-    """As `unified`, of any text that may be a code, the oldest ones among them.
+    """As `unified`, for any text that may be a code, also one of the oldest.
 
     >>> unified_word("XXBT"), unified_word("ZUSD"), unified_word("XBT"), unified_word("ZRX")
     ('BTC', 'USD', 'BTC', 'ZRX')
@@ -43,7 +43,7 @@ def unified_word(word: str) -> str:
 
 
 def unified(code: str) -> str:
-    """The unified code of one in `wsname`; of a tokenized equity it is in capitals, as all are.
+    """The unified code of a code in `wsname`, in capitals.
 
     >>> unified("LUNA2"), unified("AAPLx"), unified("BRK.Bx")
     ('LUNA', 'AAPLX', 'BRK.Bx')
@@ -53,7 +53,7 @@ def unified(code: str) -> str:
 
 
 def symbol(wsname: str) -> str:
-    """``LUNA/EUR`` -> ``LUNC/EUR``: the canonical symbol. ValueError: it is no pair."""
+    """The canonical symbol, ``LUNA/EUR`` -> ``LUNC/EUR``. Raises ValueError: `wsname` is no pair."""
     base, slash, quote = wsname.partition("/")
     if not slash:
         raise ValueError(f"{wsname!r} is no pair")
@@ -66,10 +66,10 @@ def stream_symbol(wsname: str) -> str:
 
 
 def rest_pair(stream_symbol: str) -> str:
-    """``BTC/USD`` -> ``XBTUSD``: what REST takes for `pair`."""
+    """``BTC/USD`` -> ``XBTUSD``: the parameter `pair` of REST requests."""
     return "".join(NEW_TO_OLD.get(asset, asset) for asset in stream_symbol.split("/"))
 
 
 def is_tokenized(stream_symbol: str) -> bool:
-    """Whether it is a tokenized equity: ``AAPLx/USD``. No other code has small letters at its end."""
+    """Whether it is a tokenized equity: ``AAPLx/USD``. No other code ends in a small letter."""
     return stream_symbol.partition("/")[0].endswith("x")

@@ -1,8 +1,8 @@
-"""The reference decoder of Kraken spot: complete and easy to read, the truth that the native one is held to.
+"""The reference decoder of Kraken spot: complete and easy to read. The native decoder must agree with it.
 
-`KrakenParser` tells what a message is and decodes it; `normalise` brings a decoded event to the same normal
-form that `_decode.Decoder` gives. A message about trades names several. No message is a top: that is the best
-of the book (rule 7 of sync.py).
+`KrakenParser` classifies and decodes a message; `normalise` converts a decoded event to the same normal form
+that `_decode.Decoder` gives. One message may have several trades. No message is a top: that is the best of
+the book (rule 7 of sync.py).
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ _names = msgspec.json.Decoder(list[_Named]).decode
 
 
 class KrakenParser(MessageParser):
-    """Args:
-    symbols: venue symbol -> canonical (``LUNA/EUR``: ``LUNC/EUR``); kept, so a growing mapping may be given.
+    """Classifies and decodes messages.
+
+    Args:
+        symbols: venue symbol -> canonical (``LUNA/EUR``: ``LUNC/EUR``); may grow later.
     """
 
     def __init__(self, symbols: Mapping[str, str]) -> None:
@@ -60,7 +62,7 @@ class KrakenParser(MessageParser):
         return f"KrakenParser({len(self._symbols)} symbols)"
 
     def classify(self, data: bytes) -> MessageType:
-        """What kind of message this is; ERROR when it is none, UNKNOWN when it is none that we know."""
+        """The type of a message: ERROR where it cannot be decoded, UNKNOWN where its type is not known."""
         try:
             envelope = _envelope(data)
             return _kind(envelope, _response(data) if envelope.answers else None)
@@ -68,7 +70,7 @@ class KrakenParser(MessageParser):
             return MessageType.ERROR
 
     def extract_symbol(self, data: bytes) -> str | None:
-        """Canonical symbol, of the first thing that the message says."""
+        """The canonical symbol of a message's first entry; None where it has none that is known."""
         try:
             envelope = _envelope(data)
             named = _names(envelope.data) if envelope.data and envelope.channel in _EVENTS else []
@@ -77,11 +79,9 @@ class KrakenParser(MessageParser):
         return self._symbols.get(named[0].symbol) if named else None
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
-        """Decode; never raises on what a venue sends. An answer has `schema.Response` as its data, and what
-        is malformed `schema.Malformed`; see `_damaged` for its kind.
-
-        `data` is a list of events for market data, in the order in which they are published; None where there
-        is nothing to say of a message but its kind.
+        """Decode; never raises on what a venue sends. `data` of the result is `schema.Response` for an
+        answer, `schema.Malformed` for a malformed message (its type is that of `_damaged`), a list of events
+        for market data, in the order in which they are published, and None for a message without content.
         """
         envelope: schema.Envelope | None = None
         try:
@@ -105,8 +105,8 @@ class KrakenParser(MessageParser):
         )
 
     def _damaged(self, envelope: schema.Envelope | None) -> tuple[MessageType, str | None]:
-        """Whose data is missing when a message cannot be read: its kind and venue symbol. ERROR: it may be
-        anybody's, and all books of the connection are built anew."""
+        """The type and venue symbol of a message that cannot be decoded, as far as they are known. ERROR: any
+        symbol's data may be missing, so that all books of the connection are rebuilt."""
         if envelope is None or envelope.channel not in _EVENTS:
             return MessageType.ERROR, None
         if envelope.channel != "book":
@@ -124,7 +124,8 @@ def _kind(envelope: schema.Envelope, response: schema.Response | None) -> Messag
     if response is not None:
         if response.method == "pong":
             return MessageType.HEARTBEAT
-        # A refusal that nobody waits for is no damaged data: as ERROR it would void the connection's books.
+        # An error without a pending request is no damaged data: as ERROR it would void the connection's
+        # books.
         return MessageType.SUBSCRIPTION_CONFIRM if response.success else MessageType.UNKNOWN
     kind = _CHANNELS.get(envelope.channel, MessageType.UNKNOWN)
     if envelope.channel in _EVENTS:
@@ -215,7 +216,7 @@ def _one_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | 
     opened = _open(last, event.change, numbers.scale.price_exp)
     if opened is None:
         return None
-    # The venue says neither the quote volume nor when the 24 hours began.
+    # The venue sends neither the quote volume nor the beginning of the 24 hours.
     numbers.lacks(5, 7, *(() if opened else (1,)), *(() if event.trades is not None else (6,)))
     return Decoded(
         DecodeCode.OK,
@@ -228,13 +229,13 @@ def _one_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | 
 
 
 def _statistic(raw: msgspec.Raw) -> str:
-    """The text of a number; "" where the venue has none, and what is no decimal for anything else."""
+    """The text of a number; "" for null, "?" (which is no decimal) for anything else."""
     return "" if bytes(raw) == b"null" else schema.decimal(raw) or "?"
 
 
 def _open(last: int, change: msgspec.Raw, price_exp: int) -> int | None:
-    """The price 24 hours ago, last - change; 0 where that is not known exactly at the slot's exponent, or not
-    above zero. None: the change is no number."""
+    """The price 24 hours ago, last - change, as a mantissa; 0 where it is not exact at the slot's exponent,
+    or not above zero. None: the change is no number."""
     raw = bytes(change)
     fell = raw.startswith(b"-")
     text = _statistic(msgspec.Raw(raw[1:] if fell else raw))

@@ -1,7 +1,7 @@
 """Kraken spot: how REST requests look: paths below ``/0``, parameters in the query, or in a form when signed.
 
-Everything private is a POST, so its verb does not say what may be repeated and what is urgent: these tables
-do (venue docs, "Spot REST": Account Data, Trading).
+Every private request is a POST, so these tables have which may be repeated and which are urgent (venue docs,
+"Spot REST": Account Data, Trading).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class KrakenRequests(PlainRequests):
     """The venue's API is at ``https://api.kraken.com``."""
 
     def replay_class(self, method: HTTPMethod, endpoint: str) -> ReplayClass:
-        """An order is never repeated: nothing is said of a second one with the same client id."""
+        """Reads may be repeated. An order may not: how the venue treats a second one with the same client id
+        is not documented."""
         return ReplayClass.SAFE if endpoint in READS else super().replay_class(method, endpoint)
 
     def priority(self, method: HTTPMethod, endpoint: str) -> Priority:

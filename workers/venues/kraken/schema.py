@@ -1,8 +1,8 @@
-"""What Kraken spot sends (WebSocket v2 and REST), typed: the reference of every payload this venue's code
+"""Kraken spot's messages (WebSocket v2 and REST) as types: the reference of every payload this venue's code
 reads.
 
-Prices and sizes of the stream are bare JSON numbers whose spelling is part of the book's checksum, so they
-are kept as the bytes that came (`msgspec.Raw`) and become a mantissa digit by digit; no float ever holds one.
+Prices and sizes of the stream are JSON numbers whose spelling is part of the book's checksum, so they are
+kept as received (`msgspec.Raw`) and converted to a mantissa digit by digit; they are never floats.
 Fields not named here are ignored: the venue adds some from time to time. Sources: the venue's API Center,
 "Spot WebSocket v2" (status, heartbeat, ping, book, ticker, trade) and "Spot REST" (Time, AssetPairs, Depth,
 OHLC, Ticker) of 2026, and captures of 2026-08.
@@ -135,13 +135,13 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Malformed(msgspec.Struct, frozen=True):
-    """What a parser gives with `MessageType.ERROR` for something that is no message of this venue."""
+    """The data of a `ParsedMessage` whose message cannot be decoded."""
 
     reason: str
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """The few keys that tell what a message is; everything else is left as it lies."""
+    """The few keys that a message is classified by; everything else stays undecoded."""
 
     channel: str = ""
     type: str = ""
@@ -151,7 +151,7 @@ class Envelope(msgspec.Struct, frozen=True):
 
     @property
     def answers(self) -> bool:
-        """Whether it is an answer; a refusal of what was no request at all names no method."""
+        """Whether it is an answer. An error about a message that was no request has no method."""
         return bool(self.method) or not self.success
 
 
@@ -184,7 +184,7 @@ class Pair(msgspec.Struct, frozen=True):
         tick_size: step of prices; `costmin`: smallest value of an order, in the quote currency.
         status: ``online``, ``cancel_only``, ``post_only``, ``limit_only`` or ``reduce_only``.
         execution_venue: where its orders are matched, ``international`` at the venue itself (since 2026). A
-            pair of another has a key that says so (``XBTUSD:BTNL``), and the assets of the venue's own.
+            pair of another has its name in the key (``XBTUSD:BTNL``), and the assets of the venue's own.
     """
 
     pair_decimals: int

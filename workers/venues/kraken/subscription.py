@@ -1,15 +1,16 @@
 """Kraken spot: subscribe and unsubscribe messages, and their acknowledgements.
 
-1. Our top and our book are one stream of the venue, `book`: one subscription for both, of one depth, for the
-   top is the best of the book (rule 7 of sync.py). Our ticker is the venue's with the trigger `trades`: last
-   price, volume, high and low change with trades, and `bbo` would leave out those that move no best price.
-2. Who unsubscribes one of the two while the other stays must not end the stream. What is sent then is a
-   `ping` with the message's number: the venue answers it, and nothing changes. A book that is subscribed anew
-   for its snapshot is therefore named with its top, in one message.
-3. Subscribing the second of the two repeats a subscription. Should the venue refuse that as one that there is
-   already, it is as good as taken.
-4. The venue answers once a symbol, each time with the message's `req_id`. A refusal names the symbol when it
-   is at fault; one of the depth names none and is of the whole message.
+1. The channels top and book are one stream of the venue, `book`: one subscription for both, of one depth,
+   since the top is the best of the book (rule 7 of sync.py). The channel ticker is the venue's with the
+   trigger `trades`: last price, volume, high and low change with trades, and `bbo` would leave out trades
+   that do not move a best price.
+2. Unsubscribing one of the two while the other stays must not end the stream. A `ping` with the message's
+   number is sent instead: the venue answers it, and nothing changes. A book that is subscribed anew for its
+   snapshot must therefore be in one message with its top.
+3. Subscribing the second of the two repeats a subscription. An error that there is one already counts as
+   success.
+4. The venue answers once for each symbol, each time with the message's `req_id`. An error names the symbol if
+   it is about one; an error about the depth names none and is about the whole message.
 """
 
 from __future__ import annotations
@@ -29,8 +30,6 @@ from workers.contract.protocols import (
 from workers.venues.defaults import check_channels, venue_symbol
 from workers.venues.kraken import schema
 
-# Venue docs, "Spot WebSocket v2", channels book, ticker, trade: what is said beside the symbols. Each of it
-# is said when unsubscribing, too: without a depth, 10 would be unsubscribed.
 STREAMS: Mapping[str, str] = {
     PublicWebsocketChannelType.BOOK_TICKER: "book",
     PublicWebsocketChannelType.ORDERBOOK: "book",
@@ -49,11 +48,12 @@ _decode = msgspec.json.Decoder(schema.Response).decode
 
 
 class KrakenSubscription(SubscriptionStrategy):
-    """Args:
-    venue_symbols: canonical symbol -> the venue's; looked at again whenever one is met for the first time, so
-        a growing mapping may be given.
-    depth: levels a side of the book.
-    symbols_per_message: how many symbols one message names.
+    """Builds subscribe and unsubscribe messages and recognises their acknowledgements.
+
+    Args:
+        venue_symbols: canonical symbol -> the venue's; may grow later.
+        depth: levels a side of the book.
+        symbols_per_message: at most so many symbols in one message.
     """
 
     def __init__(
@@ -62,14 +62,16 @@ class KrakenSubscription(SubscriptionStrategy):
         self._venue_symbols = venue_symbols
         self._canonical: dict[str, str] = {}
         self._batch = symbols_per_message
+        # Venue docs, "Spot WebSocket v2", channels book, ticker, trade: the parameters beside the symbols.
+        # They are needed for unsubscribing too: without a depth, 10 would be unsubscribed.
         self._parameters: dict[str, dict[str, Any]] = {
             "ticker": {"event_trigger": "trades", "snapshot": True},
             "book": {"depth": depth, "snapshot": True},
-            "trade": {"snapshot": False},  # the last 50 trades are no news after a reconnect
+            "trade": {"snapshot": False},  # the last 50 trades were published before a reconnect
         }
-        # symbol -> which of top and book (rule 2). What is given up while there is no connection is not
-        # heard of here: then the stream of the other one may outlive it until the next connection.
-        self._asked: dict[str, set[str]] = {}
+        # symbol -> which of top and book are subscribed (rule 2). What is unsubscribed without a connection
+        # makes no message: then the stream may go on, unused, until the next connection.
+        self._subscribed: dict[str, set[str]] = {}
 
     def create_subscription_messages(
         self,
@@ -103,15 +105,15 @@ class KrakenSubscription(SubscriptionStrategy):
         return messages
 
     def _note(self, action: SubscriptionAction, symbols: Iterable[str], channels: Sequence[str]) -> list[str]:
-        """Rule 2: the symbols whose stream stays, because the other channel is asked for."""
+        """Rule 2: the symbols whose stream stays, because the other channel is still subscribed."""
         kept = []
         for symbol in symbols:
-            asked = self._asked.setdefault(symbol, set())
+            subscribed = self._subscribed.setdefault(symbol, set())
             if action is SubscriptionAction.SUBSCRIBE:
-                asked.update(channels)
+                subscribed.update(channels)
                 continue
-            asked.difference_update(channels)
-            if asked:
+            subscribed.difference_update(channels)
+            if subscribed:
                 kept.append(symbol)
         return kept
 
@@ -123,7 +125,7 @@ class KrakenSubscription(SubscriptionStrategy):
             answer = _decode(data)
         except (msgspec.MsgspecError, ValueError):
             return None
-        if answer.method == "pong":  # without a number: to a ping that was only one
+        if answer.method == "pong":  # without a number: of a connection's ping
             return None if answer.req_id is None else Acknowledgement(answer.req_id, True)
         if answer.success and answer.method not in _ACTIONS:
             return None
@@ -138,7 +140,7 @@ class KrakenSubscription(SubscriptionStrategy):
         )
 
     def _topics(self, named: schema.Acknowledged) -> tuple[tuple[str, str], ...]:
-        """All that an answer may be about; those that its message does not ask for are passed over."""
+        """All topics that an answer may be about; those that are not in its message are ignored."""
         symbol = self._canonical.get(named.symbol)
         if symbol is None:
             self._canonical = {venue: canonical for canonical, venue in self._venue_symbols.items()}

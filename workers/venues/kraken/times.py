@@ -15,8 +15,8 @@ _TEXT = re.compile(
 
 
 def to_ns(text: str) -> int | None:
-    """ns since 1970, what is finer than one left off; None when it is no time (a leap second is: the next
-    second's begin).
+    """ns since 1970, further digits cut off; None: it is no time. A leap second is the begin of the next
+    second.
 
     >>> to_ns("2026-08-16T23:37:05.723653Z")
     1786923425723653000

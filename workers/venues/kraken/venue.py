@@ -46,9 +46,9 @@ def _websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStra
 
 
 def _notice(message: ParsedMessage) -> str | None:
-    """The trading engine stands still: pairs may be in another state now, and again when it is back."""
-    said = message.data if isinstance(message.data, list) else []
-    halted = any(isinstance(each, schema.Status) and each.system != ONLINE for each in said)
+    """ "" (any entry of the listing may have changed) when the trading engine is halted; else None."""
+    events = message.data if isinstance(message.data, list) else []
+    halted = any(isinstance(each, schema.Status) and each.system != ONLINE for each in events)
     return "" if halted else None
 
 
@@ -66,8 +66,9 @@ def _make_sync(config: VenueConfig) -> BookSync:
 
 
 async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
-    # The whole listing in one request: an unknown symbol can then be told with its nearest names. Tokenized
-    # equities are listed only when they are asked for, which is done when something is not found without.
+    # The whole listing in one request, so that the error for an unknown symbol has the nearest names.
+    # Tokenized equities have a listing of their own, which is requested only when a symbol is missing without
+    # it.
     ask = partial(schema.read_listing.ask, rest.get, LISTING)
     listed = await ask()
     found = instruments.instruments(listed, symbols)
@@ -78,7 +79,7 @@ async def _instruments(rest: RestManager, symbols: Sequence[str]) -> Listing:
 
 
 def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None) -> Instrument:
-    assert isinstance(evidence, bytes)  # there are no snapshots but those of the stream
+    assert isinstance(evidence, bytes)  # snapshots come in the stream alone, as messages
     events = KrakenParser({}).parse(evidence).data
     return widen(old, instruments.numbers(events, old.venue_symbol), fresh)
 

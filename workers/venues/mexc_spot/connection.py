@@ -31,8 +31,9 @@ class MexcSpotConnection(PlainConnection):
         return Dialogue((PING,), _pong)
 
     def should_reconnect(self, error: BaseException) -> bool:
-        """All but a handshake that the server understood and refused: 429 ends by itself, 5xx too. 403 is the
-        venue's firewall, after too many attempts or for good: it is tried at the slow pace."""
+        """True for all but a handshake that the server refused for a lasting reason; 429, 418 and 5xx are
+        temporary. 403 (the venue's firewall, after too many attempts or for good) counts as lasting: attempts
+        are slow then."""
         return not refused_for_good(error, passing=(418, 429))
 
 

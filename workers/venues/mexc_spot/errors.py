@@ -1,4 +1,4 @@
-"""MEXC spot: HTTP status and venue code -> typed error with its advice."""
+"""MEXC spot: HTTP status and venue code -> typed error."""
 
 from __future__ import annotations
 

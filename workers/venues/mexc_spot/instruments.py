@@ -1,4 +1,4 @@
-"""MEXC spot's exchangeInfo -> instrument slots, and the numbers of its events."""
+"""Entries of MEXC spot's exchangeInfo -> instrument slots, and the numbers of its events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from workers.venues.listing import (
 from workers.venues.mexc_spot import schema
 from workers.venues.mexc_spot.names import CURRENCIES
 
-# Not tradable by this API, whatever `status` says. `isSpotTradingAllowed` false: orders are refused with
+# Not tradable by this API, whatever `status` is. `isSpotTradingAllowed` false: orders are refused with
 # 10007 "symbol not support api", while the web trades the pair and its streams go on (BTCUSDT itself in 2023;
 # 91 of 1,950 symbols in 2026-09, all with status 1). `tradeSideType`: 1 both sides, 2 or 3 one, 4 none.
 NO_SPOT, NO_SIDE = "isSpotTradingAllowed false", "tradeSideType 4"
@@ -33,19 +33,19 @@ STATES = States(
 
 
 def instruments(listed: Entries[schema.SymbolInfo], symbols: Iterable[str]) -> Listing:
-    """What is listed of `symbols` (canonical, ``BTC/USDT``). One's unified name may be what another is called
-    by the venue."""
+    """The listed instruments of `symbols` (canonical, ``BTC/USDT``). The unified name of one may be the
+    venue's name of another."""
     return make_listing(listed, symbols, RULES)
 
 
 def symbol_of(entry: schema.SymbolInfo) -> str:
-    """The canonical symbol. ValueError: a currency is empty."""
+    """The canonical symbol. Raises ValueError: a currency is empty."""
     return CURRENCIES.pair(entry.base, entry.quote)
 
 
 def state(entry: schema.SymbolInfo) -> str:
-    """The word of `STATES`: `status`, or what forbids orders while that says it trades. What is not there
-    says nothing."""
+    """The state, one of `STATES`: `status`, or, while that is online, the field that forbids orders. Missing
+    fields are ignored."""
     word = str(entry.status)
     if word in STATES.trading:
         if entry.spot is False:
@@ -56,12 +56,15 @@ def state(entry: schema.SymbolInfo) -> str:
 
 
 def instrument(entry: schema.SymbolInfo) -> Instrument:
-    """One symbol's slot. Raises PrecisionError.
+    """The slot of one symbol.
 
     Prices have `quotePrecision` decimals and no other step. Sizes have `baseAssetPrecision` decimals, of
     which trades and the book use all (a capture's BTC sizes have eight), and no other step: ALEPH is ordered
-    from 5.00 on, in steps of 0.01. Orders of less than `baseSizePrecision` are refused; a slot does not say
-    that. Trailing zeros on the wire say nothing: they vary.
+    from 5.00 on, in steps of 0.01. Orders of less than `baseSizePrecision` are refused; a slot has no field
+    for that. Trailing zeros in messages vary and have no meaning.
+
+    Raises:
+        PrecisionError: the symbol's limits do not fit an int64.
     """
     symbol = symbol_of(entry)
     min_size, min_notional = entry.min_size or "0", entry.min_notional or "0"
@@ -98,7 +101,7 @@ RULES = ListingRules[schema.SymbolInfo](
 
 
 def power(places: int) -> str:
-    """The smallest step of so many decimals. ValueError when a slot cannot have so many.
+    """The smallest step of so many decimals. Raises ValueError: a slot cannot have so many.
 
     >>> power(0), power(2)
     ('1', '0.01')
@@ -109,7 +112,8 @@ def power(places: int) -> str:
 
 
 def numbers(event: object) -> list[Number]:
-    """The prices and sizes of what one frame says, as the venue wrote them; none of anything else."""
+    """The prices and sizes of an event, or of a list of them, as the venue wrote them; none of any other
+    message."""
     match event:
         case list():
             return [number for each in event for number in numbers(each)]

@@ -1,8 +1,8 @@
 """MEXC spot: REST weights and the limiter made of them.
 
-Market data of a worker is asked for with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of the
-window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`).
-But for a sweep of best prices, one request in several seconds, which is a query.
+A worker's market data is requested with the priorities SNAPSHOT and BACKGROUND, which leave a reserve of the
+window to queries, new orders and cancels (`workers.rest.ratelimit.SHARES`). Only the sweep of best prices,
+one request in several seconds, has the priority of a query.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from workers.rest.ratelimit import SHARES, Window, WindowLimiter
 from workers.venues.market import ServerLimit
 
 # Venue docs, "General Info" (2026-04): each endpoint by itself may be asked 500 times in 10 s, by address or
-# by account. [U] A list of third parties (2026-06) says weight 300 in 10 s for all of an address. We count
-# all endpoints together, and hold to the smaller number.
+# by account. [U] A list of third parties (2026-06) has a weight of 300 in 10 s for all of an address. All
+# endpoints are counted together here, and the smaller number is kept to.
 TEN_SECONDS = 10.0
 DOCUMENTED = 500
 WEIGHT_LIMIT = 300
-# Requests do not all travel equally fast: what we book 10 s apart may arrive closer together.
+# Requests do not all travel equally fast: two that are sent 10 s apart may arrive closer together.
 MARGIN = 0.25  # seconds
 
 # Venue docs, each endpoint's "Weight" (2026-04); a snapshot weighs 1 at any depth.
@@ -46,9 +46,10 @@ WEIGHTS: Mapping[tuple[str, str], int] = {
 }
 # Venue docs, "Order Book": `limit` up to 5000, any is taken.
 DEPTH_TIERS = SnapshotTiers(((5000, WEIGHTS["GET", "/api/v3/depth"]),))
-# The venue's REST answers lag behind its stream. A snapshot's version says when it is older than the book,
-# the best prices have none. So as many quiet books as our share of the limits allows easily are each compared
-# with a snapshot; beyond, a sweep. What it proves wrongly is bounded: rule 5 of `workers/books/freshness.py`.
+# The venue's REST answers lag behind its stream. A snapshot's version shows whether it is older than the
+# book; the best prices have none. So as many quiet books as our share of the limits allows easily are each
+# compared with a snapshot; more than that with a sweep. A wrong proof by it is bounded by rule 5 of
+# `workers/books/freshness.py`.
 SWEEP_INSTEAD_OF = 30
 # Without a symbol the statistics of all weigh 40; no other endpoint weighs more.
 STATISTICS = ("GET", "/api/v3/ticker/24hr")
@@ -60,7 +61,7 @@ BAN = 120.0
 
 
 class MexcSpotLimiter(WindowLimiter):
-    """403 is the venue's firewall: a ban, told without the number that others give one (418)."""
+    """A window limiter for which 403 (the venue's firewall) is a ban, as 418 is elsewhere."""
 
     def observe(self, status: int, headers: Mapping[str, str], now: float, sent: float | None = None) -> None:
         super().observe(418 if status == 403 else status, headers, now, sent)
@@ -102,6 +103,6 @@ def limits(
 
 
 def server_limits() -> list[ServerLimit]:
-    """What the docs say: the venue's answers have no such headers, and `rateLimits` of exchangeInfo is
+    """The documented limits: the venue's answers have no such headers, and `rateLimits` of exchangeInfo is
     empty."""
     return [ServerLimit("weight", DOCUMENTED, TEN_SECONDS, reported=False)]

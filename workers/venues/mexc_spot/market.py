@@ -1,4 +1,4 @@
-"""MEXC spot: what REST says of a market."""
+"""MEXC spot: the public REST requests: snapshots, best prices, candles, clock, limits."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ async def snapshot(rest: RestManager, venue_symbol: str, levels: int, priority: 
 async def best_prices(
     rest: RestManager, venue_symbols: Sequence[str], priority: Priority
 ) -> Mapping[str, Best]:
-    """Of all symbols, in one request. It has no version: how old an answer is nobody can tell."""
-    told: Entries[schema.RestTop] = await rest.get(TOPS, decoder=schema.read_tops, priority=priority)
+    """The best prices of all symbols, by venue symbol. The answer has no version, so its age is unknown."""
+    tops: Entries[schema.RestTop] = await rest.get(TOPS, decoder=schema.read_tops, priority=priority)
     return {
         symbol: Best(each.bid or "", each.bid_size or "", each.ask or "", each.ask_size or "")
-        for symbol, each in told.read
+        for symbol, each in tops.read
     }
 
 
@@ -55,7 +55,7 @@ async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int
     """
     if interval not in INTERVALS:
         raise UnknownInterval(f"MEXC spot has no candles of {interval!r}: {', '.join(INTERVALS)}")
-    # The time is asked for first: what was over by then is over in the answer that follows.
+    # The time is requested first: a candle that was over by then is final in the answer that follows.
     now = await server_time(rest)
     params = {"symbol": venue_symbol, "interval": INTERVALS[interval], "limit": limit}
     rows: list[Kline] = await rest.get(KLINES, params, decoder=partial(_klines, now=now))
@@ -63,8 +63,8 @@ async def klines(rest: RestManager, venue_symbol: str, interval: str, limit: int
 
 
 def _klines(body: bytes, *, now: int) -> list[Kline]:
-    """All that is in the answer, oldest first. ValueError: a row is no candle; a series with a hole in it
-    would be taken for whole."""
+    """All candles of the answer, oldest first. Raises ValueError where one row is no candle: without it the
+    series would have a gap that does not show."""
     rows = schema.decode_candles(body)
     return [_kline(row, now) for row in sorted(rows, key=lambda row: int(row[0]))]
 
@@ -84,11 +84,11 @@ def _kline(row: schema.RestKline, now: int) -> Kline:
 
 
 async def server_time(rest: RestManager) -> int:
-    """ms since 1970."""
+    """The venue's clock, ms since 1970."""
     answer: schema.ServerTime = await rest.get(TIME, decoder=schema.decode_time)
     return answer.time
 
 
 async def server_limits(rest: RestManager) -> list[ServerLimit]:
-    """As documented."""
+    """The venue's limits, as documented."""
     return limits.server_limits()

@@ -1,13 +1,13 @@
 """MEXC spot's names of assets.
 
-Some assets the venue calls otherwise than others do, or by a name that is another asset's elsewhere.
+Some assets have another code here than at other venues, or one that is another asset's there.
 """
 
 from __future__ import annotations
 
 from workers.venues.listing import Currencies
 
-# Source: what ccxt (4.5) calls them. XBT is no other name of bitcoin here.
+# Source: ccxt's unified codes (4.5). XBT is not bitcoin here.
 CURRENCIES = Currencies(
     {
         "BCHSV": "BSV",

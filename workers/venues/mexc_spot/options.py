@@ -1,4 +1,4 @@
-"""What only MEXC spot is configured by: the table ``[options]`` of ``config/venues/mexc_spot.toml``."""
+"""Settings that only MEXC spot has: the table ``[options]`` of ``config/venues/mexc_spot.toml``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from workers.venues.from_config import Options, make_options
 
 class MexcSpotOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Attributes:
-    interval: how often the venue sends what has changed of a top, a book, the trades.
+    interval: how often the venue sends changes of tops and books, and trades.
     ticker_window: of the ticker's statistics: ``24H``, or a day of one of the venue's time zones.
-    topics_per_message: topics that one subscription message asks for.
+    topics_per_message: at most so many topics in one subscription message.
     """
 
     interval: Literal["100ms", "10ms"] = "100ms"
@@ -21,5 +21,5 @@ class MexcSpotOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def options(config: VenueConfig) -> MexcSpotOptions:
-    """The venue's own keys. Raises ValueError, which names the key and what is allowed."""
+    """The venue's own settings. Raises ValueError, which names the key and the allowed values."""
     return make_options(config, MexcSpotOptions)

@@ -1,8 +1,8 @@
-"""The reference decoder of MEXC spot: protobuf's own runtime, then the truth that the native one is held to.
+"""The reference decoder of MEXC spot, by protobuf's own runtime. The native decoder must agree with it.
 
-`MexcSpotParser` tells what a message is and decodes it; `normalise` brings a decoded event to the same normal
+`MexcSpotParser` classifies and decodes a message; `normalise` converts a decoded event to the same normal
 form that `_decode.Decoder` gives. Text frames are JSON and start with a brace; binary ones are protobuf,
-where a brace would begin a group, which the venue's messages have not.
+where a brace would begin a group, which the venue's messages do not have.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ _MAX_MS = INT64_MAX // 10**6  # int64 nanoseconds end in the year 2262; times be
 
 
 class MexcSpotParser(MessageParser):
-    """Args:
-    symbols: venue symbol -> canonical (``BTCUSDT`` -> ``BTC/USDT``); kept, so a growing mapping may be given.
+    """Classifies and decodes messages.
+
+    Args:
+        symbols: venue symbol -> canonical (``BTCUSDT`` -> ``BTC/USDT``); may grow later.
     """
 
     def __init__(self, symbols: Mapping[str, str]) -> None:
@@ -38,11 +40,11 @@ class MexcSpotParser(MessageParser):
         return f"MexcSpotParser({len(self._symbols)} symbols)"
 
     def classify(self, data: bytes) -> MessageType:
-        """What kind of message this is; ERROR when it is none, UNKNOWN when it has no body that we know."""
+        """The type of a message: ERROR where it cannot be decoded, UNKNOWN where its body is not known."""
         return self.parse(data).message_type
 
     def extract_symbol(self, data: bytes) -> str | None:
-        """Canonical symbol, or None when the message names none that is known."""
+        """The canonical symbol of a message; None where it has none that is known."""
         return self.parse(data).symbol
 
     def parse(self, data: bytes, received: int = 0) -> ParsedMessage:
@@ -73,7 +75,7 @@ class MexcSpotParser(MessageParser):
 
 def _answer(response: schema.Response, received: int, data: bytes) -> ParsedMessage:
     kind = MessageType.OTHER if response.msg == PONG else MessageType.SUBSCRIPTION_CONFIRM
-    if response.code:  # a refusal that nobody waits for is counted
+    if response.code:  # an error without a pending request is counted as unknown
         kind = MessageType.UNKNOWN
     return ParsedMessage(message_type=kind, data=response, timestamp=received, raw_data=data)
 
@@ -275,7 +277,7 @@ def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | N
 
 
 def _normal_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
-    # The venue says neither the opening price nor how many trades there were, nor when the window began.
+    # The venue sends neither the opening price nor the number of trades, nor the beginning of the window.
     texts = (event.last, "", event.high, event.low, event.volume, event.quote_volume)
     words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
     numbers.lacks(6, 7)

@@ -17,8 +17,8 @@ WRAPPER = "PushDataV3ApiWrapper"
 
 
 class Field(NamedTuple):
-    """`kind`: ``text``, ``int32``, ``int64`` or a message's name. `role`: one of many (``repeated``), one
-    that tells "absent" from empty (``optional``), one of the wrapper's bodies (``body``)."""
+    """`kind`: ``text``, ``int32``, ``int64`` or a message's name. `role`: ``repeated``, ``optional`` (an
+    absent field differs from an empty one), or ``body`` (one of the wrapper's bodies)."""
 
     number: int
     kind: str = "text"

@@ -64,7 +64,7 @@ class Deal(msgspec.Struct, frozen=True):
 
 
 class Ticker(msgspec.Struct, frozen=True):
-    """``miniTicker``: statistics of a window. It says neither the opening price nor a count of trades."""
+    """``miniTicker``: statistics of a window, without an opening price and a count of trades."""
 
     symbol: str
     time: int

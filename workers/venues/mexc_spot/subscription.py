@@ -1,16 +1,16 @@
-"""MEXC spot: SUBSCRIPTION and UNSUBSCRIPTION messages, and what their answers mean.
+"""MEXC spot: SUBSCRIPTION and UNSUBSCRIPTION messages, and their acknowledgements.
 
-Rules (venue docs, "Websocket Market Streams", 2026-04, and what two open clients met in 2025/26):
+Rules (venue docs, "Websocket Market Streams", 2026-04, and reports of two open-source clients of 2025/26):
 
 1. ``{"method":"SUBSCRIPTION","params":[topic, ...]}`` is answered by
    ``{"id":0,"code":0,"msg":"<topic>"}``, with the id always 0. "If the msg in the response matches the
-   corresponding request field, it indicates that the request was sent successfully": msg, and neither id nor
-   code, says what was taken. Several topics are joined by commas.
+   corresponding request field, it indicates that the request was sent successfully": only msg, neither id nor
+   code, shows which topics were accepted. Several topics are joined by commas.
 2. Anything else is a refusal, also with code 0: "Not Subscribed successfully! [<topic>].  Reason: Blocked!".
-   It is about the topics that it names; one that names none is about the oldest message that waits.
-3. An answer that names only topics that were never asked for is not ours.
-4. How a message of several topics is answered of which some are refused, nobody documents. So one message
-   asks for one topic, unless `topics_per_message` says otherwise.
+   It is about the topics that it names; one that names none is about the oldest message without an answer.
+3. An answer that names only topics that were never requested is ignored.
+4. How a message of several topics is answered of which some are refused is not documented. So one message has
+   one topic, unless `topics_per_message` is more.
 5. Symbols are in upper case.
 """
 
@@ -43,18 +43,20 @@ VERBS = {
     SubscriptionAction.SUBSCRIBE: "SUBSCRIPTION",
     SubscriptionAction.UNSUBSCRIBE: "UNSUBSCRIPTION",
 }
-ANSWER_BYTES = 16_384  # what is longer is no answer
+ANSWER_BYTES = 16_384  # a longer message is no answer
 
-_TOPIC = re.compile(r"spot@[^\s,\[\]]*[A-Za-z0-9]")  # what ends the sentence is none of it
+_TOPIC = re.compile(r"spot@[^\s,\[\]]*[A-Za-z0-9]")  # without the punctuation that follows
 _answer = msgspec.json.Decoder(schema.Response).decode
 
 
 class MexcSpotSubscription(SubscriptionStrategy):
-    """Args:
-    venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); may grow.
-    interval: ``100ms`` or ``10ms``, how often the venue sends what has changed.
-    window: of the ticker's statistics, ``24H`` or one of the venue's time zones (``UTC+0``).
-    topics_per_message: rule 4.
+    """Builds SUBSCRIPTION and UNSUBSCRIPTION messages and recognises their acknowledgements.
+
+    Args:
+        venue_symbols: canonical symbol -> the venue's (``BTC/USDT`` -> ``BTCUSDT``); may grow later.
+        interval: ``100ms`` or ``10ms``, how often the venue sends changes.
+        window: of the ticker's statistics, ``24H`` or one of the venue's time zones (``UTC+0``).
+        topics_per_message: at most so many topics in one message (rule 4).
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class MexcSpotSubscription(SubscriptionStrategy):
         self._interval = interval
         self._window = window
         self._batch = topics_per_message
-        self._asked: dict[str, tuple[str, str]] = {}  # topic -> (symbol, channel)
+        self._requested: dict[str, tuple[str, str]] = {}  # topic -> (symbol, channel)
 
     def create_subscription_messages(
         self,
@@ -103,7 +105,7 @@ class MexcSpotSubscription(SubscriptionStrategy):
     def _topic(self, symbol: str, channel: str) -> str:
         venue = venue_symbol(self._venue_symbols, symbol)
         topic = TOPICS[channel].format(interval=self._interval, symbol=venue, window=self._window)
-        self._asked[topic] = (symbol, channel)
+        self._requested[topic] = (symbol, channel)
         return topic
 
     def match_acknowledgement(self, data: bytes) -> Acknowledgement | None:
@@ -116,7 +118,7 @@ class MexcSpotSubscription(SubscriptionStrategy):
         if answer.msg == PONG:
             return None
         named = _TOPIC.findall(answer.msg)
-        topics = tuple(self._asked[topic] for topic in named if topic in self._asked)
+        topics = tuple(self._requested[topic] for topic in named if topic in self._requested)
         if named and not topics:
             return None  # rule 3
         taken = answer.code == 0 and bool(named) and answer.msg.split(",") == named  # rule 1
@@ -129,4 +131,4 @@ class MexcSpotSubscription(SubscriptionStrategy):
         )
 
     def __repr__(self) -> str:
-        return f"MexcSpotSubscription({self._interval}, {len(self._asked)} topics asked for)"
+        return f"MexcSpotSubscription({self._interval}, {len(self._requested)} topics asked for)"

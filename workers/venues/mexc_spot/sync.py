@@ -5,23 +5,23 @@ as there and cited by number in the tests. `fromVersion` and `toVersion` are a p
 L is the snapshot's `lastUpdateId`.
 
 1. Subscribe to ``aggre.depth``.
-2. Cache what comes; note the `fromVersion` of the first push.
+2. Cache the pushes; note the `fromVersion` of the first one.
 3. Request a depth snapshot.
 4. If L is below that first `fromVersion`, request it again. The venue's snapshots are often older than its
-   stream, one client asks up to twelve times; see `buffer_of`. So without a push (rule 2) nothing says how
-   old a snapshot is. Where none comes, because nothing happens, a snapshot is taken that says the same as one
-   which had come `LAG` before it was asked for, and no push between the two.
+   stream, one client asks up to twelve times; see `buffer_of`. So without a push (rule 2) the age of a
+   snapshot is unknown. Where none comes, because nothing happens, a snapshot is taken if it has the same id
+   as one that was received `LAG` before this one was requested, and no push came between the two.
 5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is
    applied, which changes nothing where the snapshot has it already. Where it was sent before the stream was
-   open, the book is `unverified`.)
+   open, the book is `doubtful`.)
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
 7. The local book is the snapshot, its version L; apply the cached pushes and all that follow. After each
    one the version is its `toVersion`. Each must have fromVersion = previous toVersion + 1, else start over.
 8. Quantities are absolute; 0 removes a level. (The book's part, not this one's.)
-9. Levels beyond the snapshot's that never change are never told: a snapshot must be deep (docs: 5000 levels).
+9. Levels beyond the snapshot's that never change are never sent: a snapshot must be deep (docs: 5000 levels).
 
 10. A book ticker's `version` counts as the book's do: in frames of 2026-06 that of a ticker is 17 below that
-    of a limited depth 0.4 s later, both of ten digits. So the two say which is newer.
+    of a limited depth 0.4 s later, both of ten digits. So comparing the two shows which is newer.
 
 1 to 9 are the rules of `workers.books.snapshot_sync`, with first_id = fromVersion and last_id = toVersion,
 but for a snapshot without a push. What they add: where one connection takes over from another, the first
@@ -36,7 +36,7 @@ from typing import ClassVar
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.sync import Diff, Refetch, Replay
 
-# Rule 4, seconds. [U] Nobody says how long the venue's snapshots may lag behind its stream. This is a guess.
+# Rule 4, seconds. [U] How long the venue's snapshots may lag behind its stream is not documented: a guess.
 LAG = 5.0
 
 # Rule 4: a snapshot that is too old now is new enough later, if the cache still reaches back to it. The
@@ -47,29 +47,30 @@ LONGEST_LAG = 40.0  # seconds
 
 @dataclass
 class BookSync(SnapshotSync):
-    """One instrument's state; see the module.
+    """One instrument's state.
 
     Attributes:
-        told, since: what the last snapshots without a push said, and since when (ns); -1: there is none.
+        unconfirmed: id of the last snapshot that came without a push; -1: there is none.
+        since: when the first snapshot with that id came, or else the last push, ns; 0: neither.
     """
 
     inclusive: ClassVar[bool] = True  # rule 5
     top_ids: ClassVar[bool] = True
-    told: int = -1
+    unconfirmed: int = -1
     since: int = 0
 
     @property
-    def not_before(self) -> int:
-        """Rule 4: ns from when on a snapshot is worth its request while no push comes; 0: at once."""
+    def due(self) -> int:
+        """Rule 4: the time (ns) from which on requesting a snapshot can help while no push comes; 0: now."""
         return self.since + int(LAG * 1e9) if self.since and not self.buffer else 0
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
-        """Decide over a snapshot; after Replay its events count as applied."""
+        """What to do with a snapshot; after Replay its events count as applied."""
         if (
             not self.buffer and not self.skipped
         ):  # what was skipped has been pushed: `SnapshotSync` goes by it
-            if last_update_id != self.told:
-                self.told, self.since = last_update_id, came
+            if last_update_id != self.unconfirmed:
+                self.unconfirmed, self.since = last_update_id, came
             if asked < self.since + int(LAG * 1e9):
                 return Refetch(f"snapshot at {last_update_id}, and no push to hold it to")
         return super().on_snapshot(last_update_id)
@@ -77,12 +78,12 @@ class BookSync(SnapshotSync):
     def reset(self) -> None:
         """The book is void: buffer anew and wait for a snapshot."""
         super().reset()
-        self.told, self.since = -1, 0
+        self.unconfirmed, self.since = -1, 0
 
     def _keep(self, diff: Diff) -> None:
-        """A push has come, of use or not: what snapshots said before it counts no more."""
+        """A push has come, usable or not: an unconfirmed snapshot from before it is dropped."""
         super()._keep(diff)
-        self.told, self.since = -1, diff.ts_recv
+        self.unconfirmed, self.since = -1, diff.ts_recv
 
 
 def buffer_of(interval: str) -> int:

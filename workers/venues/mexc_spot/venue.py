@@ -70,9 +70,9 @@ def _widen(old: Instrument, evidence: bytes | Snapshot, fresh: Instrument | None
     return widen(old, instruments.numbers(MexcSpotParser({}).parse(evidence).data), fresh)
 
 
-# Nothing is owed: of "Individual Symbol Book Ticker Streams" the venue's docs promise updates of the best bid
-# and ask alone, and nobody tells of more. How far REST answers lag behind the stream nobody
-# says, so that the sweep has no `lag`.
+# Nothing is owed (`MarketData.owes`): in "Individual Symbol Book Ticker Streams" the venue's docs promise
+# updates of the best bid and ask only. How far REST answers lag behind the stream is not known, so the sweep
+# has no `lag`.
 VENUE = Venue(
     name="mexc_spot",
     data=MarketData(

@@ -69,9 +69,7 @@ def symbol_of(entry: schema.InstrumentInfo) -> str:
     if spot:
         return pair
     if not entry.settle and (quote not in STABLE or "_" in entry.symbol):
-        raise ValueError(
-            f"{entry.symbol!r} has no settlement currency in its fields or its name"
-        )
+        raise ValueError(f"{entry.symbol!r} has no settlement currency in its fields or its name")
     symbol = f"{pair}:{CURRENCIES.unified(entry.settle or quote)}"
     return f"{symbol}-{named[-1]}" if entry.type == "FUTURES" else symbol
 

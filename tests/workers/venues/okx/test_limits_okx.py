@@ -58,4 +58,4 @@ def test_what_the_documents_say() -> None:
     assert told["GET /api/v5/market/books"] == (40, 2.0)
     assert told["connections"] == (3, 1.0)
     assert told["subscriptions"] == (480, 3600.0)
-    assert not any(limit.told for limit in server_limits())
+    assert not any(limit.reported for limit in server_limits())

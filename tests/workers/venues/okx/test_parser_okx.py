@@ -30,7 +30,7 @@ def test_market_data(name: str) -> None:
 
 
 def test_one_event_or_several() -> None:
-    assert isinstance(PARSER.parse(TRADE).data, schema.Said)
+    assert isinstance(PARSER.parse(TRADE).data, schema.Item)
     several = PARSER.parse(TRADES)
     assert [said.payload.id for said in several.data] == ["130639474", "130639475"]
     assert several.symbol == "BTC/USDT:USDT"
