@@ -1,6 +1,5 @@
-"""Books: from a decoded message to the window that readers see, and what keeps it true.
+"""Order books: from a decoded message to the published window, and how it is kept right.
 
-`publish` is the hot path's face (`hotpath`, `window`, `book` under it), `sync` what venues' state machines
-speak, `manager` the cold path (snapshots, proofs, audits, new slots; its docstring names the parts),
-`handover` one connection taking over from another.
+`publish` is the hot path (with `hotpath`, `window`, `book`), `sync` the types of the venues' state machines,
+`manager` the cold path (snapshots, proofs, audits, new slots; its docstring names the parts).
 """

@@ -2,7 +2,7 @@
 
 A snapshot S at update id L is seldom of the same moment as the book. The events between are known (they were
 kept while S was fetched), so S is rolled forward to the book's id and then has to equal it, level by level,
-as far as both sides know the venue's book: a snapshot of `limit` levels knows nothing beyond its worst one.
+in the price range that both contain: a snapshot of `limit` levels ends at its worst one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from workers.decode.decimals import Verdict, to_mantissa
 
 
 class Agreement(IntEnum):
+    """Whether a book agrees with a snapshot."""
+
     AGREES = 0
     DIFFERS = 1
     TOO_OLD = 2  # the snapshot is from before the first event that was kept
-    AHEAD = 3  # the stream has not brought yet what the snapshot knows
+    AHEAD = 3  # the snapshot is newer than the last event of the stream
     INEXACT = 4  # a number of the snapshot does not fit the exponents
     UNREADABLE = 5
     UNSURE = 6  # it differs, and may lack an event that the book has: one that ends at its id
@@ -53,10 +55,10 @@ def compare(
 
     Args:
         book: the live book. since: its update id when the keeping of `diffs` began.
-        limit: levels a side that the snapshot was asked for; a side with as many was cut there.
+        limit: levels a side that were requested; a side with as many was cut there.
         scale: price and size exponents.
-        inclusive: the snapshot may lack what the event that ends at its id says (`BookSync.inclusive`).
-            Where that event is from before `diffs`, only agreement is sure.
+        inclusive: the snapshot may lack the changes of the event that ends at its id (`BookSync.inclusive`).
+            If that event is from before `diffs`, a difference proves nothing.
     """
     if snapshot.last_update_id < since:
         return Finding(Agreement.TOO_OLD)

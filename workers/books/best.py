@@ -1,4 +1,4 @@
-"""The top as the best of a book that is kept from messages in normal form: where there is no publisher."""
+"""The top as the best of a book that is built from messages in normal form, where there is no publisher."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind,
 
 
 class Best:
-    """One instrument whose book comes in the stream; what window.pyx says in rule 12 holds here too.
+    """The book of one instrument whose snapshots come in the stream; as publish.pyx, decision 12.
 
     Args:
         sync: the venue's state machine of one book, `streamed`.
-        scale: of the messages that will come.
+        scale: of the messages.
     """
 
     def __init__(self, sync: BookSync, scale: Scale) -> None:
         self._sync = sync
         self._book = Book()
         self._checksum = sync.checksum(scale.price_exp, scale.size_exp) if sync.checksum is not None else None
-        self._told: tuple[int, ...] = ()
+        self._last_top: tuple[int, ...] = ()
 
     @property
     def synced(self) -> bool:
@@ -28,8 +28,8 @@ class Best:
         return self._sync.synced
 
     def take(self, form: Decoded) -> Decoded | None:
-        """The top after a message of the book; None: it is the one told last, or there is none: then `synced`
-        says so."""
+        """The top after a message of the book; None: it has not changed, or the book is not in step
+        (`synced`)."""
         if form.flags & MessageFlag.SNAPSHOT:
             if isinstance(self._sync.on_snapshot(form.update_id), Refetch):
                 return None
@@ -40,15 +40,15 @@ class Best:
             if step is not Step.APPLY:
                 return None
         if not self._apply(form):
-            self.invalidate()
+            self.void()
             return None
         return self._top(form)
 
-    def invalidate(self) -> None:
-        """Something of the book is missing or wrong: nothing is told before the next snapshot."""
+    def void(self) -> None:
+        """The book is incomplete or wrong: there is no top before the next snapshot."""
         self._sync.reset()
         self._book.clear()
-        self._told = ()
+        self._last_top = ()
 
     def _apply(self, form: Decoded) -> bool:
         try:
@@ -57,8 +57,8 @@ class Best:
                     self._book.set(ask, price, size)
         except OverflowError:
             return False
-        if self._sync.max_depth:
-            self._book.truncate(self._sync.max_depth)
+        if self._sync.depth:
+            self._book.truncate(self._sync.depth)
         self._book.last_id = form.update_id
         if self._book.crossed():
             return False
@@ -66,14 +66,14 @@ class Best:
             return True
         if self._checksum is not None:
             return self._checksum.compute(self._book) == form.words[0]
-        return self._sync.checksum_matches(self._book, form.words[0])
+        return self._sync.agrees(self._book, form.words[0])
 
     def _top(self, form: Decoded) -> Decoded | None:
         bid, ask = self._book.best(False), self._book.best(True)
         words = (*(bid or (0, 0)), *(ask or (0, 0)), 0, 0, 0, 0)
-        if words == self._told:
+        if words == self._last_top:
             return None
-        self._told = words
+        self._last_top = words
         flags = (0 if bid else int(Flag.NO_BID)) | (0 if ask else int(Flag.NO_ASK))
         return Decoded(
             DecodeCode.OK,

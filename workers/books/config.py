@@ -11,18 +11,18 @@ class BookManagerConfig(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         limit: levels a side of a snapshot, at most. proof_limit: the same of a snapshot that only proves a
             quiet book, which has to reach no further than the published window.
-        tiers: numbers of levels a side that a snapshot is asked for, ascending, `limit` at most; none:
-            `limit` alone.
+        tiers: the numbers of levels a side that snapshots are requested with, ascending, `limit` at most;
+            none: `limit` alone.
         concurrency: snapshot requests in flight, at most.
         max_attempts: after so many failures in a row a snapshot is tried every `max_delay` only.
         first_delay, max_delay: bounds of the exponential backoff.
-        stale_after: without proof of delivery for so long a cell is STALE, until its stream's own rate is
+        stale_after: a cell without proof of delivery for so long is STALE, until its stream's own rate is
             known; 0: never.
-        stale_after_min, stale_after_max: bounds of the threshold that is learnt; equal: none is learnt.
+        stale_after_min, stale_after_max: bounds of the learnt threshold; equal: none is learnt.
         stale_factor: the learnt threshold as a multiple of the longest gap between a stream's events.
         audit_interval: from one audit of a book to the next; 0: no audits.
         settle: how long the stream may be behind a REST snapshot.
-        instead_of: so many quiet books are rather proven by a snapshot each than by a sweep
+        instead_of: up to so many quiet books are proven by a snapshot each instead of a sweep
             (`Sweep.instead_of`).
         proofs_per_second: snapshots and new subscriptions that prove quiet books, at most; 0: no limit.
         lag: how far a REST answer is behind the stream at most; None: unknown (`Sweep.lag`).

@@ -19,7 +19,7 @@ class BookContext:
 
     Args:
         writer, publisher: of the feed.
-        register: tells the decoder an instrument's slot and exponents.
+        register: gives the decoder an instrument's slot and exponents.
         clock: CLOCK_MONOTONIC ns. sleep: waits so many seconds. chance: a number from 0 to 1, the backoff's
             jitter. Injected for tests.
 
@@ -29,7 +29,7 @@ class BookContext:
         disconnected: canonical symbols whose connection has gone.
         tasks: what works for the books: by slot index, and the sweep.
         on_forget: called with each slot index that is carried no more.
-        failures: tasks that ended with an exception that nobody expected: a fault of ours.
+        failures: how many tasks have ended with an unexpected exception, which is an error of this program.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class BookContext:
         return instrument.price_exp, instrument.size_exp
 
     def check(self, task: asyncio.Future[None], index: int = NO_INSTRUMENT) -> None:
-        """Count and log the exception that a task has ended with, if any. It is a fault of ours; the
-        instrument keeps its state, which is not LIVE when it mattered."""
+        """Count and log the exception that a task has ended with, if any. It is an error of this program; the
+        instrument keeps its state, which is not LIVE where that matters."""
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failures += 1
             self.writer.log(Code.ERROR, repr(error), instrument=index)

@@ -1,33 +1,33 @@
 """Freshness: what is quiet is proven right, by REST or a new subscription, or becomes STALE.
 
 A cell without proof of delivery for longer than its threshold is STALE. The threshold is `stale_after` until
-the stream's own rate is known (workers/books/staleness.pyx). All that costs requests keeps to `stale_after`,
-whatever is learnt: a book that has been quiet for half of that is checked against REST (`Proofs` has what
-agreement proves). How:
+the stream's own rate is known (workers/books/pace.pyx). Everything that costs requests uses `stale_after`,
+whatever is learnt: a book that has been quiet for half of that is compared with REST (`Proofs` has what a
+match proves). How:
 
 1. More quiet books than `instead_of`, or than can be checked one by one in a quarter of `stale_after`, are
-   checked by one sweep, the best prices of all symbols in one request, every quarter of `stale_after` at
-   most. A book without an event since before the request is proven when best bid and ask, prices and sizes,
-   empty sides too, are the same. From a difference, an absence or a number that does not fit nothing follows.
-   Where sizes are rounded (`Best.within`), prices must be equal and sizes differ by less than that: a smaller
-   change of a size, at the best too, no sweep sees.
-2. What a sweep has left, and few books, are each compared with a small snapshot (`workers/books/audits.py`),
-   `proofs_per_second` at most, the one longest without proof first: a burst would leave no weight to those
-   that are due before the venue's window is over.
-3. Where there is none to be fetched that could be lined up with the stream (books without update ids), a new
-   subscription brings it (`workers/books/renewals.py`), of books that a sweep can be asked about too.
-4. What is wrong below the best, or by less than a rounded size shows, no sweep sees. It is found by a
-   rotation: a book that sweeps alone have proven for `DEEP` times `stale_after` has been compared with a
-   snapshot by then, evenly spread.
-5. A sweep that is older than it looks (a cache, tickers that lag) proves the book of a dead stream wrongly
-   while it lags and the best is what it was. A market that moves soon has another best, and the sweep
-   disagrees once it is renewed; where only what lies deeper moves, the rotation finds it. An old snapshot
-   from a cache proves no better.
-6. What can have no such proof and stays STALE for another `stale_after` is reported as silent. So is a stream
-   of tops that has been silent for `stale_after` since the book had another best. Without any REST request
-   that proves it, what is quiet is STALE.
+   checked by one sweep (the best prices of all symbols in one request), at most every quarter of
+   `stale_after`. A book without an event since before the request is proven when best bid and ask, prices and
+   sizes, empty sides too, are the same. A difference, a missing symbol or a number that does not fit has no
+   effect. Where sizes are rounded (`Best.within`), prices must be equal and sizes differ by less than that;
+   smaller changes of a size are not seen.
+2. Books that a sweep has not proven, and few books without a sweep, are each compared with a small snapshot
+   (`workers/books/audits.py`), at most `proofs_per_second`, the one longest without proof first: a burst
+   would leave no request weight for the books that are due before the venue's window is over.
+3. Where no snapshot can be fetched that could be lined up with the stream (books without update ids), a new
+   subscription brings one (`workers/books/renewals.py`), also for books that a sweep can check.
+4. Errors below the best prices, or smaller than a rounding of sizes, cannot be seen by a sweep. They are
+   found by a rotation: a book that only sweeps have proven for `DEEP` times `stale_after` has been compared
+   with a snapshot by then, evenly spread.
+5. A sweep may be older than its request (a cache, tickers that lag). Then it proves the book of a dead stream
+   wrongly, as long as it lags and the best prices are the same. In a market that moves the best prices soon
+   change, and the next sweep differs; where only deeper levels change, the rotation finds it. A snapshot from
+   a cache is no better.
+6. A cell that cannot be proven so, and stays STALE for another `stale_after`, is reported as silent. So is a
+   stream of tops without an event for `stale_after` after the book's best prices have changed. Without any
+   REST request to prove it, a quiet cell is STALE.
 
-Tops that no book gives or proves are asked about likewise by `workers/books/tops.py`.
+Tops that no book can supply or prove are checked likewise by `workers/books/tops.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Freshness:
     """See the rules above.
 
     Args:
-        sweep: the best prices of the carried instruments and perhaps others; None: there is no such request.
+        sweep: requests the best prices of the carried instruments, and perhaps others; None: there is no such
+            request.
     """
 
     def __init__(
@@ -78,7 +79,7 @@ class Freshness:
         self._audits = audits
         self._renewals = renewals
         self._sweep = sweep
-        self._swept = 0  # when the last sweep was asked for, ns
+        self._swept = 0  # when the last sweep was requested, ns
         self._rotation = Credit()
         if self._config.stale_after > 0:
             config = self._config
@@ -102,7 +103,7 @@ class Freshness:
             self._rotate(now, stale)
 
     def log_fresh(self) -> None:
-        """Cells that were STALE and are LIVE again by an event, which the publisher sees to by itself."""
+        """Log cells that were STALE and are LIVE again by an event (which the publisher does by itself)."""
         for index, scope in list(self._proofs.stale):
             known = index in self._context.instruments
             state = self._publisher.state(index, scope) if known else State.DOWN
@@ -113,11 +114,11 @@ class Freshness:
 
     def provable(self, index: int) -> bool:
         """Whether a snapshot can prove that a book is right, once it is in step."""
-        return self._requests.possible and self._publisher.has_update_ids(index)
+        return self._requests.possible and self._publisher.numbered(index)
 
     def still(self, index: int, since: int) -> int | None:
-        """Whether a market stands still as its book says, by a comparison with REST made after `since` (ns),
-        which is asked for when there is none: when that was; 0: REST says otherwise; None: no answer yet."""
+        """When a comparison with REST, made after `since` (ns), has shown that the market is as its book: ns;
+        0: REST differs; None: no answer yet (a comparison is started if there is none)."""
         context, proofs = self._context, self._proofs
         at, agrees = proofs.compared.get(index, (0, False))
         if at > since:
@@ -133,7 +134,7 @@ class Freshness:
         proofs = self._proofs
         return f"<Freshness {len(proofs.stale)} STALE, {len(proofs.best_only)} proven by sweeps alone>"
 
-    # -- what is quiet ---------------------------------------------------------------------------------------
+    # -- quiet books -----------------------------------------------------------------------------------------
     def _quiet(self, index: int, now: int, limit: int) -> bool:
         """Whether a synced book, or the top beside it, has had no proof for `limit` ns."""
         publisher = self._publisher
@@ -159,7 +160,7 @@ class Freshness:
         }
         proofs.left &= due
         together = due - proofs.left
-        few = config.instead_of  # and no more than the pace allows until the next sweep could be asked for
+        few = config.instead_of  # and no more than the pace allows until the next sweep may be requested
         if config.proofs_per_second > 0:
             few = min(few, int(config.proofs_per_second * stale * 0.25e-9))
         if self._sweep is not None and len(together) > few:
@@ -167,15 +168,15 @@ class Freshness:
             if NO_INSTRUMENT not in tasks and now - self._swept > stale // 4:
                 self._swept = now
                 tasks.start(NO_INSTRUMENT, self._sweep_over(self._sweep, together, stale))
-            # Nobody waits for a sweep until it is too late.
+            # A book that will soon be STALE does not wait for the sweep.
             together = {index for index in together if not self._quiet(index, now, stale * 3 // 4)}
             due -= together
-        proofs.budget.earn(now, config.proofs_per_second)
+        proofs.pace.earn(now, config.proofs_per_second)
         self._prove_each(due, now, stale)
 
     def _prove_each(self, indexes: Iterable[int], now: int, stale: int) -> int:
-        """Rules 2 and 3: a snapshot for each of these, as far as the pace allows; how many were started.
-        Where it is too slow, none is left out for good: the one longest without proof and check is first."""
+        """Rules 2 and 3: start a comparison with a snapshot for each of these, as far as the pace allows, the
+        one longest without proof and check first; how many were started."""
         context, proofs = self._context, self._proofs
         last = {
             index: max(proofs.tried.get(index, 0), self._publisher.proof(index, Scope.BOOK))
@@ -184,7 +185,7 @@ class Freshness:
         }
         started = 0
         for index in sorted(last, key=lambda index: last[index]):
-            if self._config.proofs_per_second > 0 and not proofs.budget.take():
+            if self._config.proofs_per_second > 0 and not proofs.pace.take():
                 break
             proofs.tried[index] = now
             if self.provable(index):
@@ -213,7 +214,7 @@ class Freshness:
     def _report_silent(self, now: int, stale: int) -> None:
         """Rule 6."""
         publisher, proofs = self._publisher, self._proofs
-        unheard = publisher.tops_owed(now)
+        unheard = publisher.unheard(now)
         for (index, scope), (_, at) in list(proofs.reported.items()):
             # A new subscription's snapshot alone keeps it LIVE for `stale`: it has been delivering since.
             well = publisher.state(index, scope) == State.LIVE
@@ -227,7 +228,7 @@ class Freshness:
 
     # -- sweeps (rule 1) -------------------------------------------------------------------------------------
     async def _sweep_over(self, sweep: AskAll, due: set[int], stale: int) -> None:
-        """One sweep: proves what is quiet, be it due or not."""
+        """One sweep, which proves all quiet books, whether they are due or not."""
         context, publisher, proofs = self._context, self._publisher, self._proofs
         asked = context.clock()
         quiet = [
@@ -238,7 +239,7 @@ class Freshness:
             and (index in due or asked - publisher.proof(index, Scope.BOOK) > stale // 4)
         ]
         try:
-            # It costs no more than a snapshot and keeps all books LIVE: before those, and after no order.
+            # It costs no more than a snapshot and keeps all books LIVE, so it goes before snapshots.
             bests = await sweep([context.instruments[index] for index in quiet], Priority.QUERY)
         except Exception as error:
             if isinstance(error, RestError) and error.no_permit:
@@ -264,7 +265,7 @@ class Freshness:
         proofs.left |= due - proven
 
     def _same_best(self, index: int, asked: int, best: Best | None) -> bool:
-        """Whether a sweep that was asked for at `asked` proves a book."""
+        """Whether a sweep that was requested at `asked` (ns) proves a book."""
         publisher, proofs = self._publisher, self._proofs
         if best is None or not publisher.synced(index) or publisher.proof(index, Scope.BOOK) >= asked:
             return False

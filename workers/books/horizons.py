@@ -1,7 +1,7 @@
-"""How deep each book is to be known: the tier of its snapshots, and when a deeper one is due. Pure.
+"""How deep the snapshots of each book are, and when a deeper one is due. Pure.
 
-A snapshot that was cut at its limit knows nothing beyond its worst price, its horizon; the stream tells of
-changes alone. As the market moves, fewer levels lie within. Rules:
+A snapshot that was cut at its limit ends at its worst price, the horizon: the levels beyond are unknown,
+since the stream sends only changes. As the market moves, fewer known levels are left. Rules:
 
 1. A first snapshot is of the cheapest tier (`workers.books.tiers`). The tier of one that replaces another is
    chosen by rule 4, unless others wait for theirs.
@@ -60,11 +60,11 @@ class _Book:
 
 
 class Horizons:
-    """See the module.
+    """See the rules above.
 
     Args:
         depth: levels a side that are published.
-        tiers: levels a side that a snapshot may be asked for, ascending.
+        tiers: levels a side that a snapshot may be requested with, ascending.
     """
 
     def __init__(self, depth: int, tiers: Sequence[int]) -> None:
@@ -75,14 +75,14 @@ class Horizons:
         self._books: dict[int, _Book] = {}
 
     def first(self, index: int, now: float, others_wait: bool) -> int:
-        """Levels to ask for when the book has none (rule 1)."""
+        """Levels to request when the book has none (rule 1)."""
         book = self._books.get(index)
         if book is None or others_wait:
             return self.tiers[0]
         return self._tier(self._wanted(book, now))
 
     def audited(self, index: int) -> int:
-        """Levels to ask for so that what is known of the book can be compared."""
+        """Levels to request so that all known levels of the book can be compared."""
         book = self._books.get(index)
         return self.tiers[-1] if book is None or not book.levels else self._tier(book.levels)
 
@@ -92,7 +92,7 @@ class Horizons:
         book.levels, book.full, book.due, book.rests = levels, 0, now, now
 
     def deepened(self, index: int, levels: int, now: float) -> None:
-        """The book has taken what a snapshot of so many levels knows."""
+        """A snapshot of so many levels was merged into the book."""
         self.begun(index, levels, now)
         self._books[index].rests += PAUSE
 
@@ -103,12 +103,12 @@ class Horizons:
         book.saw(spare / LEAD, now)
 
     def failed(self, index: int, now: float, after: float = RETRY) -> None:
-        """A deeper snapshot was not to be had, or of no use."""
+        """A deeper snapshot failed, or could not be used."""
         if (book := self._books.get(index)) is not None:
             book.due = now + after
 
     def look(self, index: int, known: int, now: float) -> int:
-        """`known` levels lie within the horizon on the side that has fewer: levels to ask for now, or 0."""
+        """Levels to request now, or 0. `known`: levels within the horizon, on the side that has fewer."""
         book = self._books.setdefault(index, _Book())
         if not book.full:
             book.known, book.at = known, now
@@ -127,7 +127,7 @@ class Horizons:
         return levels if levels > known else 0
 
     def urgent(self, known: int) -> bool:
-        """Whether fewer levels are known than there have to be in any case."""
+        """Whether fewer levels are known than a window needs with its reserve."""
         return known < with_reserve(self.depth)
 
     def forget(self, index: int) -> None:

@@ -1,8 +1,9 @@
 """The book manager: gets the books of a feed in step with their streams, and keeps them right. The cold path.
 
-The publisher says what it needs in the socket callback (`request_snapshot`, `on_precision`), the worker what
-has happened to the connections and instruments. Both are only noted there; the work is done in tasks, at most
-one an instrument, and by `tick`. One manager a feed, on its event loop. Who does what, each with its rules:
+The publisher requests snapshots and new slots in the socket callback (`request_snapshot`, `on_precision`),
+the worker reports changes of connections and instruments. Both calls only record that; the work is done in
+tasks, at most one an instrument, and by `tick`. One manager a feed, on its event loop. Its parts, each with
+its rules:
 
     context     what all parts share: instruments, clock, tasks (`tasks`: at most one a slot)
     requests    REST snapshots in turn, within the rate limits (`turns`: whose is next)
@@ -10,8 +11,8 @@ one an instrument, and by `tick`. One manager a feed, on its event loop. Who doe
     proofs      when a book was last known to be right; streams that do not deliver
     audits      books compared with snapshots, level by level (`audit`: the comparison)
     renewals    books compared with the snapshot of a new subscription
-    tops        what is quiet, proven by REST: tops that no book gives or proves
-    freshness   the same for books: STALE, sweeps, proofs one by one, the rotation
+    tops        quiet tops that no book can supply or prove, proven by REST
+    freshness   quiet books: STALE, sweeps, proofs one by one, the rotation
     snapshots   a book's first snapshot, attempts and backoff, deeper ones (`horizons`: how deep)
 
 Each imports those above it only. Where the venue's books come without a REST snapshot (`fetch`) or without
@@ -58,9 +59,9 @@ class BookManager:
         resubscribe: makes the subscription of an instrument's book anew, when the book needs a snapshot that
             comes in the stream.
         renew: the same for a book that stays as it is meanwhile (`renewals`); None: it cannot be.
-        register: tells the decoder an instrument's slot and exponents; of the newest for its symbol.
+        register: gives the decoder the slot and exponents of an instrument, the newest of its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the instrument that replaces it.
-        recount: makes a request that costs next to nothing, whose answer says what the venue has counted.
+        recount: makes a request of very little weight, whose answer has the venue's count of our requests.
         on_failed: called with (instrument, attempt, why) for each attempt without a usable snapshot.
         on_silent: called with (index, scope) when the stream does not deliver what there is for the top or
             the book.
@@ -121,10 +122,10 @@ class BookManager:
 
     @property
     def failures(self) -> int:
-        """Tasks that ended with an exception that nobody expected: a fault of ours."""
+        """How many tasks have ended with an unexpected exception, which is an error of this program."""
         return self.context.failures
 
-    # -- what the publisher says, in the socket callback -----------------------------------------------------
+    # -- called by the publisher, in the socket callback -----------------------------------------------------
     def request_snapshot(self, index: int) -> None:
         """The book of `index` needs a snapshot."""
         self._snapshots.request(index)
@@ -133,7 +134,7 @@ class BookManager:
         """A number does not fit the exponents of `index`; `frame` is the message."""
         self._slots.replace(index, frame)
 
-    # -- what the worker says --------------------------------------------------------------------------------
+    # -- called by the worker --------------------------------------------------------------------------------
     def carry(self, instrument: Instrument, *, top: bool = True, book: bool = True) -> None:
         """Carry an instrument that has a slot in the segment."""
         self.context.carry(instrument, top=top, book=book)

@@ -1,12 +1,13 @@
-"""Proofs: when what a feed shows was last known to be right, and what is done when nothing shows it.
+"""Proofs: when the published books and tops were last known to be right, and which streams are silent.
 
 1. A snapshot that agrees with a book proves the book, and the top too where it shows the book's best. A cell
    that was STALE is LIVE again.
-2. A sweep that has the book's best (`workers/books/freshness.py`) proves it as well, but says nothing of what
-   is below. `best_only` has the books that sweeps alone have proven since their last event or snapshot.
-3. After a snapshot that did not agree no sweep proves the book (`doubted`) until a snapshot or an event has.
-4. A stream that does not deliver what there is, is reported to `on_silent`; again `stale_after` later, then
-   after twice as long each time.
+2. A sweep that has the book's best prices (`workers/books/freshness.py`) proves it as well, but not its
+   deeper levels. `best_only` has the books that only sweeps have proven since their last event or snapshot.
+3. After a snapshot that did not agree, a sweep does not prove the book (`doubted`) until a snapshot or an
+   event has proven it.
+4. A stream that does not deliver although the market moves is reported to `on_silent`; again `stale_after`
+   later, then after twice as long each time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _MOST_DOUBLINGS = 6  # rule 4
 
 
 class Credit:
-    """A rate limit: credit is earned with time; at most one and a second's worth is kept."""
+    """A token bucket: tokens are earned with time; at most one and those of a second are kept."""
 
     __slots__ = ("_at", "_have")
 
@@ -31,17 +32,17 @@ class Credit:
         self._at = 0
 
     def earn(self, now: int, per_second: float) -> None:
-        """Up to `now` (ns)."""
+        """Add the tokens of the time up to `now` (ns)."""
         have = self._have + (now - self._at) * 1e-9 * per_second
         self._have, self._at = min(have, 1.0 + per_second), now
 
     @property
     def enough(self) -> bool:
-        """Whether one can be taken."""
+        """Whether a token can be taken."""
         return self._have >= 1.0
 
     def take(self) -> bool:
-        """Take one; False: there is none."""
+        """Take a token; False: there is none."""
         if not self.enough:
             return False
         self._have -= 1.0
@@ -56,7 +57,7 @@ class Proofs:
             the book.
 
     Attributes:
-        budget: of snapshots and new subscriptions that prove books, `proofs_per_second`.
+        pace: of snapshots and new subscriptions for proofs and doubts, `proofs_per_second`.
         tried: index -> when a proof of its book was last tried by itself.
         compared: index -> when REST was last compared with its book, and whether it agreed.
         wanted: books whose comparison somebody waits for (`Freshness.still`).
@@ -71,7 +72,7 @@ class Proofs:
         self._context = context
         self._publisher = context.publisher
         self._on_silent = on_silent
-        self.budget = Credit()
+        self.pace = Credit()
         self.tried: dict[int, int] = {}
         self.compared: dict[int, tuple[int, bool]] = {}
         self.wanted: set[int] = set()
@@ -85,8 +86,8 @@ class Proofs:
     def mark(self, index: int) -> int:
         """A number that is another one after each event of a book."""
         publisher = self._publisher
-        has_ids = publisher.has_update_ids(index)
-        return publisher.book(index).last_id if has_ids else publisher.received_at(index)[Channel.BOOK]
+        has_ids = publisher.numbered(index)
+        return publisher.book(index).last_id if has_ids else publisher.heard(index)[Channel.BOOK]
 
     def agrees(self, index: int, *, whole: bool = True) -> None:
         """REST agrees with the book: by a snapshot (`whole`), or by the best alone."""

@@ -3,13 +3,13 @@
 For books of which no snapshot can be fetched that could be lined up with the stream (books without update
 ids), while a sweep has not proven them and they are still quiet:
 
-1. One subscription at a time is made anew (`renew`). The book stays LIVE as it was for the round trip, in
-   which no stream tells of it: its last proof is as old as it was, and RESYNC(SNAPSHOT) follows when `settle`
-   has brought no snapshot. RESYNC at once would make a feed of many quiet books not ready again and again,
-   with nothing wrong.
-2. The snapshot is the book, so what was wrong is right again. One that differs from the book may mean that
-   the market has just moved. A second one that differs, with nothing from the stream since the first, means
-   that the stream does not deliver.
+1. One subscription at a time is made anew (`renew`). The book stays LIVE for the round trip, during which the
+   stream sends no events of it; its last proof does not change, and RESYNC(SNAPSHOT) follows if no snapshot
+   has come within `settle`. With RESYNC at once a feed of many quiet books would often be not ready without
+   reason.
+2. The snapshot replaces the book, so errors are corrected. A snapshot that differs from the book may mean
+   that the market has just moved. A second one that differs, without an event since the first, means that the
+   stream does not deliver.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Renewals:
     """See the rules above.
 
     Args:
-        renew: makes the subscription of an instrument's book anew; None: it cannot be.
+        renew: makes the subscription of an instrument's book anew; None: that is not possible.
     """
 
     def __init__(self, context: BookContext, proofs: Proofs, renew: Resubscribe | None) -> None:

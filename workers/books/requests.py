@@ -6,9 +6,9 @@
 2. When our rate limits (the REST manager's, which it has for all requests) have no permit now, a snapshot
    that a book waits for keeps its turn and waits. A deeper one, a proof or an audit is left out. Neither is a
    failure.
-3. A wait longer than `RECOUNT` may be longer than it need be: the venue also counts what other processes ask
-   for from our address, and its minute may be over before ours. So every `RECOUNT` at most, a request that
-   costs next to nothing brings the venue's own count (`recount`).
+3. A wait longer than `RECOUNT` may be longer than necessary: the venue's window may be over before ours, and
+   it also counts the requests of other processes from our address. So at most every `RECOUNT`, a request of
+   very little weight brings the venue's own count (`recount`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class SnapshotRequests:
 
     Args:
         fetch: (instrument, levels a side, priority) -> snapshot; None: the venue has no such request.
-        recount: makes a request whose answer says what the venue has counted; None: there is none.
+        recount: makes a request whose answer has the venue's count of our requests; None: there is none.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SnapshotRequests:
         self._context = context
         self._fetch = fetch
         self._recount = recount
-        self._recounted = 0  # when the count was last asked for, ns
+        self._recounted = 0  # when the count was last requested, ns
         self._turns = Turns(context.config.concurrency, context.publisher.activity)
 
     @property
@@ -56,7 +56,7 @@ class SnapshotRequests:
     async def get(
         self, index: int, limit: int, rank: Rank, on_request: Callable[[], None] = lambda: None
     ) -> Snapshot | None:
-        """A snapshot of `limit` levels a side; None: it is of those that are left out by rule 2.
+        """A snapshot of `limit` levels a side; None: it was left out by rule 2.
 
         `on_request` is called right before each attempt at the request.
 
@@ -85,7 +85,7 @@ class SnapshotRequests:
             self._turns.leave()
 
     async def _wait_for_permit(self, seconds: float) -> None:
-        """Seconds, or until the venue has been asked for its count (rule 3)."""
+        """Wait `seconds`, or until the venue's count has been requested (rule 3)."""
         if self._recount is None or seconds <= RECOUNT:
             await self._context.sleep(seconds)
             return

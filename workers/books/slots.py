@@ -1,14 +1,15 @@
 """New slots: a symbol whose exponents change gets another slot in the segment.
 
-1. When a number of the stream or of a snapshot does not fit the exponents of a slot, `respec` is asked with
-   which exponents it would. The new instrument gets a slot, the old slot becomes SUPERSEDED, the decoder is
-   told (`register`), and the new book is asked for its snapshot.
+1. When a number of the stream or of a snapshot does not fit the exponents of a slot, `respec` makes an
+   instrument with exponents that it fits. The new instrument gets a slot, the old slot becomes SUPERSEDED,
+   the decoder gets the new slot (`register`), and a snapshot is requested for the new book.
 2. Until then the old slot goes on with all numbers that fit. A book that could not take a level waits for a
    snapshot without it (rule 2 of `workers/books/snapshots.py`).
-3. So it does where no exponents hold the number: `respec` refuses (`ValueError`, or a HALT), or no slot is
-   left. After a refusal `respec` is asked again in `ASK_AGAIN` at the earliest, after twice as long each
-   time, `ASK_AT_MOST` in the end. Any other failure of `respec` is tried again after the usual backoff.
-4. A venue that lists a symbol with other exponents gives it a new slot likewise (`renew`).
+3. The old slot also goes on where no exponents hold the number (`respec` raises `ValueError`, or an error
+   whose action is HALT), or no slot is left. After that `respec` is called again `ASK_AGAIN` later at the
+   earliest, then after twice as long each time, `ASK_AT_MOST` in the end. Any other failure of `respec` is
+   tried again after the usual backoff.
+4. A symbol that the venue lists with other exponents gets a new slot likewise (`renew`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Slots:
 
     Args:
         respec: (old instrument, the frame or snapshot that did not fit) -> the instrument that replaces it;
-            None: nothing does.
+            None: slots are never replaced.
         rebuild: gets a snapshot for the book of a slot.
     """
 

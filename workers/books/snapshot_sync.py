@@ -12,10 +12,11 @@ snapshot's id.
    snapshot may lack the event that ends at L (`inclusive`), which has not been buffered.)
 4. Drop buffered events with last_id <= L. The first one kept must bracket the snapshot:
    first_id <= L + 1 <= last_id.
-   Where the venue says to drop last_id < L (`inclusive`), a snapshot may lack what the event with last_id = L
-   says: that event, first_id <= L, is applied too when it is the first one, buffered or later. Where the
-   first one begins at L + 1 instead, that event was sent before the stream was open, and nobody knows whether
-   the snapshot has it: the book is `unverified` until it has been compared with a newer snapshot.
+   Where the venue's rule is to drop last_id < L (`inclusive`), a snapshot may lack the changes of the event
+   with last_id = L: that event, first_id <= L, is applied too when it is the first one, buffered or later.
+   Where the first one begins at L + 1 instead, that event was sent before the stream was open, and the
+   snapshot may or may not contain it: the book is `doubtful` until it has been compared with a newer
+   snapshot.
 5. The local book is the snapshot; its update id is L. Apply the kept events, then the stream.
 6. Each event: last_id not above the local update id is ignored (it is older than the book).
 7. Otherwise first_id must be the local update id + 1; anything else is a gap: discard the book, start over.
@@ -25,7 +26,7 @@ snapshot's id.
    takes over, the first newer event may overlap what there is (first_id <= local id + 1 <= last_id), as in
    rule 4.
 
-What venues leave open is decided so that a wrong book cannot pass: an event that overlaps the local id
+What venues leave open is decided so that a wrong book is never kept: an event that overlaps the local id
 (first_id <= local id < last_id) is a gap unless it is the first after a snapshot or on a new connection, and
 so is one whose first_id is above its last_id, or that has no id (0).
 """
@@ -55,43 +56,43 @@ class SnapshotSync:
         synced: the book is the venue's book at `last_id`.
         last_id: the local update id.
         bracketed: an event has been applied since the snapshot, so rule 7 holds without exception.
-        resuming: the next newer event may overlap what there is (rule 9).
+        seam: the next newer event may overlap what there is (rule 9).
         gaps: holes seen; `gap` is the last one.
-        unverified: the snapshot may lack an event that will not come (rule 4).
+        doubtful: the snapshot may lack an event that will not come (rule 4).
         skipped: of an event that could not be taken, its last_id; a later one of the buffer goes by rule 3.
     """
 
-    has_update_ids: ClassVar[bool] = True
-    snapshot_in_stream: ClassVar[bool] = False
-    max_depth: ClassVar[int] = 0
+    numbered: ClassVar[bool] = True
+    streamed: ClassVar[bool] = False
+    depth: ClassVar[int] = 0
     checksum: ClassVar[None] = None
-    top_from_book: ClassVar[bool] = False
+    tops: ClassVar[bool] = False
     top_ids: ClassVar[bool] = False
     inclusive: ClassVar[bool] = False
     max_buffer: int = MAX_BUFFER
     synced: bool = False
     last_id: int = 0
     bracketed: bool = False
-    resuming: bool = False
-    unverified: bool = False
+    seam: bool = False
+    doubtful: bool = False
     skipped: int = 0
     gaps: int = 0
     gap: Gap | None = None
     buffer: deque[Diff] = field(default_factory=deque)
 
     def on_diff(self, diff: Diff) -> Step:
-        """Decide over one event; on GAP the state is already waiting, with the event buffered."""
+        """What to do with one event; on GAP the state is already waiting, with the event buffered."""
         if not self.synced:
             self._keep(diff)  # rule 1
             return Step.BUFFER
         sane = 0 < diff.last_id >= diff.first_id
-        if sane and diff.last_id <= self.last_id - self.event_at_id_pending:
+        if sane and diff.last_id <= self.last_id - self.open_at:
             return Step.IGNORE  # rules 4 and 6
         if sane and self._follows(diff):
-            self.unverified = self.unverified or (self.event_at_id_pending and diff.first_id > self.last_id)
+            self.doubtful = self.doubtful or (self.open_at and diff.first_id > self.last_id)
             self.last_id = diff.last_id
             self.bracketed = True
-            self.resuming = False
+            self.seam = False
             return Step.APPLY
         self._hole(self.last_id + 1, diff.first_id)
         self.reset()
@@ -99,7 +100,7 @@ class SnapshotSync:
         return Step.GAP
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
-        """Decide over a snapshot; after Replay its events count as applied."""
+        """What to do with a snapshot; after Replay its events count as applied."""
         first = self.buffer[0].first_id if self.buffer else 0
         if not self.buffer and last_update_id - self.inclusive < self.skipped:
             return Refetch(f"snapshot at {last_update_id}, without the event at {self.skipped}")  # as rule 3
@@ -117,16 +118,16 @@ class SnapshotSync:
     def advance(self, last_id: int) -> None:
         """The native path applied events up to `last_id`, each one by rule 7."""
         if last_id != self.last_id:
-            self.unverified = self.unverified or self.event_at_id_pending
+            self.doubtful = self.doubtful or self.open_at
             self.last_id = last_id
             self.bracketed = True
-            self.resuming = False
+            self.seam = False
 
-    def resume(self, last_id: int) -> None:
+    def rejoin(self, last_id: int) -> None:
         """Another connection goes on where one has ended, at `last_id` (rule 9)."""
-        self.resuming = True
+        self.seam = True
 
-    def checksum_matches(self, book: Book, checksum: int) -> bool:
+    def agrees(self, book: Book, checksum: int) -> bool:
         """This venue sends no checksums."""
         return True
 
@@ -134,30 +135,30 @@ class SnapshotSync:
         """The book is void: buffer anew and wait for a snapshot."""
         self.synced = False
         self.bracketed = False
-        self.resuming = False
-        self.unverified = False
+        self.seam = False
+        self.doubtful = False
         self.skipped = 0
         self.buffer.clear()
 
-    def reset_after(self, last_id: int) -> None:
+    def skip(self, last_id: int) -> None:
         """As `reset`, because an event up to `last_id` could not be taken."""
         self.reset()
         self.skipped = last_id
 
     @property
-    def event_at_id_pending(self) -> bool:
-        """Rule 4: whether an event with last_id = `last_id` says something that the snapshot may lack."""
+    def open_at(self) -> bool:
+        """Rule 4: whether an event with last_id = `last_id` may have changes that the snapshot lacks."""
         return self.inclusive and self.synced and not self.bracketed
 
     @property
-    def not_before(self) -> int:
-        """Nothing is to be waited for."""
+    def due(self) -> int:
+        """0: a snapshot is useful at any time."""
         return 0
 
     def _follows(self, diff: Diff) -> bool:
-        if self.bracketed and not self.resuming:
+        if self.bracketed and not self.seam:
             return diff.first_id == self.last_id + 1  # rule 7
-        return diff.first_id <= self.last_id + 1 <= diff.last_id + self.event_at_id_pending  # rules 4 and 9
+        return diff.first_id <= self.last_id + 1 <= diff.last_id + self.open_at  # rules 4 and 9
 
     def _hole(self, expected: int, got: int) -> None:
         self.gaps += 1
@@ -172,10 +173,10 @@ class SnapshotSync:
             last = self.buffer[-1].last_id
             if diff.last_id <= last:
                 return  # a repetition, or one that came late: the chain has it or has started after it
-            if diff.first_id > last + 1 or (diff.first_id <= last and not self.resuming):
+            if diff.first_id > last + 1 or (diff.first_id <= last and not self.seam):
                 self._hole(last + 1, diff.first_id)
                 self.buffer.clear()  # a snapshot from before the hole would be of no use
         self.buffer.append(diff)
-        self.resuming = False
+        self.seam = False
         if len(self.buffer) > self.max_buffer:
             self.buffer.popleft()

@@ -1,19 +1,20 @@
-"""Snapshots: how a book gets in step with its stream, and knows enough levels.
+"""Snapshots: how a book gets in step with its stream, and keeps enough known levels.
 
-1. One task an instrument asks for a snapshot (`workers/books/requests.py`) and applies it, until the book is
+1. One task an instrument requests a snapshot (`workers/books/requests.py`) and applies it, until the book is
    in step. A book's first snapshot is of the cheapest tier (`workers/books/horizons.py`).
 2. A failure or an unusable snapshot is tried again after a capped exponential backoff with jitter; after
    `max_attempts` in a row only every `max_delay` (the book stays RESYNC, each failure is counted and logged).
-   A success ends the count only when the book then stays in step for `STEADY`: a venue whose snapshots are
-   all followed by an event that voids the book is not asked in a tight loop. So does a lost connection.
-3. No failure is a snapshot that a venue's rules want to have again later, because no event has come that it
-   could be held to (`BookSync.not_before`): the next request is made then, or when an event has come
+   The count of attempts is reset only when the book stays in step for `STEADY`, so that a venue whose
+   snapshots are all followed by an event that voids the book is not asked in a tight loop; or when the
+   connection is lost.
+3. Where the venue's rules require another snapshot later, because no event has come to compare the first one
+   with (`BookSync.due`), that is no failure: the next request is made then, or when an event has come
    (`SLICE`).
-4. A deeper snapshot is merged into the LIVE book before the window reaches beyond what the first one knew
-   (`Publisher.deepen`). While other books wait for their first, only those that have next to nothing left are
-   deepened. A contradiction is that of an audit (`workers/books/audits.py`).
-5. A venue whose stream brings the snapshots is asked for one by a new subscription (`resubscribe`), with the
-   backoff of rule 2.
+4. A deeper snapshot is merged into the LIVE book before the window reaches the worst levels of the first one
+   (`Publisher.deepen`). While other books wait for their first snapshot, only books with very few known
+   levels left are deepened. A contradiction is treated as in an audit (`workers/books/audits.py`).
+5. Where snapshots come in the stream, a new subscription brings one (`resubscribe`), with the backoff of rule
+   2.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ SLICE = 0.25  # rule 3, seconds: how often an event is looked for
 STEADY = 10_000_000_000  # rule 2, ns
 _LAG_ATTEMPTS = 6  # rule 4: deeper snapshots in a row that are older than the request; 4 to 8 s
 
-# Why a snapshot that came is of no use.
-OLDER = "it is older than the stream, or may be"  # the venue's rules say: ask again
+# Why a snapshot cannot be used.
+OLDER = "it is older than the stream, or may be"  # by the venue's rules: request another one
 _REFUSALS = {
     Outcome.REFETCH: OLDER,
     Outcome.PRECISION: "a number of it does not fit the slot's exponents",
@@ -56,7 +57,7 @@ class Snapshots:
     """See the rules above.
 
     Args:
-        resubscribe: makes the subscription of an instrument's book anew (rule 5); None: it cannot be.
+        resubscribe: makes the subscription of an instrument's book anew (rule 5); None: that is not possible.
         on_failed: called with (instrument, attempt, why) for each attempt without a usable snapshot.
     """
 
@@ -85,7 +86,7 @@ class Snapshots:
         self._failing: set[int] = set()  # books whose last attempt at a snapshot has brought none
         self._broken: dict[int, int] = {}  # index -> when its book was last seen not in step, ns
         self._unusable: dict[int, int] = {}  # index -> update id of the last snapshot of no use
-        self._known: set[str] = set()  # symbols whose book was in step before: somebody may be reading it
+        self._known: set[str] = set()  # symbols whose book was in step before, and may have readers
         self._in_step: set[int] = set()  # books of the stream (rule 5) that were logged as in step
         context.on_forget += [horizons.forget, self._forget]
 
@@ -96,7 +97,7 @@ class Snapshots:
         if now - self._broken.get(index, 0) >= STEADY:
             self._attempts.pop(index, None)
         self._broken[index] = now
-        if self._publisher.beyond_horizon(index):
+        if self._publisher.outran(index):
             self._horizons.outran(index, now * 1e-9)
         self._context.tasks.start(index, self._rebuild(index), replace=True)
 
@@ -108,7 +109,8 @@ class Snapshots:
         self._unusable.pop(index, None)
 
     def restart_waiting(self, now: int) -> None:
-        """Books that wait for a snapshot without a task: theirs has ended by a fault of ours."""
+        """Start a task for books that wait for a snapshot without one (theirs has ended by an error of this
+        program)."""
         for index in self._context.instruments:
             if self._publisher.waiting(index):
                 self._broken[index] = now
@@ -120,9 +122,9 @@ class Snapshots:
         self._context.tasks.start(index, self._rebuild(index))
 
     def log_in_step(self) -> None:
-        """Books whose snapshot has come in the stream, which the publisher sees to by itself."""
+        """Log books that are in step by a snapshot of the stream (which the publisher applies by itself)."""
         for index, (_, book) in self._context.channels.items():
-            if book and self._publisher.snapshot_in_stream(index):
+            if book and self._publisher.streamed(index):
                 if not self._publisher.synced(index):
                     self._in_step.discard(index)
                 elif index not in self._in_step:
@@ -150,11 +152,7 @@ class Snapshots:
         return f"<Snapshots {len(self._known)} symbols in step before, {len(self._failing)} failing>"
 
     def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
-        return (
-            self._renew_stream(index)
-            if self._publisher.snapshot_in_stream(index)
-            else self._synchronise(index)
-        )
+        return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
 
     def _forget(self, index: int) -> None:
         self._failing.discard(index)
@@ -223,7 +221,7 @@ class Snapshots:
                     horizons.outran(index, context.clock() * 1e-9)
                 why = _REFUSALS[outcome]
                 same = self._same_again(index, snapshot.last_update_id)
-                if outcome is Outcome.REFETCH and same and publisher.not_before(index) > context.clock():
+                if outcome is Outcome.REFETCH and same and publisher.due(index) > context.clock():
                     self._attempts[index] = attempt
                     self._failing.add(index)
                     patient = True
@@ -245,22 +243,21 @@ class Snapshots:
         self._writer.log(Code.SYNCED, snapshot.last_update_id, instrument=index)
 
     async def _until_due(self, index: int) -> None:
-        """Rule 3: until a snapshot that is asked for now can be of use."""
-        while (left := self._publisher.not_before(index) - self._context.clock()) > 0:
+        """Rule 3: wait until a snapshot that is requested now can be used."""
+        while (left := self._publisher.due(index) - self._context.clock()) > 0:
             await self._context.sleep(min(left * 1e-9, SLICE))
 
     def _same_again(self, index: int, update_id: int) -> bool:
-        """Whether a snapshot of no use is as old as the one before it, if there was one. When their ids go
-        on, and no event comes, the market moves and the stream is dead."""
+        """Whether an unusable snapshot has the same id as the one before it, if there was one. If the ids
+        increase while no event comes, the market moves and the stream is dead."""
         before = self._unusable.get(index, update_id)
         self._unusable[index] = update_id
-        if update_id > before and not self._publisher.received_at(index)[Channel.BOOK]:
+        if update_id > before and not self._publisher.heard(index)[Channel.BOOK]:
             self._proofs.compared[index] = self._context.clock(), False
         return update_id == before
 
     def _others_wait(self, more_than: int) -> bool:
-        """Whether more books than that wait for a snapshot; those that have failed to get one wait for
-        themselves."""
+        """Whether more books than that wait for a snapshot, without those whose last attempt has failed."""
         others = (index for index in self._context.instruments if index not in self._failing)
         waiting = (index for index in others if self._publisher.waiting(index))
         return any(place >= more_than for place, _ in enumerate(waiting))
@@ -272,7 +269,7 @@ class Snapshots:
         self._on_failed(self._context.instruments[index], attempt, why)
 
     async def _next_attempt(self, index: int, delay: float = 0.0) -> int:
-        """Wait as the attempts before it demand, `delay` at least; returns how many they were."""
+        """Wait for the backoff of the attempts so far, `delay` at least; returns how many they were."""
         attempt = self._attempts.get(index, 0)
         if attempt:
             await self._context.sleep(max(delay, self._context.backoff(attempt - 1)))
@@ -282,11 +279,11 @@ class Snapshots:
 
     # -- deeper snapshots (rule 4) ---------------------------------------------------------------------------
     async def _deepen(self, index: int, limit: int) -> None:
-        """The book knows `limit` levels a side afterwards, or what it knew before."""
+        """Merge a snapshot of `limit` levels a side into the book; on failure the book stays as it is."""
         context, publisher = self._context, self._publisher
 
         def keep_events() -> None:
-            """Not before the request goes out: copies cost time."""
+            """Keep the book's events from the request on; not earlier, since copies cost time."""
             if publisher.collected_diffs(index) is None:
                 publisher.collect(index)
 
@@ -314,13 +311,13 @@ class Snapshots:
             elif outcome is Outcome.DIFFERS:
                 self._audits.contradicted(index, differences)
             elif outcome not in (Outcome.NOT_NEEDED, Outcome.AHEAD):
-                # It takes nothing from a book that is LIVE; should the window get there, RESYNC says why.
+                # The book stays LIVE; RESYNC follows only if the window reaches the unknown levels.
                 self._horizons.failed(index, now * 1e-9, max(RETRY, context.config.max_delay))
         finally:
             publisher.stop_collecting(index)
 
     async def _merge(self, index: int, snapshot: Snapshot, limit: int) -> tuple[Outcome, int]:
-        """Once the stream has come as far as the snapshot."""
+        """Merge a snapshot once the stream has reached its id."""
         deadline = self._context.clock() + int(self._context.config.settle * 1e9)
         while True:
             outcome, differences = self._publisher.deepen(index, snapshot, limit=limit)

@@ -1,6 +1,7 @@
-"""How a local order book is kept in step with the venue's: events and snapshots in, decisions out.
+"""The types of book synchronisation: depth events and snapshots in, decisions out.
 
-A venue's `sync.py` has the state machine with the venue's numbered rules.
+A venue's `sync.py` has the state machine with its numbered rules; the publisher calls it for every event that
+is not simply the next one, and the book manager for every snapshot.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class Step(IntEnum):
     APPLY = 0
     IGNORE = 1  # it is older than the book
     BUFFER = 2  # a snapshot is needed; the event is kept until then, where that can help
-    GAP = 3  # the book is invalid; a snapshot is needed, as with BUFFER
+    GAP = 3  # the book is void; a snapshot is needed, as with BUFFER
 
 
 class Gap(NamedTuple):
-    """A hole in the chain: the update id that should have come, and the one that came."""
+    """A gap in the chain: the expected update id, and the one that came."""
 
     expected: int
     got: int
@@ -57,7 +58,7 @@ class Refetch(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A full-depth answer of the venue: decimal texts, best first or not."""
+    """A depth snapshot of the venue: levels (price, size) as decimal texts, in any order."""
 
     last_update_id: int
     bids: Sequence[tuple[str, str]]
@@ -65,10 +66,10 @@ class Snapshot(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The best prices of one symbol and their sizes: decimal texts. An empty side: "" or zero, both.
+    """The best prices of one symbol and their sizes, as decimal texts. For an empty side both are "", or
+    zero.
 
-    `within`: how sizes are rounded is not known, only that they differ from the true ones by less than this;
-    "": they are exact.
+    `within`: sizes are rounded, and differ from the true ones by less than this; "": they are exact.
     """
 
     bid: str
@@ -79,7 +80,7 @@ class Best(NamedTuple):
 
 
 class Outcome(IntEnum):
-    """What became of a snapshot that was given to the publisher."""
+    """The result of giving a snapshot to the publisher."""
 
     SYNCED = 0
     REFETCH = 1  # older than the stream: get a newer one
@@ -89,170 +90,138 @@ class Outcome(IntEnum):
     TOO_LARGE = 5  # more levels than the book's bound
     TOO_SHALLOW = 6  # it does not reach as deep as the published window
     NOT_NEEDED = 7  # the book is in step, or the instrument is gone
-    AHEAD = 8  # of one that is to deepen a book: the stream has not brought yet what it knows
-    DIFFERS = 9  # the same: book and snapshot contradict each other
+    AHEAD = 8  # of a deeper snapshot for a LIVE book: it is newer than the last event of the stream
+    DIFFERS = 9  # of a deeper snapshot: book and snapshot contradict each other
 
 
 class BookSync(Protocol):
-    """One instrument's synchronisation: whether its local book is the venue's, and what that takes.
+    """One instrument's state machine.
 
-    Pure: events and snapshots in, decisions out. The publisher holds one for each book and asks it about
-    every event that does not simply follow the one before; a venue's `sync.py` states the rules.
+    `synced`: the book is the venue's at `last_id`. `gaps`: holes seen so far, `gap` the last of them.
+    `numbered`: events have update ids, each one's first the one after the last. `streamed`: a snapshot comes
+    in the stream, with every new subscription; otherwise it has to be fetched. `depth`: levels a side that
+    the venue keeps us told of, beyond which a book is cut after every event; 0: all. `checksum`: (price_exp,
+    size_exp) -> the venue's checksum of a book, native; None: `agrees` is asked. `tops`: the venue has no
+    stream of tops that is exact: an instrument's top is the best of its book, which is kept for it.
+    `top_ids`: tops have update ids, and those count the changes of the book: the best of a book at an id is
+    the top at it.
+    `inclusive`: a snapshot may lack what the event that ends at its id says. `open_at`: so it is now with the
+    book at `last_id`: that event, if it comes, is no repetition.
+    `doubtful`: that event was sent before the stream was open, so it will not come, and the snapshot may lack
+    it: only a comparison with a newer snapshot says so.
+    `due`: CLOCK_MONOTONIC ns; a snapshot that is asked for earlier is refused, unless an event comes first.
+    0: nothing is to be waited for.
     """
 
+    @property
+    def numbered(self) -> bool: ...
+    @property
+    def streamed(self) -> bool: ...
+    @property
+    def depth(self) -> int: ...
+    @property
+    def checksum(self) -> Callable[[int, int], Checksum] | None: ...
+    @property
+    def tops(self) -> bool: ...
+    @property
+    def top_ids(self) -> bool: ...
+    @property
+    def inclusive(self) -> bool: ...
+    @property
+    def open_at(self) -> bool: ...
+    @property
+    def doubtful(self) -> bool: ...
+    @property
+    def due(self) -> int: ...
+
     synced: bool
-    """The local book is the venue's book at update id `last_id`."""
     last_id: int
     gaps: int
-    """Holes in the chain of update ids so far; `gap` is the last one."""
     gap: Gap | None
 
-    @property
-    def has_update_ids(self) -> bool:
-        """Whether events have update ids, each event's first id the one after the event before. Binance: yes.
-        Kraken: no; a lost message shows by the checksum alone."""
-        ...
-
-    @property
-    def snapshot_in_stream(self) -> bool:
-        """Whether each new subscription brings a snapshot (OKX, Kraken); else it is fetched by REST
-        (Binance)."""
-        ...
-
-    @property
-    def max_depth(self) -> int:
-        """Levels a side of which the venue sends changes; the local book is cut to them after each event,
-        since nothing is heard of what lies beyond. 0: all levels."""
-        ...
-
-    @property
-    def checksum(self) -> Callable[[int, int], Checksum] | None:
-        """(price exponent, size exponent) -> the venue's checksum of a book, native; None: `checksum_matches`
-        is asked."""
-        ...
-
-    @property
-    def top_from_book(self) -> bool:
-        """Whether an instrument's top is always the best of its book, because the venue has no exact stream
-        of tops (Kraken's ticker has rounded sizes)."""
-        ...
-
-    @property
-    def top_ids(self) -> bool:
-        """Whether tops have update ids that count the changes of the book: the best of the book at an id is
-        the top at that id."""
-        ...
-
-    @property
-    def inclusive(self) -> bool:
-        """Whether a snapshot may lack what the event that ends at its update id says, so that this event is
-        applied too (Binance futures, MEXC)."""
-        ...
-
-    @property
-    def event_at_id_pending(self) -> bool:
-        """Of an `inclusive` venue: the book is at the snapshot's id, and the event that ends there has not
-        been applied. If it comes, it is no repetition."""
-        ...
-
-    @property
-    def unverified(self) -> bool:
-        """Of an `inclusive` venue: that event was sent before the stream was open and will not come, so the
-        book may lack it. Only a comparison with a newer snapshot tells."""
-        ...
-
-    @property
-    def not_before(self) -> int:
-        """CLOCK_MONOTONIC ns: a snapshot that is requested earlier is refused, unless an event comes first.
-        0: at any time."""
-        ...
-
     def on_diff(self, diff: Diff) -> Step:
-        """Decide on one event. After GAP this waits for a snapshot already, with the event buffered."""
+        """What to do with one event; on GAP the state is already waiting, with the event buffered."""
         ...
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
-        """Decide on a snapshot; the events of a Replay count as applied.
-
-        Args:
-            asked: CLOCK_MONOTONIC ns at which its request was sent, or a little before.
-            came: the same of its answer, or a little after.
-        """
+        """What to do with a snapshot; after Replay its events count as applied. `asked`, `came`:
+        CLOCK_MONOTONIC ns at which its request was sent, or a little before, and its answer received, or a
+        little later."""
         ...
 
     def advance(self, last_id: int) -> None:
-        """The hot path has applied events up to `last_id`, each of which followed the one before."""
+        """The native path applied events up to `last_id`, each one the plain next."""
         ...
 
-    def resume(self, last_id: int) -> None:
-        """Another connection goes on where one ended, at `last_id`: as after a snapshot, the first newer
-        event may overlap the book."""
+    def rejoin(self, last_id: int) -> None:
+        """Another connection goes on where one has ended, at `last_id`: the first newer event may overlap it,
+        as after a snapshot."""
         ...
 
-    def checksum_matches(self, book: Book, checksum: int) -> bool:
-        """Whether the checksum that came with an event is that of the book after the event."""
+    def agrees(self, book: Book, checksum: int) -> bool:
+        """Whether the venue's checksum, sent with the event, is that of the book after it."""
         ...
 
     def reset(self) -> None:
-        """The book is invalid: start anew, and wait for a snapshot."""
+        """The book is void: start anew and wait for a snapshot."""
         ...
 
-    def reset_after(self, last_id: int) -> None:
-        """As `reset`, because an event up to `last_id` could not be applied: an older snapshot will not do,
-        even where no other event has come since."""
+    def skip(self, last_id: int) -> None:
+        """As `reset`, because an event up to `last_id` could not be applied: a snapshot from before it cannot
+        be used, even if no other event has come since."""
         ...
 
 
 @dataclass
 class StreamSync:
-    """The state machine of venues whose stream itself brings the snapshot: it first, then every event.
+    """The state machine of venues whose stream brings the snapshot first, then every event.
 
-    With update ids, each event's first id must be the one after the event before. Without, a lost event shows
-    only by the venue's checksum, a crossed book or an audit. An event without an id where the snapshot had
-    one, or the other way round, is a gap: nothing says where it belongs.
+    With ids, each event's first id must follow the last one. Without ids a missing event shows only in the
+    venue's checksum, in a crossed book or in an audit. An event without an id where the snapshot had one, or
+    the other way round, is a gap: its place in the chain is unknown.
 
     Attributes:
-        has_update_ids: events have update ids.
+        numbered: events have update ids.
         check: (book, the venue's checksum) -> whether they agree; None: the venue has none.
         checksum: the same, native: what makes it from an instrument's exponents.
-        max_depth: levels a side beyond which the book is cut; 0: it is whole.
-        top_from_book: the top is the best of the book, see `BookSync`.
+        depth: levels a side beyond which the book is cut; 0: it is whole.
+        tops: the top is the best of the book, see `BookSync`.
         top_ids: tops and events count alike, see `BookSync`.
         snapshots: how many have been taken.
     """
 
-    snapshot_in_stream: ClassVar[bool] = True
+    streamed: ClassVar[bool] = True
     inclusive: ClassVar[bool] = False
-    event_at_id_pending: ClassVar[bool] = False
-    unverified: ClassVar[bool] = False
-    not_before: ClassVar[int] = 0
-    has_update_ids: bool = False
+    open_at: ClassVar[bool] = False
+    doubtful: ClassVar[bool] = False
+    due: ClassVar[int] = 0
+    numbered: bool = False
     check: Callable[[Book, int], bool] | None = None
     checksum: Callable[[int, int], Checksum] | None = None
-    max_depth: int = 0
-    top_from_book: bool = False
+    depth: int = 0
+    tops: bool = False
     top_ids: bool = False
     synced: bool = False
     last_id: int = 0
     gaps: int = 0
     gap: Gap | None = None
-    resuming: bool = False  # the connection was replaced: the next newer event may overlap the book
-    refused: bool = False  # one snapshot has been refused since then
+    seam: bool = False  # the next newer event may overlap: the connection has been replaced
+    refused: bool = False  # a snapshot, since then
     snapshots: int = 0
 
     def on_diff(self, diff: Diff) -> Step:
-        """Decide over one event; without a snapshot none can be used."""
+        """What to do with one event; without a snapshot none can be used."""
         if not self.synced:
             return Step.BUFFER
-        if not self.has_update_ids and not diff.last_id:
+        if not self.numbered and not diff.last_id:
             return Step.APPLY
-        sane = self.has_update_ids and 0 < diff.last_id >= diff.first_id
+        sane = self.numbered and 0 < diff.last_id >= diff.first_id
         if sane and diff.last_id <= self.last_id:
             return Step.IGNORE
         expected = self.last_id + 1
-        if sane and (diff.first_id == expected or (self.resuming and diff.first_id < expected)):
+        if sane and (diff.first_id == expected or (self.seam and diff.first_id < expected)):
             self.last_id = diff.last_id
-            self.resuming = False
+            self.seam = False
             return Step.APPLY
         self.gaps += 1
         self.gap = Gap(expected, diff.first_id)
@@ -260,14 +229,14 @@ class StreamSync:
         return Step.GAP
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
-        """The book from now on: the venue's word, also when its ids begin anew. Only the first one of a
-        connection that has taken over may be older than what its predecessor has brought."""
-        late = self.has_update_ids and self.synced and self.resuming and last_update_id < self.last_id
+        """Take a snapshot as the book from now on, also when its ids begin anew. Only the first one of a
+        connection that has taken over is refused once if it is older than the book."""
+        late = self.numbered and self.synced and self.seam and last_update_id < self.last_id
         if late and not self.refused:
             self.refused = True
             return Refetch(f"snapshot at {last_update_id}, the book is at {self.last_id}")
         self.synced = True
-        self.resuming = False
+        self.seam = False
         self.last_id = last_update_id
         self.snapshots += 1
         return Replay([])
@@ -276,33 +245,34 @@ class StreamSync:
         """The native path applied events up to `last_id`."""
         if last_id != self.last_id:
             self.last_id = last_id
-            self.resuming = False
+            self.seam = False
 
-    def resume(self, last_id: int) -> None:
+    def rejoin(self, last_id: int) -> None:
         """Another connection goes on at `last_id`."""
-        self.resuming = self.synced
+        self.seam = self.synced
         self.refused = False
 
-    def checksum_matches(self, book: Book, checksum: int) -> bool:
+    def agrees(self, book: Book, checksum: int) -> bool:
         """Whether the venue's checksum is that of the book."""
         return self.check is None or self.check(book, checksum)
 
     def reset(self) -> None:
-        """The book is invalid until the next snapshot."""
+        """The book is void until the next snapshot."""
         self.synced = False
-        self.resuming = False
+        self.seam = False
 
-    def reset_after(self, last_id: int) -> None:
+    def skip(self, last_id: int) -> None:
         """As `reset`: the next snapshot of the stream is behind the event."""
         self.reset()
 
 
 class Listener(Protocol):
-    """What a publisher calls in the socket callback: it only takes note, and does the work later."""
+    """The publisher's callbacks, called from inside the socket callback: they record the call and work
+    later."""
 
     def request_snapshot(self, index: int) -> None:
         """The book of this slot needs a snapshot: one to be fetched, or where snapshots come in the stream
-        (`Publisher.snapshot_in_stream`) a new subscription."""
+        (`Publisher.streamed`) a new subscription."""
         ...
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:

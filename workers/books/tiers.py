@@ -1,4 +1,4 @@
-"""How many levels a venue's depth snapshot may be asked for, and what that costs. Pure."""
+"""How many levels a venue's depth snapshot may be requested with, and their request weight. Pure."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Tier(NamedTuple):
 
 @dataclass(frozen=True)
 class SnapshotTiers:
-    """What a venue documents of its depth request.
+    """The documented levels and weights of a venue's depth request.
 
     Attributes:
         costs: (up to so many levels a side, weight), ascending in both; the last is the most that is sent.
-        limits: the only limits that the venue takes, ascending; empty: any.
+        limits: the only values of the parameter that the venue takes, ascending; empty: any.
 
     Raises:
         ValueError: no costs, or costs that do not ascend.
@@ -41,22 +41,22 @@ class SnapshotTiers:
 
     @property
     def deepest(self) -> int:
-        """The most levels a side of a snapshot, however many are asked for."""
+        """The most levels a side that a snapshot can have."""
         return self.costs[-1][0]
 
     def limit(self, levels: int) -> int:
-        """What to ask for so that `levels` a side come: the next limit that the venue takes."""
+        """The smallest value of the parameter that brings `levels` a side."""
         levels = min(levels, self.deepest)
         return next((limit for limit in self.limits if limit >= levels), levels)
 
     def weight(self, levels: int) -> int:
-        """What a snapshot of so many levels costs."""
+        """The request weight of a snapshot of so many levels."""
         limit = self.limit(levels)
         return next(weight for up_to, weight in self.costs if limit <= up_to)
 
     def between(self, depth: int, most: int) -> tuple[Tier, ...]:
-        """The tiers worth asking for where `depth` levels a side are published, cheapest first: of each price
-        the deepest that is at most `most`.
+        """The tiers that are useful where `depth` levels a side are published, cheapest first: for each
+        weight the deepest that is at most `most`.
 
         The first has `with_reserve(depth)` levels, or as many as there can be. Where the venue takes no limit
         from `depth` to `most`, it is the next one above.

@@ -1,26 +1,27 @@
-"""Tops that no book gives or proves, of markets that stand still: what REST says of them. Cold path.
+"""Quiet tops that no book can supply or prove: they are compared with REST. Cold path.
 
-A top is such a one where its symbol has no book here, or one without update ids. What the venue sends of it
-is a change of the best prices, so that silence says nothing by itself: neither that the top is right, nor
-that its stream is dead. Many are asked about by one sweep (`workers.venues.venue.Sweep`), few by a small
-snapshot each, as the books' proofs are (`workers/books/freshness.py`, rule 2).
+These are the tops of symbols that have no book here, or one without update ids. The venue sends a top only
+when the best prices change, so silence alone shows neither that the top is right nor that its stream is dead.
+Many are checked by one sweep (`workers.venues.venue.Sweep`), few by a small snapshot each, as books are
+(`workers/books/freshness.py`, rule 2).
 
-1. An answer counts only when the subscription was acknowledged before it was asked for, and no event of the
-   top has been heard since: not when one came between request and answer.
-2. A top that has been without proof of delivery for half of `stale_after` is asked about. The same prices and
-   sizes, empty sides too, are proof as of the request; STALE goes back to LIVE. From a difference, an absence
-   or a number that does not fit nothing follows. So a dead stream whose market moves is STALE after its
-   threshold, and subscribed anew by rule 6 of freshness.py. A snapshot whose id is below the top's is older.
-3. A top of which nothing has come since it was acknowledged, where the venue owes no first event
-   (`MarketData.owes`), is published as REST tells it when the request was made `lag` or more after the
-   acknowledgement. The answer is not older than the subscription then, and what it says has changed since
-   only if the stream is dead. Its update id and venue's time are 0, unknown; the stream's next event replaces
-   it (publish.pyx, rule 17). A STALE one is not replaced: the stream did not tell what REST did.
-4. Where nobody knows how far the answers lag (`lag` is None) nothing is published. The top waits and owes
-   nothing. Two answers that differ, the first of `SETTLED` or more after the acknowledgement, say that the
-   market moves and the stream does not tell (`moved`): the top is owed, and its stream `silent` after
-   `stale_after`. An answer that is again as the first takes that back; after a new subscription, one of
-   `SETTLED` later.
+1. An answer counts only if the subscription was acknowledged before the request, and no event of the top has
+   come since the request.
+2. A top without proof of delivery for half of `stale_after` is checked. The same prices and sizes, empty
+   sides too, prove it as of the time of the request; if it was STALE it is LIVE again. A difference, a
+   missing symbol or a number that does not fit has no effect. So a dead stream whose market moves is STALE
+   after its threshold, and is subscribed anew by rule 6 of freshness.py. A snapshot whose id is below the
+   top's is older, and is ignored.
+3. A top without an event since the acknowledgement, where the venue owes no first event (`MarketData.owes`),
+   is published from REST when the request was made `lag` or more after the acknowledgement. The answer is not
+   older than the subscription then, and can only be outdated if the stream is dead. Its update id and the
+   venue's time are 0, unknown; the next event of the stream replaces it (publish.pyx, decision 17). A STALE
+   top is not replaced by REST: its stream should have sent the change.
+4. Where it is not known how far the answers lag (`lag` is None) nothing is published: the top waits, and no
+   event is owed. If two answers differ, the first of them requested `SETTLED` or more after the
+   acknowledgement, the market moves without an event (`moved`): then an event is owed, and the stream is
+   reported as silent after `stale_after`. A later answer that equals the first withdraws that; after a new
+   subscription, one that was requested `SETTLED` later.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from workers.decode.decimals import Verdict, to_mantissa
 _REST_ERRORS = counters.FEED.index("rest_errors")
 SETTLED = 60_000_000_000  # rule 4, ns
 PACE = 30.0  # seconds: stands for `stale_after` where nothing is ever STALE
-AT_ONCE = 50  # answers of a sweep that are looked at before the loop gets on
+AT_ONCE = 50  # answers of a sweep that are used before the event loop runs what else is ready
 
 Words = tuple[int, int, int, int]  # bid, its size, ask, its size; an empty side: 0, 0
 Ask = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
@@ -51,13 +52,13 @@ Ask = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
 
 
-def level(told: tuple[str, str], scale: tuple[int, int], *, rounded: bool = False) -> tuple[int, int] | None:
-    """Price and size of a level as mantissas; (0, 0): the side is empty; None: it cannot be read or does not
-    fit the exponents of `scale`. `rounded`: a size of 0 may be that of a level."""
-    if told == ("", ""):
+def level(texts: tuple[str, str], scale: tuple[int, int], *, rounded: bool = False) -> tuple[int, int] | None:
+    """Price and size of a level as mantissas; (0, 0): the side is empty; None: it cannot be decoded or does
+    not fit the exponents of `scale`. `rounded`: a level may have a size of 0, rounded down."""
+    if texts == ("", ""):
         return 0, 0
     (verdict, price), (worse, size) = (
-        to_mantissa(text, exponent) for text, exponent in zip(told, scale, strict=True)
+        to_mantissa(text, exponent) for text, exponent in zip(texts, scale, strict=True)
     )
     if verdict is not Verdict.EXACT or worse is not Verdict.EXACT:
         return None
@@ -67,7 +68,7 @@ def level(told: tuple[str, str], scale: tuple[int, int], *, rounded: bool = Fals
 
 
 def best_words(best: Best, scale: tuple[int, int]) -> Words | None:
-    """A sweep's answer as a top; None: a number of it is none, is rounded, or does not fit."""
+    """A sweep's answer as a top; None: a number cannot be decoded, is rounded, or does not fit `scale`."""
     if best.within:
         return None
     bid, ask = level((best.bid, best.bid_size), scale), level((best.ask, best.ask_size), scale)
@@ -75,7 +76,7 @@ def best_words(best: Best, scale: tuple[int, int]) -> Words | None:
 
 
 def snapshot_words(snapshot: Snapshot, scale: tuple[int, int]) -> Words | None:
-    """A snapshot's best levels as a top; None: a level of it is none or does not fit."""
+    """A snapshot's best levels as a top; None: a level cannot be decoded or does not fit `scale`."""
     sides = [[level(each, scale) for each in side] for side in (snapshot.bids, snapshot.asks)]
     if any(each is None for side in sides for each in side):
         return None
@@ -84,8 +85,8 @@ def snapshot_words(snapshot: Snapshot, scale: tuple[int, int]) -> Words | None:
 
 
 class QuietTops:
-    """See the module. `acknowledged` about once a second of each instrument, then `tick`; `lost` when its
-    connection has gone. `tasks` are closed at the end.
+    """See the rules above. Call `acknowledged` about once a second for each instrument, then `tick`; `lost`
+    when its connection has gone. `tasks` are closed at the end.
 
     Args:
         ask: (instrument, levels, priority) -> snapshot; ask_all: a sweep; None: there is no such request.
@@ -112,12 +113,12 @@ class QuietTops:
         self._proves = config.stale_after > 0
         self._stale = int((config.stale_after or PACE) * 1e9)
         self._since: dict[int, int] = {}  # index -> when it was seen to be acknowledged, ns
-        self._checked: dict[int, int] = {}  # index -> when it was last asked about alone, ns
-        self._swept = 0  # when the last sweep was asked for, ns
+        self._checked: dict[int, int] = {}  # index -> when a check of it was last requested, ns
+        self._swept = 0  # when the last sweep was requested, ns
         self._room = asyncio.Semaphore(config.concurrency)
-        self._budget = Credit()  # of snapshots
+        self._pace = Credit()  # of snapshots
         self._seen: dict[int, tuple[int, Words]] = {}  # rule 4: index -> when first asked, the answer
-        # rule 4: index -> when the answer was another one, ns: first; first of this subscription (0: never)
+        # rule 4: index -> when an answer first differed, ns: ever; in this subscription (0: never)
         self._moved: dict[int, tuple[int, int]] = {}
         # rule 2: index -> when the last event came (ns), the top's update id then
         self._ids: dict[int, tuple[int, int]] = {}
@@ -125,29 +126,29 @@ class QuietTops:
         self.tasks = Tasks(lambda task, key: context.check(task))
         context.on_forget.append(self.forget)
 
-    # -- what is known ---------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
     def own(self, index: int) -> bool:
-        """Whether no book gives this top, or can prove it."""
+        """Whether no book can supply or prove this top."""
         publisher = self._publisher
-        if not self._channels.get(index, (False, False))[0] or publisher.top_from_book(index):
+        if not self._channels.get(index, (False, False))[0] or publisher.tops(index):
             return False
-        return not publisher.has_update_ids(index) and not publisher.top_filled(index)
+        return not publisher.numbered(index) and not publisher.lent(index)
 
     def moved(self, index: int) -> int:
-        """Rule 4: CLOCK_MONOTONIC ns since when the stream owes a first event after all; 0: it does not."""
-        return 0 if self._publisher.received_at(index)[Channel.TOP] else self._moved.get(index, (0, 0))[0]
+        """Rule 4: since when (CLOCK_MONOTONIC ns) the stream owes a first event after all; 0: it does not."""
+        return 0 if self._publisher.heard(index)[Channel.TOP] else self._moved.get(index, (0, 0))[0]
 
     def alive(self, index: int) -> int | None:
-        """ns of the last proof of delivery of an own top on this connection, 0: none although an event is
-        owed; None: nothing has come, and nothing is owed."""
+        """The time (ns) of the last proof of delivery of such a top on this connection; 0: none, although an
+        event is owed; None: no event has come, and none is owed."""
         publisher = self._publisher
-        if publisher.received_at(index)[Channel.TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
+        if publisher.heard(index)[Channel.TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
             return publisher.proof(index, Scope.TOP)
         return 0 if self._config.first_top or self.moved(index) else None
 
-    # -- what happens ----------------------------------------------------------------------------------------
+    # -- events ----------------------------------------------------------------------------------------------
     def acknowledged(self, index: int, active: bool, now: int) -> None:
-        """Whether the subscription of a top is."""
+        """Report whether the subscription of a top is acknowledged (`active`) at `now`, ns."""
         if not active:
             self.renewed(index)
         elif index not in self._since and self.own(index):
@@ -155,21 +156,21 @@ class QuietTops:
             self._publisher.await_top(index)
 
     def renewed(self, index: int) -> None:
-        """It is subscribed anew: what was asked for before says nothing of the new subscription."""
+        """The top is subscribed anew: answers to earlier requests are ignored."""
         self._since.pop(index, None)
         self._seen.pop(index, None)
         if index in self._moved:
             self._moved[index] = self._moved[index][0], 0
 
     def lost(self, index: int) -> None:
-        """Its connection has gone."""
+        """The connection of this top has gone."""
         self.renewed(index)
         self._checked.pop(index, None)
         self._moved.pop(index, None)
         self._ids.pop(index, None)
 
     def forget(self, index: int) -> None:
-        """It is carried no more."""
+        """The instrument is carried no more."""
         self.lost(index)
         self.tasks.cancel(index)
 
@@ -178,7 +179,7 @@ class QuietTops:
         if self._ask is None and self._ask_all is None:
             return
         for index, (_, at) in list(self._moved.items()):
-            if self._publisher.received_at(index)[Channel.TOP]:
+            if self._publisher.heard(index)[Channel.TOP]:
                 del self._moved[index]
             elif self._proves and at and now - at > self._stale:
                 self._silent(index, Scope.TOP)
@@ -203,28 +204,29 @@ class QuietTops:
             return False
         if publisher.state(index, Scope.TOP) >= State.STALE:
             return self._proves and now - publisher.proof(index, Scope.TOP) > self._stale // 2
-        if publisher.received_at(index)[Channel.TOP] or self._config.first_top:
+        if publisher.heard(index)[Channel.TOP] or self._config.first_top:
             return False
         patient = now - self._checked.get(index, 0) > self._stale // 2
         return patient and now - self._since[index] >= self._settled
 
     @property
     def _settled(self) -> int:
-        """ns after the acknowledgement from which on an answer says something of a top that has not come."""
+        """ns after the acknowledgement from which on an answer counts for a top that has not come."""
         return SETTLED if self._config.lag is None else int(self._config.lag * 1e9)
 
     def _ask_each(self, ask: Ask, due: Sequence[int], now: int) -> None:
-        """Snapshots: first for what is shown, then for what waits, each by how long it has had none."""
+        """Request snapshots: first for tops that are published, then for those that wait; the one that was
+        not checked for the longest time first."""
         last = {
             index: max(self._checked.get(index, 0), self._publisher.proof(index, Scope.TOP))
             for index in due
             if index not in self.tasks and now - self._checked.get(index, 0) > self._stale // 4
         }
-        per_second = self._config.proofs_per_second
-        self._budget.earn(now, per_second)
+        pace = self._config.proofs_per_second
+        self._pace.earn(now, pace)
         state = self._publisher.state
         for index in sorted(last, key=lambda at: (state(at, Scope.TOP) < State.STALE, last[at])):
-            if per_second > 0 and not self._budget.take():
+            if pace > 0 and not self._pace.take():
                 return
             self._checked[index] = now
             self.tasks.start(index, self._one(ask, index))
@@ -246,7 +248,7 @@ class QuietTops:
     def _top_id(self, index: int) -> int:
         """The update id of the top, also where the publisher has forgotten it because it is STALE; 0: none
         that a snapshot's could be compared with."""
-        heard, known = self._publisher.received_at(index)[Channel.TOP], self._publisher.top_id(index)
+        heard, known = self._publisher.heard(index)[Channel.TOP], self._publisher.top_id(index)
         if known:
             self._ids[index] = heard, known
         before, kept = self._ids.get(index, (heard, 0))
@@ -261,7 +263,7 @@ class QuietTops:
         ]
         self._checked.update(dict.fromkeys(quiet, asked))
         try:
-            told = await ask_all([self._instruments[index] for index in quiet], Priority.QUERY)
+            bests = await ask_all([self._instruments[index] for index in quiet], Priority.QUERY)
         except Exception as error:
             if self._no_permit(error):
                 self._swept = 0
@@ -272,21 +274,22 @@ class QuietTops:
             if index not in self._since:
                 continue
             instrument = self._instruments[index]
-            if (best := told.get(instrument.venue_symbol)) is not None:
+            if (best := bests.get(instrument.venue_symbol)) is not None:
                 self._take(index, asked, best_words(best, _scale(instrument)))
 
     def _no_permit(self, error: Exception) -> bool:
-        """Whether a request was not sent for want of weight; else it is counted as failed."""
+        """Whether a request was not sent because the rate limits had no permit; else it is counted as
+        failed."""
         if isinstance(error, RestError) and error.no_permit:
             return True
         self._writer.count_up(_REST_ERRORS)
         return False
 
-    # -- what an answer says ---------------------------------------------------------------------------------
+    # -- answers ---------------------------------------------------------------------------------------------
     def _take(self, index: int, asked: int, words: Words | None) -> None:
-        """An answer to what was asked for at `asked`."""
+        """Use an answer to a request that was made at `asked`, ns."""
         publisher = self._publisher
-        since, heard = self._since.get(index, 0), publisher.received_at(index)[Channel.TOP]
+        since, heard = self._since.get(index, 0), publisher.heard(index)[Channel.TOP]
         if words is None or not self.own(index) or not since or since > asked or heard >= asked:
             return  # rule 1
         if publisher.state(index, Scope.TOP) >= State.STALE:
@@ -295,7 +298,7 @@ class QuietTops:
         elif heard or self._config.first_top or asked - since < self._settled:
             return
         elif self._config.lag is not None:
-            publisher.top_from_rest(index, words, asked, self._clock())
+            publisher.told_top(index, words, asked, self._clock())
         else:
             self._compare(index, asked, words)
 
@@ -311,7 +314,7 @@ class QuietTops:
 
 
 def _same(one: Words, other: Words) -> bool:
-    """Whether two tops say the same; of an empty side the price does not count."""
+    """Whether two tops are equal; the price of an empty side does not count."""
     return all(one[at + 1] == other[at + 1] and (one[at] == other[at] or not one[at + 1]) for at in (0, 2))
 
 

@@ -1,7 +1,9 @@
-"""Whose snapshot is fetched next: a queue for the book manager's own requests, so many of them at once.
+"""Which snapshot is fetched next: a priority queue for the book manager's requests, with a bounded number of
+them at once.
 
 1. The more urgent comes first (`Rank`).
-2. Of one rank the most active comes first, as counted when a place becomes free; then who came first.
+2. Of one rank the most active instrument comes first, as counted when a place becomes free; then the one that
+   was queued first.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from enum import IntEnum
 class Rank(IntEnum):
     """What a snapshot is for, the most urgent first."""
 
-    AGAIN = 0  # a book that was in step before: somebody may be reading it
+    AGAIN = 0  # a book that was in step before, and may have readers
     NEW = 1
     DEEPER = 2  # of a book that is in step
     CHECK = 3  # a proof or an audit
@@ -31,11 +33,11 @@ class _Waiter:
 
 
 class Turns:
-    """See the module.
+    """The queue. See the rules above.
 
     Args:
         places: requests at once.
-        activity: instrument -> what counts as active, the greater the more.
+        activity: slot index -> its activity; greater is more active.
     """
 
     def __init__(self, places: int, activity: Callable[[int], tuple[int, ...]]) -> None:
@@ -46,7 +48,7 @@ class Turns:
 
     async def enter(self, rank: Rank, index: int) -> None:
         """Wait for a place; `leave` gives it back."""
-        if self._free:  # then nobody waits
+        if self._free:  # then the queue is empty
             self._free -= 1
             return
         self._order += 1
@@ -62,7 +64,7 @@ class Turns:
             raise
 
     def leave(self) -> None:
-        """A request is over."""
+        """Give the place back when the request is over."""
         waiting = [each for each in self._waiters if not each.future.done()]
         if not waiting:
             self._free += 1
