@@ -1,11 +1,12 @@
-"""The form of `fixtures/<feed>.py`: what the conformance suite has to be told of a venue, and no more.
+"""The form of `fixtures/<feed>.py`: the facts of a venue that the conformance suite needs.
 
-A venue's author writes one module with ``FIXTURE = Fixture(...)`` and none of the tests. Every field is
-needed; where a venue has no such thing the field says ``NotApplicable("why")``, and those words stand in
-`docs/conformance.md`. `problems` says what a fixture lacks, and `test_fixtures.py` fails on it.
+A venue's author writes one module with ``FIXTURE = Fixture(...)`` and no tests. Every field is needed; where
+a venue has no such thing the field is ``NotApplicable("why")``, and its text is shown in
+`docs/conformance.md`. `problems` lists what a fixture lacks, and `test_fixtures.py` fails on it.
 
-What is written there is the *independent* side of each comparison: it imports nothing of `workers.venues`,
-and of `workers.sim` only `capture.Row`. Plain `json`, `Decimal`, `struct` and `zlib` are meant.
+A fixture is the *independent* side of each comparison: it imports nothing of `workers.venues`, and of
+`workers` otherwise only plain types such as `capture.reader.Row`. It uses plain `json`, `Decimal`, `struct`
+and `zlib`.
 
 After a change: ``python -m tests.conformance.table`` runs the suite and writes the table again.
 """
@@ -39,19 +40,19 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class NotApplicable:
-    """The venue has no such thing; `why` is what the table says."""
+    """The venue has no such thing; `why` is shown in the table."""
 
     why: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Book:
-    """What an oracle says of a book: the best levels, best first.
+    """A book by an oracle: the best levels, best first.
 
     Attributes:
         symbol: the venue's.
         after: how many of the recording's incoming frames have been played by then; -1: all of them.
-        update_id: the book's, or 0 when the oracle does not tell.
+        update_id: the book's, or 0 where the oracle has none.
     """
 
     symbol: str
@@ -70,17 +71,17 @@ class Recording:
         path: ``SHARED / feed / "session.jsonl.gz"``, or in `OWN` for one that we made or wrote.
         scales: rows -> venue symbol -> (price_exp, size_exp), of every symbol that shall be decoded; read
             from the capture's own listing where it has one.
-        expected: (row of an incoming frame, scales) -> all that this frame says in normal form; None: not
-            judged (acknowledgements, heartbeats, channels that we do not take). An independent reading: see
-            the module's words.
-        judged: of how many frames `expected` says something; exact, so that nothing is left out unseen.
+        expected: (row of an incoming frame, scales) -> all events of this frame in normal form, decoded
+            independently (see the module); None: not judged (acknowledgements, heartbeats, channels that are
+            not used).
+        judged: for how many frames `expected` gives a list; exact, so that none is left out unnoticed.
         native: of these, how many the native decoder must have taken itself; -1: all.
-        snapshot: row of a REST answer -> (venue symbol, snapshot), or None. Each is applied where it stands.
-        limit: levels a side that those were asked for; 0: the whole book.
+        snapshot: row of a REST answer -> (venue symbol, snapshot), or None. Each is applied at its place.
+        limit: levels a side that those were requested with; 0: the whole book.
         books: -> the oracle's books, in the order of `Book.after`. May be empty for a capture without any.
         booked: how many that are; exact.
         tops: the top's update ids are the book's too: where two are equal, so must be the prices. How many
-            such moments there are; 0: the ids have nothing to do with each other.
+            such moments there are; 0: the ids are unrelated.
         keys: of `VenueConfig`, that this recording needs (an option such as checksum verification, depth).
     """
 
@@ -100,7 +101,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Sample:
-    """One frame as it is on the wire today, byte for byte, and all that it says (at `Fixture.scales`)."""
+    """One frame as the venue sends it today, byte for byte, and its events (at `Fixture.scales`)."""
 
     frame: bytes
     forms: tuple[Decoded, ...]
@@ -133,14 +134,14 @@ class Wire(Protocol):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A defect of one symbol's book stream that the simulated venue can be told to make.
+    """A defect of one symbol's book stream that the simulated venue can make.
 
     Attributes:
         kind: of `workers.sim.Fault`: ``drop``, ``duplicate``, ``reorder``, ``crossed``, ``bad_checksum``, or
             one that the venue's dialect has.
-        heals: False: the book goes RESYNC and is built anew. True: nothing is wrong with it, and it stays
-            LIVE (an event twice, where ids tell so).
-        counter: of the feed, that must rise by it: ``gaps`` where ids tell of it; "": none.
+        heals: False: the book goes RESYNC and is rebuilt. True: the book is not affected, and stays LIVE (an
+            event twice, where ids show it).
+        counter: of the feed, that must rise by it: ``gaps`` where ids show it; "": none.
     """
 
     kind: str
@@ -150,11 +151,11 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Limited:
-    """An answer that says "too many requests".
+    """An answer that means "too many requests".
 
     Attributes:
         status, body, headers: as the venue answers.
-        wait: seconds that nothing may be sent after it: what it tells, or what is usual where it does not.
+        wait: seconds after it without a request: those of the answer, or where it has none, the usual ones.
     """
 
     status: int
@@ -174,7 +175,7 @@ class Listed:
     Attributes:
         body: (name, entry or what takes its place) of each -> the answer.
         entry: canonical symbol of `Fixture.symbols` -> an entry of it that trades.
-        twins: a canonical symbol, the entry that stands for it, and one of the same symbol that must not.
+        twins: a canonical symbol, its entry that must be chosen, and one of the same symbol that must not.
     """
 
     body: Callable[[Sequence[tuple[str, Any]]], bytes]
@@ -191,7 +192,7 @@ class Fixture:
         symbols: three canonical symbols that the simulated venue lists by default or on demand.
         unknown: a canonical symbol that looks right and is not listed.
         venue_symbol: canonical -> the venue's spelling, for `symbols` and for made-up names such as
-            ``D057/USDT`` (where spot is USD or a swap, `made_up` says which).
+            ``D057/USDT`` (where they are in USD or swaps, as in `made_up`).
         made_up: 0..199 -> a made-up canonical symbol.
         channels: what the workers on the simulated venue subscribe; `top` and `book` at least.
         keys: of `VenueConfig`, for all workers and strategies of the tests (an option, a smaller depth).
@@ -202,7 +203,7 @@ class Fixture:
         frames: further valid frames without normal form, as seeds for mutation: acknowledgements, pongs,
             errors, announcements.
         wire: see `Wire`.
-        heartbeats: frames that say that the connection lives and nothing else.
+        heartbeats: frames that only show that the connection is alive.
         troubles: by `TROUBLES`.
         accept: a client's text message -> the frames that the venue answers, each as (is binary, bytes):
             acknowledgements of a subscription, a pong; no data.
@@ -239,7 +240,7 @@ class Fixture:
 
 
 class MissingFixture(Exception):
-    """A venue of the registry without its fixture; the text says what to write."""
+    """A venue of the registry without its fixture; the text has what to write."""
 
 
 def load(feed: str) -> Fixture:
@@ -281,7 +282,7 @@ def problems(fixture: Fixture, venue: Venue) -> list[str]:
     if not fixture.recordings:
         found.append("recordings: no real capture")
     if not any(isinstance(each, Limited) for each in fixture.limited.values()):
-        found.append("limited: no answer that says so")
+        found.append("limited: no answer for too many requests")
     if not fixture.frames:
         found.append("frames: no acknowledgement, pong or error to mutate")
     for recording in (*fixture.recordings, *fixture.own):

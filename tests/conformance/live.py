@@ -46,7 +46,7 @@ class Live:
         return int(self.feed.counters().feed[name])
 
     def pump(self) -> None:
-        """Some trading on every symbol, told at once on all streams."""
+        """Some trading on every symbol, sent at once on all streams."""
         market = self.sim.market
         assert market is not None
         market.step(4)
@@ -67,8 +67,8 @@ class Live:
         """Until it is so, the market trading meanwhile."""
         end = time.monotonic() + within
         while not condition():
-            said = [event.text for event in self.feed.events(8)]
-            assert time.monotonic() < end, f"not within {within} s: {what}; {self.states()}; {said}"
+            logged = [event.text for event in self.feed.events(8)]
+            assert time.monotonic() < end, f"not within {within} s: {what}; {self.states()}; {logged}"
             if pump:
                 self.pump()
             await asyncio.sleep(0.002)
@@ -101,8 +101,8 @@ class Live:
             for scope in SCOPES
         )
 
-    def said(self, cursor: shm.Cursor) -> list[tuple[str, Scope, State, Reason]]:
-        """The states that the cells have been given since the cursor's last time."""
+    def status_changes(self, cursor: shm.Cursor) -> list[tuple[str, Scope, State, Reason]]:
+        """The cells' STATUS records since the cursor's last poll."""
         records = np.asarray(cursor.poll(1 << 20))
         return [
             (
@@ -116,16 +116,16 @@ class Live:
         ]
 
     def downs(self, cursor: shm.Cursor) -> set[tuple[str, str, str]]:
-        """(symbol, scope, state) of the STATUS records since the cursor's last time that are not LIVE."""
+        """(symbol, scope, state) of the STATUS records since the cursor's last poll that are not LIVE."""
         return {
             (symbol, scope.name, state.name)
-            for symbol, scope, state, _ in self.said(cursor)
+            for symbol, scope, state, _ in self.status_changes(cursor)
             if state is not State.LIVE
         }
 
 
 class _Eager:
-    """A connection strategy without the venue's patience about connections and messages."""
+    """A connection strategy without the venue's limits of connections and messages."""
 
     def __init__(self, whole: Any) -> None:
         self._whole = whole
@@ -140,7 +140,7 @@ class _Eager:
 
 
 def eager(venue: Venue) -> Venue:
-    """The venue, with all the connections and messages that a test wants in a second."""
+    """The venue without limits of connections and messages."""
 
     def websocket(config: VenueConfig, symbols: Mapping[str, str]) -> WebSocketStrategySet:
         whole = venue.data.websocket(config, symbols)
@@ -154,7 +154,7 @@ def eager(venue: Venue) -> Venue:
 
 
 def make_worker(case: Case, instance: str, sim: SimVenue, **keys: Any) -> Worker:
-    """A worker for this simulated venue; `keys` over what is usual here and over the fixture's."""
+    """A worker for this simulated venue; `keys` over `FAST` and over the fixture's."""
     urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
     whole = config(case.fixture, **{**FAST, **urls, **keys})
     return Worker(WorkerConfig(instance=instance, feed=case.fixture.feed, venue=whole), eager(case.venue))

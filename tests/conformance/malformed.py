@@ -1,4 +1,4 @@
-"""Frames that nobody sent, into every decoder: native and reference agree, and only say what is declared.
+"""Damaged frames into every decoder: native and reference agree, and give only declared outcomes.
 
     python -m tests.conformance.malformed [--frames 200000] [VENUE ...]
 
@@ -36,41 +36,42 @@ def seeds(fixture: Fixture) -> list[bytes]:
 
 
 class Judge:
-    """What is FORBIDDEN of a frame, as one line; None: nothing.
+    """Checks one frame: the FORBIDDEN outcome as one line; None: there is none.
 
-    1. Native and reference say the same, unless the native decoder leaves the frame.
-    2. The native decoder says only what is declared; it has no way to raise.
+    1. Native and reference give the same, unless the native decoder leaves the frame to the reference.
+    2. The native decoder gives only declared codes; it cannot raise.
     3. The reference decoder raises nothing but ValueError, and the normal form nothing at all.
-    4. What is told of a connection (an acknowledgement, an end) is decided without an error.
+    4. Whether a frame is an acknowledgement, or announces the end of a connection, is decided without an
+       error.
 
-    `said` counts what frames were called. `twin` stands in for the reference, for negative controls.
+    `outcomes` counts the codes of the frames. `twin` replaces the reference, for negative controls.
     """
 
     def __init__(self, fixture: Fixture, venue: Venue, twin: Reference | None = None) -> None:
         self._decoder = make_decoder(venue, fixture.scales)
         parser = make_parser(fixture, venue, list(fixture.scales))
         strategies = venue.data.websocket(config(fixture), {symbol: symbol for symbol in fixture.scales})
-        self._told = (
+        self._others = (
             strategies.subscription_strategy.match_acknowledgement,
             strategies.connection_strategy.announced_end,
             parser.classify,
             parser.extract_symbol,
         )
         self._reference = twin or (lambda frame: reference(venue, parser, frame, fixture.scales))
-        self.said: Counter[str] = Counter()
+        self.outcomes: Counter[str] = Counter()
 
     def __call__(self, frame: bytes) -> str | None:
         try:
             forms = self._reference(frame)
-            for ask in self._told:
+            for ask in self._others:
                 ask(frame)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        self.said[f"reference {forms[0].code.name}" if forms else "reference nothing"] += 1
+        self.outcomes[f"reference {forms[0].code.name}" if forms else "reference nothing"] += 1
         if self._decoder is None:
             return None
         native = self._decoder.decode_messages(frame)
-        self.said[f"native {native[0].code.name}"] += 1
+        self.outcomes[f"native {native[0].code.name}"] += 1
         if not DECLARED.issuperset(each.code for each in native):
             return f"undeclared: {native}"
         return disagreement(native, forms)
@@ -79,7 +80,7 @@ class Judge:
 def faults(
     fixture: Fixture, venue: Venue, frames: Iterable[bytes], twin: Reference | None = None
 ) -> tuple[list[str], Counter[str]]:
-    """What is FORBIDDEN of these frames, one line each (at most ten), and how many were called what."""
+    """The FORBIDDEN outcomes of these frames, one line each (at most ten), and how many had which code."""
     judge = Judge(fixture, venue, twin)
     found: list[str] = []
     for frame in frames:
@@ -87,7 +88,7 @@ def faults(
             found.append(f"{frame!r}: {problem}")
             if len(found) == 10:
                 break
-    return found, judge.said
+    return found, judge.outcomes
 
 
 def main() -> int:
@@ -102,8 +103,8 @@ def main() -> int:
     for feed in options.venues or venues.names():
         fixture, began = load(feed), time.monotonic()
         frames = mutants(seeds(fixture), options.frames, options.seed)
-        found, said = faults(fixture, venues.load(feed), frames)
-        counts = ", ".join(f"{name} {count}" for name, count in sorted(said.items()))
+        found, outcomes = faults(fixture, venues.load(feed), frames)
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(outcomes.items()))
         print(f"{feed}: {options.frames} frames in {time.monotonic() - began:.0f} s: {counts}", flush=True)
         for line in found:
             print(f"  {line}")

@@ -1,4 +1,4 @@
-"""Frames that nobody sent: seeded damage to real ones. The same seed gives the same frames."""
+"""Damaged frames, made from real ones by a seed. The same seed gives the same frames."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def make_parser(fixture: Fixture, venue: Venue, symbols: Sequence[str]) -> Messa
 def reference(
     venue: Venue, parser: MessageParser, frame: bytes, scales: Mapping[str, Scale]
 ) -> list[Decoded]:
-    """All that a frame says by the reference decoder; that `parse` may raise ValueError is its contract."""
+    """A frame's events by the reference decoder, whose `parse` may raise ValueError (MALFORMED here)."""
     try:
         data = parser.parse(frame).data
     except ValueError:
@@ -77,15 +77,15 @@ def reference(
     return venue.data.forms(data, scales)
 
 
-def _ignore(told: Any) -> None:
+def _ignore(_: Any) -> None:
     pass
 
 
 class Player:
     """One feed of an instance of its own. `scales` are of venue symbols, which are the canonical ones too.
 
-    `native` False leaves every frame to the reference decoder. The publisher's calls for a snapshot and its
-    complaints about precision are noted.
+    `native` False leaves every frame to the reference decoder. The publisher's requests for snapshots and its
+    reports of numbers that do not fit are recorded.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ HEAD = f"""# Conformance
 
 What each venue has been shown to do. Every cell is a test of `tests/conformance`, which `make test` runs for
 every venue of the registry; a venue without a fixture, or without a fact in it, fails. This file is made from
-the results of that run and compared with it, so that it cannot say what is not so:
+the results of that run, and compared with them by a test:
 
 ```console
 $ {COMMAND}
@@ -39,7 +39,7 @@ What a venue's author states for it is in `tests/conformance/fixtures/<venue>.py
 
 @dataclass
 class Case:
-    """One venue under test. `figure` is what the test says of itself in the table."""
+    """One venue under test. `figure` is the test's result in the table, beside the tick."""
 
     fixture: Fixture
     venue: Venue
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Row:
-    """A check's place and its words."""
+    """A check: its number in the table, and its title."""
 
     number: int
     title: str

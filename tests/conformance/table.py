@@ -1,4 +1,4 @@
-"""Runs the suite and writes `docs/conformance.md` of what it found: ``python -m tests.conformance.table``."""
+"""Runs the suite and writes its results to `docs/conformance.md`: ``python -m tests.conformance.table``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.conformance.test_table import WRITE
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0: everything passes, and the document says what."""
+    """The exit code. 0: everything passes, and the document is written."""
     argparse.ArgumentParser(prog="python -m tests.conformance.table", description=__doc__).parse_args(
         arguments
     )

@@ -70,10 +70,8 @@ def replay(
 
 def _note(player: Player, tops: dict[Any, tuple[int, ...]], bests: dict[Any, tuple[int, ...]]) -> None:
     for symbol, scale in player.scales.items():
-        # A top that the book has lent says nothing of the stream of tops.
-        if player.state(symbol, Scope.TOP) is State.LIVE and not player.publisher.top_filled(
-            scale.instrument
-        ):
+        # A top that was taken from the book is no proof of the stream of tops.
+        if player.state(symbol, Scope.TOP) is State.LIVE and not player.publisher.lent(scale.instrument):
             top = player.feed.top(symbol)
             tops[symbol, top.update_id] = top.exact
         if player.state(symbol) is State.LIVE:
@@ -206,9 +204,9 @@ def test_a_repeated_price_is_applied_in_its_order(case: Case, instance: str) -> 
 
 # -- time ------------------------------------------------------------------------------------------------
 class Afternoon:
-    """200 instruments under a book manager and a clock of our own; a second passes when we say so.
+    """200 instruments under a book manager, with a clock that `second` advances.
 
-    REST gives each book what it needs to begin and then fails, so that no quiet book can be proven by it.
+    REST gives each book its first snapshot and then fails, so that no quiet book can be proven by it.
     """
 
     STALE = 5.0
@@ -246,7 +244,7 @@ class Afternoon:
 
     async def sleep(self, seconds: float) -> None:
         if self.begun:
-            await asyncio.Event().wait()  # who fails waits longer than this test lasts
+            await asyncio.Event().wait()  # a backoff is longer than this test
         self.offset += int(seconds * SECOND)
         await asyncio.sleep(0)
 
@@ -270,10 +268,10 @@ class Afternoon:
             whole = self.fixture.wire.begin(symbol, 100, BIDS, ASKS)
             if isinstance(whole, bytes):
                 self.player.frame(whole, self.now())
-        self.tell(self.symbols)
+        self.send(self.symbols)
         assert self.live() == len(self.symbols), self.live()
 
-    def tell(self, symbols: Sequence[str]) -> None:
+    def send(self, symbols: Sequence[str]) -> None:
         """A top and a change of the book for these."""
         size = f"{self.update % 9 + 1}.000"
         bids = [("100.00", size), *BIDS[1:]]
@@ -314,7 +312,7 @@ async def one_silent(case: Case, instance: str, stale_after: float) -> None:
         silent = some.symbols[57]
         others = [symbol for symbol in some.symbols if symbol != silent]
         for second in range(1, int(some.STALE) + 3):
-            some.tell(others)
+            some.send(others)
             await some.second()
             if second < some.STALE:
                 assert some.live() == 200, second
@@ -333,7 +331,7 @@ def test_heartbeats_keep_nothing_live(case: Case, instance: str) -> None:
         try:
             await some.begin()
             for frame in heartbeats:
-                assert some.player.publisher.hot_path.frame(frame, some.now()) == 0
+                assert some.player.publisher.frame(frame, some.now()) == 0
                 assert some.player.parser.parse(frame).message_type not in DATA_TYPES
             for _ in range(int(some.STALE) + 2):
                 for frame in heartbeats:
@@ -347,7 +345,7 @@ def test_heartbeats_keep_nothing_live(case: Case, instance: str) -> None:
     asyncio.run(main())
 
 
-# -- the suite's own teeth -------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 def test_a_book_that_misses_a_frame_is_noticed(instance: str) -> None:
     """Negative control of rows 6 and 7: one change of a book is left out."""
     fixture, venue = load("binance_spot"), venues.load("binance_spot")
@@ -365,7 +363,7 @@ def test_a_book_that_is_not_cut_is_noticed(instance: str) -> None:
 
     def uncut(keys: Any) -> Any:
         sync: Any = venue.books.make_sync(keys)
-        sync.max_depth = 0
+        sync.depth = 0
         return sync
 
     [recording] = fixture.own

@@ -1,4 +1,4 @@
-"""What a frame says: by an independent reading, by both decoders, and when it was damaged on its way."""
+"""Decoding: both decoders against an independent one, and with damaged frames."""
 
 from __future__ import annotations
 
@@ -56,22 +56,22 @@ def read_twice(case: Case, recordings: Sequence[Recording]) -> tuple[int, int, l
     return right, judged, wrong
 
 
-@row(1, "Every frame of a real capture decodes to what an independent reading says, by both decoders")
-def test_real_frames_decode_to_what_they_say(case: Case) -> None:
+@row(1, "Every frame of a real capture decodes to what an independent decoder gives, by both decoders")
+def test_real_frames_decode_to_the_independent_values(case: Case) -> None:
     right, judged, wrong = read_twice(case, case.fixture.recordings)
     assert wrong == []
     case.figure = f"{right}/{judged}"
 
 
 @row(2, "So does every frame of our own small recording")
-def test_own_frames_decode_to_what_they_say(case: Case) -> None:
+def test_own_frames_decode_to_the_independent_values(case: Case) -> None:
     right, judged, wrong = read_twice(case, case.fixture.own)
     assert wrong == []
     case.figure = f"{right}/{judged}"
 
 
-@row(3, "A frame of every channel, as the wire has it today, says what it says")
-def test_samples_say_what_they_say(case: Case) -> None:
+@row(3, "A frame of every channel, as the venue sends it today, decodes to the stated values")
+def test_samples_decode_to_the_stated_values(case: Case) -> None:
     fixture = case.fixture
     decoder = make_decoder(case.venue, fixture.scales)
     parser = make_parser(fixture, case.venue, list(fixture.scales))
@@ -85,17 +85,18 @@ def test_samples_say_what_they_say(case: Case) -> None:
 
 @row(4, "Damaged frames: native and reference decoder agree, and only declared outcomes")
 def test_damaged_frames_are_judged_alike(case: Case) -> None:
-    found, said = faults(case.fixture, case.venue, mutants(seeds(case.fixture), FRAMES, seed=7))
+    found, outcomes = faults(case.fixture, case.venue, mutants(seeds(case.fixture), FRAMES, seed=7))
     assert found == []
     # The damage is of every degree: some frames are still good, some are none.
-    assert said["reference OK"] > FRAMES // 100
-    assert said["reference MALFORMED"] + said["reference NOT_MINE"] > FRAMES // 10
+    assert outcomes["reference OK"] > FRAMES // 100
+    assert outcomes["reference MALFORMED"] + outcomes["reference NOT_MINE"] > FRAMES // 10
     case.figure = f"{FRAMES:,}/{FRAMES:,}"
 
 
 @row(5, "Between damaged frames the books are the oracle's, or RESYNC")
 def test_books_among_damaged_frames(case: Case, instance: str) -> None:
-    """Frames that still say something of an instrument of ours are left out: they are wrong, not damaged."""
+    """Damaged frames that still decode to an event of a carried instrument are left out: the venue would have
+    sent wrong data."""
     recording = next(each for each in case.fixture.own if each.booked)
     found = rows(recording)
     scales = slots(recording, found)
@@ -134,7 +135,7 @@ def sound(player: Player, symbol: str, difference: str | None) -> int:
     return 1
 
 
-# -- the suite's own teeth ----------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("what", ["sides swapped", "an id off", "a price off", "a field lost"])
 def test_a_wrong_decoder_is_noticed(what: str) -> None:
     """Negative control of rows 1 to 4, with a reference that is wrong in one thing."""

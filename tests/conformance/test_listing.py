@@ -101,14 +101,14 @@ def test_a_bad_entry_costs_no_other_symbol(case: Case) -> None:
     case.figure = f"{len(entries):,}/{len(entries):,}"
 
 
-# The values that a field which is not there any more is given; one that says something else says it.
+# The values that a missing field has; a field that is there has its own.
 LOST: tuple[Any, ...] = (DELETED, None, "", -1, [], {})
 
 
 @pytest.mark.parametrize("feed", venues.names())
-def test_an_entry_that_has_lost_a_field_does_not_say_that_its_symbol_is_gone(feed: str) -> None:
-    """Kind: silence taken for evidence. Kraken's `wsname`, USD-M's `deliveryDate`, a name that is not there:
-    such an entry was passed over, or was taken for another symbol's, and what it stands for was delisted."""
+def test_an_entry_without_a_field_does_not_delist_its_symbol(feed: str) -> None:
+    """Kind: a missing field taken for a delisting. Kraken's `wsname`, USD-M's `deliveryDate`, a name that is
+    not there: such an entry was ignored, or was taken for another symbol's, and its symbol was delisted."""
     case = Case(load(feed), venues.load(feed))
     listed = case.fixture.listing
     own, *others = case.fixture.symbols
@@ -164,7 +164,7 @@ def test_a_long_listing_does_not_hold_up_the_loop(feed: str) -> None:
     assert turns > 10
 
 
-@row(24, "Two entries of one symbol: what trades in its plain name stands for it, in any order")
+@row(24, "Two entries of one symbol: the one that trades under its plain name is chosen, in any order")
 def test_one_of_two_entries_stands_for_the_symbol(case: Case) -> None:
     """Kind: the last of several things of one name wins."""
     symbol, plain, ghost = case.fixture.listing.twins
@@ -177,7 +177,7 @@ def test_one_of_two_entries_stands_for_the_symbol(case: Case) -> None:
     assert ghost[0] != wanted.venue_symbol
 
 
-# -- the suite's own teeth ----------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 def test_a_listing_that_is_all_or_nothing_is_noticed() -> None:
     """Negative control of row 23: what holds the entries is damaged with one of them."""
     fixture = load("binance_spot")

@@ -22,11 +22,11 @@ from workers.venues import venue as venues
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-@row(13, "{trouble}: that book alone RESYNC (or not harmed), LIVE again, equal to the venue's")
+@row(13, "{trouble}: only that book RESYNC (or not affected), LIVE again, equal to the venue's")
 def test_a_defect_costs_one_book(case: Case, trouble: str, instance: str) -> None:
     stated = case.fact(case.fixture.troubles[trouble])
     run(spoilt(case, stated, instance))
-    case.figure = "not harmed" if stated.heals else "RESYNC, LIVE"
+    case.figure = "not affected" if stated.heals else "RESYNC, LIVE"
 
 
 async def spoilt(case: Case, trouble: Trouble, instance: str) -> None:
@@ -170,7 +170,7 @@ def test_an_unknown_symbol_is_named(case: Case, instance: str, capfd: pytest.Cap
     assert len(named) == 1, named
 
 
-@row(17, "REST says 429 and a time: nothing is sent before it, LIVE after it")
+@row(17, "REST answers 429 with a time: nothing is sent before it, LIVE after it")
 def test_a_limit_at_the_start_is_kept(case: Case, instance: str) -> None:
     async def main() -> None:
         sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
@@ -193,7 +193,7 @@ def test_a_limit_at_the_start_is_kept(case: Case, instance: str) -> None:
     run(main())
 
 
-# -- the suite's own teeth ----------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 def case_of(feed: str, **books: Any) -> Case:
     fixture: Fixture = load(feed)
     venue = venues.load(feed)

@@ -29,7 +29,7 @@ def strategies(case: Case) -> RestStrategySet:
 
 
 async def under_limit(case: Case, limited: Limited, rest: RestStrategySet) -> None:
-    """Twenty callers want something; the first of them to be answered is told that it was too much."""
+    """Twenty callers make a request; the first answer is that there were too many."""
     loop = asyncio.get_running_loop()
     fine = Answer(200, case.fixture.fine)
     server = Server(Answer(limited.status, limited.body, dict(limited.headers)))
@@ -37,17 +37,15 @@ async def under_limit(case: Case, limited: Limited, rest: RestStrategySet) -> No
     manager = RestManager(
         rest, clients=server.client, clock=loop.time, sleep=asyncio.sleep, wall=lambda: 1.79e9 + loop.time()
     )
-    told: list[float] = []
 
     async def caller(number: int) -> None:
-        """As a worker does it: again, when the error says."""
+        """As a worker does it: again, after the time in the error."""
         await asyncio.sleep(0.05 * (number > 0))  # the others come when the first has been answered
         while True:
             try:
                 await manager.get(case.fixture.endpoint)
                 return
             except RestError as error:
-                told.append(error.retry_after)
                 await asyncio.sleep(max(1.0, error.retry_after))
 
     try:
@@ -56,12 +54,14 @@ async def under_limit(case: Case, limited: Limited, rest: RestStrategySet) -> No
     finally:
         await manager.close()
     first, *later = [one.at for one in server.seen]
-    assert later, "nobody came back"
+    assert later, "no caller has tried again"
     assert min(later) - first >= limited.wait, f"after {min(later) - first:.2f} s, not {limited.wait}"
     assert len(server.seen) <= CALLERS + 1  # no storm: each once, and the first again
 
 
-@row(21, "REST says that it is too much, in each of the venue's ways: no request before its time, no storm")
+@row(
+    21, "REST answers that there were too many requests, in each of its forms: none before its time, no storm"
+)
 def test_a_limit_is_kept(case: Case) -> None:
     kept = []
     for name, limited in case.fixture.limited.items():
@@ -96,9 +96,9 @@ def test_any_body_gives_a_typed_error(case: Case) -> None:
     case.figure = f"{len(bodies)}/{len(bodies)}"
 
 
-# -- the suite's own teeth ----------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 def test_a_client_that_does_not_wait_is_noticed() -> None:
-    """Negative control of row 21: limits that learn nothing, errors that say nothing."""
+    """Negative control of row 21: a limiter that does not learn from answers."""
     case = Case(load("binance_spot"), venues.load("binance_spot"))
     whole = strategies(case)
 
@@ -106,7 +106,7 @@ def test_a_client_that_does_not_wait_is_noticed() -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(whole.rate_limit_strategy, name)
 
-        def observe(self, *told: Any) -> None:
+        def observe(self, *answer: Any) -> None:
             pass
 
     hasty = RestStrategySet(whole.request_strategy, Deaf(), whole.retry_strategy)  # type: ignore[arg-type]

@@ -1,4 +1,5 @@
-"""A subscription counts when it is acknowledged *and* delivers: whatever else the venue answers is seen."""
+"""A subscription counts when it is acknowledged *and* delivers; everything else that a venue may do is
+noticed."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ Answer = Callable[[bytes], list[tuple[bool, bytes]]]
 
 @contextlib.asynccontextmanager
 async def answering(answer: Answer, heard: list[bytes]) -> AsyncIterator[str]:
-    """A WebSocket server that answers as told and sends nothing else; its URL. `heard`: what clients say."""
+    """A WebSocket server that sends what `answer` returns for each message of a client, and nothing else; its
+    URL. `heard`: the clients' messages."""
 
     async def talk(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -47,8 +49,8 @@ async def answering(answer: Answer, heard: list[bytes]) -> AsyncIterator[str]:
 
 def seen(live: Live, code: Code) -> set[str]:
     """Symbols that the feed's log names in events of this code."""
-    told = [event for event in live.feed.events(200) if event.code == code.name.lower()]
-    return {symbol for symbol in live.symbols for event in told if symbol in (event.symbol or event.text)}
+    logged = [event for event in live.feed.events(200) if event.code == code.name.lower()]
+    return {symbol for symbol in live.symbols for event in logged if symbol in (event.symbol or event.text)}
 
 
 def none_live(live: Live, *scopes: Scope) -> bool:
@@ -57,15 +59,15 @@ def none_live(live: Live, *scopes: Scope) -> bool:
     )
 
 
-@row(18, "One symbol is acknowledged and silent: told by name, asked again, not LIVE; the others are")
+@row(18, "One symbol is acknowledged and silent: logged by name, subscribed again, not LIVE; the others are")
 def test_an_acknowledgement_alone_is_no_data(case: Case, instance: str) -> None:
     async def main() -> None:
         sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
         silent, *others = case.fixture.symbols
         sim.faults.silent(symbol=silent)
         async with working(case, instance, sim, first_event_after=0.3) as live:
-            await live.until(lambda: seen(live, Code.FIRST_EVENT_MISSED) == {silent}, "told")
-            await live.until(lambda: live.counted("resubscribes") >= 1, "asked again")
+            await live.until(lambda: seen(live, Code.FIRST_EVENT_MISSED) == {silent}, "logged")
+            await live.until(lambda: live.counted("resubscribes") >= 1, "subscribed again")
             await live.until(lambda: live.live(*others), "the others are LIVE")
             await live.until(lambda: live.counted("first_event_misses") >= 1, "counted")
             assert live.feed.cell_state(silent, Scope.TOP) is not State.LIVE
@@ -75,20 +77,20 @@ def test_an_acknowledgement_alone_is_no_data(case: Case, instance: str) -> None:
     run(main())
 
 
-@row(19, "All is acknowledged and nothing comes, nor proves it: never LIVE, given up and dialled again")
+@row(19, "All is acknowledged and nothing is delivered or proven by REST: never LIVE, and connected again")
 def test_acknowledgements_alone_are_no_feed(case: Case, instance: str) -> None:
     heard: list[bytes] = []
 
     async def main() -> None:
         sim = SimVenue(case.fixture.feed, symbols=case.fixture.symbols, rate=0.0)
-        for path in ("*[Dd]epth*", "*/books*"):  # whose answer would say that the market stands still
+        for path in ("*[Dd]epth*", "*/books*"):  # whose answer would show that the market stands still
             sim.faults.rest(path=path, count=None)
         async with (
             answering(case.fixture.accept, heard) as url,
             working(case, instance, sim, ws_url=url, first_event_after=0.2, stale_after=5.0) as live,
         ):
             await live.until(lambda: live.counted("acks") >= 1, "acknowledged", pump=False)
-            await live.until(lambda: live.counted("connects") >= 3, "dialled again", pump=False)
+            await live.until(lambda: live.counted("connects") >= 3, "connected again", pump=False)
             assert len(heard) >= 3
             assert live.feed.state is not State.LIVE
             assert none_live(live, Scope.TOP)
@@ -97,8 +99,8 @@ def test_acknowledgements_alone_are_no_feed(case: Case, instance: str) -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)
-@row(20, "A subscription that is {refusal}: told by symbol, its cells DOWN")
-def test_a_refusal_is_told(case: Case, refusal: str, instance: str) -> None:
+@row(20, "A subscription that is {refusal}: logged by symbol, its cells DOWN")
+def test_a_refusal_is_logged(case: Case, refusal: str, instance: str) -> None:
     refuse = case.fact(case.fixture.refuse[refusal])
     run(refused(case, refuse, instance))
 
@@ -113,7 +115,7 @@ async def refused(case: Case, refuse: Answer, instance: str) -> None:
         assert none_live(live, Scope.TOP, Scope.BOOK)
 
 
-# -- the suite's own teeth ----------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 def test_a_refusal_that_is_taken_for_an_acceptance_is_noticed(instance: str) -> None:
     """Negative control of row 20: a venue that accepts everything has refused nothing."""
     from tests.conformance.test_recovery import case_of

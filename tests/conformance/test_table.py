@@ -14,8 +14,8 @@ WRITE = "TICKRING_WRITE_CONFORMANCE"
 
 
 def test_the_document_is_what_the_run_has_found() -> None:
-    """Last of the suite. Skipped when only a part of it ran, when a check failed (that is told there), or
-    when the real captures are not here: then there is nothing whole to compare."""
+    """Last of the suite. Skipped when only a part of it ran, when a check failed (which fails there), or when
+    the real captures are missing: then there is no whole table to compare."""
     feeds = venues.names()
     if RESULTS.absent:
         pytest.skip("the real captures are not on this machine: the table cannot be made without them")
@@ -30,7 +30,7 @@ def test_the_document_is_what_the_run_has_found() -> None:
     assert DOCUMENT.read_text() == made, f"{DOCUMENT.name} is out of date; make it again: {COMMAND}"
 
 
-# -- the suite's own teeth ----------------------------------------------------------------------------------
+# -- negative controls --------------------------------------------------------------------------------------
 def test_a_check_that_fails_or_is_missing_leaves_no_tick() -> None:
     one, other = Row(1, "first"), Row(2, "second")
     results = Results()

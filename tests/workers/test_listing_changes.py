@@ -125,7 +125,9 @@ def test_a_symbol_that_is_not_listed_waits_and_the_others_are_served(
             live.sim.enlist(second)
             await live.until(lambda: live.live(second), "the other LIVE, by itself")
             assert subscribed(live) == {first, second}
-            assert {symbol for symbol, *_ in live.said(cursor)} == {second}, "the first one's cells went on"
+            assert {symbol for symbol, *_ in live.status_changes(cursor)} == {second}, (
+                "the first one's cells went on"
+            )
             assert status(live, second) is InstrumentStatus.ACTIVE
             assert status(live, never) is InstrumentStatus.NOT_LISTED
             old, new = (slot for slot in live.feed.slots if slot.symbol == second)
@@ -162,7 +164,7 @@ def test_a_symbol_is_delisted_and_comes_back(feed: str) -> None:
                 (second, InstrumentStatus.ACTIVE),
             ]
             assert codes(live, second) == ["not_listed", "listed"]
-            assert {symbol for symbol, *_ in live.said(cursor)} == {second}
+            assert {symbol for symbol, *_ in live.status_changes(cursor)} == {second}
             await live.equal()
 
     run(main())
@@ -194,7 +196,7 @@ def test_one_shorter_answer_changes_nothing_that_a_reader_sees(
                 await live.until(lambda: live.counted("listings") > readings + 4, "readings", within=30)
                 assert live.live(first, second)
                 assert [status(live, each) for each in (first, second)] == [InstrumentStatus.ACTIVE] * 2
-                assert list(live.said(cursor)) == []
+                assert list(live.status_changes(cursor)) == []
                 assert codes(live, second) == []
                 await live.equal()
 
@@ -270,7 +272,7 @@ def test_another_tick_gives_a_new_slot_and_the_book_goes_on(feed: str, finer: bo
                 new = live.feed.instrument(second)
                 assert new.price(new.tick) == after
                 assert live.feed.top(second).status is InstrumentStatus.ACTIVE
-                assert {symbol for symbol, *_ in live.said(cursor)} == {second}
+                assert {symbol for symbol, *_ in live.status_changes(cursor)} == {second}
                 for _ in range(10):
                     live.pump()
                 await live.equal()

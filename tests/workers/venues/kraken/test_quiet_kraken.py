@@ -68,7 +68,7 @@ def test_quiet_books_stay_live_and_are_compared_by_new_subscriptions(
             await live.until(lambda: live.feed.state is State.LIVE and live.live(), "all LIVE", pump=False)
             cursor = live.feed.cursor()
             await watch(live, lambda: min(snapshots(live)) >= 2, "all compared")
-            assert live.said(cursor) == []
+            assert live.status_changes(cursor) == []
             assert complaints(live) == []
             assert live.counted("resyncs") == live.counted("resubscribes") == live.counted("reconnects") == 0
             for symbol in symbols:
@@ -150,7 +150,7 @@ def test_a_new_subscription_that_brings_nothing_is_no_live_book_for_long(instanc
             said: list[Any] = []
 
             def resync() -> bool:
-                said.extend(live.said(cursor))
+                said.extend(live.status_changes(cursor))
                 return cell in said
 
             cursor = live.feed.cursor()

@@ -92,7 +92,7 @@ async def test_a_wrong_checksum_costs_one_book() -> None:
         await live.until(lambda: live.counted("resyncs"), "RESYNC")
         await live.all_live()
         await live.equal()
-        assert live.said(cursor) == [
+        assert live.status_changes(cursor) == [
             ("ETH/USD", scope, state, reason)
             for state, reason in ((State.RESYNC, Reason.CHECKSUM), (State.LIVE, Reason.SYNCED))
             for scope in (Scope.BOOK, Scope.TOP)
@@ -110,7 +110,7 @@ async def test_a_wrong_checksum_of_a_top_alone_heals() -> None:
         await live.until(lambda: live.counted("resyncs"), "RESYNC")
         await live.all_live()
         await live.equal()
-        assert {symbol for symbol, *_ in live.said(cursor)} == {"ETH/USD"}
+        assert {symbol for symbol, *_ in live.status_changes(cursor)} == {"ETH/USD"}
         assert live.counted("connects") == 1
 
 
@@ -130,7 +130,7 @@ async def test_a_top_is_the_best_of_its_book_whenever_one_looks() -> None:
                 tops[symbol].add(top.exact)
         assert min(map(len, tops.values())) > 20
         assert any(len({(t[0], t[2]) for t in seen}) < len(seen) for seen in tops.values())  # sizes alone
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
 
 
 @async_test
@@ -238,7 +238,7 @@ async def test_a_message_that_is_lost_on_the_cold_way_voids_the_books_of_its_con
         await live.until(lambda: live.counted("cold_dropped"), "dropped", pump=False)
         await live.all_live()
         await live.equal()
-        assert set(live.said(cursor)) == set().union(*map(void, SYMBOLS))
+        assert set(live.status_changes(cursor)) == set().union(*map(void, SYMBOLS))
 
 
 @async_test
@@ -256,7 +256,7 @@ async def test_a_message_that_cannot_be_read_voids_its_book() -> None:
         await live.until(lambda: live.counted("malformed"), "malformed", pump=False)
         await live.all_live()
         await live.equal()
-        assert set(live.said(cursor)) == void("ETH/USD")
+        assert set(live.status_changes(cursor)) == void("ETH/USD")
         live.sim.hub.publish(
             "book/25/BTC/USD", fine.replace(b"ETH", b"BTC").replace(b'"asks":[]', b'"asks":0')
         )
@@ -264,7 +264,7 @@ async def test_a_message_that_cannot_be_read_voids_its_book() -> None:
         await live.until(lambda: live.counted("malformed") == 2, "malformed", pump=False)
         await live.all_live()
         await live.equal()
-        assert set(live.said(cursor)) == void("BTC/USD")
+        assert set(live.status_changes(cursor)) == void("BTC/USD")
 
 
 @async_test
@@ -282,7 +282,7 @@ async def test_a_ticker_that_cannot_be_read_costs_no_book() -> None:
         live.sim.hub.flush()
         await live.until(lambda: live.counted("malformed") == 2, "malformed")
         await live.all_live()
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
 
 
 @async_test
@@ -295,7 +295,7 @@ async def test_an_answer_that_nobody_waits_for_harms_no_book() -> None:
         live.sim.hub.send_control(peer, [refusal, b'{"error":"Exceeded msg rate","success":false}'])
         live.sim.hub.flush()
         await live.until(lambda: live.counted("unknown") == 2, "heard")
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
 
 
 @async_test
@@ -309,7 +309,7 @@ async def test_a_connection_is_replaced_after_a_halt() -> None:
         live.sim.faults.clear()
         await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
         await live.equal()
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
         assert peer not in live.sim.hub.peers
 
 
@@ -356,7 +356,7 @@ async def test_a_statistic_that_is_finer_than_the_listing_is_absent_and_costs_no
         assert live.feed.instrument("ETH/USD") == before
         assert live.live("ETH/USD")
         await live.equal()
-        assert live.said(live.feed.cursor()) == []
+        assert live.status_changes(live.feed.cursor()) == []
 
 
 @pytest.mark.parametrize("channels", [["top"], ["ticker"], ["book"], ["trades"], ["top", "book"]])

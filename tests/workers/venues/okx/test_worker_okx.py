@@ -78,7 +78,7 @@ async def test_a_gap_costs_one_book_and_one_subscription() -> None:
         await live.until(lambda: live.counted("gaps"), "the gap")
         await live.all_live()
         await live.equal()
-        assert live.said(cursor) == [
+        assert live.status_changes(cursor) == [
             ("BTC/USDT:USDT", Scope.BOOK, State.RESYNC, Reason.GAP),
             ("BTC/USDT:USDT", Scope.BOOK, State.LIVE, Reason.SYNCED),
         ]
@@ -99,7 +99,7 @@ async def test_ids_that_begin_anew_cost_nothing() -> None:
             live.pump()
             await asyncio.sleep(0.002)
         await live.equal()
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
         assert live.feed.book("BTC/USDT").update_id < 10_000
         assert live.feed.top("BTC/USDT").update_id < 10_000
         top, book = live.feed.top("BTC/USDT"), live.sim.book("BTC/USDT")
@@ -119,7 +119,9 @@ async def test_a_lost_reset_is_a_gap_and_heals() -> None:
         await live.until(lambda: live.counted("gaps"), "the gap")
         await live.until(live.live, "LIVE", within=20.0)
         await live.equal()
-        assert {(symbol, scope) for symbol, scope, *_ in live.said(cursor)} == {("BTC/USDT", Scope.BOOK)}
+        assert {(symbol, scope) for symbol, scope, *_ in live.status_changes(cursor)} == {
+            ("BTC/USDT", Scope.BOOK)
+        }
 
 
 @async_test
@@ -136,7 +138,7 @@ async def test_the_wire_of_2022() -> None:
         await live.until(lambda: live.counted("resyncs"), "RESYNC")
         await live.all_live()
         await live.equal()
-        assert live.said(cursor) == [
+        assert live.status_changes(cursor) == [
             ("ETH/USD:ETH", Scope.BOOK, State.RESYNC, Reason.CHECKSUM),
             ("ETH/USD:ETH", Scope.BOOK, State.LIVE, Reason.SYNCED),
         ]
@@ -167,7 +169,7 @@ async def test_a_quiet_book_is_proven_by_rest() -> None:
 
         await live.until(proven, "proofs", pump=False)
         assert live.live()
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
 
 
 @async_test
@@ -181,7 +183,7 @@ async def test_an_announced_end_is_no_gap() -> None:
         live.sim.hub.flush()
         await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
         await live.equal()
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
         assert peer not in live.sim.hub.peers
 
 
@@ -310,5 +312,5 @@ async def test_a_refusal_that_nobody_waits_for_is_no_damaged_book() -> None:
         live.sim.hub.flush()
         await live.until(lambda: live.counted("unknown") >= 2, "heard")
         await live.equal()
-        assert live.said(cursor) == []
+        assert live.status_changes(cursor) == []
         assert live.counted("malformed") == 0
