@@ -71,7 +71,9 @@ def replay(
 def _note(player: Player, tops: dict[Any, tuple[int, ...]], bests: dict[Any, tuple[int, ...]]) -> None:
     for symbol, scale in player.scales.items():
         # A top that was taken from the book is no proof of the stream of tops.
-        if player.state(symbol, Scope.TOP) is State.LIVE and not player.publisher.lent(scale.instrument):
+        if player.state(symbol, Scope.TOP) is State.LIVE and not player.publisher.top_filled(
+            scale.instrument
+        ):
             top = player.feed.top(symbol)
             tops[symbol, top.update_id] = top.exact
         if player.state(symbol) is State.LIVE:
@@ -363,7 +365,7 @@ def test_a_book_that_is_not_cut_is_noticed(instance: str) -> None:
 
     def uncut(keys: Any) -> Any:
         sync: Any = venue.books.make_sync(keys)
-        sync.depth = 0
+        sync.max_depth = 0
         return sync
 
     [recording] = fixture.own

@@ -2,9 +2,9 @@
 
 1. Every `audit_interval` each book is compared with a snapshot as deep as its own. A difference is counted
    and logged, and the book is rebuilt: RESYNC(AUDIT).
-2. A book whose first snapshot may lack an event that will not come any more (`BookSync.doubtful`) is compared
-   once, as soon as that is known, at the pace of the proofs. After a comparison without a result, again
-   `COMPARE_AGAIN` later at the earliest.
+2. A book whose first snapshot may lack an event that will not come any more (`BookSync.unverified`) is
+   compared once, as soon as that is known and the budget of proofs allows it. After a comparison without a
+   result, again `COMPARE_AGAIN` later at the earliest.
 3. A small snapshot proves a quiet book (`workers/books/freshness.py`). If the stream does not reach the
    snapshot's id within `settle`, it does not deliver: the cell is STALE and reported as silent.
 4. If a snapshot is older than a book that has been quiet for two `stale_after`, or for half of one where the
@@ -77,22 +77,22 @@ class Audits:
                 self.audited[index] = now
                 context.tasks.start(index, self.audit(index, self._horizons.audited(index)))
 
-    def start_doubtful(self, now: int) -> None:
+    def start_unverified(self, now: int) -> None:
         """Rule 2."""
         context, publisher, proofs = self._context, self._publisher, self._proofs
-        doubtful = []
+        unverified = []
         for index, began in list(self.began.items()):
-            if publisher.doubtful(index):
-                doubtful.append(index)
+            if publisher.unverified(index):
+                unverified.append(index)
             elif not publisher.synced(index) or publisher.book(index).last_id > began:
                 del self.began[index]
         per_second = context.config.proofs_per_second
-        if doubtful:
-            proofs.pace.earn(now, per_second)
-        for index in sorted(doubtful, key=lambda index: proofs.tried.get(index, 0)):
+        if unverified:
+            proofs.budget.earn(now, per_second)
+        for index in sorted(unverified, key=lambda index: proofs.tried.get(index, 0)):
             if index in context.tasks or now - proofs.tried.get(index, 0) < COMPARE_AGAIN:
                 continue
-            if per_second > 0 and not proofs.pace.take():
+            if per_second > 0 and not proofs.budget.take():
                 break
             proofs.tried[index] = now
             # As deep as the snapshot: the event may have changed any level.
@@ -132,7 +132,7 @@ class Audits:
         if finding.agreement is not Agreement.AGREES:
             proofs.doubted[index] = book.last_id
         if finding.agreement is Agreement.TOO_OLD and self._counts_anew(index, since, diffs):
-            publisher.void(index, Reason.AUDIT)
+            publisher.invalidate(index, Reason.AUDIT)
         if finding.agreement in (Agreement.TOO_OLD, Agreement.UNREADABLE):
             return
         if finding.agreement is Agreement.UNSURE and self._unsure.get(index) != snapshot.last_update_id:
@@ -166,7 +166,7 @@ class Audits:
         self._writer.count_instrument(index, _I_AUDIT_ERRORS)
         last_id = self._publisher.book(index).last_id
         self._writer.log(Code.AUDIT_FAILED, last_id, differences, instrument=index)
-        self._publisher.void(index, Reason.AUDIT)
+        self._publisher.invalidate(index, Reason.AUDIT)
 
     def _counts_anew(self, index: int, since: int, diffs: Sequence[Diff]) -> bool:
         """Rule 4, of a snapshot that is older than the book at update id `since`."""

@@ -9,7 +9,7 @@ from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind,
 
 
 class Best:
-    """The book of one instrument whose snapshots come in the stream; as publish.pyx, decision 12.
+    """The book of one instrument whose snapshots come in the stream; as window.pyx, rule 12.
 
     Args:
         sync: the venue's state machine of one book, `streamed`.
@@ -40,11 +40,11 @@ class Best:
             if step is not Step.APPLY:
                 return None
         if not self._apply(form):
-            self.void()
+            self.invalidate()
             return None
         return self._top(form)
 
-    def void(self) -> None:
+    def invalidate(self) -> None:
         """The book is incomplete or wrong: there is no top before the next snapshot."""
         self._sync.reset()
         self._book.clear()
@@ -57,8 +57,8 @@ class Best:
                     self._book.set(ask, price, size)
         except OverflowError:
             return False
-        if self._sync.depth:
-            self._book.truncate(self._sync.depth)
+        if self._sync.max_depth:
+            self._book.truncate(self._sync.max_depth)
         self._book.last_id = form.update_id
         if self._book.crossed():
             return False
@@ -66,7 +66,7 @@ class Best:
             return True
         if self._checksum is not None:
             return self._checksum.compute(self._book) == form.words[0]
-        return self._sync.agrees(self._book, form.words[0])
+        return self._sync.checksum_matches(self._book, form.words[0])
 
     def _top(self, form: Decoded) -> Decoded | None:
         bid, ask = self._book.best(False), self._book.best(True)

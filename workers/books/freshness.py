@@ -1,7 +1,7 @@
 """Freshness: what is quiet is proven right, by REST or a new subscription, or becomes STALE.
 
 A cell without proof of delivery for longer than its threshold is STALE. The threshold is `stale_after` until
-the stream's own rate is known (workers/books/pace.pyx). Everything that costs requests uses `stale_after`,
+the stream's own rate is known (workers/books/staleness.pyx). Everything that costs requests uses `stale_after`,
 whatever is learnt: a book that has been quiet for half of that is compared with REST (`Proofs` has what a
 match proves). How:
 
@@ -114,7 +114,7 @@ class Freshness:
 
     def provable(self, index: int) -> bool:
         """Whether a snapshot can prove that a book is right, once it is in step."""
-        return self._requests.possible and self._publisher.numbered(index)
+        return self._requests.possible and self._publisher.has_update_ids(index)
 
     def still(self, index: int, since: int) -> int | None:
         """When a comparison with REST, made after `since` (ns), has shown that the market is as its book: ns;
@@ -171,7 +171,7 @@ class Freshness:
             # A book that will soon be STALE does not wait for the sweep.
             together = {index for index in together if not self._quiet(index, now, stale * 3 // 4)}
             due -= together
-        proofs.pace.earn(now, config.proofs_per_second)
+        proofs.budget.earn(now, config.proofs_per_second)
         self._prove_each(due, now, stale)
 
     def _prove_each(self, indexes: Iterable[int], now: int, stale: int) -> int:
@@ -185,7 +185,7 @@ class Freshness:
         }
         started = 0
         for index in sorted(last, key=lambda index: last[index]):
-            if self._config.proofs_per_second > 0 and not proofs.pace.take():
+            if self._config.proofs_per_second > 0 and not proofs.budget.take():
                 break
             proofs.tried[index] = now
             if self.provable(index):
@@ -214,7 +214,7 @@ class Freshness:
     def _report_silent(self, now: int, stale: int) -> None:
         """Rule 6."""
         publisher, proofs = self._publisher, self._proofs
-        unheard = publisher.unheard(now)
+        unheard = publisher.tops_owed(now)
         for (index, scope), (_, at) in list(proofs.reported.items()):
             # A new subscription's snapshot alone keeps it LIVE for `stale`: it has been delivering since.
             well = publisher.state(index, scope) == State.LIVE

@@ -57,7 +57,7 @@ class Proofs:
             the book.
 
     Attributes:
-        pace: of snapshots and new subscriptions for proofs and doubts, `proofs_per_second`.
+        budget: of snapshots and new subscriptions that prove books, `proofs_per_second`.
         tried: index -> when a proof of its book was last tried by itself.
         compared: index -> when REST was last compared with its book, and whether it agreed.
         wanted: books whose comparison somebody waits for (`Freshness.still`).
@@ -72,7 +72,7 @@ class Proofs:
         self._context = context
         self._publisher = context.publisher
         self._on_silent = on_silent
-        self.pace = Credit()
+        self.budget = Credit()
         self.tried: dict[int, int] = {}
         self.compared: dict[int, tuple[int, bool]] = {}
         self.wanted: set[int] = set()
@@ -86,8 +86,8 @@ class Proofs:
     def mark(self, index: int) -> int:
         """A number that is another one after each event of a book."""
         publisher = self._publisher
-        has_ids = publisher.numbered(index)
-        return publisher.book(index).last_id if has_ids else publisher.heard(index)[Channel.BOOK]
+        has_ids = publisher.has_update_ids(index)
+        return publisher.book(index).last_id if has_ids else publisher.received_at(index)[Channel.BOOK]
 
     def agrees(self, index: int, *, whole: bool = True) -> None:
         """REST agrees with the book: by a snapshot (`whole`), or by the best alone."""

@@ -15,7 +15,7 @@ snapshot's id.
    Where the venue's rule is to drop last_id < L (`inclusive`), a snapshot may lack the changes of the event
    with last_id = L: that event, first_id <= L, is applied too when it is the first one, buffered or later.
    Where the first one begins at L + 1 instead, that event was sent before the stream was open, and the
-   snapshot may or may not contain it: the book is `doubtful` until it has been compared with a newer
+   snapshot may or may not contain it: the book is `unverified` until it has been compared with a newer
    snapshot.
 5. The local book is the snapshot; its update id is L. Apply the kept events, then the stream.
 6. Each event: last_id not above the local update id is ignored (it is older than the book).
@@ -56,25 +56,25 @@ class SnapshotSync:
         synced: the book is the venue's book at `last_id`.
         last_id: the local update id.
         bracketed: an event has been applied since the snapshot, so rule 7 holds without exception.
-        seam: the next newer event may overlap what there is (rule 9).
+        resuming: the next newer event may overlap what there is (rule 9).
         gaps: holes seen; `gap` is the last one.
-        doubtful: the snapshot may lack an event that will not come (rule 4).
+        unverified: the snapshot may lack an event that will not come (rule 4).
         skipped: of an event that could not be taken, its last_id; a later one of the buffer goes by rule 3.
     """
 
-    numbered: ClassVar[bool] = True
-    streamed: ClassVar[bool] = False
-    depth: ClassVar[int] = 0
+    has_update_ids: ClassVar[bool] = True
+    snapshot_in_stream: ClassVar[bool] = False
+    max_depth: ClassVar[int] = 0
     checksum: ClassVar[None] = None
-    tops: ClassVar[bool] = False
+    top_from_book: ClassVar[bool] = False
     top_ids: ClassVar[bool] = False
     inclusive: ClassVar[bool] = False
     max_buffer: int = MAX_BUFFER
     synced: bool = False
     last_id: int = 0
     bracketed: bool = False
-    seam: bool = False
-    doubtful: bool = False
+    resuming: bool = False
+    unverified: bool = False
     skipped: int = 0
     gaps: int = 0
     gap: Gap | None = None
@@ -86,13 +86,13 @@ class SnapshotSync:
             self._keep(diff)  # rule 1
             return Step.BUFFER
         sane = 0 < diff.last_id >= diff.first_id
-        if sane and diff.last_id <= self.last_id - self.open_at:
+        if sane and diff.last_id <= self.last_id - self.event_at_id_pending:
             return Step.IGNORE  # rules 4 and 6
         if sane and self._follows(diff):
-            self.doubtful = self.doubtful or (self.open_at and diff.first_id > self.last_id)
+            self.unverified = self.unverified or (self.event_at_id_pending and diff.first_id > self.last_id)
             self.last_id = diff.last_id
             self.bracketed = True
-            self.seam = False
+            self.resuming = False
             return Step.APPLY
         self._hole(self.last_id + 1, diff.first_id)
         self.reset()
@@ -118,16 +118,16 @@ class SnapshotSync:
     def advance(self, last_id: int) -> None:
         """The native path applied events up to `last_id`, each one by rule 7."""
         if last_id != self.last_id:
-            self.doubtful = self.doubtful or self.open_at
+            self.unverified = self.unverified or self.event_at_id_pending
             self.last_id = last_id
             self.bracketed = True
-            self.seam = False
+            self.resuming = False
 
-    def rejoin(self, last_id: int) -> None:
+    def resume(self, last_id: int) -> None:
         """Another connection goes on where one has ended, at `last_id` (rule 9)."""
-        self.seam = True
+        self.resuming = True
 
-    def agrees(self, book: Book, checksum: int) -> bool:
+    def checksum_matches(self, book: Book, checksum: int) -> bool:
         """This venue sends no checksums."""
         return True
 
@@ -135,30 +135,30 @@ class SnapshotSync:
         """The book is void: buffer anew and wait for a snapshot."""
         self.synced = False
         self.bracketed = False
-        self.seam = False
-        self.doubtful = False
+        self.resuming = False
+        self.unverified = False
         self.skipped = 0
         self.buffer.clear()
 
-    def skip(self, last_id: int) -> None:
+    def reset_after(self, last_id: int) -> None:
         """As `reset`, because an event up to `last_id` could not be taken."""
         self.reset()
         self.skipped = last_id
 
     @property
-    def open_at(self) -> bool:
+    def event_at_id_pending(self) -> bool:
         """Rule 4: whether an event with last_id = `last_id` may have changes that the snapshot lacks."""
         return self.inclusive and self.synced and not self.bracketed
 
     @property
-    def due(self) -> int:
+    def not_before(self) -> int:
         """0: a snapshot is useful at any time."""
         return 0
 
     def _follows(self, diff: Diff) -> bool:
-        if self.bracketed and not self.seam:
+        if self.bracketed and not self.resuming:
             return diff.first_id == self.last_id + 1  # rule 7
-        return diff.first_id <= self.last_id + 1 <= diff.last_id + self.open_at  # rules 4 and 9
+        return diff.first_id <= self.last_id + 1 <= diff.last_id + self.event_at_id_pending  # rules 4 and 9
 
     def _hole(self, expected: int, got: int) -> None:
         self.gaps += 1
@@ -173,10 +173,10 @@ class SnapshotSync:
             last = self.buffer[-1].last_id
             if diff.last_id <= last:
                 return  # a repetition, or one that came late: the chain has it or has started after it
-            if diff.first_id > last + 1 or (diff.first_id <= last and not self.seam):
+            if diff.first_id > last + 1 or (diff.first_id <= last and not self.resuming):
                 self._hole(last + 1, diff.first_id)
                 self.buffer.clear()  # a snapshot from before the hole would be of no use
         self.buffer.append(diff)
-        self.seam = False
+        self.resuming = False
         if len(self.buffer) > self.max_buffer:
             self.buffer.popleft()

@@ -8,7 +8,7 @@
    snapshots are all followed by an event that voids the book is not asked in a tight loop; or when the
    connection is lost.
 3. Where the venue's rules require another snapshot later, because no event has come to compare the first one
-   with (`BookSync.due`), that is no failure: the next request is made then, or when an event has come
+   with (`BookSync.not_before`), that is no failure: the next request is made then, or when an event has come
    (`SLICE`).
 4. A deeper snapshot is merged into the LIVE book before the window reaches the worst levels of the first one
    (`Publisher.deepen`). While other books wait for their first snapshot, only books with very few known
@@ -97,7 +97,7 @@ class Snapshots:
         if now - self._broken.get(index, 0) >= STEADY:
             self._attempts.pop(index, None)
         self._broken[index] = now
-        if self._publisher.outran(index):
+        if self._publisher.beyond_horizon(index):
             self._horizons.outran(index, now * 1e-9)
         self._context.tasks.start(index, self._rebuild(index), replace=True)
 
@@ -124,7 +124,7 @@ class Snapshots:
     def log_in_step(self) -> None:
         """Log books that are in step by a snapshot of the stream (which the publisher applies by itself)."""
         for index, (_, book) in self._context.channels.items():
-            if book and self._publisher.streamed(index):
+            if book and self._publisher.snapshot_in_stream(index):
                 if not self._publisher.synced(index):
                     self._in_step.discard(index)
                 elif index not in self._in_step:
@@ -152,7 +152,11 @@ class Snapshots:
         return f"<Snapshots {len(self._known)} symbols in step before, {len(self._failing)} failing>"
 
     def _rebuild(self, index: int) -> Coroutine[Any, Any, None]:
-        return self._renew_stream(index) if self._publisher.streamed(index) else self._synchronise(index)
+        return (
+            self._renew_stream(index)
+            if self._publisher.snapshot_in_stream(index)
+            else self._synchronise(index)
+        )
 
     def _forget(self, index: int) -> None:
         self._failing.discard(index)
@@ -221,7 +225,7 @@ class Snapshots:
                     horizons.outran(index, context.clock() * 1e-9)
                 why = _REFUSALS[outcome]
                 same = self._same_again(index, snapshot.last_update_id)
-                if outcome is Outcome.REFETCH and same and publisher.due(index) > context.clock():
+                if outcome is Outcome.REFETCH and same and publisher.not_before(index) > context.clock():
                     self._attempts[index] = attempt
                     self._failing.add(index)
                     patient = True
@@ -244,7 +248,7 @@ class Snapshots:
 
     async def _until_due(self, index: int) -> None:
         """Rule 3: wait until a snapshot that is requested now can be used."""
-        while (left := self._publisher.due(index) - self._context.clock()) > 0:
+        while (left := self._publisher.not_before(index) - self._context.clock()) > 0:
             await self._context.sleep(min(left * 1e-9, SLICE))
 
     def _same_again(self, index: int, update_id: int) -> bool:
@@ -252,7 +256,7 @@ class Snapshots:
         increase while no event comes, the market moves and the stream is dead."""
         before = self._unusable.get(index, update_id)
         self._unusable[index] = update_id
-        if update_id > before and not self._publisher.heard(index)[Channel.BOOK]:
+        if update_id > before and not self._publisher.received_at(index)[Channel.BOOK]:
             self._proofs.compared[index] = self._context.clock(), False
         return update_id == before
 

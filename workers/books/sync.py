@@ -95,80 +95,112 @@ class Outcome(IntEnum):
 
 
 class BookSync(Protocol):
-    """One instrument's state machine.
+    """One instrument's synchronisation: whether its local book is the venue's, and what that takes.
 
-    `synced`: the book is the venue's at `last_id`. `gaps`: holes seen so far, `gap` the last of them.
-    `numbered`: events have update ids, each one's first the one after the last. `streamed`: a snapshot comes
-    in the stream, with every new subscription; otherwise it has to be fetched. `depth`: levels a side that
-    the venue keeps us told of, beyond which a book is cut after every event; 0: all. `checksum`: (price_exp,
-    size_exp) -> the venue's checksum of a book, native; None: `agrees` is asked. `tops`: the venue has no
-    stream of tops that is exact: an instrument's top is the best of its book, which is kept for it.
-    `top_ids`: tops have update ids, and those count the changes of the book: the best of a book at an id is
-    the top at it.
-    `inclusive`: a snapshot may lack what the event that ends at its id says. `open_at`: so it is now with the
-    book at `last_id`: that event, if it comes, is no repetition.
-    `doubtful`: that event was sent before the stream was open, so it will not come, and the snapshot may lack
-    it: only a comparison with a newer snapshot says so.
-    `due`: CLOCK_MONOTONIC ns; a snapshot that is asked for earlier is refused, unless an event comes first.
-    0: nothing is to be waited for.
+    Pure: events and snapshots in, decisions out. The publisher holds one for each book and asks it about
+    every event that does not simply follow the one before; a venue's `sync.py` states the rules.
     """
 
-    @property
-    def numbered(self) -> bool: ...
-    @property
-    def streamed(self) -> bool: ...
-    @property
-    def depth(self) -> int: ...
-    @property
-    def checksum(self) -> Callable[[int, int], Checksum] | None: ...
-    @property
-    def tops(self) -> bool: ...
-    @property
-    def top_ids(self) -> bool: ...
-    @property
-    def inclusive(self) -> bool: ...
-    @property
-    def open_at(self) -> bool: ...
-    @property
-    def doubtful(self) -> bool: ...
-    @property
-    def due(self) -> int: ...
-
     synced: bool
+    """The local book is the venue's book at update id `last_id`."""
     last_id: int
     gaps: int
+    """Holes in the chain of update ids so far; `gap` is the last one."""
     gap: Gap | None
 
+    @property
+    def has_update_ids(self) -> bool:
+        """Whether events have update ids, each event's first id the one after the event before. Binance: yes.
+        Kraken: no; a lost message shows by the checksum alone."""
+        ...
+
+    @property
+    def snapshot_in_stream(self) -> bool:
+        """Whether each new subscription brings a snapshot (OKX, Kraken); else it is fetched by REST
+        (Binance)."""
+        ...
+
+    @property
+    def max_depth(self) -> int:
+        """Levels a side of which the venue sends changes; the local book is cut to them after each event,
+        since nothing is heard of what lies beyond. 0: all levels."""
+        ...
+
+    @property
+    def checksum(self) -> Callable[[int, int], Checksum] | None:
+        """(price exponent, size exponent) -> the venue's checksum of a book, native; None: `checksum_matches`
+        is asked."""
+        ...
+
+    @property
+    def top_from_book(self) -> bool:
+        """Whether an instrument's top is always the best of its book, because the venue has no exact stream
+        of tops (Kraken's ticker has rounded sizes)."""
+        ...
+
+    @property
+    def top_ids(self) -> bool:
+        """Whether tops have update ids that count the changes of the book: the best of the book at an id is
+        the top at that id."""
+        ...
+
+    @property
+    def inclusive(self) -> bool:
+        """Whether a snapshot may lack what the event that ends at its update id says, so that this event is
+        applied too (Binance futures, MEXC)."""
+        ...
+
+    @property
+    def event_at_id_pending(self) -> bool:
+        """Of an `inclusive` venue: the book is at the snapshot's id, and the event that ends there has not
+        been applied. If it comes, it is no repetition."""
+        ...
+
+    @property
+    def unverified(self) -> bool:
+        """Of an `inclusive` venue: that event was sent before the stream was open and will not come, so the
+        book may lack it. Only a comparison with a newer snapshot tells."""
+        ...
+
+    @property
+    def not_before(self) -> int:
+        """CLOCK_MONOTONIC ns: a snapshot that is requested earlier is refused, unless an event comes first.
+        0: at any time."""
+        ...
+
     def on_diff(self, diff: Diff) -> Step:
-        """What to do with one event; on GAP the state is already waiting, with the event buffered."""
+        """Decide on one event. After GAP this waits for a snapshot already, with the event buffered."""
         ...
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
-        """What to do with a snapshot; after Replay its events count as applied. `asked`, `came`:
-        CLOCK_MONOTONIC ns at which its request was sent, or a little before, and its answer received, or a
-        little later."""
+        """Decide on a snapshot; the events of a Replay count as applied.
+
+        Args:
+            asked: CLOCK_MONOTONIC ns at which its request was sent, or a little before.
+            came: the same of its answer, or a little after.
+        """
         ...
 
     def advance(self, last_id: int) -> None:
-        """The native path applied events up to `last_id`, each one the plain next."""
+        """The hot path has applied events up to `last_id`, each of which followed the one before."""
         ...
 
-    def rejoin(self, last_id: int) -> None:
-        """Another connection goes on where one has ended, at `last_id`: the first newer event may overlap it,
-        as after a snapshot."""
+    def resume(self, last_id: int) -> None:
+        """Another connection goes on where one ended, at `last_id`: as after a snapshot, the first newer
+        event may overlap the book."""
         ...
 
-    def agrees(self, book: Book, checksum: int) -> bool:
-        """Whether the venue's checksum, sent with the event, is that of the book after it."""
+    def checksum_matches(self, book: Book, checksum: int) -> bool:
+        """Whether the checksum that came with an event is that of the book after the event."""
         ...
 
     def reset(self) -> None:
-        """The book is void: start anew and wait for a snapshot."""
+        """The book is invalid: start anew, and wait for a snapshot."""
         ...
 
-    def skip(self, last_id: int) -> None:
-        """As `reset`, because an event up to `last_id` could not be applied: a snapshot from before it cannot
-        be used, even if no other event has come since."""
+    def reset_after(self, last_id: int) -> None:
+        """As `reset`, because an event up to `last_id` could not be applied: an older snapshot will not do,
+        even where no other event has come since."""
         ...
 
 
@@ -181,31 +213,31 @@ class StreamSync:
     the other way round, is a gap: its place in the chain is unknown.
 
     Attributes:
-        numbered: events have update ids.
+        has_update_ids: events have update ids.
         check: (book, the venue's checksum) -> whether they agree; None: the venue has none.
         checksum: the same, native: what makes it from an instrument's exponents.
-        depth: levels a side beyond which the book is cut; 0: it is whole.
-        tops: the top is the best of the book, see `BookSync`.
+        max_depth: levels a side beyond which the book is cut; 0: it is whole.
+        top_from_book: the top is the best of the book, see `BookSync`.
         top_ids: tops and events count alike, see `BookSync`.
         snapshots: how many have been taken.
     """
 
-    streamed: ClassVar[bool] = True
+    snapshot_in_stream: ClassVar[bool] = True
     inclusive: ClassVar[bool] = False
-    open_at: ClassVar[bool] = False
-    doubtful: ClassVar[bool] = False
-    due: ClassVar[int] = 0
-    numbered: bool = False
+    event_at_id_pending: ClassVar[bool] = False
+    unverified: ClassVar[bool] = False
+    not_before: ClassVar[int] = 0
+    has_update_ids: bool = False
     check: Callable[[Book, int], bool] | None = None
     checksum: Callable[[int, int], Checksum] | None = None
-    depth: int = 0
-    tops: bool = False
+    max_depth: int = 0
+    top_from_book: bool = False
     top_ids: bool = False
     synced: bool = False
     last_id: int = 0
     gaps: int = 0
     gap: Gap | None = None
-    seam: bool = False  # the next newer event may overlap: the connection has been replaced
+    resuming: bool = False  # the next newer event may overlap: the connection has been replaced
     refused: bool = False  # a snapshot, since then
     snapshots: int = 0
 
@@ -213,15 +245,15 @@ class StreamSync:
         """What to do with one event; without a snapshot none can be used."""
         if not self.synced:
             return Step.BUFFER
-        if not self.numbered and not diff.last_id:
+        if not self.has_update_ids and not diff.last_id:
             return Step.APPLY
-        sane = self.numbered and 0 < diff.last_id >= diff.first_id
+        sane = self.has_update_ids and 0 < diff.last_id >= diff.first_id
         if sane and diff.last_id <= self.last_id:
             return Step.IGNORE
         expected = self.last_id + 1
-        if sane and (diff.first_id == expected or (self.seam and diff.first_id < expected)):
+        if sane and (diff.first_id == expected or (self.resuming and diff.first_id < expected)):
             self.last_id = diff.last_id
-            self.seam = False
+            self.resuming = False
             return Step.APPLY
         self.gaps += 1
         self.gap = Gap(expected, diff.first_id)
@@ -231,12 +263,12 @@ class StreamSync:
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         """Take a snapshot as the book from now on, also when its ids begin anew. Only the first one of a
         connection that has taken over is refused once if it is older than the book."""
-        late = self.numbered and self.synced and self.seam and last_update_id < self.last_id
+        late = self.has_update_ids and self.synced and self.resuming and last_update_id < self.last_id
         if late and not self.refused:
             self.refused = True
             return Refetch(f"snapshot at {last_update_id}, the book is at {self.last_id}")
         self.synced = True
-        self.seam = False
+        self.resuming = False
         self.last_id = last_update_id
         self.snapshots += 1
         return Replay([])
@@ -245,23 +277,23 @@ class StreamSync:
         """The native path applied events up to `last_id`."""
         if last_id != self.last_id:
             self.last_id = last_id
-            self.seam = False
+            self.resuming = False
 
-    def rejoin(self, last_id: int) -> None:
+    def resume(self, last_id: int) -> None:
         """Another connection goes on at `last_id`."""
-        self.seam = self.synced
+        self.resuming = self.synced
         self.refused = False
 
-    def agrees(self, book: Book, checksum: int) -> bool:
+    def checksum_matches(self, book: Book, checksum: int) -> bool:
         """Whether the venue's checksum is that of the book."""
         return self.check is None or self.check(book, checksum)
 
     def reset(self) -> None:
         """The book is void until the next snapshot."""
         self.synced = False
-        self.seam = False
+        self.resuming = False
 
-    def skip(self, last_id: int) -> None:
+    def reset_after(self, last_id: int) -> None:
         """As `reset`: the next snapshot of the stream is behind the event."""
         self.reset()
 
@@ -272,7 +304,7 @@ class Listener(Protocol):
 
     def request_snapshot(self, index: int) -> None:
         """The book of this slot needs a snapshot: one to be fetched, or where snapshots come in the stream
-        (`Publisher.streamed`) a new subscription."""
+        (`Publisher.snapshot_in_stream`) a new subscription."""
         ...
 
     def on_precision(self, index: int, code: int, frame: bytes) -> None:

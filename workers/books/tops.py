@@ -15,7 +15,7 @@ Many are checked by one sweep (`workers.venues.venue.Sweep`), few by a small sna
 3. A top without an event since the acknowledgement, where the venue owes no first event (`MarketData.owes`),
    is published from REST when the request was made `lag` or more after the acknowledgement. The answer is not
    older than the subscription then, and can only be outdated if the stream is dead. Its update id and the
-   venue's time are 0, unknown; the next event of the stream replaces it (publish.pyx, decision 17). A STALE
+   venue's time are 0, unknown; the next event of the stream replaces it (publish.pyx, rule 17). A STALE
    top is not replaced by REST: its stream should have sent the change.
 4. Where it is not known how far the answers lag (`lag` is None) nothing is published: the top waits, and no
    event is owed. If two answers differ, the first of them requested `SETTLED` or more after the
@@ -116,7 +116,7 @@ class QuietTops:
         self._checked: dict[int, int] = {}  # index -> when a check of it was last requested, ns
         self._swept = 0  # when the last sweep was requested, ns
         self._room = asyncio.Semaphore(config.concurrency)
-        self._pace = Credit()  # of snapshots
+        self._budget = Credit()  # of snapshots
         self._seen: dict[int, tuple[int, Words]] = {}  # rule 4: index -> when first asked, the answer
         # rule 4: index -> when an answer first differed, ns: ever; in this subscription (0: never)
         self._moved: dict[int, tuple[int, int]] = {}
@@ -130,19 +130,19 @@ class QuietTops:
     def own(self, index: int) -> bool:
         """Whether no book can supply or prove this top."""
         publisher = self._publisher
-        if not self._channels.get(index, (False, False))[0] or publisher.tops(index):
+        if not self._channels.get(index, (False, False))[0] or publisher.top_from_book(index):
             return False
-        return not publisher.numbered(index) and not publisher.lent(index)
+        return not publisher.has_update_ids(index) and not publisher.top_filled(index)
 
     def moved(self, index: int) -> int:
         """Rule 4: since when (CLOCK_MONOTONIC ns) the stream owes a first event after all; 0: it does not."""
-        return 0 if self._publisher.heard(index)[Channel.TOP] else self._moved.get(index, (0, 0))[0]
+        return 0 if self._publisher.received_at(index)[Channel.TOP] else self._moved.get(index, (0, 0))[0]
 
     def alive(self, index: int) -> int | None:
         """The time (ns) of the last proof of delivery of such a top on this connection; 0: none, although an
         event is owed; None: no event has come, and none is owed."""
         publisher = self._publisher
-        if publisher.heard(index)[Channel.TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
+        if publisher.received_at(index)[Channel.TOP] or publisher.state(index, Scope.TOP) >= State.STALE:
             return publisher.proof(index, Scope.TOP)
         return 0 if self._config.first_top or self.moved(index) else None
 
@@ -179,7 +179,7 @@ class QuietTops:
         if self._ask is None and self._ask_all is None:
             return
         for index, (_, at) in list(self._moved.items()):
-            if self._publisher.heard(index)[Channel.TOP]:
+            if self._publisher.received_at(index)[Channel.TOP]:
                 del self._moved[index]
             elif self._proves and at and now - at > self._stale:
                 self._silent(index, Scope.TOP)
@@ -204,7 +204,7 @@ class QuietTops:
             return False
         if publisher.state(index, Scope.TOP) >= State.STALE:
             return self._proves and now - publisher.proof(index, Scope.TOP) > self._stale // 2
-        if publisher.heard(index)[Channel.TOP] or self._config.first_top:
+        if publisher.received_at(index)[Channel.TOP] or self._config.first_top:
             return False
         patient = now - self._checked.get(index, 0) > self._stale // 2
         return patient and now - self._since[index] >= self._settled
@@ -222,11 +222,11 @@ class QuietTops:
             for index in due
             if index not in self.tasks and now - self._checked.get(index, 0) > self._stale // 4
         }
-        pace = self._config.proofs_per_second
-        self._pace.earn(now, pace)
+        per_second = self._config.proofs_per_second
+        self._budget.earn(now, per_second)
         state = self._publisher.state
         for index in sorted(last, key=lambda at: (state(at, Scope.TOP) < State.STALE, last[at])):
-            if pace > 0 and not self._pace.take():
+            if per_second > 0 and not self._budget.take():
                 return
             self._checked[index] = now
             self.tasks.start(index, self._one(ask, index))
@@ -248,7 +248,7 @@ class QuietTops:
     def _top_id(self, index: int) -> int:
         """The update id of the top, also where the publisher has forgotten it because it is STALE; 0: none
         that a snapshot's could be compared with."""
-        heard, known = self._publisher.heard(index)[Channel.TOP], self._publisher.top_id(index)
+        heard, known = self._publisher.received_at(index)[Channel.TOP], self._publisher.top_id(index)
         if known:
             self._ids[index] = heard, known
         before, kept = self._ids.get(index, (heard, 0))
@@ -289,7 +289,7 @@ class QuietTops:
     def _take(self, index: int, asked: int, words: Words | None) -> None:
         """Use an answer to a request that was made at `asked`, ns."""
         publisher = self._publisher
-        since, heard = self._since.get(index, 0), publisher.heard(index)[Channel.TOP]
+        since, heard = self._since.get(index, 0), publisher.received_at(index)[Channel.TOP]
         if words is None or not self.own(index) or not since or since > asked or heard >= asked:
             return  # rule 1
         if publisher.state(index, Scope.TOP) >= State.STALE:
@@ -298,7 +298,7 @@ class QuietTops:
         elif heard or self._config.first_top or asked - since < self._settled:
             return
         elif self._config.lag is not None:
-            publisher.told_top(index, words, asked, self._clock())
+            publisher.top_from_rest(index, words, asked, self._clock())
         else:
             self._compare(index, asked, words)
 

@@ -27,7 +27,7 @@ last_id = u these are the rules of `workers.books.snapshot_sync`, `inclusive`:
   a snapshot with pu <= L < U is the book between two events, as nothing of the symbol happens there, and a
   quiet symbol may show no other for minutes. And what rule 4 accepts is accepted: pu < U, so U <= L implies
   pu < L. A snapshot with L < pu misses an event: it is too old, get another one. One with L = pu may lack
-  the changes of the event before, which was sent before the stream was open: the book is `doubtful`, and
+  the changes of the event before, which was sent before the stream was open: the book is `unverified`, and
   compared with a newer snapshot.
 - The first event of all follows none: its pu is -1, and it begins at 0.
 - Rule 5 is exact for every event but the first. A connection that takes over may have cut its events at other

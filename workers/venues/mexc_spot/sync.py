@@ -13,7 +13,7 @@ L is the snapshot's `lastUpdateId`.
    as one that was received `LAG` before this one was requested, and no push came between the two.
 5. Drop cached pushes with toVersion <= L. (Copies of the docs have `<` here: a push that ends at L is
    applied, which changes nothing where the snapshot has it already. Where it was sent before the stream was
-   open, the book is `doubtful`.)
+   open, the book is `unverified`.)
 6. If the first one left has fromVersion > L + 1, the data has a hole: back to rule 3.
 7. The local book is the snapshot, its version L; apply the cached pushes and all that follow. After each
    one the version is its `toVersion`. Each must have fromVersion = previous toVersion + 1, else start over.
@@ -60,7 +60,7 @@ class BookSync(SnapshotSync):
     since: int = 0
 
     @property
-    def due(self) -> int:
+    def not_before(self) -> int:
         """Rule 4: the time (ns) from which on requesting a snapshot can help while no push comes; 0: now."""
         return self.since + int(LAG * 1e9) if self.since and not self.buffer else 0
 

@@ -49,38 +49,38 @@ class BookSync(StreamSync):
         chained: events follow each other; False: every message is the whole book (``books5``).
     """
 
-    numbered: bool = True
+    has_update_ids: bool = True
     chained: bool = True
 
     def __post_init__(self) -> None:
-        self.numbered = self.top_ids = self.chained
+        self.has_update_ids = self.top_ids = self.chained
         if not self.chained:
-            self.depth = 5  # no message has more, so that a deeper window can be refused
+            self.max_depth = 5  # no message has more, so that a deeper window can be refused
 
     def on_diff(self, diff: Diff) -> Step:
         """What to do with one event; without a snapshot none can be used."""
         if not self.synced:
             return Step.BUFFER
-        if not self.numbered:
+        if not self.has_update_ids:
             return Step.APPLY if diff.last_id == diff.first_id == 0 else self._hole(diff)  # rule 7
         if diff.first_id == self.last_id + 1:  # rules 2, 3 and 4
             return self._follow(diff)
         if diff.last_id == self.last_id:
             return Step.IGNORE  # rule 6
-        if self.seam and diff.last_id < self.last_id:
+        if self.resuming and diff.last_id < self.last_id:
             return Step.IGNORE
-        if self.seam and 0 < diff.first_id <= self.last_id:
+        if self.resuming and 0 < diff.first_id <= self.last_id:
             return self._follow(diff)
         return self._hole(diff)  # rule 5
 
     def on_snapshot(self, last_update_id: int, asked: int = 0, came: int = 0) -> Replay | Refetch:
         """Rules 1 and 7: the snapshot is taken, and shows whether events have ids."""
-        self.numbered = self.chained and last_update_id > 0
+        self.has_update_ids = self.chained and last_update_id > 0
         return super().on_snapshot(last_update_id)
 
     def _follow(self, diff: Diff) -> Step:
         self.last_id = diff.last_id
-        self.seam = False
+        self.resuming = False
         return Step.APPLY
 
     def _hole(self, diff: Diff) -> Step:
