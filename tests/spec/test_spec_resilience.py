@@ -567,7 +567,7 @@ async def test_4_metrics_circuit_state() -> None:
     async with service(*[says(500)] * 5, attempts=1, manage=told) as (rest, _, _):
         await broken(rest)
         assert rest.get_metrics().circuits_open == 1
-        assert rest.pulse().circuit_opens == 1
+        assert rest.gauges().circuit_opens == 1
         assert rest.get_performance_summary()["circuits"] == {"GET /x": CircuitState.OPEN}
         assert opened == [("GET /x", pytest.approx(30.0))]
 
@@ -579,7 +579,7 @@ async def test_4_metrics_pool_use_and_waiting_requests() -> None:
         await server.until(lambda server: len(server.requests) == 4)
         metrics = rest.get_metrics()
         assert (metrics.in_flight, metrics.waiting, metrics.open_connections) == (4, 6, 4)
-        assert (rest.pulse().in_flight, rest.pulse().waiting) == (4, 6)
+        assert (rest.gauges().in_flight, rest.gauges().waiting) == (4, 6)
         await asyncio.gather(*tasks)
         metrics = rest.get_metrics()
         assert (metrics.in_flight, metrics.waiting, metrics.open_connections) == (0, 0, 4)

@@ -805,7 +805,7 @@ async def test_2_sub_50ms_requests_and_latency_violations_of_the_target() -> Non
 @virtual
 async def test_2_rate_limit_hits() -> None:
     async with service(says(429), says(418), says()) as (rest, _, _):
-        await failure(rest.get("/x", patience=5.0))
+        await failure(rest.get("/x", queue_timeout=5.0))
         assert rest.get_metrics().rate_limit_hits == 2
 
 

@@ -13,7 +13,7 @@ from shm.events import Code
 from shm.instruments import Instrument
 from tests.instances import mine
 from workers.config.venue import VenueConfig, WorkerConfig
-from workers.contract.rest import Pulse
+from workers.contract.rest import Gauges
 from workers.http import AdapterMissing, HttpClientFactory
 from workers.venues.binance_spot.venue import VENUE
 from workers.venues.listing import Listing, PrecisionError
@@ -51,7 +51,7 @@ def worker(**keys: Any) -> Worker:
 
 def test_gauges_are_stored_and_counters_go_up_by_what_is_new() -> None:
     pulses = [
-        Pulse(
+        Gauges(
             retries=3,
             failovers=1,
             circuit_opens=1,
@@ -60,11 +60,11 @@ def test_gauges_are_stored_and_counters_go_up_by_what_is_new() -> None:
             open_connections=5,
             circuits_open=1,
         ),
-        Pulse(retries=5, failovers=1, circuit_opens=1, waiting=0, in_flight=1, open_connections=5),
+        Gauges(retries=5, failovers=1, circuit_opens=1, waiting=0, in_flight=1, open_connections=5),
     ]
 
     class Rest:
-        def pulse(self) -> Pulse:
+        def gauges(self) -> Gauges:
             return pulses.pop(0)
 
     each = worker()

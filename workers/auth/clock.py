@@ -1,7 +1,7 @@
 """The time that is signed: the venue's, as well as it can be known from here.
 
 A venue refuses a timestamp that is too old or too far in the future by *its* clock. So the time that is
-signed is our monotonic clock plus an offset. At first the offset is what the wall clock says once, at the
+signed is our monotonic clock plus an offset. At first the offset is the wall clock's, read once at the
 start; from the first answer on it is learnt from the venue. The wall clock is never read again: a step of
 it (NTP, a leap second, an administrator) changes nothing that is signed.
 

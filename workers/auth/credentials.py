@@ -8,7 +8,7 @@ taken as a whole or not at all:
 2. With key and secret in two files, only when both differ from what is in use: a new key comes with a new
    secret, so one new and one old is a rotation that is under way.
 3. What is read while it is written, is empty, or makes no signer is not taken; the old pair stays in use, and
-   `problem` says why.
+   `problem` has the reason.
 
 Two files leave one gap: a second rotation that begins before the first was looked at can pass half-done. One
 file for all (`CredentialFile`), or a mounted directory that is exchanged as a whole, has none.
@@ -145,7 +145,7 @@ class RotatingCredentials:
     Args:
         clock: monotonic seconds. wall: seconds since 1970, as in the times of files.
         every: seconds between looks.
-        notify: told in one line when a rotation was taken or a problem came up, once each.
+        notify: called with one line when a rotation was taken or a problem came up, once each.
 
     Raises SecretError: there are no credentials to begin with.
     """
@@ -197,16 +197,16 @@ class RotatingCredentials:
                     raise SecretError(f"{self._origin}: {why}")
                 self._credentials = fresh
                 self.rotations += 1
-                self._say(f"{self._origin}: rotated credentials are in use")
+                self._report(f"{self._origin}: rotated credentials are in use")
             self._taken = stamp
             self.problem = ""
         except SecretError as error:  # rule 3
-            said = f"{error}; the old credentials stay in use"
-            if said != self.problem:
-                self.problem = said
-                self._say(said)
+            message = f"{error}; the old credentials stay in use"
+            if message != self.problem:
+                self.problem = message
+                self._report(message)
 
-    def _say(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         if self._notify is not None:
             self._notify(line)
 

@@ -15,7 +15,7 @@ AHEAD = 10_000
 
 
 class NonceError(WorkerError):
-    """The store cannot promise that numbers increase; nothing may be signed. The message says why."""
+    """The store cannot promise that numbers increase; nothing may be signed. The message has the reason."""
 
     action = Action.HALT
 

@@ -1,9 +1,9 @@
 """Freshness: what is quiet is proven right, by REST or a new subscription, or becomes STALE.
 
 A cell without proof of delivery for longer than its threshold is STALE. The threshold is `stale_after` until
-the stream's own rate is known (workers/books/staleness.pyx). Everything that costs requests uses `stale_after`,
-whatever is learnt: a book that has been quiet for half of that is compared with REST (`Proofs` has what a
-match proves). How:
+the stream's own rate is known (workers/books/staleness.pyx). Everything that costs requests uses
+`stale_after`, whatever is learnt: a book that has been quiet for half of that is compared with REST
+(`Proofs` has what a match proves). How:
 
 1. More quiet books than `instead_of`, or than can be checked one by one in a quarter of `stale_after`, are
    checked by one sweep (the best prices of all symbols in one request), at most every quarter of

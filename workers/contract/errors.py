@@ -242,7 +242,8 @@ class OutcomeUnknown(RestError):
 
 
 class CircuitOpen(RestError):
-    """Not sent: this endpoint has failed too often just now; `retry_after` says when it is tried again."""
+    """Not sent: this endpoint has failed too often just now; `retry_after`: seconds until it is tried
+    again."""
 
     default_action = Action.BACKOFF
 
@@ -252,5 +253,5 @@ class ParseError(RestError):
 
 
 class RequestCancelled(RestError):
-    """The manager was closed under the request, or had no time or place left to send it; `sent` says which
+    """The manager was closed under the request, or had no time or place left to send it; `sent`: which
     side of the wire it was on."""

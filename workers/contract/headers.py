@@ -28,8 +28,8 @@ def retry_after(headers: Mapping[str, str], wall: float | None = None) -> float:
     try:
         seconds = float(value)
     except ValueError:
-        until, said = _http_date(value), _http_date(header(headers, "Date"))
-        since = wall if said is None else said
+        until, date = _http_date(value), _http_date(header(headers, "Date"))
+        since = wall if date is None else date
         seconds = 0.0 if until is None or since is None else until - since
     return min(seconds, LONGEST) if 0.0 < seconds < float("inf") else 0.0
 

@@ -1,7 +1,7 @@
 """The contract between managers and venues: strategies decide, managers act.
 
 A strategy turns values into values: it opens no socket, reads no clock and never sleeps. What it decides
-about time it is told (`now`) or it answers in seconds, and the manager waits. The one I/O a strategy may
+that depends on time gets it (`now`), or answers in seconds, and the manager waits. The one I/O a strategy may
 inherit is the default `ConnectionStrategy.connect`.
 
 The protocols are structural: a class need not inherit, but inheriting brings the defaults.
@@ -132,7 +132,7 @@ class ConnectionStrategy(Protocol):
         ...
 
     def authenticate(self) -> Dialogue | None:
-        """What to send after the handshake when the context says that authentication is required."""
+        """What to send after the handshake where the context requires authentication."""
         return None
 
     def handle_heartbeat(self) -> Dialogue | None:
@@ -149,7 +149,7 @@ class ConnectionStrategy(Protocol):
         return True
 
     def get_reconnection_policy(self) -> ReconnectionPolicy | None:
-        """When to try again; None: as the manager's configuration says. The default: as the context says."""
+        """When to try again; None: by the manager's configuration. The default: by the context."""
         context = self.context
         return ReconnectionPolicy(context.max_reconnect_attempts, context.reconnect_delay)
 
@@ -300,7 +300,7 @@ class ExceptionHandlerStrategy(Protocol):
         ...
 
     def refuses(self, status: int, body: bytes) -> bool:
-        """Whether an answer with this 2xx says in its body that the request was refused; `to_error` is then
+        """Whether an answer with this 2xx has a refusal in its body; `to_error` is then
         asked what it means. The default: what is 2xx is a success."""
         return False
 

@@ -141,9 +141,10 @@ class RequestMetrics(msgspec.Struct, frozen=True, kw_only=True):
     circuits_open: int = 0
 
 
-class Pulse(msgspec.Struct, frozen=True, kw_only=True):
-    """What a manager can be asked several times a second: the first three count since its start, whatever is
-    reset; the others are as they are now."""
+class Gauges(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of a manager, cheap enough to be read several times a second. `retries`, `failovers` and
+    `circuit_opens` count since its start, also over `reset_metrics`; the others are the values of this
+    moment."""
 
     retries: int = 0
     failovers: int = 0
@@ -167,8 +168,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str = ""
 
     def facts(self, code: int | None = None) -> dict[str, Any]:
-        """What every error about this answer says of it, for `RestError`. `code`: the venue's own."""
-        told = {
+        """The keyword arguments of a `RestError` about this answer. `code`: the venue's own error code."""
+        facts = {
             "method": self.method.value,
             "endpoint": self.endpoint,
             "base_url": self.base_url,
@@ -176,4 +177,4 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
             "attempt": self.attempt,
             "retry_after": retry_after(self.headers),
         }
-        return told if code is None else told | {"code": code}
+        return facts if code is None else facts | {"code": code}

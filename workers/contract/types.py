@@ -99,7 +99,7 @@ class ParsedMessage(msgspec.Struct, frozen=True, kw_only=True):
         message_type: `MessageType`.
         symbol: canonical symbol, or None when the message speaks of none.
         channel: the venue's own channel or stream name, or None.
-        data: the typed payload (a venue schema's struct), or a list of them when the frame says several
+        data: the typed payload (a venue schema's struct), or a list of them when the frame has several
             things; `symbol` is then that of the first.
         timestamp: receive time, ns of CLOCK_MONOTONIC.
         raw_data: the bytes as they came.

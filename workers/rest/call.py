@@ -21,7 +21,7 @@ NO_TIMER_IS_FINER = 0.001  # seconds
 
 
 class Route:
-    """What a venue's strategy says of every request with this method and endpoint; asked once."""
+    """What a venue's strategy decides for every request of one method and endpoint; asked once."""
 
     __slots__ = ("circuit", "priority", "refuses_repeats", "replay", "signed")
 
@@ -104,7 +104,7 @@ class Call:
     base_url = ""
     delay = 0.0  # before the next attempt
     last: RestError | None = None  # what the latest attempt failed with
-    doubtful = False  # an attempt may have been carried out, and we went on
+    may_have_executed = False  # an attempt may have been carried out, and we went on
     retrying = False  # counted by the retry budget
     skewed = False  # the venue's time was learnt for it
     tried: tuple[str, ...] = ()  # base URLs that failed it
@@ -123,7 +123,7 @@ class Call:
         json_data: Any = None,
         headers: Mapping[str, str] | None = None,
         priority: Priority | None = None,
-        patience: float | None = None,
+        queue_timeout: float | None = None,
     ) -> None:
         route = plan.route(method, endpoint)
         self.plan = plan
@@ -136,8 +136,8 @@ class Call:
         self.headers = headers
         self.priority = route.priority if priority is None else priority
         self.deadline = self.until = deadline = now + plan.timeout
-        if patience is not None:
-            self.until = min(deadline, now + patience)
+        if queue_timeout is not None:
+            self.until = min(deadline, now + queue_timeout)
         elif self.priority is Priority.BACKGROUND:
             self.until = now  # what nobody waits for does not wait either
         self.sent_at = self.answered_at = now
@@ -155,7 +155,7 @@ class Call:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What every error says of the request."""
+        """The facts of the request that every error carries."""
         return {
             "method": self.method.value,
             "endpoint": self.endpoint,
@@ -163,7 +163,7 @@ class Call:
             "attempt": self.attempt,
         }
 
-    def dress(self, now_ms: Callable[[], int]) -> tuple[str, dict[str, str], bytes | None]:
+    def build(self, now_ms: Callable[[], int]) -> tuple[str, dict[str, str], bytes | None]:
         """URL, headers and body as they go on the wire: prepared, then signed where required."""
         plan = self.plan
         prepared = plan.requests.prepare_request(self.method, self.endpoint, self.params, self.headers)

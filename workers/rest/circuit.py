@@ -10,7 +10,7 @@ Rules, each with a test of its number:
 
 1. The circuit opens on exactly the `failures`-th failure in a row. A failure is a whole request, with all
    its attempts; any success in between starts the count anew.
-2. While it is open nothing goes out, and the refusal says when to come back.
+2. While it is open nothing goes out, and the refusal carries the seconds until the next try.
 3. In HALF_OPEN there is never more than one probe, however many callers there are.
 4. `successes` probes in a row close it; the next opening lasts `open_for` again.
 5. A probe that fails re-opens it for `growth` times as long as before, at most `max_open`.

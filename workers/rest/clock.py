@@ -13,7 +13,7 @@ from workers.rest.call import Call, Plan
 class ClockKeeper:
     """Args:
     clock: what signatures take the time from.
-    ask: (plan, where the time is told) -> the call, answered, and its body.
+    ask: (plan, where the answer has the time) -> the call, answered, and its body.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ClockKeeper:
         try:
             call, body = await self._ask(plan, asked)
             server_ms = asked.read(body)
-        except Exception:  # the refusal that led here says more
+        except Exception:  # the refusal that led here is more to the point
             return False
         self.clock.learn(call.sent_at, server_ms, call.answered_at)
         return True

@@ -7,7 +7,7 @@ Rules, each with a test of its number:
    that is not in use any more, moves nothing.
 3. URLs that are known to be bad are passed over; when all are bad they are tried in rotation, for ever.
 4. The URLs not in use are checked every `check_every` seconds, and at once when they went out of use. What
-   a check says of a URL that came into use meanwhile counts for nothing.
+   the result of a check of a URL that came into use meanwhile is dropped.
 5. The primary is used again once its checks have passed for `stable_for` seconds, without one that failed.
 6. At most `max_flaps` returns to the primary in any `per` seconds; after that the alternate stays in use.
 

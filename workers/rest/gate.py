@@ -7,7 +7,7 @@ before a retry too, so that nobody occupies a slot without using it:
 1. The more urgent comes first (`Priority`), then who arrived first; a retry keeps its place.
 2. Who waits for a permit holds back the later ones of the same priority, but less urgent ones may pass: they
    are limited otherwise, or the limiter keeps a reserve. `PASSED` times at most; then they wait as well.
-3. Who could not have a permit in time is told at once, not at the end of its time.
+3. A request that cannot have a permit in time is refused at once, not when its time is over.
 
 Nothing here runs while nobody waits; while somebody does there is one timer, for whatever is due next.
 """
@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from workers.contract.rest import Priority
 
 PASSED = 32  # less urgent ones that may pass one who waits for a permit
-MIN_WAIT = 0.001  # seconds; a limiter that says "now" and means a rounding error must not make the loop spin
+MIN_WAIT = 0.001  # seconds; a limiter whose wait is a rounding error above 0 must not make the loop spin
 
 
 class Entrant(Protocol):
@@ -61,7 +61,7 @@ class _Waiter:
         self.until = until
         self.future = future
         self.passed = 0  # by less urgent ones
-        self.wait = 0.0  # what the limiter said last
+        self.wait = 0.0  # the limiter's last answer
 
     def __lt__(self, other: _Waiter) -> bool:
         return self.entrant.order < other.entrant.order

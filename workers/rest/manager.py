@@ -34,19 +34,19 @@ from workers.contract.errors import (
     RestError,
 )
 from workers.contract.protocols import RestStrategySet
-from workers.contract.rest import Failure, Priority, Pulse, ReplayClass, RequestMetrics, ServerTime
+from workers.contract.rest import Failure, Gauges, Priority, ReplayClass, RequestMetrics, ServerTime
 from workers.contract.types import HTTPMethod
 from workers.http.client import HttpClient, HttpResponse, Timeout
 from workers.rest import outcome
+from workers.rest.accounting import RequestAccounting
 from workers.rest.call import Call, Plan
 from workers.rest.circuit import Circuits
 from workers.rest.clock import ClockKeeper
 from workers.rest.gate import Denied, Gate, Shut
 from workers.rest.health import HealthChecks
-from workers.rest.ledger import Ledger
 from workers.rest.retry import RetryBudget
 from workers.rest.sessions import Sessions, default_clients
-from workers.rest.trace import Tracer, error_seen, limits_seen, scrub, scrubbed, tell
+from workers.rest.trace import Tracer, error_seen, limits_seen, notify, scrub, scrubbed
 
 Observer = Callable[[HTTPMethod, str, int, int], object]
 decode_json = msgspec.json.Decoder().decode
@@ -62,7 +62,7 @@ class RestManager:
         circuits, retry_budget: None: with their defaults.
         observer: called for each attempt with (method, endpoint, status or 0, ns).
         on_circuit_open: called with (circuit, seconds that it stays open) when one opens.
-        tracer: told every step, redacted.
+        tracer: called with every step of a request, redacted.
         venue_clock: what signatures take the time from; None: made of `clock` and `wall`.
         clock, sleep: monotonic seconds and its sleep; wall: seconds since 1970.
     """
@@ -87,7 +87,7 @@ class RestManager:
         self._observer = observer
         self._clock = clock
         self._sleep = sleep
-        self._ledger = Ledger(
+        self._accounting = RequestAccounting(
             plan.requests.get_performance_targets(),
             Circuits() if circuits is None else circuits,
             RetryBudget() if retry_budget is None else retry_budget,
@@ -95,7 +95,7 @@ class RestManager:
             on_circuit_open,
             tracer,
         )
-        self._tally = self._ledger.tally
+        self._tally = self._accounting.tally
         self._time = ClockKeeper(venue_clock or VenueClock(clock, wall), self._ask_time)
         self._gate = Gate(plan.context.max_concurrent, clock, sleep)
         self._sessions = Sessions(clients or default_clients(plan.context))
@@ -147,14 +147,14 @@ class RestManager:
         decoder: Callable[[bytes], Any] | None = None,
         raw: bool = False,
         priority: Priority | None = None,
-        patience: float | None = None,
+        queue_timeout: float | None = None,
     ) -> Any:
         """The decoded JSON of the answer; `raw=True`: its bytes; `decoder`: what that makes of the bytes.
 
         Args:
-            priority: whose permit comes first; None: as the request strategy says.
-            patience: seconds that it may wait to be sent; 0.0: not at all. None: up to its deadline, and not
-                at all for BACKGROUND.
+            priority: whose permit comes first; None: the request strategy decides.
+            queue_timeout: seconds that it may wait to be sent; 0.0: not at all. None: up to its deadline,
+                and not at all for BACKGROUND.
 
         Raises a `RestError` whose `action` says what to do next; nothing takes longer than the request
         context's `timeout`, waits for permits included.
@@ -162,24 +162,33 @@ class RestManager:
         now = self._clock()
         self._order += 1
         call = Call(
-            self._plan, self._order, now, method, endpoint, params, json_data, headers, priority, patience
+            self._plan,
+            self._order,
+            now,
+            method,
+            endpoint,
+            params,
+            json_data,
+            headers,
+            priority,
+            queue_timeout,
         )
         if self._closed:
             raise RequestCancelled(f"the manager is closed; {outcome.NOT_SENT}", sent=False, **call.facts)
-        ledger = self._ledger
-        ledger.begin(call, now)
+        accounting = self._accounting
+        accounting.begin(call, now)
         self._inside += 1
         try:
             body = await self._attempts(call)
             value = body if raw else self._decode(call, body, decoder)
         except RestError as error:
-            ledger.failed(call, error)
+            accounting.failed(call, error)
             raise
         except asyncio.CancelledError as error:
-            ledger.cancelled(call, error)
+            accounting.cancelled(call, error)
             raise
         except BaseException as error:
-            ledger.broken(call, error)
+            accounting.broken(call, error)
             if isinstance(error, Exception) and call.busy_ns and call.route.replay is not ReplayClass.SAFE:
                 raise OutcomeUnknown(
                     f"{type(error).__name__} on our side, after an attempt went out: ask the venue what "
@@ -191,10 +200,10 @@ class RestManager:
         finally:
             self._inside -= 1
             if call.retrying:
-                ledger.end_retry(call)
+                accounting.end_retry(call)
             if self._ended is not None and not self._inside:
                 self._ended.set()
-        ledger.succeeded(call, len(body))
+        accounting.succeeded(call, len(body))
         return value
 
     def get_metrics(self) -> RequestMetrics:
@@ -207,7 +216,7 @@ class RestManager:
             waiting=self._gate.waiting,
             in_flight=self._gate.taken,
             failovers=self._failovers,
-            circuits_open=self._ledger.circuits.open_count(self._clock()),
+            circuits_open=self._accounting.circuits.open_count(self._clock()),
         )
 
     def get_performance_summary(self) -> dict[str, Any]:
@@ -223,25 +232,25 @@ class RestManager:
             "in_flight": self._gate.taken,
             "endpoint": self._plan.endpoints.current(now),
             "failovers": self._failovers,
-            "circuits": {name: state.value for name, state in self._ledger.circuits.states(now).items()},
-            "circuit_opens": self._ledger.circuits.opens,
+            "circuits": {name: state.value for name, state in self._accounting.circuits.states(now).items()},
+            "circuit_opens": self._accounting.circuits.opens,
             "limiter": repr(self._plan.limits),
-            "retry_budget": repr(self._ledger.budget),
+            "retry_budget": repr(self._accounting.budget),
         }
 
     def reset_metrics(self) -> None:
         self._tally.reset()
 
-    def pulse(self) -> Pulse:
+    def gauges(self) -> Gauges:
         """Cheap: for whoever looks several times a second."""
-        return Pulse(
-            retries=self._ledger.retried,
+        return Gauges(
+            retries=self._accounting.retried,
             failovers=self._failovers,
-            circuit_opens=self._ledger.circuits.opens,
+            circuit_opens=self._accounting.circuits.opens,
             waiting=self._gate.waiting,
             in_flight=self._gate.taken,
             open_connections=self._sessions.stats().open,
-            circuits_open=self._ledger.circuits.open_count(self._clock()),
+            circuits_open=self._accounting.circuits.open_count(self._clock()),
         )
 
     def load(self) -> None:
@@ -265,7 +274,7 @@ class RestManager:
 
     async def close(self, grace: float | None = None) -> None:
         """Refuse new requests, end those that wait at once, let those on the wire finish for `grace` seconds
-        (the read timeout unless told) and fail them then. No task is left. Idempotent."""
+        (default: the read timeout) and fail them then. No task is left. Idempotent."""
         self._closed = True
         self._gate.shut()
         checks = self._health.stop()
@@ -290,7 +299,7 @@ class RestManager:
     def __repr__(self) -> str:
         return (
             f"RestManager({self._plan.endpoints!r}, {self._gate!r}, {self._plan.limits!r}, "
-            f"{self._ledger!r}, closed={self._closed})"
+            f"{self._accounting!r}, closed={self._closed})"
         )
 
     # -- one request ------------------------------------------------------------------------------------
@@ -315,10 +324,10 @@ class RestManager:
             await self._gate.enter(call, call.until if call.last is None else call.deadline, call.delay)
         except (Denied, Shut) as refusal:
             if call.last is not None:
-                self._give_up(call, call.last)  # it says more than that there was no time for a retry
+                self._give_up(call, call.last)  # more to the point than that there was no time for a retry
             call.base_url = call.plan.endpoints.current(self._clock())
             wait = None if isinstance(refusal, Shut) else refusal.wait
-            self._ledger.trace(call, "denied", wait=wait)
+            self._accounting.trace(call, "denied", wait=wait)
             raise outcome.not_let_in(wait, self._gate.slots, call.facts) from None
 
     def _make_ready(self, call: Call) -> tuple[str, Mapping[str, str], bytes | None, Timeout]:
@@ -329,13 +338,13 @@ class RestManager:
         call.base_url = plan.endpoints.current(now) if plan.failover else plan.base_url
         if left <= 0.0:
             if call.last is not None:
-                raise call.last  # it says more
+                raise call.last  # more to the point
             raise RequestCancelled(f"no time left; {outcome.NOT_SENT}", sent=False, **call.facts)
-        url, headers, data = call.dress(self._time.clock.now_ms)
+        url, headers, data = call.build(self._time.clock.now_ms)
         if plan.failover:
             self._health.start()
-        if self._ledger.tracing:
-            self._ledger.trace(
+        if self._accounting.tracing:
+            self._accounting.trace(
                 call, "send", base_url=call.base_url, headers=sorted(headers), bytes=len(data or b"")
             )
         return url, headers, data, plan.bounds_within(left)
@@ -346,15 +355,15 @@ class RestManager:
         refusal: RestError | None = None
         if outcome.refused(call.status, answer.content, plan.strategies.exception_handler_strategy):
             refusal = self._refused(call, answer)
-        # "Too many requests" counts for our limits whatever the status that it was said with.
+        # "Too many requests" counts for our limits whatever its status.
         too_many = 200 <= call.status < 300 and isinstance(refusal, RateLimited)
         plan.limits.observe(429 if too_many else call.status, answer.headers, call.answered_at, call.sent_at)
         if refusal is not None:
             raise refusal
         if plan.failover:
             plan.endpoints.succeeded(call.base_url, call.answered_at)
-        if self._ledger.tracing:
-            self._ledger.trace(
+        if self._accounting.tracing:
+            self._accounting.trace(
                 call,
                 "answer",
                 status=call.status,
@@ -391,15 +400,15 @@ class RestManager:
             call.answered_at = self._clock()
             sessions.give_back(session, failure)
             if self._observer is not None:
-                tell(self._observer, call.method, call.endpoint, call.status, took)
+                notify(self._observer, call.method, call.endpoint, call.status, took)
 
     def _unanswered(self, call: Call, error: Exception) -> RestError:
         scrub(error, call.secrets)
-        said = scrubbed(str(error) or type(error).__name__, call.secrets)
-        verdict = outcome.no_answer(error, call.judged_as, call.facts, said)
+        message = scrubbed(str(error) or type(error).__name__, call.secrets)
+        verdict = outcome.no_answer(error, call.judged_as, call.facts, message)
         self._note_failure(call, verdict)
-        if self._ledger.tracing:
-            self._ledger.trace(call, "no answer", **error_seen(verdict))
+        if self._accounting.tracing:
+            self._accounting.trace(call, "no answer", **error_seen(verdict))
         return verdict
 
     def _refused(self, call: Call, answer: HttpResponse) -> RestError:
@@ -420,23 +429,23 @@ class RestManager:
             asked = call.plan.retry.handle_rate_limit(answer.headers)
             verdict.retry_after = max(verdict.retry_after, asked)
         self._note_failure(call, verdict)
-        if self._ledger.tracing:
-            self._ledger.trace(call, "refused", limits=limits_seen(answer.headers), **error_seen(verdict))
+        if self._accounting.tracing:
+            self._accounting.trace(call, "refused", limits=limits_seen(answer.headers), **error_seen(verdict))
         return verdict
 
     def _note_failure(self, call: Call, error: RestError) -> None:
         """Whether another endpoint may do better."""
         endpoints = call.plan.endpoints
-        if not call.plan.failover or isinstance(error, RateLimited) or not outcome.harmed(error):
+        if not call.plan.failover or isinstance(error, RateLimited) or not outcome.counts_as_failure(error):
             return
         call.tried += (call.base_url,)
-        if endpoints.failed(call.base_url, call.answered_at) and self._ledger.tracing:
-            self._ledger.trace(call, "failover", to=endpoints.current(call.answered_at))
+        if endpoints.failed(call.base_url, call.answered_at) and self._accounting.tracing:
+            self._accounting.trace(call, "failover", to=endpoints.current(call.answered_at))
 
     async def _allow_retry(self, call: Call, error: RestError | None) -> None:
         """Returns when there is to be another attempt, after `call.delay` seconds; raises otherwise."""
         assert error is not None
-        self._ledger.end_retry(call)
+        self._accounting.end_retry(call)
         if isinstance(error, ClockSkew):
             await self._correct_clock(call, error)
             return
@@ -446,13 +455,13 @@ class RestManager:
         now = self._clock()
         elsewhere = call.plan.failover and call.plan.endpoints.current(now) not in call.tried
         call.delay = 0.0 if elsewhere else retry.calculate_delay(call.attempt, error)
-        if now + call.delay >= call.deadline or not self._ledger.budget.may_retry():
+        if now + call.delay >= call.deadline or not self._accounting.budget.may_retry():
             self._give_up(call, error)
-        call.doubtful = call.doubtful or outcome.doubtful(error)
-        self._ledger.begin_retry(call)
+        call.may_have_executed = call.may_have_executed or outcome.may_have_executed(error)
+        self._accounting.begin_retry(call)
 
     def _give_up(self, call: Call, error: RestError) -> NoReturn:
-        if call.route.refuses_repeats and (call.doubtful or outcome.doubtful(error)):
+        if call.route.refuses_repeats and (call.may_have_executed or outcome.may_have_executed(error)):
             raise OutcomeUnknown(
                 f"one of {call.attempt} attempts may have been carried out; the last: {error.message}; "
                 "ask the venue what became of it",
@@ -467,11 +476,11 @@ class RestManager:
             return decode_json(body) if decoder is None else decoder(body)
         except Exception as error:  # whatever a decoder raises, the request itself was answered
             scrub(error, call.secrets)
-            said = scrubbed(f"the answer cannot be decoded: {error}", call.secrets)
+            message = scrubbed(f"the answer cannot be decoded: {error}", call.secrets)
             if call.route.replay is ReplayClass.SAFE:
-                raise ParseError(said, status=call.status, **call.facts) from error
+                raise ParseError(message, status=call.status, **call.facts) from error
             raise OutcomeUnknown(
-                f"{said}; the venue did answer {call.status}: ask it what became of the request",
+                f"{message}; the venue did answer {call.status}: ask it what became of the request",
                 status=call.status,
                 **call.facts,
             ) from error
@@ -487,9 +496,9 @@ class RestManager:
         if not learnt or call.route.replay is ReplayClass.NEVER:
             self._give_up(call, error)
         call.delay = 0.0
-        if self._ledger.tracing:
-            self._ledger.trace(call, "clock", offset_ms=self._time.clock.offset_ms)
-        self._ledger.begin_retry(call)
+        if self._accounting.tracing:
+            self._accounting.trace(call, "clock", offset_ms=self._time.clock.offset_ms)
+        self._accounting.begin_retry(call)
 
     async def _ask_time(self, plan: Plan, asked: ServerTime) -> tuple[Call, bytes]:
         self._order += 1
@@ -497,7 +506,7 @@ class RestManager:
         try:
             return call, await self._attempts(call)
         finally:
-            self._ledger.end_retry(call)
+            self._accounting.end_retry(call)
 
     # -- endpoints --------------------------------------------------------------------------------------
     @property

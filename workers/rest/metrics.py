@@ -11,7 +11,7 @@ from workers.contract.rest import PerformanceTargets, RequestMetrics
 
 COMPLIANT_NS = 50_000_000
 COMPLIANT_SHARE = 0.95
-ENDPOINTS = 128  # names that are told apart; the others share one
+ENDPOINTS = 128  # names with counts of their own; all others share one
 OTHERS = "(others)"
 
 # Log-linear: 16 sub-buckets an octave, so a percentile is right within 1/32 of itself; 2**42 ns: 73 minutes.
@@ -103,7 +103,7 @@ class EndpointLatency(msgspec.Struct, frozen=True, kw_only=True):
 class RestTally:
     """What became of the requests of one manager since the start or the last reset.
 
-    A request that was denied by our own limits or cancelled by its caller says nothing about the service:
+    A request that was denied by our own limits or cancelled by its caller is no evidence about the service:
     it counts in `denied` or `cancelled` alone, not in `total`. Latency is time on the wire, so that a request
     without an attempt has none and does not pass for a fast one.
     """

@@ -5,9 +5,9 @@
     BY_CLIENT_ID      typed error, retried     OutcomeUnknown (*)         typed error (4xx: final)
     NEVER             typed error, final       OutcomeUnknown, final      typed error, final
 
-    (*) where the venue's strategy says that a repeated client id is refused (`refuses_repeats`) it is treated
-    as SAFE is, and repeated; but then only a success ends the request as known: whatever else ends it is
-    OutcomeUnknown, because a refusal may be of the repetition.
+    (*) where the venue's strategy knows that a repeated client id is refused (`refuses_repeats`) it is
+    treated as SAFE is, and repeated; but then only a success ends the request as known: whatever else ends
+    it is OutcomeUnknown, because a refusal may be of the repetition.
 
 "No usable answer" is a timeout, a broken connection, a 5xx, a body that cannot be read or decoded, and for
 what is not SAFE also a 101, a 408 and a redirect (303 means "done, look there"). 307 and 308 say: not done.
@@ -54,25 +54,25 @@ def _leaves_open(status: int) -> bool:
 def default_error(failure: Failure) -> RestError:
     """HTTP status -> error, for venues without an `ExceptionHandlerStrategy`."""
     facts = failure.facts()
-    said = failure.body[:200].decode("utf-8", "replace") or "no reason given"
+    reason = failure.body[:200].decode("utf-8", "replace") or "no reason given"
     status = failure.status
     if status in (418, 429):
-        return RateLimited(f"rate limited: {said}", **facts)
+        return RateLimited(f"rate limited: {reason}", **facts)
     if unsure_of_write(failure):
-        return OutcomeUnknown(f"the answer does not say what became of it: {said}", **facts)
+        return OutcomeUnknown(f"the answer does not show what became of it: {reason}", **facts)
     if status >= 500:
-        return ServerError(f"server error: {said}", **facts)
+        return ServerError(f"server error: {reason}", **facts)
     if status in (401, 403):
-        return AuthenticationError(f"credentials refused: {said}", **facts)
+        return AuthenticationError(f"credentials refused: {reason}", **facts)
     if 300 <= status < 400:
         return BadRequest(
-            f"redirected, and redirects are not followed, so correct the endpoint: {said}", **facts
+            f"redirected, and redirects are not followed, so correct the endpoint: {reason}", **facts
         )
-    return BadRequest(f"refused: {said}", **facts)
+    return BadRequest(f"refused: {reason}", **facts)
 
 
 def refused(status: int, body: bytes, handler: ExceptionHandlerStrategy | None) -> bool:
-    """Whether an answer is no success: by its status, or because the venue says so in a 2xx."""
+    """Whether an answer is no success: by its status, or because the body of a 2xx is a refusal."""
     if not 200 <= status < 300:
         return True
     refuses = getattr(handler, "refuses", None)
@@ -89,7 +89,7 @@ def judge(failure: Failure, handler: ExceptionHandlerStrategy | None) -> RestErr
     except Exception as fault:
         error = default_error(failure)
         error.__cause__ = fault
-    for name, fact in failure.facts().items():  # a handler says what it knows better, we say the rest
+    for name, fact in failure.facts().items():  # the handler's facts win, ours fill the gaps
         if not getattr(error, name):
             setattr(error, name, fact)
     if not isinstance(error, OutcomeUnknown) and unsure_of_write(failure):
@@ -114,20 +114,20 @@ def not_let_in(wait: float | None, slots: int, facts: dict[str, Any]) -> RestErr
     return RateLimited(f"{why}; {NOT_SENT}", retry_after=wait, sent=False, **facts)
 
 
-def no_answer(error: Exception, replay: ReplayClass, facts: dict[str, Any], said: str) -> RestError:
-    """A client's failure -> typed error. `said`: the failure in words, free of secrets.
+def no_answer(error: Exception, replay: ReplayClass, facts: dict[str, Any], message: str) -> RestError:
+    """A client's failure -> typed error. `message`: the failure in words, free of secrets.
 
     What is no `HttpError` comes from a client that breaks its promise: it may have been sent.
     """
     sent = getattr(error, "sent", True)
     action = getattr(error, "action", None)
     if isinstance(error, http.InvalidRequest):
-        return BadRequest(f"{said}; {NOT_SENT}", sent=False, **facts)
+        return BadRequest(f"{message}; {NOT_SENT}", sent=False, **facts)
     if isinstance(error, http.PoolTimedOut):
-        return RequestCancelled(f"{said}; {NOT_SENT}", sent=False, action=Action.BACKOFF, **facts)
+        return RequestCancelled(f"{message}; {NOT_SENT}", sent=False, action=Action.BACKOFF, **facts)
     if sent and replay is not ReplayClass.SAFE:
-        return OutcomeUnknown(f"sent, but no answer: {said}; ask the venue what became of it", **facts)
-    text = said if sent else f"{said}; {NOT_SENT}"
+        return OutcomeUnknown(f"sent, but no answer: {message}; ask the venue what became of it", **facts)
+    text = message if sent else f"{message}; {NOT_SENT}"
     if isinstance(error, http.ClientClosed):
         return RequestCancelled(text, sent=sent, **facts)
     if isinstance(error, http.BodyUnreadable):
@@ -144,9 +144,9 @@ def may_repeat(error: RestError, replay: ReplayClass) -> bool:
     return replay is ReplayClass.SAFE or not error.sent or bool(error.status)
 
 
-def harmed(error: RestError) -> bool | None:
+def counts_as_failure(error: RestError) -> bool | None:
     """What a circuit and the retry budget learn from a whole request: True: the service failed; False: it
-    answered, whatever it said; None: it was not asked."""
+    answered, whatever the answer; None: it was not asked."""
     if isinstance(error, CircuitOpen | RequestCancelled):
         return None
     if isinstance(error, RateLimited):
@@ -158,15 +158,15 @@ def harmed(error: RestError) -> bool | None:
     return False if error.sent else None
 
 
-def doubtful(error: RestError) -> bool:
+def may_have_executed(error: RestError) -> bool:
     """Whether the venue may have carried out this attempt although it failed."""
     if isinstance(error, OutcomeUnknown | ParseError):
         return True
     if error.status and _leaves_open(error.status):
         return True
-    return error.sent and not isinstance(error, RateLimited) and harmed(error) is not False
+    return error.sent and not isinstance(error, RateLimited) and counts_as_failure(error) is not False
 
 
 def denied(error: RestError) -> bool:
     """Whether it was we who did not let it out: nothing is learnt about the service."""
-    return not error.sent and harmed(error) is None and not isinstance(error, CircuitOpen)
+    return not error.sent and counts_as_failure(error) is None and not isinstance(error, CircuitOpen)

@@ -1,4 +1,4 @@
-"""One window of a venue's limits: what we have booked in it, and what the venue says is used of it.
+"""One window of a venue's rate limits: what we have booked in it, and what the venue reports as used.
 
 Pure, the time is an argument. The rules are those of `workers/rest/ratelimit.py`.
 """
@@ -16,7 +16,7 @@ from workers.contract.types import HTTPMethod
 Weigh = Callable[[HTTPMethod, str, Mapping[str, Any] | None], int]
 
 SLOTS = 256
-ANSWER_SOON = 0.05  # seconds until it is worth asking again when answers are on their way that will tell
+ANSWER_SOON = 0.05  # seconds to wait where answers on their way will report what is used
 _NEVER = float("-inf")
 
 
@@ -36,9 +36,9 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         used_header: the venue's header with what is used; empty: it has none.
         margin: seconds by which requests may overtake one another on their way. A booking is kept that much
             longer, and an answer is taken to know that much less.
-        trusted_for: seconds for which a count of the venue is believed without a newer one; None: `per`. For
-            a window of a day that begins at midnight and not with us, less is wiser: the price of a
-            belief that is too short is one refusal, of one that is too long a day without orders.
+        trusted_for: seconds for which the venue's count is used without a newer one; None: `per`. A window of
+            a day that begins at midnight wants less: too short costs one refusal, too long a day without
+            orders.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Slot:
-    """Bookings close together: they expire together, with the last of them."""
+    """Bookings close in time, which expire together with the last of them."""
 
     __slots__ = ("first", "last", "weight")
 
@@ -74,8 +74,9 @@ class _Slot:
         self.weight = weight
 
 
-class Ledger:
-    """What was booked within the last `per` seconds, in at most `SLOTS` + 1 slots (rules 1 and 7)."""
+class BookingWindow:
+    """A sliding window: what was booked within the last `per` seconds, in at most `SLOTS` + 1 slots (rules 1
+    and 7)."""
 
     __slots__ = ("_per", "_slots", "_width", "spent")
 
@@ -86,6 +87,7 @@ class Ledger:
         self._slots: deque[_Slot] = deque()
 
     def book(self, weight: int, now: float) -> None:
+        """Add a booking."""
         self.spent += weight
         slots = self._slots
         if slots and now - slots[-1].first < self._width:
@@ -95,6 +97,7 @@ class Ledger:
             slots.append(_Slot(now, weight))
 
     def expire(self, now: float) -> None:
+        """Forget what was booked `per` seconds ago or earlier."""
         slots = self._slots
         while slots and slots[0].last + self._per <= now:
             self.spent -= slots.popleft().weight
@@ -124,68 +127,68 @@ class Ledger:
 
 
 class Quota:
-    """A window, our ledger of it, the venue's count and the venue's word to wait.
+    """One window: our bookings in it, the venue's count, and how long the venue has asked us to wait.
 
-    What the venue has counted when it answers is a fact, `_base`. Which of our requests it had seen by then
-    is not known: those booked later than its request was sent, or shortly before, are added (`_doubtful`)
-    until a later answer, or silence after the last answer, settles it.
+    The venue's count at the time of an answer is known, `_base`. Which of our requests it includes is not:
+    those booked after that answer's request was sent, or shortly before, are added (`_unconfirmed`) until a
+    later answer includes them, or no answer is on its way any more.
     """
 
     __slots__ = (
         "_base",
         "_base_at",
         "_booked",
-        "_doubtful",
-        "_heard",
         "_other",
+        "_reported_at",
+        "_reports",
         "_sent",
-        "_told",
         "_trusted_for",
+        "_unconfirmed",
         "blocked_until",
-        "ledger",
+        "bookings",
         "window",
     )
 
     def __init__(self, window: Window) -> None:
         self.window = window
-        self.ledger = Ledger(window.per + window.margin)
+        self.bookings = BookingWindow(window.per + window.margin)
         self.blocked_until = _NEVER
         self._trusted_for = window.per if window.trusted_for is None else window.trusted_for
         self._base = 0  # the venue's count...
-        self._base_at = _NEVER  # ...and when it was told
-        self._other = 0  # the most that other answers have told since, of requests that were sent before
-        self._doubtful = 0
+        self._base_at = _NEVER  # ...and when it was reported
+        self._other = 0  # the highest count since, from answers to requests that were sent before
+        self._unconfirmed = 0
         self._sent = _NEVER  # the latest sending of a request that was answered with a count
-        self._told = _NEVER  # when the last count came in
+        self._reported_at = _NEVER  # when the last count came in
         self._booked = 0  # bookings and counts since nothing was in flight
-        self._heard = 0
+        self._reports = 0
 
     def wait(self, weight: int, share: float, now: float, in_flight: int) -> float:
         """0.0 or less: it fits. Otherwise seconds until it will, if nothing else is booked meanwhile."""
-        window, ledger = self.window, self.ledger
-        ledger.expire(now)
+        window, bookings = self.window, self.bookings
+        bookings.expire(now)
         room = int(window.whole * share + 1e-9) - weight
         if room < 0:  # rule 6: heavier than its share, so it takes the whole, once nothing else does
             room, share = 0, 1.0
-        wait = max(self.blocked_until - now, ledger.wait(room, now))
-        trusted = self._told + self._trusted_for - now
+        wait = max(self.blocked_until - now, bookings.wait(room, now))
+        trusted = self._reported_at + self._trusted_for - now
         over = self._base + weight - window.limit * share
-        if trusted > 0.0 and over + self._doubtful > 0:
+        if trusted > 0.0 and over + self._unconfirmed > 0:
             if over <= 0 and in_flight:
                 trusted = min(trusted, ANSWER_SOON)  # only what is in doubt is in the way
             wait = max(wait, trusted)
         return wait
 
     def book(self, weight: int, now: float) -> None:
-        self.ledger.book(weight, now)
-        self._doubtful += weight
+        self.bookings.book(weight, now)
+        self._unconfirmed += weight
         self._booked += 1
 
     def resync(self, used: int, sent: float | None, now: float) -> None:
         """Rules 3 and 4: `used` is the venue's count when it had the request that was sent at `sent`."""
-        current = now < self._told + self._trusted_for
+        current = now < self._reported_at + self._trusted_for
         if sent is None:  # not known: it may have been before all that came after the last count
-            sent = self._told
+            sent = self._reported_at
         if not current:
             self._base, self._base_at, self._other, self._sent = used, now, 0, sent
         elif sent >= self._base_at:  # counted after the last one for certain; less is the next window
@@ -195,17 +198,21 @@ class Quota:
         else:
             self._other = max(self._other, used)
         self._sent = max(self._sent, sent)
-        self._told = now
-        self._heard += 1
-        self.ledger.expire(now)
-        self._doubtful = self.ledger.since(self._sent - self.window.margin)
+        self._reported_at = now
+        self._reports += 1
+        self.bookings.expire(now)
+        self._unconfirmed = self.bookings.since(self._sent - self.window.margin)
 
     def settle(self) -> None:
         """Nothing is in flight. When every booking was answered with a count, nothing is in doubt."""
-        if self._heard >= self._booked:
-            self._doubtful = 0
-        self._booked = self._heard = 0
+        if self._reports >= self._booked:
+            self._unconfirmed = 0
+        self._booked = self._reports = 0
 
     def __repr__(self) -> str:
-        told = "" if self._told == _NEVER else f", venue {self._base}+{self._doubtful}/{self.window.limit}"
-        return f"{self.window.name} {self.ledger.spent}/{self.window.whole}{told}"
+        reported = (
+            ""
+            if self._reported_at == _NEVER
+            else f", venue {self._base}+{self._unconfirmed}/{self.window.limit}"
+        )
+        return f"{self.window.name} {self.bookings.spent}/{self.window.whole}{reported}"

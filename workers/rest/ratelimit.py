@@ -3,7 +3,7 @@
 `WindowLimiter` is for venues that count what was spent in windows (weight a minute, orders in 10 s and a
 day), `BucketLimiter` for those that state a rate and a burst. Rules, each with a test of its number:
 
-1. What we spend never exceeds a window's `budget` in *any* span of its length, by our own ledger.
+1. What we spend never exceeds a window's `budget` in *any* span of its length, by our own bookings.
 2. A request is booked in all windows that it weighs in, or in none.
 3. The venue's own count (a header; all clients of our address or account) is respected too: with it and what
    we have booked since, `limit` is not exceeded. It counts until a newer one comes or `trusted_for` is over.
@@ -11,13 +11,13 @@ day), `BucketLimiter` for those that state a rate and a burst. Rules, each with 
    overtake one another). A smaller count than the last is believed if its request was sent after that one had
    come in. Once nothing is in flight and all were answered with a count, the count is exact.
 5. After 429 or 418 nothing goes out until `Retry-After` is over (or `cooldown`, `ban`, when it is absent).
-   A 429 that says itself which windows are used up stops only what weighs in those: who has no orders left
+   A 429 that names the windows that are used up stops only what weighs in those: who has no orders left
    can still cancel.
 6. The less urgent leaves a reserve to the more urgent: a class may fill its share of each window and no more.
-   Whoever is heavier than its share gets through once our own ledger is empty; whoever is heavier than the
-   whole is refused at once, as waiting cannot help.
-7. Memory is bounded: a ledger holds `SLOTS` + 1 entries at most, whatever its length; it may count a booking
-   for `per / SLOTS` too long, never too short.
+   Whoever is heavier than its share gets through once our own bookings have expired; whoever is heavier than
+   the whole is refused at once, as waiting cannot help.
+7. Memory is bounded: a window's bookings take `SLOTS` + 1 entries at most, whatever its length; it may count
+   a booking for `per / SLOTS` too long, never too short.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from workers.rest.quota import Quota, Weigh, Window, one
 
 __all__ = ["SHARES", "BucketLimiter", "Weigh", "Window", "WindowLimiter", "one"]
 
-# A wait is never shorter: no timer is finer, and a loop that sleeps what it is told always gets on.
+# A wait is never shorter: no timer is finer, and a loop that sleeps as long as it is asked to makes progress.
 SHORTEST_WAIT = 0.001
 DIGITS = 18  # of a venue's count; what has more is none
 

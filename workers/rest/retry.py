@@ -2,7 +2,7 @@
 
 Rules, each with a test of its number:
 
-1. Retry what the error's `action` says can be retried (RETRY, BACKOFF), at most `attempts` attempts in all.
+1. Retry errors whose `action` is RETRY or BACKOFF, at most `attempts` attempts in all.
 2. The delays are `base`, times `multiplier` each time, at most `cap`; the first attempt has none.
 3. Jitter moves a delay by up to a share of itself, either way; full jitter takes any part of it.
 4. Never before the server's `Retry-After`, in seconds or as a date.

@@ -83,7 +83,7 @@ class Sessions:
 
     def give_back(self, session: Session, error: BaseException | None = None) -> None:
         session.users -= 1
-        if session is self._current:  # how an old one ends says nothing of the new one
+        if session is self._current:  # the end of an old one is no evidence about the new one
             if error is None:
                 self._failures = 0
             elif isinstance(error, _BROKEN):

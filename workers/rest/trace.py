@@ -1,8 +1,8 @@
 """What a manager did with a request, step by step, for a reader who must not see a secret.
 
 Told are: method, endpoint, base URL, the parameters as they were prepared (before signing, suspicious names
-masked), names of headers, sizes, status, the venue's code, and every decision. Never told: a header's value
-(but for numbers that describe limits), a body, anything that signing added, an error's words.
+masked), names of headers, sizes, status, the venue's code, and every decision. Never included: a header's
+value (but for numbers that describe limits), a body, anything that signing added, an error's words.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def error_seen(error: RestError) -> dict[str, Any]:
     }
 
 
-def tell(listener: Callable[..., object], *facts: Any) -> None:
+def notify(listener: Callable[..., object], *facts: Any) -> None:
     """Calls somebody else's listener. What it raises is logged and goes no further: a request must not fail
     because of who watches it."""
     try:

@@ -46,7 +46,7 @@ from workers.contract.protocols import (
     Priority,
     WebSocketManagerConfig,
 )
-from workers.contract.rest import Pulse
+from workers.contract.rest import Gauges
 from workers.decode.normal import Scale
 from workers.venues.from_config import make_circuits
 from workers.venues.listing import Listing
@@ -109,7 +109,7 @@ class Worker:
         self._manager: WebSocketManager | None = None
         self._rest: RestManager | None = None
         self._rest_ready = asyncio.Lock()
-        self._pulse = Pulse()
+        self._pulse = Gauges()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._faults: set[str] = set()  # places in code
         self._connected_before: set[int] = set()  # shards
@@ -672,7 +672,7 @@ class Worker:
         """What the manager counts by itself, a few times a second and not for each request."""
         if self._rest is None:
             return
-        now, before = self._rest.pulse(), self._pulse
+        now, before = self._rest.gauges(), self._pulse
         self._pulse = now
         writer = self.writer
         writer.count_up(_REST_RETRIES, now.retries - before.retries)

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from workers.contract.errors import BadRequest
 from workers.contract.headers import header, retry_after
 from workers.contract.protocols import HTTPMethod, Priority, RateLimitContext
-from workers.rest.quota import ANSWER_SOON, SLOTS, Ledger, Quota
+from workers.rest.quota import ANSWER_SOON, SLOTS, BookingWindow, Quota
 from workers.rest.ratelimit import SHARES, SHORTEST_WAIT, BucketLimiter, Window, WindowLimiter
 
 GET, POST, DELETE = HTTPMethod.GET, HTTPMethod.POST, HTTPMethod.DELETE
@@ -314,7 +314,7 @@ def test_rule_6_shares_make_sense(bad: dict[Priority, float]) -> None:
 
 
 def test_rule_7_a_day_of_orders_is_held_in_a_few_hundred_entries() -> None:
-    ledger = Ledger(86_400.0)
+    ledger = BookingWindow(86_400.0)
     for number in range(400_000):
         now = number * 0.5  # two days and more
         ledger.expire(now)
@@ -614,7 +614,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def the_ledgers_hold_what_was_granted(self) -> None:
         """Nothing more (rule 2: not what was refused), nothing less, and not much longer (rule 7)."""
         for index, window in enumerate(self.WINDOWS):
-            ledger = self.limits._quotas[index].ledger
+            ledger = self.limits._quotas[index].bookings
             ledger.expire(self.now)
             longest = window.per * (1 + 1 / SLOTS)
             at_most = sum(weight for at, weight, _ in self.granted[index] if at + longest >= self.now)
@@ -704,7 +704,7 @@ def test_a_bucket_cools_down_after_a_hit_and_refuses_what_can_never_pass() -> No
 
 
 # -- mutants --------------------------------------------------------------------------------------------
-class ExpiresEarly(Ledger):
+class ExpiresEarly(BookingWindow):
     """With the first booking of a slot instead of the last."""
 
     def expire(self, now: float) -> None:
@@ -712,14 +712,14 @@ class ExpiresEarly(Ledger):
             self.spent -= self._slots.popleft().weight
 
 
-class OneTooMany(Ledger):
+class OneTooMany(BookingWindow):
     """`>` instead of `>=`."""
 
     def wait(self, room: int, now: float) -> float:
         return super().wait(room + 1, now)
 
 
-class ForgetsToBook(Ledger):
+class ForgetsToBook(BookingWindow):
     def book(self, weight: int, now: float) -> None:
         if weight != 40:
             super().book(weight, now)
@@ -786,10 +786,10 @@ class NoCooldown(WindowLimiter):
         super().observe(200, headers, now, sent)
 
 
-def with_ledger(kind: type[Ledger]) -> type[Quota]:
+def with_bookings(kind: type[BookingWindow]) -> type[Quota]:
     def make(self: Quota, window: Window) -> None:
         Quota.__init__(self, window)
-        self.ledger = kind(window.per + window.margin)
+        self.bookings = kind(window.per + window.margin)
 
     return type(f"With{kind.__name__}", (Quota,), {"__init__": make})
 
@@ -797,9 +797,9 @@ def with_ledger(kind: type[Ledger]) -> type[Quota]:
 @pytest.mark.parametrize(
     "mutant",
     [
-        {"quota": with_ledger(ExpiresEarly)},
-        {"quota": with_ledger(OneTooMany)},
-        {"quota": with_ledger(ForgetsToBook)},
+        {"quota": with_bookings(ExpiresEarly)},
+        {"quota": with_bookings(OneTooMany)},
+        {"quota": with_bookings(ForgetsToBook)},
         {"quota": NoShares},
         {"quota": SwappedShares},
         {"quota": HeavyAtAnyTime},

@@ -64,7 +64,7 @@ def test_what_no_timer_tells_apart_is_the_same_timeout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("priority", "patience", "until"),
+    ("priority", "queue_timeout", "until"),
     [
         (None, None, 10.0),
         (Priority.BACKGROUND, None, 0.0),
@@ -74,8 +74,10 @@ def test_what_no_timer_tells_apart_is_the_same_timeout() -> None:
         (None, 99.0, 10.0),
     ],
 )
-def test_patience(priority: Priority | None, patience: float | None, until: float) -> None:
-    call = Call(plan_of(Requests(timeout=10.0)), 1, 100.0, GET, "/x", priority=priority, patience=patience)
+def test_patience(priority: Priority | None, queue_timeout: float | None, until: float) -> None:
+    call = Call(
+        plan_of(Requests(timeout=10.0)), 1, 100.0, GET, "/x", priority=priority, queue_timeout=queue_timeout
+    )
     assert (call.until, call.deadline) == (100.0 + until, 110.0)
 
 

@@ -110,7 +110,7 @@ async def test_an_observer_and_a_tracer_that_fail_harm_nobody() -> None:
 @told
 async def test_who_is_told_of_an_open_circuit_and_fails_harms_nobody() -> None:
     async with Desk(circuits=Circuits(lambda name: CircuitBreaker(failures=1)), attempts=1) as desk:
-        desk.rest._ledger._on_circuit_open = fault
+        desk.rest._accounting._on_circuit_open = fault
         desk.venue.then = Answer(503)
         assert type(await desk.fail(GET, "/x")) is ServerError
 

@@ -208,7 +208,7 @@ class Machine(RuleBasedStateMachine):
         repeats=st.booleans(),
         plan=st.lists(STEPS, max_size=6),
         priority=st.none() | st.sampled_from(Priority),
-        patience=st.none() | st.sampled_from([0.0, 0.5, 5.0]),
+        queue_timeout=st.none() | st.sampled_from([0.0, 0.5, 5.0]),
     )
     def ask(
         self,
@@ -217,7 +217,7 @@ class Machine(RuleBasedStateMachine):
         repeats: bool,
         plan: list[Step],
         priority: Priority | None,
-        patience: float | None,
+        queue_timeout: float | None,
     ) -> Asked:
         asked = Asked(len(self.asked), replay, repeats, self.loop.time())
         self.asked.append(asked)
@@ -228,7 +228,7 @@ class Machine(RuleBasedStateMachine):
             asked.ended = self.loop.time()
 
         def act() -> None:
-            request = self.rest.request(method, endpoint, priority=priority, patience=patience)
+            request = self.rest.request(method, endpoint, priority=priority, queue_timeout=queue_timeout)
             asked.task = self.loop.create_task(request)
             asked.task.add_done_callback(end)
 

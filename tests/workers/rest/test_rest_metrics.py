@@ -37,7 +37,7 @@ async def test_metrics_add_up() -> None:
         desk.rest.reset_metrics()
         after = desk.rest.get_metrics()
         assert (after.total, after.attempts, after.sessions) == (0, 0, 1)
-        assert desk.rest.pulse().retries == 2  # counts since the start, whatever is reset
+        assert desk.rest.gauges().retries == 2  # counts since the start, whatever is reset
 
 
 def test_every_field_of_the_contract_is_there() -> None:
@@ -235,7 +235,7 @@ async def test_denials_circuits_and_cancellations_are_told() -> None:
         task.cancel()
         await asyncio.wait([task])
         desk.limits.room = 0  # type: ignore[attr-defined]
-        await desk.fail(GET, "/z", patience=0.0)
+        await desk.fail(GET, "/z", queue_timeout=0.0)
     steps = [event.step for event in events]
     assert steps.count("circuit") == 2  # it opened; one was refused
     assert steps.count("cancelled") == 1
@@ -297,5 +297,5 @@ async def test_what_a_decoder_quotes_is_no_secret_in_an_error() -> None:
 async def test_without_a_tracer_nothing_is_made_for_it() -> None:
     """Negative control of the cost: no event is built."""
     async with Desk() as desk:
-        desk.rest._ledger.trace = None  # type: ignore[assignment,method-assign]  # calling it would raise
+        desk.rest._accounting.trace = None  # type: ignore[assignment,method-assign]  # calling it would raise
         await desk.rest.get("/x")

@@ -271,7 +271,7 @@ async def test_breaker_opens_after_5_failed_requests_fails_fast_and_recovers() -
         for _ in range(3):
             await desk.rest.get("/x")
         assert desk.rest.get_performance_summary()["circuits"] == {"GET /x": "closed", "GET /other": "closed"}
-        assert desk.rest.pulse().circuit_opens == 1
+        assert desk.rest.gauges().circuit_opens == 1
 
 
 @told
@@ -322,7 +322,7 @@ async def test_what_we_denied_or_a_caller_cancelled_is_neither_good_nor_bad() ->
         desk.venue.then = Answer(500)
         await desk.fail(GET, "/x")
         limits.room = 0
-        error = await desk.fail(GET, "/x", patience=0.0)
+        error = await desk.fail(GET, "/x", queue_timeout=0.0)
         assert isinstance(error, RateLimited)
         limits.room = 100
         desk.venue.then = Hang()

@@ -28,7 +28,7 @@ async def test_a_waiting_cancel_goes_before_everything() -> None:
             (GET, "/query2", None),
             (DELETE, "/order", None),
         ):
-            request = desk.rest.request(method, endpoint, priority=priority, patience=9.0)
+            request = desk.rest.request(method, endpoint, priority=priority, queue_timeout=9.0)
             tasks.append(asyncio.ensure_future(request))
             await asyncio.sleep(0.0)
         await asyncio.gather(*tasks)
@@ -64,7 +64,7 @@ async def test_the_priority_reaches_the_limiter() -> None:
 async def test_no_patience_no_wait_and_nothing_is_sent() -> None:
     limits = Limits(room=0, wait=7.0)
     async with Desk(limits=limits) as desk:
-        for options in ({"patience": 0.0}, {"priority": Priority.BACKGROUND}, {"patience": 3.0}):
+        for options in ({"queue_timeout": 0.0}, {"priority": Priority.BACKGROUND}, {"queue_timeout": 3.0}):
             error = await desk.fail(GET, "/a", **options)
             assert isinstance(error, RateLimited)
             assert (error.status, error.sent, error.retry_after) == (0, False, 7.0)
@@ -86,7 +86,7 @@ async def test_slots_that_stay_taken_end_the_wait_at_its_end() -> None:
         desk.venue.then = Answer(after=4.0)
         first = asyncio.ensure_future(desk.rest.get("/a"))
         await asyncio.sleep(0.0)
-        error = await desk.fail(GET, "/b", patience=1.5)
+        error = await desk.fail(GET, "/b", queue_timeout=1.5)
         assert isinstance(error, RateLimited)
         assert "1 requests were in flight all the time" in str(error)
         assert desk.passed == pytest.approx(1.5)

@@ -451,5 +451,5 @@ def test_parse_error_of_a_read_is_no_unknown_outcome() -> None:
 
 
 def test_rate_limits_of_our_own_are_no_answer_of_the_venue() -> None:
-    assert outcome.harmed(RateLimited("x")) is None
-    assert outcome.harmed(RateLimited("x", status=429)) is True
+    assert outcome.counts_as_failure(RateLimited("x")) is None
+    assert outcome.counts_as_failure(RateLimited("x", status=429)) is True

@@ -1,5 +1,6 @@
-"""What a manager remembers of its requests: circuits, retry budget, counts, the trace; all that learns from
-how a request began and ended, and decides nothing about the one at hand."""
+"""The bookkeeping of a manager's requests: circuits, retry budget, counts, trace. It learns from how each
+request begins and ends, and decides nothing about the request itself, except that an open circuit refuses
+it."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ from workers.rest.call import Call
 from workers.rest.circuit import Circuits
 from workers.rest.metrics import RestTally
 from workers.rest.retry import RetryBudget
-from workers.rest.trace import TraceEvent, Tracer, error_seen, params_seen, tell
+from workers.rest.trace import TraceEvent, Tracer, error_seen, notify, params_seen
 
 
-class Ledger:
-    """Every request: `begin`, then one of `succeeded`, `failed`, `cancelled` and `broken`.
+class RequestAccounting:
+    """Keeps account of every request: `begin`, then one of `succeeded`, `failed`, `cancelled` and `broken`.
 
     Args:
         on_circuit_open: called with (circuit, seconds that it stays open).
@@ -43,7 +44,7 @@ class Ledger:
         self._tracer = tracer
 
     def begin(self, call: Call, now: float) -> None:
-        """Raises CircuitOpen when it must not be sent."""
+        """The request is about to be sent. Raises CircuitOpen when its circuit refuses it."""
         if self.tracing:
             self.trace(call, "request", priority=call.priority.name, params=params_seen(call.params))
         try:
@@ -56,6 +57,7 @@ class Ledger:
             raise refusal from None
 
     def begin_retry(self, call: Call) -> None:
+        """Another attempt waits for its delay; it counts against the retry budget until `end_retry`."""
         call.retrying = True
         self.budget.began_retry()
         self.retried += 1
@@ -64,11 +66,13 @@ class Ledger:
             self.trace(call, "retry", delay=call.delay)
 
     def end_retry(self, call: Call) -> None:
+        """The further attempt has been sent, or given up."""
         if call.retrying:
             call.retrying = False
             self.budget.ended_retry()
 
     def succeeded(self, call: Call, size: int) -> None:
+        """Answered with success. `size`: bytes of the answer's body."""
         assert call.breaker is not None
         call.breaker.succeeded(call.ticket, call.answered_at)
         self.budget.finished(True)
@@ -77,14 +81,15 @@ class Ledger:
             self.trace(call, "done", ms=call.busy_ns * 1e-6, bytes=size)
 
     def failed(self, call: Call, error: RestError) -> None:
+        """Ended with this error; `outcome.counts_as_failure` decides whether the service is to blame."""
         assert call.breaker is not None
-        harmed = outcome.harmed(error)
-        if harmed is None:
+        counts_as_failure = outcome.counts_as_failure(error)
+        if counts_as_failure is None:
             call.breaker.cancelled(call.ticket, self._clock())
         else:
-            self.budget.finished(not harmed)
-            if harmed:
-                self._harm(call)
+            self.budget.finished(not counts_as_failure)
+            if counts_as_failure:
+                self._count_failure(call)
             else:
                 call.breaker.succeeded(call.ticket, self._clock())
         if outcome.denied(error):
@@ -94,7 +99,7 @@ class Ledger:
         if self.tracing:
             self.trace(call, "failed", **error_seen(error))
 
-    def _harm(self, call: Call) -> None:
+    def _count_failure(self, call: Call) -> None:
         breaker, now = call.breaker, self._clock()
         assert breaker is not None
         opens = breaker.opens
@@ -106,10 +111,11 @@ class Ledger:
         except CircuitOpen as refusal:
             self.trace(call, "circuit", opened_for=refusal.retry_after)
             if self._on_circuit_open is not None:
-                tell(self._on_circuit_open, call.route.circuit, refusal.retry_after)
+                notify(self._on_circuit_open, call.route.circuit, refusal.retry_after)
 
     def cancelled(self, call: Call, error: asyncio.CancelledError) -> None:
-        """By its caller: neither good nor bad for the service, and perhaps done at the venue."""
+        """Cancelled by its caller: no success and no failure of the service. What it was to do at the venue
+        may have been done."""
         assert call.breaker is not None
         call.breaker.cancelled(call.ticket, self._clock())
         self.tally.cancelled += 1
@@ -123,14 +129,15 @@ class Ledger:
             self.trace(call, "cancelled", on_the_wire=bool(call.busy_ns))
 
     def broken(self, call: Call, error: BaseException) -> None:
-        """A fault of a strategy of ours."""
+        """One of our strategies raised: no failure of the service."""
         assert call.breaker is not None
         call.breaker.cancelled(call.ticket, self._clock())
         self.tally.failed(call.route.circuit, error, call.busy_ns)
 
     def trace(self, call: Call, step: str, **facts: Any) -> None:
+        """Pass one step of a request to the tracer, if there is one."""
         if self._tracer is not None:
-            tell(
+            notify(
                 self._tracer,
                 TraceEvent(
                     step=step,
@@ -144,4 +151,4 @@ class Ledger:
             )
 
     def __repr__(self) -> str:
-        return f"Ledger({self.circuits!r}, {self.budget!r})"
+        return f"RequestAccounting({self.circuits!r}, {self.budget!r})"
