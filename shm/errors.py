@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 class Action(Enum):
-    """What a caller should do about an error."""
+    """What a caller should do about an error, of shared memory or of a venue (`workers.contract.errors`)."""
 
-    RETRY = "retry"
-    BACKOFF = "backoff"
-    RECONNECT = "reconnect"
-    RESYNC = "resync"
-    HALT = "halt"
+    RETRY = "retry"  # the same again, soon
+    BACKOFF = "backoff"  # the same again, after a delay: the error's `retry_after`, where it has one
+    RECONNECT = "reconnect"  # the connection is of no use any more: make a new one
+    RESYNC = "resync"  # the local copy of the venue's state is not the venue's: wait for it, or fetch it anew
+    HALT = "halt"  # repeating cannot help: configuration, credentials or code must change
 
 
 class ShmError(Exception):

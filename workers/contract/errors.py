@@ -9,15 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import ClassVar
 
-
-class Action(Enum):
-    """What to do next."""
-
-    RETRY = "retry"  # again, soon
-    BACKOFF = "backoff"  # again, after the delay
-    RECONNECT = "reconnect"  # the connection is of no use any more
-    RESYNC = "resync"  # our picture of the venue's state is of no use any more
-    HALT = "halt"  # repeating cannot help
+from shm.errors import Action
 
 
 class WorkerError(Exception):
