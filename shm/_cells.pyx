@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
+from shm.layout cimport FLAG_NO_ASK, FLAG_NO_BID
 from shm.atomics cimport TR_H_REASON, TR_H_HEARTBEAT, TR_H_HEARTBEAT_LIMIT
 from shm.atomics cimport BOOK_COUNTS, BOOK_EPOCH, BOOK_EVENT, BOOK_LEVELS, BOOK_RECV, BOOK_RING_SEQ
 from shm.atomics cimport BOOK_STATE, BOOK_UPDATE_ID, TOP_EPOCH, TOP_EVENT, TOP_RECV, TOP_RING_SEQ
@@ -23,8 +24,6 @@ from shm.layout import InstrumentStatus, Reason, State
 np.import_array()
 
 cdef int64_t EXACT = 2**53  # every int up to here is a double
-cdef uint8_t NO_BID = layout.Flag.NO_BID
-cdef uint8_t NO_ASK = layout.Flag.NO_ASK
 
 
 cdef inline double _nearest(int64_t mantissa, double scale, int exponent) except? -1:
@@ -86,19 +85,19 @@ cdef class Top:
 
     @property
     def bid(self):
-        return NAN if self._flags & NO_BID else _nearest(self._bid, self._price_scale, self.price_exp)
+        return NAN if self._flags & FLAG_NO_BID else _nearest(self._bid, self._price_scale, self.price_exp)
 
     @property
     def bid_size(self):
-        return NAN if self._flags & NO_BID else _nearest(self._bid_size, self._size_scale, self.size_exp)
+        return NAN if self._flags & FLAG_NO_BID else _nearest(self._bid_size, self._size_scale, self.size_exp)
 
     @property
     def ask(self):
-        return NAN if self._flags & NO_ASK else _nearest(self._ask, self._price_scale, self.price_exp)
+        return NAN if self._flags & FLAG_NO_ASK else _nearest(self._ask, self._price_scale, self.price_exp)
 
     @property
     def ask_size(self):
-        return NAN if self._flags & NO_ASK else _nearest(self._ask_size, self._size_scale, self.size_exp)
+        return NAN if self._flags & FLAG_NO_ASK else _nearest(self._ask_size, self._size_scale, self.size_exp)
 
     @property
     def exact(self):
@@ -118,11 +117,11 @@ cdef class Top:
 
     @property
     def has_bid(self):
-        return not self._flags & NO_BID
+        return not self._flags & FLAG_NO_BID
 
     @property
     def has_ask(self):
-        return not self._flags & NO_ASK
+        return not self._flags & FLAG_NO_ASK
 
     @property
     def age(self):
@@ -273,7 +272,7 @@ cdef class Reader:
         top._reason = <uint8_t>(cell[TOP_STATE] >> 8)
         top._flags = <uint8_t>(cell[TOP_STATE] >> 16)
         if not top.ts_recv:  # never written: absent on both sides
-            top._flags = NO_BID | NO_ASK
+            top._flags = FLAG_NO_BID | FLAG_NO_ASK
         top._now = now
         top._price_scale = self._scales[2 * index]
         top._size_scale = self._scales[2 * index + 1]

@@ -9,6 +9,20 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from shm.counters cimport FEED_RECORDS
+from shm.layout cimport (
+    FLAG_NO_ASK,
+    FLAG_NO_BID,
+    HISTOGRAM,
+    INSTRUMENT_COUNTERS,
+    KIND_CLEAR,
+    KIND_LEVEL,
+    KIND_STATUS,
+    KIND_TOP,
+    KIND_TRADE,
+    SCOPE_BOOK,
+    SCOPE_TOP,
+)
 from shm.atomics cimport BOOK_COUNTS, BOOK_EPOCH, BOOK_EVENT, BOOK_LEVELS, BOOK_RECV, BOOK_RING_SEQ
 from shm.atomics cimport BOOK_STATE, BOOK_UPDATE_ID, TOP_EPOCH, TOP_EVENT, TOP_RECV, TOP_RING_SEQ
 from shm.atomics cimport TOP_STATE, TOP_UPDATE_ID, TOP_WORDS, TR_H_EPOCH, TR_H_EVENTS_HEAD, TR_H_HEAD
@@ -20,25 +34,12 @@ from shm.atomics cimport tr_update_cells, tr_wake_all
 
 import mmap
 
-from shm import counters, layout
+from shm import layout
 from shm.layout import Reason, State
 
 
 cdef extern from "<sys/mman.h>" nogil:
     int mlock(const void* address, size_t length)
-
-cdef uint8_t KIND_TOP = layout.Kind.TOP
-cdef uint8_t KIND_TRADE = layout.Kind.TRADE
-cdef uint8_t KIND_LEVEL = layout.Kind.LEVEL
-cdef uint8_t KIND_CLEAR = layout.Kind.CLEAR
-cdef uint8_t KIND_STATUS = layout.Kind.STATUS
-cdef uint8_t NO_BID = layout.Flag.NO_BID
-cdef uint8_t NO_ASK = layout.Flag.NO_ASK
-cdef uint16_t SCOPE_TOP = layout.Scope.TOP
-cdef uint16_t SCOPE_BOOK = layout.Scope.BOOK
-cdef uint32_t COUNTER_RECORDS = counters.FEED.index("records")
-cdef uint32_t N_INSTRUMENT_COUNTERS = layout.INSTRUMENT_COUNTERS
-cdef size_t HISTOGRAM_STRIDE = layout.HISTOGRAM
 
 
 def now():
@@ -245,7 +246,7 @@ cdef class Writer:
         # The epoch word stays: it names the writer of the prices, and those of a dead one never turn LIVE by
         # a state alone. Prices that a dead writer left half-written go altogether (I5).
         if not whole:
-            flags = NO_BID | NO_ASK
+            flags = FLAG_NO_BID | FLAG_NO_ASK
             for i in range(1, TOP_WORDS):
                 tr_cell_set(cell, i, 0)
         tr_cell_set(cell, TOP_RING_SEQ, self.ring.next - 1)
@@ -267,7 +268,7 @@ cdef class Writer:
         tr_cell_end(cell, begin)
 
     cdef void c_commit(self) noexcept nogil:
-        tr_poke(&self.feed_counters[COUNTER_RECORDS], self.ring.next - 1)
+        tr_poke(&self.feed_counters[FEED_RECORDS], self.ring.next - 1)
         tr_ring_commit(&self.ring, self.armed)
 
     # -- metrics ---------------------------------------------------------------------------------------
@@ -275,10 +276,10 @@ cdef class Writer:
         tr_add(&self.feed_counters[counter], n)
 
     cdef void c_count_instrument(self, uint32_t instrument, uint32_t counter, uint64_t n) noexcept nogil:
-        tr_add(&self.instrument_counters[<size_t>instrument * N_INSTRUMENT_COUNTERS + counter], n)
+        tr_add(&self.instrument_counters[<size_t>instrument * INSTRUMENT_COUNTERS + counter], n)
 
     cdef void c_observe(self, uint32_t histogram, int64_t ns, uint64_t n) noexcept nogil:
-        tr_observe(self.histograms + histogram * HISTOGRAM_STRIDE, ns, n)
+        tr_observe(self.histograms + histogram * HISTOGRAM, ns, n)
 
     cdef void c_beat(self, int64_t now, int64_t wall_offset) noexcept nogil:
         tr_beat(self.base, now, wall_offset)
@@ -379,7 +380,7 @@ cdef class Writer:
         self._check(instrument)
         if not 0 <= counter < layout.INSTRUMENT_COUNTERS:
             raise IndexError(f"instrument counter {counter}")
-        return tr_peek(&self.instrument_counters[<size_t>instrument * N_INSTRUMENT_COUNTERS + counter])
+        return tr_peek(&self.instrument_counters[<size_t>instrument * INSTRUMENT_COUNTERS + counter])
 
     def observe(self, histogram, ns):
         """Adds a value in ns to a histogram (`shm.counters.HISTOGRAMS`)."""

@@ -6,8 +6,9 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from shm import _ring, counters, layout
+from shm import _ring, layout
 from shm.channels import CHANNELS
+from shm.counters import FeedCounter
 from shm.errors import ShmError
 from shm.events import Code, pack
 from shm.instruments import Instrument, read_slots, write_slot, write_status
@@ -16,8 +17,6 @@ from shm.layout import InstrumentStatus, Reason, Region, Scope, State
 if TYPE_CHECKING:
     from shm.names import Names
     from shm.segment import Lock
-
-_RESTARTS = counters.FEED.index("restarts")
 
 
 class Writer(_ring.Writer):
@@ -33,7 +32,7 @@ class Writer(_ring.Writer):
         self._lock = lock
         self.adopted = adopted
         if adopted:
-            self.count_up(_RESTARTS)
+            self.count_up(FeedCounter.RESTARTS)
             self._clear_delivery()
         self.set_state(State.RESYNC, Reason.START)
         self.heartbeat()

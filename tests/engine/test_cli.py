@@ -19,7 +19,7 @@ import shm
 from engine import cli
 from engine.views import tail
 from engine.views.views import book_text, plain, record_document, record_text, status_text, unit
-from shm.counters import INSTRUMENT
+from shm.counters import InstrumentCounter
 from shm.instruments import Instrument
 from shm.layout import NO_INSTRUMENT, Flag, Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, State
 from shm.segment import open_writer
@@ -278,7 +278,7 @@ def test_status_counts_the_cells_that_are_not_live(
 
 def test_status_says_whose_numbers_do_not_fit(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
     """A trade that was left out shows in no cell."""
-    writer.count_instrument(0, INSTRUMENT.index("precision"))
+    writer.count_instrument(0, InstrumentCounter.PRECISION)
     _, out, _ = run(capsys, "status", "--json", "--instance", INSTANCE)
     [feed] = json.loads(out)["feeds"]
     symbol = writer.instruments()[0].symbol

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from engine.http import metrics
 from engine.http.sample import CellSample, FeedSample, HistogramSample, InstrumentSample
 from shm import counters
+from shm.counters import FeedCounter
 from shm.layout import State
 
 DATED = 'BTC/USD:BTC-220527"\\'  # no venue has quotes in a name; a label survives them all the same
@@ -64,9 +65,9 @@ def test_values() -> None:
     assert found["tickring_feed_state", (FEED,)] == 3
     assert found["tickring_feed_state", (("feed", "gone"),)] == 0
     assert found["tickring_feed_heartbeat_age_seconds", (FEED,)] == 0.025
-    assert found["tickring_messages_total", (FEED,)] == counters.FEED.index("messages")
-    assert found["tickring_worker_restarts_total", (FEED,)] == counters.FEED.index("restarts")
-    assert found["tickring_received_bytes_total", (FEED,)] == counters.FEED.index("bytes")
+    assert found["tickring_messages_total", (FEED,)] == FeedCounter.MESSAGES
+    assert found["tickring_worker_restarts_total", (FEED,)] == FeedCounter.RESTARTS
+    assert found["tickring_received_bytes_total", (FEED,)] == FeedCounter.BYTES
     assert found["tickring_novelty_total", (FEED,)] == 5
     top = (("channel", "top"), FEED, ("symbol", "BTC/USDT"))
     book = (("channel", "book"), FEED, ("symbol", "BTC/USDT"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import shm
 from shm import counters, layout
+from shm.counters import FeedCounter, InstrumentCounter
 from shm.writer import Writer
 
 
@@ -52,8 +53,8 @@ def test_negative_latency_counts_as_zero(instance: str, writer: Writer) -> None:
 
 
 def test_counters_by_label(instance: str, writer: Writer) -> None:
-    writer.count_up(counters.FEED.index("gaps"), 3)
-    writer.count_instrument(1, counters.INSTRUMENT.index("trades"), 7)
+    writer.count_up(FeedCounter.GAPS, 3)
+    writer.count_instrument(1, InstrumentCounter.TRADES, 7)
     found = shm.attach("feed", instance).counters()
     assert found.feed["gaps"] == 3
     assert set(found.feed) == set(counters.FEED)

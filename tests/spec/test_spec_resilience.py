@@ -71,9 +71,9 @@ from spec_kit import (
 )
 
 from engine.settings.settings import load
+from shm.errors import Action
 from workers.config.venue import ServiceConfig
 from workers.contract.errors import (
-    Action,
     CircuitOpen,
     OutcomeUnknown,
     ParseError,

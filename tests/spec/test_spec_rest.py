@@ -101,11 +101,11 @@ from spec_kit import (
     virtual,
 )
 
+from shm.errors import Action
 from workers.auth.credentials import Credentials
 from workers.auth.secret import Secret
 from workers.auth.signing import Ed25519Signer, HmacSigner, RsaSigner
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     ClockSkew,

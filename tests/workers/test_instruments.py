@@ -6,13 +6,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
 import shm
-from shm import InstrumentStatus, Reason, Scope, State, counters
+from shm import InstrumentStatus, Reason, Scope, State
+from shm.counters import InstrumentCounter
 from shm.instruments import Instrument
 from shm.layout import Geometry
 from shm.segment import open_writer
@@ -235,15 +237,12 @@ def test_a_served_symbol_that_cannot_be_read_goes_on_being_served(writer: Writer
     assert sum("is served as it was listed before" in line for line in desk.lines) == 1
 
 
-MESSAGES = counters.INSTRUMENT.index("messages")
-
-
 def hear(desk: Desk) -> None:
     """A message about each served symbol."""
     for symbol in desk.instruments.carried:
         index = desk.books.index_of(symbol)
         assert index is not None
-        desk.writer.count_instrument(index, MESSAGES)
+        desk.writer.count_instrument(index, InstrumentCounter.MESSAGES)
 
 
 def absences(
@@ -325,9 +324,8 @@ def test_a_second_reading_that_fails_confirms_nothing(writer: Writer) -> None:
 
 def test_what_is_live_is_delivered(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A quiet market has a book from REST, and no message has come yet."""
-    monkeypatch.setattr(
-        "workers.worker.instruments._MESSAGES", counters.INSTRUMENT.index("precision")
-    )  # which is 0
+    never = SimpleNamespace(MESSAGES=InstrumentCounter.PRECISION)  # of which there are none
+    monkeypatch.setattr("workers.worker.instruments.InstrumentCounter", never)
 
     def live(desk: Desk, now: float) -> None:
         if now == 1:

@@ -8,7 +8,8 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
-from workers.contract.errors import Action, WorkerError
+from shm.errors import Action
+from workers.contract.errors import WorkerError
 
 AHEAD = 10_000
 """How many numbers one write to the store covers: with milliseconds, a write every 10 s of activity."""

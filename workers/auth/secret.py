@@ -25,7 +25,8 @@ import stat
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, NoReturn, Protocol, Self
 
-from workers.contract.errors import Action, WorkerError
+from shm.errors import Action
+from workers.contract.errors import WorkerError
 
 HIDDEN: Final = "***"
 MAX_FILE: Final = 65_536

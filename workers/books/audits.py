@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shm import counters
+from shm.counters import FeedCounter, InstrumentCounter
 from shm.events import Code
 from shm.layout import Reason, Scope
 from workers.books.audit import Agreement, compare
@@ -28,10 +28,6 @@ from workers.books.slots import Slots
 from workers.books.sync import Diff, Snapshot
 from workers.books.turns import Rank
 
-_AUDITS, _AUDIT_ERRORS, _REST_ERRORS = (
-    counters.FEED.index(name) for name in ("audits", "audit_errors", "rest_errors")
-)
-_I_AUDIT_ERRORS = counters.INSTRUMENT.index("audit_errors")
 COMPARE_AGAIN = 5_000_000_000  # rule 2, ns
 
 
@@ -107,7 +103,7 @@ class Audits:
             try:
                 snapshot = await self._requests.get(index, limit, Rank.CHECK)
             except Exception:
-                self._writer.count_up(_REST_ERRORS)
+                self._writer.count_up(FeedCounter.REST_ERRORS)
                 return
             if snapshot is not None:
                 await self._judge(index, since, snapshot, limit)
@@ -139,7 +135,7 @@ class Audits:
             # No proof; the next snapshot will have the event.
             self._unsure[index] = snapshot.last_update_id
             return
-        self._writer.count_up(_AUDITS)
+        self._writer.count_up(FeedCounter.AUDITS)
         proofs.wanted.discard(index)
         proofs.compared[index] = context.clock(), finding.agreement is Agreement.AGREES
         if finding.agreement is Agreement.AGREES:
@@ -162,8 +158,8 @@ class Audits:
 
     def contradicted(self, index: int, differences: int) -> None:
         """Book and snapshot cannot both be right (rule 1)."""
-        self._writer.count_up(_AUDIT_ERRORS)
-        self._writer.count_instrument(index, _I_AUDIT_ERRORS)
+        self._writer.count_up(FeedCounter.AUDIT_ERRORS)
+        self._writer.count_instrument(index, InstrumentCounter.AUDIT_ERRORS)
         last_id = self._publisher.book(index).last_id
         self._writer.log(Code.AUDIT_FAILED, last_id, differences, instrument=index)
         self._publisher.invalidate(index, Reason.AUDIT)

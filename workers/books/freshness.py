@@ -35,7 +35,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from shm import counters
+from shm.counters import FeedCounter
 from shm.events import Code
 from shm.layout import NO_INSTRUMENT, Scope, State
 from workers.books.audits import Audits
@@ -49,7 +49,6 @@ from workers.contract.errors import RestError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
 
-_REST_ERRORS = counters.FEED.index("rest_errors")
 DEEP = 10  # rule 4: of `stale_after`
 
 
@@ -245,7 +244,7 @@ class Freshness:
             if isinstance(error, RestError) and error.no_permit:
                 self._swept = 0  # no permit now
             else:
-                self._writer.count_up(_REST_ERRORS)
+                self._writer.count_up(FeedCounter.REST_ERRORS)
                 proofs.left |= due
             return
         proven = set()

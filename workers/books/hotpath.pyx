@@ -36,6 +36,51 @@ Python. The rules go on from window.pyx:
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
+from shm.counters cimport (
+    FEED_BYTES,
+    FEED_GAPS,
+    FEED_MESSAGES,
+    FEED_OUTDATED,
+    FEED_PARSE_ERRORS,
+    FEED_PRECISION,
+    FEED_RESYNCS,
+    FEED_UNKNOWN,
+    HISTOGRAM_RECEIVE_TO_PUBLISH,
+    HISTOGRAM_VENUE_TO_RECEIVE,
+    INSTRUMENT_GAPS,
+    INSTRUMENT_MESSAGES,
+    INSTRUMENT_PRECISION,
+    INSTRUMENT_RESYNCS,
+    INSTRUMENT_TRADES,
+)
+from shm.layout cimport (
+    FLAG_ABSENT_0,
+    FLAG_ABSENT_1,
+    FLAG_ABSENT_2,
+    FLAG_ABSENT_3,
+    FLAG_FIRST,
+    FLAG_LAST,
+    FLAG_NO_ASK,
+    FLAG_NO_BID,
+    FLAG_SELL,
+    KIND_LIQUIDATION,
+    KIND_MARK,
+    KIND_TICKER,
+    REASON_CHECKSUM,
+    REASON_CROSSED,
+    REASON_FRESH,
+    REASON_GAP,
+    REASON_MALFORMED,
+    REASON_OUT_OF_WINDOW,
+    REASON_PRECISION,
+    REASON_SNAPSHOT,
+    REASON_SYNCED,
+    SCOPE_BOOK,
+    SCOPE_TOP,
+    STATE_LIVE,
+    STATE_RESYNC,
+    STATE_STALE,
+)
 from shm._ring cimport Writer, tr_now
 from workers.books.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_OK, D_UNKNOWN_SYMBOL
@@ -60,49 +105,13 @@ from workers.books.staleness cimport arrived
 from workers.books.window cimport OBSERVED, Slot, WindowPublisher
 from workers.decode.sink cimport FrameSink
 
-from shm import counters, layout
+from shm import layout
 from shm.events import Code, pack
 from workers.books.sync import Diff, Outcome, Refetch, Step
 
 
-cdef uint8_t FIRST = layout.Flag.FIRST
-cdef uint8_t LAST = layout.Flag.LAST
-cdef uint8_t NO_BID = layout.Flag.NO_BID
-cdef uint8_t NO_ASK = layout.Flag.NO_ASK
-cdef uint8_t SELL = layout.Flag.SELL
-cdef uint32_t ABSENT = layout.Flag.ABSENT_0 | layout.Flag.ABSENT_1 | layout.Flag.ABSENT_2 | layout.Flag.ABSENT_3
-cdef uint8_t RESYNC = layout.State.RESYNC
-cdef uint8_t STALE = layout.State.STALE
-cdef uint8_t LIVE = layout.State.LIVE
-cdef int SCOPE_TOP = layout.Scope.TOP
-cdef int SCOPE_BOOK = layout.Scope.BOOK
-cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
-cdef uint8_t R_SYNCED = layout.Reason.SYNCED
-cdef uint8_t R_GAP = layout.Reason.GAP
-cdef uint8_t R_CROSSED = layout.Reason.CROSSED
-cdef uint8_t R_CHECKSUM = layout.Reason.CHECKSUM
-cdef uint8_t R_PRECISION = layout.Reason.PRECISION
-cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
-cdef uint8_t R_FRESH = layout.Reason.FRESH
-cdef uint8_t R_OUT_OF_WINDOW = layout.Reason.OUT_OF_WINDOW
-cdef uint8_t K_TICKER = layout.Kind.TICKER
-cdef uint8_t K_MARK = layout.Kind.MARK
-cdef uint8_t K_LIQUIDATION = layout.Kind.LIQUIDATION
-cdef uint32_t C_MESSAGES = counters.FEED.index("messages")
-cdef uint32_t C_BYTES = counters.FEED.index("bytes")
-cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
-cdef uint32_t C_PRECISION = counters.FEED.index("precision")
-cdef uint32_t C_RESYNCS = counters.FEED.index("resyncs")
-cdef uint32_t C_GAPS = counters.FEED.index("gaps")
-cdef uint32_t C_OUTDATED = counters.FEED.index("outdated")
-cdef uint32_t C_PARSE_ERRORS = counters.FEED.index("parse_errors")
-cdef uint32_t I_MESSAGES = counters.INSTRUMENT.index("messages")
-cdef uint32_t I_GAPS = counters.INSTRUMENT.index("gaps")
-cdef uint32_t I_RESYNCS = counters.INSTRUMENT.index("resyncs")
-cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
-cdef uint32_t I_PRECISION = counters.INSTRUMENT.index("precision")
-cdef uint32_t H_VENUE = counters.HISTOGRAMS.index("venue_to_receive")
-cdef uint32_t H_PUBLISH = counters.HISTOGRAMS.index("receive_to_publish")
+cdef enum:
+    ABSENT = FLAG_ABSENT_0 | FLAG_ABSENT_1 | FLAG_ABSENT_2 | FLAG_ABSENT_3
 # MessageKind -> channel, in the order of `shm.channels.CHANNELS`. Trades that are told in aggregate share one here.
 cdef int[7] CHANNEL_OF = [0, 0, 1, 2, 4, 5, 6]
 cdef int OLDER = 8  # rule 9
@@ -116,7 +125,7 @@ NAMES = {
     M_MARK: layout.Kind.MARK,
     M_LIQUIDATION: layout.Kind.LIQUIDATION,
 }
-REASONS = {Outcome.CROSSED: R_CROSSED, Outcome.REFETCH: R_SNAPSHOT}
+REASONS = {Outcome.CROSSED: REASON_CROSSED, Outcome.REFETCH: REASON_SNAPSHOT}
 
 
 cdef class Observer:
@@ -180,7 +189,7 @@ cdef class HotPath(FrameSink):
         if code == D_OK:
             return self.take(&self.message, recv_ns)
         if code == D_UNKNOWN_SYMBOL:
-            self.writer.c_count(C_UNKNOWN, 1)
+            self.writer.c_count(FEED_UNKNOWN, 1)
         else:
             self.reject_unfit(&self.message, code, data, size, recv_ns)
         return 1
@@ -193,7 +202,7 @@ cdef class HotPath(FrameSink):
         cdef Slot* slot
         cdef Writer writer = self.writer
         if m.instrument >= self.capacity or not self.slots[m.instrument].known:
-            writer.c_count(C_UNKNOWN, 1)
+            writer.c_count(FEED_UNKNOWN, 1)
             return -1
         slot = &self.slots[m.instrument]
         if slot.slow_path:
@@ -203,9 +212,9 @@ cdef class HotPath(FrameSink):
 
     cdef void _publish(self, Slot* slot, Message* m, int64_t recv) noexcept:
         cdef Writer writer = self.writer
-        writer.c_count_instrument(m.instrument, I_MESSAGES, 1)
+        writer.c_count_instrument(m.instrument, INSTRUMENT_MESSAGES, 1)
         if m.ts_event and self.wall_offset:
-            writer.c_observe(H_VENUE, recv + self.wall_offset - m.ts_event, 1)
+            writer.c_observe(HISTOGRAM_VENUE_TO_RECEIVE, recv + self.wall_offset - m.ts_event, 1)
         if m.kind == M_TOP:
             slot.received_at[0] = recv
             self._top(slot, m, recv)
@@ -216,27 +225,27 @@ cdef class HotPath(FrameSink):
             slot.received_at[2 + (m.words[2] != 0)] = recv
             if m.update_id:  # rule 13
                 if m.update_id == slot.trade_id[m.words[2] != 0]:
-                    writer.c_count(C_OUTDATED, 1)
+                    writer.c_count(FEED_OUTDATED, 1)
                     return
                 slot.trade_id[m.words[2] != 0] = m.update_id
             writer.c_trade(m.instrument, m.words[0], m.words[1], m.update_id, <int64_t>m.first_id,
                            <uint8_t>m.flags, m.ts_event, recv)
-            writer.c_count_instrument(m.instrument, I_TRADES, 1)
+            writer.c_count_instrument(m.instrument, INSTRUMENT_TRADES, 1)
         elif m.kind == M_TICKER:
             slot.received_at[4] = recv
             if m.flags & F_UNFIT:
                 self.count_unfit(m.instrument, M_TICKER)
             # The absent words: eight bits of the message's flags from F_ABSENT, four of each record's from ABSENT_0.
-            writer.c_record(K_TICKER, FIRST | <uint8_t>(m.flags >> 14 & ABSENT), 0, m.instrument, m.ts_event, recv,
+            writer.c_record(KIND_TICKER, FLAG_FIRST | <uint8_t>(m.flags >> 14 & ABSENT), 0, m.instrument, m.ts_event, recv,
                             m.words[0], m.words[1], m.words[2], m.words[3])
-            writer.c_record(K_TICKER, LAST | <uint8_t>(m.flags >> 18 & ABSENT), 1, m.instrument, m.ts_event, recv,
+            writer.c_record(KIND_TICKER, FLAG_LAST | <uint8_t>(m.flags >> 18 & ABSENT), 1, m.instrument, m.ts_event, recv,
                             m.words[4], m.words[5], m.words[6], m.words[7])
         elif m.kind == M_MARK:
             slot.received_at[5] = recv
             self._mark(slot, m, recv)
         elif m.kind == M_LIQUIDATION:
             slot.received_at[6] = recv
-            writer.c_record(K_LIQUIDATION, <uint8_t>(m.flags & SELL), slot.mark_exp, m.instrument, m.ts_event,
+            writer.c_record(KIND_LIQUIDATION, <uint8_t>(m.flags & FLAG_SELL), slot.mark_exp, m.instrument, m.ts_event,
                             recv, m.words[0], m.words[1], <int64_t>m.update_id, 0)
         self.pending += 1
         self.pending_recv = recv
@@ -248,7 +257,7 @@ cdef class HotPath(FrameSink):
         observers = self.observers[m.instrument]
         for observer in observers:
             if (<Observer>observer).repeats(m, recv):
-                self.writer.c_count(C_OUTDATED, 1)
+                self.writer.c_count(FEED_OUTDATED, 1)
                 return 1
         self._publish(slot, m, recv)
         for observer in observers:
@@ -260,8 +269,8 @@ cdef class HotPath(FrameSink):
         cdef Writer writer = self.writer
         cdef int64_t took
         if self.pending_messages:
-            writer.c_count(C_MESSAGES, self.pending_messages)
-            writer.c_count(C_BYTES, self.pending_bytes)
+            writer.c_count(FEED_MESSAGES, self.pending_messages)
+            writer.c_count(FEED_BYTES, self.pending_bytes)
             self.pending_messages = 0
             self.pending_bytes = 0
         if writer.ring.next != self.committed:
@@ -269,7 +278,7 @@ cdef class HotPath(FrameSink):
             self.committed = writer.ring.next
         if self.pending:
             took = tr_now() - self.pending_recv
-            writer.c_observe(H_PUBLISH, took, self.pending)
+            writer.c_observe(HISTOGRAM_RECEIVE_TO_PUBLISH, took, self.pending)
             self.pending = 0
 
     cdef void _top(self, Slot* slot, Message* m, int64_t recv) noexcept:
@@ -281,10 +290,10 @@ cdef class HotPath(FrameSink):
         if m.update_id:
             # Rule 5.
             if m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:
-                self.writer.c_count(C_OUTDATED, 1)
+                self.writer.c_count(FEED_OUTDATED, 1)
                 slot.top_owed_since = 0  # late, and delivered all the same
                 return
-            if m.update_id == slot.top_id and slot.top_state == LIVE:
+            if m.update_id == slot.top_id and slot.top_state == STATE_LIVE:
                 same = True
                 for i in range(4):
                     same = same and slot.top[i] == m.words[i]
@@ -294,8 +303,8 @@ cdef class HotPath(FrameSink):
                     slot.top_proof = recv
                     arrived(&slot.staleness[0], &self.freshness, recv)
                     return
-        if m.words[0] >= m.words[2] and not m.flags & (NO_BID | NO_ASK):
-            self.windows.set_state(m.instrument, SCOPE_TOP, RESYNC, R_CROSSED)
+        if m.words[0] >= m.words[2] and not m.flags & (FLAG_NO_BID | FLAG_NO_ASK):
+            self.windows.set_state(m.instrument, SCOPE_TOP, STATE_RESYNC, REASON_CROSSED)
             return
         before = slot.top_state
         if slot.top_filled:
@@ -305,13 +314,13 @@ cdef class HotPath(FrameSink):
         slot.top_event = 0 if m.flags & F_SENT else m.ts_event
         slot.top_proof = recv
         arrived(&slot.staleness[0], &self.freshness, recv)
-        slot.top_state = LIVE
+        slot.top_state = STATE_LIVE
         for i in range(4):
             slot.top[i] = m.words[i]
         self.writer.c_top(m.instrument, m.words[0], m.words[1], m.words[2], m.words[3],
-                          <uint8_t>(m.flags & (NO_BID | NO_ASK)), m.update_id, m.ts_event, recv)
-        if before != LIVE:
-            self.writer.c_status(m.instrument, SCOPE_TOP, LIVE, R_FRESH if before == STALE else R_SYNCED, 0)
+                          <uint8_t>(m.flags & (FLAG_NO_BID | FLAG_NO_ASK)), m.update_id, m.ts_event, recv)
+        if before != STATE_LIVE:
+            self.writer.c_status(m.instrument, SCOPE_TOP, STATE_LIVE, REASON_FRESH if before == STATE_STALE else REASON_SYNCED, 0)
 
     cdef void _mark(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """Venues tell the four facts together or one by one: a record has all of them, as told last."""
@@ -320,7 +329,7 @@ cdef class HotPath(FrameSink):
             if m.flags & (F_MARK << i):
                 slot.mark[i] = m.words[i]
                 slot.mark_known |= <uint8_t>(1 << i)
-        self.writer.c_record(K_MARK, <uint8_t>(~slot.mark_known << 2 & ABSENT), slot.mark_exp, m.instrument, m.ts_event,
+        self.writer.c_record(KIND_MARK, <uint8_t>(~slot.mark_known << 2 & ABSENT), slot.mark_exp, m.instrument, m.ts_event,
                              recv, slot.mark[0], slot.mark[1], slot.mark[2], slot.mark[3])
 
     cdef void _depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
@@ -344,22 +353,22 @@ cdef class HotPath(FrameSink):
         """Apply the next event of the chain and publish the window, or find the book void."""
         cdef uint8_t reason
         if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
-            reason = R_OUT_OF_WINDOW
+            reason = REASON_OUT_OF_WINDOW
         else:
             book.last_id = m.update_id
             if slot.max_depth:
                 book.c_truncate(slot.max_depth)
             if book.c_crossed():
-                reason = R_CROSSED
+                reason = REASON_CROSSED
             elif m.flags & F_CHECKED and not self._checksum_matches(m.instrument, book, m):
-                reason = R_CHECKSUM
+                reason = REASON_CHECKSUM
             elif self.windows.publish_changes(slot, book, m.instrument, m.ts_event, recv):
                 slot.book_proof = recv
                 arrived(&slot.staleness[1], &self.freshness, recv)
                 return
             else:
                 slot.beyond_horizon = True
-                reason = R_OUT_OF_WINDOW
+                reason = REASON_OUT_OF_WINDOW
         try:
             self.invalidate(m.instrument, reason)
         except Exception as error:
@@ -403,19 +412,19 @@ cdef class HotPath(FrameSink):
             gaps = sync.gaps
             step = sync.on_diff(diff)
             if sync.gaps != gaps:
-                self.writer.c_count(C_GAPS, 1)
-                self.writer.c_count_instrument(m.instrument, I_GAPS, 1)
+                self.writer.c_count(FEED_GAPS, 1)
+                self.writer.c_count_instrument(m.instrument, INSTRUMENT_GAPS, 1)
                 if sync.gap is not None:
                     self.writer.log_event(Code.GAP, Code.GAP.severity, m.instrument, recv + self.wall_offset,
                                           sync.gap.expected, sync.gap.got)
             if step == Step.APPLY:
                 self._apply(slot, book, m, recv)
             elif step == Step.GAP:
-                self.invalidate(m.instrument, R_GAP)
+                self.invalidate(m.instrument, REASON_GAP)
             elif step == Step.BUFFER:
                 slot.stream_id = m.update_id
-                if slot.book_state != RESYNC:
-                    self.windows.set_state(m.instrument, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
+                if slot.book_state != STATE_RESYNC:
+                    self.windows.set_state(m.instrument, SCOPE_BOOK, STATE_RESYNC, REASON_SNAPSHOT)
                 self.request_snapshot(m.instrument)
         except Exception as error:
             self._failed(m.instrument, error)
@@ -442,14 +451,14 @@ cdef class HotPath(FrameSink):
                 sync.advance(book.last_id)
             answer = sync.on_snapshot(m.update_id)
             if isinstance(answer, Refetch):
-                self.writer.c_count(C_OUTDATED, 1)
+                self.writer.c_count(FEED_OUTDATED, 1)
                 return
             if slot.collecting:  # an audit's events no longer lead to this book
                 slot.collecting = False
                 self.collected[m.instrument] = None
             book.c_clear()
             if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
-                self.invalidate(m.instrument, R_OUT_OF_WINDOW)
+                self.invalidate(m.instrument, REASON_OUT_OF_WINDOW)
                 return
             if slot.max_depth:
                 book.c_truncate(slot.max_depth)
@@ -457,13 +466,13 @@ cdef class HotPath(FrameSink):
                 slot.id_step = 1 if sync.has_update_ids else 0
                 self.fail_observers(m.instrument, f"instrument {m.instrument} has begun or ceased to have update ids")
             if m.flags & F_CHECKED and not self._checksum_matches(m.instrument, book, m):
-                self.invalidate(m.instrument, R_CHECKSUM)
+                self.invalidate(m.instrument, REASON_CHECKSUM)
                 return
             outcome = self.begin(m.instrument, answer.diffs, m.ts_event, recv)
             if outcome == Outcome.SYNCED:
                 arrived(&slot.staleness[1], &self.freshness, recv)
             else:
-                self.invalidate(m.instrument, REASONS.get(outcome, R_OUT_OF_WINDOW))
+                self.invalidate(m.instrument, REASONS.get(outcome, REASON_OUT_OF_WINDOW))
         except Exception as error:
             self._failed(m.instrument, error)
 
@@ -519,7 +528,7 @@ cdef class HotPath(FrameSink):
             self.syncs[index].on_snapshot(book.last_id)
         outcome = self.begin(index, [], ts_event, recv)
         if outcome != Outcome.SYNCED:
-            self.invalidate(index, REASONS.get(outcome, R_OUT_OF_WINDOW))
+            self.invalidate(index, REASONS.get(outcome, REASON_OUT_OF_WINDOW))
 
     cdef void observe(self, uint32_t index, Observer observer) except *:
         """Tell `observer` of every message of this instrument."""
@@ -542,10 +551,10 @@ cdef class HotPath(FrameSink):
         """A fault of ours: counted, kept, and nothing of this book is LIVE until it is rebuilt."""
         self.errors += 1
         self.last_error = error
-        self.writer.c_count(C_PARSE_ERRORS, 1)
+        self.writer.c_count(FEED_PARSE_ERRORS, 1)
         self.slots[index].synced = False
         self.slots[index].staleness[1].seen = 0
-        self.windows.set_state(index, SCOPE_BOOK, RESYNC, R_MALFORMED)
+        self.windows.set_state(index, SCOPE_BOOK, STATE_RESYNC, REASON_MALFORMED)
         try:
             if self.syncs[index] is not None:
                 self.syncs[index].reset()
@@ -562,9 +571,9 @@ cdef class HotPath(FrameSink):
         slot.staleness[1].seen = 0
         self.collected[index] = None
         book.c_clear()
-        self.windows.set_state(index, SCOPE_BOOK, RESYNC, reason)
-        self.writer.c_count(C_RESYNCS, 1)
-        self.writer.c_count_instrument(index, I_RESYNCS, 1)
+        self.windows.set_state(index, SCOPE_BOOK, STATE_RESYNC, reason)
+        self.writer.c_count(FEED_RESYNCS, 1)
+        self.writer.c_count_instrument(index, INSTRUMENT_RESYNCS, 1)
         self.writer.log_event(Code.RESYNC, Code.RESYNC.severity, index, tr_now() + self.wall_offset, reason)
         sync = self.syncs[index]
         if sync.synced:  # after a gap it has started over by itself, with the event buffered
@@ -583,7 +592,7 @@ cdef class HotPath(FrameSink):
         LIVE any more, and nothing else is touched."""
         cdef Slot* slot
         if m.instrument >= self.capacity or not self.slots[m.instrument].known:
-            self.writer.c_count(C_UNKNOWN, 1)
+            self.writer.c_count(FEED_UNKNOWN, 1)
             return
         slot = &self.slots[m.instrument]
         slot.received_at[CHANNEL_OF[m.kind]] = recv  # it is of no use, and it was delivered
@@ -608,7 +617,7 @@ cdef class HotPath(FrameSink):
         if not slot.has_top:
             return False
         if m.update_id and m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:  # rule 5
-            self.writer.c_count(C_OUTDATED, 1)
+            self.writer.c_count(FEED_OUTDATED, 1)
             return False
         slot.top_filled = False  # what the book says of it counts again when the book is newer
         slot.top_owed_since = 0
@@ -633,7 +642,7 @@ cdef class HotPath(FrameSink):
                 sync.advance(book.last_id)
             if m.flags & F_SNAPSHOT:
                 if isinstance(sync.on_snapshot(m.update_id), Refetch):
-                    self.writer.c_count(C_OUTDATED, 1)
+                    self.writer.c_count(FEED_OUTDATED, 1)
                     return False
             elif slot.synced:
                 if sync.on_diff(Diff(m.first_id, m.update_id, m.ts_event, recv, (), ())) == Step.IGNORE:
@@ -641,7 +650,7 @@ cdef class HotPath(FrameSink):
             else:
                 slot.stream_id = m.update_id
             if slot.synced:
-                self.invalidate(m.instrument, R_PRECISION)
+                self.invalidate(m.instrument, REASON_PRECISION)
             else:
                 self.block(m.instrument, SCOPE_BOOK)
             sync.reset_after(m.update_id)
@@ -654,16 +663,16 @@ cdef class HotPath(FrameSink):
         """The cell is RESYNC(PRECISION); told once, however many numbers do not fit."""
         cdef Slot* slot = &self.slots[index]
         if scope == SCOPE_TOP:
-            if slot.top_state != RESYNC or slot.reasons[0] != R_PRECISION:
-                self.windows.set_state(index, SCOPE_TOP, RESYNC, R_PRECISION)
-        elif slot.book_state != RESYNC or slot.reasons[1] != R_PRECISION:
-            self.windows.set_state(index, SCOPE_BOOK, RESYNC, R_PRECISION)
+            if slot.top_state != STATE_RESYNC or slot.reasons[0] != REASON_PRECISION:
+                self.windows.set_state(index, SCOPE_TOP, STATE_RESYNC, REASON_PRECISION)
+        elif slot.book_state != STATE_RESYNC or slot.reasons[1] != REASON_PRECISION:
+            self.windows.set_state(index, SCOPE_BOOK, STATE_RESYNC, REASON_PRECISION)
 
     cdef void count_unfit(self, uint32_t index, int kind) noexcept:
         """Counted, and logged once an instrument and kind of message."""
         cdef Slot* slot = &self.slots[index]
-        self.writer.c_count(C_PRECISION, 1)
-        self.writer.c_count_instrument(index, I_PRECISION, 1)
+        self.writer.c_count(FEED_PRECISION, 1)
+        self.writer.c_count_instrument(index, INSTRUMENT_PRECISION, 1)
         if slot.logged_unfit & 1 << kind:
             return
         slot.logged_unfit |= <uint8_t>(1 << kind)

@@ -20,6 +20,25 @@ from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport malloc
 from libc.string cimport memset
 
+from shm.counters cimport INSTRUMENT_MESSAGES, INSTRUMENT_TRADES
+from shm.layout cimport (
+    FLAG_NO_ASK,
+    FLAG_NO_BID,
+    REASON_CONNECTING,
+    REASON_FIRST_EVENT,
+    REASON_FRESH,
+    REASON_MALFORMED,
+    REASON_PRECISION,
+    REASON_SILENT,
+    REASON_SNAPSHOT,
+    REASON_SYNCED,
+    SCOPE_BOOK,
+    SCOPE_TOP,
+    STATE_DOWN,
+    STATE_LIVE,
+    STATE_RESYNC,
+    STATE_STALE,
+)
 from shm._ring cimport Writer, tr_level, tr_now
 from workers.books.book cimport Book
 from workers.books.checksum cimport Checksum
@@ -31,28 +50,7 @@ from workers.books.staleness cimport threshold
 from workers.books.python_publisher cimport PythonPublisher
 from workers.books.window cimport FROZEN_BOOK, FROZEN_TOP, OBSERVED, Staleness, Slot
 
-from shm import counters, layout
 from workers.books.sync import Outcome, Refetch
-
-
-cdef uint32_t I_MESSAGES = counters.INSTRUMENT.index("messages")
-cdef uint32_t I_TRADES = counters.INSTRUMENT.index("trades")
-cdef uint8_t DOWN = layout.State.DOWN
-cdef uint8_t RESYNC = layout.State.RESYNC
-cdef uint8_t STALE = layout.State.STALE
-cdef uint8_t LIVE = layout.State.LIVE
-cdef int SCOPE_TOP = layout.Scope.TOP
-cdef int SCOPE_BOOK = layout.Scope.BOOK
-cdef uint8_t NO_BID = layout.Flag.NO_BID
-cdef uint8_t NO_ASK = layout.Flag.NO_ASK
-cdef uint8_t R_SYNCED = layout.Reason.SYNCED
-cdef uint8_t R_SNAPSHOT = layout.Reason.SNAPSHOT
-cdef uint8_t R_SILENT = layout.Reason.SILENT
-cdef uint8_t R_FRESH = layout.Reason.FRESH
-cdef uint8_t R_MALFORMED = layout.Reason.MALFORMED
-cdef uint8_t R_PRECISION = layout.Reason.PRECISION
-cdef uint8_t R_CONNECTING = layout.Reason.CONNECTING
-cdef uint8_t R_FIRST_EVENT = layout.Reason.FIRST_EVENT
 
 
 cdef int _decimal(object text, unsigned exponent, int64_t* out) except -1:
@@ -167,9 +165,9 @@ cdef class Publisher:
         self.hot_path.checksums[index] = None if make is None else <Checksum?>make(price_exp, size_exp)
         slot.known = True
         if slot.has_top:
-            self.windows.set_state(index, SCOPE_TOP, RESYNC, R_CONNECTING)
+            self.windows.set_state(index, SCOPE_TOP, STATE_RESYNC, REASON_CONNECTING)
         if book:
-            self.windows.set_state(index, SCOPE_BOOK, RESYNC, R_SNAPSHOT)
+            self.windows.set_state(index, SCOPE_BOOK, STATE_RESYNC, REASON_SNAPSHOT)
         self.hot_path.flush()
 
     def drop_instrument(self, uint32_t index):
@@ -187,7 +185,7 @@ cdef class Publisher:
         slot.top_id = slot.book_id = slot.stream_id = slot.older_snapshots = slot.top_event = 0
         slot.mark[0] = slot.mark[1] = slot.mark[2] = slot.mark[3] = slot.mark_known = slot.logged_unfit = 0
         slot.trade_id[0] = slot.trade_id[1] = 0
-        slot.top_state = slot.book_state = DOWN
+        slot.top_state = slot.book_state = STATE_DOWN
         hot = self.hot_path
         for table in (hot.books, hot.syncs, hot.scales, hot.checksums, hot.collected, hot.observers):
             table[index] = None
@@ -249,7 +247,7 @@ cdef class Publisher:
                 continue
             self.hot_path.fail_observers(index, f"a message for instrument {index}, which has no update ids, was lost")
             if slot.synced:
-                self.hot_path.invalidate(index, R_MALFORMED)
+                self.hot_path.invalidate(index, REASON_MALFORMED)
                 n += 1
             if self.writer.ring.next - self.hot_path.committed > self.hot_path.commit_every:
                 self.hot_path.flush()
@@ -261,7 +259,7 @@ cdef class Publisher:
         self._check(index)
         if self.slots[index].synced:
             self.hot_path.count_unfit(index, M_DEPTH)
-            self.hot_path.invalidate(index, R_PRECISION)
+            self.hot_path.invalidate(index, REASON_PRECISION)
             self.hot_path.flush()
 
     def need_snapshot(self, uint32_t index):
@@ -412,7 +410,7 @@ cdef class Publisher:
         """(trades, messages) of this instrument that have come so far, those of before a new start included where
         the segment was kept."""
         self._check(index)
-        return self.writer.counted(index, I_TRADES), self.writer.counted(index, I_MESSAGES)
+        return self.writer.counted(index, INSTRUMENT_TRADES), self.writer.counted(index, INSTRUMENT_MESSAGES)
 
     # -- freshness ------------------------------------------------------------------------------------------
     def set_freshness(self, double start, double least, double most, double factor):
@@ -452,14 +450,14 @@ cdef class Publisher:
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state != LIVE and now - slot.top_proof > self.freshness.start:
+                if slot.top_state != STATE_LIVE and now - slot.top_proof > self.freshness.start:
                     slot.top_id = 0
                 if slot.fills_top and not slot.top_filled:
                     self._compare(i, now)
-                if slot.top_state == LIVE and not slot.top_from_book and not slot.top_filled:
+                if slot.top_state == STATE_LIVE and not slot.top_from_book and not slot.top_filled:
                     if now - slot.top_proof > threshold(&slot.staleness[0], self.freshness):
                         found.append((i, SCOPE_TOP))
-                if slot.book_state == LIVE:
+                if slot.book_state == STATE_LIVE:
                     if now - slot.book_proof > threshold(&slot.staleness[1], self.freshness):
                         found.append((i, SCOPE_BOOK))
         self.hot_path.flush()
@@ -469,12 +467,12 @@ cdef class Publisher:
         """Rule 14, of a top that is not lent: what a book in step says of it, which is not overdue itself."""
         cdef Slot* slot = &self.slots[index]
         cdef Book book
-        if not slot.synced or not slot.id_step or slot.book_state != LIVE:
+        if not slot.synced or not slot.id_step or slot.book_state != STATE_LIVE:
             return
         if now - slot.book_proof > threshold(&slot.staleness[1], self.freshness):
             return
         book = <Book>self.hot_path.books[index]
-        if slot.top_state == LIVE:
+        if slot.top_state == STATE_LIVE:
             if not slot.top_id or book.last_id < slot.top_id:
                 return
             if self.windows.top_is_best(slot):
@@ -501,10 +499,10 @@ cdef class Publisher:
         for i in range(self.capacity):
             slot = &self.slots[i]
             if slot.known:
-                if slot.top_state == STALE and not slot.top_from_book and not slot.top_filled:
+                if slot.top_state == STATE_STALE and not slot.top_from_book and not slot.top_filled:
                     if now - slot.top_proof > self._silence_limit(&slot.staleness[0]):
                         found.append((i, SCOPE_TOP))
-                if slot.book_state == STALE and now - slot.book_proof > self._silence_limit(&slot.staleness[1]):
+                if slot.book_state == STATE_STALE and now - slot.book_proof > self._silence_limit(&slot.staleness[1]):
                     found.append((i, SCOPE_BOOK))
         return found
 
@@ -515,10 +513,10 @@ cdef class Publisher:
         """No proof of delivery: a LIVE cell goes STALE."""
         scope = self._judged(index, scope)
         self.slots[index].frozen &= ~<int>(FROZEN_BOOK if scope == SCOPE_BOOK else FROZEN_TOP)
-        if scope == SCOPE_TOP and self.slots[index].top_state == LIVE:
-            self.windows.set_state(index, SCOPE_TOP, STALE, R_SILENT)
-        elif scope == SCOPE_BOOK and self.slots[index].book_state == LIVE:
-            self.windows.set_state(index, SCOPE_BOOK, STALE, R_SILENT)
+        if scope == SCOPE_TOP and self.slots[index].top_state == STATE_LIVE:
+            self.windows.set_state(index, SCOPE_TOP, STATE_STALE, REASON_SILENT)
+        elif scope == SCOPE_BOOK and self.slots[index].book_state == STATE_LIVE:
+            self.windows.set_state(index, SCOPE_BOOK, STATE_STALE, REASON_SILENT)
         self.hot_path.flush()
 
     def proven(self, uint32_t index, int scope, int64_t now):
@@ -526,14 +524,14 @@ cdef class Publisher:
         cdef Slot* slot
         scope = self._judged(index, scope)
         slot = &self.slots[index]
-        if scope == SCOPE_TOP and slot.top_state >= STALE:
+        if scope == SCOPE_TOP and slot.top_state >= STATE_STALE:
             slot.top_proof = now
-            if slot.top_state == STALE:
-                self.windows.set_state(index, SCOPE_TOP, LIVE, R_FRESH)
-        elif scope == SCOPE_BOOK and slot.book_state >= STALE:
+            if slot.top_state == STATE_STALE:
+                self.windows.set_state(index, SCOPE_TOP, STATE_LIVE, REASON_FRESH)
+        elif scope == SCOPE_BOOK and slot.book_state >= STATE_STALE:
             slot.book_proof = now
-            if slot.book_state == STALE:
-                self.windows.set_state(index, SCOPE_BOOK, LIVE, R_FRESH)
+            if slot.book_state == STATE_STALE:
+                self.windows.set_state(index, SCOPE_BOOK, STATE_LIVE, REASON_FRESH)
             if slot.fills_top and not slot.top_filled:
                 self._compare(index, now)
         self.hot_path.flush()
@@ -544,8 +542,8 @@ cdef class Publisher:
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
-        if slot.has_top and not slot.top_filled and not slot.received_at[0] and slot.top_state < STALE:
-            self.windows.set_state(index, SCOPE_TOP, RESYNC, R_FIRST_EVENT)
+        if slot.has_top and not slot.top_filled and not slot.received_at[0] and slot.top_state < STATE_STALE:
+            self.windows.set_state(index, SCOPE_TOP, STATE_RESYNC, REASON_FIRST_EVENT)
             self.hot_path.flush()
 
     def top_from_rest(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
@@ -560,15 +558,15 @@ cdef class Publisher:
         cdef int i
         self._check(index)
         slot = &self.slots[index]
-        if not slot.has_top or slot.top_filled or slot.received_at[0] or slot.top_state >= STALE:
+        if not slot.has_top or slot.top_filled or slot.received_at[0] or slot.top_state >= STATE_STALE:
             return False
         for i in range(4):
             told[i] = words[i]
             same = same and slot.top[i] == told[i]
         if not told[1]:
-            flags |= NO_BID
+            flags |= FLAG_NO_BID
         if not told[3]:
-            flags |= NO_ASK
+            flags |= FLAG_NO_ASK
         if not flags and told[0] >= told[2]:
             return False
         update_id = slot.top_id if same else 0
@@ -576,9 +574,9 @@ cdef class Publisher:
             slot.top[i] = told[i]
         slot.top_event = 0
         slot.top_proof = asked
-        slot.top_state = LIVE
+        slot.top_state = STATE_LIVE
         self.writer.c_top(index, told[0], told[1], told[2], told[3], flags, update_id, 0, recv)
-        self.writer.c_status(index, SCOPE_TOP, LIVE, R_SYNCED, 0)
+        self.writer.c_status(index, SCOPE_TOP, STATE_LIVE, REASON_SYNCED, 0)
         self.hot_path.flush()
         return True
 
@@ -589,14 +587,14 @@ cdef class Publisher:
         for i in range(self.capacity):
             if self.slots[i].known:
                 self.slots[i].staleness[0].seen = self.slots[i].staleness[1].seen = 0
-                if self.slots[i].top_state == LIVE:
+                if self.slots[i].top_state == STATE_LIVE:
                     n += 1
                     self.slots[i].frozen |= FROZEN_TOP
                     if not self.slots[i].top_from_book:
-                        self.windows.set_state(i, SCOPE_TOP, STALE, R_SILENT)
-                if self.slots[i].book_state == LIVE:
+                        self.windows.set_state(i, SCOPE_TOP, STATE_STALE, REASON_SILENT)
+                if self.slots[i].book_state == STATE_LIVE:
                     self.slots[i].frozen |= FROZEN_BOOK
-                    self.windows.set_state(i, SCOPE_BOOK, STALE, R_SILENT)
+                    self.windows.set_state(i, SCOPE_BOOK, STATE_STALE, REASON_SILENT)
                     n += 1
                 if self.writer.ring.next - self.hot_path.committed > self.hot_path.commit_every:
                     self.hot_path.flush()
@@ -617,11 +615,11 @@ cdef class Publisher:
         if not slot.frozen & bit:
             return False
         slot.frozen &= ~<int>bit
-        if (slot.book_state if book else slot.top_state) != STALE:
+        if (slot.book_state if book else slot.top_state) != STATE_STALE:
             return False
         if now - (slot.book_proof if book else slot.top_proof) > threshold(&slot.staleness[book], self.freshness):
             return False
-        self.windows.set_state(index, scope, LIVE, R_FRESH)
+        self.windows.set_state(index, scope, STATE_LIVE, REASON_FRESH)
         self.hot_path.flush()
         return True
 
@@ -766,5 +764,5 @@ cdef class Publisher:
 
     def __repr__(self):
         indexes = self.indexes
-        live = sum([self.slots[i].book_state == LIVE for i in indexes])
+        live = sum([self.slots[i].book_state == STATE_LIVE for i in indexes])
         return f"<Publisher {len(indexes)} instruments, {live} books LIVE, {self.hot_path.errors} errors>"

@@ -5,16 +5,13 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+from shm.counters cimport FEED_UNKNOWN
 from shm._ring cimport tr_level
 from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_UNKNOWN
 from workers.decode.message cimport M_TOP, M_TRADE, Message
 from workers.books.hotpath cimport HotPath
 
-from shm import counters
 from workers.decode.normal import DecodeCode, Decoded, MessageKind
-
-
-cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
 
 
 cdef tr_level* fill(object message, Message* m) except NULL:
@@ -75,10 +72,10 @@ cdef class PythonPublisher:
             return True
         if message.code != D_OK:
             if message.code == D_UNKNOWN_SYMBOL:
-                self.hot_path.writer.c_count(C_UNKNOWN, 1)
+                self.hot_path.writer.c_count(FEED_UNKNOWN, 1)
             return False
         if message.flags & F_UNKNOWN:
-            self.hot_path.writer.c_count(C_UNKNOWN, 1)
+            self.hot_path.writer.c_count(FEED_UNKNOWN, 1)
         levels = fill(message, &m)
         try:
             taken = self.hot_path.take(&m, recv_ns)

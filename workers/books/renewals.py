@@ -16,13 +16,11 @@ from __future__ import annotations
 
 import asyncio
 
-from shm import counters
+from shm.counters import FeedCounter
 from shm.layout import Reason, Scope
 from workers.books.context import BookContext
 from workers.books.proofs import Proofs
 from workers.books.requests import Resubscribe
-
-_AUDITS = counters.FEED.index("audits")
 
 
 class Renewals:
@@ -71,7 +69,7 @@ class Renewals:
 
     def _compared(self, index: int, mark: int, *, same: bool) -> None:
         """Rule 2."""
-        self._context.writer.count_up(_AUDITS)
+        self._context.writer.count_up(FeedCounter.AUDITS)
         self._proofs.trust(index)
         again = self._differed.pop(index, None) == mark
         if same:

@@ -18,14 +18,13 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from shm.errors import ShmError
+from shm.errors import Action, ShmError
 from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Reason, State
 from workers.books.context import BookContext
 from workers.books.sync import Snapshot
 from workers.books.tasks import Tasks
-from workers.contract.errors import Action
 
 ASK_AGAIN, ASK_AT_MOST = 60_000_000_000, 3_600_000_000_000  # rule 3, ns
 

@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from shm import counters
 from shm.channels import Channel
+from shm.counters import FeedCounter
+from shm.errors import Action
 from shm.events import Code
 from shm.instruments import Instrument
 from workers.books.audits import Audits
@@ -34,9 +35,8 @@ from workers.books.requests import Resubscribe, SnapshotRequests
 from workers.books.slots import Slots
 from workers.books.sync import Outcome, Snapshot
 from workers.books.turns import Rank
-from workers.contract.errors import Action, WorkerError
+from workers.contract.errors import WorkerError
 
-_SNAPSHOTS, _REST_ERRORS = (counters.FEED.index(name) for name in ("snapshots", "rest_errors"))
 SLICE = 0.25  # rule 3, seconds: how often an event is looked for
 STEADY = 10_000_000_000  # rule 2, ns
 _LAG_ATTEMPTS = 6  # rule 4: deeper snapshots in a row that are older than the request; 4 to 8 s
@@ -206,13 +206,13 @@ class Snapshots:
                 snapshot = await self._requests.get(index, limit, rank, on_request)
             except Exception as error:
                 why = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
-                self._writer.count_up(_REST_ERRORS)
+                self._writer.count_up(FeedCounter.REST_ERRORS)
                 delay = getattr(error, "retry_after", 0.0) or 0.0
                 if isinstance(error, WorkerError) and error.action is Action.HALT:
                     delay = max(delay, context.config.max_delay)
             else:
                 assert snapshot is not None
-                self._writer.count_up(_SNAPSHOTS)
+                self._writer.count_up(FeedCounter.SNAPSHOTS)
                 outcome = publisher.apply_snapshot(
                     index, snapshot, limit=limit, asked_ns=asked, recv_ns=context.clock()
                 )
@@ -298,11 +298,11 @@ class Snapshots:
                 try:
                     snapshot = await self._requests.get(index, limit, Rank.DEEPER, keep_events)
                 except Exception:
-                    self._writer.count_up(_REST_ERRORS)
+                    self._writer.count_up(FeedCounter.REST_ERRORS)
                     return
                 if snapshot is None:
                     return
-                self._writer.count_up(_SNAPSHOTS)
+                self._writer.count_up(FeedCounter.SNAPSHOTS)
                 outcome, differences = await self._merge(index, snapshot, limit)
                 if outcome is not Outcome.REFETCH:
                     break

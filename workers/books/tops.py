@@ -29,8 +29,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from shm import counters
 from shm.channels import Channel
+from shm.counters import FeedCounter
 from shm.instruments import Instrument
 from shm.layout import NO_INSTRUMENT, Scope, State
 from workers.books.context import BookContext
@@ -41,7 +41,6 @@ from workers.contract.errors import RestError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
 
-_REST_ERRORS = counters.FEED.index("rest_errors")
 SETTLED = 60_000_000_000  # rule 4, ns
 PACE = 30.0  # seconds: stands for `stale_after` where nothing is ever STALE
 AT_ONCE = 50  # answers of a sweep that are used before the event loop runs what else is ready
@@ -282,7 +281,7 @@ class QuietTops:
         failed."""
         if isinstance(error, RestError) and error.no_permit:
             return True
-        self._writer.count_up(_REST_ERRORS)
+        self._writer.count_up(FeedCounter.REST_ERRORS)
         return False
 
     # -- answers ---------------------------------------------------------------------------------------------

@@ -29,23 +29,21 @@ cimport cython
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 
+from shm.layout cimport (
+    FLAG_ASK,
+    FLAG_FIRST,
+    FLAG_LAST,
+    FLAG_NO_ASK,
+    FLAG_NO_BID,
+    REASON_FRESH,
+    REASON_SYNCED,
+    SCOPE_BOOK,
+    SCOPE_TOP,
+    STATE_LIVE,
+    STATE_STALE,
+)
 from shm._ring cimport Writer, tr_level
 from workers.books.book cimport Book
-
-from shm import layout
-
-
-cdef uint8_t FIRST = layout.Flag.FIRST
-cdef uint8_t LAST = layout.Flag.LAST
-cdef uint8_t ASK = layout.Flag.ASK
-cdef uint8_t NO_BID = layout.Flag.NO_BID
-cdef uint8_t NO_ASK = layout.Flag.NO_ASK
-cdef uint8_t STALE = layout.State.STALE
-cdef uint8_t LIVE = layout.State.LIVE
-cdef int SCOPE_TOP = layout.Scope.TOP
-cdef int SCOPE_BOOK = layout.Scope.BOOK
-cdef uint8_t R_SYNCED = layout.Reason.SYNCED
-cdef uint8_t R_FRESH = layout.Reason.FRESH
 
 
 cdef inline bint _better(int64_t a, int64_t b, int side) noexcept:
@@ -123,7 +121,7 @@ cdef class WindowPublisher:
         for side in range(2):
             if fresh[side] == slot.window[side]:
                 continue
-            ask = ASK if side else 0
+            ask = FLAG_ASK if side else 0
             old = slot.window[side]
             i = j = 0
             while i < slot.levels[side] or j < n[side]:
@@ -152,29 +150,29 @@ cdef class WindowPublisher:
             # Rule 2: the best level again, so that a fold has the new update id.
             if slot.levels[0]:
                 old = slot.window[0]
-                writer.c_level(index, old.price, old.size, book.last_id, FIRST | LAST, ts_event, recv)
+                writer.c_level(index, old.price, old.size, book.last_id, FLAG_FIRST | FLAG_LAST, ts_event, recv)
             elif slot.levels[1]:
                 old = slot.window[1]
-                writer.c_level(index, old.price, old.size, book.last_id, FIRST | LAST | ASK, ts_event, recv)
+                writer.c_level(index, old.price, old.size, book.last_id, FLAG_FIRST | FLAG_LAST | FLAG_ASK, ts_event, recv)
             else:
-                writer.c_clear(index, book.last_id, FIRST | LAST, ts_event, recv)
+                writer.c_clear(index, book.last_id, FLAG_FIRST | FLAG_LAST, ts_event, recv)
         for k in range(total):
             flags = 0
             if k == 0:
-                flags = FIRST
+                flags = FLAG_FIRST
             if k == total - 1:
-                flags |= LAST
+                flags |= FLAG_LAST
             change = &self.removed[k] if k < removed else &self.changed[k - removed]
             flags |= change.flags
             writer.c_level(index, change.price, change.size, book.last_id, flags, ts_event, recv)
-        if slot.book_state != LIVE:
-            writer.c_status(index, SCOPE_BOOK, LIVE, R_FRESH, 0)
-            slot.book_state = LIVE
+        if slot.book_state != STATE_LIVE:
+            writer.c_status(index, SCOPE_BOOK, STATE_LIVE, REASON_FRESH, 0)
+            slot.book_state = STATE_LIVE
         slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.levels[0], slot.window[1], slot.levels[1], book.last_id,
-                           ts_event, recv, LIVE, R_SYNCED)
+                           ts_event, recv, STATE_LIVE, REASON_SYNCED)
         if slot.top_from_book or (
-            slot.fills_top and (slot.top_filled or slot.top_state != LIVE) and self.may_fill_top(slot, book)
+            slot.fills_top and (slot.top_filled or slot.top_state != STATE_LIVE) and self.may_fill_top(slot, book)
         ):
             self.publish_best(slot, book, index, ts_event, recv)
         return 1
@@ -187,22 +185,22 @@ cdef class WindowPublisher:
         cdef uint32_t i, k = 0
         cdef int side
         cdef uint8_t flags
-        writer.c_clear(index, book.last_id, FIRST if total else FIRST | LAST, ts_event, recv)
+        writer.c_clear(index, book.last_id, FLAG_FIRST if total else FLAG_FIRST | FLAG_LAST, ts_event, recv)
         for side in range(2):
             for i in range(slot.levels[side]):
                 k += 1
-                flags = ASK if side else 0
+                flags = FLAG_ASK if side else 0
                 if k == total:
-                    flags |= LAST
+                    flags |= FLAG_LAST
                 level = &slot.window[side][i]
                 writer.c_level(index, level.price, level.size, book.last_id, flags, ts_event, recv)
-        writer.c_status(index, SCOPE_BOOK, LIVE, R_SYNCED, 0)
-        slot.book_state = LIVE
+        writer.c_status(index, SCOPE_BOOK, STATE_LIVE, REASON_SYNCED, 0)
+        slot.book_state = STATE_LIVE
         slot.book_id = book.last_id
         writer.c_book_cell(index, slot.window[0], slot.levels[0], slot.window[1], slot.levels[1], book.last_id,
-                           ts_event, recv, LIVE, R_SYNCED)
+                           ts_event, recv, STATE_LIVE, REASON_SYNCED)
         if slot.top_from_book or (
-            slot.fills_top and (slot.top_filled or slot.top_state != LIVE) and self.may_fill_top(slot, book)
+            slot.fills_top and (slot.top_filled or slot.top_state != STATE_LIVE) and self.may_fill_top(slot, book)
         ):
             self.publish_best(slot, book, index, ts_event, recv)
 
@@ -239,25 +237,25 @@ cdef class WindowPublisher:
                 best[2 * side + 1] = slot.window[side].size
             else:
                 best[2 * side] = best[2 * side + 1] = 0
-                flags |= NO_ASK if side else NO_BID
+                flags |= FLAG_NO_ASK if side else FLAG_NO_BID
         for i in range(4):
             same = same and slot.top[i] == best[i]
             slot.top[i] = best[i]
         if slot.fills_top:
-            if before >= STALE and not same and not slot.top_owed_since:
+            if before >= STATE_STALE and not same and not slot.top_owed_since:
                 slot.top_owed_since = recv
             slot.top_filled = True
             slot.top_id = book.last_id
             slot.top_proof = recv
         # Times of tops and of books need not be those of one clock: against a lent top ids alone decide.
         slot.top_event = 0 if slot.fills_top else ts_event
-        if same and before == LIVE:
+        if same and before == STATE_LIVE:
             return
         slot.top_id = book.last_id
-        slot.top_state = LIVE
+        slot.top_state = STATE_LIVE
         self.writer.c_top(index, best[0], best[1], best[2], best[3], flags, book.last_id, ts_event, recv)
-        if before != LIVE:
-            self.writer.c_status(index, SCOPE_TOP, LIVE, R_FRESH if before == STALE else R_SYNCED, 0)
+        if before != STATE_LIVE:
+            self.writer.c_status(index, SCOPE_TOP, STATE_LIVE, REASON_FRESH if before == STATE_STALE else REASON_SYNCED, 0)
 
     cdef void set_state(self, uint32_t index, int scope, uint8_t state, uint8_t reason) noexcept:
         """STATUS and the cell's state; a book's is its top's too where that is its best."""

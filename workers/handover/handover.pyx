@@ -26,6 +26,8 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free
 
+from shm.counters cimport FEED_GAPS, FEED_MALFORMED, FEED_UNKNOWN
+from shm.layout cimport REASON_GAP, REASON_PRECISION
 from shm._ring cimport tr_level
 from workers.books.book cimport Book
 from workers.decode.message cimport D_INEXACT, D_NOT_MINE, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_UNKNOWN
@@ -43,12 +45,7 @@ from workers.handover.overlap import Ids, States, Times, Trades
 # How long after `complete` the new connection may be late with what the old one has delivered, ns.
 FORGET = 10_000_000_000
 
-cdef uint8_t R_GAP = layout.Reason.GAP
-cdef uint8_t R_PRECISION = layout.Reason.PRECISION
 cdef int D_MALFORMED = DecodeCode.MALFORMED
-cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
-cdef uint32_t C_MALFORMED = counters.FEED.index("malformed")
-cdef uint32_t C_GAPS = counters.FEED.index("gaps")
 
 
 cdef class Holder(FrameSink):
@@ -139,16 +136,16 @@ cdef class Handover(HandoverTracker):
         if code == D_OK:
             return self.hold(&self.message, recv)
         if code == D_UNKNOWN_SYMBOL:
-            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            self.publisher.writer.c_count(FEED_UNKNOWN, 1)
             return NOT_NEEDED
         return self.hold_unfit(&self.message, recv)
 
     cdef bint _useless(self, int code) noexcept:
         """Whether a cold message says nothing that could be published: counted, as by the cold path."""
         if code == D_NOT_MINE:
-            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            self.publisher.writer.c_count(FEED_UNKNOWN, 1)
         elif code == D_MALFORMED:
-            self.publisher.writer.c_count(C_MALFORMED, 1)
+            self.publisher.writer.c_count(FEED_MALFORMED, 1)
         else:
             return False
         return True
@@ -160,7 +157,7 @@ cdef class Handover(HandoverTracker):
                 self.fail("a message of the new connection cannot be read, and a book without ids needs each")
             return NOT_NEEDED
         if decoded.flags & F_UNKNOWN:
-            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            self.publisher.writer.c_count(FEED_UNKNOWN, 1)
         levels = fill(decoded, &self.message)
         try:
             return self._hold(decoded.code, recv)
@@ -249,8 +246,8 @@ cdef class Handover(HandoverTracker):
             track = self.tracks.get(place)
             if stream == BOOK and slot.has_book and slot.id_step:
                 if slot.synced and isinstance(track, Ids) and track.behind():
-                    self.publisher.writer.c_count(C_GAPS, 1)
-                    self.publisher.hot_path.invalidate(index, R_GAP)  # perhaps a server that counts anew
+                    self.publisher.writer.c_count(FEED_GAPS, 1)
+                    self.publisher.hot_path.invalidate(index, REASON_GAP)  # perhaps a server that counts anew
                 book = <Book>self.publisher.hot_path.books[index]
                 sync = self.publisher.hot_path.syncs[index]
                 if slot.synced:
@@ -304,10 +301,10 @@ cdef class Handover(HandoverTracker):
         if not slot.known:
             return 0
         if slot.synced and shadow.unfit:
-            publisher.hot_path.invalidate(index, R_PRECISION)
+            publisher.hot_path.invalidate(index, REASON_PRECISION)
         elif slot.synced and (shadow.fault or self.matches[index * STREAMS + BOOK] < 0):
-            publisher.writer.c_count(C_GAPS, 1)
-            publisher.hot_path.invalidate(index, R_GAP)
+            publisher.writer.c_count(FEED_GAPS, 1)
+            publisher.hot_path.invalidate(index, REASON_GAP)
         elif shadow.fault:
             publisher.hot_path.request_snapshot(index)
         else:

@@ -7,6 +7,8 @@ is an instrument and a stream of it: index * STREAMS + stream.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from shm.counters cimport FEED_UNKNOWN
+from shm.layout cimport FLAG_SELL, KIND_LIQUIDATION, KIND_MARK, KIND_TICKER, KIND_TRADE, STATE_STALE
 from shm._ring cimport Writer
 from shm.atomics cimport BOOK_EVENT, TOP_EVENT, TR_GOT, TR_TOP_CELL, tr_at, tr_peek, tr_record, tr_ring_read
 from workers.books.book cimport Book
@@ -35,14 +37,6 @@ UNFIT = ("unfit",)
 cdef enum:
     FACTS = F_MARK | F_MARK << 1 | F_MARK << 2 | F_MARK << 3
 
-cdef int SELL = layout.Flag.SELL
-cdef int STALE = layout.State.STALE
-cdef int K_TRADE = layout.Kind.TRADE
-cdef int K_TICKER = layout.Kind.TICKER
-cdef int K_MARK = layout.Kind.MARK
-cdef int K_LIQUIDATION = layout.Kind.LIQUIDATION
-cdef uint32_t C_UNKNOWN = counters.FEED.index("unknown")
-
 
 cdef inline int _stream(Message* m) noexcept:
     if m.kind == M_DEPTH:
@@ -68,8 +62,8 @@ cdef inline object _key(Message* m):
         told = tuple([m.words[i] if m.flags & (F_MARK << i) else None for i in range(4)])
         return (told, m.ts_event)
     if m.kind == M_LIQUIDATION:
-        return _trade_key(m.update_id, 0, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
-    return _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & SELL, m.ts_event)
+        return _trade_key(m.update_id, 0, m.words[0], m.words[1], m.flags & FLAG_SELL, m.ts_event)
+    return _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & FLAG_SELL, m.ts_event)
 
 
 cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
@@ -126,7 +120,7 @@ cdef class HandoverTracker(Observer):
             self.shadows[index] = Shadow(self.publisher.hot_path.syncs[index], self.publisher.hot_path.checksums[index],
                                          self.publisher.windows.depth, self.publisher.hot_path.max_levels)
             track = States()
-        elif stream == TOP and slot.top_state >= STALE and not slot.top_id:
+        elif stream == TOP and slot.top_state >= STATE_STALE and not slot.top_id:
             track = States()
         elif stream in (TRADES, AGG_TRADES, LIQUIDATIONS):
             track = Trades()
@@ -156,21 +150,21 @@ cdef class HandoverTracker(Observer):
                 if record.ts_recv and record.ts_recv < since - <int64_t>HELD:
                     break
                 continue  # receive times are not in order where a handover was
-            if kind not in (K_TRADE, K_TICKER, K_MARK, K_LIQUIDATION):
+            if kind not in (KIND_TRADE, KIND_TICKER, KIND_MARK, KIND_LIQUIDATION):
                 continue
             left -= 1
             at = <Py_ssize_t><uint32_t>record.meta * STREAMS
-            if kind == K_TICKER or kind == K_MARK:
-                at += TICKER if kind == K_TICKER else MARK
+            if kind == KIND_TICKER or kind == KIND_MARK:
+                at += TICKER if kind == KIND_TICKER else MARK
                 if at in places and record.ts_event:
                     self.tracks.setdefault(at, Times()).deliver(record.ts_event)
                 continue
-            if kind == K_LIQUIDATION:
+            if kind == KIND_LIQUIDATION:
                 at += LIQUIDATIONS
                 if at in places:
                     self.noted += 1
                     self.tracks[at].deliver(_trade_key(record.words[2], 0, record.words[0], record.words[1],
-                                                       <int>(record.meta >> 40) & SELL, record.ts_event))
+                                                       <int>(record.meta >> 40) & FLAG_SELL, record.ts_event))
                 continue
             # The first id of an aggregated trade; else the id, or none. Where they are the same, only a trade of
             # this kind can be meant, or the second of two such is the aggregated one.
@@ -186,7 +180,7 @@ cdef class HandoverTracker(Observer):
             if at in places:
                 self.noted += 1
                 self.tracks[at].deliver(_trade_key(record.words[2], record.words[3], record.words[0],
-                                                   record.words[1], <int>(record.meta >> 40) & SELL,
+                                                   record.words[1], <int>(record.meta >> 40) & FLAG_SELL,
                                                    record.ts_event))
 
     # -- what is published --------------------------------------------------------------------------------------
@@ -208,7 +202,7 @@ cdef class HandoverTracker(Observer):
         """None: nothing that could go back."""
         cdef Slot* slot = &self.publisher.slots[index]
         if stream == TOP:
-            if slot.top_state < STALE:
+            if slot.top_state < STATE_STALE:
                 return None
             return (slot.top[0], slot.top[1], slot.top[2], slot.top[3])
         if not slot.synced:
@@ -249,7 +243,7 @@ cdef class HandoverTracker(Observer):
         cdef Py_ssize_t place = m.instrument * STREAMS + stream
         cdef Shadow shadow
         if m.instrument >= self.publisher.capacity or not self.publisher.slots[m.instrument].known:
-            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            self.publisher.writer.c_count(FEED_UNKNOWN, 1)
             return NOT_NEEDED
         if stream == TOP and self.publisher.slots[m.instrument].top_from_book:
             return NOT_NEEDED  # no top of it is published
@@ -288,7 +282,7 @@ cdef class HandoverTracker(Observer):
         cdef Py_ssize_t place = m.instrument * STREAMS + _stream(m)
         cdef Shadow shadow
         if m.instrument >= self.publisher.capacity or not self.publisher.slots[m.instrument].known:
-            self.publisher.writer.c_count(C_UNKNOWN, 1)
+            self.publisher.writer.c_count(FEED_UNKNOWN, 1)
             return NOT_NEEDED
         if m.kind != M_TOP and m.kind != M_DEPTH:
             return NO_STATE

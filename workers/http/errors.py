@@ -24,7 +24,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from workers.contract.errors import Action, WorkerError
+from shm.errors import Action
+from workers.contract.errors import WorkerError
 
 
 class HttpError(WorkerError):

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     CircuitOpen,

@@ -15,7 +15,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 
-from workers.contract.errors import Action, RestError
+from shm.errors import Action
+from workers.contract.errors import RestError
 from workers.contract.headers import retry_after
 from workers.contract.protocols import RetryStrategy
 

@@ -33,9 +33,10 @@ from typing import Generic, Literal, NamedTuple
 
 import msgspec
 
+from shm.errors import Action
 from shm.instruments import Instrument
 from shm.layout import InstrumentStatus
-from workers.contract.errors import Action, ParseError, WorkerError
+from workers.contract.errors import ParseError, WorkerError
 from workers.decode.decimals import INT64_MAX, MAX_EXPONENT, Verdict, decimals, to_mantissa
 from workers.venues.entries import Entries, Entry, Unread, unread_entry, words
 

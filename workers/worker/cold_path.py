@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from shm import _ring, counters
+from shm import _ring
+from shm.counters import FeedCounter
 from shm.events import Code
 from workers.contract.errors import Disconnected
 from workers.contract.protocols import (
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
     from workers.books.publish import Publisher
     from workers.venues.venue import Venue
 
-_MALFORMED = counters.FEED.index("malformed")
-_COLD_DROPPED = counters.FEED.index("cold_dropped")
-_UNKNOWN = counters.FEED.index("unknown")
-_RECONNECTS = counters.FEED.index("reconnects")
-_CONNECTS = counters.FEED.index("connects")
-_REJECTS = counters.FEED.index("rejects")
 _OF_CELLS = (MessageType.BOOK_TICKER, MessageType.ORDERBOOK)
 _LOST = (ConnectionState.RECONNECTING, ConnectionState.ERROR)
 
@@ -84,14 +79,14 @@ class ColdPath:
             # It was in the queue when its connection went: no news, which would revive a cell.
             lost_at = self._lost_at.get(parsed.symbol or "", 0) if parsed.message_type in _OF_CELLS else 0
             if parsed.timestamp <= lost_at:
-                self._writer.count_up(_COLD_DROPPED)
+                self._writer.count_up(FeedCounter.COLD_DROPPED)
                 return
             for decoded in self._venue.data.forms(parsed.data, self._scales):
                 self._market_data(parsed, decoded)
         elif parsed.message_type is MessageType.ERROR:
             self._malformed(parsed.raw_data)
         elif parsed.message_type is MessageType.UNKNOWN:
-            self._writer.count_up(_UNKNOWN)
+            self._writer.count_up(FeedCounter.UNKNOWN)
         elif (symbol := self._venue.listing.notice(parsed)) is not None:
             self._on_notice(symbol)
 
@@ -101,12 +96,12 @@ class ColdPath:
             if parsed.message_type is MessageType.ORDERBOOK and parsed.symbol is not None:
                 self._on_missed([(parsed.symbol, "book")])
         elif decoded.code is DecodeCode.NOT_MINE:
-            self._writer.count_up(_UNKNOWN)
+            self._writer.count_up(FeedCounter.UNKNOWN)
         else:  # of what is not ours the publisher counts as much
             self._publisher.messages.publish_message(decoded, parsed.timestamp, parsed.raw_data)
 
     def _malformed(self, raw: bytes) -> None:
-        self._writer.count_up(_MALFORMED)
+        self._writer.count_up(FeedCounter.MALFORMED)
         self._writer.log(Code.MALFORMED, raw[:32].decode("utf-8", "replace"))
 
     def connection(self, event: ConnectionEvent) -> None:
@@ -129,10 +124,10 @@ class ColdPath:
             return
         self._states[event.shard] = event.state
         if event.state is ConnectionState.CONNECTED:
-            self._writer.count_up(_CONNECTS)
+            self._writer.count_up(FeedCounter.CONNECTS)
             again = event.shard in self._connected_before
             if again:
-                self._writer.count_up(_RECONNECTS)
+                self._writer.count_up(FeedCounter.RECONNECTS)
             self._connected_before.add(event.shard)
             self._writer.log(Code.CONNECTED, event.connection, again)
         elif event.state is ConnectionState.CLOSED:  # for good: its number is never used again
@@ -146,7 +141,7 @@ class ColdPath:
 
     def _told(self, event: ConnectionEvent) -> None:
         for symbol, channel in event.rejected:
-            self._writer.count_up(_REJECTS)
+            self._writer.count_up(FeedCounter.REJECTS)
             self._writer.log(Code.REJECTED, f"{symbol} {channel}")
         if event.rejected:
             self._say(event.reason)

@@ -25,8 +25,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shm import _ring, counters
+from shm import _ring
 from shm.channels import CELLS, CHANNELS, Channel, Delivery
+from shm.counters import FeedCounter
 from shm.events import Code
 from shm.layout import Scope, State
 from workers.books.staleness import Rate
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from workers.config.venue import VenueConfig
     from workers.venues.venue import Owed
 
-_MISSES = counters.FEED.index("first_event_misses")
 # Rule 3: an event of these is followed by one of the channel.
 IMPLIED = {
     "ticker": (Channel.TRADES, Channel.AGG_TRADES),
@@ -214,7 +214,7 @@ class Expectations:
         self.late.add((index, channel))
         if not watch.told:
             watch.told = now
-            self._writer.count_up(_MISSES)
+            self._writer.count_up(FeedCounter.FIRST_EVENT_MISSES)
             self._writer.log(Code.OVERDUE, channel, instrument=index)
         if not watch.patience or now >= watch.again:
             watch.patience = min(LONGEST, 2 * watch.patience or self._config.first_event_after)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shm import _ring, counters
+from shm import _ring
 from shm.channels import CELLS, Channel, Delivery
+from shm.counters import FeedCounter
 from shm.events import Code
 from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, Verdict, judge
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
 
 # Counters that the connections keep and the segment shows: place there -> field of PerformanceMetrics.
 _MIRRORED = {
-    counters.FEED.index("parse_errors"): ("parse_errors", "handler_errors", "sink_errors", "callback_errors"),
-    counters.FEED.index("oversized"): ("oversized",),
-    counters.FEED.index("cold_dropped"): ("dropped",),
-    counters.FEED.index("slow"): ("latency_violations",),
-    counters.FEED.index("acks"): ("acks",),
-    counters.FEED.index("pings"): ("pings_received",),
-    counters.FEED.index("resubscribes"): ("resubscribes",),
-    counters.FEED.index("first_event_misses"): ("first_event_misses",),
-    counters.FEED.index("renewals"): ("renewals",),
-    counters.FEED.index("renewals_failed"): ("renewals_failed",),
+    FeedCounter.PARSE_ERRORS: ("parse_errors", "handler_errors", "sink_errors", "callback_errors"),
+    FeedCounter.OVERSIZED: ("oversized",),
+    FeedCounter.COLD_DROPPED: ("dropped",),
+    FeedCounter.SLOW: ("latency_violations",),
+    FeedCounter.ACKS: ("acks",),
+    FeedCounter.PINGS: ("pings_received",),
+    FeedCounter.RESUBSCRIBES: ("resubscribes",),
+    FeedCounter.FIRST_EVENT_MISSES: ("first_event_misses",),
+    FeedCounter.RENEWALS: ("renewals",),
+    FeedCounter.RENEWALS_FAILED: ("renewals_failed",),
 }
 
 

@@ -39,7 +39,7 @@ from typing import Protocol
 
 import msgspec
 
-from shm import counters
+from shm.counters import FeedCounter, InstrumentCounter
 from shm.errors import ShmError
 from shm.events import Code
 from shm.instruments import Instrument
@@ -56,10 +56,6 @@ HINTED = 4  # readings an interval that hints alone can lead to, when they lead 
 SPREAD = 0.1  # of the interval
 NAMED = 8  # entries that one reading notes by name; of more it says how many
 
-_LISTINGS, _SKIPPED, _SHADOWED = (
-    counters.FEED.index(name) for name in ("listings", "listing_skipped", "listing_shadowed")
-)
-_MESSAGES = counters.INSTRUMENT.index("messages")
 CELLS = (Scope.TOP, Scope.BOOK)
 _STATUS_CODES = {InstrumentStatus.HALTED: Code.HALTED, InstrumentStatus.ACTIVE: Code.TRADES}
 
@@ -242,13 +238,16 @@ class Instruments:
                     self.hint("silent", symbol)
                 (self._stale.add if stale else self._stale.discard)((index, scope))
             before = self._messages.get(index)
-            if before is not None and self._writer.instrument_count(index, _MESSAGES) != before:
+            if (
+                before is not None
+                and self._writer.instrument_count(index, InstrumentCounter.MESSAGES) != before
+            ):
                 self.hint("halted", symbol)
 
     # -- a listing ---------------------------------------------------------------------------------------
     async def apply(self, listing: Listing) -> None:
         """What a listing says becomes slots, states and subscriptions; sets when to read next."""
-        self._writer.count_up(_LISTINGS)
+        self._writer.count_up(FeedCounter.LISTINGS)
         self._changed = False
         before = dict.fromkeys(self.carried)
         self._name_entries(listing)
@@ -273,7 +272,7 @@ class Instruments:
                 self._full(symbol, slot, error)
         self._writer.commit()
         self._messages = {
-            slot.index: self._writer.instrument_count(slot.index, _MESSAGES)
+            slot.index: self._writer.instrument_count(slot.index, InstrumentCounter.MESSAGES)
             for slot in self._slots().values()
             if slot.status is InstrumentStatus.HALTED
         }
@@ -365,7 +364,7 @@ class Instruments:
     def _unconfirmed(self, symbol: str, slot: Instrument) -> bool:
         """Whether a served symbol's absence is to be asked for once more (rule 2)."""
         live = any(self._publisher.state(slot.index, scope) == State.LIVE for scope in self._scopes)
-        delivered = live or self._writer.instrument_count(slot.index, _MESSAGES) > 0
+        delivered = live or self._writer.instrument_count(slot.index, InstrumentCounter.MESSAGES) > 0
         now = self._clock()
         if delivered and symbol not in self._refused:
             since = self._absent.setdefault(symbol, now)
@@ -435,7 +434,7 @@ class Instruments:
     def _name_entries(self, listing: Listing) -> None:
         """Entries that could not be read, and entries that were passed over."""
         skipped = [name for name in listing.skipped if self._once("skipped", name)]
-        self._writer.count_up(_SKIPPED, len(skipped))
+        self._writer.count_up(FeedCounter.LISTING_SKIPPED, len(skipped))
         for name in skipped[:NAMED]:
             self._writer.log(Code.LISTING_SKIPPED, name)
         if skipped:
@@ -444,7 +443,7 @@ class Instruments:
             self._say(f"entries of the listing that cannot be read are skipped: {named}{more}")
         for symbol, names in listing.shadowed.items():
             fresh = [name for name in names if self._once("shadowed", symbol, name)]
-            self._writer.count_up(_SHADOWED, len(fresh))
+            self._writer.count_up(FeedCounter.LISTING_SHADOWED, len(fresh))
             for name in fresh[:NAMED]:
                 self._writer.log(Code.LISTING_SHADOWED, name)
             if fresh:

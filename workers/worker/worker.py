@@ -25,9 +25,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvloop
 
-from shm import _ring, counters
+from shm import _ring
 from shm.channels import CELLS
-from shm.errors import ShmError
+from shm.counters import FeedCounter, HistogramId
+from shm.errors import Action, ShmError
 from shm.events import Code
 from shm.instruments import Instrument
 from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Reason, Scope, State
@@ -38,7 +39,7 @@ from workers.books.snapshots import OLDER
 from workers.books.sync import Best, Snapshot
 from workers.books.tiers import Tier
 from workers.config.venue import DERIVATIVES, WorkerConfig
-from workers.contract.errors import Action, RestError, WebSocketError, WorkerError
+from workers.contract.errors import RestError, WebSocketError, WorkerError
 from workers.contract.protocols import (
     ConnectionEvent,
     ConnectionState,
@@ -73,21 +74,6 @@ PROOFS = 0.25  # of the request weight, for proofs of quiet books one by one
 NEW_SUBSCRIPTIONS = 2.0  # a second, for proofs of quiet books by the snapshots that they bring
 CHANNELS = {Scope.TOP: "top", Scope.BOOK: "book"}
 EXIT_CLEAN, EXIT_FAILED, EXIT_CONFIG = 0, 1, 2
-
-_HEARTBEATS = counters.FEED.index("heartbeats")
-_FREEZES = counters.FEED.index("freezes")
-_REST_REQUESTS = counters.FEED.index("rest_requests")
-_REST_ERRORS = counters.FEED.index("rest_errors")
-_RATE_LIMITED = counters.FEED.index("rate_limited")
-_PING_RTT = counters.HISTOGRAMS.index("ping_rtt")
-_REST_LATENCY = counters.HISTOGRAMS.index("rest_latency")
-_REST_RETRIES = counters.FEED.index("rest_retries")
-_REST_FAILOVERS = counters.FEED.index("rest_failovers")
-_CIRCUIT_OPENS = counters.FEED.index("circuit_opens")
-_REST_WAITING = counters.FEED.index("rest_waiting")
-_REST_IN_FLIGHT = counters.FEED.index("rest_in_flight")
-_REST_CONNECTIONS = counters.FEED.index("rest_connections")
-_CIRCUITS_OPEN = counters.FEED.index("circuits_open")
 
 
 class Worker:
@@ -273,7 +259,7 @@ class Worker:
                 asleep += slept
                 self._frozen += 1
                 self.publisher.freeze()
-                self.writer.count_up(_FREEZES)
+                self.writer.count_up(FeedCounter.FREEZES)
                 self.writer.log(Code.FROZEN, stood // 1_000_000)
                 await self._drain(now)
                 self._spawn(self._thaw(self._frozen))
@@ -282,7 +268,7 @@ class Worker:
             self.writer.beat(now, self.publisher.wall_offset)
             self._beaten = now
             self._beats += 1
-            self.writer.count_up(_HEARTBEATS)
+            self.writer.count_up(FeedCounter.HEARTBEATS)
             if self._serving:
                 self._look_after()
             await asyncio.sleep(BEAT)
@@ -458,7 +444,7 @@ class Worker:
             has=self._has,
             on_missed=self._missed,
             on_fault=self._fault,
-            on_rtt=lambda ns: self.writer.observe(_PING_RTT, ns),
+            on_rtt=lambda ns: self.writer.observe(HistogramId.PING_RTT, ns),
         )
         try:
             await self._manager.initialize(self.instruments.carried, config.channels)
@@ -651,18 +637,18 @@ class Worker:
             self.writer.set_state(State.DOWN, Reason.CONNECTING)
 
     def _requested(self, method: HTTPMethod, endpoint: str, status: int, ns: int) -> None:
-        self.writer.count_up(_REST_REQUESTS)
-        self.writer.observe(_REST_LATENCY, ns)
+        self.writer.count_up(FeedCounter.REST_REQUESTS)
+        self.writer.observe(HistogramId.REST_LATENCY, ns)
         if status in (418, 429):
-            self.writer.count_up(_RATE_LIMITED)
+            self.writer.count_up(FeedCounter.RATE_LIMITED)
             self.writer.log(Code.RATE_LIMITED, status, 0)
         elif status == 0:
-            self.writer.count_up(_REST_ERRORS)
+            self.writer.count_up(FeedCounter.REST_ERRORS)
             self._unanswered(endpoint)
         elif 200 <= status < 300:
             self._told = False
         else:
-            self.writer.count_up(_REST_ERRORS)
+            self.writer.count_up(FeedCounter.REST_ERRORS)
 
     def _circuit_opened(self, circuit: str, seconds: float) -> None:
         self.writer.log(Code.REST_CIRCUIT, f"{seconds:.0f} s: {circuit}")
@@ -675,13 +661,13 @@ class Worker:
         now, before = self._rest.gauges(), self._pulse
         self._pulse = now
         writer = self.writer
-        writer.count_up(_REST_RETRIES, now.retries - before.retries)
-        writer.count_up(_REST_FAILOVERS, now.failovers - before.failovers)
-        writer.count_up(_CIRCUIT_OPENS, now.circuit_opens - before.circuit_opens)
-        writer.set_count(_REST_WAITING, now.waiting)
-        writer.set_count(_REST_IN_FLIGHT, now.in_flight)
-        writer.set_count(_REST_CONNECTIONS, now.open_connections)
-        writer.set_count(_CIRCUITS_OPEN, now.circuits_open)
+        writer.count_up(FeedCounter.REST_RETRIES, now.retries - before.retries)
+        writer.count_up(FeedCounter.REST_FAILOVERS, now.failovers - before.failovers)
+        writer.count_up(FeedCounter.CIRCUIT_OPENS, now.circuit_opens - before.circuit_opens)
+        writer.set_count(FeedCounter.REST_WAITING, now.waiting)
+        writer.set_count(FeedCounter.REST_IN_FLIGHT, now.in_flight)
+        writer.set_count(FeedCounter.REST_CONNECTIONS, now.open_connections)
+        writer.set_count(FeedCounter.CIRCUITS_OPEN, now.circuits_open)
 
 
 async def _main(config: WorkerConfig, fd: int) -> int:

@@ -11,13 +11,14 @@ import msgspec
 import pytest
 
 from shm import InstrumentStatus, Reason, Scope, State, _ring
+from shm.errors import Action
 from shm.events import Code
 from shm.instruments import Instrument
 from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.snapshot_sync import SnapshotSync
 from workers.books.snapshots import SLICE
 from workers.books.sync import Snapshot, StreamSync
-from workers.contract.errors import Action, RateLimited, WorkerError
+from workers.contract.errors import RateLimited, WorkerError
 from workers.contract.rest import Priority
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.venues.binance_futures.sync import BookSync as FuturesBook

@@ -45,7 +45,7 @@ MUTANTS = {
     "only the first thing": Mutant(HOT, "while self.decoder.left:", "while False:", MANY),
     "an unknown symbol ends the frame": Mutant(
         HOT,
-        "            self.writer.c_count(C_UNKNOWN, 1)\n        else:\n            self.reject_unfit(",
+        "            self.writer.c_count(FEED_UNKNOWN, 1)\n        else:\n            self.reject_unfit(",
         "            self.decoder.left = 0\n        else:\n            self.reject_unfit(",
         MANY,
     ),
@@ -127,7 +127,7 @@ MUTANTS = {
     "the place of a top that does not fit": Mutant(
         HOT, "slot.top_id = m.update_id\n        slot.top_event = 0\n", "slot.top_event = 0\n", UNFIT
     ),
-    "a book without a level": Mutant(HOT, "self.invalidate(m.instrument, R_PRECISION)", "pass", UNFIT),
+    "a book without a level": Mutant(HOT, "self.invalidate(m.instrument, REASON_PRECISION)", "pass", UNFIT),
     "a snapshot from before what did not fit": Mutant(
         HOT, "sync.reset_after(m.update_id)", "sync.reset()", UNFIT
     ),
@@ -135,8 +135,12 @@ MUTANTS = {
     "what does not fit is logged each time": Mutant(
         HOT, "if slot.logged_unfit & 1 << kind:", "if False:", UNFIT
     ),
-    "a word that is absent": Mutant(HOT, "FIRST | <uint8_t>(m.flags >> 14 & ABSENT)", "FIRST", UNFIT),
-    "a word that is absent, part 1": Mutant(HOT, "LAST | <uint8_t>(m.flags >> 18 & ABSENT)", "LAST", UNFIT),
+    "a word that is absent": Mutant(
+        HOT, "FLAG_FIRST | <uint8_t>(m.flags >> 14 & ABSENT)", "FLAG_FIRST", UNFIT
+    ),
+    "a word that is absent, part 1": Mutant(
+        HOT, "FLAG_LAST | <uint8_t>(m.flags >> 18 & ABSENT)", "FLAG_LAST", UNFIT
+    ),
     "a fact that is absent": Mutant(HOT, "<uint8_t>(~slot.mark_known << 2 & ABSENT)", "0", MARKS),
     "a held repetition that does not fit": Mutant(
         HANDOVER,
@@ -155,7 +159,7 @@ MUTANTS = {
     ),
     "a mark without its exponent": Mutant(HOT, "& ABSENT), slot.mark_exp,", "& ABSENT), 0,", MARKS),
     "a liquidation without its exponent": Mutant(
-        HOT, "(m.flags & SELL), slot.mark_exp,", "(m.flags & SELL), 0,", MARKS
+        HOT, "(m.flags & FLAG_SELL), slot.mark_exp,", "(m.flags & FLAG_SELL), 0,", MARKS
     ),
     "facts not merged": Mutant(HOT, "if m.flags & (F_MARK << i):", "if True:", MARKS),
     "facts of before": Mutant(
@@ -173,7 +177,10 @@ MUTANTS = {
     ),
     "marks go back": Mutant(WITNESS, "elif stream in (TICKER, MARK) and", "elif stream == TICKER and", MARKS),
     "liquidations of before not known": Mutant(
-        WITNESS, "(K_TRADE, K_TICKER, K_MARK, K_LIQUIDATION)", "(K_TRADE, K_TICKER, K_MARK)", MARKS
+        WITNESS,
+        "(KIND_TRADE, KIND_TICKER, KIND_MARK, KIND_LIQUIDATION)",
+        "(KIND_TRADE, KIND_TICKER, KIND_MARK)",
+        MARKS,
     ),
     "one outage makes it patient": Mutant(STALENESS, "min(gap, threshold(staleness, bounds))", "gap", FRESH),
     "nothing is forgotten": Mutant(
@@ -223,14 +230,16 @@ MUTANTS = {
         "            pass\n\n",
         TOPS,
     ),
-    "a book's best is no side of none": Mutant(WINDOW, "flags |= NO_ASK if side else NO_BID", "pass", TOPS),
+    "a book's best is no side of none": Mutant(
+        WINDOW, "flags |= FLAG_NO_ASK if side else FLAG_NO_BID", "pass", TOPS
+    ),
     "tops beside a book's best": Mutant(
         PUBLISH, "slot.has_top = top and not slot.top_from_book", "slot.has_top = top", TOPS
     ),
     "a silence of its own": Mutant(
         PUBLISH,
-        "if slot.top_state == LIVE and not slot.top_from_book and not slot.top_filled:",
-        "if slot.top_state == LIVE and not slot.top_filled:",
+        "if slot.top_state == STATE_LIVE and not slot.top_from_book and not slot.top_filled:",
+        "if slot.top_state == STATE_LIVE and not slot.top_filled:",
         TOPS,
     ),
     "a proof of its own": Mutant(
@@ -316,12 +325,15 @@ MUTANTS = {
     ),
     "a change without a connection owes a top": Mutant(
         WINDOW,
-        "if before >= STALE and not same and not slot.top_owed_since:",
+        "if before >= STATE_STALE and not same and not slot.top_owed_since:",
         "if not same and not slot.top_owed_since:",
         LENT,
     ),
     "an answer in place of what the stream told": Mutant(
-        PUBLISH, "slot.top_filled or slot.received_at[0] or slot.top_state >= STALE", "slot.top_filled", TOLD
+        PUBLISH,
+        "slot.top_filled or slot.received_at[0] or slot.top_state >= STATE_STALE",
+        "slot.top_filled",
+        TOLD,
     ),
     "an answer in place of a lent top": Mutant(
         PUBLISH,
@@ -366,7 +378,7 @@ MUTANTS = {
     ),
     "what was not LIVE is so again": Mutant(PUBLISH, "if not slot.frozen & bit:", "if False:", THAW),
     "a gap is undone": Mutant(
-        PUBLISH, "if (slot.book_state if book else slot.top_state) != STALE:", "if False:", THAW
+        PUBLISH, "if (slot.book_state if book else slot.top_state) != STATE_STALE:", "if False:", THAW
     ),
     "a silence noticed since is undone": Mutant(
         PUBLISH,

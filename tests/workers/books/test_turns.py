@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from shm import Geometry
-from shm.counters import INSTRUMENT
+from shm.counters import InstrumentCounter
 from shm.instruments import Instrument
 from shm.segment import open_writer
 from tests.instances import mine
@@ -107,8 +107,8 @@ def test_what_was_traded_before_a_worker_was_killed_counts() -> None:
     geometry = Geometry(slots=1024, instruments=2, depth=5)
     before = open_writer(name, "lab", geometry, heartbeat_limit=60.0)
     index = before.add_instrument(Instrument(symbol="A/B", venue_symbol="AB", price_exp=2, size_exp=2))
-    before.count_instrument(index, INSTRUMENT.index("trades"), 7)
-    before.count_instrument(index, INSTRUMENT.index("messages"), 9)
+    before.count_instrument(index, InstrumentCounter.TRADES, 7)
+    before.count_instrument(index, InstrumentCounter.MESSAGES, 9)
     before.close(unlink=False)
     after = open_writer(name, "lab", geometry, heartbeat_limit=60.0)
     try:

@@ -20,7 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from workers.contract.errors import Action, CircuitOpen
+from shm.errors import Action
+from workers.contract.errors import CircuitOpen
 from workers.rest.circuit import PROBE_PATIENCE, CircuitBreaker, Circuits, CircuitState
 
 STEPS = 50

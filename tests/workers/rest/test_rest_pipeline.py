@@ -27,9 +27,9 @@ from rest_kit import (
     virtual,
 )
 
+from shm.errors import Action
 from workers.auth.encoding import encode_query
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     CircuitOpen,

@@ -28,8 +28,8 @@ from rest_kit import (
     virtual,
 )
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     BadRequest,
     OutcomeUnknown,
     ParseError,

@@ -11,8 +11,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     BadRequest,
     OutcomeUnknown,
     ParseError,

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import msgspec
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     ClockSkew,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     OutcomeUnknown,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     ClockSkew,

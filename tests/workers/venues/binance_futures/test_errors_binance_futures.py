@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     ClockSkew,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shm.errors import Action
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     ClockSkew,

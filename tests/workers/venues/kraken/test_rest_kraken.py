@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from kraken_frames import TICKER, TRADES, UPDATE
 
+from shm.errors import Action
 from shm.layout import InstrumentStatus
 from workers.books.sync import Best
 from workers.config.venue import VenueConfig
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     OutcomeUnknown,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from shm.errors import Action
 from workers.auth.credentials import Credentials
 from workers.contract.errors import (
-    Action,
     AuthenticationError,
     BadRequest,
     ClockSkew,
