@@ -57,6 +57,7 @@ cdef extern from "shm/atomics.h" nogil:
     int tr_cell_whole(const tr_word* cell)
     void tr_wake_all(const tr_word* head)
     int tr_ring_wait(const tr_word* head, tr_half* armed, uint64_t seen, int64_t spin, int64_t timeout)
+    unsigned tr_bucket(uint64_t value)
     void tr_observe(char* histogram, int64_t value, uint64_t n)
 
 

@@ -89,6 +89,7 @@ HISTOGRAMS = 8
 DELIVERY = 128  # an instrument: DELIVERY_CHANNELS x (at u64, within u64)
 DELIVERY_CHANNEL = 16
 DELIVERY_CHANNELS = 8  # places; `shm.channels.CHANNELS` has their names
+RATE_EXP = 12  # exponent of a funding rate in a MARK record: units of 1e-12
 # A log-linear histogram of nanoseconds: 8 sub-buckets an octave, values 0..7 exact, 62 octaves.
 HISTOGRAM_SUB = 8
 HISTOGRAM_BUCKETS = 512

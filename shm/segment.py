@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
-import stat
-import struct
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ import posix_ipc
 from shm import counters, layout
 from shm._ring import Mapping, now
 from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner
+from shm.files import Lock, foreign, open_file
 from shm.layout import Geometry, Reason, Region, State
 from shm.names import SHM, Names, engine_lock, owned
 from shm.writer import Writer
@@ -31,7 +29,6 @@ from shm.writer import Writer
 MODE = 0o640
 DOORBELL_MODE = 0o660
 VERSION = layout.MAJOR << 32 | layout.MINOR
-_FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits
 
 
 def boot_id() -> bytes:
@@ -44,67 +41,6 @@ def process_start(pid: int) -> int:
     """/proc/<pid>/stat field 22: with it a pid names one process for ever."""
     text = Path(f"/proc/{pid}/stat").read_text()
     return int(text.rsplit(")", 1)[1].split()[19])
-
-
-class Lock:
-    """An OFD write lock on a file, held until `release()` or the death of this process."""
-
-    def __init__(self, path: Path, whose: str) -> None:
-        self.path = path
-        while True:
-            self._fd = _open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-            except OSError as error:
-                os.close(self._fd)
-                if error.errno in (errno.EAGAIN, errno.EACCES):
-                    raise Locked(f"{whose}; stop that one or choose another instance ({path})") from None
-                raise
-            # A clean stop unlinks the lock: the file that we locked must still be the one of that name.
-            with contextlib.suppress(FileNotFoundError):
-                if os.fstat(self._fd).st_ino == os.stat(path).st_ino:
-                    return
-            os.close(self._fd)
-
-    def release(self, unlink: bool = False) -> None:
-        """Lets go; `unlink` removes the file first, while it is still ours."""
-        if self._fd >= 0:
-            if unlink:
-                self.path.unlink(missing_ok=True)
-            os.close(self._fd)
-            self._fd = -1
-
-    def __repr__(self) -> str:
-        return f"<Lock {self.path} {'held' if self._fd >= 0 else 'released'}>"
-
-
-def _foreign(path: Path) -> NotOwner:
-    if not path.exists():  # nobody's file is in the way: the directory itself says no
-        return NotOwner(f"{path.parent} may not be written to by this user: its mode should be 1777")
-    return NotOwner(f"{path} belongs to another user; remove it or run as its owner")
-
-
-def _open(path: Path, flags: int, mode: int = 0) -> int:
-    """Opens a file of /dev/shm: never through a link, and for writing only one that is ours."""
-    writing = bool(flags & (os.O_RDWR | os.O_WRONLY))
-    try:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    except PermissionError:
-        # 0600 and 0640 say no to others; fs.protected_regular says it even to root.
-        if writing:
-            raise _foreign(path) from None
-        raise
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR):
-            raise Incompatible(f"{path} is not a regular file; remove it") from None
-        raise
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise Incompatible(f"{path} is not a regular file; remove it")
-    if writing and os.fstat(fd).st_uid != os.geteuid():
-        os.close(fd)
-        raise _foreign(path)
-    return fd
 
 
 @dataclass(frozen=True)
@@ -175,7 +111,7 @@ def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
         NotOwner: (writable) it belongs to another user.
     """
     try:
-        fd = _open(path, os.O_RDWR if writable else os.O_RDONLY)
+        fd = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
     except FileNotFoundError:
         raise NotFound(f"{path} does not exist: does the engine run, with this instance and feed?") from None
     except PermissionError:
@@ -202,7 +138,7 @@ def open_doorbell(names: Names, create: bool = False) -> Mapping | None:
     """The one page that readers write: `armed`. None where this process may not write it."""
     try:
         if create:
-            fd = _open(names.doorbell, os.O_RDWR | os.O_CREAT, DOORBELL_MODE)
+            fd = open_file(names.doorbell, os.O_RDWR | os.O_CREAT, DOORBELL_MODE)
         else:
             # A reader's right comes from the group: the owner is another.
             fd = os.open(names.doorbell, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -353,7 +289,7 @@ def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except PermissionError:  # the sticky bit of /dev/shm
-        raise _foreign(path) from None
+        raise foreign(path) from None
 
 
 def _previous(names: Names) -> tuple[Mapping | None, Header | None]:
@@ -366,7 +302,7 @@ def _previous(names: Names) -> tuple[Mapping | None, Header | None]:
     except Incompatible:
         # Ours by name and owner, of another layout: mark what can be marked, then replace it.
         with contextlib.suppress(OSError, Incompatible):
-            fd = _open(names.data, os.O_RDWR)
+            fd = open_file(names.data, os.O_RDWR)
             try:
                 if os.fstat(fd).st_size >= layout.PAGE:
                     return Mapping(fd, layout.PAGE, True, str(names.data)), None

@@ -15,8 +15,8 @@ from shm.instruments import Instrument, read_slots, write_slot, write_status
 from shm.layout import InstrumentStatus, Reason, Region, Scope, State
 
 if TYPE_CHECKING:
+    from shm.files import Lock
     from shm.names import Names
-    from shm.segment import Lock
 
 
 class Writer(_ring.Writer):

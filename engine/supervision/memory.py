@@ -14,6 +14,7 @@ from engine.supervision import roster
 from shm import layout, segment
 from shm._ring import Mapping
 from shm.errors import Incompatible, Locked, NotFound, NotOwner, ShmError
+from shm.files import Lock
 from shm.names import SHM, Names
 
 
@@ -49,7 +50,7 @@ class SharedMemory:
         self.instance = instance
         self._feeds: frozenset[str] = frozenset()
         self._mappings: dict[str, Mapping] = {}
-        self._lock: segment.Lock | None = None
+        self._lock: Lock | None = None
 
     def __repr__(self) -> str:
         return f"<SharedMemory {self.instance} {'claimed' if self._lock else 'not claimed'}>"
@@ -131,7 +132,7 @@ class SharedMemory:
     def _remove_rest(self, names: Names) -> None:
         """What a worker leaves that was killed before its segment had its name."""
         try:
-            lock = segment.Lock(names.lock, "it lives")
+            lock = Lock(names.lock, "it lives")
         except (Locked, NotOwner):
             return
         names.fresh.unlink(missing_ok=True)

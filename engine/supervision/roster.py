@@ -9,18 +9,14 @@ held.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import struct
 from pathlib import Path
 
 import msgspec
 
+from shm.files import is_locked
 from shm.names import engine_lock
 from shm.readiness import Require
-
-_FLOCK = struct.Struct("hhqqi4x")  # struct flock of 64-bit Linux: type, whence, start, len, pid
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +76,7 @@ def read(instance: str) -> Roster | None:
     """What the running engine tells; None when none runs, or it cannot be read."""
     try:
         lock = os.stat(engine_lock(instance), follow_symlinks=False)
-        if not _held(engine_lock(instance)):
+        if not is_locked(engine_lock(instance)):
             return None
         fd = os.open(path(instance), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(fd, "rb") as file:
@@ -89,20 +85,6 @@ def read(instance: str) -> Roster | None:
             return msgspec.json.decode(file.read(), type=Roster)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def _held(lock: Path) -> bool:
-    """Whether somebody holds it, without taking it even for a moment; who may not look takes it for held."""
-    try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        return error.errno == errno.EACCES
-    try:
-        asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-        found: int = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0]
-    finally:
-        os.close(fd)
-    return found != fcntl.F_UNLCK
 
 
 def unattached(feed: str, roster: Roster | None) -> str | None:

@@ -9,9 +9,17 @@ import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from shm.layout import NO_INSTRUMENT, Flag, InstrumentKind, InstrumentStatus, Kind, Reason, Scope, State
-
-RATE_EXP = 12  # of a funding rate, as `shm/README.md` has it
+from shm.layout import (
+    NO_INSTRUMENT,
+    RATE_EXP,
+    Flag,
+    InstrumentKind,
+    InstrumentStatus,
+    Kind,
+    Reason,
+    Scope,
+    State,
+)
 
 
 class Scales(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import itertools
 import re
 import shutil
@@ -16,7 +17,18 @@ from hypothesis import strategies as st
 
 from shm import layout
 from shm._cursor import RECORD_DTYPE
-from shm.layout import Geometry, InstrumentKind, InstrumentStatus, Kind, Reason, Region, State
+from shm.counters import FeedCounter, HistogramId, InstrumentCounter
+from shm.layout import (
+    Flag,
+    Geometry,
+    InstrumentKind,
+    InstrumentStatus,
+    Kind,
+    Reason,
+    Region,
+    Scope,
+    State,
+)
 
 ROOT = Path(layout.__file__).resolve().parent.parent
 HEADER = (ROOT / "shm" / "atomics.h").read_text()
@@ -55,6 +67,30 @@ def test_c_constants_equal_python() -> None:
         if name not in NOT_LAYOUT:
             expected = RENAMED[name] if name in RENAMED else getattr(layout, name.removeprefix("TR_"))
             assert value == expected, name
+
+
+def constants(module: str) -> dict[str, int]:
+    """The enumerations of one of shm's .pxd files."""
+    text = (ROOT / "shm" / f"{module}.pxd").read_text()
+    return {name: int(value) for name, value in re.findall(r"^    ([A-Z]\w+) = (\d+)$", text, re.MULTILINE)}
+
+
+def members(prefix: str, enumeration: type[enum.IntEnum] | type[enum.IntFlag]) -> dict[str, int]:
+    return {f"{prefix}_{name}": int(value) for name, value in enumeration.__members__.items()}
+
+
+def test_constants_of_native_code_equal_python() -> None:
+    """Each of them, and no enumeration has a member that native code does not know."""
+    plain = {name: value for name, value in constants("layout").items() if hasattr(layout, name)}
+    assert plain == {name: getattr(layout, name) for name in plain}
+    assert {"INSTRUMENT_COUNTERS", "HISTOGRAM", "RATE_EXP"} <= plain.keys()
+    kinds = {"KIND": Kind, "FLAG": Flag, "STATE": State, "REASON": Reason, "SCOPE": Scope}
+    whole = {name: value for prefix, kind in kinds.items() for name, value in members(prefix, kind).items()}
+    assert constants("layout") == whole | plain
+    places = {"FEED": FeedCounter, "INSTRUMENT": InstrumentCounter, "HISTOGRAM": HistogramId}
+    assert constants("counters") == {
+        name: value for prefix, kind in places.items() for name, value in members(prefix, kind).items()
+    }
 
 
 def test_record_bits_equal_dtype() -> None:

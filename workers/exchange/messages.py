@@ -10,10 +10,8 @@ from decimal import Decimal
 from typing import ClassVar, NamedTuple
 
 from shm.instruments import Instrument
-from shm.layout import Flag
+from shm.layout import RATE_EXP, Flag
 from workers.decode.normal import Decoded, Levels, MessageFlag, MessageKind, absent
-
-RATE_EXP = 12  # of a funding rate
 
 Side = list[tuple[Decimal, Decimal]]  # (price, size), best first or as sent
 

@@ -45,7 +45,7 @@ cdef class WireListener(WSListener):
         readonly int64_t last_recv_ns
         readonly int close_code
         readonly str close_reason
-        int64_t[512] times              # log-linear histogram of batch time, weighted by messages
+        int64_t[512] times              # histogram of batch time (`shm.counters.bucket_bounds`), weighted by messages
 
     cdef void _open_batch(self) noexcept
     cdef void _close_batch(self) noexcept

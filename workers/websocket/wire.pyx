@@ -20,21 +20,12 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from picows.picows cimport WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
+from shm.atomics cimport tr_bucket
 from workers.decode.sink cimport FrameSink
 
 from collections import deque
 
-
-cdef extern from *:
-    """
-    /* Log-linear: values 0..7 exact, then 8 sub-buckets an octave (as shm.layout's histograms). */
-    static inline int tr_wire_bucket(long long value) {
-        if (value < 8) return value < 0 ? 0 : (int)value;
-        int octave = 63 - __builtin_clzll((unsigned long long)value);
-        return ((octave - 2) << 3) | (int)((value >> (octave - 3)) & 7);
-    }
-    """
-    int tr_wire_bucket(long long value) nogil
+from shm.counters import bucket_bounds
 
 
 cdef enum:
@@ -46,15 +37,6 @@ cdef inline int64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
-
-
-cdef int64_t _upper(int bucket) noexcept:
-    """Largest value that falls into `bucket`."""
-    cdef int shift
-    if bucket < 8:
-        return bucket
-    shift = (bucket >> 3) - 1
-    return ((<int64_t>(8 | (bucket & 7)) + 1) << shift) - 1
 
 
 cdef class CallbackSink(FrameSink):
@@ -187,7 +169,7 @@ cdef class WireListener(WSListener):
         if self.timed and self.batch_frames:
             took = monotonic_ns() - self.batch_ns
             self.busy_ns += took
-            self.times[tr_wire_bucket(took)] += self.batch_frames
+            self.times[tr_bucket(<uint64_t>took if took > 0 else 0)] += self.batch_frames
             if took > self.max_batch_ns:
                 self.max_batch_ns = took
             if took > SLOW_NS:
@@ -350,7 +332,7 @@ cdef class WireListener(WSListener):
     def histogram(self):
         """{upper bound in ns: messages} of the batch times."""
         cdef int i
-        return {_upper(i): self.times[i] for i in range(BUCKETS) if self.times[i]}
+        return {bucket_bounds(i)[1]: self.times[i] for i in range(BUCKETS) if self.times[i]}
 
     def __repr__(self):
         return (

@@ -12,6 +12,7 @@ the venue's documented key orders where they differ from the wire's.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+from shm.layout cimport RATE_EXP
 from workers.decode.message cimport (
     D_NOT_MINE,
     F_INDEX,
@@ -48,9 +49,6 @@ from workers.venues.binance.decode cimport (
     top_of,
     trade_of,
 )
-
-cdef enum:
-    RATE_EXP = 12
 
 
 cdef inline bint symbol_type(tr_cursor* c) noexcept nogil:

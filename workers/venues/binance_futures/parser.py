@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from shm.layout import Flag
+from shm.layout import RATE_EXP, Flag
 from workers.contract.protocols import MessageType
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
@@ -46,7 +46,6 @@ DIALECT = Dialect(
     ),
     excluded=_booked,
 )
-RATE_EXP = 12  # of the funding rate; see message.pxd
 
 
 def normalise(event: object, scales: Mapping[str, Scale]) -> Decoded:

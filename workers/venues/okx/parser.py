@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from shm.layout import Flag
+from shm.layout import RATE_EXP, Flag
 from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import Verdict, to_mantissa
 from workers.decode.normal import DecodeCode, Decoded, Levels, MessageFlag, MessageKind, Scale
@@ -47,7 +47,6 @@ _EVENTS = {
 }
 PONG = b"pong"
 
-RATE_EXP = 12  # of a funding rate in shared memory
 MAX_MS = (2**63 - 1) // 10**6  # int64 nanoseconds end in the year 2262; times beyond are not times
 MAX_ID = 2**63 - 1
 
