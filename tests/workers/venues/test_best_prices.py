@@ -53,7 +53,7 @@ BAD = (
     b"null,",
 )
 WHOLE_LOTS = Best("0.07946700", "9.000", "", "", within="1")
-# venue -> answer, its symbols, path and parameters, what its last one says, weight
+# venue -> answer, its symbols, path and parameters, the best prices of its last symbol, weight
 ANSWERS = {
     "binance_spot": (BINANCE, ("LTCBTC", "ETHBTC"), "/api/v3/ticker/bookTicker", None, NO_ASK, 4),
     "binance_futures": (BINANCE, ("LTCBTC", "ETHBTC"), "/fapi/v1/ticker/bookTicker", None, NO_ASK, 5),
@@ -94,13 +94,13 @@ def spoilt(name: str, bad: bytes) -> bytes:
     return answer % (b'"BAD/BTC":' + bad if name == "kraken" else bad)
 
 
-def test_who_has_sweeps() -> None:
+def test_which_venues_have_sweeps() -> None:
     """The kind: a venue whose quiet books nothing proves."""
     assert [name for name in venues.names() if venues.load(name).books.sweep is not None] == sorted(ANSWERS)
 
 
 @EACH
-def test_one_request_tells_all(name: str) -> None:
+def test_one_request_has_all_best_prices(name: str) -> None:
     answer, symbols, path, params, last, _ = ANSWERS[name]
     rest = Rest(answer % b"")
     assert ask(name, rest, symbols) == {symbols[0]: FIRST.get(name, LTC), symbols[1]: last}
@@ -109,15 +109,15 @@ def test_one_request_tells_all(name: str) -> None:
 
 @EACH
 @pytest.mark.parametrize("bad", BAD)
-def test_what_cannot_be_read_costs_itself_alone(name: str, bad: bytes) -> None:
+def test_an_entry_that_cannot_be_decoded_affects_no_other(name: str, bad: bytes) -> None:
     _, symbols, _, _, last, _ = ANSWERS[name]
-    told = ask(name, Rest(spoilt(name, bad)), symbols)
-    assert told == {symbols[0]: FIRST.get(name, LTC), symbols[1]: last}
+    bests = ask(name, Rest(spoilt(name, bad)), symbols)
+    assert bests == {symbols[0]: FIRST.get(name, LTC), symbols[1]: last}
 
 
 @EACH
 @pytest.mark.parametrize("answer", [b"{", b"{}", b'[{"symbol":1}]', b"<html>"])
-def test_what_is_no_such_answer_is_an_error(name: str, answer: bytes) -> None:
+def test_another_answer_is_an_error(name: str, answer: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         ask(name, Rest(answer), ANSWERS[name][1])
 
@@ -126,14 +126,14 @@ def test_what_is_no_such_answer_is_an_error(name: str, answer: bytes) -> None:
 def test_it_weighs_what_the_venue_says(name: str) -> None:
     _, _, path, params, _, weight = ANSWERS[name]
     limiter = importlib.import_module(f"workers.venues.{name}.limits").limits()
-    told = [window.weigh(HTTPMethod.GET, path, params) for window in limiter.windows]
-    assert max(told) == weight
+    weights = [window.weigh(HTTPMethod.GET, path, params) for window in limiter.windows]
+    assert max(weights) == weight
     if name == "okx":
         [own] = [window for window in limiter.windows if window.name == f"GET {path}"]
         assert (own.limit, own.per) == (20, 2.0)
 
 
-def test_okx_asks_for_each_type_and_one_that_fails_costs_its_own() -> None:
+def test_okx_requests_each_type_and_a_failed_one_affects_only_its_symbols() -> None:
     refused = RateLimited("no permit", retry_after=1.0, sent=False)
     symbols = ("LTC-BTC", "BTC-USDT-SWAP", "ETH-BTC", "BTC-USD-220527")
     rest = Rest(refused, OKX % b"", refused)
@@ -148,14 +148,14 @@ def exact(best: Best) -> tuple[Decimal, ...]:
 
 
 def rounded(best: Best) -> tuple[Decimal, ...]:
-    """Sizes in whole lots, as Kraken tells them."""
+    """Sizes in whole lots, as Kraken sends them."""
     bid, bid_size, ask, ask_size = exact(best)
     up = [size.to_integral_value(ROUND_CEILING) for size in (bid_size, ask_size)]
     return bid, up[0], ask, up[1]
 
 
 @EACH
-def test_the_simulated_venue_tells_the_truth_and_counts_it(name: str) -> None:
+def test_the_simulated_venue_sends_its_best_prices_and_counts_the_weight(name: str) -> None:
     case = fixture(name)
 
     async def main() -> None:
@@ -165,11 +165,11 @@ def test_the_simulated_venue_tells_the_truth_and_counts_it(name: str) -> None:
             symbols = [sim.venue_symbol(symbol) for symbol in case.symbols]
             assert venue.books.sweep is not None
             async with RestManager(venue.rest.strategies(config)) as rest:
-                told = await venue.books.sweep.ask(rest, symbols, Priority.QUERY)
+                bests = await venue.books.sweep.ask(rest, symbols, Priority.QUERY)
             for symbol in symbols:
                 depth = sim.book(symbol)
                 truth = Best(*depth.bids[0], *depth.asks[0])
-                assert exact(told[symbol]) == (rounded if told[symbol].within else exact)(truth), symbol
+                assert exact(bests[symbol]) == (rounded if bests[symbol].within else exact)(truth), symbol
             assert sum(sim.rest.counters.values()) == len(sim.rest.counters)
 
     run(main())

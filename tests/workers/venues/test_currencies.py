@@ -88,7 +88,7 @@ def test_no_two_codes_become_one(venue: str) -> None:
         ("AAPLx/USD", "AAPLX/USD", "AAPLx/USD"),
     ],
 )
-def test_what_is_subscribed_is_the_venue_s_name(wsname: str, canonical: str, stream: str) -> None:
+def test_subscriptions_have_the_venues_name(wsname: str, canonical: str, stream: str) -> None:
     pairs = {
         name: kraken.Pair(pair_decimals=4 if name == wsname else 1, lot_decimals=8, wsname=name)
         for name in ("LUNA/EUR", "LUNA2/EUR", "REP/XBT", wsname)

@@ -19,7 +19,7 @@ OPTIONAL = {"options.py", "names.py", "checksum.py", "_checksum.pyx"}
 FOLDERS = [path.parent for path in Path(next(iter(workers.venues.__path__))).glob("*/__init__.py")]
 
 
-def test_only_a_folder_with_a_venue_is_one() -> None:
+def test_only_a_folder_with_a_venue_file_is_a_venue() -> None:
     complete = {folder.name for folder in FOLDERS if (folder / "venue.py").is_file()}
     assert {folder.name for folder in FOLDERS} > complete, (
         "no folder with a part only: this test shows nothing"
@@ -48,7 +48,7 @@ def test_a_venues_folder_has_the_files_that_its_neighbours_have() -> None:
         assert (folder / "__init__.py").read_text().startswith('"""'), folder.name
 
 
-def test_what_rest_says_of_a_market_is_in_market() -> None:
+def test_public_rest_requests_are_in_market() -> None:
     for name in names():
         venue = load(name)
         file = importlib.import_module(f"workers.venues.{name}.market")

@@ -73,7 +73,7 @@ class BinanceErrors(ExceptionHandlerStrategy):
         if status in (418, 429) or code in codes.too_many:
             return RateLimited(f"rate limited: {reason}", **facts)
         if failure.replay is not ReplayClass.SAFE and (failed or code in codes.unsure_of_write):
-            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
+            return OutcomeUnknown(f"outcome unknown: {reason}", **facts)
         if code in codes.busy or code in codes.unknown_outcome:
             return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if code in codes.clock:

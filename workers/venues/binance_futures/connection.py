@@ -31,7 +31,7 @@ class BinanceFuturesConnection(BinanceConnection):
     Args:
         context: of the venue without a route.
         budget: the venue's limits of one connection.
-        policy: when to try again; None: as the context says.
+        policy: delays between attempts; None: from the context.
         routes: channel -> route; a channel without an entry is subscribed to without a route.
     """
 

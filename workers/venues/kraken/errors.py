@@ -65,7 +65,7 @@ class KrakenErrors(ExceptionHandlerStrategy):
         if status in (418, 429) or _any(errors, TOO_MANY):
             return RateLimited(f"rate limited: {reason}", **facts)
         if failure.replay is not ReplayClass.SAFE and (status >= 500 or _any(errors, BUSY)):
-            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
+            return OutcomeUnknown(f"outcome unknown: {reason}", **facts)
         if _any(errors, BUSY):
             return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if _any(errors, AUTHENTICATION) or status in (401, 403):

@@ -46,7 +46,7 @@ class MexcSpotErrors(ExceptionHandlerStrategy):
             return RateLimited(f"rate limited: {reason}", **facts)
         # Docs: of a 5xx "the execution status is UNKNOWN and could have been a success".
         if failure.replay is not ReplayClass.SAFE and (status >= 500 or code in BUSY):
-            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
+            return OutcomeUnknown(f"outcome unknown: {reason}", **facts)
         if code in CLOCK:
             return ClockSkew(f"our clock is outside the venue's window: {reason}", **facts)
         if code in AUTHENTICATION or status == 401:

@@ -66,7 +66,7 @@ class OkxErrors(ExceptionHandlerStrategy):
         if status == 429 or code in TOO_MANY:
             return RateLimited(f"rate limited: {reason}", **facts)
         if failure.replay is not ReplayClass.SAFE and (status >= 500 or code in UNSURE_OF_WRITE):
-            return OutcomeUnknown(f"the venue does not say what became of it: {reason}", **facts)
+            return OutcomeUnknown(f"outcome unknown: {reason}", **facts)
         if code in BUSY or code in UNKNOWN_OUTCOME:
             return ServerError(f"the venue is busy: {reason}", action=Action.BACKOFF, **facts)
         if code in CLOCK:

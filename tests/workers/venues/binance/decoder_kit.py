@@ -136,7 +136,7 @@ class Market:
         return found, decoded
 
     def check_reordered(self, frame: bytes, chance: random.Random, escaped: bool) -> None:
-        """Its keys in another order, and its symbol with an escape: the reference says the same of it."""
+        """Its keys in another order, and its symbol with an escape: the reference decodes it alike."""
         event = json.loads(frame)
         inner = event.get("data", event)
         keys = list(inner)

@@ -1,4 +1,4 @@
-"""What REST says beside the book, of both markets: candles, clock, limits, snapshots."""
+"""Public REST requests of both markets: candles, clock, limits, snapshots."""
 
 from __future__ import annotations
 
@@ -78,9 +78,7 @@ def test_klines(venue: Venue, root: str) -> None:
 
 
 @pytest.mark.parametrize(("seconds", "closed"), [(-1.0, False), (30.0, False), (61.0, True)])
-def test_the_newest_candle_is_closed_when_no_skew_of_our_clock_can_say_otherwise(
-    seconds: float, closed: bool
-) -> None:
+def test_the_newest_candle_is_closed_a_minute_after_its_end(seconds: float, closed: bool) -> None:
     rest: Any = Rest(CANDLES)
     end = 1500249599.999
     market = dataclasses.replace(MARKET, clock=lambda: end + seconds)
@@ -111,17 +109,17 @@ def test_server_time(venue: Venue, root: str) -> None:
 def test_server_limits(venue: Venue, root: str) -> None:
     rest: Any = Rest(LIMITS)
     assert venue.rest.server_limits is not None
-    told = asyncio.run(venue.rest.server_limits(rest))
+    limits = asyncio.run(venue.rest.server_limits(rest))
     assert rest.asked == [(f"{root}/exchangeInfo", None)]
-    assert told[:5] == [
+    assert limits[:5] == [
         ServerLimit("weight", 2400, 60.0, True),
         ServerLimit("orders", 300, 10.0, True),
         ServerLimit("requests", 61000, 300.0, True),
         ServerLimit("NEW_THING", 7, 86_400.0, True),
         ServerLimit("orders in 1 FORTNIGHT", 7, 0.0, True),  # unknown, and not dropped in silence
     ]
-    # What the server does not tell and the docs do.
-    assert told[5:] == ([ServerLimit("connections", 300, 300.0, False)] if venue is SPOT else [])
+    # Documented, and not returned by the server.
+    assert limits[5:] == ([ServerLimit("connections", 300, 300.0, False)] if venue is SPOT else [])
 
 
 @BOTH

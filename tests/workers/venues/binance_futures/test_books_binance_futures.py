@@ -86,8 +86,8 @@ class Play:
                     text = row["text"]
                     if incoming - 1 == self.finer[0]:
                         text = re.sub(rf'"{self.finer[1]}":"[^"]*"', f'"{self.finer[1]}":"1.123456789"', text)
-                    self.publisher.hot_path.frame(text.encode(), row["ts"])
-                    self.publisher.hot_path.batch_end()
+                    self.publisher.frame(text.encode(), row["ts"])
+                    self.publisher.batch_end()
                     self._note()
         return self
 
@@ -102,9 +102,7 @@ class Play:
 
     def _note(self) -> None:
         for venue, symbol in self.symbols.items():
-            lent = self.publisher.top_filled(
-                self.exponents[venue][0]
-            )  # that says nothing of the stream of tops
+            lent = self.publisher.lent(self.exponents[venue][0])  # no proof of the stream of tops
             if self.feed.cell_state(symbol, Scope.TOP) is State.LIVE and not lent:
                 top = self.feed.top(symbol)
                 self.tops[venue, top.update_id] = top.exact
@@ -245,7 +243,7 @@ class Letter(BookSync):
         return True
 
 
-def test_the_oracle_notices_a_chain_that_is_not_looked_at(plays: Any) -> None:
+def test_the_oracle_notices_an_unchecked_chain(plays: Any) -> None:
     probe = plays("small")
     incoming = [row["text"] for row in probe.rows if row.get("dir") == "in"]
     at = [n for n, text in enumerate(incoming) if '"depthUpdate"' in text and '"s":"BTCUSDT"' in text]
@@ -257,31 +255,31 @@ def test_the_oracle_notices_a_chain_that_is_not_looked_at(plays: Any) -> None:
     assert any(wrong(plays("small", drop=n, sync=Letter)) for n in at[20:60:2])
 
 
-def test_the_small_session_is_what_its_maker_makes() -> None:
+def test_the_small_session_is_what_its_script_makes() -> None:
     made, books = runpy.run_path(str(FIXTURES / "make_binance_futures_small.py"))["make"]()
     with gzip.open(SESSIONS["small"][0], "rt") as lines:
         assert [json.loads(line) for line in lines] == made
     assert [json.loads(line) for line in SESSIONS["small"][1].read_text().splitlines()] == books
 
 
-def test_a_server_that_lags_takes_no_top_back(plays: Any) -> None:
-    """It tells an old top now: the time of telling (E) says nothing, that of the change (T) does."""
+def test_a_server_that_lags_does_not_publish_an_older_top(plays: Any) -> None:
+    """It sends an old top now: the time of sending (E) is newer, the time of the change (T) is not."""
     play = plays("small")
     venue = next(iter(play.symbols))
     now = 1_800_000_000_000
 
-    def told(update: int, changed: int, sent: int) -> int:
+    def top_id_after(update: int, changed: int, sent: int) -> int:
         """The update id that is published after this top."""
         frame = (
             f'{{"e":"bookTicker","u":{update},"s":"{venue}","b":"8.5","B":"2","a":"9.0","A":"3",'
             f'"T":{changed},"E":{sent}}}'
         )
-        play.publisher.hot_path.frame(frame.encode(), 1)
-        play.publisher.hot_path.batch_end()
+        play.publisher.frame(frame.encode(), 1)
+        play.publisher.batch_end()
         return int(play.feed.top(play.symbols[venue]).update_id)
 
     newest, before = 10**15, play.counter("outdated")
-    assert told(newest, now, now + 5) == newest
-    assert told(newest - 7, now - 900, now + 60) == newest
+    assert top_id_after(newest, now, now + 5) == newest
+    assert top_id_after(newest - 7, now - 900, now + 60) == newest
     assert play.counter("outdated") == before + 1
-    assert told(5, now + 100, now + 101) == 5  # ids that begin anew, after a change that is later
+    assert top_id_after(5, now + 100, now + 101) == 5  # ids that begin anew, after a change that is later

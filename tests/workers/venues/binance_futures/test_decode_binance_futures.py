@@ -41,7 +41,7 @@ DECODER = make_decoder()
 PARSER = BinanceParser({symbol: symbol for symbol in SCALES}, DIALECT)
 
 
-def test_a_wrong_twin_is_noticed() -> None:
+def test_a_wrong_reference_is_noticed() -> None:
     scales, frames = FUTURES.capture(FUTURES.small)
 
     def sides_swapped(event: object, scales: dict[str, Scale]) -> Decoded:
@@ -132,7 +132,7 @@ def test_trades() -> None:
 
 
 @pytest.mark.parametrize("kind", [b"INSURANCE_FUND", b"ADL", b"NA"])
-def test_what_is_no_trade_of_the_book_is_none_of_ours(kind: bytes) -> None:
+def test_trades_outside_of_the_order_book_are_ignored(kind: bytes) -> None:
     """Booked as trades, at prices that nobody could trade at: neither published nor malformed."""
     frame = TRADE.replace(b'"X":"MARKET"', b'"X":"%s"' % kind)
     nothing = frame.replace(b"21845.10", b"0").replace(b"0.001", b"0")
@@ -164,7 +164,7 @@ def test_a_trade_has_a_price() -> None:
             assert reference(frame.replace(b'"%s"' % price, b'"%s"' % zero)).code is DecodeCode.MALFORMED
 
 
-def test_what_kind_of_trade_it_is() -> None:
+def test_kinds_of_trades() -> None:
     """Kind: an enum value that is new, dropped in silence (`X` was "RPI" in 2026-09)."""
     plain = check(TRADE)
     rpi = TRADE.replace(b'"X":"MARKET"', b'"X":"RPI"')
@@ -179,7 +179,7 @@ def test_what_kind_of_trade_it_is() -> None:
         assert PARSER.parse(frame).message_type is MessageType.OTHER  # known, and none of the market's
 
 
-def test_a_mark_that_is_not_there_is_not_told() -> None:
+def test_a_missing_mark_price_has_no_flag() -> None:
     rest = MessageFlag.RATE | MessageFlag.NEXT
     for none in (b"0.00000000", b"0", b""):
         frame = MARK.replace(b'"p":"68005.80802899"', b'"p":"%s"' % none)
@@ -214,9 +214,9 @@ def test_mark_prices_are_exact_whatever_the_tick() -> None:
     """A tick of one decimal; the same digits of a trade do not fit."""
     for event in (MARK, LIQUIDATION):
         dated = event.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"82651.90", b"82651.90123456")
-        told = check(dated)
-        assert (told.code, told.instrument) == (DecodeCode.OK, 3)
-        assert told.words[0] in (6800580802899, 8265190123456)
+        decoded = check(dated)
+        assert (decoded.code, decoded.instrument) == (DecodeCode.OK, 3)
+        assert decoded.words[0] in (6800580802899, 8265190123456)
     traded = TRADE.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"')
     assert check(traded).code is DecodeCode.OK
     assert check(traded.replace(b"21845.10", b"21845.12")).code is DecodeCode.INEXACT
@@ -225,8 +225,8 @@ def test_mark_prices_are_exact_whatever_the_tick() -> None:
 def test_a_days_volume_in_dollars_has_room() -> None:
     """As on the busiest days: 30 billion of BTC, at its tick."""
     busy = TICKER.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"88754314.20", b"30875431420.37")
-    told = check(busy)
-    assert (told.flags, told.words[5]) == (0, 308_754_314_203_700)
+    decoded = check(busy)
+    assert (decoded.flags, decoded.words[5]) == (0, 308_754_314_203_700)
 
 
 def test_liquidation() -> None:
@@ -269,7 +269,7 @@ def test_numbers_that_do_not_fit(frame: bytes) -> None:
             assert [a for a, b in zip(found.words, before.words, strict=True) if a != b] == [0]
         else:
             assert found == unfit(before, code)
-    # Of a ticker and a mark it says that there is none.
+    # An empty text in a ticker or a mark means that there is no value.
     none = () if before.kind in (MessageKind.TICKER, MessageKind.MARK) else (b"",)
     for broken in (*none, b"1e5", b"-1.0", b".5", b"1.2.3", b"NaN", b"\xff"):
         twisted = frame.replace(b'"%s"' % text, b'"%s"' % broken)

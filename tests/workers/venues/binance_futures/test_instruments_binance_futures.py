@@ -52,7 +52,7 @@ def listed(*entries: schema.SymbolInfo) -> Entries[schema.SymbolInfo]:
     return Entries([(each.symbol, each) for each in entries], [])
 
 
-def test_a_settled_contract_does_not_stand_for_the_one_that_trades() -> None:
+def test_a_settled_contract_is_not_chosen_for_the_symbol_that_trades() -> None:
     settled = entry(symbol="BTCUSDTSETTLED", status="CLOSE")
     for both in ([settled, entry()], [entry(), settled]):
         listing = instruments(listed(*both), ["BTC/USDT:USDT"])
@@ -67,7 +67,7 @@ def raw(**changes: Any) -> dict[str, Any]:
     return {**msgspec.to_builtins(entry()), **changes}
 
 
-def test_an_entry_that_cannot_be_read_or_named_takes_no_other_along() -> None:
+def test_an_entry_that_cannot_be_decoded_or_named_affects_no_other() -> None:
     """Kinds: one entry takes others along; an enum's new value is dropped in silence. The first is real."""
     entries = [
         raw(symbol="NEWUSDT", baseAsset="NEW", contractType=None),
@@ -133,7 +133,7 @@ def test_the_margin_names_what_is_settled_in() -> None:
 @pytest.mark.parametrize(
     "status", ["PENDING_TRADING", "PRE_DELIVERING", "SETTLING", "CLOSE", "something new"]
 )
-def test_what_does_not_trade_is_halted(status: str) -> None:
+def test_instruments_that_do_not_trade_are_halted(status: str) -> None:
     assert instrument(entry(status=status)).status is InstrumentStatus.HALTED
 
 

@@ -20,7 +20,7 @@ from workers.venues.binance_futures.sync import BookSync
 
 
 class Event(NamedTuple):
-    """As the venue says it."""
+    """An event with the venue's ids."""
 
     first: int  # U
     last: int  # u
@@ -63,7 +63,7 @@ def test_rule_1_events_are_buffered_as_one_chain_by_pu() -> None:
     ("snapshot", "kept"),
     [
         (89, None),  # before pu of the first one: something is missing
-        (90, None),  # pu = L: what the event before said may not be in it, and is not in the buffer
+        (90, None),  # pu = L: it may lack the event before, which is not in the buffer
         (91, [110, 140, 151]),
         (99, [110, 140, 151]),  # pu <= L < U: nothing of this symbol happened in between
         (100, [110, 140, 151]),
@@ -130,7 +130,7 @@ def test_the_first_event_of_all_follows_none() -> None:
 def test_rule_5_pu_is_the_last_u_and_u_plus_one_is_nothing() -> None:
     sync = in_step(90, *CHAIN)
     assert sync.last_id == 151
-    assert sync.on_diff(Event(152, 160, 152).diff) is Step.GAP  # U = u + 1, but pu says otherwise
+    assert sync.on_diff(Event(152, 160, 152).diff) is Step.GAP  # U = u + 1, but pu is another id
     assert sync.gap == Gap(152, 153)
     assert not sync.synced
     for previous in (150, 145, 91):  # it overlaps what there is
@@ -144,7 +144,7 @@ def test_a_chain_by_u_would_be_gaps_alone() -> None:
     assert sync.on_diff(Diff(CHAIN[1].first, CHAIN[1].last, 0, 0, (), ())) is Step.GAP
 
 
-def test_another_connection_may_have_cut_its_events_elsewhere() -> None:
+def test_another_connection_may_have_events_with_other_id_ranges() -> None:
     sync = in_step(90, *CHAIN)
     sync.resume(sync.last_id)
     assert sync.on_diff(Event(141, 160, 140).diff) is Step.APPLY
@@ -202,7 +202,7 @@ def test_what_the_letter_accepts_is_accepted_and_what_is_accepted_is_true(
         applied = [each.last_id for each in answer.diffs]
         assert applied == letter
     if isinstance(answer, Replay):
-        lacks = any(each.last == at for each in events)  # what the event that ends at it says: the worst case
+        lacks = any(each.last == at for each in events)  # the event that ends at it: the worst case
         book = dict(truth[at - 1 if lacks and at - 1 in truth else at])
         for each in answer.diffs:
             for price, size in each.bids:
@@ -215,7 +215,8 @@ def test_what_the_letter_accepts_is_accepted_and_what_is_accepted_is_true(
 
 # -- whenever nobody doubts a book that is in step, it is the venue's ---------------------------------------
 class Market:
-    """Events of one symbol, and snapshots that lack what the event with u = L says, where there is one."""
+    """Events of one symbol, and snapshots that lack the changes of the event with u = L, where there is
+    one."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -325,7 +326,7 @@ class NoDoubt(BookSync):
         self.unverified = False
 
 
-def test_without_the_doubt_a_wrong_book_passes() -> None:
+def test_without_doubtful_a_wrong_book_passes() -> None:
     def sessions(sync_class: type[BookSync]) -> None:
         for seed in range(20):
             machine, chance = Doubts(), random.Random(seed)
@@ -343,7 +344,7 @@ def test_without_the_doubt_a_wrong_book_passes() -> None:
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_a_first_event_right_behind_the_snapshot_leaves_a_doubt(native: bool) -> None:
+def test_a_first_event_right_behind_the_snapshot_makes_the_book_doubtful(native: bool) -> None:
     """pu = L: the event with u = L was sent before the stream was open."""
     sync = in_step(120)
     assert not sync.unverified

@@ -65,7 +65,7 @@ def test_a_replacement_knows_the_trades_by_what_they_are(kind: str, monkeypatch:
 
 
 def test_either_address_may_be_lost() -> None:
-    """Without /public nothing is LIVE; without /market the cells are as they were, and the feed says so."""
+    """Without /public nothing is LIVE; without /market the cells are as they were, and the feed is RESYNC."""
 
     async def scenario() -> None:
         async with working(channels=["top", "book", "mark"], reconnect_delay=0.1) as live:
@@ -83,7 +83,7 @@ def test_either_address_may_be_lost() -> None:
     run(scenario())
 
 
-def test_a_snapshot_that_the_venue_cuts_is_no_whole_book() -> None:
+def test_the_requested_depth_is_at_most_what_the_venue_sends() -> None:
     """Asked for more than it gives, the venue sends what it gives: taken for all that there is, the prices
     beyond would be empty, and LIVE so once the market has moved there."""
 

@@ -22,7 +22,7 @@ def test_the_venues_limits() -> None:
     assert BinanceConnection(CONTEXT, limited(BUDGET, 5000)).budget.max_streams == 1024
 
 
-def test_the_policy_is_what_was_asked() -> None:
+def test_the_policy_is_the_given_one() -> None:
     policy = ReconnectionPolicy(7, 0.5, max_delay=20)
     assert BinanceConnection(CONTEXT, BUDGET, policy).get_reconnection_policy() is policy
     assert BinanceConnection(CONTEXT, BUDGET).get_reconnection_policy() == ReconnectionPolicy()
@@ -43,7 +43,7 @@ def test_the_policy_is_what_was_asked() -> None:
         (HandshakeRefused("x", 451), False),
     ],
 )
-def test_which_failures_heal(error: Exception, heals: bool) -> None:
+def test_which_failures_are_temporary(error: Exception, heals: bool) -> None:
     assert BinanceConnection(CONTEXT, BUDGET).should_reconnect(error) is heals
 
 

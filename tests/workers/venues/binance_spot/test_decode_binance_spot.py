@@ -25,7 +25,7 @@ DECODER = make_decoder()
 PARSER = BinanceParser({symbol: symbol for symbol in SCALES}, DIALECT)
 
 
-def test_a_wrong_twin_is_noticed() -> None:
+def test_a_wrong_reference_is_noticed() -> None:
     scales, frames = SPOT.capture(SPOT.small)
 
     def sides_swapped(event: object, scales: dict[str, Scale]) -> Decoded:
@@ -129,7 +129,7 @@ def test_a_trade_has_a_price() -> None:
 
 
 def test_an_empty_side_of_a_top() -> None:
-    """Kind: how a venue says that there is none."""
+    """Kind: how a venue writes an absent value."""
     event = json.loads(TOP)
     for none in ("0.00000000", "0", ""):
         text = json.dumps({**event, "b": none, "B": none}, separators=(",", ":")).encode()
@@ -161,7 +161,7 @@ def test_numbers_that_do_not_fit(frame: bytes) -> None:
         place = before.kind in (MessageKind.TOP, MessageKind.DEPTH)  # of these it is still known
         left = (before.ts_event, before.update_id, before.first_id) if place else ()
         assert found == Decoded(code, before.kind, before.instrument, *left)
-    # Of two faults the worse one is told, wherever it stands, and malformed is worse than both.
+    # Of two faults the worse one is reported, wherever it stands, and malformed is worse than both.
     both = frame.replace(text, b"9" * 19 + b".0", 1).replace(b"00000", b"00001")
     assert check(both).code is DecodeCode.OVERFLOW
     assert check(both[:-1] + b" " + both[-1:]).code is DecodeCode.NOT_MINE

@@ -96,7 +96,7 @@ def test_notional_of_2021_and_none_at_all() -> None:
 
 
 @pytest.mark.parametrize("status", ["HALT", "BREAK", "CANCEL_ONLY", "END_OF_DAY", "something new"])
-def test_what_does_not_trade_is_halted(status: str) -> None:
+def test_instruments_that_do_not_trade_are_halted(status: str) -> None:
     assert instrument(entry(status=status)).status is InstrumentStatus.HALTED
 
 
@@ -107,7 +107,7 @@ def test_coarse_lots_get_few_decimals() -> None:
     assert instrument(entry(price=("0.50", "1000", "0.50"))).tick == 5
 
 
-def test_the_finest_of_step_and_least_counts() -> None:
+def test_the_finer_of_step_and_smallest_value_counts() -> None:
     assert instrument(entry(price=("0.00100000", "1000.0", "0.01000000"))).price_exp == 3
 
 
@@ -141,7 +141,7 @@ def test_headroom_is_just_enough(size: tuple[str, str, str]) -> None:
         ("1", "9000", "1e-5"),
     ],
 )
-def test_what_does_not_fit_is_refused_clearly(size: tuple[str, str, str]) -> None:
+def test_numbers_that_do_not_fit_are_refused_with_a_reason(size: tuple[str, str, str]) -> None:
     with pytest.raises(PrecisionError, match="BTC/USDT") as caught:
         instrument(entry(size=size))
     assert isinstance(caught.value, InstrumentError)
@@ -234,7 +234,7 @@ def test_widen_refuses_what_cannot_be() -> None:
         widen(old, numbers(top("1e5")))
 
 
-def test_the_listing_is_asked_for_without_what_nobody_reads() -> None:
+def test_the_listing_is_requested_without_unused_fields() -> None:
     """`permissionSets` has hundreds of words in each of thousands of entries; to skip them at once holds up
     the loop. A venue of this kind that does not know the parameter refuses it (-1104): asked without."""
     asked: list[Any] = []

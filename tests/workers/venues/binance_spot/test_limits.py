@@ -130,7 +130,7 @@ def test_no_orders_left_today_does_not_stop_cancels_for_the_rest_of_the_day() ->
     assert limiter.acquire(DELETE, "/api/v3/order", None, 0.0, CANCEL) == 0
 
 
-def test_a_ban_without_a_word_lasts_two_minutes() -> None:
+def test_a_ban_without_retry_after_lasts_two_minutes() -> None:
     limiter = limits()
     limiter.observe(418, {}, 0.0)
     assert limiter.acquire(GET, "/api/v3/time", None, 0.0) == 120.0

@@ -65,7 +65,7 @@ def test_batches_cover_every_topic_once_within_the_size(count: int, channels: li
         assert msgspec.json.decode(message.payload)["id"] == message.id
 
 
-def test_nothing_asked_is_no_message() -> None:
+def test_no_symbols_make_no_message() -> None:
     strategy = BinanceSubscription(STREAMS, SYMBOLS)
     assert strategy.create_subscription_messages(SUBSCRIBE, [], ["top"]) == []
     assert strategy.create_subscription_messages(SUBSCRIBE, ["BTC/USDT"], []) == []
@@ -126,7 +126,7 @@ def test_no_input_makes_the_matcher_raise(data: bytes) -> None:
         max_size=20,
     )
 )
-def test_what_was_asked_before_changes_no_answer(
+def test_earlier_requests_change_no_message(
     requests: list[tuple[list[str], list[str], type, Any]],
 ) -> None:
     remembers = BinanceSubscription(STREAMS, SYMBOLS, streams_per_message=2)

@@ -105,7 +105,7 @@ def test_rule_7_anything_but_the_next_is_a_gap(first: int) -> None:
     assert list(sync.buffer) == [event]
 
 
-def test_an_event_that_ends_before_it_starts_is_a_gap_and_no_buffer() -> None:
+def test_an_event_that_ends_before_it_starts_is_a_gap_and_is_not_buffered() -> None:
     sync = BookSync()
     sync.on_snapshot(10)
     assert sync.on_diff(diff(12, 11)) is Step.GAP
@@ -126,7 +126,7 @@ def test_the_native_path_reports_its_progress() -> None:
 # -- everything at once --------------------------------------------------------------------------------------
 @dataclass
 class Venue:
-    """The true book and everything it ever said."""
+    """The true book and all its events."""
 
     chance: random.Random
     last_id: int = 100
@@ -153,7 +153,7 @@ class Venue:
 
 
 class Chaos(RuleBasedStateMachine):
-    """Whenever the machine says that it is in step, the book is the venue's book at its last id."""
+    """Whenever the state machine is in step, the book is the venue's book at its last id."""
 
     sync_class: type[BookSync] = BookSync
 

@@ -65,7 +65,7 @@ def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> list[Decoded]:
 
 
 def check(data: bytes) -> list[Decoded]:
-    """What the native decoder makes of a frame, after the reference has agreed."""
+    """The events by the native decoder, which the reference agrees with."""
     native = DECODER.decode_messages(data)
     assert disagreement(native, reference(data)) is None, data
     return native

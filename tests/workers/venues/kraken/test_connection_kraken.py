@@ -70,7 +70,7 @@ def test_halts_are_not_remembered_for_ever(connection: KrakenConnection) -> None
     assert len(connection._halted) <= REMEMBERED
 
 
-def test_what_heals(connection: KrakenConnection) -> None:
+def test_which_failures_are_temporary(connection: KrakenConnection) -> None:
     assert connection.should_reconnect(Disconnected(1006))
     assert connection.should_reconnect(ConnectTimeout("late"))
     assert connection.should_reconnect(HandshakeRefused("busy", 503))
@@ -106,7 +106,7 @@ def test_a_depth_that_the_venue_does_not_have(keys: dict[str, Any], text: str) -
             use(config(**keys))
 
 
-def test_a_depth_of_one_s_own() -> None:
+def test_a_configured_depth() -> None:
     assert options(config(options={"book_depth": 500})).book_depth == 500
     strategies = VENUE.data.websocket(
         config(options={"book_depth": 500, "messages_per_second": 3}), {"BTC/USD": "BTC/USD"}
@@ -121,7 +121,7 @@ def test_a_depth_of_one_s_own() -> None:
     assert b'"depth":500' in message.payload
 
 
-def test_the_shipped_file_says_the_defaults() -> None:
+def test_the_shipped_file_has_the_defaults() -> None:
     import tomllib
 
     shipped = msgspec.convert(tomllib.loads(SHIPPED.read_text()), VenueConfig)

@@ -218,14 +218,14 @@ def test_exponents_are_for_the_reference(text: bytes) -> None:
 @pytest.mark.parametrize(
     "text", [b"01", b"00.5", b".5", b"1.", b"+1", b"1..2", b"0x1", b"--1", b"1e", b"NaN"]
 )
-def test_what_is_no_json_number(text: bytes) -> None:
+def test_texts_that_are_no_json_number(text: bytes) -> None:
     for frame, old in ((UPDATE, b"1486.59884909"), (TICKER, b'0.99983,"low"'), (TICKER, b"0.00005")):
         mutant = frame.replace(old, text + old[old.index(b",") :] if b"," in old else text)
         assert check(mutant)[0].code is NOT_MINE
         assert reference(mutant)[0].code is MALFORMED
 
 
-def test_what_is_no_market_data() -> None:
+def test_messages_that_are_no_market_data() -> None:
     for frame in (STATUS, HEARTBEAT, b"{}", b"", b"[]", b'{"channel":"book"}', UPDATE + b" ", UPDATE[:-1]):
         assert check(frame)[0].code is NOT_MINE
     assert check(UPDATE.replace(b"MINA", b"XMINA")) == [Decoded(DecodeCode.UNKNOWN_SYMBOL)]

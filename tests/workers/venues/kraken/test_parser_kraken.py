@@ -59,7 +59,7 @@ def test_what_a_message_is(frame: bytes, kind: MessageType, symbol: str | None, 
     )
     if kind not in (MessageType.OTHER, MessageType.UNKNOWN):
         assert parsed.symbol == symbol
-    # The quick looks say the same, as far as they look.
+    # `classify` and `extract_symbol` agree with `parse`.
     if not isinstance(parsed.data, schema.Malformed):
         assert PARSER.classify(frame) is kind
         assert PARSER.extract_symbol(frame) == symbol

@@ -85,8 +85,8 @@ def test_the_same_without_a_sweep_is_stale(instance: str) -> None:
         async with working(case(sweep=None), instance, sim, symbols=symbols, **KEYS) as live:
             await live.until(live.live, "all LIVE", pump=False)
             index = live.feed.instrument(symbols[0]).index
-            told = live.worker.publisher.state
-            await live.until(lambda: told(index, Scope.BOOK) == State.STALE, "STALE", pump=False)
+            state_of = live.worker.publisher.state
+            await live.until(lambda: state_of(index, Scope.BOOK) == State.STALE, "STALE", pump=False)
 
     run(main())
 
@@ -105,7 +105,7 @@ def test_while_rest_fails_new_subscriptions_prove_the_books(instance: str) -> No
     run(main())
 
 
-def test_a_stream_that_is_dead_while_its_market_moves_is_right_again_and_connected_afresh(
+def test_a_dead_stream_whose_market_moves_is_corrected_and_connected_again(
     instance: str,
 ) -> None:
     """It has been taken, brings its snapshot, and no update."""
@@ -145,13 +145,13 @@ def test_a_new_subscription_that_brings_nothing_is_no_live_book_for_long(instanc
             market = sim.market
             assert market is not None
             sim.faults.silent(symbol=silent)
-            live.pump()  # its best is another one, which nobody tells
+            live.pump()  # its best is another one, which is not sent
             cell = (silent, Scope.BOOK, State.RESYNC, Reason.SNAPSHOT)
-            said: list[Any] = []
+            changes: list[Any] = []
 
             def resync() -> bool:
-                said.extend(live.status_changes(cursor))
-                return cell in said
+                changes.extend(live.status_changes(cursor))
+                return cell in changes
 
             cursor = live.feed.cursor()
             await live.until(resync, "RESYNC", within=STALE + 3.0 + 3.0, pump=False)

@@ -114,7 +114,7 @@ def test_instruments() -> None:
     assert mina.status is InstrumentStatus.HALTED
 
 
-def test_what_is_not_listed() -> None:
+def test_symbols_that_are_not_listed() -> None:
     [text] = instruments(schema.read_listing(answer(PAIRS)), ["XBT/USD"]).missing.values()
     assert text.startswith("Kraken spot does not list 'XBT/USD' (nearest: BTC/USD")
 
@@ -129,7 +129,7 @@ EQUITIES = {
 }  # fmt: skip
 
 
-def test_tokenized_equities_are_asked_for_when_something_is_not_listed_without_them() -> None:
+def test_tokenized_equities_are_requested_when_a_symbol_is_missing() -> None:
     """Kind: what is listed under a parameter of its own is not listed. (OKX has its instrument types.)"""
     client = Client(answer(PAIRS), answer(EQUITIES))
     found = ask(client, lambda rest: VENUE.listing.instruments(rest, ["BTC/USD", "AAPLX/USD"]))
@@ -155,7 +155,7 @@ def test_tokenized_equities_are_asked_for_when_something_is_not_listed_without_t
     assert "nearest: AAPLX/USD" in named.missing["AAPLx/USD"]
 
 
-def test_text_that_is_no_code_costs_its_own_entry() -> None:
+def test_text_that_is_no_code_affects_only_its_entry() -> None:
     """Kind: one entry takes others along, here in the search for what it may have been."""
     odd = {"ODD": PAIRS["XXBTZUSD"] | {"wsname": ".d/USD", "status": None}}
     even = {"EVEN": PAIRS["DARK"] | {"wsname": "."}}
@@ -165,7 +165,7 @@ def test_text_that_is_no_code_costs_its_own_entry() -> None:
     assert set(found.skipped) == {"ODD", "EVEN"}
 
 
-def test_a_pair_that_has_lost_its_wsname_is_not_gone() -> None:
+def test_a_pair_without_its_wsname_is_not_delisted() -> None:
     """Kind: silence taken for evidence. Its other fields have codes that are older than the WebSocket's."""
     listed = {"XXBTZUSD": PAIRS["XXBTZUSD"], "XDGUSD": PAIRS["XDGUSD"] | {"base": "XXDG", "quote": "ZUSD"}}
     for lost in ({"wsname": ""}, {"wsname": None}, {"wsname": "XXBTZUSD"}):
@@ -176,7 +176,7 @@ def test_a_pair_that_has_lost_its_wsname_is_not_gone() -> None:
         assert [slot.symbol for slot in found.instruments] == ["DOGE/USD"]
         assert found.unsure == {"BTC/USD"}, "and ETH/USD is not listed"
         assert "its entry XXBTZUSD" in found.missing["BTC/USD"]
-    # What had none from the beginning says nothing of the pair: the dark pool, and another venue's book.
+    # A pair that never had one is ignored: the dark pool, and another venue's book.
     for other in ({"altname": "XBTUSD.d"}, {"execution_venue": "bitnomial_exchange"}):
         dark = PAIRS["XXBTZUSD"] | {"wsname": ""} | other
         found = instruments(schema.read_listing(answer(listed | {"XXBTZUSD": dark})), ["BTC/USD"])
@@ -260,7 +260,7 @@ def test_a_slot_is_replaced_by_what_is_listed_now() -> None:
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_a_number_finer_than_what_is_listed(fresh: bool) -> None:
+def test_a_number_with_more_decimals_than_listed(fresh: bool) -> None:
     """The day's low of before a pair lost a decimal, say; the listing may not be at hand."""
     old = slots()
     frame = TICKER.replace(b"USDT/USD", b"MINA/GBP").replace(b"0.99959", b"0.9995912")
@@ -339,7 +339,7 @@ def test_best_prices_are_named_as_the_stream_names_them() -> None:
     assert legacy == {}
 
 
-def test_tokenized_equities_are_asked_for_apart_and_only_when_one_is_carried() -> None:
+def test_tokenized_equities_have_a_request_of_their_own_when_one_is_carried() -> None:
     plain, equity = (
         {name: {"a": side("2.00", "1.000"), "b": side("1.00", "1.000")}} for name in ("BTC/USD", "AAPLx/USD")
     )
@@ -358,7 +358,7 @@ def test_tokenized_equities_are_asked_for_apart_and_only_when_one_is_carried() -
 
 
 @pytest.mark.parametrize(
-    ("asks", "bids", "told"),
+    ("asks", "bids", "result"),
     [
         (["0.00000", "0", "0.000"], ["224.15000", "3", "3.000"], ("224.15000", "3.000", "", "")),  # recorded
         (["0.00000", "0", "0.000"], ["0.00000", "0", "0.000"], None),  # recorded: empty, or not known
@@ -375,14 +375,14 @@ def test_tokenized_equities_are_asked_for_apart_and_only_when_one_is_carried() -
         ("2.0", ["1.0", "3", "3.000"], None),
     ],
 )
-def test_one_pair_that_cannot_be_read_costs_itself_alone(asks: Any, bids: Any, told: Any) -> None:
+def test_a_pair_that_cannot_be_decoded_affects_no_other(asks: Any, bids: Any, result: Any) -> None:
     """The kind: one entry that nobody expected takes the others along."""
     good = {"a": side("2.0", "1.000"), "b": side("1.0", "1.000")}
     body = {"BTC/USD": good, "ETH/USD": {"a": asks, "b": bids}, "SOL/USD": {"b": bids}, "ADA/USD": None}
     found = best_prices(Client(answer(body)), "BTC/USD", "ETH/USD")
     expected = {"BTC/USD": Best("1.0", "1.000", "2.0", "1.000", within="1")}
-    if told is not None:
-        expected["ETH/USD"] = Best(*told, within="1")
+    if result is not None:
+        expected["ETH/USD"] = Best(*result, within="1")
     assert found == expected
 
 
@@ -399,7 +399,7 @@ TIME = answer({"unixtime": 1688669448})
 
 
 @pytest.mark.parametrize("error", ["EService:Unavailable", "EService:Busy", "EAPI:Rate limit exceeded"])
-def test_a_busy_venue_is_asked_again(error: str) -> None:
+def test_a_request_to_a_busy_venue_is_repeated(error: str) -> None:
     client = Client(answer({}, error), b'{"error":["%s"]}' % error.encode(), TIME)
     assert ask(client, VENUE.rest.server_time) == 1688669448000
     assert len(client.urls) == 3
@@ -421,7 +421,7 @@ def test_a_warning_refuses_nothing() -> None:
         ask(Client(both), VENUE.rest.server_time)
 
 
-def test_what_is_no_answer_of_the_venue() -> None:
+def test_pages_of_others_give_a_typed_error() -> None:
     with pytest.raises(ParseError):
         ask(Client(b"<html>"), VENUE.rest.server_time)
     with pytest.raises(ParseError):
@@ -464,24 +464,24 @@ def failure(
     ],
 )
 def test_each_error(error: str, kind: type[RestError], action: Action) -> None:
-    told = KrakenErrors().to_error(failure(error))
-    assert (type(told), told.action) == (kind, action)
-    assert error in told.message
+    result = KrakenErrors().to_error(failure(error))
+    assert (type(result), result.action) == (kind, action)
+    assert error in result.message
 
 
 @pytest.mark.parametrize(
     "error", ["EService:Deadline elapsed", "EService:Unavailable", "EGeneral:Internal error"]
 )
-def test_an_order_whose_outcome_is_open(error: str) -> None:
-    told = KrakenErrors().to_error(failure(error, replay=ReplayClass.BY_CLIENT_ID))
-    assert type(told) is OutcomeUnknown
+def test_an_order_whose_outcome_is_unknown(error: str) -> None:
+    result = KrakenErrors().to_error(failure(error, replay=ReplayClass.BY_CLIENT_ID))
+    assert type(result) is OutcomeUnknown
     refused = KrakenErrors().to_error(failure("EOrder:Insufficient funds", replay=ReplayClass.NEVER))
     assert type(refused) is BadRequest
 
 
-def test_a_lockout_is_waited_for() -> None:
-    told = KrakenErrors().to_error(failure("EGeneral:Temporary lockout"))
-    assert (type(told), told.retry_after) == (RateLimited, LOCKED)
+def test_requests_wait_for_the_end_of_a_lockout() -> None:
+    result = KrakenErrors().to_error(failure("EGeneral:Temporary lockout"))
+    assert (type(result), result.retry_after) == (RateLimited, LOCKED)
 
 
 @pytest.mark.parametrize(
@@ -494,13 +494,13 @@ def test_a_lockout_is_waited_for() -> None:
         (404, BadRequest),
     ],
 )
-def test_a_status_without_a_word_of_the_venue(status: int, kind: type[RestError]) -> None:
-    told = KrakenErrors().to_error(failure(status=status, body=b"<html>blocked</html>"))
-    assert type(told) is kind
-    assert "<html>blocked" in told.message
+def test_a_status_without_a_message_of_the_venue(status: int, kind: type[RestError]) -> None:
+    result = KrakenErrors().to_error(failure(status=status, body=b"<html>blocked</html>"))
+    assert type(result) is kind
+    assert "<html>blocked" in result.message
 
 
-def test_what_is_refused_with_a_200() -> None:
+def test_refusals_with_status_200() -> None:
     errors = KrakenErrors()
     assert errors.refuses(200, answer({}, "EGeneral:Internal error"))
     assert errors.refuses(200, b'{ "error" : ["EGeneral:Internal error"] }')

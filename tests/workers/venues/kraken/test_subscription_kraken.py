@@ -93,7 +93,7 @@ def test_batches() -> None:
 
 
 @pytest.mark.parametrize(("goes", "stays"), [("book", "top"), ("top", "book")])
-def test_rule_2_one_of_top_and_book_goes(goes: str, stays: str) -> None:
+def test_rule_2_unsubscribing_one_of_top_and_book(goes: str, stays: str) -> None:
     made = strategy()
     made.create_subscription_messages(SUBSCRIBE, ["BTC/USD", "ETH/USD"], ["top", "book"])
     made.create_subscription_messages(SUBSCRIBE, ["MINA/GBP"], [goes])
@@ -126,7 +126,7 @@ def test_the_ticker_goes_by_itself() -> None:
     assert (away["method"], away["params"]["channel"]) == ("unsubscribe", "ticker")
 
 
-def test_what_is_not_known() -> None:
+def test_unknown_symbols_and_channels() -> None:
     with pytest.raises(KeyError, match="channel 'mark' is not known; allowed: top"):
         strategy().create_subscription_messages(SUBSCRIBE, ["BTC/USD"], ["mark"])
     with pytest.raises(KeyError, match="'BTC/USDX' is not known at the venue; near it: BTC/USD"):
@@ -144,7 +144,7 @@ def test_an_answer_as_it_was_captured() -> None:
     assert (ack.id, ack.ok, ack.topics) == (None, True, (("MINA/GBP", "top"), ("MINA/GBP", "book")))
 
 
-def test_what_is_no_answer() -> None:
+def test_other_messages_are_no_answer() -> None:
     made = strategy()
     for frame in (
         STATUS,
@@ -161,7 +161,7 @@ def test_what_is_no_answer() -> None:
     assert made.match_acknowledgement(b'{"method":"pong","req_id":4}') is not None
 
 
-def test_rule_3_what_there_is_already() -> None:
+def test_rule_3_a_subscription_that_exists_already() -> None:
     ack = strategy().match_acknowledgement(refused(3, "Already subscribed to one or more symbols", "BTC/USD"))
     assert ack is not None
     assert ack.ok
@@ -214,7 +214,7 @@ def test_rule_4_a_depth_that_is_refused_names_no_symbol() -> None:
     assert made.facts.rejected["BTC/USD", "book"].message == "Subscription depth not supported"
 
 
-def test_a_channel_that_goes_while_the_other_stays() -> None:
+def test_unsubscribing_one_of_top_and_book() -> None:
     made = Connection(("BTC/USD", "top"), ("BTC/USD", "book"))
     [question] = made.ask()
     made.hear(taken(question["req_id"], "book", "BTC/USD"))
@@ -265,17 +265,17 @@ def test_a_late_answer_to_a_subscription_is_none_to_its_end(numbered: bool) -> N
     """Were the copy believed, the new subscription would be sent before the old has ended."""
     made = Connection(("BTC/USD", "book"), ("BTC/USD", "top"))
 
-    def said(method: str, number: int) -> bytes:
+    def answer(method: str, number: int) -> bytes:
         frame = taken(number, "book", "BTC/USD", method)
         return frame if numbered else frame.replace(b'"req_id":%d' % number, b'"req_id":null')
 
     [question] = made.ask()
-    assert made.hear(said("unsubscribe", question["req_id"])) is None
-    assert made.hear(said("subscribe", question["req_id"])) == ()
+    assert made.hear(answer("unsubscribe", question["req_id"])) is None
+    assert made.hear(answer("subscribe", question["req_id"])) == ()
     made.facts.request_again(list(made.desired))
     [question] = made.ask()
     assert question["method"] == "unsubscribe"
-    assert made.hear(said("subscribe", question["req_id"])) is None
+    assert made.hear(answer("subscribe", question["req_id"])) is None
     assert made.facts.pending == 1
-    assert made.hear(said("unsubscribe", question["req_id"])) == ()
+    assert made.hear(answer("unsubscribe", question["req_id"])) == ()
     assert made.facts.active == set()

@@ -41,10 +41,10 @@ def frame(kind: str, bids: Any, asks: Any, after: tuple[Any, Any] | int) -> byte
     def side(levels: Any) -> str:
         return ",".join(f'{{"price":{price},"qty":{size}}}' for price, size in texts(levels))
 
-    told = after if isinstance(after, int) else checksum(texts(after[0]), texts(after[1]))
+    crc = after if isinstance(after, int) else checksum(texts(after[0]), texts(after[1]))
     return (
         f'{{"channel":"book","type":"{kind}","data":[{{"symbol":"MINA/GBP","bids":[{side(bids)}],'
-        f'"asks":[{side(asks)}],"checksum":{told},"timestamp":"2026-08-16T23:37:05.723653Z"}}]}}'
+        f'"asks":[{side(asks)}],"checksum":{crc},"timestamp":"2026-08-16T23:37:05.723653Z"}}]}}'
     ).encode()
 
 
@@ -87,7 +87,7 @@ class Lab:
         return book.window(False, 2000), book.window(True, 2000)
 
     def reasons(self) -> list[tuple[State, Reason]]:
-        """What has been said of the book since the last look."""
+        """The status changes of the book since the last call."""
         found = []
         while len(batch := self.cursor.poll()):
             found += [
@@ -139,7 +139,7 @@ def test_every_state_is_the_oracle_s(make_lab: Callable[..., Lab], name: str, st
 
 
 @pytest.mark.parametrize(("name", "checked"), [("session", 30), ("session_resync", 19)])
-def test_every_checksum_agrees_by_both_ways(name: str, checked: int) -> None:
+def test_every_checksum_agrees_natively_and_in_python(name: str, checked: int) -> None:
     book, native = Book(), Checksum(PRICE_EXP, SIZE_EXP)
     agreed = 0
     for data in incoming(name):
@@ -164,7 +164,7 @@ def apply(book: Book, form: Decoded, depth: int) -> None:
         book.truncate(depth)
 
 
-def test_a_book_that_is_not_cut_is_found_out() -> None:
+def test_a_book_that_is_not_cut_fails_its_checksum() -> None:
     """Rule 3, turned off: on a market that moves, what fell out comes back as an old price."""
     for depth, least in ((10, 60), (25, 10)):
         venue = Market(depth)
@@ -181,7 +181,7 @@ def test_a_book_that_is_not_cut_is_found_out() -> None:
 
 class Market:
     """A venue's book that moves, and its messages to whom has subscribed `depth` levels: what falls out of
-    them is not told, what moves into them is."""
+    them is not sent, what moves into them is."""
 
     def __init__(self, depth: int, seed: int = 3) -> None:
         self.rng = random.Random(seed)
@@ -219,8 +219,8 @@ class Market:
         changes = []
         for old, now, whole in zip(before, self.view(), self.sides, strict=True):
             gone = [(price, 0) for price, _ in old if price not in whole]
-            told = [level for level in now if level not in old]
-            changes.append(gone + told)
+            added = [level for level in now if level not in old]
+            changes.append(gone + added)
             self.rng.shuffle(changes[-1])
         return frame("update", changes[0], changes[1], self.view())
 
@@ -256,7 +256,7 @@ def test_rule_2_a_price_that_is_repeated(make_lab: Callable[..., Lab]) -> None:
     lab.play(frame("update", bids, [], (after, ASKS)))
     assert lab.sides == (after, ASKS)
     assert lab.state is State.LIVE
-    # The other order is another book: had the first one held, the checksum would have said so.
+    # The other order is another book: had the first one held, the checksum would show it.
     lab.play(frame("update", bids[::-1], [], (after, ASKS)))
     assert lab.reasons() == [(State.RESYNC, Reason.CHECKSUM)]
 
@@ -265,11 +265,11 @@ def test_rule_3_the_book_is_cut_to_what_is_subscribed(make_lab: Callable[..., La
     lab = make_lab(10, window=5)
     bids, asks = [(100 - i, 1 + i) for i in range(10)], [(111 + i, 1 + i) for i in range(10)]
     lab.play(frame("snapshot", bids, asks, (bids, asks)))
-    # A better bid: the tenth falls out, and no message says so.
+    # A better bid: the tenth falls out, and no message has it.
     better = [(101, 3), *bids[:-1]]
     lab.play(frame("update", [(101, 3)], [], (better, asks)))
     assert lab.sides == (better, asks)
-    # The best goes, and what moves in is told.
+    # The best goes, and what moves in is sent.
     lab.play(frame("update", [(101, 0), (91, 8)], [], ([*bids[:-1], (91, 8)], asks)))
     assert lab.sides == ([*bids[:-1], (91, 8)], asks)
     assert lab.state is State.LIVE
@@ -307,7 +307,7 @@ def test_rule_4_a_lost_message_shows(make_lab: Callable[..., Lab]) -> None:
     assert found == 39
 
 
-def test_rule_6_a_lost_message_that_we_know_of(make_lab: Callable[..., Lab]) -> None:
+def test_rule_6_a_message_known_to_be_lost(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab(25)
     live(lab)
     assert lab.publisher.invalidate_without_ids([lab.index]) == 1
@@ -360,17 +360,17 @@ def test_numbers_that_are_spelled_otherwise_than_the_slot_has_them(price: int, s
         ]
         for levels in (bids, asks)
     ]
-    told = checksum(*spelled)
-    assert native.matches(book, told)
+    crc = checksum(*spelled)
+    assert native.matches(book, crc)
     assert (native.price_decimals, native.size_decimals) == (price, size)
-    assert native.compute(book) == told
+    assert native.compute(book) == crc
     # Another book is another one in every spelling.
-    assert not native.matches(book, told ^ 1)
+    assert not native.matches(book, crc ^ 1)
     book.set(False, 20_000 * 10**4, 1)
-    assert not native.matches(book, told)
+    assert not native.matches(book, crc)
 
 
-def test_what_is_published_is_exact(make_lab: Callable[..., Lab]) -> None:
+def test_published_numbers_are_exact(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab(25)
     live(lab)
     cell = lab.feed.book("MINA/GBP")

@@ -37,7 +37,7 @@ def market(**options: Any) -> SimVenue:
     return SimVenue("kraken", symbols=SYMBOLS, rate=0.0, **options)
 
 
-def test_a_currency_that_the_venue_calls_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_currency_with_another_code_at_the_venue(monkeypatch: pytest.MonkeyPatch) -> None:
     """Subscribed and decoded under the venue's name, published under the unified one: its LUNA is LUNC, and
     its LUNA2 is LUNA. Kind: two names of one thing are taken for each other."""
     for base, price in (("LUNA", 10_000), ("LUNA2", 50_000)):
@@ -115,8 +115,8 @@ async def test_a_wrong_checksum_of_a_top_alone_heals() -> None:
 
 
 @async_test
-async def test_a_top_is_the_best_of_its_book_whenever_one_looks() -> None:
-    """Sizes too, that no ticker tells of."""
+async def test_a_top_is_always_the_best_of_its_book() -> None:
+    """Sizes too, which no ticker has."""
     async with working(market()) as live:
         await live.all_live()
         cursor = live.feed.cursor()
@@ -135,7 +135,7 @@ async def test_a_top_is_the_best_of_its_book_whenever_one_looks() -> None:
 
 @async_test
 async def test_a_program_without_the_engine_has_the_same_top() -> None:
-    """Also after a message that its book does not agree with: it says so, and has a top again."""
+    """Also after a message that its book does not agree with: an Interruption comes, and a top again."""
     async with market() as sim:
         assert sim.market is not None
         urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
@@ -157,25 +157,25 @@ async def test_a_program_without_the_engine_has_the_same_top() -> None:
                     sim.faults.bad_checksum("BTC/USD")
                     while isinstance(await top(), Top):
                         pass
-                    said = await top()
-                    while isinstance(said, Interruption):
-                        said = await top()
+                    event = await top()
+                    while isinstance(event, Interruption):
+                        event = await top()
                 for _ in range(40):
-                    said = await top()
-                    assert isinstance(said, Top), said
+                    event = await top()
+                    assert isinstance(event, Top), event
                 # All that there is has been heard when the last one is the oracle's.
                 async with asyncio.timeout(5):
                     while True:
                         book = sim.book("BTC/USD")
                         best = tuple(Decimal(text) for text in (*book.bids[0], *book.asks[0]))
-                        if (said.bid, said.bid_size, said.ask, said.ask_size) == best:
+                        if (event.bid, event.bid_size, event.ask, event.ask_size) == best:
                             break
-                        said = await anext(stream)
+                        event = await anext(stream)
             assert stream.connections == 1
 
 
 @async_test
-async def test_a_repeated_price_costs_nothing() -> None:
+async def test_a_repeated_price_is_applied() -> None:
     async with working(market()) as live:
         await live.all_live()
         live.sim.faults.repeat_price(count=30)
@@ -202,15 +202,15 @@ async def test_a_depth_that_is_refused_is_seen() -> None:
         for symbol in SYMBOLS:
             await live.until(
                 lambda symbol=symbol: any(f"{symbol} book" in event.text for event in live.feed.events(64)),
-                f"{symbol} told",
+                f"{symbol} logged",
             )
-        # Refusals are told before the connection counts as made: that comes with the last answer.
+        # Refusals are logged before the connection counts as made: that comes with the last answer.
         await live.until(lambda: live.counted("connects"), "connected")
         assert live.counted("connects") == 1
 
 
 def void(symbol: str) -> set[tuple[str, Scope, State, Reason]]:
-    """What is said of a book, and its top, that is built anew because a message of it is missing."""
+    """The states of a book, and its top, that is built anew because a message of it is missing."""
     return {
         (symbol, scope, state, reason)
         for scope in (Scope.BOOK, Scope.TOP)
@@ -225,7 +225,7 @@ def spelled_otherwise(live: Live, symbol: str) -> bytes:
 
 
 @async_test
-async def test_a_message_that_is_lost_on_the_cold_way_voids_the_books_of_its_connection() -> None:
+async def test_a_message_that_is_lost_on_the_cold_path_voids_the_books_of_its_connection() -> None:
     """Whose it was nobody knows: all of them are built anew."""
     async with working(market()) as live:
         await live.all_live()
@@ -286,7 +286,7 @@ async def test_a_ticker_that_cannot_be_read_costs_no_book() -> None:
 
 
 @async_test
-async def test_an_answer_that_nobody_waits_for_harms_no_book() -> None:
+async def test_an_answer_without_a_pending_request_voids_no_book() -> None:
     async with working(market()) as live:
         await live.all_live()
         cursor = live.feed.cursor()
@@ -324,7 +324,7 @@ async def test_errors_of_a_200_delay_the_listing_only() -> None:
 
 @async_test
 async def test_a_new_listing_gives_a_new_slot() -> None:
-    """More decimals than the slot has: blocked, the listing is asked, and the new slot has what it says."""
+    """More decimals than the slot has: blocked, the listing is asked, and the new slot has its values."""
     async with working(market()) as live:
         await live.all_live()
         assert live.sim.market is not None
@@ -360,7 +360,7 @@ async def test_a_statistic_that_is_finer_than_the_listing_is_absent_and_costs_no
 
 
 @pytest.mark.parametrize("channels", [["top"], ["ticker"], ["book"], ["trades"], ["top", "book"]])
-def test_any_channels_alone_and_over_a_replaced_connection(channels: list[str]) -> None:
+def test_any_channels_and_their_replacement(channels: list[str]) -> None:
     """Top and book are one stream: who asks for the top alone finds the book kept, too."""
 
     async def main() -> None:
@@ -374,10 +374,10 @@ def test_any_channels_alone_and_over_a_replaced_connection(channels: list[str]) 
                     live.sim.faults.clear()
                 wanted = "maintenance" if halted else "online"
 
-                def told(wanted: str = wanted) -> bool:
+                def published(wanted: str = wanted) -> bool:
                     return all(peer.notes["system"] == wanted for peer in live.sim.hub.peers)
 
-                await live.until(told, wanted)
+                await live.until(published, wanted)
             await live.until(lambda: live.counted("renewals"), "replaced", within=20.0)
             for _ in range(20):
                 live.pump()

@@ -69,7 +69,7 @@ def test_500_symbols_with_three_channels_are_50_connections() -> None:
         (HandshakeRefused("", 404), False),
     ],
 )
-def test_what_heals_by_itself(error: BaseException, again: bool) -> None:
+def test_which_failures_are_temporary(error: BaseException, again: bool) -> None:
     assert connection().should_reconnect(error) is again
 
 

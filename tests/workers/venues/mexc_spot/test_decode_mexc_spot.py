@@ -94,8 +94,8 @@ def test_every_captured_frame_is_equal() -> None:
         if "publicAggreBookTicker" in expect:
             body, scale = expect["publicAggreBookTicker"], SCALES[expect["symbol"]]
             names = (("bidPrice", 1), ("bidQuantity", 2), ("askPrice", 1), ("askQuantity", 2))
-            told = tuple(to_mantissa(body[name], scale[which])[1] for name, which in names)
-            assert native[0].words[:4] == told
+            values = tuple(to_mantissa(body[name], scale[which])[1] for name, which in names)
+            assert native[0].words[:4] == values
             assert (native[0].update_id, native[0].ts_event) == (
                 int(body["version"]),
                 expect["sendTime"] * 10**6,
@@ -107,7 +107,7 @@ def test_every_captured_frame_is_equal() -> None:
                 assert bool(each.flags & Flag.SELL) == (deal["tradeType"] == 2)
 
 
-def test_a_wrong_twin_is_noticed() -> None:
+def test_a_wrong_reference_is_noticed() -> None:
     def differs(twin: Any) -> bool:
         frames = [data for data, _ in captured()] + FRAMES
         return any(
@@ -149,9 +149,9 @@ def test_the_simulated_venues_writer_writes_what_the_venue_has_written() -> None
 
 # -- one by one ----------------------------------------------------------------------------------------
 def test_top() -> None:
-    told = (8427000, 638700, 8427001, 542169969, 0, 0, 0, 0)
+    values = (8427000, 638700, 8427001, 542169969, 0, 0, 0, 0)
     assert check(TOP) == [
-        Decoded(DecodeCode.OK, MessageKind.TOP, 0, SENT * 10**6, 82164153436, 0, MessageFlag.SENT, told)
+        Decoded(DecodeCode.OK, MessageKind.TOP, 0, SENT * 10**6, 82164153436, 0, MessageFlag.SENT, values)
     ]
 
 
@@ -241,7 +241,7 @@ def test_a_trade_without_id_or_time() -> None:
     assert (one.update_id, one.first_id, one.flags, one.ts_event) == (0, 0, 0, SENT * 10**6)
 
 
-def test_a_frame_without_trades_says_nothing() -> None:
+def test_a_frame_without_trades_has_no_events() -> None:
     data = frame(payloads.DEALS, payloads.deals(DEALS_EVENT, []))
     assert left(data)
     assert reference(data) == []
@@ -260,7 +260,7 @@ def test_a_trade_needs_a_side() -> None:
 
 
 def test_a_trade_has_a_price() -> None:
-    """Zero stands for "no price" in shared memory; the trades beside it are told."""
+    """Zero stands for "no price" in shared memory; the other trades are published."""
     for none in ("0", "0.00", "000"):
         data = frame(
             payloads.DEALS, payloads.deals("", [DEALS[0], payloads.deal(none, "1", False, SENT, "a")])
@@ -271,7 +271,7 @@ def test_a_trade_has_a_price() -> None:
     assert check(fine)[0].words[:2] == (1, 0)
 
 
-def test_each_trade_of_a_frame_is_judged_by_itself() -> None:
+def test_each_trade_of_a_frame_is_checked_by_itself() -> None:
     wide = payloads.deal("84270.001", "1", False, SENT, "a")
     vast = payloads.deal("9" * 19, "1", False, SENT, "b")
     codes = [each.code for each in check(frame(payloads.DEALS, payloads.deals("", [wide, DEALS[0], vast])))]
@@ -288,7 +288,7 @@ def test_many_trades_in_a_frame() -> None:
 
 
 def test_ticker() -> None:
-    # Volume is the turnover in quote, quantity the volume in base; the opening price is not told.
+    # Volume is the turnover in quote, quantity the volume in base; the opening price is not sent.
     words = (8427000, 0, 8500001, 8300000, 13452000001, 113365180264000000, 0, 0)
     ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, flags=lacking(1, 6, 7), words=words)
     assert check(TICKER) == [ticker]
@@ -362,7 +362,7 @@ def test_numbers_that_do_not_fit(data: bytes) -> None:
                 assert DecodeCode.MALFORMED in [each.code for each in reference(data.replace(text, broken))]
 
 
-def test_of_two_faults_the_worse_one_is_told() -> None:
+def test_of_two_faults_the_worse_one_is_reported() -> None:
     vast, fine = "9" * 19, "0.001"
     for bid, ask in (((vast, "1"), (fine, "1")), ((fine, "1"), (vast, "1"))):
         [one] = check(frame(payloads.BOOK_TICKER, payloads.book_ticker(bid, ask, 1)))

@@ -45,7 +45,7 @@ def test_the_documented_entry() -> None:
 
 
 def test_sizes() -> None:
-    """The step of sizes is told by their decimals; `baseSizePrecision` is the smallest order. BTC trades with
+    """The step of sizes is that of their decimals; `baseSizePrecision` is the smallest order. BTC trades with
     eight decimals, and is ordered from 0.000001 on; ALEPH from 5.00 on, in steps of 0.01. Kind: a limit of
     orders taken for a step. (Binance and OKX list both, and Kraken's `ordermin` is not read.)"""
     aleph = instrument(info({"baseAssetPrecision": 2, "baseSizePrecision": "5.00"}).entries[0])
@@ -59,7 +59,7 @@ def test_sizes() -> None:
     assert (power(0), power(1), power(12)) == ("1", "0.1", "0.000000000001")
 
 
-def test_a_name_that_two_have_is_of_the_one_that_is_called_so() -> None:
+def test_a_venue_name_of_two_symbols_belongs_to_the_one_with_that_plain_name() -> None:
     """BIFI is called BIFIF elsewhere: were there a BIFIF too, its prices would be another asset's."""
     aliased = {"symbol": "BIFIUSDT", "baseAsset": "BIFI"}
     plain = {"symbol": "BIFIFUSDT", "baseAsset": "BIFIF"}
@@ -98,9 +98,9 @@ def test_states() -> None:
         ({"isSpotTradingAllowed": None, "tradeSideType": None}, True),
     ],
 )
-def test_what_this_api_does_not_trade_is_halted(facts: dict[str, Any], trades: bool) -> None:
+def test_symbols_that_the_api_does_not_trade_are_halted(facts: dict[str, Any], trades: bool) -> None:
     """Kind: one field of several that forbid orders is read. The venue refuses them with 10007, with a status
-    of 1 and streams that go on: delivered and not tradable, which is what HALTED says."""
+    of 1 and streams that go on: delivered and not tradable, which is HALTED."""
     found = instruments(info(facts), ["METAL/USDT"])
     [slot] = found.instruments
     assert slot.status is (InstrumentStatus.ACTIVE if trades else InstrumentStatus.HALTED)
@@ -117,14 +117,14 @@ def test_without_the_fields_the_status_decides() -> None:
     assert instrument(entry).status is InstrumentStatus.ACTIVE
 
 
-def test_an_entry_that_is_typed_otherwise_or_says_less_costs_no_other_one() -> None:
+def test_an_entry_with_other_types_or_missing_fields_affects_no_other() -> None:
     """Docs have `tradeSideType` as text and as a number; the listing is one answer for all symbols."""
     odd = {"symbol": "ODDUSDT", "baseAsset": "ODD", "quotePrecision": "3", "baseSizePrecision": None}
     slots = instruments(info({}, odd), ["METAL/USDT", "ODD/USDT"]).instruments
     assert [(slot.price_exp, slot.size_exp, slot.lot) for slot in slots] == [(5, 2, 1), (3, 2, 1)]
 
 
-def test_assets_that_the_venue_calls_otherwise() -> None:
+def test_assets_with_other_codes_at_the_venue() -> None:
     """``GAS`` there is GASDAO, and what others call GAS is ``GASNEO``; two may have changed places."""
     pairs = {"GAS": "GASDAO", "GASNEO": "GAS", "FLUX": "FLUX1", "FLUX1": "FLUX", "STEPN": "GMT"}
     listed = info(*({"symbol": f"{base}USDT", "baseAsset": base} for base in pairs))
@@ -135,7 +135,7 @@ def test_assets_that_the_venue_calls_otherwise() -> None:
     assert len(set(CURRENCIES.renamed.values())) == len(CURRENCIES.renamed)
 
 
-def test_what_is_not_listed() -> None:
+def test_symbols_that_are_not_listed() -> None:
     assert instruments(info({}), ["METAL/USD"]).missing == {
         "METAL/USD": "MEXC spot does not list 'METAL/USD' (nearest: METAL/USDT)"
     }
@@ -150,7 +150,7 @@ def test_what_is_not_listed() -> None:
         {"quoteAmountPrecision": "-1"},
     ],
 )
-def test_what_fits_no_slot(change: dict[str, Any]) -> None:
+def test_numbers_that_fit_no_slot(change: dict[str, Any]) -> None:
     found = instruments(info(change, {"symbol": "XUSDT", "baseAsset": "X"}), ["METAL/USDT", "X/USDT"])
     assert [slot.symbol for slot in found.instruments] == ["X/USDT"]
     assert found.missing["METAL/USDT"].startswith("METAL/USDT: ")

@@ -105,7 +105,7 @@ def test_answers() -> None:
         b"<html>",
     ],
 )
-def test_what_is_no_message(data: bytes) -> None:
+def test_frames_that_are_no_message(data: bytes) -> None:
     parsed = PARSER.parse(data)
     assert parsed.message_type is MessageType.ERROR
     assert isinstance(parsed.data, schema.Malformed)

@@ -61,7 +61,7 @@ def test_field_order_and_unknown_fields() -> None:
     assert check(named) == check(TOP)
 
 
-def test_what_comes_twice_and_other_oddities_are_the_references() -> None:
+def test_repeated_fields_and_other_oddities_are_left_to_the_reference() -> None:
     other = payloads.book_ticker(("1", "1"), ("2", "1"), 9)
     group = b"\x93\x03\x94\x03"  # an empty group of field 50
     for data in (
@@ -266,6 +266,6 @@ def ordinary(seed: int, count: int) -> Iterator[bytes]:
         yield frame(payloads.MINI_TICKER, ticker, symbol)
 
 
-def test_the_native_decoder_takes_all_that_is_ordinary() -> None:
+def test_the_native_decoder_takes_all_ordinary_frames() -> None:
     for data in ordinary(1, 400):
         assert check(data)[0].code in (DecodeCode.OK, DecodeCode.UNKNOWN_SYMBOL)

@@ -1,4 +1,4 @@
-"""Errors with their advice, weights and bans, requests; what REST says of a market."""
+"""Errors with their advice, weights and bans, requests; public REST requests."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_codes(status: int, code: int | None, kind: type[RestError], action: Act
     assert "the venue's words" in str(found)
 
 
-def test_a_write_without_a_word_of_its_outcome_is_unknown() -> None:
+def test_a_write_without_a_known_outcome_is_outcome_unknown() -> None:
     for status, code in ((500, None), (504, 504), (200, 500)):
         found = error(status, {"code": code, "msg": ""}, ReplayClass.NEVER)
         assert type(found) is OutcomeUnknown
@@ -142,7 +142,7 @@ def test_the_venues_time() -> None:
     assert asked.endpoint == "/api/v3/time"
 
 
-# -- what REST says ---------------------------------------------------------------------------------------
+# -- public requests --------------------------------------------------------------------------------------
 class Rest:
     """A manager that has the answers at hand; keeps what was asked."""
 
@@ -170,7 +170,7 @@ def test_snapshot() -> None:
 
 
 def test_candles() -> None:
-    """The row of the venue's docs, and one that is not over; the venue's clock says so."""
+    """The row of the venue's docs, and one that is not over by the venue's clock."""
     done = [
         1640804880000,
         "47482.36",

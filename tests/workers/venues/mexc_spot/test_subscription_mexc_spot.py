@@ -1,4 +1,4 @@
-"""Subscription messages, and answers: those that say yes, those that say no, and those that lie."""
+"""Subscription messages, and answers: acceptances, refusals, and refusals that look like acceptances."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_several_topics_a_message() -> None:
         MexcSpotSubscription(SYMBOLS, topics_per_message=0)
 
 
-def test_what_is_not_known() -> None:
+def test_unknown_symbols_and_channels() -> None:
     strategy = MexcSpotSubscription(SYMBOLS)
     with pytest.raises(KeyError, match="symbol 'BTC/USD' is not known at the venue; near it: BTC/USDT"):
         strategy.create_subscription_messages(SUBSCRIBE, ["BTC/USD"], ["top"])
@@ -81,8 +81,8 @@ def test_what_is_not_known() -> None:
         strategy.create_subscription_messages(SUBSCRIBE, ["BTC/USDT"], ["mark"])
 
 
-def test_a_topic_in_msg_is_taken() -> None:
-    """Rule 1; the id is always 0 and says nothing."""
+def test_a_topic_in_msg_is_accepted() -> None:
+    """Rule 1; the id is always 0 and identifies nothing."""
     strategy, _ = asked("top", "book")
     assert strategy.match_acknowledgement(answer(TOP + "ETHUSDT")) == Acknowledgement(
         None, True, topics=(("ETH/USDT", "top"),)
@@ -91,7 +91,7 @@ def test_a_topic_in_msg_is_taken() -> None:
     assert both == Acknowledgement(None, True, topics=(("BTC/USDT", "book"), ("BTC/USDT", "top")))
 
 
-def test_a_refusal_says_code_0_too() -> None:
+def test_a_refusal_may_have_code_0() -> None:
     """Rule 2: an answer that lies."""
     strategy, _ = asked("top", "book")
     refused = strategy.match_acknowledgement(blocked(TOP + "ETHUSDT"))
@@ -143,7 +143,7 @@ def test_a_code_beside_the_topic_is_a_refusal() -> None:
         b"{" + b" " * 20_000 + b"}",
     ],
 )
-def test_what_is_no_answer_of_ours(data: bytes) -> None:
+def test_answers_to_others_are_ignored(data: bytes) -> None:
     strategy, _ = asked("top")
     assert strategy.match_acknowledgement(data) is None
 

@@ -22,7 +22,7 @@ def venue(**options: object) -> SimVenue:
     return SimVenue("mexc_spot", symbols=CASE.fixture.symbols, rate=0.0, **options)  # type: ignore[arg-type]
 
 
-def told(live: Live, code: Code) -> set[str]:
+def logged(live: Live, code: Code) -> set[str]:
     return {event.text for event in live.feed.events(200) if event.code == code.name.lower()}
 
 
@@ -77,8 +77,8 @@ def test_snapshots_that_are_older_than_the_stream_are_fetched_again(instance: st
     run(main())
 
 
-def test_a_blocked_topic_is_told_as_rejected_and_the_others_are_live(instance: str) -> None:
-    """The answer says code 0: an acceptance, to who does not read it."""
+def test_a_blocked_topic_is_logged_as_rejected_and_the_others_are_live(instance: str) -> None:
+    """The answer has code 0, and only its text shows that it is a refusal."""
 
     async def main() -> None:
         sim = venue()
@@ -88,7 +88,7 @@ def test_a_blocked_topic_is_told_as_rejected_and_the_others_are_live(instance: s
         async with working(CASE, instance, sim) as live:
             await live.until(lambda: live.counted("rejects") == 1, "rejected")
             await live.until(lambda: live.live(*others), "the others are LIVE")
-            assert told(live, Code.REJECTED) == {f"subscription rejected: {hit} book"}
+            assert logged(live, Code.REJECTED) == {f"subscription rejected: {hit} book"}
             assert live.feed.cell_state(hit, Scope.BOOK) is not State.LIVE
             await live.until(
                 lambda: live.feed.cell_state(hit, Scope.TOP) is State.LIVE, "its top is not harmed"
@@ -98,7 +98,7 @@ def test_a_blocked_topic_is_told_as_rejected_and_the_others_are_live(instance: s
     run(main())
 
 
-def test_frames_without_a_body_are_counted_and_harm_nothing(instance: str) -> None:
+def test_frames_without_a_body_are_counted_and_ignored(instance: str) -> None:
     async def main() -> None:
         async with working(CASE, instance, venue()) as live:
             await live.all_live()

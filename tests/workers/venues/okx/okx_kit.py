@@ -130,7 +130,7 @@ def reference(data: bytes, scales: dict[str, Scale] = SCALES) -> list[Decoded]:
 
 
 def check(data: bytes) -> list[Decoded]:
-    """What the native decoder says, which the reference must say, too."""
+    """The events by the native decoder, which the reference agrees with."""
     native = DECODER.decode_messages(data)
     assert disagreement(native, reference(data)) is None, data
     return native

@@ -49,7 +49,7 @@ def test_all_of_the_captures_checksums() -> None:
     assert matched == 290
 
 
-def test_what_a_side_lacks_is_passed_over() -> None:
+def test_missing_levels_of_a_side_are_skipped() -> None:
     book = Book()
     for price, size in ((33661, 7), (33660, 6), (33650, 30)):
         book.set(False, price, size)
@@ -63,7 +63,9 @@ def test_an_empty_book() -> None:
 
 
 @given(LEVELS, LEVELS, st.integers(0, 18), st.integers(0, 18))
-def test_native_is_plain(bids: dict[int, int], asks: dict[int, int], price_exp: int, size_exp: int) -> None:
+def test_the_native_checksum_equals_the_python_one(
+    bids: dict[int, int], asks: dict[int, int], price_exp: int, size_exp: int
+) -> None:
     book, native = Book(), Checksum(price_exp, size_exp)
     for ask, side in ((False, bids), (True, asks)):
         for price, size in side.items():
@@ -72,7 +74,7 @@ def test_native_is_plain(bids: dict[int, int], asks: dict[int, int], price_exp: 
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 60), st.integers(0, 3)), max_size=200))
-def test_what_is_kept_of_the_last_one_never_shows(changes: list[tuple[bool, int, int]]) -> None:
+def test_kept_subscription_messages_never_change_the_next_ones(changes: list[tuple[bool, int, int]]) -> None:
     book, native = Book(), Checksum(1, 2)
     for ask, price, size in changes:
         book.set(ask, price, size)

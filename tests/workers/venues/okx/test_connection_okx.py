@@ -26,7 +26,7 @@ def test_the_venues_limits() -> None:
     assert OkxConnection(CONTEXT, limited(BUDGET, 10)).budget.max_streams == 10
 
 
-def test_what_is_shared_has_one_connection_of_its_own() -> None:
+def test_shared_channels_have_one_connection_of_their_own() -> None:
     """Two would bring each liquidation twice."""
     made = OkxConnection(CONTEXT, limited(BUDGET, 6), ReconnectionPolicy(max_attempts=3))
     placement = Placement(lambda route: made.at(route).budget.max_streams, route=made.route)
@@ -59,7 +59,7 @@ def test_the_end_is_announced_a_minute_before() -> None:
         assert connection.announced_end(other) is None
 
 
-def test_the_policy_is_what_was_asked() -> None:
+def test_the_policy_is_the_given_one() -> None:
     policy = ReconnectionPolicy(7, 0.5, max_delay=20)
     assert OkxConnection(CONTEXT, BUDGET, policy).get_reconnection_policy() is policy
 
@@ -77,5 +77,5 @@ def test_the_policy_is_what_was_asked() -> None:
         (HandshakeRefused("x", 403), False),
     ],
 )
-def test_what_can_heal(error: BaseException, heals: bool) -> None:
+def test_which_failures_are_temporary(error: BaseException, heals: bool) -> None:
     assert OkxConnection(CONTEXT, BUDGET).should_reconnect(error) is heals

@@ -51,8 +51,8 @@ from workers.venues.okx.venue import VENUE
 OK, NOT_MINE, MALFORMED = DecodeCode.OK, DecodeCode.NOT_MINE, DecodeCode.MALFORMED
 
 
-def words(*told: int) -> tuple[int, ...]:
-    return told + (0,) * (8 - len(told))
+def words(*values: int) -> tuple[int, ...]:
+    return values + (0,) * (8 - len(values))
 
 
 # -- captures -------------------------------------------------------------------------------------------
@@ -75,7 +75,7 @@ def test_every_captured_message_is_equal() -> None:
     }
 
 
-def test_a_wrong_twin_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_reference_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     right = normalise
 
     def sides_swapped(event: object, scales: dict[str, Scale]) -> Decoded:
@@ -149,7 +149,7 @@ def test_ids_that_are_none() -> None:
     ):
         assert check(wrong)[0].code is NOT_MINE
         assert reference(wrong)[0].code is MALFORMED, wrong
-    # Nothing says what it follows: the state machine will see to it.
+    # Its place in the chain is unknown: the state machine decides.
     [bare] = check(UPDATE.replace(b',"prevSeqId":32032594283', b""))
     assert (bare.code, bare.first_id) == (OK, 0)
     # A key twice is JSON's to judge: the last one counts.
@@ -179,7 +179,7 @@ def test_tops() -> None:
     half = TOP.replace(b'"4.41916"', b'"0"')
     assert check(half)[0].code is NOT_MINE
     assert reference(half)[0].code is MALFORMED
-    # With a number that does not fit, that is what is told, on whichever side it stands.
+    # With a number that does not fit, that is what is reported, on whichever side it stands.
     for wrong in (b'"62.36109"', b'"117.36"'):
         assert check(half.replace(wrong, b'"0.' + b"3" * 12 + b'"'))[0].code is DecodeCode.INEXACT
     two = TOP.replace(b'"asks":[', b'"asks":[["117.35","1","0","1"],')
@@ -309,7 +309,7 @@ def test_an_index_is_that_of_every_derivative_on_it() -> None:
     assert decoder.decode_messages(INDEX)[0].code is NOT_MINE
     assert decoder.remove_symbol("BTC-USDT-261225")
     assert decoder.decode_messages(INDEX)[0].code is OK
-    # Of none of ours it says nothing; the spot instrument of that name is not meant.
+    # It is about no carried instrument; the spot instrument of that name is not meant.
     foreign = INDEX.replace(b"BTC-USDT", b"SOL-USDT")
     assert check(foreign)[0].code is NOT_MINE
     assert PARSER.parse(foreign).message_type is MessageType.OTHER

@@ -49,7 +49,7 @@ def failure(status: int, content: bytes, replay: ReplayClass = SAFE) -> Failure:
         (500, 50026, NEVER, OutcomeUnknown, Action.RESYNC),
         (200, 50026, NEVER, OutcomeUnknown, Action.RESYNC),
         (503, 50001, NEVER, OutcomeUnknown, Action.RESYNC),
-        (200, 50013, NEVER, ServerError, Action.BACKOFF),  # it says that nothing was done
+        (200, 50013, NEVER, ServerError, Action.BACKOFF),  # by the docs nothing was done
         *((status, 50011, SAFE, RateLimited, Action.BACKOFF) for status in (200, 429)),
         (200, 50061, NEVER, RateLimited, Action.BACKOFF),
         (429, 0, SAFE, RateLimited, Action.BACKOFF),
@@ -72,17 +72,17 @@ def test_the_table(
     assert "said" in str(error)
 
 
-def test_what_a_200_refuses() -> None:
+def test_errors_with_status_200() -> None:
     assert not ERRORS.refuses(200, body(0))
     assert ERRORS.refuses(200, body(51001))
     assert ERRORS.refuses(200, body(50011))
-    assert not ERRORS.refuses(200, body(2))  # some of several: each entry says what became of it
-    assert not ERRORS.refuses(200, b"<html>")  # it cannot be decoded, which is told better there
+    assert not ERRORS.refuses(200, body(2))  # some of several: each entry has its own result
+    assert not ERRORS.refuses(200, b"<html>")  # it cannot be decoded, which gives an error of its own
     assert not ERRORS.refuses(200, b"[]")
     assert not ERRORS.refuses(200, b'{"data":[]}')
 
 
-def test_an_order_that_was_refused_says_so_in_its_entry() -> None:
+def test_a_refused_order_has_its_code_in_its_entry() -> None:
     refused = [{"ordId": "", "sCode": "51008", "sMsg": "Insufficient balance"}]
     for code in (0, 1):
         content = body(code, "", refused)
@@ -95,7 +95,7 @@ def test_an_order_that_was_refused_says_so_in_its_entry() -> None:
     assert not ERRORS.refuses(200, body(0, "", [*refused, *refused]))  # the caller asked for several
 
 
-def test_a_proxys_page() -> None:
+def test_a_page_of_a_proxy_gives_a_typed_error() -> None:
     error = ERRORS.to_error(failure(502, b"<html>bad gateway</html>"))
     assert error.code is None
     assert "bad gateway" in str(error)

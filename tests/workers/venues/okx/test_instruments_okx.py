@@ -92,7 +92,7 @@ def test_a_listing_of_today() -> None:
         msgspec.structs.replace(TODAY, least="0.001", contract="10", contract_multiplier="0.1")
     )
     assert (finer.size_exp, finer.lot, finer.multiplier, finer.multiplier_exp) == (3, 10, 1, 0)
-    # "" is not told: the wire's usual decimals.
+    # "" is not listed: the usual decimals of messages.
     bare = instrument(msgspec.structs.replace(TODAY, tick="", lot="", least=""))
     assert (bare.price_exp, bare.size_exp, bare.tick) == (8, 8, 0)
 
@@ -107,7 +107,7 @@ def body(*rows: dict[str, str]) -> bytes:
     return msgspec.json.encode({"code": "0", "msg": "", "data": rows})
 
 
-def test_what_has_not_opened_is_named_by_its_name_and_not_tradable() -> None:
+def test_an_instrument_that_has_not_opened_is_identified_by_its_name_and_not_tradable() -> None:
     """Kind: an empty field becomes part of a name, or a number."""
     spot = {"instType": "SPOT", "instId": "NEW-USDT", "state": "preopen", **EMPTY}
     swap = {"instType": "SWAP", "instId": "NEW-USDT-SWAP", "state": "preopen", "ctVal": "10", **EMPTY}
@@ -132,7 +132,7 @@ def test_what_has_not_opened_is_named_by_its_name_and_not_tradable() -> None:
     )  # fmt: skip
 
 
-def test_what_says_neither_its_symbol_nor_its_contract_is_not_listed() -> None:
+def test_an_entry_without_symbol_and_contract_is_not_listed() -> None:
     family = {"instType": "SWAP", "instId": "ETH-USD_UM-SWAP", "state": "preopen", **EMPTY}
     bare = {"instType": "SWAP", "instId": "NEW-USDT-SWAP", "state": "preopen", "ctVal": "", **EMPTY}
     kind = TRADED | {"instType": "WARRANT", "instId": "WAR-USDT"}
@@ -150,7 +150,7 @@ def test_what_says_neither_its_symbol_nor_its_contract_is_not_listed() -> None:
     )
 
 
-def test_what_is_announced_does_not_stand_for_what_trades() -> None:
+def test_an_announced_instrument_is_not_chosen_for_the_symbol_that_trades() -> None:
     """Kind: the last of two entries of one symbol wins: the ghost's exponents, tick and HALTED were
     published, and its name subscribed."""
     ghost = TRADED | {"instId": "LISTING-SPOT-SLX-USDT", "tickSz": "0.1", "state": "preopen"}
@@ -173,7 +173,7 @@ def test_a_state_that_is_not_known_is_not_tradable() -> None:
     assert found.skipped == {"SLX-USDT": "its status 'post_only' is not known, so it counts as not tradable"}
 
 
-def test_a_type_that_is_refused_costs_the_symbols_of_that_type_alone() -> None:
+def test_a_refused_instrument_type_affects_only_its_symbols() -> None:
     """Kind: of several requests for one listing, one that is refused takes the others along."""
 
     class Rest:
@@ -188,7 +188,7 @@ def test_a_type_that_is_refused_costs_the_symbols_of_that_type_alone() -> None:
     assert "51000 Parameter instType error" in found.missing["SLX/USD:SLX-261225"]
 
 
-def test_what_cannot_be_carried() -> None:
+def test_instruments_that_cannot_be_carried() -> None:
     [text] = instruments(named(TODAY), ["BTC/USDX:USDT"]).missing.values()
     assert text == "OKX does not list 'BTC/USDX:USDT' (nearest: BTC/USDT:USDT)"
     for changes in ({"tick": "x"}, {"contract": "-1"}, {"contract": "0"}, {"lot": "99999999999999999999"}):
@@ -203,8 +203,8 @@ def test_the_numbers_of_an_event() -> None:
     assert [text for _, text in numbers(PARSER.parse(TRADES).data)] == ["42219.9", "12", "42220", "1.5"]
     assert ("size", "7715.62528481") in numbers(PARSER.parse(TICKER).data)
     assert numbers(None) == []
-    told = {name: numbers(PARSER.parse(frame).data) for name, frame in FRAMES.items()}
-    assert {name for name, found in told.items() if not found} == {
+    numbers_of = {name: numbers(PARSER.parse(frame).data) for name, frame in FRAMES.items()}
+    assert {name for name, found in numbers_of.items() if not found} == {
         *("alive", "funding", "mark", "index", "liquidation")
     }  # fmt: skip
 

@@ -23,14 +23,14 @@ def test_each_endpoint_has_its_own(method: str, endpoint: str) -> None:
         assert limiter.acquire(HTTPMethod(other), path, None, 0.0, Priority.CANCEL) == 0.0
 
 
-def test_what_is_not_named_shares_the_smallest() -> None:
+def test_other_endpoints_share_the_smallest_limit() -> None:
     limiter = limits()
     for number in range(UNKNOWN):
         assert limiter.acquire(GET, f"/api/v5/x{number}", None, 0.0, Priority.CANCEL) == 0.0
     assert limiter.acquire(GET, "/api/v5/y", None, 0.0, Priority.CANCEL) > 0.0
 
 
-def test_the_sum_is_configured() -> None:
+def test_the_checksum_is_configured() -> None:
     limiter = limits(30)
     granted = sum(
         limiter.acquire(GET, "/api/v5/market/books", None, 0.0, Priority.CANCEL) == 0.0 for _ in range(40)
@@ -53,9 +53,9 @@ def test_too_many_requests_end_with_the_window() -> None:
     assert limiter.acquire(GET, "/api/v5/public/time", None, 5.0 + COOLDOWN) == 0.0
 
 
-def test_what_the_documents_say() -> None:
-    told = {limit.name: (limit.limit, limit.per) for limit in server_limits()}
-    assert told["GET /api/v5/market/books"] == (40, 2.0)
-    assert told["connections"] == (3, 1.0)
-    assert told["subscriptions"] == (480, 3600.0)
+def test_documented_limits() -> None:
+    documented = {limit.name: (limit.limit, limit.per) for limit in server_limits()}
+    assert documented["GET /api/v5/market/books"] == (40, 2.0)
+    assert documented["connections"] == (3, 1.0)
+    assert documented["subscriptions"] == (480, 3600.0)
     assert not any(limit.reported for limit in server_limits())

@@ -49,8 +49,8 @@ BOOK = (
 
 def test_candles_oldest_first() -> None:
     rest = Rest(CANDLES)
-    told = asyncio.run(klines(rest, "BTC-USDT-SWAP", "1h", 500))  # type: ignore[arg-type]
-    assert told == [
+    result = asyncio.run(klines(rest, "BTC-USDT-SWAP", "1h", 500))  # type: ignore[arg-type]
+    assert result == [
         Kline(
             1786816800000_000_000,
             "63045.5",
@@ -97,8 +97,8 @@ def test_a_time_that_is_none_is_an_error_of_the_answer() -> None:
 def test_the_snapshot_of_a_proof() -> None:
     assert VENUE.books.snapshot is not None
     rest = Rest(BOOK)
-    told = asyncio.run(VENUE.books.snapshot(rest, "BTC-USDT", 1000, Priority.BACKGROUND))  # type: ignore[arg-type]
-    assert told == Snapshot(3235851742, [("41006.3", "0.30178218")], [("41006.8", "0.60038921")])
+    result = asyncio.run(VENUE.books.snapshot(rest, "BTC-USDT", 1000, Priority.BACKGROUND))  # type: ignore[arg-type]
+    assert result == Snapshot(3235851742, [("41006.3", "0.30178218")], [("41006.8", "0.60038921")])
     assert rest.asked == [("/api/v5/market/books", {"instId": "BTC-USDT", "sz": 400}, Priority.BACKGROUND)]
     with pytest.raises(ValueError, match="seqId"):  # without an id it could be lined up with nothing
         schema.decode_books(BOOK.replace(b',"seqId":3235851742', b""))

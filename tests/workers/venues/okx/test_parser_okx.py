@@ -32,7 +32,7 @@ def test_market_data(name: str) -> None:
 def test_one_event_or_several() -> None:
     assert isinstance(PARSER.parse(TRADE).data, schema.Item)
     several = PARSER.parse(TRADES)
-    assert [said.payload.id for said in several.data] == ["130639474", "130639475"]
+    assert [item.payload.id for item in several.data] == ["130639474", "130639475"]
     assert several.symbol == "BTC/USDT:USDT"
 
 
@@ -59,12 +59,12 @@ def test_everything_else(data: bytes, kind: MessageType) -> None:
     assert PARSER.parse(data).message_type is kind
 
 
-def test_a_refusal_is_told_with_the_venues_words() -> None:
+def test_a_refusal_has_the_venues_message() -> None:
     parsed = PARSER.parse(b'{"event":"error","code":"60018","msg":"no such thing","connId":"x"}')
     assert parsed.data == schema.Event("error", code="60018", message="no such thing")
 
 
-def test_what_is_malformed() -> None:
+def test_malformed_frames() -> None:
     for data in (
         UPDATE.replace(b'"bids":', b'"bidz":'),
         UPDATE.replace(b'["120.67","60.475897","0","5"]', b'["120.67"]'),
@@ -77,7 +77,7 @@ def test_what_is_malformed() -> None:
         assert parsed.symbol is None
 
 
-def test_a_frame_without_entries_says_nothing() -> None:
+def test_a_frame_without_entries_has_no_events() -> None:
     empty = b'{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[]}'
     assert PARSER.parse(empty).message_type is MessageType.OTHER
 

@@ -85,7 +85,7 @@ def test_rule_2_liquidations_are_subscribed_by_type() -> None:
     ]
 
 
-def test_rule_3_what_is_shared_is_never_unsubscribed() -> None:
+def test_rule_3_shared_channels_are_never_unsubscribed() -> None:
     assert ask([SWAP], ["mark"], UNSUBSCRIBE) == [
         {"channel": "funding-rate", "instId": "BTC-USDT-SWAP"},
         {"channel": "mark-price", "instId": "BTC-USDT-SWAP"},
@@ -96,7 +96,7 @@ def test_rule_3_what_is_shared_is_never_unsubscribed() -> None:
     )
 
 
-def test_what_is_not_known() -> None:
+def test_unknown_symbols_and_channels() -> None:
     with pytest.raises(KeyError, match="channel 'agg_trades' is not known; allowed: book, liquidations"):
         make().create_subscription_messages(SUBSCRIBE, [SPOT], ["agg_trades"])
     with pytest.raises(KeyError, match="symbol 'BTC/USDX' is not known at the venue; near it: BTC/USDT"):
@@ -127,15 +127,15 @@ def test_batches_cover_every_topic_once_within_the_size(count: int, channels: li
 
 # -- answers ---------------------------------------------------------------------------------------------
 def answer(event: str, number: int | None = 7, **arg: str) -> bytes:
-    said: dict[str, Any] = {"event": event, "arg": arg, "connId": "a4d3ae55"}
+    fields: dict[str, Any] = {"event": event, "arg": arg, "connId": "a4d3ae55"}
     if number is not None:
-        said = {"id": str(number), **said}
-    return msgspec.json.encode(said)
+        fields = {"id": str(number), **fields}
+    return msgspec.json.encode(fields)
 
 
 def error(message: str, code: str = "60018", number: int | None = 7) -> bytes:
-    said = {"event": "error", "msg": message, "code": code, "connId": "439535f1"}
-    return msgspec.json.encode(said if number is None else {"id": str(number), **said})
+    fields = {"event": "error", "msg": message, "code": code, "connId": "439535f1"}
+    return msgspec.json.encode(fields if number is None else {"id": str(number), **fields})
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,8 @@ def error(message: str, code: str = "60018", number: int | None = 7) -> bytes:
 @pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])
 def test_acknowledgements(event: str, arg: dict[str, str], topics: tuple[tuple[str, str], ...]) -> None:
     strategy = make()
-    # Rule 3: what is subscribed by type is never unsubscribed, so its answer says nothing of what was meant.
+    # Rule 3: what is subscribed by type is never unsubscribed, so its answer does not show the requested
+    # action.
     action = None if "instType" in arg else SubscriptionAction(event)
     for number in (7, None):
         ack = strategy.match_acknowledgement(answer(event, number, **arg))
@@ -168,10 +169,10 @@ def test_rule_4_the_parts_of_a_mark() -> None:
         {"channel": "index-tickers", "instId": "BTC-USDT"},
     ):
         assert make().match_acknowledgement(answer("subscribe", **arg)) is None
-    said = error(
+    payload = error(
         "Wrong URL or channel:funding-rate,instId:BTC-USDT-SWAP doesn't exist. Please use the correct URL."
     )
-    refused = make().match_acknowledgement(said)
+    refused = make().match_acknowledgement(payload)
     assert refused is not None
     assert refused.topics == ((SWAP, "mark"),)
     refused = make().match_acknowledgement(error("channel:index-tickers,instId:BTC-USDT doesn't exist"))
@@ -189,17 +190,17 @@ def test_refusals() -> None:
     assert strategy.match_acknowledgement(error(by_type, number=None)) == Acknowledgement(
         None, False, "60018", by_type, ((DATED, "liquidations"),)
     )
-    # It does not say what it is about: the message, or without an id the oldest one.
+    # It names no topic: it is about the message, or without an id the oldest one.
     assert strategy.match_acknowledgement(error("Invalid request", "60012")) == Acknowledgement(
         7, False, "60012", "Invalid request"
     )
     assert strategy.match_acknowledgement(error("Invalid request", "60012", None)) == Acknowledgement(
         None, False, "60012", "Invalid request"
     )
-    told = msgspec.json.encode(
+    message = msgspec.json.encode(
         {"event": "error", "arg": {"channel": "books", "instId": "BTC-USDT"}, "code": "64003", "msg": "tier"}
     )
-    assert strategy.match_acknowledgement(told) == Acknowledgement(
+    assert strategy.match_acknowledgement(message) == Acknowledgement(
         None, False, "64003", "tier", ((SPOT, "book"),)
     )
 
@@ -218,11 +219,11 @@ def test_refusals() -> None:
         b"",
     ],
 )
-def test_what_is_no_acknowledgement(data: bytes) -> None:
+def test_other_messages_are_no_acknowledgement(data: bytes) -> None:
     assert make().match_acknowledgement(data) is None
 
 
-def test_the_managers_bookkeeping_is_settled_part_by_part() -> None:
+def test_acknowledgements_settle_the_topics_of_a_message_one_by_one() -> None:
     desired = dict.fromkeys(product([SWAP, OTHER], ["book", "mark", "liquidations"]))
     facts, strategy = Subscriptions(desired), make()
     [question] = facts.plan(strategy)
@@ -250,7 +251,7 @@ def test_the_managers_bookkeeping_is_settled_part_by_part() -> None:
     assert facts.settled  # nothing of it is desired any more, though it goes on
 
 
-def test_a_symbol_that_leaves_with_all_its_channels_is_settled_by_two_messages() -> None:
+def test_unsubscribing_all_channels_of_a_symbol_takes_two_messages() -> None:
     """Its liquidations are not unsubscribed, so no answer about its other channels would come for them."""
     desired = dict.fromkeys(product([SWAP, OTHER], ["book", "mark", "liquidations"]))
     facts, strategy = Subscriptions(desired), make()
@@ -274,35 +275,35 @@ def test_a_late_answer_to_a_subscription_is_none_to_its_end(number: int | None) 
     facts, strategy = Subscriptions({(SPOT, "book"): None}), make()
     arg = {"channel": "books", "instId": "BTC-USDT"}
 
-    def told(event: str, number: int | None) -> bool:
+    def accepted(event: str, number: int | None) -> bool:
         ack = strategy.match_acknowledgement(answer(event, number, **arg))
         assert ack is not None
         return facts.acknowledge(ack) is not None
 
     [question] = facts.plan(strategy)
     facts.sent(question, 0.0)
-    assert not told("unsubscribe", question[1].id)
-    assert told("subscribe", question[1].id)
+    assert not accepted("unsubscribe", question[1].id)
+    assert accepted("subscribe", question[1].id)
     facts.request_again([(SPOT, "book")])
     [question] = facts.plan(strategy)
     facts.sent(question, 1.0)
     assert question[1].id == 2
-    assert not told("subscribe", number)  # of before
+    assert not accepted("subscribe", number)  # of before
     assert facts.pending == 1
-    assert told("unsubscribe", number)
+    assert accepted("unsubscribe", number)
     assert facts.active == set()
 
 
-def test_a_refused_part_of_a_mark_is_told_although_its_price_is_taken() -> None:
+def test_a_refused_part_of_a_mark_is_a_refusal_although_its_price_is_accepted() -> None:
     """The venue answers in the order asked."""
     facts, strategy = Subscriptions({(SWAP, "mark"): None}), make()
     [question] = facts.plan(strategy)
     facts.sent(question, 0.0)
     for arg in entries(question[1]):
-        said = answer("subscribe", question[1].id, **arg)
+        payload = answer("subscribe", question[1].id, **arg)
         if arg["channel"] == "index-tickers":
-            said = error("channel:index-tickers,instId:BTC-USDT doesn't exist", number=question[1].id)
-        if (ack := strategy.match_acknowledgement(said)) is not None:
+            payload = error("channel:index-tickers,instId:BTC-USDT doesn't exist", number=question[1].id)
+        if (ack := strategy.match_acknowledgement(payload)) is not None:
             facts.acknowledge(ack)
     assert facts.settled
     assert set(facts.rejected) == {(SWAP, "mark")}

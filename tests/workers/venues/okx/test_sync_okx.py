@@ -45,7 +45,7 @@ def test_the_venues_own_example() -> None:
     assert (sync.last_id, sync.gaps, sync.synced) == (5, 0, True)
 
 
-def test_rule_1_a_snapshot_is_the_venues_word() -> None:
+def test_rule_1_a_snapshot_is_always_taken() -> None:
     sync = synced(10)
     assert sync.on_snapshot(4) == Replay([])
     assert sync.last_id == 4
@@ -174,11 +174,11 @@ def test_the_captures_books_are_the_oracles(desk: Desk, wire: str) -> None:
         scale = CAPTURED_SCALES[row["symbol"]]
         book = desk.publisher.book(scale.instrument)
         for ask, side in ((False, row["bids"]), (True, row["asks"])):
-            told = [
+            expected = [
                 [text_of(price, scale.price_exp), text_of(size, scale.size_exp)]
                 for price, size in book.window(ask, book.levels(ask))
             ]
-            assert told[: len(side)] == side
+            assert expected[: len(side)] == side
         assert desk.state(row["symbol"]) == State.LIVE
         assert desk.publisher.has_update_ids(scale.instrument) == (wire == "today")
     assert desk.asked == []

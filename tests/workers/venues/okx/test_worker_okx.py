@@ -50,7 +50,7 @@ async def test_everything_is_live_and_the_books_are_the_venue_s() -> None:
         await live.equal()
         assert (live.counted("malformed"), live.counted("unknown"), live.counted("resyncs")) == (0, 0, 0)
         assert (live.counted("rejects"), live.counted("gaps")) == (0, 0)
-        # A mark's record has all that was told, by three of the venue's channels.
+        # A mark's record has all values, of three of the venue's channels.
         index = live.feed.instrument("BTC/USDT:USDT").index
         marks = [one for one in records if one["kind"] == Kind.MARK and one["instrument"] == index]
         assert all(int(word) > 0 for word in marks[-1]["words"])
@@ -88,7 +88,7 @@ async def test_a_gap_costs_one_book_and_one_subscription() -> None:
 
 
 @async_test
-async def test_ids_that_begin_anew_cost_nothing() -> None:
+async def test_ids_that_begin_anew_void_no_book() -> None:
     async with working(market()) as live:
         await live.all_live()
         await live.equal()
@@ -134,7 +134,7 @@ async def test_the_wire_of_2022() -> None:
         await live.equal()
         assert not live.worker.publisher.has_update_ids(live.feed.instrument("BTC/USDT").index)
         cursor = live.feed.cursor()
-        live.sim.faults.gap("ETH/USD:ETH")  # no id tells of it: the checksum does
+        live.sim.faults.gap("ETH/USD:ETH")  # without ids the checksum shows it
         await live.until(lambda: live.counted("resyncs"), "RESYNC")
         await live.all_live()
         await live.equal()
@@ -188,7 +188,7 @@ async def test_an_announced_end_is_no_gap() -> None:
 
 
 @async_test
-async def test_a_listing_that_is_refused_with_200_is_asked_again() -> None:
+async def test_a_listing_that_is_refused_with_200_is_requested_again() -> None:
     sim = market()
     handle, refused = sim.rest.handle, []
 
@@ -206,7 +206,7 @@ async def test_a_listing_that_is_refused_with_200_is_asked_again() -> None:
 
 
 @async_test
-async def test_one_unknown_instrument_among_others_is_refused_alone() -> None:
+async def test_one_unknown_instrument_is_the_only_one_refused() -> None:
     """The venue has delisted it, and the segment still has its slot."""
     async with working(market()) as live:
         await live.all_live()
@@ -248,7 +248,7 @@ def test_the_capture_is_played_to_its_last_books() -> None:
 
 
 @async_test
-async def test_what_several_connections_would_share_is_told_once() -> None:
+async def test_shared_events_are_published_once() -> None:
     """Liquidations come by instrument type and an index for all that stand on it: each connection that
     subscribed to them would bring them all."""
     channels, published = ["top", "book", "mark", "liquidations"], []
@@ -270,13 +270,13 @@ async def test_what_several_connections_would_share_is_told_once() -> None:
         await live.equal()
         await asyncio.sleep(0.1)
         records = np.asarray(cursor.poll(1 << 20))
-        told = sum(one.startswith("liquidation") for one in published)
-        assert sum(records["kind"] == Kind.LIQUIDATION) == told
+        sent = sum(one.startswith("liquidation") for one in published)
+        assert sum(records["kind"] == Kind.LIQUIDATION) == sent
         assert len(live.sim.hub.peers) == 3  # one a symbol, and theirs
 
 
 @async_test
-async def test_the_last_trade_told_again_after_a_lost_connection_is_recorded_once() -> None:
+async def test_the_last_trade_sent_again_after_a_lost_connection_is_published_once() -> None:
     async with working(market(), channels=["top", "trades"]) as live:
         await live.all_live()
         cursor = live.feed.cursor(from_oldest=True)
@@ -293,14 +293,14 @@ async def test_the_last_trade_told_again_after_a_lost_connection_is_recorded_onc
             await live.until(each_has_one_more, "a trade of each")
             live.sim.faults.reset()
             await live.until(lambda: live.counted("reconnects") > round_, "reconnected", pump=False)  # noqa: B023
-            await live.until(lambda: live.counted("outdated") >= 3 * (round_ + 1), "told again", pump=False)  # noqa: B023
+            await live.until(lambda: live.counted("outdated") >= 3 * (round_ + 1), "sent again", pump=False)  # noqa: B023
         each_has_one_more()
         for found in ids.values():
             assert len(found) == len(set(found))
 
 
 @async_test
-async def test_a_refusal_that_nobody_waits_for_is_no_damaged_book() -> None:
+async def test_an_error_without_a_pending_request_voids_no_book() -> None:
     """The best five have no ids: where something may be missing, they are void."""
     keys: dict[str, Any] = {"depth": 5, "options": {"book_channel": "books5"}}
     async with working(market(), **keys) as live:
