@@ -22,7 +22,7 @@ class Event(NamedTuple):
 class Market:
     """Both sides of a book, `levels` deep, around a price that `move` shifts.
 
-    Levels far out never change: only a snapshot tells of them. `jitter` changes a few near the best.
+    Levels far out never change: only a snapshot has them. `jitter` changes a few near the best.
     `remember`: keep all states in `history`, by update id.
     """
 

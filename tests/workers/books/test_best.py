@@ -17,16 +17,16 @@ SNAPSHOT, CHECKED = int(MessageFlag.SNAPSHOT), int(MessageFlag.CHECKED)
 BIDS, ASKS = ((100, 1), (99, 2)), ((101, 3), (102, 4))
 
 
-def total(book: Book, told: int) -> bool:
-    return sum(size for ask in (False, True) for _, size in book.window(ask, 10)) == told
+def total(book: Book, crc: int) -> bool:
+    return sum(size for ask in (False, True) for _, size in book.window(ask, 10)) == crc
 
 
 SYNC = partial(StreamSync, check=total, max_depth=3, top_from_book=True)
 
 
-def form(bids: Levels = (), asks: Levels = (), flags: int = 0, told: int = 0, last: int = 0) -> Decoded:
+def form(bids: Levels = (), asks: Levels = (), flags: int = 0, crc: int = 0, last: int = 0) -> Decoded:
     return Decoded(
-        DecodeCode.OK, MessageKind.DEPTH, 7, 5, last, last, flags, (told, *[0] * 7), tuple(bids), tuple(asks)
+        DecodeCode.OK, MessageKind.DEPTH, 7, 5, last, last, flags, (crc, *[0] * 7), tuple(bids), tuple(asks)
     )
 
 
@@ -50,7 +50,7 @@ def test_before_a_snapshot_there_is_none() -> None:
     assert "waiting" in repr(best)
 
 
-def test_only_another_top_is_told() -> None:
+def test_only_a_changed_top_is_returned() -> None:
     best = begun()
     assert best.take(form(((99, 5),))) is None
     assert best.synced
@@ -62,23 +62,23 @@ def test_only_another_top_is_told() -> None:
     assert (empty.flags, empty.words[:4]) == (Flag.NO_BID, (0, 0, 101, 3))
 
 
-def test_a_checksum_that_is_another_is_the_end_of_it() -> None:
+def test_a_wrong_checksum_voids_the_book() -> None:
     best = begun()
-    assert best.take(form(((100, 4),), flags=CHECKED, told=13)) is not None
-    assert best.take(form(((100, 5),), flags=CHECKED, told=99)) is None
+    assert best.take(form(((100, 4),), flags=CHECKED, crc=13)) is not None
+    assert best.take(form(((100, 5),), flags=CHECKED, crc=99)) is None
     assert not best.synced
     assert best.take(form(((100, 6),))) is None
-    assert best.take(form(BIDS, ASKS, SNAPSHOT)) is not None  # the same as once before: told all the same
+    assert best.take(form(BIDS, ASKS, SNAPSHOT)) is not None  # a top that was returned before, but not last
 
 
 @pytest.mark.parametrize("wrong", [((101, 1),), ((103, 1),)])
-def test_a_crossed_book_is_the_end_of_it(wrong: Levels) -> None:
+def test_a_crossed_book_is_void(wrong: Levels) -> None:
     best = begun()
     assert best.take(form(wrong)) is None
     assert not best.synced
 
 
-def test_a_gap_in_the_ids_is_the_end_of_it() -> None:
+def test_a_gap_in_the_ids_voids_the_book() -> None:
     best = begun(numbered=True)
     assert best.take(form(((100, 2),), last=11)) is not None
     assert best.take(form(((100, 3),), last=11)) is None  # a repetition
@@ -90,7 +90,7 @@ def test_a_gap_in_the_ids_is_the_end_of_it() -> None:
 def test_it_is_the_best_of_a_plain_book() -> None:
     chance = random.Random(4)
     best, sides = begun(), [dict(BIDS), dict(ASKS)]
-    told = (100, 1, 101, 3)
+    last = (100, 1, 101, 3)
     for _ in range(3_000):
         changes: list[list[tuple[int, int]]] = [[], []]
         for _ in range(chance.randrange(3)):
@@ -108,6 +108,6 @@ def test_it_is_the_best_of_a_plain_book() -> None:
         bid, ask = max(sides[0], default=0), min(sides[1], default=0)
         right = (bid, sides[0].get(bid, 0), ask, sides[1].get(ask, 0))
         top = best.take(form(changes[0], changes[1]))
-        assert (top is None) == (right == told)
+        assert (top is None) == (right == last)
         assert top is None or top.words[:4] == right
-        told = right
+        last = right

@@ -272,7 +272,7 @@ def test_a_snapshot_without_a_permit_keeps_its_turn_and_is_no_failure(run: Any) 
     run(scenario, concurrency=1)
 
 
-def test_while_snapshots_wait_for_long_the_venue_is_asked_for_its_count(run: Any) -> None:
+def test_while_snapshots_wait_for_long_the_venues_count_is_requested(run: Any) -> None:
     """Kind: a wait that is longer than its cause. What the venue had counted for the address was another
     process's, and its minute is over before ours is. One question for all who wait, and one that fails is no
     harm."""
@@ -298,7 +298,7 @@ def test_while_snapshots_wait_for_long_the_venue_is_asked_for_its_count(run: Any
     run(scenario, recount=recount, concurrency=1)
 
 
-def test_those_who_wait_at_once_ask_for_one_count(run: Any) -> None:
+def test_several_waiting_snapshots_request_one_count(run: Any) -> None:
     counts: list[int] = []
 
     async def recount() -> None:
@@ -378,7 +378,9 @@ def test_a_lost_connection_cancels_and_starts_over(run: Any) -> None:
     run(scenario)
 
 
-def test_a_fault_of_ours_is_visible_and_healed_by_the_next_tick(make_lab: Callable[..., Any]) -> None:
+def test_an_unexpected_exception_is_logged_and_the_next_tick_starts_anew(
+    make_lab: Callable[..., Any],
+) -> None:
     lab = make_lab(depth=2)
 
     async def main() -> None:
@@ -447,14 +449,14 @@ def test_without_proof_stale_and_with_an_event_live(run: Any) -> None:
     run(scenario)
 
 
-def said(lab: Any, *codes: Code) -> list[str]:
+def logged(lab: Any, *codes: Code) -> list[str]:
     """The texts of these events in the feed's log."""
     return [
         event.text for event in lab.feed.events(1000) if event.code in {code.name.lower() for code in codes}
     ]
 
 
-def test_stale_and_live_again_are_said_of_the_cell_that_it_was(run: Any) -> None:
+def test_stale_and_live_again_are_logged_for_the_right_cell(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         desk.rest.answers["AAABBB"] = [RestDown("no")]
@@ -462,23 +464,23 @@ def test_stale_and_live_again_are_said_of_the_cell_that_it_was(run: Any) -> None
             desk.now += SECOND
             desk.books.tick()
             await desk.settle()
-        assert sorted(text.partition(" for ")[0] for text in said(desk.lab, Code.STALE)) == [
+        assert sorted(text.partition(" for ")[0] for text in logged(desk.lab, Code.STALE)) == [
             "book: no proof of delivery",
             "top: no proof of delivery",
         ]
         desk.top(index, 6)
         for _ in range(2):
             desk.books.tick()
-        assert said(desk.lab, Code.FRESH) == ["top: delivers again"]
+        assert logged(desk.lab, Code.FRESH) == ["top: delivers again"]
         desk.depth(index, 11, 12)
         for _ in range(2):
             desk.books.tick()
-        assert said(desk.lab, Code.FRESH) == ["top: delivers again", "book: delivers again"]
+        assert logged(desk.lab, Code.FRESH) == ["top: delivers again", "book: delivers again"]
 
     run(scenario)
 
 
-def test_a_book_proven_by_rest_is_said_to_deliver_once(run: Any) -> None:
+def test_a_book_proven_by_rest_is_logged_once(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await in_step(desk)
         desk.rest.answers["AAABBB"] = [RestDown("no")]
@@ -491,7 +493,7 @@ def test_a_book_proven_by_rest_is_said_to_deliver_once(run: Any) -> None:
             desk.now += SECOND
             desk.books.tick()
             await desk.settle()
-        assert sorted(said(desk.lab, Code.FRESH)) == ["book: delivers again", "top: delivers again"]
+        assert sorted(logged(desk.lab, Code.FRESH)) == ["book: delivers again", "top: delivers again"]
 
     run(scenario)
 
@@ -527,7 +529,7 @@ def test_agreement_is_no_proof_for_a_top_that_differs(run: Any) -> None:
     run(scenario)
 
 
-def test_a_symbol_that_is_listed_otherwise_now_moves(run: Any) -> None:
+def test_a_symbol_that_is_listed_with_other_exponents_gets_a_new_slot(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         slot = desk.lab.feed.slots[index]
@@ -544,7 +546,7 @@ def test_a_symbol_that_is_listed_otherwise_now_moves(run: Any) -> None:
     run(scenario)
 
 
-def test_what_a_slot_says_is_compared_as_values() -> None:
+def test_a_slots_tick_and_lot_are_compared_as_values() -> None:
     slot = Instrument(symbol="A/B", venue_symbol="AB", price_exp=4, size_exp=2, tick=100, lot=1)
     coarse = msgspec.structs.replace(slot, price_exp=2, tick=1)
     assert successor(slot, slot) is None
@@ -646,7 +648,7 @@ def test_an_audit_in_the_middle_of_an_event_rolls_forward_too(run: Any) -> None:
     audit(run, book(11, size="7.00"), moves, agrees)
 
 
-def test_an_audit_notices_a_book_that_no_sequence_check_would(run: Any) -> None:
+def test_an_audit_notices_an_error_that_no_sequence_check_would(run: Any) -> None:
     """Negative control: a removal not applied, a level on the wrong side; U and u chain all the same."""
 
     def not_removed(desk: Desk, index: int) -> None:
@@ -680,7 +682,7 @@ def test_an_audit_waits_for_the_stream(run: Any) -> None:
     run(scenario, audit_interval=10.0, stale_after=0.0)
 
 
-def test_an_audit_older_than_the_collection_says_nothing(run: Any) -> None:
+def test_an_audit_older_than_the_collection_proves_nothing(run: Any) -> None:
     def nothing(desk: Desk, index: int) -> None:
         assert (desk.lab.counter("audits"), desk.lab.state(index)) == (0, State.LIVE)
 
@@ -697,7 +699,7 @@ def test_a_rebuild_during_an_audit_ends_it(run: Any) -> None:
     audit(run, book(50), gap, rebuilt)
 
 
-def test_an_audit_judges_only_what_both_sides_know(run: Any) -> None:
+def test_an_audit_compares_only_levels_that_both_sides_know(run: Any) -> None:
     """Levels below the worst one of a snapshot that was cut are nobody's fault."""
 
     async def scenario(desk: Desk) -> None:
@@ -718,7 +720,7 @@ def test_an_audit_judges_only_what_both_sides_know(run: Any) -> None:
 @pytest.mark.parametrize("differs", [True, False])
 def test_a_snapshot_that_may_lack_the_last_event_proves_nothing_by_differing(run: Any, differs: bool) -> None:
     """Kind: comparing by equal ids where a snapshot's id promises less (USD-M: u = L still counts).
-    What differs is not said to be wrong before a later snapshot of the same id says so too."""
+    What differs counts as wrong only when a later snapshot of the same id has it too."""
 
     async def differing(desk: Desk) -> None:
         index = desk.carry()
@@ -793,7 +795,7 @@ def test_a_snapshot_that_does_not_fit_gets_a_new_slot(run: Any) -> None:
     run(scenario, respec=respec)
 
 
-def test_without_a_cure_what_fits_goes_on_and_nobody_is_asked_in_a_storm(run: Any) -> None:
+def test_without_a_new_slot_numbers_that_fit_go_on_and_requests_are_rare(run: Any) -> None:
     """Kind: one thing that cannot be had, asked for as often as the market moves."""
     asked: list[int] = []
 
@@ -825,7 +827,7 @@ def test_without_a_cure_what_fits_goes_on_and_nobody_is_asked_in_a_storm(run: An
     run(scenario, respec=respec)
 
 
-def test_no_slot_left_is_no_fault_of_ours(run: Any) -> None:
+def test_no_slot_left_is_no_unexpected_exception(run: Any) -> None:
     async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
         return msgspec.structs.replace(old, price_exp=3)
 
@@ -840,7 +842,7 @@ def test_no_slot_left_is_no_fault_of_ours(run: Any) -> None:
     run(scenario, respec=respec, instruments=1)
 
 
-def test_a_book_whose_snapshots_do_not_fit_is_asked_for_at_a_slower_pace(run: Any) -> None:
+def test_snapshots_that_do_not_fit_are_requested_more_slowly(run: Any) -> None:
     """Until one comes that does; the top goes on meanwhile."""
 
     async def respec(old: Instrument, evidence: bytes | Snapshot) -> Instrument:
@@ -930,7 +932,7 @@ def streamed(make_lab: Callable[..., Any], scenario: Callable[[Any, BookManager,
     asyncio.run(main())
 
 
-def test_who_fetches_no_snapshot_is_not_held_to_its_limit(make_lab: Any) -> None:
+def test_without_snapshots_by_rest_their_limit_is_not_checked(make_lab: Any) -> None:
     lab = make_lab(instruments=4, depth=2, make_sync=StreamSync)
     BookManager(lab.writer, lab.publisher, None, BookManagerConfig(limit=1))
     with pytest.raises(ValueError, match="snapshot_limit = 1 cannot fill a window of depth = 2"):
@@ -948,12 +950,12 @@ def stream_snapshot(index: int) -> Decoded:
     )
 
 
-def test_a_book_of_the_stream_is_said_to_be_in_step_once_each_time(make_lab: Callable[..., Any]) -> None:
+def test_a_book_of_the_stream_is_logged_as_in_step_once_each_time(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         for times in (1, 2):
             for _ in range(3):
                 books.tick()
-            assert len(said(lab, Code.SYNCED)) == times
+            assert len(logged(lab, Code.SYNCED)) == times
             books.lost()
             books.tick()
             books.subscribed()
@@ -981,7 +983,7 @@ def test_a_void_streamed_book_is_subscribed_again_until_it_is_in_step(make_lab: 
     streamed(make_lab, scenario)
 
 
-def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None:
+def test_a_lost_connection_ends_the_requests(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         lab.publisher.invalidate(0, Reason.CHECKSUM)
         await asyncio.sleep(0)
@@ -994,7 +996,7 @@ def test_a_lost_connection_ends_the_asking(make_lab: Callable[..., Any]) -> None
     streamed(make_lab, scenario)
 
 
-def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..., Any]) -> None:
+def test_a_quiet_streamed_book_is_stale_and_no_snapshot_is_fetched(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
         books.context.clock = lambda: _ring.now() + 60 * SECOND
         books.tick()
@@ -1006,31 +1008,33 @@ def test_a_quiet_streamed_book_is_stale_and_nobody_fetches(make_lab: Callable[..
     streamed(make_lab, scenario)
 
 
-def test_a_quiet_streamed_stream_is_asked_for_again_ever_more_seldom(make_lab: Callable[..., Any]) -> None:
+def test_a_quiet_streamed_book_is_subscribed_again_ever_more_seldom(make_lab: Callable[..., Any]) -> None:
     async def scenario(lab: Any, books: BookManager, asked: list[str]) -> None:
-        told: list[tuple[int, Scope]] = []
+        reported: list[tuple[int, Scope]] = []
         seconds: list[int] = []
-        books._on_silent = lambda index, scope: told.append((index, scope))
+        books._on_silent = lambda index, scope: reported.append((index, scope))
         start = lab.publisher.proof(0, Scope.BOOK)
         for second in range(1, 301):
             books.context.clock = lambda second=second: start + second * SECOND
             books.tick()
-            seconds += [second] * (len(told) - len(seconds))
+            seconds += [second] * (len(reported) - len(seconds))
         assert seconds == [61, 91, 151, 271]
-        assert set(told) == {(0, Scope.BOOK)}
+        assert set(reported) == {(0, Scope.BOOK)}
         # The new subscription's snapshot is no sign that it delivers; an event later is.
         for second in range(301, 400):
             books.context.clock = lambda second=second: start + second * SECOND
             if second % 10 == 0:
                 lab.publisher.messages.publish_message(stream_snapshot(0), start + second * SECOND)
             books.tick()
-        assert (lab.state(0), len(told), books._proofs.reported) == (State.LIVE, 4, {})
+        assert (lab.state(0), len(reported), books._proofs.reported) == (State.LIVE, 4, {})
 
     streamed(make_lab, scenario)
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_what_rest_cannot_prove_is_asked_of_the_stream(make_lab: Callable[..., Any], numbered: bool) -> None:
+def test_books_that_rest_cannot_prove_are_subscribed_anew(
+    make_lab: Callable[..., Any], numbered: bool
+) -> None:
     """With `fetch`: a book without ids is not audited, cannot be proven, and is not left STALE for ever."""
 
     async def main() -> None:
@@ -1057,7 +1061,7 @@ def test_what_rest_cannot_prove_is_asked_of_the_stream(make_lab: Callable[..., A
 
 
 # -- ids that begin anew -------------------------------------------------------------------------------------
-def test_a_book_whose_venue_counts_anew_is_rebuilt(run: Any) -> None:
+def test_a_book_whose_update_ids_start_anew_is_rebuilt(run: Any) -> None:
     """Its events are older than it, and so is REST: nothing would ever change it."""
 
     async def scenario(desk: Desk) -> None:
@@ -1114,7 +1118,7 @@ def test_a_stale_book_that_rest_is_behind_of_is_rebuilt_in_the_end(run: Any) -> 
 
 
 # -- from one void to the next -------------------------------------------------------------------------------
-def test_a_book_that_is_void_again_at_once_is_asked_for_ever_more_seldom(run: Any) -> None:
+def test_a_book_that_is_void_again_at_once_is_requested_ever_more_seldom(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         desk.naps.clear()
@@ -1140,7 +1144,7 @@ def test_a_book_that_is_void_again_at_once_is_asked_for_ever_more_seldom(run: An
     run(scenario)
 
 
-def test_a_lost_connection_ends_the_patience(run: Any) -> None:
+def test_a_lost_connection_resets_the_backoff(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = await in_step(desk)
         for last_id in (100, 300, 500):
@@ -1242,7 +1246,7 @@ def test_the_wait_for_a_later_snapshot_is_no_attempt(run: Any) -> None:
     run(scenario, make_sync=MexcBook)
 
 
-def test_those_who_wait_for_a_later_snapshot_hold_no_turn(run: Any) -> None:
+def test_waiting_for_a_later_snapshot_takes_no_place(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         symbols = [f"{c * 3}USD" for c in "ABCDE"]
         indexes = [desk.carry(symbol) for symbol in symbols]
@@ -1308,8 +1312,8 @@ def test_an_event_ends_the_wait_for_a_later_snapshot(run: Any) -> None:
     run(scenario, make_sync=MexcBook)
 
 
-def test_ids_that_go_on_without_an_event_are_failures_and_say_that_the_stream_is_dead(run: Any) -> None:
-    """The wait is no failure, but that the market has moved in it and the stream has said nothing is one."""
+def test_snapshot_ids_that_increase_without_an_event_are_failures_of_a_dead_stream(run: Any) -> None:
+    """The wait is no failure, but that the market has moved in it without an event is one."""
 
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
@@ -1326,7 +1330,7 @@ def test_ids_that_go_on_without_an_event_are_failures_and_say_that_the_stream_is
     run(scenario, make_sync=MexcBook)
 
 
-def test_snapshots_that_alternate_are_asked_for_less_and_less_often(run: Any) -> None:
+def test_snapshots_that_alternate_are_requested_ever_more_seldom(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [book(10 + n % 2) for n in range(8)] + [RestDown("no")] * 3
@@ -1342,8 +1346,8 @@ def test_snapshots_that_alternate_are_asked_for_less_and_less_often(run: Any) ->
     run(scenario, make_sync=MexcBook, max_attempts=5)
 
 
-def test_a_new_connection_knows_nothing_of_the_snapshots_before(run: Any) -> None:
-    """What a market did while there was no connection says nothing of the new one's stream."""
+def test_a_new_connection_ignores_the_snapshots_before(run: Any) -> None:
+    """What a market did while there was no connection is no evidence about the new one's stream."""
 
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
@@ -1372,7 +1376,7 @@ def compared(desk: Desk) -> tuple[int, int]:
 
 @pytest.mark.parametrize("goes_on", [True, False])
 @pytest.mark.parametrize("make_sync", [FuturesBook, MexcBook])
-def test_an_event_that_the_snapshot_lacks_and_nobody_brings_is_found(
+def test_an_event_that_the_snapshot_lacks_and_that_never_comes_is_found(
     run: Any, make_sync: type[SnapshotSync], goes_on: bool
 ) -> None:
     """LINKUSD_PERP of a real session: the bid 15.060 is 716 in the snapshot at L, and 817 in the event that
@@ -1415,7 +1419,7 @@ def test_an_event_that_the_snapshot_lacks_and_nobody_brings_is_found(
     run(scenario, make_sync=make_sync)
 
 
-def test_a_doubt_costs_one_comparison(run: Any) -> None:
+def test_a_doubtful_book_is_compared_once(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
         desk.rest.answers["AAABBB"] = [book(10), RestDown("no"), book(13)]
@@ -1442,7 +1446,7 @@ def test_a_doubt_costs_one_comparison(run: Any) -> None:
     run(scenario, make_sync=Inclusive, stale_after=0.0)
 
 
-def test_a_doubt_that_cannot_be_settled_keeps_no_other_from_it(run: Any) -> None:
+def test_a_doubtful_book_without_a_result_does_not_block_others(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         indexes = [desk.carry(f"{c * 3}USD") for c in "AB"]
         desk.books.subscribed()
@@ -1460,7 +1464,7 @@ def test_a_doubt_that_cannot_be_settled_keeps_no_other_from_it(run: Any) -> None
     run(scenario, make_sync=Inclusive, proofs_per_second=0.2, stale_after=0.0)
 
 
-def test_a_doubt_goes_with_its_book(run: Any) -> None:
+def test_a_void_book_is_not_doubtful(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         gone, lost = desk.carry("AAAUSD"), desk.carry("BBBUSD")
         desk.books.subscribed()
@@ -1479,7 +1483,7 @@ def test_a_doubt_goes_with_its_book(run: Any) -> None:
 @pytest.mark.parametrize("events", [[(9, 10), (11, 12)], [(10, 12)], [(9, 11), (12, 12)]])
 @pytest.mark.parametrize("buffered", [False, True])
 def test_no_comparison_where_the_event_comes(run: Any, events: list[tuple[int, int]], buffered: bool) -> None:
-    """It ends at the snapshot's id, or is cut otherwise and says it too."""
+    """It ends at the snapshot's id, or has other id ranges, and contains it too."""
 
     async def scenario(desk: Desk) -> None:
         index = desk.carry()
@@ -1515,7 +1519,7 @@ def test_no_comparison_where_a_snapshot_has_all_up_to_its_id(run: Any) -> None:
     run(scenario)
 
 
-def test_doubts_keep_to_the_pace_of_the_proofs(run: Any) -> None:
+def test_doubtful_books_are_compared_at_the_pace_of_the_proofs(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         symbols = [f"{c * 3}USD" for c in "ABCDE"]
         indexes = [desk.carry(symbol) for symbol in symbols]

@@ -129,7 +129,7 @@ def test_a_deeper_snapshot_is_rolled_forward_and_nothing_is_published(scene: Sce
     assert scene.lab.counter("resyncs") == 0
 
 
-def test_a_snapshot_that_is_not_as_deep_takes_nothing_away(scene: Scene) -> None:
+def test_a_shallower_snapshot_removes_nothing(scene: Scene) -> None:
     """The bids' horizon is far below by then, the asks' near: each side has its own."""
     for _ in range(3):
         scene.coming.append(scene.market.move(1, jitter=0))
@@ -145,7 +145,7 @@ def test_a_snapshot_that_is_not_as_deep_takes_nothing_away(scene: Scene) -> None
     scene.right()
 
 
-def test_without_it_the_window_runs_out(scene: Scene) -> None:
+def test_without_a_deeper_snapshot_the_window_reaches_the_horizon(scene: Scene) -> None:
     """Negative control: the market of the test above, and no deeper snapshot."""
     drift(scene)
     scene.deliver()
@@ -159,7 +159,7 @@ def test_without_it_the_window_runs_out(scene: Scene) -> None:
     assert not scene.lab.publisher.beyond_horizon(scene.index)
 
 
-def test_what_the_stream_has_not_brought_is_waited_for(scene: Scene) -> None:
+def test_a_snapshot_newer_than_the_stream_waits(scene: Scene) -> None:
     drift(scene)
     snapshot = scene.market.snapshot(20)
     before = scene.contents()
@@ -182,7 +182,7 @@ def test_a_snapshot_from_before_the_events_that_were_kept_is_refused(scene: Scen
     assert scene.contents() == before
 
 
-def test_without_an_event_nothing_says_where_a_snapshot_belongs(scene: Scene) -> None:
+def test_without_an_event_a_snapshot_has_no_place(scene: Scene) -> None:
     scene.lab.publisher.collect(scene.index)
     assert scene.deepen(scene.market.snapshot(20), 20) is Outcome.AHEAD
     scene.move()
@@ -216,7 +216,7 @@ def _untold(bids: dict[int, int], asks: dict[int, int]) -> None:
     del bids[FAR]
 
 
-FAR = 100_000 - 15  # beyond the first horizon; the stream tells of it
+FAR = 100_000 - 15  # beyond the first horizon; the stream sends it
 
 
 @pytest.mark.parametrize("wrong", [_larger, _missing, _more, _untold])
@@ -245,7 +245,7 @@ def test_a_contradiction_leaves_the_book_as_it_is(scene: Scene, wrong: Callable[
         (("2000.00", "1.00"), Outcome.CROSSED),
     ],
 )
-def test_a_snapshot_of_no_use_takes_nothing_from_a_live_book(
+def test_an_unusable_snapshot_changes_nothing_of_a_live_book(
     scene: Scene, level: tuple[str, str], outcome: Outcome
 ) -> None:
     drift(scene)
@@ -265,7 +265,7 @@ def test_more_levels_than_a_book_may_have_are_not_taken(make_lab: Callable[..., 
     scene.move()
     scene.deliver()
     assert scene.deepen(scene.market.snapshot(40), 40) is Outcome.TOO_LARGE
-    for price in range(100_000 - 34, 100_000 - 30):  # told by the stream: with them the union is too large
+    for price in range(100_000 - 34, 100_000 - 30):  # sent by the stream: with them the union is too large
         scene.market.last_id += 1
         scene.lab.depth(scene.index, scene.market.last_id, scene.market.last_id, [(price, 5)])
         scene.market.bids[price] = 5

@@ -14,7 +14,7 @@ import pytest
 from shm import Reason, State
 from shm.events import Code
 from tests.workers.books.moving import Event, Market, texts
-from tests.workers.books.test_books import SECOND, Desk, RestDown, held_back, said
+from tests.workers.books.test_books import SECOND, Desk, RestDown, held_back, logged
 from tests.workers.books.test_books import run as run  # the fixture
 from workers.books.sync import Snapshot
 from workers.contract.rest import Priority
@@ -94,7 +94,7 @@ def test_a_book_is_deepened_while_it_is_live(run: Any) -> None:
 
 
 @pytest.mark.parametrize("trouble", [RestDown("no"), held_back(20.0)])
-def test_what_is_not_to_be_had_is_tried_again_later(run: Any, trouble: Exception) -> None:
+def test_a_failed_deeper_snapshot_is_tried_again_later(run: Any, trouble: Exception) -> None:
     async def scenario(desk: Desk) -> None:
         kept = await begun(desk)
         await kept.need()
@@ -112,7 +112,7 @@ def test_what_is_not_to_be_had_is_tried_again_later(run: Any, trouble: Exception
     run(scenario, **KEYS)
 
 
-def test_a_snapshot_that_is_older_than_the_request_is_asked_for_again(run: Any) -> None:
+def test_a_snapshot_that_is_older_than_the_request_is_requested_again(run: Any) -> None:
     """A replica that lags: the events since the first request are kept until one is new enough."""
 
     async def scenario(desk: Desk) -> None:
@@ -126,7 +126,7 @@ def test_a_snapshot_that_is_older_than_the_request_is_asked_for_again(run: Any) 
     run(scenario, **KEYS)
 
 
-def test_one_that_stays_behind_is_given_up(run: Any) -> None:
+def test_snapshots_that_stay_older_are_given_up(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         kept = await begun(desk)
         old = kept.market.snapshot(40)
@@ -160,7 +160,9 @@ def useless(good: Snapshot) -> list[Snapshot]:
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_a_useless_one_takes_nothing_and_is_not_asked_for_at_once(run: Any, which: int) -> None:
+def test_an_unusable_snapshot_changes_nothing_and_is_not_requested_again_at_once(
+    run: Any, which: int
+) -> None:
     async def scenario(desk: Desk) -> None:
         kept = await begun(desk)
         await kept.need()
@@ -188,7 +190,7 @@ def test_a_contradiction_is_that_of_an_audit(run: Any) -> None:
         kept.answer(wrong, kept.market.snapshot(40))
         desk.rest.gate.set()
         await desk.settle()
-        assert said(desk.lab, Code.AUDIT_FAILED) == [
+        assert logged(desk.lab, Code.AUDIT_FAILED) == [
             f"book differs from the venue's snapshot at update {kept.market.last_id} in 1 levels"
         ]
         reasons = [event.text for event in desk.lab.feed.events() if event.code == "resync"]
@@ -199,7 +201,7 @@ def test_a_contradiction_is_that_of_an_audit(run: Any) -> None:
     run(scenario, **KEYS)
 
 
-def test_who_waits_for_a_first_snapshot_comes_before_deeper_ones(run: Any) -> None:
+def test_first_snapshots_come_before_deeper_ones(run: Any) -> None:
     """But for a book that has next to nothing left: without it, it would be the next to wait."""
 
     async def scenario(desk: Desk) -> None:

@@ -1,4 +1,4 @@
-"""What channels owe. The kind of fault: a channel delivers nothing, or nothing more, and nobody is told."""
+"""What channels owe. The kind of fault: a channel delivers nothing, or nothing more, and it is not logged."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ class Desk:
     def seconds(self) -> float:
         return (self.now - self.began) / SECOND
 
-    def say(self, *channels: str) -> None:
+    def send(self, *channels: str) -> None:
         publisher, index = self.lab.publisher, self.index
         for channel in channels:
             if channel == "top":
-                publisher.messages.top(index, 100, 1, 101, 3, self.now, 0, self.now)
+                publisher.top(index, 100, 1, 101, 3, self.now, 0, self.now)
             else:
                 kind = {"mark": MessageKind.MARK, "ticker": MessageKind.TICKER}.get(
                     channel, MessageKind.TRADE
@@ -69,16 +69,16 @@ class Desk:
                 flags = int(MessageFlag.MARK) if channel == "mark" else 0
                 words = (1, 1, 1 if channel == "agg_trades" else 0, 0, 0, 0, 0, 0)
                 form = Decoded(DecodeCode.OK, kind, index, 1, 0, flags=flags, words=words)
-                assert publisher.messages.publish_message(form, self.now, b"")
+                assert publisher.publish_message(form, self.now, b"")
 
     def run(self, seconds: int, *channels: str, every: int = 1) -> None:
         for n in range(seconds):
             self.now += SECOND
             if n % every == 0:
-                self.say(*channels)
+                self.send(*channels)
             self.expectations.look(self.index, S, self.active, self.now, halted=self.halted)
 
-    def told(self) -> list[str]:
+    def logged(self) -> list[str]:
         events = self.lab.feed.events(1000)
         return [each.text for each in events if each.code in ("overdue", "delivers")]
 
@@ -100,13 +100,13 @@ def make_desk(make_lab: Callable[..., Lab]) -> Callable[..., Desk]:
     return make
 
 
-def test_a_mark_that_stops_is_told_once_counted_and_asked_for_with_patience(make_desk: Any) -> None:
+def test_a_mark_that_stops_is_logged_once_counted_and_subscribed_again_with_backoff(make_desk: Any) -> None:
     desk = make_desk("mark")
     desk.run(100, "mark")
     assert desk.within("mark") == 4.0
-    assert desk.told() == []
+    assert desk.logged() == []
     desk.run(200)
-    assert desk.told() == ["mark: owes an event, and delivers nothing"]
+    assert desk.logged() == ["mark: owes an event, and delivers nothing"]
     assert desk.lab.counter("first_event_misses") == 1
     assert [(channel, at - 100) for channel, at in desk.refreshed] == [
         ("mark", 5),
@@ -114,17 +114,17 @@ def test_a_mark_that_stops_is_told_once_counted_and_asked_for_with_patience(make
         ("mark", 95),
     ]
     desk.run(2, "mark")
-    assert desk.told()[1:] == ["mark: delivers again"]
+    assert desk.logged()[1:] == ["mark: delivers again"]
     desk.run(6)
-    assert len(desk.told()) == 3
+    assert len(desk.logged()) == 3
 
 
 def test_a_mark_that_never_comes(make_desk: Any) -> None:
     desk = make_desk("mark", "ticker")
     desk.run(30, "ticker")
-    assert desk.told() == []
+    assert desk.logged() == []
     desk.run(5, "ticker")
-    assert desk.told() == ["mark: owes an event, and delivers nothing"]
+    assert desk.logged() == ["mark: owes an event, and delivers nothing"]
     assert desk.refreshed == [("mark", 32.0)]
 
 
@@ -140,7 +140,7 @@ def test_a_new_subscription_is_no_delivery(make_desk: Any) -> None:
             desk.within("mark")
         desk.active = active
         desk.run(60)
-    assert len(desk.told()) == 1
+    assert len(desk.logged()) == 1
     assert len(desk.refreshed) <= 6
 
 
@@ -148,7 +148,7 @@ def test_a_quiet_market_owes_nothing(make_desk: Any) -> None:
     desk = make_desk("top", "book", "trades", "agg_trades", "ticker", "liquidations")
     desk.lab.live(desk.index)
     desk.run(2_000)
-    assert desk.told() == desk.refreshed == []
+    assert desk.logged() == desk.refreshed == []
     assert [
         desk.within(channel) for channel in ("top", "trades", "agg_trades", "ticker", "liquidations")
     ] == [None] * 5
@@ -159,39 +159,39 @@ def test_a_ticker_owes_an_event_after_a_trade(make_desk: Any) -> None:
     desk.run(100)
     desk.run(1, "trades")
     desk.run(29)
-    assert desk.told() == []
+    assert desk.logged() == []
     desk.run(5)
-    assert desk.told() == ["ticker: owes an event, and delivers nothing"]
+    assert desk.logged() == ["ticker: owes an event, and delivers nothing"]
     desk.run(1, "ticker")
     desk.run(300)
-    assert len(desk.told()) == 2
+    assert len(desk.logged()) == 2
 
 
 def test_single_and_aggregated_trades_owe_each_other(make_desk: Any) -> None:
     desk = make_desk("trades", "agg_trades")
     desk.run(60, "agg_trades")
-    assert desk.told() == ["trades: owes an event, and delivers nothing"]
+    assert desk.logged() == ["trades: owes an event, and delivers nothing"]
     both = make_desk("trades", "agg_trades", aggregated=True)
     both.run(60, "agg_trades")
-    assert both.told() == []
+    assert both.logged() == []
 
 
-def test_trades_that_are_aggregated_are_heard_where_there_is_no_other_channel(make_desk: Any) -> None:
+def test_aggregated_trades_count_as_trades_where_there_is_no_other_channel(make_desk: Any) -> None:
     desk = make_desk("trades")
     desk.run(10, "agg_trades")
-    assert desk.lab.publisher.received_at(desk.index)[CHANNELS.index("agg_trades")] == desk.now
-    desk.say("trades")
+    assert desk.lab.publisher.heard(desk.index)[CHANNELS.index("agg_trades")] == desk.now
+    desk.send("trades")
     desk.run(1)
     assert desk.within("trades") is None
 
 
 @pytest.mark.parametrize("channel", ["trades", "ticker"])
-def test_a_busy_channel_that_stops_while_others_flow_is_told(make_desk: Any, channel: str) -> None:
+def test_a_busy_channel_that_stops_while_others_flow_is_logged(make_desk: Any, channel: str) -> None:
     desk = make_desk("top", channel)
     desk.run(200, "top", channel)
     assert desk.within(channel) is not None
     desk.run(100, "top")
-    assert desk.told() == [f"{channel}: owes an event, and delivers nothing"]
+    assert desk.logged() == [f"{channel}: owes an event, and delivers nothing"]
 
 
 @pytest.mark.parametrize("channel", ["trades", "ticker"])
@@ -199,7 +199,7 @@ def test_a_busy_channel_owes_nothing_when_the_whole_market_stops(make_desk: Any,
     desk = make_desk("top", channel)
     desk.run(200, "top", channel)
     desk.run(1_000)
-    assert desk.told() == []
+    assert desk.logged() == []
     assert desk.within(channel) is None
 
 
@@ -208,7 +208,7 @@ def test_trades_that_are_rare_by_nature_owe_nothing(make_desk: Any) -> None:
     for _ in range(60):
         desk.run(1, "top", "trades")
         desk.run(200, "top")
-    assert desk.told() == []
+    assert desk.logged() == []
     assert desk.within("trades") is None
 
 
@@ -217,11 +217,11 @@ def test_a_halted_market_owes_nothing(make_desk: Any) -> None:
     desk.run(5, "mark")
     desk.halted = True
     desk.run(100)
-    assert desk.told() == []
+    assert desk.logged() == []
     assert desk.within("mark") is None
 
 
-def test_a_top_owes_by_its_rate_and_by_what_its_book_tells(make_desk: Any) -> None:
+def test_a_top_owes_by_its_rate_and_by_changes_of_its_book(make_desk: Any) -> None:
     desk = make_desk("top", "book")
     lab, publisher = desk.lab, desk.lab.publisher
     lab.live(desk.index)
@@ -229,10 +229,10 @@ def test_a_top_owes_by_its_rate_and_by_what_its_book_tells(make_desk: Any) -> No
     desk.run(1)
     assert desk.within("top") is None  # its book gives it
     assert desk.within("book") == pytest.approx(30.0, abs=1.0)
-    publisher.messages.depth_update(desk.index, 11, 11, [(100, 5)], [], 0, desk.now)
+    publisher.depth_update(desk.index, 11, 11, [(100, 5)], [], 0, desk.now)
     desk.run(1)
     assert desk.within("top") == pytest.approx(30.0, abs=1.0)
-    publisher.messages.depth_update(desk.index, 12, 12, [(100, 6)], [], 0, desk.now)
+    publisher.depth_update(desk.index, 12, 12, [(100, 6)], [], 0, desk.now)
     desk.run(10)
     assert desk.within("top") == pytest.approx(30.0, abs=1.0)  # since the first
     desk.run(1, "top")
@@ -267,7 +267,7 @@ def test_a_first_top_is_owed_where_the_venue_promises_one_and_nowhere_else(
         assert desk.within("top") == 80.0
 
 
-def test_a_first_top_that_rest_says_has_moved_is_owed(make_desk: Any) -> None:
+def test_a_first_top_that_has_moved_in_rest_is_owed(make_desk: Any) -> None:
     desk = make_desk("top")
     desk.run(50)
     desk.moved = desk.now
@@ -278,7 +278,7 @@ def test_a_first_top_that_rest_says_has_moved_is_owed(make_desk: Any) -> None:
     assert desk.within("top") is None
 
 
-def test_what_is_dropped_is_forgotten(make_desk: Any) -> None:
+def test_a_dropped_instrument_is_forgotten(make_desk: Any) -> None:
     desk = make_desk("mark")
     desk.run(5, "mark")
     desk.expectations.keep({desk.index})
@@ -299,7 +299,7 @@ def test_a_reader_sees_age_and_expectation(make_desk: Any) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_what_a_venue_promises_is_of_channels_that_it_has(name: str) -> None:
+def test_venues_promise_only_channels_that_they_have(name: str) -> None:
     venue = load(name)
     config = VenueConfig(ws_url="", rest_url="", symbols=[])
     promised = venue.data.owes(config)
@@ -307,14 +307,14 @@ def test_what_a_venue_promises_is_of_channels_that_it_has(name: str) -> None:
     assert ("mark" in promised) == ("mark" in venue.data.channels)
 
 
-def test_whose_subscription_brings_a_first_top() -> None:
+def test_which_venues_send_a_first_top() -> None:
     """By the venues' documents. Kraken's tops are the best of its books, which come with the subscription."""
     config = VenueConfig(ws_url="", rest_url="", symbols=[])
     assert {name for name in names() if "top" in load(name).data.owes(config)} == {"okx"}
-    assert {name for name in names() if load(name).books.make_sync(config).top_from_book} == {"kraken"}
+    assert {name for name in names() if load(name).books.make_sync(config).tops} == {"kraken"}
 
 
-def test_whose_answers_may_be_shown_as_a_top() -> None:
+def test_which_venues_answers_may_be_published_as_a_top() -> None:
     """OKX's lag up to half a minute, of MEXC's and Kraken's nobody knows."""
     lags = {name: sweep.lag for name in names() if (sweep := load(name).books.sweep) is not None}
     assert lags == {

@@ -132,7 +132,7 @@ def test_a_quiet_night_and_a_busy_morning() -> None:
     assert stream.threshold <= 1.5 * busy
 
 
-def test_one_outage_does_not_make_it_patient() -> None:
+def test_one_outage_does_not_raise_the_threshold_much() -> None:
     """Rule 4: what a busy symbol learns of an outage is no more than the factor."""
     stream = Stream()
     stream.run([0.1] * 2_000)
@@ -258,14 +258,14 @@ TestMachine.settings = settings(max_examples=60, stateful_step_count=40)
 
 @given(st.lists(st.floats(0.001, 100), min_size=200, max_size=400), st.floats(1.5, 10))
 @settings(max_examples=30)
-def test_more_patience_never_makes_more_alarms(gaps: list[float], factor: float) -> None:
+def test_a_larger_factor_never_makes_more_alarms(gaps: list[float], factor: float) -> None:
     one, other = Stream(factor=factor), Stream(factor=2 * factor)
     one.run(gaps)
     other.run(gaps)
     assert len(other.alarms) <= len(one.alarms)
 
 
-def test_a_rate_shows_itself() -> None:
+def test_the_repr_of_a_rate() -> None:
     stream = Stream()
     assert repr(stream.rate) == "<Rate threshold 30.000 s, learnt nothing yet>"
     stream.run([0.5] * 200)
@@ -361,7 +361,7 @@ def test_nothing_is_learnt_over_a_void_book(cells: Cells) -> None:
     assert cells.threshold(Scope.BOOK) == 2.0
 
 
-def test_a_new_slot_knows_nothing(cells: Cells) -> None:
+def test_a_new_slot_has_learnt_nothing(cells: Cells) -> None:
     cells.book(0.5, 200)
     cells.publisher.drop_instrument(cells.index)
     cells.publisher.add_instrument(cells.index, 2, 2)

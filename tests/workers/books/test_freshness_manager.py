@@ -135,7 +135,7 @@ def asked(make_lab: Callable[..., Any], answer: Any, **options: Any) -> list[int
 
 
 @pytest.mark.parametrize("down", [False, True])
-def test_a_shorter_threshold_asks_rest_not_once_more(make_lab: Callable[..., Any], down: bool) -> None:
+def test_a_shorter_threshold_makes_no_further_request(make_lab: Callable[..., Any], down: bool) -> None:
     def answer(last: int) -> Any:
         return (
             RestDown("no")
@@ -148,9 +148,9 @@ def test_a_shorter_threshold_asks_rest_not_once_more(make_lab: Callable[..., Any
     assert len(fixed) >= 5
 
 
-def test_a_shorter_threshold_subscribes_not_once_more(make_lab: Callable[..., Any]) -> None:
+def test_a_shorter_threshold_makes_no_further_subscription(make_lab: Callable[..., Any]) -> None:
     """A stream that has ended, of which nothing can be proven: asked for again no sooner than it was."""
-    told: dict[str, list[int]] = {}
+    calls: dict[str, list[int]] = {}
     for name, options in (("learnt", {}), ("fixed", FIXED)):
         when: list[int] = []
 
@@ -167,17 +167,17 @@ def test_a_shorter_threshold_subscribes_not_once_more(make_lab: Callable[..., An
                 desk.books.tick()
 
         play(make_lab, scenario, partial_stream, **options)
-        told[name] = when
-    assert told["learnt"] == told["fixed"]
-    assert told["fixed"][0] == 61
-    assert len(told["fixed"]) >= 3
+        calls[name] = when
+    assert calls["learnt"] == calls["fixed"]
+    assert calls["fixed"][0] == 61
+    assert len(calls["fixed"]) >= 3
 
 
 def partial_stream() -> StreamSync:
     return StreamSync()
 
 
-def test_a_longer_threshold_is_waited_out_before_asking(make_lab: Callable[..., Any]) -> None:
+def test_a_longer_threshold_delays_the_request(make_lab: Callable[..., Any]) -> None:
     """A pair of one message in 70 s is not asked for anew after 60 s, which would be for nothing."""
 
     async def scenario(desk: Desk) -> None:
@@ -200,7 +200,7 @@ def test_a_longer_threshold_is_waited_out_before_asking(make_lab: Callable[..., 
 
 
 @pytest.mark.parametrize("mutant", [False, True])
-def test_a_top_that_is_stale_for_a_moment_is_not_asked_for(
+def test_a_top_that_is_stale_for_a_moment_is_not_requested(
     make_lab: Callable[..., Any], mutant: bool
 ) -> None:
     """The book is quiet and REST agrees with it; the top, whose threshold is short, shows another price. The
@@ -260,7 +260,7 @@ def test_the_bounds_of_the_configuration(
     play(make_lab, scenario, **options)
 
 
-def test_never_is_never(make_lab: Callable[..., Any]) -> None:
+def test_without_stale_after_nothing_is_stale(make_lab: Callable[..., Any]) -> None:
     async def scenario(desk: Desk) -> None:
         script = Script(desk, await settled(desk))
         await script.lively(90)

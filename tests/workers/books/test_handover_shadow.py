@@ -289,7 +289,7 @@ def test_a_void_shadow_fails_the_handover(make_lab: Callable[..., Any], fault: s
     assert two.bids() == [[100, 1], [99, 2], [98, 1]]
 
 
-def test_an_audit_under_way_is_told(two: Two) -> None:
+def test_an_audit_under_way_is_informed(two: Two) -> None:
     two.lab.publisher.collect(two.index)
     two.new(two.snapshot())
     two.handover.complete()

@@ -221,7 +221,7 @@ def test_the_deepest_tier_is_taken_again_when_half_of_it_has_gone() -> None:
     assert bare.look(0, 20, 1.0) == 0
 
 
-def test_it_is_not_done_over_and_over() -> None:
+def test_a_book_is_not_deepened_over_and_over() -> None:
     """Rule 5."""
     horizons = Horizons(20, SPOT)
     horizons.begun(0, 100, 10.0)
@@ -237,7 +237,7 @@ def test_it_is_not_done_over_and_over() -> None:
     assert horizons.look(0, 29, 25.1) > 0
 
 
-def test_a_book_that_ran_into_its_horizon_was_faster_than_was_seen() -> None:
+def test_a_book_that_reached_its_horizon_has_a_higher_rate() -> None:
     """Rule 3."""
     horizons = Horizons(20, SPOT)
     horizons.begun(0, 100, 0.0)
@@ -251,7 +251,7 @@ def test_a_book_that_ran_into_its_horizon_was_faster_than_was_seen() -> None:
     assert horizons.first(0, 1.5, others_wait=False) == 100
 
 
-def test_an_audit_is_as_deep_as_what_is_known() -> None:
+def test_an_audit_is_as_deep_as_the_known_levels() -> None:
     horizons = Horizons(20, SPOT)
     assert horizons.audited(0) == 1000  # nothing was fetched: the stream's book, whole
     horizons.begun(0, 100, 0.0)

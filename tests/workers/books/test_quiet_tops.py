@@ -30,7 +30,7 @@ WORDS = (100, 100, 101, 300)
 
 
 class Market:
-    """Top-only instruments at a venue of which REST tells everything, `told` by symbol."""
+    """Top-only instruments with a venue's REST, whose best prices are in `rest` by symbol."""
 
     def __init__(self, make_lab: Callable[..., Any], count: int, **options: Any) -> None:
         book, sweeps = options.pop("book", False), options.pop("sweeps", True)
@@ -40,7 +40,7 @@ class Market:
         self.books, self.tops, self.publisher = self.desk.books, self.desk.books.tops, lab.publisher
         self.lab = lab
         self.indexes = {symbol: self.desk.carry(symbol, book=book) for symbol in names(count)}
-        self.told: dict[str, Best | None] = dict.fromkeys(self.indexes, TRUE)
+        self.rest: dict[str, Best | None] = dict.fromkeys(self.indexes, TRUE)
         self.asked: list[int] = []
         self.snapshots: list[tuple[int, str]] = []
         self.id = 10  # of snapshots
@@ -53,15 +53,15 @@ class Market:
         self.asked.append(self.desk.now)
         if self.fails:
             raise self.fails.pop(0)
-        told = {symbol: best for symbol, best in self.told.items() if best is not None}
+        bests = {symbol: best for symbol, best in self.rest.items() if best is not None}
         await self.gate.wait()
-        return told
+        return bests
 
     async def fetch(self, instrument: Instrument, limit: int, priority: Priority) -> Snapshot:
         self.snapshots.append((self.desk.now, instrument.venue_symbol))
         if self.fails:
             raise self.fails.pop(0)
-        best, at = self.told[instrument.venue_symbol], self.id
+        best, at = self.rest[instrument.venue_symbol], self.id
         await self.gate.wait()
         assert best is not None
         return Snapshot(at, [("0.50", "1"), (best.bid, best.bid_size)], [(best.ask, best.ask_size)])
@@ -109,10 +109,10 @@ def play(make_lab: Any, scenario: Callable[[Market], Any], count: int = 1, **opt
     return made[0]
 
 
-# -- proofs of what the stream has told (rule 2) -------------------------------------------------------------
+# -- proofs of tops of the stream (rule 2) ------------------------------------------------------------------
 @pytest.mark.parametrize("sweeps", [True, False])
 @pytest.mark.parametrize("count", [1, 20])
-def test_a_top_that_was_told_once_and_is_quiet_stays_live(make_lab: Any, count: int, sweeps: bool) -> None:
+def test_a_quiet_top_with_one_event_stays_live(make_lab: Any, count: int, sweeps: bool) -> None:
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
             market.desk.top(index)
@@ -125,7 +125,7 @@ def test_a_top_that_was_told_once_and_is_quiet_stays_live(make_lab: Any, count: 
         if count > 1 and sweeps:
             assert 30 <= len(market.asked) <= 45
             assert market.snapshots == []
-        assert market.top().update_id == 5  # told by the stream
+        assert market.top().update_id == 5  # of the stream
 
     play(make_lab, scenario, count, sweeps=sweeps)
 
@@ -144,13 +144,13 @@ def test_the_same_without_rest_is_stale(make_lab: Any) -> None:
 
 @pytest.mark.parametrize("count", [1, 20])
 def test_a_dead_stream_whose_market_moves_is_stale_and_subscribed_anew(make_lab: Any, count: int) -> None:
-    """The control. Nor is it shown what REST says: the stream did not tell."""
+    """The control. Nor is REST's published: the stream should have sent it."""
 
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
             market.desk.top(index)
         await market.wait(100)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(2 * STALE)
         assert market.states() == [State.STALE] + [State.LIVE] * (count - 1)
         await market.wait(STALE)
@@ -168,12 +168,12 @@ def test_a_dead_stream_whose_market_moves_is_stale_and_subscribed_anew(make_lab:
 @pytest.mark.parametrize("wrong", WRONG)
 def test_nothing_but_the_same_prices_and_sizes_is_proof(make_lab: Any, wrong: Best | None) -> None:
     async def scenario(market: Market) -> None:
-        market.told["AAABBB"] = wrong
+        market.rest["AAABBB"] = wrong
         for index in market.indexes.values():
             market.desk.top(index)
         await market.wait(40)
         assert market.states() == [State.STALE] + [State.LIVE] * 4
-        market.told["AAABBB"] = TRUE
+        market.rest["AAABBB"] = TRUE
         await market.wait(20)
         assert set(market.states()) == {State.LIVE}
 
@@ -183,8 +183,8 @@ def test_nothing_but_the_same_prices_and_sizes_is_proof(make_lab: Any, wrong: Be
 def test_empty_sides_are_compared_too(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
-            market.publisher.messages.top(index, 0, 0, 101, 300, 5, 0, market.desk.now, int(Flag.NO_BID))
-        market.told = dict.fromkeys(market.indexes, Best("0.00", "0.00", "1.01", "3.00"))
+            market.publisher.top(index, 0, 0, 101, 300, 5, 0, market.desk.now, int(Flag.NO_BID))
+        market.rest = dict.fromkeys(market.indexes, Best("0.00", "0.00", "1.01", "3.00"))
         await market.wait(100)
         assert set(market.states()) == {State.LIVE}
 
@@ -193,7 +193,7 @@ def test_empty_sides_are_compared_too(make_lab: Any) -> None:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_an_answer_that_is_older_than_an_event_proves_nothing(make_lab: Any, count: int) -> None:
-    """It was asked for before the event, and says the same as after it: it may be of before all the same."""
+    """It was requested before the event, and equals the state after it: it may be older all the same."""
 
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
@@ -213,15 +213,15 @@ def test_an_answer_that_is_older_than_an_event_proves_nothing(make_lab: Any, cou
     play(make_lab, scenario, count)
 
 
-def test_an_event_that_is_passed_over_is_an_event_all_the_same(make_lab: Any) -> None:
-    """One that is older than the top says that the venue has something to tell."""
+def test_an_ignored_event_is_an_event_too(make_lab: Any) -> None:
+    """One that is older than the top shows that the stream delivers."""
 
     async def scenario(market: Market) -> None:
         market.desk.top(market.first, 9)
         proof = market.desk.now
         market.gate.clear()
         await market.wait(17)
-        market.publisher.messages.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
+        market.publisher.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
         market.gate.set()
         await market.wait(1)
         assert market.snapshots
@@ -259,8 +259,8 @@ def test_a_snapshot_whose_id_is_below_the_tops_is_older(make_lab: Any) -> None:
     play(make_lab, scenario)
 
 
-def test_of_a_connection_that_is_lost_nothing_is_proven(make_lab: Any) -> None:
-    """The subscription was acknowledged after the question: between the two nobody told of changes."""
+def test_tops_of_a_lost_connection_are_not_proven(make_lab: Any) -> None:
+    """The subscription was acknowledged after the request: changes between the two were not sent."""
 
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
@@ -280,7 +280,7 @@ def test_of_a_connection_that_is_lost_nothing_is_proven(make_lab: Any) -> None:
 
 
 @pytest.mark.parametrize(("count", "pace"), [(5, 1.0), (20, 3.0)])
-def test_who_has_waited_longest_is_asked_about_first_and_the_pace_is_kept(
+def test_the_longest_unchecked_top_is_first_and_the_pace_is_kept(
     make_lab: Any, count: int, pace: float
 ) -> None:
     async def scenario(market: Market) -> None:
@@ -296,7 +296,7 @@ def test_who_has_waited_longest_is_asked_about_first_and_the_pace_is_kept(
     play(make_lab, scenario, count, instead_of=40, proofs_per_second=pace)
 
 
-def test_what_is_shown_is_proven_before_what_waits_is_looked_after(make_lab: Any) -> None:
+def test_published_tops_are_proven_before_waiting_ones_are_requested(make_lab: Any) -> None:
     """Many more tops that have never come than the pace allows to be asked about."""
 
     async def scenario(market: Market) -> None:
@@ -314,7 +314,7 @@ def test_what_is_shown_is_proven_before_what_waits_is_looked_after(make_lab: Any
     play(make_lab, scenario, 50, lag=None, instead_of=100, proofs_per_second=1.0, sweeps=False)
 
 
-def test_a_failure_is_counted_and_no_permit_is_none(make_lab: Any) -> None:
+def test_a_failure_is_counted_and_a_missing_permit_is_none(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
             market.desk.top(index)
@@ -326,7 +326,7 @@ def test_a_failure_is_counted_and_no_permit_is_none(make_lab: Any) -> None:
     play(make_lab, scenario, 3)
 
 
-def test_a_top_that_its_book_proves_is_left_to_it(make_lab: Any) -> None:
+def test_a_top_that_its_book_proves_is_not_checked(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.books.subscribed()
         await market.wait(100)
@@ -345,13 +345,15 @@ def test_a_top_beside_a_book_without_ids_is_proven(make_lab: Any) -> None:
         await market.wait(200)
         assert set(market.states()) == {State.LIVE}
 
-    play(make_lab, scenario, 3, book=True, make_sync=lambda: StreamSync(has_update_ids=False))
+    play(make_lab, scenario, 3, book=True, make_sync=lambda: StreamSync(numbered=False))
 
 
 # -- what has not come at all (rules 3 and 4) ---------------------------------------------------------------
 @pytest.mark.parametrize("count", [1, 40])
-def test_a_quiet_top_is_shown_once_the_answer_is_of_after_the_subscription(make_lab: Any, count: int) -> None:
-    """And not before: what changed between an answer that lags and the subscription nobody tells."""
+def test_a_quiet_top_is_published_when_the_answer_is_newer_than_the_subscription(
+    make_lab: Any, count: int
+) -> None:
+    """And not before: a change between an answer that lags and the subscription is not sent."""
 
     async def scenario(market: Market) -> None:
         readiness = market.readiness()
@@ -376,8 +378,8 @@ def test_a_quiet_top_is_shown_once_the_answer_is_of_after_the_subscription(make_
     play(make_lab, scenario, count, proofs_per_second=0.0, instead_of=1)
 
 
-def test_who_was_acknowledged_later_is_shown_later(make_lab: Any) -> None:
-    """Though the same answer tells of both."""
+def test_a_later_acknowledged_top_is_published_later(make_lab: Any) -> None:
+    """Though the same answer has both."""
 
     async def scenario(market: Market) -> None:
         late = market.indexes["ABXUSD"]
@@ -393,38 +395,36 @@ def test_who_was_acknowledged_later_is_shown_later(make_lab: Any) -> None:
     play(make_lab, scenario, 2, instead_of=0)
 
 
-def test_the_publisher_shows_no_answer_in_place_of_what_the_stream_told(make_lab: Any) -> None:
+def test_the_publisher_never_replaces_a_top_of_the_stream_by_rest(make_lab: Any) -> None:
     lab = make_lab(make_sync=BookSync, depth=2)
     other = (98, 1, 99, 1)
     index = lab.add(book=False)
     publisher, now = lab.publisher, lab.now + 100
-    assert not publisher.top_from_rest(index, (99, 1, 99, 1), now, now)
+    assert not publisher.told_top(index, (99, 1, 99, 1), now, now)
     assert lab.state(index, Scope.TOP) is State.RESYNC
-    assert publisher.top_from_rest(index, WORDS, now, now + 5)
+    assert publisher.told_top(index, WORDS, now, now + 5)
     assert publisher.proof(index, Scope.TOP) == now
-    assert not publisher.top_from_rest(index, other, now, now)  # LIVE
+    assert not publisher.told_top(index, other, now, now)  # LIVE
     publisher.mark_stale(index, Scope.TOP)
-    assert not publisher.top_from_rest(index, other, now, now)
+    assert not publisher.told_top(index, other, now, now)
     publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
-    publisher.messages.top(
-        index, 101, 1, 100, 1, 3, 0, now
-    )  # crossed: nothing is shown, and the stream has spoken
-    assert not publisher.top_from_rest(index, WORDS, now, now)
+    publisher.top(index, 101, 1, 100, 1, 3, 0, now)  # crossed: nothing is shown, and the stream has spoken
+    assert not publisher.told_top(index, WORDS, now, now)
     publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
-    assert publisher.top_from_rest(index, (0, 0, 101, 300), now, now)
+    assert publisher.told_top(index, (0, 0, 101, 300), now, now)
     top = lab.feed.top("AAA/BBB")
     assert (top.exact, top.update_id) == ((0, 0, 101, 300), 0)
     assert int(lab.poll()[-2]["flags"]) & Flag.NO_BID
     both = lab.add("CCCDDD")
     lab.live(both)
-    publisher.invalidate(both, Reason.AUDIT)
-    assert publisher.top_filled(both)  # it goes with its book, whatever that is
+    publisher.void(both, Reason.AUDIT)
+    assert publisher.lent(both)  # it goes with its book, whatever that is
     assert lab.state(both, Scope.TOP) is State.RESYNC
-    assert not publisher.top_from_rest(both, other, now, now)
-    assert not publisher.top_from_rest(lab.add("EEEFFF", top=False, book=False), WORDS, now, now)
+    assert not publisher.told_top(both, other, now, now)
+    assert not publisher.told_top(lab.add("EEEFFF", top=False, book=False), WORDS, now, now)
 
 
-def test_what_is_carried_without_a_top_has_none(make_lab: Any) -> None:
+def test_an_instrument_carried_without_a_top_has_none(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         index = market.desk.carry("EEEFFF", top=False, book=False)
         assert not market.tops.own(index)
@@ -435,12 +435,12 @@ def test_what_is_carried_without_a_top_has_none(make_lab: Any) -> None:
     play(make_lab, scenario)
 
 
-def test_the_first_event_replaces_it_always(make_lab: Any) -> None:
+def test_the_first_event_always_replaces_it(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         await market.wait(LAG + 2)
-        market.publisher.messages.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
+        market.publisher.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
         assert (market.top().exact, market.top().update_id) == ((90, 1, 91, 1), 1)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(20)
         assert market.top().exact == (90, 1, 91, 1)
 
@@ -453,7 +453,7 @@ def test_an_answer_is_dropped_when_an_event_came_before_it(make_lab: Any, count:
         market.gate.clear()
         await market.wait(LAG + 2)
         assert len(market.asked) + len(market.snapshots) == 1
-        market.publisher.messages.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
+        market.publisher.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
         market.gate.set()
         await market.wait(1)
         assert market.top().exact == (90, 1, 91, 1)
@@ -463,10 +463,10 @@ def test_an_answer_is_dropped_when_an_event_came_before_it(make_lab: Any, count:
 
 
 def test_an_answer_is_dropped_when_the_event_did_not_fit(make_lab: Any) -> None:
-    """The stream has told, and what it told cannot be shown: REST's is another one."""
+    """The stream has sent one that does not fit: REST's is another one."""
 
     async def scenario(market: Market) -> None:
-        market.publisher.messages.top(market.first, 101, 1, 100, 1, 1, 0, market.desk.now)  # crossed
+        market.publisher.top(market.first, 101, 1, 100, 1, 1, 0, market.desk.now)  # crossed
         await market.wait(100)
         assert market.states() == [State.RESYNC]
         assert market.publisher.reason(market.first, Scope.TOP) == Reason.CROSSED
@@ -474,10 +474,12 @@ def test_an_answer_is_dropped_when_the_event_did_not_fit(make_lab: Any) -> None:
     play(make_lab, scenario)
 
 
-def test_a_shown_top_whose_market_moves_without_an_event_is_stale_and_subscribed_anew(make_lab: Any) -> None:
+def test_a_top_from_rest_whose_market_moves_without_an_event_is_stale_and_subscribed_anew(
+    make_lab: Any,
+) -> None:
     async def scenario(market: Market) -> None:
         await market.wait(LAG + 2)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(3 * STALE)
         assert market.states() == [State.STALE]
         assert market.top().exact == WORDS
@@ -487,10 +489,10 @@ def test_a_shown_top_whose_market_moves_without_an_event_is_stale_and_subscribed
     play(make_lab, scenario)
 
 
-@pytest.mark.parametrize("told", [Best("1.01", "1", "1.00", "1"), Best("1.00", "1.001", "1.01", "1"), None])
-def test_what_cannot_be_a_top_is_not_shown(make_lab: Any, told: Best | None) -> None:
+@pytest.mark.parametrize("best", [Best("1.01", "1", "1.00", "1"), Best("1.00", "1.001", "1.01", "1"), None])
+def test_an_impossible_top_is_not_published(make_lab: Any, best: Best | None) -> None:
     async def scenario(market: Market) -> None:
-        market.told = dict.fromkeys(market.indexes, told)
+        market.rest = dict.fromkeys(market.indexes, best)
         await market.wait(100)
         assert set(market.states()) == {State.RESYNC}
 
@@ -508,10 +510,10 @@ def test_after_a_reconnect_it_waits_again_and_an_older_event_never_wins(make_lab
         assert market.publisher.reason(market.first, Scope.TOP) == Reason.FIRST_EVENT
         await market.wait(4)
         assert market.states() == [State.LIVE]
-        assert (market.top().exact, market.top().update_id) == (WORDS, 7)  # the same top as told then
-        market.publisher.messages.top(market.first, 90, 1, 91, 1, 6, 0, market.desk.now)
+        assert (market.top().exact, market.top().update_id) == (WORDS, 7)  # the same top as before
+        market.publisher.top(market.first, 90, 1, 91, 1, 6, 0, market.desk.now)
         assert market.top().exact == WORDS
-        market.publisher.messages.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
+        market.publisher.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
         assert market.top().exact == (90, 1, 91, 1)
 
     play(make_lab, scenario)
@@ -522,7 +524,7 @@ def test_another_top_after_a_reconnect_has_no_id(make_lab: Any) -> None:
         market.desk.top(market.first, 7)
         await market.wait(5)
         market.books.lost()
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(LAG + 4)
         assert (market.top().exact, market.top().update_id) == ((98, 100, 101, 300), 0)
         market.desk.top(market.first, 6)
@@ -531,7 +533,7 @@ def test_another_top_after_a_reconnect_has_no_id(make_lab: Any) -> None:
     play(make_lab, scenario)
 
 
-def test_an_unacknowledged_subscription_is_shown_nothing(make_lab: Any) -> None:
+def test_without_an_acknowledgement_nothing_is_published(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.active.clear()
         await market.wait(100)
@@ -542,7 +544,7 @@ def test_an_unacknowledged_subscription_is_shown_nothing(make_lab: Any) -> None:
     play(make_lab, scenario)
 
 
-def test_where_nothing_is_ever_stale_a_top_is_shown_all_the_same_and_not_asked_about_again(
+def test_without_stale_after_a_top_is_published_and_not_checked_again(
     make_lab: Any,
 ) -> None:
     async def scenario(market: Market) -> None:
@@ -554,7 +556,7 @@ def test_where_nothing_is_ever_stale_a_top_is_shown_all_the_same_and_not_asked_a
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_where_nobody_knows_how_far_rest_lags_a_top_waits_and_owes_nothing(make_lab: Any, count: int) -> None:
+def test_where_the_lag_of_rest_is_unknown_a_top_waits_and_owes_nothing(make_lab: Any, count: int) -> None:
     async def scenario(market: Market) -> None:
         readiness = market.readiness()
         await market.wait(600)
@@ -573,7 +575,7 @@ def test_a_waiting_top_whose_market_moves_is_owed_and_its_stream_subscribed_anew
     async def scenario(market: Market) -> None:
         readiness = market.readiness()
         await market.wait(100)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(20)
         assert market.tops.moved(market.first) > 0
         assert readiness.delivered("AAA/BBB", "top") == readiness.proven("AAA/BBB", "top") == 0
@@ -581,7 +583,7 @@ def test_a_waiting_top_whose_market_moves_is_owed_and_its_stream_subscribed_anew
         await market.wait(STALE)
         assert market.desk.silent == [(market.first, Scope.TOP)]
         assert market.tops.moved(market.first) > 0  # a new subscription is no delivery
-        assert set(market.states()) == {State.RESYNC}  # what REST says is not shown
+        assert set(market.states()) == {State.RESYNC}  # REST's is not published
         market.desk.top(market.first)
         assert market.tops.moved(market.first) == 0
         assert market.states()[0] is State.LIVE
@@ -590,12 +592,12 @@ def test_a_waiting_top_whose_market_moves_is_owed_and_its_stream_subscribed_anew
     play(make_lab, scenario, count, lag=None)
 
 
-def test_an_answer_from_before_the_subscription_accuses_nobody(make_lab: Any) -> None:
-    """A copy that lags by half a minute tells of a change that was before."""
+def test_an_answer_from_before_the_subscription_makes_no_event_owed(make_lab: Any) -> None:
+    """A copy that lags by half a minute has a change that was before."""
 
     async def scenario(market: Market) -> None:
         await market.wait(40)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(600)
         assert market.tops.moved(market.first) == 0
         assert market.desk.silent == []
@@ -603,15 +605,15 @@ def test_an_answer_from_before_the_subscription_accuses_nobody(make_lab: Any) ->
     play(make_lab, scenario, lag=None)
 
 
-def test_a_move_that_is_taken_back_is_forgotten(make_lab: Any) -> None:
+def test_a_difference_that_is_withdrawn_is_forgotten(make_lab: Any) -> None:
     """Two copies of which one lags answer in turn."""
 
     async def scenario(market: Market) -> None:
         await market.wait(70)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(16)
         assert market.tops.moved(market.first) > 0
-        market.told["AAABBB"] = TRUE
+        market.rest["AAABBB"] = TRUE
         await market.wait(16)
         assert market.tops.moved(market.first) == 0
         assert market.desk.silent == []
@@ -622,7 +624,7 @@ def test_a_move_that_is_taken_back_is_forgotten(make_lab: Any) -> None:
 def test_a_new_subscription_of_a_market_that_stands_still_again_owes_nothing(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         await market.wait(100)
-        market.told["AAABBB"] = MOVED
+        market.rest["AAABBB"] = MOVED
         await market.wait(60)
         assert market.desk.silent
         assert market.tops.moved(market.first) > 0
@@ -632,7 +634,7 @@ def test_a_new_subscription_of_a_market_that_stands_still_again_owes_nothing(mak
     play(make_lab, scenario, lag=None)
 
 
-def test_a_venue_that_owes_a_first_top_is_not_excused(make_lab: Any) -> None:
+def test_a_first_top_that_the_venue_owes_stays_owed(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         await market.wait(100)
         assert market.states() == [State.RESYNC]

@@ -44,7 +44,7 @@ class Desk:
 
     def __init__(self, lab: Any) -> None:
         self.lab = lab
-        self.said: list[str] = []
+        self.logged: list[str] = []
         self.fetched: list[str] = []
         self.missed: list[tuple[str, str]] = []
         self.widened = asyncio.Event()
@@ -64,7 +64,7 @@ class Desk:
             self.readiness.connection,
             self.readiness.rejected,
             self.readiness.overdue,
-            self.said.append,
+            self.logged.append,
             on_accepted=self.readiness.accepted,
             on_missed=self.missed.extend,
         )
@@ -87,8 +87,8 @@ class Desk:
             await asyncio.sleep(0)
 
     def top(self, index: int, update_id: int = 5) -> None:
-        self.lab.publisher.messages.top(index, 100, 100, 101, 300, update_id, 0, _ring.now())
-        self.lab.publisher.hot_path.batch_end()
+        self.lab.publisher.top(index, 100, 100, 101, 300, update_id, 0, _ring.now())
+        self.lab.publisher.batch_end()
 
     def feed(self) -> State:
         state: State = self.lab.feed.state
@@ -112,7 +112,7 @@ def run(lab: Any) -> Any:
     return runner
 
 
-def test_what_a_failed_attempt_has_published_is_not_live(run: Any) -> None:
+def test_books_of_a_failed_connection_attempt_are_not_live(run: Any) -> None:
     """The second failure in a row is no change of the state, but its prices are as dead as the first's."""
 
     async def scenario(desk: Desk) -> None:
@@ -123,7 +123,7 @@ def test_what_a_failed_attempt_has_published_is_not_live(run: Any) -> None:
         assert desk.states(A)[0] is State.LIVE
         await desk.event(0, ConnectionState.RECONNECTING, reason="not acknowledged")
         assert desk.states(A) == (State.DOWN, State.DOWN)
-        assert desk.said == ["lost"]
+        assert desk.logged == ["lost"]
 
     run(scenario)
 
@@ -150,7 +150,7 @@ def test_one_connection_takes_only_its_own_instruments_down(run: Any) -> None:
         assert desk.feed() is State.LIVE
         await desk.event(1, ConnectionState.ERROR, reason="lost")
         desk.readiness.review()
-        assert desk.feed() is State.RESYNC  # not all that was asked for is there, and the feed says so
+        assert desk.feed() is State.RESYNC  # something that is subscribed is missing
         assert desk.states(A) == (State.LIVE, State.LIVE)
         assert desk.lab.feed.top(A).state is State.LIVE  # readable without leave to be stale
         assert desk.states(B) == (State.DOWN, State.DOWN)
@@ -207,7 +207,7 @@ def test_a_book_that_is_taken_after_all_has_its_snapshot(run: Any) -> None:
         assert desk.fetched == []
         await desk.event(0, ConnectionState.CONNECTED, accepted=((A, "book"),), reason="taken")
         assert desk.states(A)[1] is State.LIVE
-        assert desk.said == ["refused", "taken"]
+        assert desk.logged == ["refused", "taken"]
 
     run(scenario)
 
@@ -293,7 +293,7 @@ def test_a_message_that_waited_while_its_connection_went_is_not_published(run: A
     run(scenario)
 
 
-def test_what_has_no_cell_is_published_though_it_waited_while_a_connection_went(run: Any) -> None:
+def test_messages_without_a_cell_are_published_though_a_connection_was_lost_meanwhile(run: Any) -> None:
     """A trade stays true; and a connection for other channels of its symbol may have brought it."""
     trade = b'{"e":"trade","E":1,"s":"AAABBB","t":7,"p":"1.00","q":"1.00","T":1,"m":true,"M":true}'
     parser = BinanceParser({"AAABBB": A}, DIALECT)
@@ -311,7 +311,7 @@ def test_what_has_no_cell_is_published_though_it_waited_while_a_connection_went(
     run(scenario)
 
 
-def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
+def test_whether_it_has_delivered_is_known_for_tops_only(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
         assert desk.readiness.delivered(A, "top") == 0
@@ -324,7 +324,7 @@ def test_what_has_delivered_is_known_of_tops_alone(run: Any) -> None:
     run(scenario)
 
 
-def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any) -> None:
+def test_rest_is_requested_once_before_a_quiet_top_is_logged(make_lab: Any) -> None:
     """The kind: a complaint about a market that stands still; one that moves unheard is found."""
 
     async def main() -> None:
@@ -351,7 +351,7 @@ def test_rest_is_asked_once_before_a_quiet_top_is_complained_about(make_lab: Any
 
 
 def test_a_feed_is_live_when_nothing_is_missing_and_nothing_late(make_lab: Any) -> None:
-    """The kind: a feed that says LIVE beside what it does not deliver, or not LIVE for what nothing owes."""
+    """The kind: a feed that is LIVE although something is missing, or not LIVE for what nothing owes."""
 
     async def main() -> None:
         lab = make_lab(make_sync=BookSync, depth=2)
@@ -375,7 +375,7 @@ def test_a_feed_is_live_when_nothing_is_missing_and_nothing_late(make_lab: Any) 
         desk.readiness._late = ()
         assert feed() is State.LIVE
         late.clear()
-        lab.publisher.invalidate(1, Reason.AUDIT)
+        lab.publisher.void(1, Reason.AUDIT)
         assert feed() is State.RESYNC
         assert desk.states(A) == (State.LIVE, State.LIVE)
         for status in (InstrumentStatus.HALTED, InstrumentStatus.NOT_LISTED):
@@ -411,7 +411,7 @@ def test_a_connection_of_tickers_owes_them(run: Any) -> None:
 
 
 def test_on_a_silent_connection_a_book_that_rest_proves_proves_its_top(run: Any) -> None:
-    """A market that stands still; but only where REST says so, and of no symbol without a book in step."""
+    """A market that stands still; but only where REST shows it, and of no symbol without a book in step."""
 
     async def scenario(desk: Desk) -> None:
         assert desk.readiness.proven(A, "top") == 0
@@ -455,14 +455,14 @@ def test_a_first_event_that_is_overdue_is_logged_and_changes_no_state(run: Any) 
     run(scenario)
 
 
-def test_a_replacement_that_fails_is_told_and_changes_no_state(run: Any) -> None:
+def test_a_replacement_that_fails_is_logged_and_changes_no_state(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         await desk.event(0, ConnectionState.CONNECTED)
         desk.top(0)
         await desk.event(0, ConnectionState.CONNECTED, reason="not replaced", error=WebSocketError("refused"))
         await desk.event(0, ConnectionState.CONNECTED, reason="replaced without a gap")
         assert desk.states(A) == (State.LIVE, State.LIVE)
-        assert desk.said == ["not replaced"]
+        assert desk.logged == ["not replaced"]
         assert desk.lab.counter("connects") == 1
 
     run(scenario)
@@ -481,7 +481,7 @@ def test_a_shard_that_closed_for_good_is_missed_by_nobody(run: Any) -> None:
     run(scenario)
 
 
-def test_the_managers_counts_stand_in_the_segment(run: Any) -> None:
+def test_the_managers_counters_are_in_the_segment(run: Any) -> None:
     async def scenario(desk: Desk) -> None:
         for renewals in (1, 3):
             desk.readiness.mirror(PerformanceMetrics(renewals=renewals, renewals_failed=2, resubscribes=1))
@@ -492,18 +492,18 @@ def test_the_managers_counts_stand_in_the_segment(run: Any) -> None:
     run(scenario)
 
 
-def test_a_lost_connection_of_marks_forgets_what_was_told_and_no_other_does(run: Any) -> None:
-    """Of four facts that are told one by one, none of before is published beside one of after."""
+def test_only_a_lost_connection_of_marks_forgets_their_values(run: Any) -> None:
+    """Of four facts that come one by one, none of before is published beside one of after."""
 
     async def scenario(desk: Desk) -> None:
         cursor = desk.lab.feed.cursor()
 
         def mark(flags: MessageFlag, *words: int) -> tuple[int, ...]:
-            told = Decoded(
+            mark = Decoded(
                 DecodeCode.OK, MessageKind.MARK, 0, 1, flags=int(flags), words=(*words, 0, 0, 0, 0)
             )
-            assert desk.lab.publisher.messages.publish_message(told, _ring.now(), b"")
-            desk.lab.publisher.hot_path.batch_end()
+            assert desk.lab.publisher.publish_message(mark, _ring.now(), b"")
+            desk.lab.publisher.batch_end()
             records = [r for r in cursor.poll() if int(r["kind"]) == Kind.MARK]
             return tuple(map(int, records[-1]["words"]))
 

@@ -81,7 +81,7 @@ def test_a_book_begins_with_its_snapshot(make: Callable[..., Stream], numbered: 
 
 
 @pytest.mark.parametrize("numbered", [False, True])
-def test_an_event_before_the_snapshot_asks_for_one(make: Callable[..., Stream], numbered: bool) -> None:
+def test_an_event_before_the_snapshot_requests_one(make: Callable[..., Stream], numbered: bool) -> None:
     stream = make(numbered)
     stream.send([(50, 1)], (), 9 * numbered, 9 * numbered)
     assert stream.lab.requests == [stream.index]
@@ -177,8 +177,8 @@ def test_a_quiet_book_comes_back_with_its_snapshot(make: Callable[..., Stream]) 
     stream.lab.check(stream.index)
 
 
-def test_ids_that_begin_anew_are_the_venues_word(make: Callable[..., Stream]) -> None:
-    """A venue restarts, and says so on the live connection with a snapshot whose id is 1."""
+def test_a_snapshot_whose_ids_begin_anew_is_taken(make: Callable[..., Stream]) -> None:
+    """A venue restarts, and sends a snapshot whose id is 1 on the live connection."""
     stream = make(True)
     stream.snapshot(last=1000)
     stream.send([(99, 3)], (), 1001, 1001)
@@ -211,7 +211,7 @@ def test_an_older_snapshot_of_a_connection_that_has_taken_over_is_dropped(
     assert stream.lab.counter("outdated") == 1
 
 
-def test_an_audit_under_way_is_told(make: Callable[..., Stream]) -> None:
+def test_an_audit_under_way_is_informed(make: Callable[..., Stream]) -> None:
     stream = make(True)
     stream.snapshot(last=10)
     assert stream.lab.publisher.collect(stream.index) == 10
@@ -320,7 +320,7 @@ def test_a_lost_message_of_a_book_with_ids_shows_by_itself(make: Callable[..., S
 
 # -- checksums -----------------------------------------------------------------------------------------------
 def test_a_right_checksum(make: Callable[..., Stream]) -> None:
-    stream = make(check=lambda book, said: checksum(book) == said)
+    stream = make(check=lambda book, crc: checksum(book) == crc)
     stream.snapshot(flags=MessageFlag.CHECKED, check=10)
     stream.send([(98, 5)], flags=MessageFlag.CHECKED, check=15)
     stream.send([(98, 4)])  # not every message has one
@@ -332,7 +332,7 @@ def test_a_right_checksum(make: Callable[..., Stream]) -> None:
 def test_a_wrong_checksum_voids_the_book_before_anybody_sees_it(
     make: Callable[..., Stream], live: bool
 ) -> None:
-    stream = make(check=lambda book, said: checksum(book) == said)
+    stream = make(check=lambda book, crc: checksum(book) == crc)
     if live:
         stream.snapshot()
         stream.shape()
@@ -348,7 +348,7 @@ def test_a_wrong_checksum_voids_the_book_before_anybody_sees_it(
 
 
 def test_a_check_that_raises_is_a_wrong_one(make: Callable[..., Stream]) -> None:
-    def fails(book: Book, said: int) -> bool:
+    def fails(book: Book, crc: int) -> bool:
         raise ZeroDivisionError
 
     stream = make(check=fails)

@@ -30,8 +30,8 @@ STALE = 30  # s
 LETTERS = "ABCDEFGHIJKLMNOPQRST"
 
 
-def best_of(told: Snapshot) -> Best:
-    return Best(*(told.bids or [("0.00", "0.00")])[0], *(told.asks or [("0.00", "0.00")])[0])
+def best_of(snapshot: Snapshot) -> Best:
+    return Best(*(snapshot.bids or [("0.00", "0.00")])[0], *(snapshot.asks or [("0.00", "0.00")])[0])
 
 
 class Market:
@@ -48,7 +48,7 @@ class Market:
         self.desk.now = _ring.now()  # a rebuilt book's proof is of that clock
         self.limiter = limits.limits() if weighed else None
         self.books: dict[str, Snapshot] = {}
-        self.told: dict[str, Best | None] = {}  # what a sweep says instead of the truth
+        self.answers: dict[str, Best | None] = {}  # what a sweep answers instead of the truth
         self.spent: list[tuple[int, int]] = []  # when (ns), weight
         self.snapshots: list[tuple[int, str]] = []
         self.sweeps: list[int] = []
@@ -80,9 +80,9 @@ class Market:
         if self.fails:
             raise self.fails.pop(0) if len(self.fails) > 1 else self.fails[0]
         self.spend(TOPS, None, priority)
-        told = {symbol: self.told.get(symbol, best_of(each)) for symbol, each in self.books.items()}
+        bests = {symbol: self.answers.get(symbol, best_of(each)) for symbol, each in self.books.items()}
         await self.gate.wait()
-        return {symbol: best for symbol, best in told.items() if best is not None}
+        return {symbol: best for symbol, best in bests.items() if best is not None}
 
     async def begin(self) -> None:
         """All in step; what was asked for so far is forgotten."""
@@ -181,7 +181,7 @@ def test_the_same_without_a_sweep_is_stale(make_lab: Any) -> None:
 
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_dead_stream_is_found_when_the_market_moves(make_lab: Any, deep: bool) -> None:
-    """At the best by the next sweep, below it by the rotation; and no later sweep says that it is alive."""
+    """At the best by the next sweep, below it by the rotation; and no later sweep proves it."""
 
     async def scenario(market: Market) -> None:
         await market.wait(100)
@@ -208,9 +208,11 @@ def test_a_dead_stream_is_found_when_the_market_moves(make_lab: Any, deep: bool)
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_a_sweep_that_is_wrong_for_one_costs_that_one_a_snapshot(make_lab: Any, wrong: Best | None) -> None:
+def test_a_book_that_differs_from_the_sweep_is_compared_with_a_snapshot(
+    make_lab: Any, wrong: Best | None
+) -> None:
     async def scenario(market: Market) -> None:
-        market.told["ACXUSD"] = wrong
+        market.answers["ACXUSD"] = wrong
         await market.wait(STALE * 3 // 4)
         assert {symbol for _, symbol in market.snapshots} - rotation(market) == {"ACXUSD"}
         assert len(market.sweeps) == 1
@@ -223,25 +225,25 @@ def test_a_sweep_that_is_wrong_for_one_costs_that_one_a_snapshot(make_lab: Any, 
 
 def rotation(market: Market) -> set[str]:
     """Whose snapshots the rotation has asked for: those that the sweep has proven."""
-    return {symbol for symbol in market.books if symbol not in market.told}
+    return {symbol for symbol in market.books if symbol not in market.answers}
 
 
 def test_an_empty_side_is_a_side_too(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
-        market.told["ABXUSD"] = Best("1.00", "1.00", "", "")
-        market.told["ACXUSD"] = Best("1.00", "1.00", "0.00000000", "0.00000000")
-        for symbol in market.told:
+        market.answers["ABXUSD"] = Best("1.00", "1.00", "", "")
+        market.answers["ACXUSD"] = Best("1.00", "1.00", "0.00000000", "0.00000000")
+        for symbol in market.answers:
             market.desk.depth(market.indexes[symbol], 11, 11, [], [(101, 0)])
             market.books[symbol] = Snapshot(11, market.books[symbol].bids, [])
         await market.wait(60)
         assert market.not_live() == []
-        assert not {symbol for _, symbol in market.snapshots} & set(market.told) or len(market.sweeps) > 1
+        assert not {symbol for _, symbol in market.snapshots} & set(market.answers) or len(market.sweeps) > 1
         assert len(market.snapshots) < 10  # the rotation's
 
     play(make_lab, scenario)
 
 
-def test_what_has_an_event_while_the_sweep_is_under_way_is_not_proven_by_it(make_lab: Any) -> None:
+def test_a_book_with_an_event_during_the_sweep_is_not_proven_by_it(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         books, index = market.desk.books, market.indexes["ABXUSD"]
         market.gate.clear()
@@ -291,8 +293,8 @@ def test_proofs_one_by_one_begin_with_the_oldest(make_lab: Any) -> None:
         for symbol in late:
             market.desk.depth(market.indexes[symbol], 11, 11, [(50, 7)])
         await market.wait(STALE - 4)
-        told = [symbol for _, symbol in market.snapshots]
-        assert set(told[:10]) == set(list(market.books)[10:])
+        order = [symbol for _, symbol in market.snapshots]
+        assert set(order[:10]) == set(list(market.books)[10:])
         assert market.not_live() == []
 
     play(make_lab, scenario, with_sweep=False, weighed=False)

@@ -36,7 +36,7 @@ BOOK: Sides = (((100, 130), (99, 200)), ((101, 310),))  # at two decimals: 1.30 
 
 
 def best_of(sides: Sides) -> Best:
-    """As Kraken tells it: sizes are whole lots, rounded up."""
+    """As Kraken sends it: sizes are whole lots, rounded up."""
     texts: list[str] = []
     for levels in sides:
         price, size = levels[0] if levels else (0, 0)
@@ -53,7 +53,7 @@ class Market:
         )
         self.now = 1_000 * SECOND
         self.books: dict[str, Sides] = {}
-        self.told: dict[str, Best | None] = {}  # what a sweep says instead of the truth
+        self.answers: dict[str, Best | None] = {}  # what a sweep answers instead of the truth
         self.indexes: dict[str, int] = {}
         self.sweeps: list[int] = []
         self.fails: list[Exception] = []
@@ -110,9 +110,9 @@ class Market:
         self.sweeps.append(self.now)
         if self.fails:
             raise self.fails[0]
-        told = {symbol: self.told.get(symbol, best_of(each)) for symbol, each in self.books.items()}
+        bests = {symbol: self.answers.get(symbol, best_of(each)) for symbol, each in self.books.items()}
         await self.gate.wait()
-        return {symbol: best for symbol, best in told.items() if best is not None}
+        return {symbol: best for symbol, best in bests.items() if best is not None}
 
     async def renew(self, instrument: Instrument) -> None:
         self.renewed.append((self.now, instrument.venue_symbol))
@@ -210,7 +210,7 @@ def test_the_rotation_leaves_out_what_is_not_quiet(make_lab: Any) -> None:
 
 
 @pytest.mark.parametrize("without", ["sweeps", "renews"])
-def test_without_either_it_is_stale_as_it_was(make_lab: Any, without: str) -> None:
+def test_without_a_sweep_and_new_subscriptions_it_is_stale(make_lab: Any, without: str) -> None:
     """The control, and what a venue that has neither is left with."""
 
     async def scenario(market: Market) -> None:
@@ -225,9 +225,9 @@ def test_without_either_it_is_stale_as_it_was(make_lab: Any, without: str) -> No
     play(make_lab, scenario, **{without: False})
 
 
-# -- what a sweep must say ---------------------------------------------------------------------------------
+# -- what proves a book ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("told", "proves"),
+    ("answer", "proves"),
     [
         (Best("1.00", "1.30", "1.01", "3.10"), True),
         (Best("1.00", "1.000", "1.01", "3.10"), False),  # exact, and another
@@ -253,12 +253,12 @@ def test_without_either_it_is_stale_as_it_was(make_lab: Any, without: str) -> No
         (None, False),
     ],
 )
-def test_prices_are_equal_and_sizes_as_near_as_they_are_told(
-    make_lab: Any, told: Best | None, proves: bool
+def test_prices_are_equal_and_sizes_within_their_rounding(
+    make_lab: Any, answer: Best | None, proves: bool
 ) -> None:
     async def scenario(market: Market) -> None:
         market.books["ABXUSD"] = BOOK
-        market.told["ABXUSD"] = told
+        market.answers["ABXUSD"] = answer
         await market.wait(STALE // 2 + 1)
         assert len(market.sweeps) == 1
         proof = market.lab.publisher.proof(market.indexes["ABXUSD"], Scope.BOOK)
@@ -272,20 +272,21 @@ def test_an_empty_side_is_a_side_too(make_lab: Any, within: str) -> None:
     async def scenario(market: Market) -> None:
         market.books["ABXUSD"] = BOOK[0], ()
         market.snapshot("ABXUSD")
-        market.told["ABXUSD"] = Best("1.00", "1.30", "", "", within=within)
+        market.answers["ABXUSD"] = Best("1.00", "1.30", "", "", within=within)
         await market.wait(STALE // 2 + 1)
         assert market.lab.publisher.proof(market.indexes["ABXUSD"], Scope.BOOK) >= market.sweeps[0]
 
     play(make_lab, scenario)
 
 
-def test_a_small_size_is_told_as_nothing_and_is_there(make_lab: Any) -> None:
+def test_a_small_size_may_be_rounded_to_zero(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.books["ABXUSD"] = ((100, 30),), BOOK[1]
         market.snapshot("ABXUSD")
-        market.told["ABXUSD"] = Best("1.00", "0.000", "1.01", "4.000", within="1")
+        market.answers["ABXUSD"] = Best("1.00", "0.000", "1.01", "4.000", within="1")
         await market.wait(STALE // 2 + 1)
-        # It proves a size of 0.30, for less than a lot may be told as none; a price without a size is a side.
+        # It proves a size of 0.30, for less than a lot may be rounded to zero; a price without a size is a
+        # side.
         assert market.lab.publisher.proof(market.indexes["ABXUSD"], Scope.BOOK) >= market.sweeps[0]
 
     play(make_lab, scenario)
@@ -329,10 +330,10 @@ def test_a_stream_that_was_lost_is_not_proven(make_lab: Any) -> None:
 # -- what it leaves ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("wrong", [Best("1.00", "1.00", "1.02", "3.00", within="1"), None])
 def test_what_a_sweep_does_not_prove_is_subscribed_anew(make_lab: Any, wrong: Best | None) -> None:
-    """And nothing is complained about when the snapshot says that the book was right."""
+    """And nothing is reported when the snapshot shows that the book was right."""
 
     async def scenario(market: Market) -> None:
-        market.told["ABXUSD"] = wrong
+        market.answers["ABXUSD"] = wrong
         await market.wait(5 * STALE, lambda second: pytest.fail("not LIVE") if market.not_live() else None)
         when = [at // SECOND for at, symbol in market.renewed if symbol == "ABXUSD"]
         assert 5 <= len(when) <= 10  # each time that half of `stale_after` is over
@@ -353,7 +354,7 @@ def test_a_sweep_that_fails_leaves_all_to_new_subscriptions_at_a_pace(make_lab: 
     play(make_lab, scenario, 20)
 
 
-def test_a_dead_stream_whose_market_moves_is_right_again_and_then_connected_afresh(make_lab: Any) -> None:
+def test_a_dead_stream_whose_market_moves_is_corrected_and_then_connected_again(make_lab: Any) -> None:
     """Its new subscription brings a snapshot and nothing else again."""
 
     async def scenario(market: Market) -> None:
@@ -376,7 +377,7 @@ def test_a_dead_stream_whose_market_moves_is_right_again_and_then_connected_afre
     play(make_lab, scenario)
 
 
-def test_a_stream_that_spoke_in_between_is_alive(make_lab: Any) -> None:
+def test_a_stream_with_an_event_in_between_is_alive(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         for price in (102, 105):
             market.books["ABXUSD"] = ((price, 100),), ((110, 100),)
@@ -388,7 +389,7 @@ def test_a_stream_that_spoke_in_between_is_alive(make_lab: Any) -> None:
     play(make_lab, scenario)
 
 
-def test_without_new_subscriptions_it_is_stale_and_said_to_be_silent(make_lab: Any) -> None:
+def test_without_new_subscriptions_it_is_stale_and_reported_as_silent(make_lab: Any) -> None:
     """What is left when they bring nothing: RESYNC within `settle`, and rule 5 of snapshots."""
 
     async def scenario(market: Market) -> None:
@@ -413,13 +414,13 @@ def test_without_new_subscriptions_it_is_stale_and_said_to_be_silent(make_lab: A
     play(make_lab, scenario)
 
 
-def test_a_fault_of_ours_is_counted_and_the_book_is_not_live_for_long(make_lab: Any) -> None:
+def test_an_unexpected_exception_is_counted_and_the_book_is_not_live_for_long(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         async def broken(instrument: Instrument) -> None:
             raise RuntimeError("bug")
 
         market.manager._renewals._renew = broken
-        market.told["ABXUSD"] = None
+        market.answers["ABXUSD"] = None
         await market.wait(STALE - 5)
         assert market.state("ABXUSD") == State.RESYNC
         assert market.manager.failures > 0
@@ -451,7 +452,7 @@ def test_a_change_that_no_sweep_shows_is_found_by_the_rotation(make_lab: Any) ->
     play(make_lab, scenario)
 
 
-def test_who_speaks_while_it_waits_for_its_turn_is_left_alone(make_lab: Any) -> None:
+def test_a_book_with_an_event_while_it_waits_is_not_compared(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.fails = [RestError("no")]
         market.mute.add("AAXUSD")  # whose turn takes as long as `settle`
@@ -465,9 +466,9 @@ def test_who_speaks_while_it_waits_for_its_turn_is_left_alone(make_lab: Any) -> 
     play(make_lab, scenario, proofs_per_second=20.0)
 
 
-def test_a_book_that_a_handover_watches_is_left_alone(make_lab: Any) -> None:
+def test_a_book_that_a_handover_watches_is_not_compared(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
-        market.told["ABXUSD"] = None
+        market.answers["ABXUSD"] = None
         index = market.indexes["ABXUSD"]
         Handover(market.lab.publisher, [(index, "book")])
         assert market.lab.publisher.watched == [index]

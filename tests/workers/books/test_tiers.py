@@ -44,14 +44,16 @@ OKX = load("okx").books.snapshot_tiers
         (OKX, 20, 400, [(400, 1)]),
     ],
 )
-def test_the_tiers_worth_asking_for(
+def test_the_useful_tiers(
     tiers: SnapshotTiers, depth: int, most: int, expected: list[tuple[int, int]]
 ) -> None:
     assert list(tiers.between(depth, most)) == [Tier(*each) for each in expected]
 
 
 @given(st.sampled_from([SPOT, FUTURES, MEXC, OKX]), st.integers(1, 5000), st.integers(1, 5000))
-def test_what_is_asked_for_fills_the_window_and_is_taken(tiers: SnapshotTiers, depth: int, most: int) -> None:
+def test_the_requested_levels_fill_the_window_and_are_allowed(
+    tiers: SnapshotTiers, depth: int, most: int
+) -> None:
     depth, most = sorted((min(depth, tiers.deepest), most))
     found = tiers.between(depth, most)
     levels, weights = [tier.levels for tier in found], [tier.weight for tier in found]

@@ -1,4 +1,4 @@
-"""Tops that are the best of the book (window.pyx, rule 12): equal at every moment, in one state."""
+"""Tops that are the best of the book (publish.pyx, decision 12): equal at every moment, in one state."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ BIDS, ASKS = [(100, 1), (99, 2)], [(101, 3), (102, 4)]
 SECOND = 1_000_000_000
 
 
-def checksum(book: Book, told: int) -> bool:
-    return sum(size for ask in (False, True) for _, size in book.window(ask, 10)) == told
+def checksum(book: Book, crc: int) -> bool:
+    return sum(size for ask in (False, True) for _, size in book.window(ask, 10)) == crc
 
 
-TOPS: Callable[[], StreamSync] = partial(StreamSync, check=checksum, max_depth=4, top_from_book=True)
+TOPS: Callable[[], StreamSync] = partial(StreamSync, check=checksum, depth=4, tops=True)
 
 
 class One:
@@ -34,12 +34,12 @@ class One:
     def __init__(self, lab: Any, **channels: bool) -> None:
         self.lab = lab
         self.index = lab.add(**channels)
-        self.told = 0  # records
+        self.seen = 0  # records
 
-    def send(self, bids: Any = (), asks: Any = (), flags: int = 0, told: int = 0) -> None:
+    def send(self, bids: Any = (), asks: Any = (), flags: int = 0, crc: int = 0) -> None:
         self.lab.now += 1_000
-        self.lab.publisher.messages.depth_update(
-            self.index, 0, 0, list(bids), list(asks), self.lab.now * 7, self.lab.now, flags, told
+        self.lab.publisher.depth_update(
+            self.index, 0, 0, list(bids), list(asks), self.lab.now * 7, self.lab.now, flags, crc
         )
 
     def begin(self) -> None:
@@ -51,18 +51,18 @@ class One:
     def top(self) -> Any:
         return self.lab.feed.top("AAA/BBB", allow_stale=True)
 
-    def said(self) -> list[Any]:
+    def published(self) -> list[Any]:
         """Of the new records: tops by their words, states by scope, state and reason."""
-        told: list[Any] = []
+        found: list[Any] = []
         self.lab.poll()
-        new, self.told = self.lab.records[self.told :], len(self.lab.records)
+        new, self.seen = self.lab.records[self.seen :], len(self.lab.records)
         for record in new:
             words = [int(word) for word in record["words"]]
             if record["kind"] == Kind.TOP:
-                told.append(tuple(words))
+                found.append(tuple(words))
             elif record["kind"] == Kind.STATUS and int(record["aux"]) != Scope.FEED:
-                told.append((Scope(int(record["aux"])).name, State(words[0]).name, Reason(words[1]).name))
-        return told
+                found.append((Scope(int(record["aux"])).name, State(words[0]).name, Reason(words[1]).name))
+        return found
 
     def check(self) -> None:
         """One state, and while it is LIVE the top is the best of the book's cell."""
@@ -86,10 +86,10 @@ def one(make_lab: Callable[..., Any]) -> One:
 
 
 def test_a_top_follows_price_and_size_of_the_best(one: One) -> None:
-    assert one.lab.publisher.top_from_book(one.index)
+    assert one.lab.publisher.tops(one.index)
     one.begin()
     one.check()
-    assert one.said() == [
+    assert one.published() == [
         ("BOOK", "RESYNC", "SNAPSHOT"),
         ("TOP", "RESYNC", "SNAPSHOT"),
         ("BOOK", "LIVE", "SYNCED"),
@@ -97,15 +97,15 @@ def test_a_top_follows_price_and_size_of_the_best(one: One) -> None:
         ("TOP", "LIVE", "SYNCED"),
     ]
     one.send([(100, 7)])  # a size alone
-    assert one.said() == [(100, 7, 101, 3)]
+    assert one.published() == [(100, 7, 101, 3)]
     assert one.top().ts_event == one.lab.now * 7
     one.send([(99, 5)], [(102, 1)])  # deeper
     one.send()
-    assert one.said() == []
+    assert one.published() == []
     one.send([(100, 0)], [(101, 0)])
-    assert one.said() == [(99, 5, 102, 1)]
+    assert one.published() == [(99, 5, 102, 1)]
     one.send([(100, 1)], [(101, 1)], SNAPSHOT)  # a LIVE book replaced
-    assert one.said() == [(100, 1, 101, 1)]
+    assert one.published() == [(100, 1, 101, 1)]
     one.check()
 
 
@@ -124,82 +124,82 @@ def test_sides_that_are_empty(one: One) -> None:
 
 def test_the_top_leaves_with_the_book_and_comes_back_with_it(one: One) -> None:
     one.begin()
-    one.said()
-    one.send([(100, 2)], flags=CHECKED, told=77)
+    one.published()
+    one.send([(100, 2)], flags=CHECKED, crc=77)
     one.check()
-    assert one.said() == [("BOOK", "RESYNC", "CHECKSUM"), ("TOP", "RESYNC", "CHECKSUM")]
+    assert one.published() == [("BOOK", "RESYNC", "CHECKSUM"), ("TOP", "RESYNC", "CHECKSUM")]
     one.send([(100, 5)])  # until the snapshot nothing is used
-    assert one.said() == []
+    assert one.published() == []
     one.begin()
-    assert one.said() == [("BOOK", "LIVE", "SYNCED"), (100, 1, 101, 3), ("TOP", "LIVE", "SYNCED")]
+    assert one.published() == [("BOOK", "LIVE", "SYNCED"), (100, 1, 101, 3), ("TOP", "LIVE", "SYNCED")]
     one.send([(103, 1)])
     one.check()
-    assert one.said() == [("BOOK", "RESYNC", "CROSSED"), ("TOP", "RESYNC", "CROSSED")]
+    assert one.published() == [("BOOK", "RESYNC", "CROSSED"), ("TOP", "RESYNC", "CROSSED")]
     one.begin()
-    one.lab.publisher.invalidate_without_ids()
+    one.lab.publisher.void_unnumbered()
     one.check()
     one.begin()
-    one.said()
+    one.published()
     one.lab.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
     one.check()
-    assert one.said() == [("BOOK", "DOWN", "DISCONNECTED"), ("TOP", "DOWN", "DISCONNECTED")]
+    assert one.published() == [("BOOK", "DOWN", "DISCONNECTED"), ("TOP", "DOWN", "DISCONNECTED")]
     one.lab.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
-    assert one.said() == []
+    assert one.published() == []
     one.begin()
     one.check()
-    one.said()
+    one.published()
     one.lab.publisher.refuse(one.index)
     one.check()
-    assert one.said() == [("BOOK", "RESYNC", "PRECISION"), ("TOP", "RESYNC", "PRECISION")]
+    assert one.published() == [("BOOK", "RESYNC", "PRECISION"), ("TOP", "RESYNC", "PRECISION")]
 
 
 def test_silence_and_proof_are_the_book_s(one: One) -> None:
     publisher = one.lab.publisher
     publisher.set_freshness(5.0, 5.0, 5.0, 4.0)
     one.begin()
-    one.said()
+    one.published()
     late = one.lab.now + 6 * SECOND
     assert publisher.overdue(late) == [(one.index, Scope.BOOK)]
     assert publisher.proof(one.index, Scope.TOP) == publisher.proof(one.index, Scope.BOOK) == one.lab.now
     publisher.mark_stale(one.index, Scope.BOOK)
-    assert one.said() == [("BOOK", "STALE", "SILENT"), ("TOP", "STALE", "SILENT")]
+    assert one.published() == [("BOOK", "STALE", "SILENT"), ("TOP", "STALE", "SILENT")]
     assert publisher.silent(late + 10 * SECOND) == [(one.index, Scope.BOOK)]
     publisher.proven(one.index, Scope.BOOK, late)
-    assert one.said() == [("BOOK", "LIVE", "FRESH"), ("TOP", "LIVE", "FRESH")]
+    assert one.published() == [("BOOK", "LIVE", "FRESH"), ("TOP", "LIVE", "FRESH")]
     assert publisher.proof(one.index, Scope.TOP) == late
     assert publisher.threshold(one.index, Scope.TOP) == publisher.threshold(one.index, Scope.BOOK)
     assert publisher.freeze() == 2
     one.check()
-    assert one.said() == [("BOOK", "STALE", "SILENT"), ("TOP", "STALE", "SILENT")]
+    assert one.published() == [("BOOK", "STALE", "SILENT"), ("TOP", "STALE", "SILENT")]
     one.send()  # nothing of the window is another, and both are LIVE
-    assert one.said() == [("BOOK", "LIVE", "FRESH"), (100, 1, 101, 3), ("TOP", "LIVE", "FRESH")]
-    publisher.mark_stale(one.index, Scope.TOP)  # whoever says so of the top says it of the book
+    assert one.published() == [("BOOK", "LIVE", "FRESH"), (100, 1, 101, 3), ("TOP", "LIVE", "FRESH")]
+    publisher.mark_stale(one.index, Scope.TOP)  # STALE of the top is STALE of the book
     one.check()
     assert one.states() == (State.STALE, State.STALE)
     publisher.proven(one.index, Scope.TOP, late)
     one.check()
 
 
-def test_tops_that_come_all_the_same_are_passed_over(one: One) -> None:
+def test_tops_of_the_venue_are_ignored(one: One) -> None:
     one.begin()
-    one.said()
+    one.published()
     before = one.lab.publisher.proof(one.index, Scope.TOP)
-    one.lab.publisher.messages.top(one.index, 90, 1, 110, 1, 5, 1, before + SECOND)
-    assert one.said() == []
+    one.lab.publisher.top(one.index, 90, 1, 110, 1, 5, 1, before + SECOND)
+    assert one.published() == []
     assert one.lab.publisher.proof(one.index, Scope.TOP) == before
     one.check()
 
 
-def test_without_a_book_or_a_top_it_is_as_ever(make_lab: Callable[..., Any]) -> None:
+def test_without_a_book_or_a_top_nothing_changes(make_lab: Callable[..., Any]) -> None:
     book = One(make_lab(make_sync=TOPS), top=False)
     book.begin()
-    assert not book.lab.publisher.top_from_book(book.index)
+    assert not book.lab.publisher.tops(book.index)
     assert book.states() == (State.DOWN, State.LIVE)
     top = One(make_lab(make_sync=TOPS), book=False)
-    assert not top.lab.publisher.top_from_book(top.index)
-    top.lab.publisher.messages.top(top.index, 90, 1, 110, 1, 5, 1, 1)
-    assert top.said()[-2:] == [(90, 1, 110, 1), ("TOP", "LIVE", "SYNCED")]
-    assert not top.lab.publisher.top_from_book(4_000_000_000)
+    assert not top.lab.publisher.tops(top.index)
+    top.lab.publisher.top(top.index, 90, 1, 110, 1, 5, 1, 1)
+    assert top.published()[-2:] == [(90, 1, 110, 1), ("TOP", "LIVE", "SYNCED")]
+    assert not top.lab.publisher.tops(4_000_000_000)
 
 
 def test_a_slot_that_is_given_up(one: One) -> None:
@@ -207,7 +207,7 @@ def test_a_slot_that_is_given_up(one: One) -> None:
     one.lab.publisher.lost(one.index, State.DOWN, Reason.UNSUBSCRIBED)
     one.lab.publisher.drop_instrument(one.index)
     assert one.states() == (State.DOWN, State.DOWN)
-    assert not one.lab.publisher.top_from_book(one.index)
+    assert not one.lab.publisher.tops(one.index)
 
 
 # -- another connection takes over -----------------------------------------------------------------------
@@ -237,9 +237,9 @@ def test_a_handover_of_the_top_is_one_of_its_book(one: One, channels: tuple[str,
     handover.keep(message)
     assert handover.ready()  # at once: no top is waited for
     handover.keep(depth(one, [(100, 9)], []))
-    one.said()
+    one.published()
     handover.complete()
-    assert one.said() == [(100, 9, 101, 3)]
+    assert one.published() == [(100, 9, 101, 3)]
     one.check()
 
 
@@ -266,9 +266,9 @@ def act(one: One, action: Any) -> None:
         return
     match name:
         case "spoil":
-            one.send([(95, 1)], flags=CHECKED, told=10**6)
+            one.send([(95, 1)], flags=CHECKED, crc=10**6)
         case "void":
-            publisher.invalidate(one.index, Reason.AUDIT)
+            publisher.void(one.index, Reason.AUDIT)
         case "lost":
             publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
         case "stale":
@@ -278,7 +278,7 @@ def act(one: One, action: Any) -> None:
         case "freeze":
             publisher.freeze()
         case "top":
-            publisher.messages.top(one.index, 90, 1, 110, 1, 0, 1, one.lab.now)
+            publisher.top(one.index, 90, 1, 110, 1, 0, 1, one.lab.now)
 
 
 def play(one: One, actions: list[Any]) -> int:
@@ -287,11 +287,11 @@ def play(one: One, actions: list[Any]) -> int:
     published: Any = None
     for action in [("begin", [(95, 1)], [(95, 1)]), *actions]:
         act(one, action)
-        for told in one.said():
-            if len(told) == 4:
-                assert told != published, "the same top twice"
-                published = told
-            elif told[0] == "TOP" and told[1] != "LIVE":
+        for record in one.published():
+            if len(record) == 4:
+                assert record != published, "the same top twice"
+                published = record
+            elif record[0] == "TOP" and record[1] != "LIVE":
                 published = None
         one.check()
         live += one.states() == (State.LIVE, State.LIVE)
@@ -312,10 +312,10 @@ def test_the_top_is_the_best_of_the_book_at_every_moment(
 
 
 def test_a_top_of_its_own_that_lags_is_noticed(make_lab: Callable[..., Any]) -> None:
-    """Negative control: the same book with a stream of tops that tells of prices only."""
-    one = One(make_lab(make_sync=partial(StreamSync, check=checksum, max_depth=4)))
+    """Negative control: the same book with a stream of tops that sends changes of prices only."""
+    one = One(make_lab(make_sync=partial(StreamSync, check=checksum, depth=4)))
     one.begin()
-    one.lab.publisher.messages.top(one.index, 100, 1, 101, 3, 0, 1, one.lab.now)
+    one.lab.publisher.top(one.index, 100, 1, 101, 3, 0, 1, one.lab.now)
     one.check()
     one.send([(100, 7)])
     with pytest.raises(AssertionError, match=r"\[100, 1\]"):
@@ -324,7 +324,7 @@ def test_a_top_of_its_own_that_lags_is_noticed(make_lab: Callable[..., Any]) -> 
 
 def test_the_smallest_ring_holds_a_book_s_largest_update_and_its_top(make_lab: Callable[..., Any]) -> None:
     """Between two heads is never more than half of the ring (W5, R5), whatever a book and its top become."""
-    lab = make_lab(make_sync=partial(StreamSync, top_from_book=True), depth=3, slots=32)
+    lab = make_lab(make_sync=partial(StreamSync, tops=True), depth=3, slots=32)
     one = One(lab)
     one.send([(100 - n, 1) for n in range(3)], [(101 + n, 1) for n in range(3)], SNAPSHOT)
     lab.publisher.freeze()
@@ -332,5 +332,5 @@ def test_the_smallest_ring_holds_a_book_s_largest_update_and_its_top(make_lab: C
     one.send([(90 - n, 1) for n in range(3)], [(111 + n, 1) for n in range(3)], SNAPSHOT)
     # Six levels out, six in, both LIVE again, the top.
     assert lab.writer.head - before == 4 * 3 + 3
-    assert lab.publisher.hot_path.commit_every + lab.writer.head - before <= 32 // 2
+    assert lab.publisher.commit_every + lab.writer.head - before <= 32 // 2
     one.check()

@@ -24,7 +24,7 @@ from workers.venues.binance_spot.sync import BookSync
 
 
 class Crowd:
-    """Tasks that take a place each until they are told to leave; `served` in the order of their turns."""
+    """Tasks that take a place each until they are released; `served` in the order of their turns."""
 
     def __init__(self, places: int) -> None:
         self.active: dict[int, tuple[int, int]] = {}
@@ -74,7 +74,7 @@ def test_the_more_urgent_comes_first() -> None:
     crowded(scenario)
 
 
-def test_what_is_traded_most_comes_first_as_counted_when_a_place_is_free() -> None:
+def test_the_most_active_instrument_comes_first_as_counted_when_a_place_is_free() -> None:
     async def scenario(crowd: Crowd) -> None:
         for index in range(5):
             await crowd.come(index)
@@ -85,7 +85,7 @@ def test_what_is_traded_most_comes_first_as_counted_when_a_place_is_free() -> No
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_who_is_gone_takes_no_place(late: bool) -> None:
+def test_a_cancelled_waiter_takes_no_place(late: bool) -> None:
     async def scenario(crowd: Crowd) -> None:
         for index in range(4):
             await crowd.come(index)
@@ -101,7 +101,7 @@ def test_who_is_gone_takes_no_place(late: bool) -> None:
     crowded(scenario)
 
 
-def test_what_was_traded_before_a_worker_was_killed_counts() -> None:
+def test_activity_before_a_worker_was_killed_counts() -> None:
     """At a second start the most traded symbols are known before the first message has come."""
     name = mine("turns")
     geometry = Geometry(slots=1024, instruments=2, depth=5)
