@@ -1,6 +1,6 @@
 """What the native decoders of Binance's markets share, inline; what differs are arguments.
 
-A function reads one part of an event at the cursor and says whether it was there, or gives a DecodeCode. An
+A function reads one part of an event at the cursor and returns whether it was there, or a DecodeCode. An
 event is read up to its closing brace, which is `closed`'s.
 """
 

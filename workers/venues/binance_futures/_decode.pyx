@@ -118,7 +118,7 @@ cdef class Decoder(SymbolDecoder):
             and tr_match(c, b',"E":') and tr_unsigned(c, &time)
         ):
             return D_NOT_MINE
-        # When it changed; E is when it was told (schema.py).
+        # The time of the change; E is the time of sending (schema.py).
         return top_of(entry, out, worst, ns) if to_ns(engine_time, &ns) else D_NOT_MINE
 
     cdef int _depth(self, tr_cursor* c, Message* out) noexcept nogil:
@@ -234,7 +234,7 @@ cdef class Decoder(SymbolDecoder):
             return D_NOT_MINE
         if not tr_match(c, b',"r":"'):
             return D_NOT_MINE
-        # A price of zero is none; one that does not fit is told by the message's code.
+        # A price of zero is none; one that does not fit is in the message's code.
         out.flags = (0 if worst == TR_EXACT and out.words[0] == 0 else F_MARK) | (
             0 if worst == TR_EXACT and out.words[1] == 0 else F_INDEX
         )

@@ -6,7 +6,7 @@ leading zeros.
 
 The wire spells every number of a pair with the pair's own decimals. A mantissa at just these decimals, written
 without leading zeros, therefore *is* the text that the venue sums up. A slot can come to have others
-(`instruments.py` says when). So when a sum does not agree, the spellings with fewer or more decimals that leave every
+(`instruments.py`). So when a sum does not agree, the spellings with fewer or more decimals that leave every
 value as it is are tried, and the one that agrees is kept: that costs a book with a wrong checksum some 100 us, and the
 chance that one of them agrees with a wrong book is 169 in 2^32.
 """
@@ -52,14 +52,14 @@ cdef class Checksum(BaseChecksum):
         self._spelled(book, self.price_decimals, self.size_decimals, &crc)
         return crc
 
-    cdef bint agrees(self, Book book, int64_t told) noexcept nogil:
+    cdef bint agrees(self, Book book, int64_t checksum) noexcept nogil:
         cdef int64_t crc
         cdef uint32_t price, size
-        if self._spelled(book, self.price_decimals, self.size_decimals, &crc) and crc == told:
+        if self._spelled(book, self.price_decimals, self.size_decimals, &crc) and crc == checksum:
             return True
         for price in range(MOST_DECIMALS + 1):
             for size in range(MOST_DECIMALS + 1):
-                if self._spelled(book, price, size, &crc) and crc == told:
+                if self._spelled(book, price, size, &crc) and crc == checksum:
                     self.price_decimals = price
                     self.size_decimals = size
                     return True
@@ -86,9 +86,9 @@ cdef class Checksum(BaseChecksum):
         out[0] = tr_crc32(text, end - text)
         return True
 
-    def matches(self, Book book not None, int64_t told):
+    def matches(self, Book book not None, int64_t checksum):
         """Whether the venue's checksum is that of the book, in some spelling of its numbers."""
-        return self.agrees(book, told)
+        return self.agrees(book, checksum)
 
 
 cdef inline bint shortened(int64_t* mantissa, int places) noexcept nogil:

@@ -178,7 +178,7 @@ cdef class Decoder(SymbolDecoder):
         # {"symbol":"BTC/USD","bids":[{"price":1.0,"qty":1.0}],"asks":[],"checksum":1,"timestamp":"..."}
         # A second one in a frame is not mine: there is one pair of level buffers.
         cdef int worst = TR_EXACT
-        cdef uint64_t told
+        cdef uint64_t crc
         cdef Entry* entry
         if not tr_match(c, b'{"symbol":"'):
             return D_NOT_MINE
@@ -188,7 +188,7 @@ cdef class Decoder(SymbolDecoder):
         if not (
             tr_match(c, b',"bids":[') and self._levels(c, &self._bids, &out.n_bids, entry, &worst)
             and tr_match(c, b',"asks":[') and self._levels(c, &self._asks, &out.n_asks, entry, &worst)
-            and tr_match(c, b',"checksum":') and tr_unsigned(c, &told) and told <= <uint64_t>0xFFFFFFFF
+            and tr_match(c, b',"checksum":') and tr_unsigned(c, &crc) and crc <= <uint64_t>0xFFFFFFFF
             and timestamp(c, &out.ts_event)
         ):
             return D_NOT_MINE
@@ -196,7 +196,7 @@ cdef class Decoder(SymbolDecoder):
         out.instrument = entry.instrument
         out.update_id = out.first_id = 0
         out.flags = F_CHECKED | F_SNAPSHOT if snapshot else F_CHECKED
-        out.words[0] = <int64_t>told
+        out.words[0] = <int64_t>crc
         out.bids = self._bids.levels
         out.asks = self._asks.levels
         return code_of(entry, worst)
@@ -287,7 +287,7 @@ cdef class Decoder(SymbolDecoder):
             return D_NOT_MINE
         if not timestamp(c, &out.ts_event):
             return D_NOT_MINE
-        # What it opened with is absent where it cannot be said exactly.
+        # What it opened with is absent where it is not exact.
         out.words[1] = 0
         if verdict == TR_EXACT and out.words[0]:
             if not fell:

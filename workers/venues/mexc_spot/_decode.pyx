@@ -134,7 +134,7 @@ cdef class Decoder(SymbolDecoder):
         while c.p != c.end:
             if not pb_tag(&c, &tag):
                 return D_NOT_MINE
-            if tag == TEXT_1:               # channel: the body says what it is
+            if tag == TEXT_1:               # channel: the kind is that of the body
                 if not (first(&seen, tag) and pb_text(&c, &text)):
                     return D_NOT_MINE
             elif tag == TEXT_3:
@@ -356,7 +356,7 @@ cdef class Decoder(SymbolDecoder):
                 if tag & 7 != 2 or not pb_text(&c, &text):
                     return D_NOT_MINE
                 continue
-            if not (pb_span(&c, &text) and told(text, entry, word, out)):
+            if not (pb_span(&c, &text) and statistic(text, entry, word, out)):
                 return D_NOT_MINE
         out.kind = M_TICKER
         out.instrument = entry.instrument
@@ -366,7 +366,7 @@ cdef class Decoder(SymbolDecoder):
         return code_of(entry, TR_EXACT)
 
 
-cdef bint told(tr_cursor text, Entry* entry, int word, Message* out) noexcept nogil:
+cdef bint statistic(tr_cursor text, Entry* entry, int word, Message* out) noexcept nogil:
     # A word of a ticker; empty, which is how protobuf's default may be spelt too, it stays absent.
     cdef uint32_t exponent = entry.price_exp if word < 4 else entry.size_exp
     cdef int verdict

@@ -224,7 +224,7 @@ cdef class Decoder(MarketDecoder):
         # {"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"details":[{"bkLoss":"0","bkPx":"1",
         #  "ccy":"","posSide":"long","side":"sell","sz":"1","ts":"1"}],"instFamily":"BTC-USDT",
         #  "instId":"BTC-USDT-SWAP","instType":"SWAP","uly":"BTC-USDT"}]}
-        # All of a type's instruments come, most of them nobody's here: those are left out.
+        # All instruments of a type come; those that are not carried are left out.
         cdef int first = D_NOT_MINE
         cdef const char* details
         cdef const char* after
@@ -235,7 +235,7 @@ cdef class Decoder(MarketDecoder):
             if not tr_match(c, b'{"details":['):
                 return D_NOT_MINE
             details = c.p
-            if not self._details(c, NULL, out, &first):     # whose they are is said behind them
+            if not self._details(c, NULL, out, &first):     # the instrument follows them
                 return D_NOT_MINE
             if not (skip_field(c, b',"instFamily":"') and tr_match(c, b'","instId":"')):
                 return D_NOT_MINE

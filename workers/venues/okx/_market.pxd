@@ -1,4 +1,4 @@
-"""The C face of what OKX tells of every instrument, and what all its shapes are read with."""
+"""The C declarations of `_market.pyx`: OKX's events of one instrument, and what all its shapes are read with."""
 
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp

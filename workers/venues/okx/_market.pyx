@@ -181,7 +181,7 @@ cdef class MarketDecoder(SymbolDecoder):
         return D_OK
 
     cdef int _give(self, Message* out, Message* one, int code, int* first) noexcept nogil:
-        # The first thing that a frame says goes to `out`, the others into the queue. False: too many.
+        # The first item of a frame goes to `out`, the others into the queue. False: too many.
         cdef Message* place
         if code == D_UNKNOWN_SYMBOL:
             one.kind = M_NONE
