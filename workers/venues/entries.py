@@ -55,6 +55,7 @@ class Entries(Generic[Entry]):
 
     @property
     def entries(self) -> list[Entry]:
+        """The decoded entries, without their names."""
         return [entry for _, entry in self.read]
 
 

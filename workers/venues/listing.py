@@ -127,6 +127,7 @@ class States(NamedTuple):
         return InstrumentStatus.ACTIVE if word in self.trading else InstrumentStatus.HALTED
 
     def known(self, word: str) -> bool:
+        """Whether the value is one of these."""
         return word in self.trading or word in self.halted
 
 

@@ -22,5 +22,6 @@ KEYED = frozenset({"/fapi/v1/listenKey", "/fapi/v1/historicalTrades"})
 
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
-    """Signs all but the public market data; the listen key wants the key alone."""
+    """The signer of one account; all endpoints but the public market data are signed, and the listen key
+    needs the key's header alone. `recv_window`: ms that a request may take to arrive."""
     return signed_query(credentials, time=TIME, public=PUBLIC, keyed=KEYED, recv_window=recv_window)

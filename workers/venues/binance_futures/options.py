@@ -10,10 +10,12 @@ from workers.venues.from_config import Options, make_options
 
 
 class BinanceFuturesOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Attributes:
-    route: ``"routed"``, each stream at the path that the venue has it at, ``/public`` or ``/market``;
-        ``"plain"``: all of them on one path, as the venue was until 2026-04, and as replays are.
-    trades: the stream of the channel `trades`, ``"trade"`` or ``"aggTrade"``.
+    """The settings.
+
+    Attributes:
+        route: ``"routed"``, each stream at the path that the venue has it at, ``/public`` or ``/market``;
+            ``"plain"``: all of them on one path, as the venue was until 2026-04, and as replays are.
+        trades: the stream of the channel `trades`, ``"trade"`` or ``"aggTrade"``.
     """
 
     route: Literal["routed", "plain"] = "routed"

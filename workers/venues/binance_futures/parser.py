@@ -18,7 +18,7 @@ from workers.venues.binance_futures import schema
 __all__ = ["DIALECT", "FORMS", "normalise", "to_ns"]
 
 # The kinds of a trade, `X`. Trades of the order book, RPI (of retail price improvement orders, 2026-09) among
-# them: aggTrade has them. The others have been seen at prices that nobody could trade at ("NA" with price and
+# them: aggTrade has them. The others have been seen at prices far from the market ("NA" with price and
 # quantity 0), and aggTrade leaves them out by itself (venue docs, "Aggregate Trade Streams"). Any other kind
 # is new: what has a price and a quantity is published, and counted as unknown.
 OF_THE_MARKET = frozenset({"MARKET", "RPI"})

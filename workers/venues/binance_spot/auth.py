@@ -20,5 +20,6 @@ PUBLIC = frozenset(
 
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
-    """Signs all but the public market data."""
+    """The signer of one account; all endpoints but the public market data are signed. `recv_window`: ms that
+    a request may take to arrive."""
     return signed_query(credentials, time=TIME, public=PUBLIC, recv_window=recv_window)

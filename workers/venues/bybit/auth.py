@@ -27,8 +27,10 @@ _time = msgspec.json.Decoder(_Time)
 
 
 class BybitAuth(AuthStrategy):
-    """Args:
-    recv_window: ms that the request may take to arrive.
+    """Signs private REST requests, and the login of the private WebSocket.
+
+    Args:
+        recv_window: ms that a request may take to arrive.
     """
 
     def __init__(self, credentials: CredentialSource, *, recv_window: int = 5000) -> None:
@@ -75,5 +77,5 @@ class BybitAuth(AuthStrategy):
 
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> BybitAuth:
-    """Signs all but the public market data."""
+    """The signer of one account; all endpoints but the public market data are signed."""
     return BybitAuth(credentials, recv_window=recv_window)

@@ -37,7 +37,7 @@ _time = msgspec.json.Decoder(_Time)
 
 
 class GateioAuth(AuthStrategy):
-    """Signs all but spot's public market data."""
+    """Signs private REST requests, subscriptions to private channels, and the login of the WebSocket API."""
 
     def __init__(self, credentials: CredentialSource) -> None:
         self._key = hmac_key(credentials, "sha512")
@@ -100,5 +100,5 @@ class GateioAuth(AuthStrategy):
 
 
 def auth(credentials: CredentialSource) -> GateioAuth:
-    """Signs all but spot's public market data."""
+    """The signer of one account; all endpoints but spot's public market data are signed."""
     return GateioAuth(credentials)

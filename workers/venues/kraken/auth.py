@@ -26,8 +26,10 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class KrakenAuth(AuthStrategy):
-    """Args:
-    nonce: of the key; everything that uses the key asks the same one.
+    """Signs private REST requests.
+
+    Args:
+        nonce: of the key; everything that uses the key must share it.
     """
 
     def __init__(self, credentials: CredentialSource, nonce: Nonce) -> None:
@@ -61,5 +63,6 @@ class KrakenAuth(AuthStrategy):
 
 
 def auth(credentials: CredentialSource, nonce: Nonce | None = None) -> KrakenAuth:
-    """Signs ``/0/private/``; without a `nonce` of its own, one of the clock alone (see `Nonce`)."""
+    """The signer of one account, for ``/0/private/``. Without a `nonce`, one from the clock alone
+    (`Nonce`)."""
     return KrakenAuth(credentials, Nonce() if nonce is None else nonce)

@@ -20,8 +20,8 @@ from workers.contract.errors import (
 from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 from workers.venues.kraken import schema
 
-# Venue docs, "API error messages". An entry stands for what begins with it. What is in none of these tables
-# is a refusal: repeating cannot help.
+# Venue docs, "API error messages". An entry matches every text that begins with it. An error in none of these
+# tables is a refusal: repeating cannot help.
 TOO_MANY = (
     "EAPI:Rate limit exceeded",
     "EOrder:Rate limit exceeded",

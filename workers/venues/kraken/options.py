@@ -13,16 +13,18 @@ DEPTHS = (10, 25, 100, 500, 1000)  # venue docs, "book": any other depth is refu
 
 
 class KrakenOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Attributes:
-    book_depth: levels a side that are subscribed, one of `DEPTHS`; 0: the fewest that hold `depth`. Fewer are
-        less traffic, and the checksum covers ten: at 10 it covers all of the book.
-    symbols_per_message: at most so many symbols in one subscription message.
-    messages_per_second: that we send; the venue's limit changes with its load and is not documented.
-    connects_per_10_minutes: connection attempts.
-    rest_per_second, rest_burst: REST requests a second, and at most so many at once. By the venue's documents
-        an account's counter goes up to 15 or 20 and decays by 0.33 to 1 a second; public requests should be
-        one a second.
-    rest_cooldown: seconds without a request after the venue has answered that there were too many.
+    """The settings.
+
+    Attributes:
+        book_depth: levels a side that are subscribed, one of `DEPTHS`; 0: the fewest that hold `depth`. Fewer
+            are less traffic, and the checksum covers ten: at 10 it covers all of the book.
+        symbols_per_message: at most so many symbols in one subscription message.
+        messages_per_second: that we send; the venue's limit changes with its load and is not documented.
+        connects_per_10_minutes: connection attempts.
+        rest_per_second, rest_burst: REST requests a second, and at most so many at once. An account's
+            counter reportedly goes up to 15 or 20 and decays by 0.33 to 1 a second; public
+            requests should be one a second.
+        rest_cooldown: seconds without a request after the venue has answered that there were too many.
     """
 
     book_depth: int = 0

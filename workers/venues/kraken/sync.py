@@ -34,8 +34,10 @@ from workers.venues.kraken._checksum import Checksum
 
 
 class BookSync(StreamSync):
-    """Args:
-    depth: levels a side that are subscribed.
+    """One instrument's state; see the rules above.
+
+    Args:
+        depth: levels a side that are subscribed.
     """
 
     def __init__(self, depth: int) -> None:

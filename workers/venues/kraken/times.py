@@ -1,4 +1,4 @@
-"""RFC 3339 text -> ns since 1970, in whole numbers: the plain twin of `_decode.pyx`'s `rfc3339`."""
+"""RFC 3339 text -> ns since 1970, in whole numbers: the reference for `rfc3339` of `_decode.pyx`."""
 
 from __future__ import annotations
 

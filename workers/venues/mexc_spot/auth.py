@@ -22,12 +22,13 @@ PUBLIC = frozenset(
 
 
 def read_time(body: bytes) -> int:
-    """ms since 1970."""
+    """The venue's time in an answer of ``time``, ms since 1970."""
     return schema.decode_time(body).time
 
 
 def auth(credentials: CredentialSource, *, recv_window: int = 5000) -> SignedQuery:
-    """Signs all but the public market data; `recv_window` at most 60,000 ms."""
+    """The signer of one account; all endpoints but the public market data are signed. `recv_window`: ms that
+    a request may take to arrive, at most 60,000."""
     return SignedQuery(
         credentials,
         key_header=KEY_HEADER,

@@ -16,7 +16,7 @@ from workers.contract.errors import (
 )
 from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 
-# Venue docs, "Error Code" (2026). What is in none of these tables is a refusal, and repeating cannot help:
+# Venue docs, "Error Code" (2026). A code in none of these tables is a refusal, and repeating cannot help:
 # 30002 below the minimum, 30004 and 30005 not enough to sell, 10007 no such symbol, 700005 a receive window
 # above 60 s.
 BUSY = frozenset({500, 503, 504})  # again, with backoff

@@ -9,10 +9,12 @@ from workers.venues.from_config import Options, make_options
 
 
 class MexcSpotOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Attributes:
-    interval: how often the venue sends changes of tops and books, and trades.
-    ticker_window: of the ticker's statistics: ``24H``, or a day of one of the venue's time zones.
-    topics_per_message: at most so many topics in one subscription message.
+    """The settings.
+
+    Attributes:
+        interval: how often the venue sends changes of tops and books, and trades.
+        ticker_window: of the ticker's statistics: ``24H``, or a day of one of the venue's time zones.
+        topics_per_message: at most so many topics in one subscription message.
     """
 
     interval: Literal["100ms", "10ms"] = "100ms"

@@ -127,7 +127,7 @@ def _classes() -> Mapping[str, type[message.Message]]:
     file = descriptor_pb2.FileDescriptorProto(name="mexc_spot.proto", package=PACKAGE, syntax="proto3")
     for name, fields in MESSAGES.items():
         _describe(file.message_type.add(name=name), fields)
-    pool = descriptor_pool.DescriptorPool()  # not the process's own: nobody else's names meet ours
+    pool = descriptor_pool.DescriptorPool()  # of its own, so that names cannot clash
     pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))

@@ -33,8 +33,10 @@ _time = msgspec.json.Decoder(_Time)
 
 
 class OkxAuth(AuthStrategy):
-    """Args:
-    simulated: for the venue's demo trading, which has keys of its own.
+    """Signs private REST requests, and the login of the private WebSocket.
+
+    Args:
+        simulated: for the venue's demo trading, which has keys of its own.
     """
 
     def __init__(self, credentials: CredentialSource, *, simulated: bool = False) -> None:
@@ -88,11 +90,11 @@ class OkxAuth(AuthStrategy):
 
 
 def auth(credentials: CredentialSource, *, simulated: bool = False) -> OkxAuth:
-    """Signs all but the public market data."""
+    """The signer of one account; all endpoints but the public market data are signed."""
     return OkxAuth(credentials, simulated=simulated)
 
 
 def iso(ms: int) -> str:
-    """``2020-12-08T09:08:57.715Z``"""
+    """A time (ms since 1970) as ISO 8601 in UTC: ``2020-12-08T09:08:57.715Z``."""
     seconds, rest = divmod(ms, 1000)
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03d}Z"

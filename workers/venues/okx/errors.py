@@ -16,7 +16,7 @@ from workers.contract.errors import (
 )
 from workers.contract.protocols import ExceptionHandlerStrategy, Failure, ReplayClass
 
-# Venue docs, "Error Code", "REST API". What is in none of these tables is a refusal: repeating cannot help.
+# Venue docs, "Error Code", "REST API". A code in none of these tables is a refusal: repeating cannot help.
 BUSY = frozenset({50001, 50005, 50013, 50026})  # unavailable, offline, busy, system error: later again
 TOO_MANY = frozenset({50011, 50061})  # of an address or account, of a sub-account
 UNKNOWN_OUTCOME = frozenset({50004})  # "request timeout, does not mean success or failure"

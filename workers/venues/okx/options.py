@@ -10,9 +10,11 @@ from workers.venues.okx.connection import PATH
 
 
 class OkxOptions(Options, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Attributes:
-    book_channel: ``"books"``, 400 levels, sent as changes; ``"books5"``, the best five in each message.
-    ws_path: after `ws_url`.
+    """The settings.
+
+    Attributes:
+        book_channel: ``"books"``, 400 levels, sent as changes; ``"books5"``, the best five in each message.
+        ws_path: after `ws_url`.
     """
 
     book_channel: Literal["books", "books5"] = "books"
