@@ -61,7 +61,7 @@ class Desk:
         publisher, index = self.lab.publisher, self.index
         for channel in channels:
             if channel == "top":
-                publisher.top(index, 100, 1, 101, 3, self.now, 0, self.now)
+                publisher.messages.top(index, 100, 1, 101, 3, self.now, 0, self.now)
             else:
                 kind = {"mark": MessageKind.MARK, "ticker": MessageKind.TICKER}.get(
                     channel, MessageKind.TRADE
@@ -69,7 +69,7 @@ class Desk:
                 flags = int(MessageFlag.MARK) if channel == "mark" else 0
                 words = (1, 1, 1 if channel == "agg_trades" else 0, 0, 0, 0, 0, 0)
                 form = Decoded(DecodeCode.OK, kind, index, 1, 0, flags=flags, words=words)
-                assert publisher.publish_message(form, self.now, b"")
+                assert publisher.messages.publish_message(form, self.now, b"")
 
     def run(self, seconds: int, *channels: str, every: int = 1) -> None:
         for n in range(seconds):
@@ -179,7 +179,7 @@ def test_single_and_aggregated_trades_owe_each_other(make_desk: Any) -> None:
 def test_aggregated_trades_count_as_trades_where_there_is_no_other_channel(make_desk: Any) -> None:
     desk = make_desk("trades")
     desk.run(10, "agg_trades")
-    assert desk.lab.publisher.heard(desk.index)[CHANNELS.index("agg_trades")] == desk.now
+    assert desk.lab.publisher.received_at(desk.index)[CHANNELS.index("agg_trades")] == desk.now
     desk.send("trades")
     desk.run(1)
     assert desk.within("trades") is None
@@ -229,10 +229,10 @@ def test_a_top_owes_by_its_rate_and_by_changes_of_its_book(make_desk: Any) -> No
     desk.run(1)
     assert desk.within("top") is None  # its book gives it
     assert desk.within("book") == pytest.approx(30.0, abs=1.0)
-    publisher.depth_update(desk.index, 11, 11, [(100, 5)], [], 0, desk.now)
+    publisher.messages.depth_update(desk.index, 11, 11, [(100, 5)], [], 0, desk.now)
     desk.run(1)
     assert desk.within("top") == pytest.approx(30.0, abs=1.0)
-    publisher.depth_update(desk.index, 12, 12, [(100, 6)], [], 0, desk.now)
+    publisher.messages.depth_update(desk.index, 12, 12, [(100, 6)], [], 0, desk.now)
     desk.run(10)
     assert desk.within("top") == pytest.approx(30.0, abs=1.0)  # since the first
     desk.run(1, "top")
@@ -311,7 +311,7 @@ def test_which_venues_send_a_first_top() -> None:
     """By the venues' documents. Kraken's tops are the best of its books, which come with the subscription."""
     config = VenueConfig(ws_url="", rest_url="", symbols=[])
     assert {name for name in names() if "top" in load(name).data.owes(config)} == {"okx"}
-    assert {name for name in names() if load(name).books.make_sync(config).tops} == {"kraken"}
+    assert {name for name in names() if load(name).books.make_sync(config).top_from_book} == {"kraken"}
 
 
 def test_which_venues_answers_may_be_published_as_a_top() -> None:

@@ -183,7 +183,7 @@ def test_nothing_but_the_same_prices_and_sizes_is_proof(make_lab: Any, wrong: Be
 def test_empty_sides_are_compared_too(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         for index in market.indexes.values():
-            market.publisher.top(index, 0, 0, 101, 300, 5, 0, market.desk.now, int(Flag.NO_BID))
+            market.publisher.messages.top(index, 0, 0, 101, 300, 5, 0, market.desk.now, int(Flag.NO_BID))
         market.rest = dict.fromkeys(market.indexes, Best("0.00", "0.00", "1.01", "3.00"))
         await market.wait(100)
         assert set(market.states()) == {State.LIVE}
@@ -221,7 +221,7 @@ def test_an_ignored_event_is_an_event_too(make_lab: Any) -> None:
         proof = market.desk.now
         market.gate.clear()
         await market.wait(17)
-        market.publisher.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
+        market.publisher.messages.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
         market.gate.set()
         await market.wait(1)
         assert market.snapshots
@@ -345,7 +345,7 @@ def test_a_top_beside_a_book_without_ids_is_proven(make_lab: Any) -> None:
         await market.wait(200)
         assert set(market.states()) == {State.LIVE}
 
-    play(make_lab, scenario, 3, book=True, make_sync=lambda: StreamSync(numbered=False))
+    play(make_lab, scenario, 3, book=True, make_sync=lambda: StreamSync(has_update_ids=False))
 
 
 # -- what has not come at all (rules 3 and 4) ---------------------------------------------------------------
@@ -400,28 +400,30 @@ def test_the_publisher_never_replaces_a_top_of_the_stream_by_rest(make_lab: Any)
     other = (98, 1, 99, 1)
     index = lab.add(book=False)
     publisher, now = lab.publisher, lab.now + 100
-    assert not publisher.told_top(index, (99, 1, 99, 1), now, now)
+    assert not publisher.top_from_rest(index, (99, 1, 99, 1), now, now)
     assert lab.state(index, Scope.TOP) is State.RESYNC
-    assert publisher.told_top(index, WORDS, now, now + 5)
+    assert publisher.top_from_rest(index, WORDS, now, now + 5)
     assert publisher.proof(index, Scope.TOP) == now
-    assert not publisher.told_top(index, other, now, now)  # LIVE
+    assert not publisher.top_from_rest(index, other, now, now)  # LIVE
     publisher.mark_stale(index, Scope.TOP)
-    assert not publisher.told_top(index, other, now, now)
+    assert not publisher.top_from_rest(index, other, now, now)
     publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
-    publisher.top(index, 101, 1, 100, 1, 3, 0, now)  # crossed: nothing is shown, and the stream has spoken
-    assert not publisher.told_top(index, WORDS, now, now)
+    publisher.messages.top(
+        index, 101, 1, 100, 1, 3, 0, now
+    )  # crossed: nothing is shown, and the stream has spoken
+    assert not publisher.top_from_rest(index, WORDS, now, now)
     publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
-    assert publisher.told_top(index, (0, 0, 101, 300), now, now)
+    assert publisher.top_from_rest(index, (0, 0, 101, 300), now, now)
     top = lab.feed.top("AAA/BBB")
     assert (top.exact, top.update_id) == ((0, 0, 101, 300), 0)
     assert int(lab.poll()[-2]["flags"]) & Flag.NO_BID
     both = lab.add("CCCDDD")
     lab.live(both)
-    publisher.void(both, Reason.AUDIT)
-    assert publisher.lent(both)  # it goes with its book, whatever that is
+    publisher.invalidate(both, Reason.AUDIT)
+    assert publisher.top_filled(both)  # it goes with its book, whatever that is
     assert lab.state(both, Scope.TOP) is State.RESYNC
-    assert not publisher.told_top(both, other, now, now)
-    assert not publisher.told_top(lab.add("EEEFFF", top=False, book=False), WORDS, now, now)
+    assert not publisher.top_from_rest(both, other, now, now)
+    assert not publisher.top_from_rest(lab.add("EEEFFF", top=False, book=False), WORDS, now, now)
 
 
 def test_an_instrument_carried_without_a_top_has_none(make_lab: Any) -> None:
@@ -438,7 +440,7 @@ def test_an_instrument_carried_without_a_top_has_none(make_lab: Any) -> None:
 def test_the_first_event_always_replaces_it(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         await market.wait(LAG + 2)
-        market.publisher.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
+        market.publisher.messages.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
         assert (market.top().exact, market.top().update_id) == ((90, 1, 91, 1), 1)
         market.rest["AAABBB"] = MOVED
         await market.wait(20)
@@ -453,7 +455,7 @@ def test_an_answer_is_dropped_when_an_event_came_before_it(make_lab: Any, count:
         market.gate.clear()
         await market.wait(LAG + 2)
         assert len(market.asked) + len(market.snapshots) == 1
-        market.publisher.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
+        market.publisher.messages.top(market.first, 90, 1, 91, 1, 1, 0, market.desk.now)
         market.gate.set()
         await market.wait(1)
         assert market.top().exact == (90, 1, 91, 1)
@@ -466,7 +468,7 @@ def test_an_answer_is_dropped_when_the_event_did_not_fit(make_lab: Any) -> None:
     """The stream has sent one that does not fit: REST's is another one."""
 
     async def scenario(market: Market) -> None:
-        market.publisher.top(market.first, 101, 1, 100, 1, 1, 0, market.desk.now)  # crossed
+        market.publisher.messages.top(market.first, 101, 1, 100, 1, 1, 0, market.desk.now)  # crossed
         await market.wait(100)
         assert market.states() == [State.RESYNC]
         assert market.publisher.reason(market.first, Scope.TOP) == Reason.CROSSED
@@ -511,9 +513,9 @@ def test_after_a_reconnect_it_waits_again_and_an_older_event_never_wins(make_lab
         await market.wait(4)
         assert market.states() == [State.LIVE]
         assert (market.top().exact, market.top().update_id) == (WORDS, 7)  # the same top as before
-        market.publisher.top(market.first, 90, 1, 91, 1, 6, 0, market.desk.now)
+        market.publisher.messages.top(market.first, 90, 1, 91, 1, 6, 0, market.desk.now)
         assert market.top().exact == WORDS
-        market.publisher.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
+        market.publisher.messages.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
         assert market.top().exact == (90, 1, 91, 1)
 
     play(make_lab, scenario)

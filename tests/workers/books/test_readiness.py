@@ -87,8 +87,8 @@ class Desk:
             await asyncio.sleep(0)
 
     def top(self, index: int, update_id: int = 5) -> None:
-        self.lab.publisher.top(index, 100, 100, 101, 300, update_id, 0, _ring.now())
-        self.lab.publisher.batch_end()
+        self.lab.publisher.messages.top(index, 100, 100, 101, 300, update_id, 0, _ring.now())
+        self.lab.publisher.hot_path.batch_end()
 
     def feed(self) -> State:
         state: State = self.lab.feed.state
@@ -375,7 +375,7 @@ def test_a_feed_is_live_when_nothing_is_missing_and_nothing_late(make_lab: Any) 
         desk.readiness._late = ()
         assert feed() is State.LIVE
         late.clear()
-        lab.publisher.void(1, Reason.AUDIT)
+        lab.publisher.invalidate(1, Reason.AUDIT)
         assert feed() is State.RESYNC
         assert desk.states(A) == (State.LIVE, State.LIVE)
         for status in (InstrumentStatus.HALTED, InstrumentStatus.NOT_LISTED):
@@ -502,8 +502,8 @@ def test_only_a_lost_connection_of_marks_forgets_their_values(run: Any) -> None:
             mark = Decoded(
                 DecodeCode.OK, MessageKind.MARK, 0, 1, flags=int(flags), words=(*words, 0, 0, 0, 0)
             )
-            assert desk.lab.publisher.publish_message(mark, _ring.now(), b"")
-            desk.lab.publisher.batch_end()
+            assert desk.lab.publisher.messages.publish_message(mark, _ring.now(), b"")
+            desk.lab.publisher.hot_path.batch_end()
             records = [r for r in cursor.poll() if int(r["kind"]) == Kind.MARK]
             return tuple(map(int, records[-1]["words"]))
 

@@ -25,7 +25,7 @@ def checksum(book: Book, crc: int) -> bool:
     return sum(size for ask in (False, True) for _, size in book.window(ask, 10)) == crc
 
 
-TOPS: Callable[[], StreamSync] = partial(StreamSync, check=checksum, depth=4, tops=True)
+TOPS: Callable[[], StreamSync] = partial(StreamSync, check=checksum, max_depth=4, top_from_book=True)
 
 
 class One:
@@ -38,7 +38,7 @@ class One:
 
     def send(self, bids: Any = (), asks: Any = (), flags: int = 0, crc: int = 0) -> None:
         self.lab.now += 1_000
-        self.lab.publisher.depth_update(
+        self.lab.publisher.messages.depth_update(
             self.index, 0, 0, list(bids), list(asks), self.lab.now * 7, self.lab.now, flags, crc
         )
 
@@ -86,7 +86,7 @@ def one(make_lab: Callable[..., Any]) -> One:
 
 
 def test_a_top_follows_price_and_size_of_the_best(one: One) -> None:
-    assert one.lab.publisher.tops(one.index)
+    assert one.lab.publisher.top_from_book(one.index)
     one.begin()
     one.check()
     assert one.published() == [
@@ -136,7 +136,7 @@ def test_the_top_leaves_with_the_book_and_comes_back_with_it(one: One) -> None:
     one.check()
     assert one.published() == [("BOOK", "RESYNC", "CROSSED"), ("TOP", "RESYNC", "CROSSED")]
     one.begin()
-    one.lab.publisher.void_unnumbered()
+    one.lab.publisher.invalidate_without_ids()
     one.check()
     one.begin()
     one.published()
@@ -184,7 +184,7 @@ def test_tops_of_the_venue_are_ignored(one: One) -> None:
     one.begin()
     one.published()
     before = one.lab.publisher.proof(one.index, Scope.TOP)
-    one.lab.publisher.top(one.index, 90, 1, 110, 1, 5, 1, before + SECOND)
+    one.lab.publisher.messages.top(one.index, 90, 1, 110, 1, 5, 1, before + SECOND)
     assert one.published() == []
     assert one.lab.publisher.proof(one.index, Scope.TOP) == before
     one.check()
@@ -193,13 +193,13 @@ def test_tops_of_the_venue_are_ignored(one: One) -> None:
 def test_without_a_book_or_a_top_nothing_changes(make_lab: Callable[..., Any]) -> None:
     book = One(make_lab(make_sync=TOPS), top=False)
     book.begin()
-    assert not book.lab.publisher.tops(book.index)
+    assert not book.lab.publisher.top_from_book(book.index)
     assert book.states() == (State.DOWN, State.LIVE)
     top = One(make_lab(make_sync=TOPS), book=False)
-    assert not top.lab.publisher.tops(top.index)
-    top.lab.publisher.top(top.index, 90, 1, 110, 1, 5, 1, 1)
+    assert not top.lab.publisher.top_from_book(top.index)
+    top.lab.publisher.messages.top(top.index, 90, 1, 110, 1, 5, 1, 1)
     assert top.published()[-2:] == [(90, 1, 110, 1), ("TOP", "LIVE", "SYNCED")]
-    assert not top.lab.publisher.tops(4_000_000_000)
+    assert not top.lab.publisher.top_from_book(4_000_000_000)
 
 
 def test_a_slot_that_is_given_up(one: One) -> None:
@@ -207,7 +207,7 @@ def test_a_slot_that_is_given_up(one: One) -> None:
     one.lab.publisher.lost(one.index, State.DOWN, Reason.UNSUBSCRIBED)
     one.lab.publisher.drop_instrument(one.index)
     assert one.states() == (State.DOWN, State.DOWN)
-    assert not one.lab.publisher.tops(one.index)
+    assert not one.lab.publisher.top_from_book(one.index)
 
 
 # -- another connection takes over -----------------------------------------------------------------------
@@ -268,7 +268,7 @@ def act(one: One, action: Any) -> None:
         case "spoil":
             one.send([(95, 1)], flags=CHECKED, crc=10**6)
         case "void":
-            publisher.void(one.index, Reason.AUDIT)
+            publisher.invalidate(one.index, Reason.AUDIT)
         case "lost":
             publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
         case "stale":
@@ -278,7 +278,7 @@ def act(one: One, action: Any) -> None:
         case "freeze":
             publisher.freeze()
         case "top":
-            publisher.top(one.index, 90, 1, 110, 1, 0, 1, one.lab.now)
+            publisher.messages.top(one.index, 90, 1, 110, 1, 0, 1, one.lab.now)
 
 
 def play(one: One, actions: list[Any]) -> int:
@@ -313,9 +313,9 @@ def test_the_top_is_the_best_of_the_book_at_every_moment(
 
 def test_a_top_of_its_own_that_lags_is_noticed(make_lab: Callable[..., Any]) -> None:
     """Negative control: the same book with a stream of tops that sends changes of prices only."""
-    one = One(make_lab(make_sync=partial(StreamSync, check=checksum, depth=4)))
+    one = One(make_lab(make_sync=partial(StreamSync, check=checksum, max_depth=4)))
     one.begin()
-    one.lab.publisher.top(one.index, 100, 1, 101, 3, 0, 1, one.lab.now)
+    one.lab.publisher.messages.top(one.index, 100, 1, 101, 3, 0, 1, one.lab.now)
     one.check()
     one.send([(100, 7)])
     with pytest.raises(AssertionError, match=r"\[100, 1\]"):
@@ -324,7 +324,7 @@ def test_a_top_of_its_own_that_lags_is_noticed(make_lab: Callable[..., Any]) -> 
 
 def test_the_smallest_ring_holds_a_book_s_largest_update_and_its_top(make_lab: Callable[..., Any]) -> None:
     """Between two heads is never more than half of the ring (W5, R5), whatever a book and its top become."""
-    lab = make_lab(make_sync=partial(StreamSync, tops=True), depth=3, slots=32)
+    lab = make_lab(make_sync=partial(StreamSync, top_from_book=True), depth=3, slots=32)
     one = One(lab)
     one.send([(100 - n, 1) for n in range(3)], [(101 + n, 1) for n in range(3)], SNAPSHOT)
     lab.publisher.freeze()
@@ -332,5 +332,5 @@ def test_the_smallest_ring_holds_a_book_s_largest_update_and_its_top(make_lab: C
     one.send([(90 - n, 1) for n in range(3)], [(111 + n, 1) for n in range(3)], SNAPSHOT)
     # Six levels out, six in, both LIVE again, the top.
     assert lab.writer.head - before == 4 * 3 + 3
-    assert lab.publisher.commit_every + lab.writer.head - before <= 32 // 2
+    assert lab.publisher.hot_path.commit_every + lab.writer.head - before <= 32 // 2
     one.check()

@@ -37,7 +37,7 @@ class BookSync(StreamSync):
     """One instrument's state; see the rules above.
 
     Args:
-        depth: levels a side that are subscribed.
+        max_depth: levels a side that are subscribed.
     """
 
     def __init__(self, depth: int) -> None:

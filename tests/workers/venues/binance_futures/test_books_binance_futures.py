@@ -86,8 +86,8 @@ class Play:
                     text = row["text"]
                     if incoming - 1 == self.finer[0]:
                         text = re.sub(rf'"{self.finer[1]}":"[^"]*"', f'"{self.finer[1]}":"1.123456789"', text)
-                    self.publisher.frame(text.encode(), row["ts"])
-                    self.publisher.batch_end()
+                    self.publisher.hot_path.frame(text.encode(), row["ts"])
+                    self.publisher.hot_path.batch_end()
                     self._note()
         return self
 
@@ -102,7 +102,7 @@ class Play:
 
     def _note(self) -> None:
         for venue, symbol in self.symbols.items():
-            lent = self.publisher.lent(self.exponents[venue][0])  # no proof of the stream of tops
+            lent = self.publisher.top_filled(self.exponents[venue][0])  # no proof of the stream of tops
             if self.feed.cell_state(symbol, Scope.TOP) is State.LIVE and not lent:
                 top = self.feed.top(symbol)
                 self.tops[venue, top.update_id] = top.exact
@@ -274,8 +274,8 @@ def test_a_server_that_lags_does_not_publish_an_older_top(plays: Any) -> None:
             f'{{"e":"bookTicker","u":{update},"s":"{venue}","b":"8.5","B":"2","a":"9.0","A":"3",'
             f'"T":{changed},"E":{sent}}}'
         )
-        play.publisher.frame(frame.encode(), 1)
-        play.publisher.batch_end()
+        play.publisher.hot_path.frame(frame.encode(), 1)
+        play.publisher.hot_path.batch_end()
         return int(play.feed.top(play.symbols[venue]).update_id)
 
     newest, before = 10**15, play.counter("outdated")

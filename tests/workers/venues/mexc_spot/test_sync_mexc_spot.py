@@ -66,9 +66,9 @@ def test_rule_4_a_snapshot_without_a_push_may_be_older_than_the_stream() -> None
     for second, older in enumerate((90, 90, 95, 95, 95, 95, 95)):
         assert isinstance(sync.on_snapshot(older, second * SECOND, second * SECOND), Refetch)
         assert not sync.synced
-    assert sync.due == 2 * SECOND + LATER
+    assert sync.not_before == 2 * SECOND + LATER
     assert sync.on_diff(push(101, 105)) is Step.BUFFER
-    assert sync.due == 0, "the push shows how old a snapshot is"
+    assert sync.not_before == 0, "the push shows how old a snapshot is"
     assert isinstance(sync.on_snapshot(95, 100 * SECOND, 100 * SECOND), Refetch)
     assert isinstance(sync.on_snapshot(100), Refetch)
     assert sync.on_snapshot(101) == Replay([push(101, 105)])
@@ -77,15 +77,15 @@ def test_rule_4_a_snapshot_without_a_push_may_be_older_than_the_stream() -> None
 def test_rule_4_without_a_push_a_snapshot_is_taken_when_a_later_one_has_the_same_id() -> None:
     """Kind: a count where time is meant. From the first's receipt to the second's request."""
     sync = BookSync()
-    assert sync.due == 0
+    assert sync.not_before == 0
     assert isinstance(sync.on_snapshot(90, 10 * SECOND, 12 * SECOND), Refetch)
-    assert sync.due == 12 * SECOND + LATER
+    assert sync.not_before == 12 * SECOND + LATER
     for _ in range(9):  # however often
-        assert isinstance(sync.on_snapshot(90, sync.due - 1, sync.due + SECOND), Refetch)
-    assert sync.on_snapshot(90, sync.due, sync.due + SECOND) == Replay([])
+        assert isinstance(sync.on_snapshot(90, sync.not_before - 1, sync.not_before + SECOND), Refetch)
+    assert sync.on_snapshot(90, sync.not_before, sync.not_before + SECOND) == Replay([])
     assert sync.on_diff(push(91, 91)) is Step.APPLY
     sync.reset()  # a new connection, of another server
-    assert sync.due == 0
+    assert sync.not_before == 0
     assert isinstance(sync.on_snapshot(91, 100 * SECOND, 100 * SECOND), Refetch)
 
 
@@ -94,7 +94,7 @@ def test_rule_4_a_snapshot_with_another_id_starts_anew() -> None:
     for n in range(6):
         at = n * LATER + SECOND
         assert isinstance(sync.on_snapshot(90 + n % 2, at, at), Refetch)
-        assert sync.due == at + LATER
+        assert sync.not_before == at + LATER
 
 
 def test_rule_4_an_unusable_push_counts_too() -> None:
@@ -103,11 +103,11 @@ def test_rule_4_an_unusable_push_counts_too() -> None:
     assert isinstance(sync.on_snapshot(90, SECOND, SECOND), Refetch)
     broken = push(101, 100)._replace(ts_recv=2 * SECOND)
     assert sync.on_diff(broken) is Step.BUFFER
-    assert sync.due == 2 * SECOND + LATER
-    assert isinstance(sync.on_snapshot(90, sync.due, sync.due), Refetch)
+    assert sync.not_before == 2 * SECOND + LATER
+    assert isinstance(sync.on_snapshot(90, sync.not_before, sync.not_before), Refetch)
     # A push whose numbers do not fit shows how new a snapshot has to be, with no more after it.
-    sync.skip(105)
-    assert sync.due == 0
+    sync.reset_after(105)
+    assert sync.not_before == 0
     assert isinstance(sync.on_snapshot(105, 100 * SECOND, 100 * SECOND), Refetch)
     assert sync.on_snapshot(106, 100 * SECOND, 100 * SECOND) == Replay([])
 
