@@ -297,7 +297,7 @@ class Play:
     def complete(self) -> None:
         assert self.handover is not None and self.new is not None  # noqa: PT018
         self.look()
-        assert self.handover.complete() is self.lab.publisher
+        assert self.handover.complete() is self.lab.publisher.hot_path
         if not self.kinds.numbered:
             self.look(self.new.at)
         else:

@@ -108,11 +108,11 @@ MUTANTS: dict[str, tuple[Kinds, str, Patch | None, dict[str, Any]]] = {
     "trades of before not known": (FETCHED, "a trade twice", None, {"make": Forgetful}),
     "late trades not known": (FETCHED, "a trade twice", (handover, "FORGET", -1), {}),
     "older tickers": (FETCHED, "an older ticker", (Times, "repeats", lambda *_: False), {}),
-    "no rejoin": (FETCHED, "a STATUS", (BookSync, "rejoin", lambda *_: None), {}),
+    "no rejoin": (FETCHED, "a STATUS", (BookSync, "resume", lambda *_: None), {}),
     "no rejoin, streamed": (
         VENUES["ids, streamed"],
         "a STATUS",
-        (StreamSync, "rejoin", lambda *_: None),
+        (StreamSync, "resume", lambda *_: None),
         {},
     ),
     "no bracket": (
