@@ -12,7 +12,7 @@ cdef class Checksum:
     cdef readonly uint32_t size_exp
 
     cdef int64_t of(self, Book book) noexcept nogil
-    cdef bint agrees(self, Book book, int64_t told) noexcept nogil
+    cdef bint agrees(self, Book book, int64_t expected) noexcept nogil
 
 
-cdef bint sound(object sync, object checksum, Book book, int64_t told) except -1
+cdef bint sound(object sync, object checksum, Book book, int64_t expected) except -1

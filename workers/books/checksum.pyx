@@ -15,18 +15,18 @@ cdef class Checksum:
     cdef int64_t of(self, Book book) noexcept nogil:
         return 0
 
-    cdef bint agrees(self, Book book, int64_t told) noexcept nogil:
+    cdef bint agrees(self, Book book, int64_t expected) noexcept nogil:
         """Whether the venue's checksum is that of the book."""
-        return self.of(book) == told
+        return self.of(book) == expected
 
     def compute(self, Book book not None):
         """The checksum of a book."""
         return self.of(book)
 
 
-cdef bint sound(object sync, object checksum, Book book, int64_t told) except -1:
-    """Whether a book is what the venue's checksum says: by `checksum`, or where there is none by the state
+cdef bint sound(object sync, object checksum, Book book, int64_t expected) except -1:
+    """Whether a book has the venue's checksum: by `checksum`, or where there is none by the state
     machine's own word."""
     if checksum is not None:
-        return (<Checksum>checksum).agrees(book, told)
-    return bool(sync.checksum_matches(book, told))
+        return (<Checksum>checksum).agrees(book, expected)
+    return bool(sync.checksum_matches(book, expected))

@@ -12,7 +12,7 @@ from workers.decode.sink cimport FrameSink
 
 
 cdef class Observer:
-    """Sees every message of the instruments that it watches (`HotPath.watch`); the base sees nothing.
+    """Sees every message of the instruments that it watches (`HotPath.observe`); the base sees nothing.
 
     `repeats`, before publishing: it is not to be published. `published`: after it has been. `fail`: it cannot
     have seen all of them.

@@ -112,7 +112,7 @@ from workers.books.sync import Diff, Outcome, Refetch, Step
 
 cdef enum:
     ABSENT = FLAG_ABSENT_0 | FLAG_ABSENT_1 | FLAG_ABSENT_2 | FLAG_ABSENT_3
-# MessageKind -> channel, in the order of `shm.channels.CHANNELS`. Trades that are told in aggregate share one here.
+# MessageKind -> channel, in the order of `shm.channels.CHANNELS`. All kinds of aggregated trades share one here.
 cdef int[7] CHANNEL_OF = [0, 0, 1, 2, 4, 5, 6]
 cdef int OLDER = 8  # rule 9
 cdef int BEHIND = 4
@@ -185,7 +185,7 @@ cdef class HotPath(FrameSink):
         return taken
 
     cdef int _on_decoded(self, int code, const char* data, Py_ssize_t size, int64_t recv_ns) noexcept:
-        """One thing that a frame says, in `message`."""
+        """One message of a frame, in `message`."""
         if code == D_OK:
             return self.take(&self.message, recv_ns)
         if code == D_UNKNOWN_SYMBOL:
@@ -323,7 +323,7 @@ cdef class HotPath(FrameSink):
             self.writer.c_status(m.instrument, SCOPE_TOP, STATE_LIVE, REASON_FRESH if before == STATE_STALE else REASON_SYNCED, 0)
 
     cdef void _mark(self, Slot* slot, Message* m, int64_t recv) noexcept:
-        """Venues tell the four facts together or one by one: a record has all of them, as told last."""
+        """Venues send the four facts together or one by one: a record has all of them, as known last."""
         cdef int i
         for i in range(4):
             if m.flags & (F_MARK << i):
@@ -350,7 +350,7 @@ cdef class HotPath(FrameSink):
             self._by_rules(slot, m, recv)
 
     cdef void _apply(self, Slot* slot, Book book, Message* m, int64_t recv) noexcept:
-        """Apply the next event of the chain and publish the window, or find the book void."""
+        """Apply the next event of the chain and publish the window, or find the book invalid."""
         cdef uint8_t reason
         if book.c_apply(m.bids, m.n_bids, m.asks, m.n_asks) != 0:
             reason = REASON_OUT_OF_WINDOW
@@ -441,7 +441,7 @@ cdef class HotPath(FrameSink):
     cdef void _replace_book(self, Slot* slot, Message* m, int64_t recv) noexcept:
         """A snapshot in the stream: the book from now on, unless it is older than what there is.
 
-        A LIVE book stays LIVE: what the snapshot says otherwise is one update of differences.
+        A LIVE book stays LIVE: where the snapshot differs, one update of differences is published.
         """
         cdef Book book
         try:
@@ -563,7 +563,7 @@ cdef class HotPath(FrameSink):
             self.last_error = another
 
     cdef int invalidate(self, uint32_t index, uint8_t reason) except -1:
-        """The book is void: RESYNC, a fresh start of the state machine, a snapshot asked for."""
+        """The book is invalid: RESYNC, a fresh start of the state machine, a snapshot asked for."""
         cdef Slot* slot = &self.slots[index]
         cdef Book book = <Book?>self.books[index]
         slot.synced = False
@@ -619,7 +619,7 @@ cdef class HotPath(FrameSink):
         if m.update_id and m.update_id < slot.top_id and not m.ts_event > slot.top_event > 0:  # rule 5
             self.writer.c_count(FEED_OUTDATED, 1)
             return False
-        slot.top_filled = False  # what the book says of it counts again when the book is newer
+        slot.top_filled = False  # the book may fill it in again when the book is newer
         slot.top_owed_since = 0
         slot.top_id = m.update_id
         slot.top_event = 0
@@ -629,7 +629,7 @@ cdef class HotPath(FrameSink):
         return True
 
     cdef bint _reject_depth(self, Slot* slot, Message* m, int64_t recv) noexcept:
-        """RESYNC(PRECISION) until a snapshot comes that fits, and that has what this event says. False: nothing
+        """RESYNC(PRECISION) until a snapshot comes that fits, and that includes this event. False: nothing
         to say, as of an event that repeats what there is."""
         cdef Book book
         if not slot.has_book:
@@ -660,7 +660,7 @@ cdef class HotPath(FrameSink):
         return True
 
     cdef void block(self, uint32_t index, int scope) noexcept:
-        """The cell is RESYNC(PRECISION); told once, however many numbers do not fit."""
+        """The cell is RESYNC(PRECISION); stored once, however many numbers do not fit."""
         cdef Slot* slot = &self.slots[index]
         if scope == SCOPE_TOP:
             if slot.top_state != STATE_RESYNC or slot.reasons[0] != REASON_PRECISION:

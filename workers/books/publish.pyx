@@ -216,8 +216,8 @@ cdef class Publisher:
         self.hot_path.flush()
 
     def forget_marks(self, uint32_t index):
-        """The stream of what a derivative is marked to has ended: of four facts that are told one by one, none may
-        be from before."""
+        """The stream of marks has ended: mark, index, rate and funding time may come one by one, and none of them
+        may be from before."""
         cdef Slot* slot
         self._check(index)
         slot = &self.slots[index]
@@ -232,7 +232,7 @@ cdef class Publisher:
 
     def invalidate_without_ids(self, indexes=None):
         """A message for some of these (None: all) was lost between socket and publisher. A book without
-        update ids cannot notice: each of them that is in step is void, RESYNC(MALFORMED). How many.
+        update ids cannot notice: each of them that is in step becomes invalid, RESYNC(MALFORMED). Answers how many.
 
         A handover under way that builds one of them anew fails: the message may have been its.
         """
@@ -317,7 +317,7 @@ cdef class Publisher:
         if outcome is not Outcome.SYNCED:
             book.c_clear()
             if outcome is Outcome.PRECISION:
-                # The caller holds the snapshot that shows what is needed: nobody else has to be told.
+                # The caller holds the snapshot that shows what is needed: nobody else needs to know.
                 self.hot_path.count_unfit(index, M_DEPTH)
                 self.hot_path.block(index, SCOPE_BOOK)
                 self.hot_path.flush()
@@ -402,7 +402,7 @@ cdef class Publisher:
         return found
 
     def beyond_horizon(self, uint32_t index):
-        """Whether this book is void because its window reached beyond what a snapshot that was cut knew."""
+        """Whether this book is invalid because its window reached beyond what its truncated snapshot knew."""
         self._check(index)
         return bool(self.slots[index].beyond_horizon)
 
@@ -464,7 +464,7 @@ cdef class Publisher:
         return found
 
     cdef void _compare(self, uint32_t index, int64_t now) noexcept:
-        """Rule 14, of a top that is not lent: what a book in step says of it, which is not overdue itself."""
+        """Rule 14, of a top that is not filled in: compare it with its book, if that is in step and not overdue."""
         cdef Slot* slot = &self.slots[index]
         cdef Book book
         if not slot.synced or not slot.id_step or slot.book_state != STATE_LIVE:
@@ -485,7 +485,7 @@ cdef class Publisher:
         self.windows.publish_best(slot, book, index, 0, slot.book_proof)
 
     def tops_owed(self, int64_t now):
-        """The instruments of which the book has told bests for `start` or more while the stream of tops brought
+        """The instruments whose book has had news of the top for `start` or more while the stream of tops brought
         nothing."""
         return [i for i in range(self.capacity) if self.slots[i].known and self.slots[i].top_owed_since
                 and now - self.slots[i].top_owed_since > self.freshness.start]
@@ -537,7 +537,7 @@ cdef class Publisher:
         self.hot_path.flush()
 
     def await_top(self, uint32_t index):
-        """The venue delivers this top, and has told none yet: RESYNC(FIRST_EVENT), unless the stream has told one on
+        """The venue sends tops of this instrument, and none has come yet: RESYNC(FIRST_EVENT), unless one has come on
         this connection, or the cell has one."""
         cdef Slot* slot
         self._check(index)
@@ -547,11 +547,11 @@ cdef class Publisher:
             self.hot_path.flush()
 
     def top_from_rest(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
-        """Rule 17: (bid, bid size, ask, ask size) as REST told them to a request of `asked`, read at `recv`; an
-        empty side is 0, 0. Published, unless the stream has told a top on this connection, or the cell has one,
+        """Rule 17: (bid, bid size, ask, ask size) of a REST answer to a request of `asked`, read at `recv`; an
+        empty side is 0, 0. Published, unless a top has come on this connection, or the cell has one,
         or the prices cross. Whether it was."""
         cdef Slot* slot
-        cdef int64_t told[4]
+        cdef int64_t top[4]
         cdef uint64_t update_id
         cdef uint8_t flags = 0
         cdef bint same = True
@@ -561,21 +561,21 @@ cdef class Publisher:
         if not slot.has_top or slot.top_filled or slot.received_at[0] or slot.top_state >= STATE_STALE:
             return False
         for i in range(4):
-            told[i] = words[i]
-            same = same and slot.top[i] == told[i]
-        if not told[1]:
+            top[i] = words[i]
+            same = same and slot.top[i] == top[i]
+        if not top[1]:
             flags |= FLAG_NO_BID
-        if not told[3]:
+        if not top[3]:
             flags |= FLAG_NO_ASK
-        if not flags and told[0] >= told[2]:
+        if not flags and top[0] >= top[2]:
             return False
         update_id = slot.top_id if same else 0
         for i in range(4):
-            slot.top[i] = told[i]
+            slot.top[i] = top[i]
         slot.top_event = 0
         slot.top_proof = asked
         slot.top_state = STATE_LIVE
-        self.writer.c_top(index, told[0], told[1], told[2], told[3], flags, update_id, 0, recv)
+        self.writer.c_top(index, top[0], top[1], top[2], top[3], flags, update_id, 0, recv)
         self.writer.c_status(index, SCOPE_TOP, STATE_LIVE, REASON_SYNCED, 0)
         self.hot_path.flush()
         return True
@@ -603,7 +603,7 @@ cdef class Publisher:
 
     def thaw(self, uint32_t index, int scope, int64_t now):
         """The connection that carries this top or book has answered since the process stood still (rule 15):
-        what was LIVE until then, and nothing has been heard of since, is so again. One that is overdue by itself
+        what was LIVE until then, and has had no message since, is so again. One that is overdue by itself
         stays STALE. Whether it is LIVE again."""
         cdef Slot* slot
         cdef uint8_t bit
@@ -736,14 +736,14 @@ cdef class Publisher:
         return self.slots[index].top_id
 
     def top_owed_since(self, uint32_t index):
-        """CLOCK_MONOTONIC ns of the first best that the book alone has told; 0: the stream of tops owes nothing."""
+        """CLOCK_MONOTONIC ns of the first news of the top that only the book has had; 0: the stream of tops owes nothing."""
         self._check(index)
         return self.slots[index].top_owed_since
 
     def received_at(self, uint32_t index):
         """CLOCK_MONOTONIC ns of the last message of each of `workers.config.venue.CHANNELS` on this connection;
         0: none.
-        A channel of aggregated trades is heard as such, whatever the venue calls it."""
+        Aggregated trades have a channel of their own, whatever the venue calls it."""
         self._check(index)
         return tuple([self.slots[index].received_at[i] for i in range(7)])
 

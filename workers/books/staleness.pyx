@@ -12,8 +12,8 @@ itself, times a factor:
 3. Within `least` and `most`. Where they are the same, the threshold is fixed.
 4. A silence that outlasted the threshold, and was ended by the stream itself, was a false alarm. It raises the
    threshold, but by no more than the factor: that of a busy symbol cannot grow long by one outage.
-5. Nothing is learnt of a silence that was not the stream's: over a lost connection, a void book, a process
-   that stood still. A proof by other means (REST) says that the cell is right, and nothing of the stream's rate.
+5. Nothing is learnt of a silence that was not the stream's: over a lost connection, an invalid book, a process
+   that stood still. A proof by other means (REST) shows that the cell is right, and nothing about the stream's rate.
 """
 
 from libc.stdint cimport int64_t, uint32_t

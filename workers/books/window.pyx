@@ -206,7 +206,7 @@ cdef class WindowPublisher:
 
     cdef bint may_fill_top(self, Slot* slot, Book book) noexcept:
         """Rule 14: whether the best of the published window may be the top: it is not older than what has been
-        published as such. One that is lent already goes with the book, also where ids begin anew."""
+        published as such. One that is filled in already goes with the book, also where ids begin anew."""
         if slot.top_filled:
             return True
         if not slot.id_step or book.last_id < slot.top_id:
@@ -247,7 +247,7 @@ cdef class WindowPublisher:
             slot.top_filled = True
             slot.top_id = book.last_id
             slot.top_proof = recv
-        # Times of tops and of books need not be those of one clock: against a lent top ids alone decide.
+        # Times of tops and of books need not be those of one clock: against a filled top ids alone decide.
         slot.top_event = 0 if slot.fills_top else ts_event
         if same and before == STATE_LIVE:
             return

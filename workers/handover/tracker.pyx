@@ -1,7 +1,7 @@
 """What two connections have delivered, while one is to take over from the other; see `workers/handover/handover.pyx`.
 
-A witness watches the instruments of the old connection (`published`), is told what the new one delivers (`hold`)
-and keeps a track of every stream (`workers/handover/overlap.py`), which says what is news and what is covered. A place
+A tracker observes the instruments of the old connection (`published`), gets what the new one delivers (`hold`)
+and keeps a track of every stream (`workers/handover/overlap.py`), which knows what is new and what is covered. A place
 is an instrument and a stream of it: index * STREAMS + stream.
 """
 
@@ -51,7 +51,7 @@ cdef inline int _stream(Message* m) noexcept:
 
 
 cdef inline int _part(Message* m) noexcept:
-    # Which facts a mark tells: `Times` takes those that are told apart as streams of their own.
+    # Which facts a mark has: `Times` takes each combination as a stream of its own.
     return <int>(m.flags & FACTS) if m.kind == M_MARK else 0
 
 
@@ -75,7 +75,7 @@ cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_
 
 
 cdef class HandoverTracker(Observer):
-    """See the module. `failed` says why it knows too little to go on; "": it does not.
+    """See the module. `failed`: why it knows too little to go on; "": it can go on.
 
     Args:
         topics: (slot, channel) of the old connection.
@@ -274,7 +274,7 @@ cdef class HandoverTracker(Observer):
             self._note()
             track.hold(shadow.fingerprint(), m.ts_event, recv)
         elif whole:
-            self.fail(f"the shadow book of instrument {m.instrument} is void: {shadow.fault}")
+            self.fail(f"the shadow book of instrument {m.instrument} is invalid: {shadow.fault}")
         return NOT_NEEDED
 
     cdef Py_ssize_t hold_unfit(self, Message* m, int64_t recv) except? ERROR:
@@ -302,7 +302,7 @@ cdef class HandoverTracker(Observer):
         return NOT_NEEDED
 
     cdef object _state(self, Message* m):
-        """What a top or ticker says."""
+        """The content of a top or ticker."""
         if m.kind == M_TOP:
             return (m.words[0], m.words[1], m.words[2], m.words[3])
         return tuple([m.words[i] for i in range(8)])
@@ -364,7 +364,7 @@ cdef class HandoverTracker(Observer):
             return True
         if isinstance(track, Ids):
             published = self.published_id(index, stream)
-            # The id of a top that is lent is its book's, which runs ahead while the best stands still; that no
+            # The id of a top that is filled in is its book's, which runs ahead while the best stands still; that no
             # server counts anew is seen by the book's own track.
             if published and track.behind() and not (stream == TOP and slot.top_filled):
                 return False
