@@ -13,6 +13,7 @@ from okx_kit import BOOKS, CAPTURED_SCALES, captured, make_decoder
 from shm.instruments import Instrument
 from shm.layout import Geometry, Scope, State
 from shm.segment import open_writer
+from tests.instances import mine
 from workers.books.publish import Publisher
 from workers.books.sync import Diff, Gap, Refetch, Replay, Step
 from workers.venues.okx._checksum import Checksum
@@ -110,7 +111,7 @@ class Desk:
     """A publisher of three books, fed with frames."""
 
     def __init__(self) -> None:
-        self.writer = open_writer(f"okx-{uuid.uuid4().hex[:8]}", "okx", Geometry(4096, 4, 20), 0.25)
+        self.writer = open_writer(mine(f"okx-{uuid.uuid4().hex[:8]}"), "okx", Geometry(4096, 4, 20), 0.25)
         self.decoder = make_decoder(CAPTURED_SCALES)
         self.asked: list[int] = []
         self.publisher = Publisher(
