@@ -20,7 +20,7 @@ from bench.venue import Venue, venue
 from bench.worker import FEED
 from shm.segment import remove_stale
 
-METHOD = """Question: kill -9 of a worker under `tickring up` (real supervisor, no HTTP face; simulated
+METHOD = """Question: kill -9 of a worker under `tickring up` (real supervisor, no HTTP server; simulated
 venue on loopback, three symbols with tops, books and trades at 300 events/s each). The reader, on the core
 that the worker is not pinned to, spins on feed.top() of one symbol, on the same mapping throughout. (a)
 from the kill to the last LIVE price of the dead worker's epoch; beside it the time until the kernel has

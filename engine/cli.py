@@ -78,14 +78,14 @@ def up(config: Path | None, instance: str | None) -> None:
     import logging
 
     from engine.logging import configure
-    from engine.settings.venues import doubts, load_and_check
+    from engine.settings.venues import load_and_check, warnings
     from engine.supervision.engine import Engine, run
     from engine.supervision.memory import SharedMemory
 
     with broken.Probe():
         settings = load_and_check(config, os.environ, instance)
     structured = configure(settings.engine.log_level, settings.engine.log_format)
-    for line in doubts(settings):
+    for line in warnings(settings):
         logging.getLogger("engine").warning("%s", line)
     run(Engine(settings, SharedMemory(settings.engine.instance), structured=structured))
 
@@ -227,7 +227,7 @@ def check(config: Path | None, as_json: bool) -> None:
     does not list is seen when the engine runs, in `status` and `events`.
     """
     from engine.settings.problems import SettingsError
-    from engine.settings.venues import check_here, doubts, load_and_check
+    from engine.settings.venues import check_here, load_and_check, warnings
 
     try:
         settings = load_and_check(config, os.environ)
@@ -239,11 +239,11 @@ def check(config: Path | None, as_json: bool) -> None:
             sys.exit(error.exit_code)
         raise
     names = list(settings.enabled)
-    warnings = doubts(settings)
+    found = warnings(settings)
     if as_json:
-        click.echo(json.dumps({"ok": True, "problems": [], "warnings": warnings, "venues": names}))
+        click.echo(json.dumps({"ok": True, "problems": [], "warnings": found, "venues": names}))
     else:
-        for line in warnings:
+        for line in found:
             click.echo(f"tickring: warning: {line}", err=True)
         click.echo(f"ok: instance {settings.engine.instance}, venues {', '.join(names) or 'none'}")
 
@@ -297,16 +297,16 @@ def _settings(config: Path | None, instance: str | None) -> Settings:
 
 def _status(instance: str, as_json: bool) -> dict[str, Any]:
     from engine.http import sample
-    from engine.supervision import roster
+    from engine.supervision import status as engine_status
     from engine.views.views import status_text
 
-    told = roster.read(instance)
-    document: dict[str, Any] = sample.status_document(instance, sample.take(instance, roster=told), told)
+    status = engine_status.read(instance)
+    document: dict[str, Any] = sample.status_document(instance, sample.take(instance, engine=status), status)
     if as_json:
         click.echo(json.dumps(document))
     elif document["feeds"]:
         click.echo(status_text(document, _width()))
-        if told is None:
+        if status is None:
             click.echo(
                 f"tickring: no engine of instance {instance!r} could be asked: this is what lies in shared "
                 "memory, and a feed that never came up is not in it",
@@ -325,13 +325,13 @@ def _attached(feed: str, instance: str) -> Any:
     from contextlib import closing
 
     import shm
-    from engine.supervision import roster
+    from engine.supervision import status as engine_status
     from shm.errors import NotFound
 
     try:
         return closing(shm.attach(feed, instance))
     except NotFound as error:
-        if (why := roster.unattached(feed, roster.read(instance))) is not None:
+        if (why := engine_status.unattached(feed, engine_status.read(instance))) is not None:
             raise errors.NotFoundError(f"feed {feed!r} of instance {instance!r} is not up: {why}") from error
         there = ", ".join(info.name for info in shm.feeds(instance))
         hint = f"there are: {there}" if there else "there is none; start one with: tickring up"

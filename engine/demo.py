@@ -22,8 +22,8 @@ from typing import Any
 import shm
 from engine.errors import EngineError, UsageError
 from engine.logging import TextFormatter, configure
-from engine.settings.rules import check_name
 from engine.settings.settings import Settings, available_venues, load
+from engine.settings.validation import check_name
 from engine.settings.venues import check
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory

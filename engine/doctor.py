@@ -57,8 +57,8 @@ def examine(config: Path | None, environ: Mapping[str, str], *, network: bool = 
     needed: dict[str, int] = {}
     instance = "default"
     try:
-        from engine.settings.rules import geometry
         from engine.settings.settings import load
+        from engine.settings.validation import geometry
 
         settings = load(config, environ)
         found += _venues(settings)

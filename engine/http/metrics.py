@@ -52,7 +52,7 @@ FEED_COUNTERS = {
     "pings": ("pings", "Ping frames that the venue sent us (ours: tickring_ping_rtt_seconds)."),
     "rest_requests": ("rest_requests", "REST requests sent."),
     "rest_errors": ("rest_errors", "REST requests that failed."),
-    "rate_limited": ("rate_limited", "REST answers that told us to slow down (429, 418)."),
+    "rate_limited": ("rate_limited", "REST answers that ask us to slow down (429, 418)."),
     "heartbeats": ("heartbeats", "Heartbeats stored by the worker."),
     "restarts": ("worker_restarts", "Workers that took over this feed after the first one."),
     "first_event_misses": ("first_event_misses", "Subscriptions that delivered nothing in time."),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import shm
-from engine.supervision.roster import Roster, Told
+from engine.supervision.status import EngineStatus, WorkerStatus
 from engine.views.views import shortened
 from shm.channels import CELLS, Delivery
 from shm.errors import NotFound, ShmError
@@ -54,8 +54,8 @@ class HistogramSample:
 class FeedSample:
     """One feed. `problem` says why it could not be read; then all but the name is empty.
 
-    `state` is what a reader is told: DOWN too when the heartbeat is late. `told` is what the engine says of
-    its worker, None where no engine tells.
+    `state` is what a reader sees: DOWN too when the heartbeat is late. `worker` is what the engine publishes
+    of its worker, None where no engine tells.
     """
 
     name: str
@@ -69,7 +69,7 @@ class FeedSample:
     histograms: dict[str, HistogramSample] = field(default_factory=dict)
     instruments: list[InstrumentSample] = field(default_factory=list)
     problem: str | None = None
-    told: Told | None = None
+    worker: WorkerStatus | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -77,28 +77,30 @@ class FeedSample:
         return judge(instrument.subject for instrument in self.instruments)
 
 
-def take(instance: str, names: Iterable[str] | None = None, roster: Roster | None = None) -> list[FeedSample]:
+def take(
+    instance: str, names: Iterable[str] | None = None, engine: EngineStatus | None = None
+) -> list[FeedSample]:
     """Sample feeds of an instance, by default all that are in shared memory or that the engine is to run; one
     that is missing is a sample with a problem."""
-    told: Mapping[str, Told] = roster.feeds if roster is not None else {}
+    workers: Mapping[str, WorkerStatus] = engine.feeds if engine is not None else {}
     if names is None:
-        names = sorted({info.name for info in shm.feeds(instance)} | told.keys())
-    return [take_one(instance, name, told.get(name)) for name in names]
+        names = sorted({info.name for info in shm.feeds(instance)} | workers.keys())
+    return [take_one(instance, name, workers.get(name)) for name in names]
 
 
-def take_one(instance: str, name: str, told: Told | None = None) -> FeedSample:
+def take_one(instance: str, name: str, worker: WorkerStatus | None = None) -> FeedSample:
     """Attach, look, detach: a generation that was replaced meanwhile is never looked at again."""
     try:
         feed = shm.attach(name, instance)
     except NotFound as error:
-        return FeedSample(name, problem=str(error) if told is None else str(told), told=told)
+        return FeedSample(name, problem=str(error) if worker is None else str(worker), worker=worker)
     except ShmError as error:
-        return FeedSample(name, problem=str(error), told=told)
+        return FeedSample(name, problem=str(error), worker=worker)
     try:
         counters = feed.counters()
         return FeedSample(
             name=name,
-            told=told,
+            worker=worker,
             state=feed.state,
             reason=feed.reason,
             generation=feed.generation,
@@ -122,7 +124,7 @@ def take_one(instance: str, name: str, told: Told | None = None) -> FeedSample:
             ],
         )
     except ShmError as error:
-        return FeedSample(name, problem=str(error), told=told)
+        return FeedSample(name, problem=str(error), worker=worker)
     finally:
         feed.close()
 
@@ -137,13 +139,13 @@ def _cells(feed: shm.Feed, symbol: str) -> dict[str, CellSample]:
 
 
 def status_document(
-    instance: str, samples: Iterable[FeedSample], roster: Roster | None = None
+    instance: str, samples: Iterable[FeedSample], engine: EngineStatus | None = None
 ) -> dict[str, object]:
     """The stable JSON of `tickring status --json`, `feeds --json` and `/status`.
 
     ``engine`` is null where no running engine could be asked: then a feed that never came up is not there.
     """
-    require: Require = "listed" if roster is None else roster.require
+    require: Require = "listed" if engine is None else engine.require
     feeds = []
     for sample in samples:
         age = sample.heartbeat_age
@@ -175,16 +177,16 @@ def status_document(
             feed["problem"] = sample.problem
         elif sample.state is not State.LIVE:
             feed["reason"] = sample.reason.name
-        if sample.told is not None:
+        if sample.worker is not None:
             feed["worker"] = {
-                "phase": sample.told.phase,
-                "restarts": sample.told.restarts,
-                "why": sample.told.why,
-                "said": sample.told.said,
+                "phase": sample.worker.phase,
+                "restarts": sample.worker.restarts,
+                "last_action": sample.worker.last_action,
+                "last_stderr": sample.worker.last_stderr,
             }
         feeds.append(feed)
-    engine = None if roster is None else {"pid": roster.pid, "address": roster.address}
-    return {"instance": instance, "engine": engine, "feeds": feeds}
+    document = None if engine is None else {"pid": engine.pid, "address": engine.address}
+    return {"instance": instance, "engine": document, "feeds": feeds}
 
 
 def symbol_document(instrument: InstrumentSample) -> dict[str, object]:
@@ -287,9 +289,9 @@ def not_ready(sample: FeedSample, require: Require, verdict: Verdict | None = No
     verdict = sample.verdict if verdict is None else verdict
     parts = []
     if sample.state is not State.LIVE:
-        idle = sample.told is not None and sample.told.phase != "running"
+        idle = sample.worker is not None and sample.worker.phase != "running"
         words = f"is {sample.state.name} ({sample.reason.name})"
-        parts.append(f"{words}; its worker is {sample.told}" if idle else words)
+        parts.append(f"{words}; its worker is {sample.worker}" if idle else words)
     if sample.state is not State.DOWN:
         if verdict.missing:
             cells = [f"{topic} {cell_text(cell)}" for topic, cell in verdict.missing.items()]

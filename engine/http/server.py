@@ -1,4 +1,4 @@
-"""The HTTP face, its own process: ``python -m engine.http.server --instance I --feeds a,b --socket N --fd
+"""The HTTP server, its own process: ``python -m engine.http.server --instance I --feeds a,b --socket N --fd
 N``.
 
 It reads shared memory like any reader; rendering many series takes tens of milliseconds of Python, which must
@@ -22,7 +22,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from engine.http import metrics, sample
-from engine.supervision import roster
+from engine.supervision import status as engine_status
 from shm.readiness import REQUIRE, Require
 from workers.worker.process import die_with_parent
 
@@ -52,7 +52,7 @@ def application(instance: str, feeds: list[str], require: Require = "listed") ->
         looks.shutdown(wait=False, cancel_futures=True)
 
     def take() -> list[sample.FeedSample]:
-        return sample.take(instance, feeds, roster.read(instance))
+        return sample.take(instance, feeds, engine_status.read(instance))
 
     async def index(_: web.Request) -> web.Response:
         return web.Response(text=INDEX)
@@ -66,7 +66,7 @@ def application(instance: str, feeds: list[str], require: Require = "listed") ->
 
     async def status(_: web.Request) -> web.Response:
         def document() -> dict[str, object]:
-            return sample.status_document(instance, take(), roster.read(instance))
+            return sample.status_document(instance, take(), engine_status.read(instance))
 
         return web.json_response(await look(document))
 

@@ -15,7 +15,7 @@ def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str
         wishes: feed -> ``"auto"``, ``"none"`` or a core number.
         allowed: the cores that this process may run on (`os.sched_getaffinity`).
 
-    ``auto`` takes a core that nobody named. The lowest core is left to all else (supervisor, HTTP face,
+    ``auto`` takes a core that nobody named. The lowest core is left to all else (supervisor, HTTP server,
     interrupts) while there is another for each ``auto``; when there is not, every core is used, each ``auto``
     on the one with the fewest workers, the lowest last: five on two cores are 3 and 2.
 

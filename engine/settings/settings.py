@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_type_hints
 import msgspec
 
 from engine.settings.problems import SettingsError, allowed, nearest, text
-from engine.settings.rules import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
+from engine.settings.validation import ENGINE_RULES, VENUE_RULES, Rule, check_name, check_venue
 from shm.readiness import Require
 from workers.config import shipped
 from workers.config.venue import VenueConfig
@@ -32,7 +32,7 @@ class EngineSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     Attributes:
         instance: part of every segment's name; two engines on one machine need two.
-        listen: ``host:port`` of the HTTP face; port 0 takes a free one; ``"off"`` serves nothing.
+        listen: ``host:port`` of the HTTP server; port 0 takes a free one; ``"off"`` serves nothing.
         require: what `/readyz` asks for besides delivery: ``listed``, nothing; ``all``, that every symbol is
             listed and trades.
         log_level: least severity that is logged.

@@ -64,7 +64,7 @@ def check_here(settings: Settings) -> None:
     assign({name: venue.cpu for name, venue in settings.enabled.items()}, os.sched_getaffinity(0))
 
 
-def doubts(settings: Settings) -> list[str]:
+def warnings(settings: Settings) -> list[str]:
     """What can be run and will not do what was perhaps meant, a line each."""
     from workers.venues.venue import load
 

@@ -20,11 +20,11 @@ import msgspec
 
 from engine.errors import EngineError
 from engine.settings import placement
-from engine.settings.rules import geometry, parse_listen
 from engine.settings.settings import Settings
+from engine.settings.validation import geometry, parse_listen
 from engine.supervision.memory import Memory
 from engine.supervision.process import Process, spawn
-from engine.supervision.roster import Roster, Told
+from engine.supervision.status import EngineStatus, WorkerStatus
 from engine.supervision.supervisor import (
     Action,
     Alert,
@@ -44,7 +44,7 @@ from workers.config.venue import WorkerConfig
 
 HTTP = "http"
 TICK = 0.1  # s
-SAID = 500  # characters of a worker's last line that are told
+MESSAGE = 500  # characters of a worker's last line of stderr that are kept
 WORKER = ("-m", "workers.worker")
 SERVER = ("-m", "engine.http.server")
 
@@ -52,9 +52,9 @@ log = logging.getLogger("engine")
 
 
 class Engine:
-    """One instance: its workers, its HTTP face and the supervisor over them.
+    """One instance: its workers, its HTTP server and the supervisor over them.
 
-    `address` is the HTTP face's URL, known once `started` is set.
+    `address` is the HTTP server's URL, known once `started` is set.
 
     Args:
         settings: the whole tree.
@@ -83,9 +83,9 @@ class Engine:
         self._worker = worker
         self._stderr = stderr
         self._structured = structured
-        self._said: dict[str, str] = {}  # by child: the last line it wrote
-        self._why: dict[str, str] = {}  # by child: what the supervisor said of it last
-        self._told: Roster | None = None
+        self._last_stderr: dict[str, str] = {}  # by child: the last line it wrote
+        self._last_action: dict[str, str] = {}  # by child: what the supervisor said of it last
+        self._published: EngineStatus | None = None
         self._on_event = on_event
         self._venues = settings.enabled
         self._cores: Mapping[str, int | None] = {}
@@ -183,7 +183,7 @@ class Engine:
                 case Kill(name):
                     self.processes[name].send(signal.SIGKILL)
                 case Alert(name, level, text):
-                    self._why[name] = text
+                    self._last_action[name] = text
                     log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text, extra={"feed": name})
 
     def _start(self, name: str, restart: int) -> None:
@@ -195,7 +195,7 @@ class Engine:
             asyncio.get_running_loop().call_soon(self._handle, failed)
             return
         self.processes[name] = process
-        self._said.pop(name, None)  # of the one before
+        self._last_stderr.pop(name, None)  # of the one before
         process.watch(
             asyncio.get_running_loop(),
             on_exit=lambda code: self._exited(name, code),
@@ -203,7 +203,7 @@ class Engine:
             on_line=lambda line: self._heard(name, line),
         )
         log.info(
-            "worker started" if name != HTTP else "HTTP face started",
+            "worker started" if name != HTTP else "HTTP server started",
             extra={
                 "feed": name,
                 "pid": process.pid,
@@ -215,10 +215,10 @@ class Engine:
     def _heard(self, name: str, line: str) -> None:
         """A line of a child's stderr. As text it goes on as it came; a reader of JSON gets JSON."""
         if line.strip():
-            self._said[name] = line.removeprefix(f"worker {name}: ")
+            self._last_stderr[name] = line.removeprefix(f"worker {name}: ")
         if self._structured:
             if line.strip():
-                log.warning("%s", self._said[name], extra={"feed": name})
+                log.warning("%s", self._last_stderr[name], extra={"feed": name})
             return
         with contextlib.suppress(OSError):  # a terminal that is gone
             _write(self._stderr, f"{line}\n".encode())
@@ -226,20 +226,20 @@ class Engine:
     def _tell(self) -> None:
         """Tell how the feeds stand, when that has changed."""
         feeds = {
-            name: Told(
+            name: WorkerStatus(
                 phase=child.phase.value,
                 restarts=max(0, child.restarts),
-                why=self._why.get(name, ""),
-                said=self._said.get(name, "")[:SAID],
+                last_action=self._last_action.get(name, ""),
+                last_stderr=self._last_stderr.get(name, "")[:MESSAGE],
             )
             for name, child in self.machine.children.items()
             if child.is_feed
         }
         require = self.settings.engine.require
-        roster = Roster(pid=os.getpid(), address=self.address, require=require, feeds=feeds)
-        if roster != self._told:
-            self._told = roster
-            self._memory.tell(roster)
+        status = EngineStatus(pid=os.getpid(), address=self.address, require=require, feeds=feeds)
+        if status != self._published:
+            self._published = status
+            self._memory.publish_status(status)
 
     def _exited(self, name: str, code: int) -> None:
         del self.processes[name]
@@ -263,8 +263,8 @@ class Engine:
         return spawn(HTTP, [*arguments, "--socket", str(fd)], pass_fds=(fd,))
 
     def _listen(self) -> socket.socket | None:
-        """The HTTP face's socket is made here and handed down: a port that is taken is an error at the start,
-        and a restart of the face keeps its port."""
+        """The HTTP server's socket is made here and handed down: a port that is taken is an error at the
+        start, and a restart of the face keeps its port."""
         where = parse_listen(self.settings.engine.listen)
         if where is None:
             return None

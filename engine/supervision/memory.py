@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from engine.errors import EngineError
-from engine.supervision import roster
+from engine.supervision import status as engine_status
 from shm import layout, segment
 from shm._ring import Mapping
 from shm.errors import Incompatible, Locked, NotFound, NotOwner, ShmError
@@ -36,7 +36,7 @@ class Memory(Protocol):
     def heartbeat_age(self, feed: str, pid: int) -> float | None:
         """Seconds since the last heartbeat that `pid` made; None when it has made none yet."""
 
-    def tell(self, told: roster.Roster) -> None:
+    def publish_status(self, status: engine_status.EngineStatus) -> None:
         """Say how the feeds stand, to whoever asks for this instance."""
 
     def release(self, remove: bool) -> None:
@@ -60,7 +60,7 @@ class SharedMemory:
         self._feeds = frozenset(feeds)
         try:
             self._lock = segment.exclusive_instance(self.instance)
-            roster.remove(self.instance)  # of an engine that died
+            engine_status.remove(self.instance)  # of an engine that died
             return segment.remove_stale(self.instance, self._feeds)
         except Locked as error:
             raise EngineError(
@@ -113,15 +113,15 @@ class SharedMemory:
         self._mappings[feed] = mapping
         return mapping
 
-    def tell(self, told: roster.Roster) -> None:
-        with contextlib.suppress(OSError):  # a full /dev/shm: who asks is told that nobody says
-            roster.write(self.instance, told)
+    def publish_status(self, status: engine_status.EngineStatus) -> None:
+        with contextlib.suppress(OSError):  # a full /dev/shm: `status` then shows no engine
+            engine_status.write(self.instance, status)
 
     def release(self, remove: bool) -> None:
         self._mappings.clear()
         if self._lock is None:
             return
-        roster.remove(self.instance)
+        engine_status.remove(self.instance)
         if remove:
             segment.remove_stale(self.instance)
             for feed in self._feeds:

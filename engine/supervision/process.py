@@ -2,7 +2,7 @@
 
 A child gets one end of a socket pair as ``--fd N`` and one JSON line in it. The other end stays open here for
 the child's life: its end-of-file is the child's order to leave, so that a supervisor's death, however sudden,
-takes its children along. What a child writes into it (the HTTP face does) counts as its heartbeat.
+takes its children along. What a child writes into it (the HTTP server does) counts as its heartbeat.
 
 What a child says on stderr comes through a pipe, line by line, so that the supervisor knows the last one and
 can log them in its own format. The pipe is read in the event loop and holds a mebibyte: a child waits for its

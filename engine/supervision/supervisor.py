@@ -1,6 +1,6 @@
 """The supervisor's mind: a pure state machine, ``handle(event, now) -> actions``. No I/O, no clock, no shm.
 
-A child is a worker or the HTTP face; all obey the same rules::
+A child is a worker or the HTTP server; all obey the same rules::
 
                  start()                exit                     5 starts in 10 s
        IDLE ----------------> RUNNING ---------> WAITING(delay) <--------------- PARKED (60 s)

@@ -201,14 +201,14 @@ def board_lines(
         lines += _group(base, quotes, shown)
     if kept < len(groups):
         lines.append([(f"... {len(groups) - kept} more symbols", "dim")])
-    told: list[Line] = [[(line, "yellow")] for line in recent][-height:]
-    lines = lines[: height - len(told)]
-    room = height - len(lines) - len(told)
+    events: list[Line] = [[(line, "yellow")] for line in recent][-height:]
+    lines = lines[: height - len(events)]
+    room = height - len(lines) - len(events)
     rest: list[Line] = [[(hint, "dim")] for hint in hints]
     if len(rest) > room:
         fit = max(0, room - 1)
         rest[fit:] = [[(f"... {len(rest) - fit} more lines", "dim")]][:room]
-    return [_cut(line, width) for line in (lines + rest + told)[:height]]
+    return [_cut(line, width) for line in (lines + rest + events)[:height]]
 
 
 def _head(feeds: Sequence[FeedLine], more: int, rates: Mapping[str, float]) -> list[Line]:

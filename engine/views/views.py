@@ -163,7 +163,7 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
     def size(word: int) -> str:
         return plain(words[word], instrument.size_exp)
 
-    def told(word: int, show: Callable[[int], object]) -> object:
+    def known(word: int, show: Callable[[int], object]) -> object:
         """Of a TICKER or MARK: None where the word is absent."""
         return None if flags.lacks(word) else show(word)
 
@@ -195,25 +195,25 @@ def _payload(kind: int, flags: Flag, aux: int, words: list[int], instrument: Sca
             }
         case Kind.TICKER if aux == 0:
             names = ("last", "open", "high", "low")
-            return {"part": 0} | {name: told(word, price) for word, name in enumerate(names)}
+            return {"part": 0} | {name: known(word, price) for word, name in enumerate(names)}
         case Kind.TICKER if aux == 1:
             return {
                 "part": 1,
-                "volume": told(0, size),
-                "quote_volume": told(
+                "volume": known(0, size),
+                "quote_volume": known(
                     1, lambda n: plain(words[n], instrument.price_exp + instrument.size_exp)
                 ),
-                "trades": told(2, words.__getitem__),
-                "open_time": told(3, words.__getitem__),
+                "trades": known(2, words.__getitem__),
+                "open_time": known(3, words.__getitem__),
             }
         case Kind.CLEAR:
             return {"update_id": words[2], "first": Flag.FIRST in flags, "last": Flag.LAST in flags}
         case Kind.MARK:
             return {
-                "mark": told(0, lambda n: plain(words[n], aux)),
-                "index": told(1, lambda n: plain(words[n], aux)),
-                "funding_rate": told(2, lambda n: plain(words[n], RATE_EXP)),
-                "next_funding": told(3, words.__getitem__),
+                "mark": known(0, lambda n: plain(words[n], aux)),
+                "index": known(1, lambda n: plain(words[n], aux)),
+                "funding_rate": known(2, lambda n: plain(words[n], RATE_EXP)),
+                "next_funding": known(3, words.__getitem__),
             }
         case Kind.LIQUIDATION:
             return {

@@ -75,7 +75,7 @@ def test_the_port_that_is_listened_on_is_the_one_that_is_looked_at(name: str) ->
 
 
 def test_the_segments_fit_the_default_volume_and_the_lock_limit() -> None:
-    from engine.settings.rules import geometry
+    from engine.settings.validation import geometry
 
     megabytes = re.search(r"size=\$\{TICKRING_SHM_SIZE:-(\d+)m\}", COMPOSE)
     lock = re.search(r"TICKRING_MEMLOCK:-(\d+)", COMPOSE)

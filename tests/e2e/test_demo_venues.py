@@ -1,5 +1,5 @@
 """All simulated venues from one configuration: each is LIVE, one worker's death touches no other, and the
-HTTP face tells of every feed and symbol."""
+HTTP server tells of every feed and symbol."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INSTANCE = mine("venues")
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """The HTTP face of a running demo."""
+    """The HTTP server of a running demo."""
     command = [sys.executable, "-m", "engine.cli", "demo", "--instance", INSTANCE]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment()

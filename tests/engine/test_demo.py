@@ -246,7 +246,7 @@ def test_ctrl_c_ends_the_demo_and_its_tree() -> None:
             line = process.stdout.readline()
             assert line, "it ended before a price was LIVE"
         tree = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(tree) == 2 + len(choose_markets()), "simulated venues, workers, HTTP face"
+        assert len(tree) == 2 + len(choose_markets()), "simulated venues, workers, HTTP server"
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=10)
     assert process.returncode == 0, out

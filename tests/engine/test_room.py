@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from engine.errors import EngineError
-from engine.settings.rules import geometry
 from engine.settings.settings import EngineSettings, Settings
+from engine.settings.validation import geometry
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory
 from shm.layout import PAGE

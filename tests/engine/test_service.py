@@ -287,7 +287,7 @@ def test_nothing_survives_kill_9_of_the_engine_and_the_next_one_adopts(instance:
         with shm.attach("feed", instance) as feed:
             children = children_of(first.pid)
             assert feed.pid in children
-            assert len(children) == 2, "a worker and the HTTP face"
+            assert len(children) == 2, "a worker and the HTTP server"
             first.kill()
             first.wait()
             await until(lambda: not any(map(alive, children)), 2.0)

@@ -68,7 +68,7 @@ NAMED_IN_TIME = 60.0  # seconds after that for the expected warnings to fire
 # more where the venue's hint or the next look at the listing says it again in other words.
 TRUE_LINES: tuple[tuple[str, int], ...] = (
     (r"started: \w+", 1),
-    (r"(worker|HTTP face) started", 2),
+    (r"(worker|HTTP server) started", 2),
     (r"({unlisted})\b.*(not listed|does not list)", 2),
     (r"{halted} is halted", 2),
     (r"snapshots of .* take", 1),  # more than a minute, at the venue's weight: said once, and true

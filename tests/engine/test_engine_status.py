@@ -17,11 +17,11 @@ from engine import cli
 from engine.http import sample, server
 from engine.logging import configure
 from engine.settings.settings import EngineSettings, Settings
-from engine.supervision import roster
+from engine.supervision import status as engine_status
 from engine.supervision.engine import Engine
 from engine.supervision.memory import SharedMemory
 from engine.supervision.process import spawn
-from engine.supervision.roster import Roster, Told
+from engine.supervision.status import EngineStatus, WorkerStatus
 from engine.supervision.supervisor import Phase
 from engine.views.views import status_text
 from shm import segment
@@ -99,7 +99,7 @@ def test_a_feed_whose_worker_never_came_up_is_down_and_says_why(capfd: pytest.Ca
             )
 
     drive(scenario, good_one="good", parked_one="config")
-    assert roster.read(INSTANCE) is None
+    assert engine_status.read(INSTANCE) is None
 
 
 def test_readyz_says_the_same() -> None:
@@ -112,13 +112,13 @@ def test_readyz_says_the_same() -> None:
 
     lock = segment.exclusive_instance(INSTANCE)
     try:
-        told = Told(phase="parked", why="exited with 2; parked", said=SAID)
-        roster.write(INSTANCE, Roster(pid=1, feeds={"okx": told}))
+        told = WorkerStatus(phase="parked", last_action="exited with 2; parked", last_stderr=SAID)
+        engine_status.write(INSTANCE, EngineStatus(pid=1, feeds={"okx": told}))
         assert asyncio.run(ask()) == {"ready": False, "not_ready": {"okx": f"parked: {SAID}"}}
     finally:
         lock.release(unlink=True)
-        assert roster.read(INSTANCE) is None, "what a dead engine has left says nothing"
-        roster.remove(INSTANCE)
+        assert engine_status.read(INSTANCE) is None, "what a dead engine has left says nothing"
+        engine_status.remove(INSTANCE)
 
 
 def test_where_no_engine_can_be_asked_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,13 +135,13 @@ def test_where_no_engine_can_be_asked_that_is_said(capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        (Told(phase="parked", why="exited with 2; parked", said="no"), "parked: no"),
-        (Told(phase="waiting", why="killed by signal 9"), "waiting: killed by signal 9"),
-        (Told(phase="running", why="killed by signal 9; restarted"), "starting"),
-        (Told(phase="running", said="no answer"), "starting: no answer"),
+        (WorkerStatus(phase="parked", last_action="exited with 2; parked", last_stderr="no"), "parked: no"),
+        (WorkerStatus(phase="waiting", last_action="killed by signal 9"), "waiting: killed by signal 9"),
+        (WorkerStatus(phase="running", last_action="killed by signal 9; restarted"), "starting"),
+        (WorkerStatus(phase="running", last_stderr="no answer"), "starting: no answer"),
     ],
 )
-def test_in_words(told: Told, said: str) -> None:
+def test_in_words(told: WorkerStatus, said: str) -> None:
     assert str(told) == said
 
 
@@ -219,16 +219,16 @@ def test_a_worker_does_not_wait_for_who_does_not_read() -> None:
 
 
 def test_the_file_is_read_only_while_the_lock_is_held() -> None:
-    assert roster.read(INSTANCE) is None
+    assert engine_status.read(INSTANCE) is None
     lock = segment.exclusive_instance(INSTANCE)
     try:
-        assert roster.read(INSTANCE) is None, "nothing is told yet"
-        told = Roster(pid=7, address="http://h:1", feeds={"okx": Told(phase="running")})
-        roster.write(INSTANCE, told)
-        assert roster.read(INSTANCE) == told
-        assert msgspec.json.decode(roster.path(INSTANCE).read_bytes(), type=Roster) == told
-        roster.path(INSTANCE).write_bytes(b"{")
-        assert roster.read(INSTANCE) is None
+        assert engine_status.read(INSTANCE) is None, "nothing is told yet"
+        told = EngineStatus(pid=7, address="http://h:1", feeds={"okx": WorkerStatus(phase="running")})
+        engine_status.write(INSTANCE, told)
+        assert engine_status.read(INSTANCE) == told
+        assert msgspec.json.decode(engine_status.path(INSTANCE).read_bytes(), type=EngineStatus) == told
+        engine_status.path(INSTANCE).write_bytes(b"{")
+        assert engine_status.read(INSTANCE) is None
     finally:
-        roster.remove(INSTANCE)
+        engine_status.remove(INSTANCE)
         lock.release(unlink=True)
