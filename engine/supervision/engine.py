@@ -22,6 +22,7 @@ from engine.errors import EngineError
 from engine.settings import placement
 from engine.settings.settings import Settings
 from engine.settings.validation import geometry, parse_listen
+from engine.supervision.kinds import HTTP, WORKER
 from engine.supervision.memory import Memory
 from engine.supervision.process import Process, spawn
 from engine.supervision.status import EngineStatus, WorkerStatus
@@ -42,11 +43,9 @@ from engine.supervision.supervisor import (
 )
 from workers.config.venue import WorkerConfig
 
-HTTP = "http"
+HTTP_NAME = "http"  # of its process
 TICK = 0.1  # s
 MESSAGE = 500  # characters of a worker's last line of stderr that are kept
-WORKER = ("-m", "workers.worker")
-SERVER = ("-m", "engine.http.server")
 
 log = logging.getLogger("engine")
 
@@ -70,7 +69,7 @@ class Engine:
         settings: Settings,
         memory: Memory,
         *,
-        worker: tuple[str, ...] = WORKER,
+        worker: tuple[str, ...] = ("-m", WORKER.module),
         stderr: int | None = None,
         structured: bool = False,
         on_event: Callable[[Event], None] | None = None,
@@ -92,8 +91,11 @@ class Engine:
         self._socket: socket.socket | None = None
         self.started = asyncio.Event()
         self._finished = asyncio.Event()
-        services = [] if settings.engine.listen == "off" else [HTTP]
-        self.machine = Supervisor(list(self._venues), services)
+        children = dict.fromkeys(self._venues, WORKER)
+        if settings.engine.listen != "off":
+            children[HTTP_NAME] = HTTP
+        self.machine = Supervisor(children)
+        self._spawners = {WORKER: self._spawn_worker, HTTP: self._spawn_http}
 
     def __repr__(self) -> str:
         return f"<Engine {self.instance} {self.machine!r}>"
@@ -139,7 +141,7 @@ class Engine:
                 extra={"instance": self.instance, "pid": os.getpid(), "address": self.address},
             )
             self._carry_out(self.machine.start(time.monotonic()))
-            self._tell()
+            self._publish_status()
             self.started.set()
             while not self._finished.is_set():
                 self._look()
@@ -167,7 +169,7 @@ class Engine:
             self._on_event(event)
         self._carry_out(self.machine.handle(event, time.monotonic()))
         if not isinstance(event, Beat):
-            self._tell()
+            self._publish_status()
         if self.machine.finished:
             self._finished.set()
 
@@ -187,8 +189,9 @@ class Engine:
                     log.log(logging.getLevelNamesMapping()[level.upper()], "%s", text, extra={"feed": name})
 
     def _start(self, name: str, restart: int) -> None:
+        kind = self.machine.children[name].kind
         try:
-            process = self._spawn_http() if name == HTTP else self._spawn_worker(name)
+            process = self._spawners[kind](name)
         except OSError as error:
             # Not from inside the machine's own turn: it has yet to finish this one.
             failed = StartFailed(name, error.strerror or str(error))
@@ -200,10 +203,11 @@ class Engine:
             asyncio.get_running_loop(),
             on_exit=lambda code: self._exited(name, code),
             on_beat=lambda: self._handle(Beat(name, 0.0)),
-            on_line=lambda line: self._heard(name, line),
+            on_line=lambda line: self._on_line(name, line),
         )
         log.info(
-            "worker started" if name != HTTP else "HTTP server started",
+            "%s started",
+            kind.title,
             extra={
                 "feed": name,
                 "pid": process.pid,
@@ -212,7 +216,7 @@ class Engine:
             },
         )
 
-    def _heard(self, name: str, line: str) -> None:
+    def _on_line(self, name: str, line: str) -> None:
         """A line of a child's stderr. As text it goes on as it came; a reader of JSON gets JSON."""
         if line.strip():
             self._last_stderr[name] = line.removeprefix(f"worker {name}: ")
@@ -223,8 +227,8 @@ class Engine:
         with contextlib.suppress(OSError):  # a terminal that is gone
             _write(self._stderr, f"{line}\n".encode())
 
-    def _tell(self) -> None:
-        """Tell how the feeds stand, when that has changed."""
+    def _publish_status(self) -> None:
+        """Publish how the feeds stand, when that has changed."""
         feeds = {
             name: WorkerStatus(
                 phase=child.phase.value,
@@ -233,7 +237,7 @@ class Engine:
                 last_stderr=self._last_stderr.get(name, "")[:MESSAGE],
             )
             for name, child in self.machine.children.items()
-            if child.is_feed
+            if child.kind.writes_feed
         }
         require = self.settings.engine.require
         status = EngineStatus(pid=os.getpid(), address=self.address, require=require, feeds=feeds)
@@ -255,12 +259,12 @@ class Engine:
         )
         return spawn(name, self._worker, msgspec.json.encode(config))
 
-    def _spawn_http(self) -> Process:
+    def _spawn_http(self, name: str) -> Process:
         assert self._socket is not None
         fd = self._socket.fileno()
-        arguments = [*SERVER, "--instance", self.instance, "--feeds", ",".join(self._venues)]
+        arguments = ["-m", HTTP.module, "--instance", self.instance, "--feeds", ",".join(self._venues)]
         arguments += ["--require", self.settings.engine.require]
-        return spawn(HTTP, [*arguments, "--socket", str(fd)], pass_fds=(fd,))
+        return spawn(name, [*arguments, "--socket", str(fd)], pass_fds=(fd,))
 
     def _listen(self) -> socket.socket | None:
         """The HTTP server's socket is made here and handed down: a port that is taken is an error at the

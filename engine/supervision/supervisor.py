@@ -1,4 +1,4 @@
-"""The supervisor's mind: a pure state machine, ``handle(event, now) -> actions``. No I/O, no clock, no shm.
+"""The supervisor's decisions: a pure state machine, ``handle(event, now) -> actions``. No I/O, no clock.
 
 A child is a worker or the HTTP server; all obey the same rules::
 
@@ -20,15 +20,18 @@ The rules, numbered; the tests name them:
 5. A heartbeat older than 1 s flags the child (once), older than 3 s kills it. Time in which this machine did
    not run itself (it was stopped, the computer slept) does not count: the child was perhaps stopped with it.
 6. A child that never beats is killed after 30 s.
-7. Every exit of a worker stores DOWN before anything else is done.
+7. Every exit of a process that writes a feed stores DOWN there before anything else is done.
 8. After the order to stop nothing is started; what has not left 4.5 s later is killed: all is over in 5 s.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+
+from engine.supervision.kinds import ProcessKind
 
 FIRST_DELAY = 0.25  # s, before the second restart in a row
 LARGEST_DELAY = 5.0  # s
@@ -128,7 +131,7 @@ class MarkDown:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """Say it: `level` is a logging level's name."""
+    """Log it: `level` is a logging level's name."""
 
     name: str
     level: str
@@ -143,7 +146,7 @@ class Child:
     """One supervised process, as the machine knows it. Times are the caller's clock, in seconds."""
 
     name: str
-    is_feed: bool
+    kind: ProcessKind
     phase: Phase = Phase.IDLE
     starts: deque[float] = field(default_factory=lambda: deque(maxlen=START_LIMIT))
     restarts: int = -1  # the first start makes it 0
@@ -161,18 +164,18 @@ class Child:
 
 
 class Supervisor:
-    """The machine. `feeds` store DOWN at their exit (rule 7); `services` have no segment.
+    """The machine. `children`: the kind of each process by its name.
 
-    >>> machine = Supervisor(feeds=["binance_spot"])
+    >>> from engine.supervision.kinds import WORKER
+    >>> machine = Supervisor({"binance_spot": WORKER})
     >>> machine.start(now=0.0)
     [Start(name='binance_spot', restart=0)]
     >>> machine.handle(Exited("binance_spot", -9), now=60.0)[0]
     MarkDown(name='binance_spot')
     """
 
-    def __init__(self, feeds: list[str], services: list[str] | None = None) -> None:
-        self.children = {name: Child(name, is_feed=True) for name in feeds}
-        self.children |= {name: Child(name, is_feed=False) for name in services or []}
+    def __init__(self, children: Mapping[str, ProcessKind]) -> None:
+        self.children = {name: Child(name, kind) for name, kind in children.items()}
         self.stopping = False
         self._last = float("-inf")  # the last moment this machine ran
         self._awake = float("-inf")  # since when it runs without a break
@@ -230,7 +233,7 @@ class Supervisor:
         return Start(child.name, child.restarts)
 
     def _exited(self, child: Child, code: int, now: float) -> list[Action]:
-        actions: list[Action] = [MarkDown(child.name)] if child.is_feed else []
+        actions: list[Action] = [MarkDown(child.name)] if child.kind.writes_feed else []
         if not child.alive:
             return actions
         if self.stopping:

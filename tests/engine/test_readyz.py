@@ -276,7 +276,7 @@ def test_the_setting_reaches_the_server(monkeypatch: pytest.MonkeyPatch) -> None
         settings = Settings(engine=EngineSettings(instance=INSTANCE, require=require), venues={})
         engine = service.Engine(settings, SharedMemory(INSTANCE))
         with socket.socket() as engine._socket:
-            engine._spawn_http()
+            engine._spawn_http("http")
     assert [given[given.index("--require") + 1] for given in spawned] == list(REQUIRE)
     assert EngineSettings().require == "listed"
 

@@ -236,9 +236,9 @@ def test_the_http_face_serves_and_is_supervised(instance: str) -> None:
         assert status == 200
         assert b'tickring_feed_state{feed="feed"} 3.0' in body
 
-        process = engine.processes[service.HTTP]
+        process = engine.processes[service.HTTP_NAME]
         process.send(signal.SIGKILL)
-        await until(lambda: engine.processes.get(service.HTTP, process) is not process)
+        await until(lambda: engine.processes.get(service.HTTP_NAME, process) is not process)
         assert (await fetch("/healthz"))[0] == 200, "the same port, after a restart"
 
         engine.processes["feed"].send(signal.SIGSTOP)

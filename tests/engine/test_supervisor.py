@@ -15,6 +15,7 @@ from hypothesis.stateful import (
 )
 
 from engine.supervision import supervisor as sv
+from engine.supervision.kinds import HTTP, WORKER
 from engine.supervision.supervisor import (
     Alert,
     Beat,
@@ -39,7 +40,7 @@ class World:
 
     def __init__(self, feeds: tuple[str, ...] = ("a",), services: tuple[str, ...] = ()) -> None:
         self.now = 1000.0
-        self.machine = Supervisor(list(feeds), list(services))
+        self.machine = Supervisor(dict.fromkeys(feeds, WORKER) | dict.fromkeys(services, HTTP))
         self.log = [(self.now, action) for action in self.machine.start(self.now)]
 
     def send(self, event: sv.Event) -> list[sv.Action]:
@@ -215,7 +216,7 @@ class Anything(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.machine = self.KIND(["a", "b"], ["http"])
+        self.machine = self.KIND({"a": WORKER, "b": WORKER, "http": HTTP})
         self.alive: dict[str, float] = {}  # name -> started
         self.beat: dict[str, float] = {}  # name -> last beat of this process
         self.started: dict[str, list[float]] = {name: [] for name in self.NAMES}
