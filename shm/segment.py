@@ -253,7 +253,7 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
             old.lock_memory()
             writer.take_over(Reason.START)
             _claim(old, heartbeat_limit)
-            writer.own(names, lock, adopted=True)
+            writer.own(names, lock, close_segment, adopted=True)
             return writer
         base, epoch, generation = 0, 0, time.time_ns() // 1_000_000
         if old is not None and header is not None:
@@ -269,7 +269,7 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
         mapping.lock_memory()
         writer.take_over(Reason.START)
         _claim(mapping, heartbeat_limit)
-        writer.own(names, lock, adopted=False)
+        writer.own(names, lock, close_segment, adopted=False)
         mapping.store(layout.H_READY, layout.READY)
         os.rename(names.fresh, names.data)
         if old is not None:

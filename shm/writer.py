@@ -6,7 +6,9 @@ import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from shm import _ring, layout
+from shm import layout
+from shm._ring import Writer as RingWriter
+from shm._ring import now
 from shm.channels import CHANNELS
 from shm.counters import FeedCounter
 from shm.errors import ShmError
@@ -15,21 +17,38 @@ from shm.instruments import Instrument, read_slots, write_slot, write_status
 from shm.layout import InstrumentStatus, Reason, Region, Scope, State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from shm._ring import Mapping
     from shm.files import Lock
     from shm.names import Names
 
 
-class Writer(_ring.Writer):
+class Writer(RingWriter):
     """The single writer of one feed; made by `shm.segment.open_writer`, ended by `close`."""
 
     _names: Names | None = None
     _lock: Lock | None = None
+    _end: Callable[[Names, Mapping, Lock, bool], None] | None = None
     adopted = False
 
-    def own(self, names: Names, lock: Lock, adopted: bool) -> None:
-        """Takes the name and the lock over, beats, and says STATUS: the last step of a take-over."""
+    def own(
+        self,
+        names: Names,
+        lock: Lock,
+        end: Callable[[Names, Mapping, Lock, bool], None],
+        *,
+        adopted: bool,
+    ) -> None:
+        """The last step of a take-over: name and lock are this writer's; it beats, and its state is RESYNC.
+
+        Args:
+            end: called by `close` with (names, mapping, lock, unlink); it releases the lock.
+            adopted: whether the segment is that of a writer before this one.
+        """
         self._names = names
         self._lock = lock
+        self._end = end
         self.adopted = adopted
         if adopted:
             self.count_up(FeedCounter.RESTARTS)
@@ -43,7 +62,7 @@ class Writer(_ring.Writer):
 
     def heartbeat(self) -> None:
         """Beats now; the event loop calls it every 50 ms, never a thread."""
-        mono = _ring.now()
+        mono = now()
         self.beat(mono, time.time_ns() - mono)
 
     @property
@@ -157,10 +176,8 @@ class Writer(_ring.Writer):
 
     def close(self, unlink: bool = True) -> None:
         """Ends the feed: DOWN for every reader; with `unlink` nothing is left in /dev/shm."""
-        from shm.segment import close_segment
-
-        if self._names is None or self._lock is None:
+        if self._names is None or self._lock is None or self._end is None:
             return
         self.set_state(State.DOWN, Reason.STOP)
-        close_segment(self._names, self.mapping, self._lock, unlink)
+        self._end(self._names, self.mapping, self._lock, unlink)
         self._names = self._lock = None
