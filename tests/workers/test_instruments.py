@@ -82,7 +82,7 @@ class Desk:
             retry=0.5,
             most_retry=30.0,
             scopes=scopes,
-            say=self.lines.append,
+            report=self.lines.append,
             chance=lambda: 0.5,
         )
 

@@ -131,8 +131,8 @@ def test_what_a_venue_has_not_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         for asked, said in (
             (lambda: exchange.order_book("BTC/USDT"), "has no order book by REST; its stream brings it"),
             (lambda: exchange.klines("BTC/USDT"), "has no candles by REST"),
-            (exchange.server_time, "does not tell its time"),
-            (exchange.server_limits, "does not tell its limits"),
+            (exchange.server_time, "has no request for its time"),
+            (exchange.server_limits, "has no request for its limits"),
         ):
             with pytest.raises(NotOffered, match=f"^{FEED} {said}"):
                 await asked()

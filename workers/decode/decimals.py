@@ -1,7 +1,7 @@
 """Decimal text -> int64 mantissa at an exponent, digit by digit: the plain twin of `scan.h`.
 
 The reference decoders use it, and the tests hold the native one to it. Never a float, never a rounding:
-a number either fits exactly or says why not.
+a number either fits exactly or the verdict is why not.
 """
 
 from __future__ import annotations

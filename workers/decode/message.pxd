@@ -39,7 +39,7 @@ cdef enum MessageFlag:
     F_INDEX = 0x800     # mark: words[1], the index price
     F_RATE = 0x1000     # mark: words[2], the funding rate at 1e-12
     F_NEXT = 0x2000     # mark: words[3], when funding is paid next, ns
-    F_SENT = 0x4000     # top: ts_event is when it was sent, which says nothing of how old it is
+    F_SENT = 0x4000     # top: ts_event is when it was sent, which does not show how old it is
     F_UNKNOWN = 0x8000  # a value of a list of the venue's is none that we know; the message is of use without
     F_ABSENT = 0x10000  # ticker: F_ABSENT << n, words[n] is absent (and 0)
     F_ABSENT_ALL = 0xFF0000

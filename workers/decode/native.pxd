@@ -10,7 +10,7 @@ cdef class NativeDecoder:
     fails nor needs the GIL.
 
     `data` is not NUL-terminated. Levels in `out` lie in the decoder's own buffers until its next call. A
-    frame may say several things: `decode` judges all of it and gives the first one, `left` says how many more
+    frame may have several messages: `decode` judges all of it and gives the first one, `left` is how many more
     there are, and each `next` gives one of them, with a `DecodeCode` of its own.
     """
 

@@ -1,4 +1,4 @@
-"""The one form that both decoders of a venue give: what `message.pxd` says in C, as a tuple.
+"""The one form that both decoders of a venue give: the tuple for the struct of `message.pxd`.
 
 Tests compare native and reference by ``==`` on it, and the cold path publishes from it.
 """
@@ -54,7 +54,7 @@ class MessageFlag(IntFlag):
     INDEX = 0x800  # mark: words[1], the index price
     RATE = 0x1000  # mark: words[2], the funding rate at 1e-12
     NEXT = 0x2000  # mark: words[3], when funding is paid next, ns
-    SENT = 0x4000  # top: ts_event is when it was sent, which says nothing of how old it is
+    SENT = 0x4000  # top: ts_event is when it was sent, which does not show how old it is
     UNKNOWN = 0x8000  # a value of a list of the venue's is none that we know; the message is of use without
     ABSENT = 0x10000  # ticker: ABSENT << n, words[n] is absent (and 0); `absent`
     UNFIT = 0x1000000  # ticker: an absent word is so because it does not fit

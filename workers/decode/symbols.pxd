@@ -124,7 +124,7 @@ cdef class SymbolDecoder(NativeDecoder):
     cdef Entry _stranger            # all zero: stands for every symbol that was not added
     cdef Buffer _bids
     cdef Buffer _asks
-    cdef Queued* _queue             # what a frame says beyond the first; `left` of them are still to be taken
+    cdef Queued* _queue             # the messages of a frame beyond the first; `left` of them are still to be taken
     cdef uint32_t _queued
     cdef uint32_t _room
     cdef readonly uint32_t max_levels

@@ -31,7 +31,7 @@ from workers.decode.normal import DecodeCode, Decoded, MessageKind
 cdef enum:
     FIRST_LEVELS = 1024     # a side; grows up to `max_levels`
     FIRST_PLACES = 64       # of the symbol table, kept at most a quarter full
-    MAX_QUEUED = 65_536     # things that one frame says
+    MAX_QUEUED = 65_536     # messages of one frame
 
 # What a venue's decoder writes into `Message.flags`, for the test that holds it to `shm.layout.Flag`.
 FLAGS = {
@@ -97,7 +97,7 @@ cdef class SymbolDecoder(NativeDecoder):
                 places *= 2
             try:
                 self._rebuild(places)
-            except MemoryError:  # the table is as it was: so be what is said of it
+            except MemoryError:  # the table is as it was, and so are its counts
                 if before is None:
                     del self._symbols[venue_symbol]
                 else:
@@ -203,7 +203,7 @@ cdef class SymbolDecoder(NativeDecoder):
         return True
 
     cdef Message* _push(self, int code) noexcept nogil:
-        """A place for one more thing that this frame says, zeroed; NULL: too many. `decode` sets `left` to 0
+        """A place for one more message of this frame, zeroed; NULL: too many. `decode` sets `left` to 0
         before it begins, and again when the frame turns out not to be its."""
         cdef uint32_t room
         cdef Queued* queue
@@ -233,7 +233,7 @@ cdef class SymbolDecoder(NativeDecoder):
 
     # -- Python's face --------------------------------------------------------------------------------
     def decode_messages(self, data not None):
-        """All that one frame (bytes or a buffer) says, in normal form (`workers.decode.normal.Decoded`)."""
+        """All messages of one frame (bytes or a buffer), in normal form (`workers.decode.normal.Decoded`)."""
         cdef Message out
         cdef Py_buffer view
         cdef int code
@@ -250,7 +250,7 @@ cdef class SymbolDecoder(NativeDecoder):
         return found
 
     def decode_message(self, data not None):
-        """The one thing that a frame says. Raises ValueError when there are more."""
+        """The one message of a frame. Raises ValueError when there are more."""
         [only] = self.decode_messages(data)
         return only
 

@@ -88,7 +88,7 @@ class TransportFactory:
 
 class PublicExchange:
     """A venue's public side. It times out, retries and keeps to the venue's limits by itself; what cannot be
-    had raises a `WorkerError`: one line, and `action` says what to do next.
+    had raises a `WorkerError`: one line, and `action` is what to do next.
 
     Awaited, it is open until `close`; as an asynchronous context, until its block ends. Awaiting it again
     gives the same open one, and so does entering one that was awaited (its block then closes it); a second
@@ -226,20 +226,20 @@ class PublicExchange:
     async def server_time(self) -> int:
         """The venue's clock, ms since 1970."""
         if self.venue.rest.server_time is None:
-            raise NotOffered(f"{self.name} does not tell its time by REST")
+            raise NotOffered(f"{self.name} has no request for its time")
         return await self.venue.rest.server_time(self._open())
 
     async def server_limits(self) -> list[ServerLimit]:
-        """The venue's limits, as it tells them or documents them."""
+        """The venue's limits, as it reports or documents them."""
         if self.venue.rest.server_limits is None:
-            raise NotOffered(f"{self.name} does not tell its limits")
+            raise NotOffered(f"{self.name} has no request for its limits")
         return await self.venue.rest.server_limits(self._open())
 
     # -- streams ----------------------------------------------------------------------------------------
     def stream(
         self, channels: str | Sequence[str], symbols: str | Symbol | Iterable[str | Symbol] | None = None
     ) -> Stream:
-        """What the venue says on these channels of these symbols (None: all of the exchange's), on
+        """The venue's messages on these channels of these symbols (None: all of the exchange's), on
         connections of its own. Several streams may run side by side.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What a venue says in public, as values for programs: one vocabulary for all venues, exact decimals.
+"""A venue's public messages, as values for programs: one vocabulary for all venues, exact decimals.
 
 Each message holds the normal form that the engine publishes (`form`: int64 mantissas at the instrument's
 exponents) and makes decimals of it only where they are asked for.
@@ -34,7 +34,7 @@ class Interruption(NamedTuple):
 
 
 class PublicMessage:
-    """One thing that a venue said of one instrument.
+    """One public message about one instrument.
 
     Attributes:
         form: the normal form: exact mantissas and flags.
@@ -73,7 +73,7 @@ class PublicMessage:
     def _size(self, word: int) -> Decimal:
         return self.instrument.size(self.form.words[word])
 
-    def _told(self, flag: MessageFlag) -> bool:
+    def _has(self, flag: MessageFlag) -> bool:
         return bool(self.form.flags & flag)
 
     def __repr__(self) -> str:
@@ -122,7 +122,7 @@ class BookUpdate(PublicMessage):
     @property
     def snapshot(self) -> bool:
         """Whether it replaces the book."""
-        return self._told(MessageFlag.SNAPSHOT)
+        return self._has(MessageFlag.SNAPSHOT)
 
     @property
     def first_id(self) -> int:
@@ -132,7 +132,7 @@ class BookUpdate(PublicMessage):
     @property
     def checksum(self) -> int | None:
         """The venue's checksum of the book after this update."""
-        return self.form.words[0] if self._told(MessageFlag.CHECKED) else None
+        return self.form.words[0] if self._has(MessageFlag.CHECKED) else None
 
     @property
     def bids(self) -> Side:
@@ -195,7 +195,7 @@ class Liquidation(_Dealt):
 
 
 class Ticker(PublicMessage):
-    """The last 24 hours' statistics; None where the venue does not say, or says more than 64 bits hold."""
+    """The last 24 hours' statistics; None where the venue sends none, or one that 64 bits do not hold."""
 
     __slots__ = ()
     channel = "ticker"
@@ -244,28 +244,28 @@ class Ticker(PublicMessage):
 
 
 class Mark(PublicMessage):
-    """What a derivative is marked to; None for what this message does not tell."""
+    """What a derivative is marked to; None for what this message does not have."""
 
     __slots__ = ()
     channel = "mark"
 
     @property
     def mark(self) -> Decimal | None:
-        return self._mark_price(0) if self._told(MessageFlag.MARK) else None
+        return self._mark_price(0) if self._has(MessageFlag.MARK) else None
 
     @property
     def index(self) -> Decimal | None:
-        return self._mark_price(1) if self._told(MessageFlag.INDEX) else None
+        return self._mark_price(1) if self._has(MessageFlag.INDEX) else None
 
     @property
     def funding_rate(self) -> Decimal | None:
         """Of a funding interval: 0.0001 is 0.01 %."""
-        return Decimal(self.form.words[2]).scaleb(-RATE_EXP) if self._told(MessageFlag.RATE) else None
+        return Decimal(self.form.words[2]).scaleb(-RATE_EXP) if self._has(MessageFlag.RATE) else None
 
     @property
     def next_funding(self) -> int | None:
         """When funding is paid next, ns since 1970."""
-        return self.form.words[3] if self._told(MessageFlag.NEXT) else None
+        return self.form.words[3] if self._has(MessageFlag.NEXT) else None
 
     def _facts(self) -> str:
         return f"mark {self.mark} index {self.index} funding {self.funding_rate}"

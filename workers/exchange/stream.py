@@ -33,8 +33,8 @@ from workers.venues.venue import Venue
 from workers.websocket import WebSocketManager
 
 BOUND = 1000  # messages that wait for the program; as many more wait undecoded, what is beyond is dropped
-LIVELY = frozenset({"top", "book", "ticker", "mark"})  # one of these is silent only when something is wrong
-PATIENT = 86_400.0  # seconds: trades and liquidations may be rare
+FREQUENT = frozenset({"top", "book", "ticker", "mark"})  # one of these is silent only when something is wrong
+RARE_FIRST_EVENT = 86_400.0  # seconds: trades and liquidations may be rare
 UNFIT = (DecodeCode.INEXACT, DecodeCode.OVERFLOW)
 
 
@@ -85,13 +85,13 @@ class Stream:
         if sync.top_from_book and sync.snapshot_in_stream and "top" in self._channels:
             self._bests = {i: self._best(i) for i in range(len(self._instruments))}
         self._connecting: asyncio.Task[None] | None = None
-        patience = PATIENT if not LIVELY & {*channels} else config.first_event_after
-        self._patience = patience
+        first_event_after = RARE_FIRST_EVENT if not FREQUENT & {*channels} else config.first_event_after
+        self._first_event_after = first_event_after
         self._manager = WebSocketManager(
             WebSocketManagerConfig(
                 reconnect_delay=config.reconnect_delay,
-                message_timeout=max(config.stale_after, patience),
-                first_event_after=patience,
+                message_timeout=max(config.stale_after, first_event_after),
+                first_event_after=first_event_after,
             ),
             venue.data.websocket(config, {made.symbol: made.venue_symbol for made in self._instruments}),
             self._on_message,
@@ -157,7 +157,7 @@ class Stream:
         self._arrived.set()
         self._ended(self)
 
-    # -- what the manager asks and tells ------------------------------------------------------------------
+    # -- what the manager asks and reports -----------------------------------------------------------------
     async def _connect(self) -> None:
         try:
             await self._manager.initialize([*self._symbols], self._channels)
@@ -184,8 +184,8 @@ class Stream:
         return self._delivered.get((symbol, channel), 0) if owed else -1
 
     def _sign_of_life(self, symbol: str, channel: str) -> int:
-        """As `_proof`, of a whole connection that is silent: nothing tells that a market stands still."""
-        return self._delivered.get((symbol, channel), 0) if channel in LIVELY else -1
+        """As `_proof`, of a whole connection that is silent: nothing shows that a market stands still."""
+        return self._delivered.get((symbol, channel), 0) if channel in FREQUENT else -1
 
     async def _on_message(self, parsed: ParsedMessage) -> None:
         if parsed.message_type not in DATA_TYPES:
@@ -209,13 +209,13 @@ class Stream:
             elif form.code is DecodeCode.OK:
                 topic = self._topic(form)
                 if parsed.timestamp <= self._lost_at.get(topic, 0):
-                    continue  # it was in the queue when its connection went: part of what is told as missing
+                    continue  # it was in the queue when its connection went, and is reported as missing
                 made = self._made(form, parsed.timestamp)
                 if made:
                     self._delivered[topic] = parsed.timestamp
                 for one in made:
                     self._put(KINDS[one.kind](one, self._instruments[one.instrument], parsed.timestamp))
-        # A program that is too slow holds the manager's queue back, which is bounded and tells what it drops.
+        # A program that is too slow holds the manager's queue back, which is bounded and reports its drops.
         while len(self._waiting) >= BOUND and not self._closed:
             self._room.clear()
             await self._room.wait()
@@ -271,11 +271,11 @@ class Stream:
         while not self._bests[index].synced:
             with contextlib.suppress(WorkerError):
                 await self._manager.resubscribe([symbol], ["top", "book"])
-            await asyncio.sleep(self._patience)
+            await asyncio.sleep(self._first_event_after)
 
     # -- messages and connections -------------------------------------------------------------------------
     def _forms(self, parsed: ParsedMessage) -> list[Decoded]:
-        """The normal forms; where a number asks for more decimals than the listing said, it gets them."""
+        """The normal forms; where a number asks for more decimals than the listing has, it gets them."""
         while True:
             forms = self._venue.data.forms(parsed.data, self._scales)
             wide = [form for form in forms if form.code in UNFIT and form.kind not in LEFT_OUT]
@@ -284,7 +284,7 @@ class Stream:
             old = self._instruments[wide[0].instrument]
             try:
                 made = self._venue.listing.widen(old, parsed.raw_data, None)
-            except (InstrumentError, ValueError):  # no decimals hold it: it is told as missing
+            except (InstrumentError, ValueError):  # no decimals hold it: it is reported as missing
                 return forms
             self._instruments[wide[0].instrument] = made
             self._scales[made.venue_symbol] = Scale(wide[0].instrument, made.price_exp, made.size_exp)

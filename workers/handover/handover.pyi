@@ -26,7 +26,7 @@ class Handover(HandoverTracker):
         normalise: Callable[[ParsedMessage], list[Decoded]] | None = None,
         max_messages: int = 200_000,
         max_bytes: int = 67_108_864,
-        patience: float = 1.0,
+        max_latency: float = 1.0,
         clock: Callable[[], int] = ...,
     ) -> None: ...
     @property

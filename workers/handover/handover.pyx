@@ -13,7 +13,7 @@ it is new, in one turn of the loop. What a reader lives by:
    and swapped in as one update of differences; tops without ids go on after the published one. Both wait
    until the published state is found, without doubt, among those of the new connection (`States`).
 4. Nothing is missing in between: `ready` when every stream of the new connection has reached back to what is
-   published. Quiet streams are not waited for longer than something can be on its way (`patience`), except
+   published. Quiet streams are not waited for longer than something can be on its way (`max_latency`), except
    where the new one delivers nothing but ids below those published: a server that counts anew, of which all
    would be taken for repetitions. It fails when an instrument is dropped meanwhile (a new slot), or a message
    of a book without ids is lost.
@@ -69,8 +69,8 @@ cdef class Handover(HandoverTracker):
         publisher: of the feed; goes on publishing what the old connection delivers.
         topics: (slot, channel) of the old connection; channels as in `workers.config.venue.CHANNELS`.
         normalise: a cold message's normal forms (`workers.decode.normal.Decoded`); needed for `keep`.
-        max_messages, max_bytes: bounds of what is held; over them `failed` says so.
-        patience: seconds, longer than any message is on its way.
+        max_messages, max_bytes: bounds of what is held; beyond them it has `failed`.
+        max_latency: seconds, longer than any message is on its way.
         clock: CLOCK_MONOTONIC ns.
 
     Raises:
@@ -78,7 +78,7 @@ cdef class Handover(HandoverTracker):
     """
 
     def __init__(self, Publisher publisher not None, topics, *, normalise=None, Py_ssize_t max_messages=200_000,
-                 Py_ssize_t max_bytes=67_108_864, double patience=1.0, clock=_ring.now):
+                 Py_ssize_t max_bytes=67_108_864, double max_latency=1.0, clock=_ring.now):
         self.normalise = normalise
         self.max_bytes = max_bytes
         self.kept = []
@@ -132,7 +132,7 @@ cdef class Handover(HandoverTracker):
             self._keep(message, len(message.raw_data), message.timestamp, places)
 
     cdef Py_ssize_t _hold(self, int code, int64_t recv) except? ERROR:
-        """One thing that a frame says, in `message`: as `hold` answers."""
+        """One message of a frame, in `message`: as `hold` answers."""
         if code == D_OK:
             return self.hold(&self.message, recv)
         if code == D_UNKNOWN_SYMBOL:
@@ -141,7 +141,7 @@ cdef class Handover(HandoverTracker):
         return self.hold_unfit(&self.message, recv)
 
     cdef bint _useless(self, int code) noexcept:
-        """Whether a cold message says nothing that could be published: counted, as by the cold path."""
+        """Whether a cold message has nothing that could be published: counted, as by the cold path."""
         if code == D_NOT_MINE:
             self.publisher.writer.c_count(FEED_UNKNOWN, 1)
         elif code == D_MALFORMED:
@@ -183,7 +183,7 @@ cdef class Handover(HandoverTracker):
         cdef int64_t now = self.clock()
         if self.failed or self.over or not self.since:
             return False
-        if len(self.tracks) < len(self.topics) and now < self.since + self.patience:
+        if len(self.tracks) < len(self.topics) and now < self.since + self.max_latency:
             return False  # streams that have never been seen: something may be on its way
         for place, track in self.tracks.items():
             if not self.covered(place, track, now):
@@ -265,7 +265,7 @@ cdef class Handover(HandoverTracker):
             code = self.publisher.hot_path.decoder.decode(<const char*><bytes>message, len(message), &self.message)
             if code == D_NOT_MINE or self.publisher.hot_path.decoder.left != <uint32_t>(len(places) - 1):
                 self.publisher.hot_path.decoder.left = 0
-                raise RuntimeError("a frame is another than when it was held")  # nothing says what is whose
+                raise RuntimeError("a frame is another than when it was held")  # which part is whose is not known
             for at in places:
                 if at == NOT_NEEDED:
                     pass

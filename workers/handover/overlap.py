@@ -6,7 +6,7 @@ an instrument a track answers two questions:
 - Has the new connection reached back to what is published (`reached`), so that nothing in between is missing?
 - Has the old connection delivered this message already (`repeats`), so that it must not be published again?
 
-There are four ways to tell, by what a stream has: update ids (`Ids`), one id a message (`Trades`), event
+There are four ways to compare, by what a stream has: update ids (`Ids`), one id a message (`Trades`), event
 times (`Times`), or nothing but its content (`States`). Pure: values in, values out; no clock, no I/O.
 """
 
@@ -28,11 +28,11 @@ class Track:
         self.delivered_at = 0
         self.held_at = 0
 
-    def quiet(self, since: int, patience: int, now: int) -> bool:
+    def quiet(self, since: int, max_latency: int, now: int) -> bool:
         """Whether this stream need not be waited for, though the new connection has not `reached` back: for
-        `patience`, longer than a message is on its way, the old one has delivered nothing, since the new one
-        was subscribed (`since`) and since it began to deliver."""
-        return not self.delivered_at and now >= max(since, self.held_at) + patience
+        `max_latency`, longer than a message is on its way, the old one has delivered nothing, since the new
+        one was subscribed (`since`) and since it began to deliver."""
+        return not self.delivered_at and now >= max(since, self.held_at) + max_latency
 
     def _held(self, received: int) -> None:
         self.held_at = self.held_at or received
@@ -63,7 +63,7 @@ class Ids(Track):
 
     def behind(self) -> bool:
         """Whether the new connection delivers, and not yet what was published when it began to. A server that
-        counts its ids anew would be so for long, and all that it says be taken for repetitions."""
+        counts its ids anew would be so for long, and everything in it be taken for repetitions."""
         return self.first >= 0 and self._last < self._goal
 
     def reached(self, published: int) -> bool:
@@ -72,13 +72,13 @@ class Ids(Track):
 
     @staticmethod
     def repeats(last_id: int, published: int) -> bool:
-        """Whether a message up to `last_id` says nothing new."""
+        """Whether a message up to `last_id` has nothing new."""
         return last_id <= published
 
 
 class Trades(Track):
-    """Trades and liquidations, each with a key of its own that says nothing of order: an id, a hashed id, or
-    its content and time. Where there is neither id nor time the key is None: nothing says that such a trade
+    """Trades and liquidations, each with a key of its own that has no order: an id, a hashed id, or
+    its content and time. Where there is neither id nor time the key is None: nothing shows that such a trade
     repeats another.
     """
 
@@ -115,8 +115,8 @@ class Trades(Track):
 class Times(Track):
     """Records that replace each other and have event times, ns: tickers and marks.
 
-    Of those that tell different facts (`part`; 0: all of them, or nobody knows) none is older than another: a
-    venue that tells them one by one may give a rate the time of its reckoning.
+    Of those that have different facts (`part`; 0: all of them, or nobody knows) none is older than another: a
+    venue that sends them one by one may give a rate the time of its reckoning.
     """
 
     def __init__(self) -> None:

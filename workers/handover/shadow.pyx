@@ -32,7 +32,7 @@ cdef class Fingerprint:
 cdef class Shadow:
     """Nothing of it is published; it is checked as the published one is. See `workers/handover/handover.pyx`.
 
-    `fault` says why it is no book (before its first snapshot too); only a snapshot makes it one again. `unfit`:
+    `fault`: why it is no book (before its first snapshot too); only a snapshot makes it one again. `unfit`:
     because a number does not fit.
     `ts_event` and `ts_recv` are those of its last event, ns.
     """

@@ -34,7 +34,7 @@ cdef class HandoverTracker(Observer):
     cdef dict matches               # place -> the state that is published, among the new connection's
     cdef Py_ssize_t noted           # what the tracks have to remember
     cdef readonly Py_ssize_t max_messages
-    cdef int64_t patience
+    cdef int64_t max_latency
     cdef int64_t since              # when the new connection was subscribed; 0: not yet
     cdef bint over
     cdef int64_t forget_at          # when a repetition of what the old connection delivered can come no more

@@ -20,7 +20,7 @@ class HandoverTracker(Observer):
         topics: Iterable[tuple[int, str]],
         *,
         max_messages: int = 200_000,
-        patience: float = 1.0,
+        max_latency: float = 1.0,
         clock: Callable[[], int] = ...,
         **_: Any,
     ) -> Self: ...

@@ -56,11 +56,11 @@ cdef inline int _part(Message* m) noexcept:
 
 
 cdef inline object _key(Message* m):
-    # What tells one message of a stream without states from another. Of a mark only what it tells.
+    # What distinguishes the messages of a stream without states. Of a mark only the facts that it has.
     cdef int i
     if m.kind == M_MARK:
-        told = tuple([m.words[i] if m.flags & (F_MARK << i) else None for i in range(4)])
-        return (told, m.ts_event)
+        facts = tuple([m.words[i] if m.flags & (F_MARK << i) else None for i in range(4)])
+        return (facts, m.ts_event)
     if m.kind == M_LIQUIDATION:
         return _trade_key(m.update_id, 0, m.words[0], m.words[1], m.flags & FLAG_SELL, m.ts_event)
     return _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & FLAG_SELL, m.ts_event)
@@ -68,7 +68,7 @@ cdef inline object _key(Message* m):
 
 cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
     # An event time can be that of the message, which differs between connections: only for want of an id.
-    # None: nothing tells this trade from another one of its price and size.
+    # None: nothing distinguishes this trade from another one of its price and size.
     if id:
         return (id, first)
     return (price, size, sell, ts) if ts else None
@@ -79,15 +79,15 @@ cdef class HandoverTracker(Observer):
 
     Args:
         topics: (slot, channel) of the old connection.
-        max_messages: what it remembers at most. patience: see `workers/handover/handover.pyx`. clock: ns.
+        max_messages: what it remembers at most. max_latency: see `workers/handover/handover.pyx`. clock: ns.
     """
 
     def __cinit__(self, Publisher publisher not None, topics, *, Py_ssize_t max_messages=200_000,
-                  double patience=1.0, clock=_ring.now, **_):
+                  double max_latency=1.0, clock=_ring.now, **_):
         self.publisher = publisher
         self.clock = clock
         self.max_messages = max_messages
-        self.patience = <int64_t>(patience * 1e9)
+        self.max_latency = <int64_t>(max_latency * 1e9)
         self.failed = ""
         self.topics = set()
         self.tracks = {}
@@ -378,7 +378,7 @@ cdef class HandoverTracker(Observer):
                 return reached
         else:
             reached = track.reached()
-        return reached or track.quiet(self.since, self.patience, now)
+        return reached or track.quiet(self.since, self.max_latency, now)
 
     cdef Py_ssize_t match(self, Py_ssize_t place, object track, object state) except? ERROR:
         cdef int stream = place % STREAMS
@@ -387,7 +387,7 @@ cdef class HandoverTracker(Observer):
 
     cdef bint news(self, Message* m, Py_ssize_t at) except -1:
         """Whether a message that was held goes on from what is published; of trades and of what has event times
-        `repeats` will tell."""
+        `repeats` will answer."""
         cdef int stream = _stream(m)
         cdef Py_ssize_t place = m.instrument * STREAMS + stream
         track = self.tracks.get(place)

@@ -40,7 +40,8 @@ class ColdPath:
         on_accepted: called with the event that names what the venue has taken after a refusal.
         on_notice: called with the symbol whose entry in the venue's listing may have changed ("": any).
         on_missed: called with (symbol, channel) of what a message that could not be read may have been about.
-        say: one line for the operator: a connection lost or given up or not replaced, a subscription refused.
+        report: one line for the operator: a connection lost or given up or not replaced, a subscription
+            refused.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class ColdPath:
         on_state: Callable[[ConnectionEvent], None],
         on_rejected: Callable[[ConnectionEvent], None],
         on_overdue: Callable[[ConnectionEvent], None],
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         *,
         on_accepted: Callable[[ConnectionEvent], None] = lambda event: None,
         on_missed: Callable[[Sequence[tuple[str, str]]], None] = lambda topics: None,
@@ -65,7 +66,7 @@ class ColdPath:
         self._on_state = on_state
         self._on_rejected = on_rejected
         self._on_overdue = on_overdue
-        self._say = say
+        self._report = report
         self._on_accepted = on_accepted
         self._on_missed = on_missed
         self._on_notice = on_notice
@@ -105,12 +106,12 @@ class ColdPath:
         self._writer.log(Code.MALFORMED, raw[:32].decode("utf-8", "replace"))
 
     def connection(self, event: ConnectionEvent) -> None:
-        """What a connection says of itself."""
+        """An event of a connection."""
         if event.alert:
             self._writer.log(Code.CIRCUIT_OPEN, event.reason)
-            self._say(event.reason)
+            self._report(event.reason)
         if event.rejected or event.accepted or event.overdue:
-            self._told(event)
+            self._log_event(event)
             return  # whatever state the connection is in: no change of it
         before = self._states.get(event.shard, ConnectionState.DISCONNECTED)
         lost = event.state in _LOST
@@ -120,7 +121,7 @@ class ColdPath:
             self._on_state(event)
         if event.state is before:
             if event.error is not None and not lost:
-                self._say(event.reason)  # a planned replacement that failed; the old connection goes on
+                self._report(event.reason)  # a planned replacement that failed; the old connection goes on
             return
         self._states[event.shard] = event.state
         if event.state is ConnectionState.CONNECTED:
@@ -135,19 +136,19 @@ class ColdPath:
             self._connected_before.discard(event.shard)
         elif lost:
             if not event.alert:
-                self._say(event.reason)
+                self._report(event.reason)
             code = event.error.code if isinstance(event.error, Disconnected) else 0
             self._writer.log(Code.DISCONNECTED, code or 0)
 
-    def _told(self, event: ConnectionEvent) -> None:
+    def _log_event(self, event: ConnectionEvent) -> None:
         for symbol, channel in event.rejected:
             self._writer.count_up(FeedCounter.REJECTS)
             self._writer.log(Code.REJECTED, f"{symbol} {channel}")
         if event.rejected:
-            self._say(event.reason)
+            self._report(event.reason)
             self._on_rejected(event)
         if event.accepted:
-            self._say(event.reason)
+            self._report(event.reason)
             self._on_accepted(event)
         if event.overdue:
             self._on_overdue(event)

@@ -4,19 +4,20 @@ An acknowledged subscription owes an event
 
 1. by contract, where the venue promises one whatever the market does (`MarketData.owes`): a first one soon,
    and another one each so many seconds. A mark price is so, and the first top of some venues;
-2. by its own rate, where it has one (workers/books/staleness.pyx): a top and a book, whose cells tell the
-   rest; a ticker; trades, which come in bursts, with `factor` times more patience. What is silent for longer
-   than `most` by nature has no rate. A silence counts only while another channel of the symbol goes on: a
-   market that stands still owes nothing;
-3. by what another channel tells: after a trade, a ticker, and single and aggregated trades each other;
+2. by its own rate, where it has one (workers/books/staleness.pyx): a top and a book, whose cells show the
+   rest; a ticker; trades, which come in bursts, with `factor` times as long a threshold. What is silent for
+   longer than `most` by nature has no rate. A silence counts only while another channel of the symbol goes
+   on: a market that stands still owes nothing;
+3. by what another channel implies: after a trade, a ticker, and single and aggregated trades each other;
 4. and nothing otherwise: trades and tickers of a quiet symbol, liquidations.
 
-A top that its book gives (window.pyx, rule 14) owes nothing either, until the book has told of another
-best, nor one that has not come yet by rule 4, until REST has told of another (workers/books/tops.py). What
+A top that its book gives (window.pyx, rule 14) owes nothing either, until the book has news of another
+best, nor one that has not come yet by rule 4, until REST has news of another (workers/books/tops.py). What
 REST has proven counts: an owed top or book is due its threshold after the last proof.
 
-A channel without a cell that is late is told once, counted, and subscribed again, with patience that doubles;
-when it delivers again that is told too. Tops and books are the book manager's and the connection's business.
+A channel without a cell that is late is reported once, counted, and subscribed again, with a delay that
+doubles; when it delivers again, that is reported too. Tops and books are the book manager's and the
+connection's business.
 """
 
 from __future__ import annotations
@@ -56,20 +57,21 @@ class Watch:
 
     Attributes:
         since: when it was first seen to be acknowledged; 0: it is not. floor: when it last was not.
-        last: its last event. hint: the first event since of another channel that implies one; 0: none.
+        last: its last event. implied_at: the first event since of another channel that implies one; 0: none.
         at, within: as in the segment.
-        told: when it was told to be late; 0: it is not. patience: seconds until the next remedy, at `again`.
+        reported_at: when it was reported as late; 0: it is not. retry_delay: seconds until the next remedy,
+            at `again`.
     """
 
     rate: Rate
     floor: int = 0
     since: int = 0
     last: int = 0
-    hint: int = 0
-    told: int = 0
+    implied_at: int = 0
+    reported_at: int = 0
     at: int = 0
     within: int = 0
-    patience: float = 0.0
+    retry_delay: float = 0.0
     again: int = 0
 
 
@@ -77,8 +79,8 @@ class Expectations:
     """Args:
     owes: what the venue promises by channel.
     aggregated: the channel `trades` brings aggregated ones (`MarketData.aggregated`).
-    moved: index -> ns since when REST says that a first top is owed after all; 0: it does not.
-    remedy: told (symbol, channel) of what is late: subscribe it again.
+    moved: index -> ns since when REST has shown that a first top is owed after all; 0: it has not.
+    remedy: called with (symbol, channel) of what is late: subscribe it again.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Expectations:
         self._remedy = remedy
         self._watches: dict[tuple[int, str], Watch] = {}
         self.late: set[tuple[int, str]] = set()  # (slot, channel) without a cell, as of its last look
-        self._patience = int(config.first_event_after * 1e9)
+        self._first_event_after = int(config.first_event_after * 1e9)
         self._start = int(config.stale_after * 1e9)
         self._most = int(config.stale_after_max * 1e9)
 
@@ -119,7 +121,7 @@ class Expectations:
                 self._one(index, symbol, number, heard, now, halted)
             elif (watch := self._watches.get((index, channel))) is not None:
                 watch.rate.interrupt()
-                watch.floor, watch.since, watch.hint = now, 0, 0
+                watch.floor, watch.since, watch.implied_at = now, 0, 0
                 self.late.discard((index, channel))
                 self._writer.set_delivery(index, channel, 0, 0)
 
@@ -154,7 +156,7 @@ class Expectations:
         last = heard[number] if heard[number] > watch.floor else 0
         if last and last != watch.last:
             watch.rate.arrive(last)
-            watch.last, watch.hint = last, 0
+            watch.last, watch.implied_at = last, 0
         at = last or watch.since
         if halted:
             within = 0
@@ -176,9 +178,9 @@ class Expectations:
         if not heard and publisher.state(index, scope) != State.LIVE:
             # Soon, where it is promised whatever happens; else the book gives the top, and REST the book.
             if scope is Scope.BOOK or publisher.top_from_book(index):
-                return self._patience if publisher.snapshot_in_stream(index) else 0
+                return self._first_event_after if publisher.snapshot_in_stream(index) else 0
             if (owed := self._owes.get("top")) is not None and owed.first:
-                return max(self._patience, int(owed.first * self._config.stale_factor * 1e9))
+                return max(self._first_event_after, int(owed.first * self._config.stale_factor * 1e9))
             moved = self._moved(index)
             return moved + self._start - at if moved and self._start else 0
         threshold = publisher.threshold(index, scope)
@@ -189,13 +191,13 @@ class Expectations:
         config = self._config
         if (owed := self._owes.get(channel)) is not None:
             if first and owed.first:
-                return max(self._patience, int(owed.first * config.stale_factor * 1e9))
+                return max(self._first_event_after, int(owed.first * config.stale_factor * 1e9))
             if not first and owed.every:
                 return int(max(owed.every * config.stale_factor, config.stale_after_min) * 1e9)
-        if not watch.hint:
-            watch.hint = max((heard[n] for n in IMPLIED.get(channel, ()) if heard[n] > at), default=0)
-        if watch.hint:
-            return watch.hint - at + self._patience
+        if not watch.implied_at:
+            watch.implied_at = max((heard[n] for n in IMPLIED.get(channel, ()) if heard[n] > at), default=0)
+        if watch.implied_at:
+            return watch.implied_at - at + self._first_event_after
         learnt = watch.rate.threshold if watch.rate.learnt else 0
         limit = max(int(learnt * (config.stale_factor if channel in BURSTS else 1.0)), self._start)
         if channel not in RATED or not learnt or not self._start or limit >= self._most:
@@ -207,20 +209,21 @@ class Expectations:
     def _judge(self, index: int, symbol: str, channel: str, watch: Watch, now: int, *, late: bool) -> None:
         if not late:
             self.late.discard((index, channel))
-            if watch.last > watch.told > 0:
+            if watch.last > watch.reported_at > 0:
                 self._writer.log(Code.DELIVERS, channel, instrument=index)
-                watch.told, watch.patience = 0, 0.0
+                watch.reported_at, watch.retry_delay = 0, 0.0
             return
         self.late.add((index, channel))
-        if not watch.told:
-            watch.told = now
+        if not watch.reported_at:
+            watch.reported_at = now
             self._writer.count_up(FeedCounter.FIRST_EVENT_MISSES)
             self._writer.log(Code.OVERDUE, channel, instrument=index)
-        if not watch.patience or now >= watch.again:
-            watch.patience = min(LONGEST, 2 * watch.patience or self._config.first_event_after)
-            watch.again = now + int(watch.patience * 1e9)
+        if not watch.retry_delay or now >= watch.again:
+            watch.retry_delay = min(LONGEST, 2 * watch.retry_delay or self._config.first_event_after)
+            watch.again = now + int(watch.retry_delay * 1e9)
             self._remedy(symbol, channel)
 
     def __repr__(self) -> str:
-        late = [f"{index} {channel}" for (index, channel), watch in self._watches.items() if watch.told]
+        watches = self._watches.items()
+        late = [f"{index} {channel}" for (index, channel), watch in watches if watch.reported_at]
         return f"<Expectations {len(self._watches)} channels, late: {late}>"

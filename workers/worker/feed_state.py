@@ -97,14 +97,14 @@ class Readiness:
         self._delivery = delivery
         self._statuses = statuses
         self._scopes = {channel: scope for channel, scope in CELLS.items() if channel in config.channels}
-        self._patience = int(config.first_event_after * 1e9)
+        self._first_event_after = int(config.first_event_after * 1e9)
         self._settled = False
         self._mirrored: dict[int, int] = {}
 
     def connection(self, event: ConnectionEvent) -> None:
         """A connection's state has changed: its instruments follow at once."""
         group = self._groups.setdefault(event.shard, Group(event.symbols))
-        # A connection without the channel of a cell says nothing of the cells of its symbols.
+        # A connection without the channel of a cell is no evidence about the cells of its symbols.
         group.symbols = event.symbols if event.carries(*CELLS) else ()
         if not event.carries(*CELLS):
             self._apart.update(event.channels)
@@ -128,11 +128,11 @@ class Readiness:
                 self._writer.set_state(State.DOWN, Reason.DISCONNECTED)
 
     def rejected(self, event: ConnectionEvent) -> None:
-        """The venue refused subscriptions: what REST says of them is no book that is kept up to date."""
+        """The venue refused subscriptions: a book from REST alone is not kept up to date."""
         group = self._groups.setdefault(event.shard, Group(event.symbols))
         group.rejected.update(event.rejected)
         for symbol, channel in event.rejected:
-            if channel in CELLS:  # no cell depends on the others; they are counted and said
+            if channel in CELLS:  # no cell depends on the others; they are counted and reported
                 self._manager.lost(self._indexes([symbol]), State.DOWN, Reason.UNSUBSCRIBED)
 
     def accepted(self, event: ConnectionEvent) -> None:
@@ -163,7 +163,7 @@ class Readiness:
 
         Books whose snapshot is in the stream come soon whatever happens. A top owes nothing while its market
         stands still: where a book in step can be compared with REST, that is asked once, before anybody
-        complains. One that no book gives owes nothing where the venue tells changes alone. Other books of
+        complains. One that no book gives owes nothing where the venue sends changes alone. Other books of
         quiet symbols are proved by the book manager; what has no cell is judged by
         `workers.worker.expectations`.
         """
@@ -178,7 +178,7 @@ class Readiness:
         publisher, manager = self._publisher, self._manager
         if publisher.top_from_book(index):
             return publisher.proof(index, Scope.TOP)
-        since = _ring.now() - self._patience
+        since = _ring.now() - self._first_event_after
         heard = publisher.received_at(index)[Channel.TOP]
         if manager.tops.own(index):
             alive = manager.tops.alive(index)
@@ -190,9 +190,9 @@ class Readiness:
 
     def proven(self, symbol: str, channel: str) -> int:
         """As `delivered`, when a whole connection has brought nothing: a book that is in step and that REST
-        has just agreed with says that the market stands still, so that its top owes nothing either. -3: a
-        mark price comes whether the market moves or not, a connection that should bring it owes it. So does
-        one of tickers alone, beside which no top and no book would tell, while others bring theirs."""
+        has just agreed with has shown that the market stands still, so that its top owes nothing either. -3:
+        a mark price comes whether the market moves or not, a connection that should bring it owes it. So does
+        one of tickers alone, beside which no top and no book would show it, while others bring theirs."""
         if channel == "mark":
             return ALWAYS_EXPECTED
         if channel == "ticker" and channel in self._apart:
@@ -215,7 +215,7 @@ class Readiness:
         if index is None or not self._publisher.synced(index):
             return ALWAYS_EXPECTED
         heard = self._publisher.received_at(index)
-        if max(heard[Channel.TOP], heard[Channel.BOOK]) > _ring.now() - self._patience:
+        if max(heard[Channel.TOP], heard[Channel.BOOK]) > _ring.now() - self._first_event_after:
             return ALWAYS_EXPECTED
         return self._publisher.proof(index, Scope.BOOK)
 
@@ -256,7 +256,7 @@ class Readiness:
             self._settled = True
             return State.LIVE, Reason.SYNCED
         latest = max(group.connected_at for group in groups)
-        self._settled = self._settled or _ring.now() - latest > self._patience
+        self._settled = self._settled or _ring.now() - latest > self._first_event_after
         silent = all(cell.state is State.STALE for cell in verdict.missing.values())
         if silent or (self._settled and not verdict.live):
             return State.STALE, Reason.SILENT

@@ -12,9 +12,9 @@
    message) and no subscription of it was refused: an edge cache, or a backend that is still loading, answers
    once with a shorter list. It is asked again after `CONFIRM` seconds; until then the symbol goes on, and
    nothing is noted. Two such answers in a row are believed even while the stream goes on: the listing is what
-   the venue says it trades, and what a stream still sends of a market that it has taken out (its last book,
-   unchanged) is no price to trade on. Were both wrong, the symbol comes back with the next reading.
-   What an entry says that is there, such as a halt, is believed at once.
+   the venue lists it as trading, and what a stream still sends of a market that it has taken out (its last
+   book, unchanged) is no price to trade on. Were both wrong, the symbol comes back with the next reading.
+   What a present entry states, such as a halt, counts at once.
 3. The listing is read again every `interval` seconds, a tenth more or less by chance, and at once on a hint
    that it has changed (`hint`): the venue's own notice, a refused subscription, a stream that has fallen
    silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead to
@@ -22,12 +22,12 @@
    four.
 4. A change of tick, lot, notional or decimals gives the symbol a new slot
    (`workers.venues.listing.successor`), a change of the status is stored in the slot, published as a STATUS
-   record and noted. HALTED says that it does not trade, not that it is not delivered: its cells are as LIVE
+   record and noted. HALTED means that it does not trade, not that it is not delivered: its cells are as LIVE
    as their streams.
 5. What the configuration names no more keeps its slot, HALTED (NOT_LISTED where it was), and its cells are
    DOWN(UNSUBSCRIBED): `shm.readiness` leaves it out. A cell whose channel it names no more is DOWN(NONE).
-6. Each thing is said once, not with each reading: a symbol without service and why, an entry that could not
-   be read, an entry that was passed over for another, a symbol for which no slot is left.
+6. Each thing is reported once, not with each reading: a symbol without service and why, an entry that could
+   not be read, an entry that was passed over for another, a symbol for which no slot is left.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CONFIRM = 20.0  # seconds after which a delivered symbol's absence is asked for 
 HINT_GAP = 5.0  # seconds between a reading and one that is made on a hint, at least
 HINTED = 4  # readings an interval that hints alone can lead to, when they lead to nothing
 SPREAD = 0.1  # of the interval
-NAMED = 8  # entries that one reading notes by name; of more it says how many
+NAMED = 8  # entries that one reading notes by name; of more only the number
 
 CELLS = (Scope.TOP, Scope.BOOK)
 _STATUS_CODES = {InstrumentStatus.HALTED: Code.HALTED, InstrumentStatus.ACTIVE: Code.TRADES}
@@ -88,7 +88,7 @@ class Instruments:
         interval: seconds between two readings.
         retry, most_retry: seconds, backoff of a reading that failed.
         scopes: the cells that the channels have.
-        say: one line for the operator.
+        report: one line for the operator.
         clock, chance: the loop's time, and a random number in [0, 1).
     """
 
@@ -105,7 +105,7 @@ class Instruments:
         retry: float,
         most_retry: float,
         scopes: Sequence[Scope],
-        say: Callable[[str], None],
+        report: Callable[[str], None],
         clock: Callable[[], float] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -118,7 +118,7 @@ class Instruments:
         self._interval = interval
         self._retry = retry, most_retry
         self._scopes = scopes
-        self._say = say
+        self._report = report
         self._clock = clock or asyncio.get_running_loop().time
         self._chance = chance
         self._changed = False
@@ -182,7 +182,7 @@ class Instruments:
                 delay = min(2 * delay, most)
 
     def _failed(self, error: WorkerError, delay: float) -> None:
-        self._say(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
+        self._report(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
         self._writer.log(Code.ERROR, f"listing: {error}")
 
     # -- from then on ------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ class Instruments:
                 pass
 
     def hint(self, kind: str, symbol: str = "") -> None:
-        """Something says that the listing may have changed (rule 3)."""
+        """There is a sign that the listing may have changed (rule 3)."""
         ground = (kind, symbol)
         self._asked.add(ground)
         if kind == REJECTED:
@@ -246,7 +246,7 @@ class Instruments:
 
     # -- a listing ---------------------------------------------------------------------------------------
     async def apply(self, listing: Listing) -> None:
-        """What a listing says becomes slots, states and subscriptions; sets when to read next."""
+        """A listing becomes slots, states and subscriptions; sets when to read next."""
         self._writer.count_up(FeedCounter.LISTINGS)
         self._changed = False
         before = dict.fromkeys(self.carried)
@@ -328,12 +328,12 @@ class Instruments:
         unsure = symbol in listing.unsure
         name = "" if slot is None else slot.venue_symbol
         if name in listing.skipped and all(one.venue_symbol != name for one in listing.instruments):
-            # Where the venue calls the currency otherwise, the name alone tells whose entry it is.
+            # Where the venue calls the currency otherwise, the name alone identifies the entry.
             unsure, why = True, f"its entry {name}: {listing.skipped[name]}"
         if unsure and self._books.index_of(symbol) is not None and slot is not None:
             if self._once("unsure", symbol, why):
                 self._writer.log(Code.UNUSABLE, why, instrument=slot.index)
-                self._say(f"{symbol} is served as it was listed before: {why}")
+                self._report(f"{symbol} is served as it was listed before: {why}")
             self._absent.pop(symbol, None)  # two answers in a row are to say that it is gone
             return
         if slot is None:
@@ -359,7 +359,7 @@ class Instruments:
         self._changed = True
         self._writer.set_instrument_status(slot.index, InstrumentStatus.NOT_LISTED)
         self._writer.log(*_missing_event(symbol, listing), instrument=slot.index)
-        self._say(f"{symbol} is not served: {why}; it comes by itself when it is listed")
+        self._report(f"{symbol} is not served: {why}; it comes by itself when it is listed")
 
     def _unconfirmed(self, symbol: str, slot: Instrument) -> bool:
         """Whether a served symbol's absence is to be asked for once more (rule 2)."""
@@ -382,7 +382,7 @@ class Instruments:
             self._writer.set_instrument_status(slot.index, spec.status)
             slot = msgspec.structs.replace(slot, status=spec.status)
         self._writer.log(Code.LISTED, slot.index, instrument=slot.index)
-        self._say(f"{slot.symbol} is listed now, and served")
+        self._report(f"{slot.symbol} is listed now, and served")
         self._changed = True
         if slot.status is InstrumentStatus.HALTED:
             self._writer.log(Code.HALTED, instrument=slot.index)
@@ -398,7 +398,7 @@ class Instruments:
                 renamed = new.venue_symbol != slot.venue_symbol
                 if renamed:
                     self._service.dropped(slot)
-        finally:  # where no slot is left, too: the old one says whether the symbol trades
+        finally:  # where no slot is left, too: the old one has whether the symbol trades
             if slot.status is not spec.status:
                 self._set_status(msgspec.structs.replace(slot, index=index), spec.status)
         return renamed
@@ -409,7 +409,7 @@ class Instruments:
         if (code := _STATUS_CODES.get(status)) is not None:
             self._writer.log(code, instrument=slot.index)
             trades = "trades again" if code is Code.TRADES else "is halted: the venue does not trade it now"
-            self._say(f"{slot.symbol} {trades}")
+            self._report(f"{slot.symbol} {trades}")
 
     def _down(self, index: int, reason: Reason, scopes: Sequence[Scope] | None = None) -> None:
         scopes = self._scopes if scopes is None else scopes
@@ -418,12 +418,12 @@ class Instruments:
         if Scope.BOOK in scopes:
             self._writer.book_state(index, State.DOWN, reason)
 
-    # -- said once (rule 6) ------------------------------------------------------------------------------
+    # -- reported once (rule 6) -----------------------------------------------------------------------------
     def _full(self, symbol: str, slot: Instrument | None, error: ShmError) -> None:
         if self._once("full", symbol):
             kept = slot is not None and slot.status is not InstrumentStatus.NOT_LISTED
             what = "is listed otherwise now, and keeps its old slot" if kept else "is listed, and not served"
-            self._say(f"{symbol} {what}: {error}; a larger max_instruments makes room at the next start")
+            self._report(f"{symbol} {what}: {error}; a larger max_instruments makes room at the next start")
             self._writer.log(Code.ERROR, f"no slot: {symbol}")
 
     def _once(self, *what: str) -> bool:
@@ -440,14 +440,14 @@ class Instruments:
         if skipped:
             named = "; ".join(f"{name}: {listing.skipped[name]}" for name in skipped[:NAMED])
             more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
-            self._say(f"entries of the listing that cannot be read are skipped: {named}{more}")
+            self._report(f"entries of the listing that cannot be read are skipped: {named}{more}")
         for symbol, names in listing.shadowed.items():
             fresh = [name for name in names if self._once("shadowed", symbol, name)]
             self._writer.count_up(FeedCounter.LISTING_SHADOWED, len(fresh))
             for name in fresh[:NAMED]:
                 self._writer.log(Code.LISTING_SHADOWED, name)
             if fresh:
-                self._say(f"{symbol}: passed over in the listing, for another entry: {', '.join(fresh)}")
+                self._report(f"{symbol}: passed over in the listing, for another entry: {', '.join(fresh)}")
 
 
 def _missing_event(symbol: str, listing: Listing) -> tuple[Code, str]:

@@ -67,7 +67,7 @@ BEAT = 0.05  # seconds between heartbeats
 DRAIN = 0.05  # seconds between two looks whether the backlog is read, after the process stood still
 DRAIN_LIMIT = 0.5  # seconds: beyond it the supervisor would take the worker for hung
 REVIEW = 4  # beats between two looks at states
-FAULTS = 16  # places in code whose errors are told
+FAULTS = 16  # places in code whose errors are reported
 USUAL = 7  # snapshots in a row, within about half a minute, that may be older than the stream: no fault yet
 TICK = 20  # beats between two looks at freshness
 PROOFS = 0.25  # of the request weight, for proofs of quiet books one by one
@@ -95,12 +95,12 @@ class Worker:
         self._manager: WebSocketManager | None = None
         self._rest: RestManager | None = None
         self._rest_ready = asyncio.Lock()
-        self._pulse = Gauges()
+        self._gauges = Gauges()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._faults: set[str] = set()  # places in code
         self._connected_before: set[int] = set()  # shards
         self._serving = False
-        self._told = False
+        self._unanswered_reported = False
 
     def __repr__(self) -> str:
         return f"<Worker {self.config.instance}/{self.config.feed} {self._manager!r}>"
@@ -111,10 +111,10 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Takes the feed over and serves it until told to stop.
+        """Takes the feed over and serves it until it is stopped.
 
         Raises:
-            ShmError, WorkerError: what no retry can heal; one line says what to do.
+            ShmError, WorkerError: what no retry can heal; the text is one line with what to do.
         """
         config = self.venue_config
         geometry = Geometry(slots=config.ring_slots, instruments=config.max_instruments, depth=config.depth)
@@ -196,7 +196,7 @@ class Worker:
             retry=config.reconnect_delay,
             most_retry=config.max_reconnect_delay,
             scopes=[Scope.TOP] * ("top" in config.channels) + [Scope.BOOK] * book,
-            say=self._say,
+            report=self._report,
         )
 
     def _pace(self, levels: int) -> float:
@@ -397,8 +397,8 @@ class Worker:
         if added:
             try:
                 await manager.subscribe(added)
-            except WebSocketError as error:  # which of them, the cold path has been told
-                self._say(f"not subscribed: {error}")
+            except WebSocketError as error:  # which of them, the cold path knows
+                self._report(f"not subscribed: {error}")
             self.readiness.subscribed(added, manager.active)
 
     def nothing_listed(self) -> None:
@@ -411,7 +411,7 @@ class Worker:
         readiness = self.readiness
         strategies = self.venue.data.websocket(config, self._venue_symbols)
         if (room := strategies.connection_strategy.budget.max_streams) < len(config.channels):
-            self._say(
+            self._report(
                 f"a connection carries {room} streams, a symbol has {len(config.channels)} channels: "
                 "each symbol is cut over several connections, and loses all its cells with any of them"
             )
@@ -423,7 +423,7 @@ class Worker:
             self._connection,
             self._rejected,
             self._owing,
-            self._say,
+            self._report,
             on_accepted=readiness.accepted,
             on_missed=self._missed,
             on_notice=lambda symbol: self.instruments.hint("notice", symbol),
@@ -449,8 +449,8 @@ class Worker:
         try:
             await self._manager.initialize(self.instruments.carried, config.channels)
         except WebSocketError as error:
-            # The manager goes on trying; the feed says DOWN, and this line says why.
-            self._say(f"not connected yet: {error}")
+            # The manager goes on trying; the feed is DOWN, and this line has the reason.
+            self._report(f"not connected yet: {error}")
 
     def _connection(self, event: ConnectionEvent) -> None:
         """A connection that had to be made anew may have missed what the venue changed meanwhile."""
@@ -498,22 +498,23 @@ class Worker:
     def _finished(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._say(f"{type(error).__name__}: {error}")
+            self._report(f"{type(error).__name__}: {error}")
             self.writer.log(Code.ERROR, str(error))
 
     def _fault(self, error: BaseException, data: bytes) -> None:
-        """What the venue's code raised over a message: told once a place, with the message's beginning."""
+        """What the venue's code raised over a message: reported once for each place in code, with the
+        message's beginning."""
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "/workers/venues/" in frame.filename] or frames
         place = f"{'/'.join(Path(own[-1].filename).parts[-2:])}:{own[-1].lineno}" if own else "?"
         if place in self._faults or len(self._faults) >= FAULTS:
             return
         self._faults.add(place)
-        told = f"{place}: {type(error).__name__}: {error}".partition("\n")[0]
-        self._say(f"a message could not be handled: {told}; it begins {data[:80]!r}")
-        self.writer.log(Code.ERROR, told)
+        message = f"{place}: {type(error).__name__}: {error}".partition("\n")[0]
+        self._report(f"a message could not be handled: {message}; it begins {data[:80]!r}")
+        self.writer.log(Code.ERROR, message)
 
-    def _say(self, line: str) -> None:
+    def _report(self, line: str) -> None:
         print(f"worker {self.config.feed}: {line}", file=sys.stderr, flush=True)
 
     # -- what the book manager asks for ----------------------------------------------------------------------
@@ -556,7 +557,7 @@ class Worker:
         fresh: Instrument | None = None
         with contextlib.suppress(ValueError):
             self.venue.listing.widen(old, evidence, None)  # what no decimals cure costs no request
-        with contextlib.suppress(RestError):  # without it the message itself says what is needed
+        with contextlib.suppress(RestError):  # without it the message itself shows what is needed
             fresh = next(iter((await self._listing([old.symbol])).instruments), None)
         return self.venue.listing.widen(old, evidence, fresh)
 
@@ -564,7 +565,7 @@ class Worker:
         if why == OLDER and attempt <= USUAL:
             return
         if attempt & (attempt - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
-            self._say(f"{instrument.symbol}: snapshot attempt {attempt} failed: {why}")
+            self._report(f"{instrument.symbol}: snapshot attempt {attempt} failed: {why}")
 
     def _silent(self, index: int, scope: Scope) -> None:
         """This one stream of an instrument does not deliver: subscribe it again, then connect afresh. The
@@ -622,17 +623,17 @@ class Worker:
         levels, weight = self._tiers()[0]
         minutes = weight * len(config.symbols) / config.weight_per_minute
         if minutes > 1.0:
-            self._say(
+            self._report(
                 f"{len(config.symbols)} book snapshots of {levels} levels, weight {weight}, take more than "
                 f"{minutes:.0f} minutes at weight_per_minute = {config.weight_per_minute}; "
                 "what is traded most comes first"
             )
 
     def _unanswered(self, endpoint: str) -> None:
-        """The first request without an answer is told at once, not when all attempts have been spent."""
-        if not self._told:
-            self._told = True
-            self._say(f"no answer from {self.venue_config.rest_url}{endpoint}; trying on")
+        """The first request without an answer is reported at once, not when all attempts have been spent."""
+        if not self._unanswered_reported:
+            self._unanswered_reported = True
+            self._report(f"no answer from {self.venue_config.rest_url}{endpoint}; trying on")
         if not self._serving:
             self.writer.set_state(State.DOWN, Reason.CONNECTING)
 
@@ -646,20 +647,20 @@ class Worker:
             self.writer.count_up(FeedCounter.REST_ERRORS)
             self._unanswered(endpoint)
         elif 200 <= status < 300:
-            self._told = False
+            self._unanswered_reported = False
         else:
             self.writer.count_up(FeedCounter.REST_ERRORS)
 
     def _circuit_opened(self, circuit: str, seconds: float) -> None:
         self.writer.log(Code.REST_CIRCUIT, f"{seconds:.0f} s: {circuit}")
-        self._say(f"{circuit} fails again and again; it is tried again in {seconds:.0f} s")
+        self._report(f"{circuit} fails again and again; it is tried again in {seconds:.0f} s")
 
     def _review_rest(self) -> None:
         """What the manager counts by itself, a few times a second and not for each request."""
         if self._rest is None:
             return
-        now, before = self._rest.gauges(), self._pulse
-        self._pulse = now
+        now, before = self._rest.gauges(), self._gauges
+        self._gauges = now
         writer = self.writer
         writer.count_up(FeedCounter.REST_RETRIES, now.retries - before.retries)
         writer.count_up(FeedCounter.REST_FAILOVERS, now.failovers - before.failovers)
@@ -679,7 +680,7 @@ async def _main(config: WorkerConfig, fd: int) -> int:
     try:
         await worker.run()
     except (ShmError, WorkerError, ValueError) as error:
-        worker._say(str(error))
+        worker._report(str(error))
         final = isinstance(error, ValueError) or getattr(error, "action", None) is Action.HALT
         return EXIT_CONFIG if final else EXIT_FAILED
     return EXIT_CLEAN

@@ -184,7 +184,7 @@ def test_a_handover_does_not_wait_for_a_top_that_is_lent(make_lab: Callable[...,
     one = One(make_lab(make_sync=BookSync, depth=2))
     now = one.lab.now
     handover = Handover(
-        one.publisher, [(one.index, "top"), (one.index, "book")], clock=lambda: now, patience=1.0
+        one.publisher, [(one.index, "top"), (one.index, "book")], clock=lambda: now, max_latency=1.0
     )
     handover.subscribed()
     one.lab.depth(one.index, 11, 14, [(50, 2)])

@@ -394,7 +394,7 @@ def test_a_stream_that_the_old_connection_does_not_deliver_is_not_waited_for(two
     two.handover.subscribed()
     two.new(trade(2))
     assert not two.handover.ready()  # the old one may be a moment behind
-    two.lab.now += 10**9  # `patience`
+    two.lab.now += 10**9  # `max_latency`
     assert two.settled()
     two.complete()
     assert two.trades() == [1, 2]

@@ -108,8 +108,8 @@ MUTANTS: dict[str, tuple[Kinds, str, Patch | None, dict[str, Any]]] = {
     "trades of before not known": (FETCHED, "a trade twice", None, {"make": Forgetful}),
     "late trades not known": (FETCHED, "a trade twice", (handover, "FORGET", -1), {}),
     "older tickers": (FETCHED, "an older ticker", (Times, "repeats", lambda *_: False), {}),
-    "no rejoin": (FETCHED, "a STATUS", (BookSync, "resume", lambda *_: None), {}),
-    "no rejoin, streamed": (
+    "no resumption": (FETCHED, "a STATUS", (BookSync, "resume", lambda *_: None), {}),
+    "no resumption, streamed": (
         VENUES["ids, streamed"],
         "a STATUS",
         (StreamSync, "resume", lambda *_: None),
@@ -127,7 +127,12 @@ MUTANTS: dict[str, tuple[Kinds, str, Patch | None, dict[str, Any]]] = {
         (Trades, "reached", lambda *_: True),
         {},
     ),
-    "no patience": (FETCHED, "a STATUS|trades are missing", None, {"options": {"patience": 0.0}}),
+    "no latency allowed for": (
+        FETCHED,
+        "a STATUS|trades are missing",
+        None,
+        {"options": {"max_latency": 0.0}},
+    ),
     "quiet at once": (FETCHED, "a STATUS|trades", (Track, "quiet", lambda *_: True), {}),
     "any match, timed": (replace(TIMED, channels=("book",)), GOES_BACK, (States, "match", first_match), {}),
     "any match": (replace(BARE, channels=("book",)), GOES_BACK, (States, "match", first_match), {}),

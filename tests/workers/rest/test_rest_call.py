@@ -74,7 +74,7 @@ def test_what_no_timer_tells_apart_is_the_same_timeout() -> None:
         (None, 99.0, 10.0),
     ],
 )
-def test_patience(priority: Priority | None, queue_timeout: float | None, until: float) -> None:
+def test_queue_timeout(priority: Priority | None, queue_timeout: float | None, until: float) -> None:
     call = Call(
         plan_of(Requests(timeout=10.0)), 1, 100.0, GET, "/x", priority=priority, queue_timeout=queue_timeout
     )

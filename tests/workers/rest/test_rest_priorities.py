@@ -61,7 +61,7 @@ async def test_the_priority_reaches_the_limiter() -> None:
 
 
 @told
-async def test_no_patience_no_wait_and_nothing_is_sent() -> None:
+async def test_without_a_queue_timeout_nothing_waits_and_nothing_is_sent() -> None:
     limits = Limits(room=0, wait=7.0)
     async with Desk(limits=limits) as desk:
         for options in ({"queue_timeout": 0.0}, {"priority": Priority.BACKGROUND}, {"queue_timeout": 3.0}):
