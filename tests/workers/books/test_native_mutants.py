@@ -341,7 +341,7 @@ MUTANTS = {
         "not slot.has_top or slot.received_at[0]",
         TOLD,
     ),
-    "an answer that crosses": Mutant(PUBLISH, "if not flags and told[0] >= told[2]:", "if False:", TOLD),
+    "an answer that crosses": Mutant(PUBLISH, "if not flags and top[0] >= top[2]:", "if False:", TOLD),
     "an answer with the id of another top": Mutant(
         PUBLISH, "update_id = slot.top_id if same else 0", "update_id = slot.top_id", TOLD
     ),
