@@ -257,7 +257,7 @@ def _state(feed: Mapping[str, Any]) -> str:
 
 def _parts(feed: Mapping[str, Any]) -> list[str]:
     """``1 of 4 books RESYNC``, what is overdue, not listed, halted or not configured any more, and what is
-    said of a worker that does not run."""
+    known of a worker that does not run."""
     parts = [feed["problem"]] if "problem" in feed else []
     if feed["state"] != "DOWN":  # then all are
         for channel, states in feed["cells"].items():
@@ -275,7 +275,7 @@ def _parts(feed: Mapping[str, Any]) -> list[str]:
         parts += [f"{what}: {shortened(found)}" for what, found in named.items() if found]
     worker = feed.get("worker", {"phase": "running"})
     if worker["phase"] != "running" and not parts:
-        parts.append(f"{worker['phase']}: {worker['said'] or worker['why']}")
+        parts.append(f"{worker['phase']}: {worker['last_stderr'] or worker['last_action']}")
     if unfit := feed.get("precision"):
         worst = ", ".join(sorted(unfit, key=unfit.__getitem__, reverse=True)[:3])
         parts.append(f"{sum(unfit.values())} messages with a number that does not fit ({worst})")
@@ -293,7 +293,7 @@ def shortened(names: Sequence[str], most: int = 3) -> str:
 
 
 def status_text(document: Mapping[str, Any], width: int | None = None) -> str:
-    """One row a feed, and under it what is to be said of it, in lines of at most `width` columns."""
+    """One row a feed, and under it what there is to know of it, in lines of at most `width` columns."""
     lines = _status_lines(document["feeds"], width, short=False)
     if width is not None and max(map(len, lines)) > width:
         lines = _status_lines(document["feeds"], width, short=True)
@@ -304,7 +304,7 @@ def _status_lines(feeds: Sequence[Mapping[str, Any]], width: int | None, *, shor
     """`short`: a state's reason stands under the row, too."""
     head = ("FEED", "STATE", "EPOCH", "PID", "BEAT", "MESSAGES", "SYMBOLS", "RESTARTS")
     rows: list[Sequence[str]] = [head]
-    said: list[str] = [""]
+    notes: list[str] = [""]
     for feed in feeds:
         state, _, reason = _state(feed).partition(" ")
         age = feed.get("heartbeat_age_ms")
@@ -314,9 +314,9 @@ def _status_lines(feeds: Sequence[Mapping[str, Any]], width: int | None, *, shor
         shown = state if short else _state(feed)
         rows.append((feed["name"], shown, *(["-"] * len(facts) if "problem" in feed else facts)))
         parts = [reason.strip("()")] if short and reason and "problem" not in feed else []
-        said.append(", ".join(parts + _parts(feed)))
+        notes.append(", ".join(parts + _parts(feed)))
     lines = []
-    for row, words in zip(table(rows), said, strict=True):
+    for row, words in zip(table(rows), notes, strict=True):
         lines.append(row)
         lines += wrapped(words, width, "  ")
     return lines

@@ -132,8 +132,25 @@ def test_where_no_engine_can_be_asked_that_is_said(capsys: pytest.CaptureFixture
         with_feed.close(unlink=True)
 
 
+def test_the_status_of_a_feed_whose_worker_does_not_run_has_the_reason() -> None:
+    """Its segment is there and DOWN; the document is made by the same code as that of `/status`."""
+    worker = WorkerStatus(phase="waiting", last_action="killed by signal 9; restarted in 0.5 s")
+    for each, reason in (
+        (worker, "waiting: killed by signal 9; restarted in 0.5 s"),
+        (msgspec.structs.replace(worker, last_stderr="no route"), "waiting: no route"),
+    ):
+        document = sample.status_document("here", [sample.FeedSample("okx", worker=each)])
+        assert reason in status_text(document)
+        assert document["feeds"][0]["worker"] == {  # type: ignore[index]
+            "phase": "waiting",
+            "restarts": 0,
+            "last_action": each.last_action,
+            "last_stderr": each.last_stderr,
+        }
+
+
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("worker", "text"),
     [
         (WorkerStatus(phase="parked", last_action="exited with 2; parked", last_stderr="no"), "parked: no"),
         (WorkerStatus(phase="waiting", last_action="killed by signal 9"), "waiting: killed by signal 9"),
@@ -141,8 +158,8 @@ def test_where_no_engine_can_be_asked_that_is_said(capsys: pytest.CaptureFixture
         (WorkerStatus(phase="running", last_stderr="no answer"), "starting: no answer"),
     ],
 )
-def test_in_words(told: WorkerStatus, said: str) -> None:
-    assert str(told) == said
+def test_in_words(worker: WorkerStatus, text: str) -> None:
+    assert str(worker) == text
 
 
 def test_status_fits_80_columns() -> None:
