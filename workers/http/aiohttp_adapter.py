@@ -147,21 +147,21 @@ class AiohttpClient(BaseClient):
         )
 
     def _dress(self, call: Call) -> dict[str, Any]:
-        dressed: dict[str, Any] = {
+        keywords: dict[str, Any] = {
             "headers": call.headers,
             "data": _payload(call.content),
             "allow_redirects": False,
             "timeout": self._timeouts,
         }
         if call.method in _TYPED and not call.typed:
-            dressed["skip_auto_headers"] = _NO_TYPE
+            keywords["skip_auto_headers"] = _NO_TYPE
         if self._proxy_auth is not None:
             proxy_auth = {"Proxy-Authorization": self._proxy_auth}
-            if call.origin[:6].lower() == "https:":  # said in CONNECT; the server must not see it
-                dressed["proxy_headers"] = proxy_auth
+            if call.origin[:6].lower() == "https:":  # goes into CONNECT; the server must not see it
+                keywords["proxy_headers"] = proxy_auth
             else:
-                dressed["headers"] = {**call.headers, **proxy_auth}
-        return dressed
+                keywords["headers"] = {**call.headers, **proxy_auth}
+        return keywords
 
     async def _read(self, call: Call, answer: aiohttp.ClientResponse) -> bytes:
         """What is still to come of the body, no more than allowed. The connection is released, or closed."""
@@ -231,7 +231,7 @@ class AiohttpClient(BaseClient):
             await self._session.close()
 
     def _translate(self, call: Call, error: Exception) -> HttpError:
-        told = f"{call!r}: {_stripped(error) or type(error).__name__}"
+        message = f"{call!r}: {_stripped(error) or type(error).__name__}"
         kind: type[HttpError]
         match error:
             case aiohttp.ConnectionTimeoutError():
@@ -257,7 +257,7 @@ class AiohttpClient(BaseClient):
                 kind = ProtocolViolation
             case _:
                 kind = ConnectionLost
-        return kind(told, sent=call.sent)
+        return kind(message, sent=call.sent)
 
 
 def _stripped(error: Exception) -> str:
@@ -268,10 +268,10 @@ def _stripped(error: Exception) -> str:
         error.args = (error.status, error.message)
         return f"{error.status} {error.message}"
     if isinstance(error, aiohttp.InvalidURL):
-        said = error.description or "not a URL"
-        error.args = (said,)
+        reason = error.description or "not a URL"
+        error.args = (reason,)
         error._url = ""
-        return said
+        return reason
     return str(error)
 
 

@@ -44,7 +44,7 @@ from workers.http.verbs import Verbs
 
 REDIRECTS = frozenset((301, 302, 303, 307, 308))
 WITHOUT_BODY = frozenset((204, 304))
-# What another origin may be told; whatever else the caller gave may be a credential.
+# Headers that another origin may see; whatever else the caller gave may be a credential.
 HARMLESS = frozenset(("accept", "accept-encoding", "accept-language", "user-agent"))
 OF_THE_BODY = frozenset(("content-type", "content-length", "content-encoding", "transfer-encoding"))
 _NONE: Mapping[str, str] = {}
@@ -194,14 +194,14 @@ class BaseClient(Verbs[Response]):
     # -- one request ------------------------------------------------------------------------------------
     async def _place(self, call: Call) -> int:
         limits = call.timeout
-        patience = least(limits.pool, limits.total)
+        pool_timeout = least(limits.pool, limits.total)
         started = time.monotonic()
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(pool_timeout):
                 place = await self._places.wait(call.origin)
         except TimeoutError as error:
             raise PoolTimedOut(
-                f"{call.origin}: no place in the pool within {patience:g} s ({self._places!r}); "
+                f"{call.origin}: no place in the pool within {pool_timeout:g} s ({self._places!r}); "
                 "nothing was sent"
             ) from error
         call.timeout = less(limits, time.monotonic() - started)

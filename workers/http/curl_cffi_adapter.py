@@ -4,7 +4,7 @@ Driven at the multi interface, below `curl_cffi.AsyncSession`, which keeps cooki
 
 libcurl resends a request of *any* method by itself when a kept connection turns out to be dead, and no option
 switches that off. But it calls PREREQFUNCTION before each sending: the second call for one request aborts it
-(`_before_sending`). The same call tells that the first byte is about to leave.
+(`_before_sending`). The same call shows that the first byte is about to leave.
 
 libcurl 8.23 looks for bytes on a kept connection only when that was idle for a second; what came sooner it
 takes for the answer to the next request. So the same call looks, too, directly before the first byte leaves:
@@ -190,7 +190,7 @@ class CurlClient(BaseClient):
         curl.setopt(CurlOpt.HEADERFUNCTION, flight.head)
         curl.setopt(CurlOpt.WRITEFUNCTION, flight.part)
         if self.options.tls.pins:
-            curl.setopt(CurlOpt.DEBUGFUNCTION, flight.told)
+            curl.setopt(CurlOpt.DEBUGFUNCTION, flight.on_debug)
         for option, pointer in (
             (CurlOpt.PREREQFUNCTION, _before_sending),
             (CurlOpt.PREREQDATA, flight.handle),
@@ -218,7 +218,7 @@ class CurlClient(BaseClient):
         if flight.unknown:
             raise RuntimeError(f"{call!r}: this libcurl uses a socket that it did not open here") from error
         code = int(error.code)
-        told = f"{call!r}: {_reason(error)}"
+        message = f"{call!r}: {_reason(error)}"
         kind: type[HttpError]
         if code == _FORBIDDEN_SIZE or flight.too_large:
             return too_large(call, self.options.max_body)
@@ -236,14 +236,14 @@ class CurlClient(BaseClient):
             kind = ProxyFailed
         elif code in _TLS and not _cut(error):
             kind = TlsFailed
-            told += "".join(f"; the server's key has the pin {pin}" for pin in flight.pins)
+            message += "".join(f"; the server's key has the pin {pin}" for pin in flight.pins)
         else:
             kind = ConnectFailed
-        return kind(told, sent=call.sent)
+        return kind(message, sent=call.sent)
 
 
 class _Flight:
-    """What libcurl tells of one request."""
+    """What libcurl reports of one request."""
 
     def __init__(self, call: Call, bound: int, sockets_of: _Sockets) -> None:
         self.call = call
@@ -280,7 +280,7 @@ class _Flight:
         self.body.append(data)
         return len(data)
 
-    def told(self, kind: int, text: bytes) -> None:
+    def on_debug(self, kind: int, text: bytes) -> None:
         """libcurl's own words: the only place where it says which key it saw."""
         _, found, pin = text.partition(b"public key hash: sha256//")
         if kind == 0 and found:
@@ -317,7 +317,7 @@ Ends = tuple[bytes, int, bytes, int]  # our address and port, theirs
 class _Sockets:
     """Sockets that libcurl has open for one client.
 
-    A request's socket is known by its two ends: before 8.22 libcurl does not yet tell the descriptor
+    A request's socket is known by its two ends: before 8.22 libcurl does not yet give the descriptor
     (CURLINFO_ACTIVESOCKET) when the request is about to leave.
     """
 
@@ -367,17 +367,17 @@ def _plain(host: str) -> bytes:
 
 
 def _on_sending(flight: Any, theirs: Any, ours: Any, their_port: int, our_port: int) -> int:
-    told: _Flight = ffi.from_handle(flight)
-    told.sendings += 1
-    if told.sendings > 1:
+    state: _Flight = ffi.from_handle(flight)
+    state.sendings += 1
+    if state.sendings > 1:
         return 1  # CURL_PREREQFUNC_ABORT
-    told.link = told.sockets.link((ffi.string(ours), our_port, ffi.string(theirs), their_port))
-    told.unknown = told.link is None
-    told.astray = told.link is not None and told.link.astray()
-    if told.unknown or told.astray:
+    state.link = state.sockets.link((ffi.string(ours), our_port, ffi.string(theirs), their_port))
+    state.unknown = state.link is None
+    state.astray = state.link is not None and state.link.astray()
+    if state.unknown or state.astray:
         return 1
-    told.call.sent = True
-    told.heard = time.monotonic()
+    state.call.sent = True
+    state.heard = time.monotonic()
     return 0
 
 

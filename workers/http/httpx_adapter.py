@@ -176,7 +176,7 @@ class HttpxClient(BaseClient):
         task.add_done_callback(self._closers.discard)
 
     def _translate(self, call: Call, error: BaseException) -> HttpError:
-        told = f"{call!r}: {error or type(error).__name__}"
+        message = f"{call!r}: {error or type(error).__name__}"
         kind: type[HttpError]
         match error:
             case httpcore.ConnectTimeout():
@@ -199,7 +199,7 @@ class HttpxClient(BaseClient):
                 kind = ProtocolViolation
             case _:
                 kind = ConnectionLost
-        return kind(told, sent=call.sent)
+        return kind(message, sent=call.sent)
 
 
 class _Backend(httpcore.AsyncNetworkBackend):

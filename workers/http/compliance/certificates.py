@@ -52,7 +52,7 @@ class Authority:
         expired: bool = False,
         key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
     ) -> Certificate:
-        """A certificate for `hosts` (127.0.0.1 and localhost unless told)."""
+        """A certificate for `hosts` (127.0.0.1 and localhost by default)."""
         key = ec.generate_private_key(ec.SECP256R1()) if key is None else key
         now = datetime.now(UTC)
         start, end = (now - timedelta(days=3), now + timedelta(days=20))

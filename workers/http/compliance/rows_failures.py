@@ -1,4 +1,4 @@
-"""When it goes wrong: who is told what, how soon, and how often the server saw the request."""
+"""When it goes wrong: which error, how soon, and how often the server saw the request."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ async def cut_answers(trial: Trial) -> None:
 
 @row
 async def garbage(trial: Trial) -> None:
-    said = {
+    answers = {
         "/words": b"hello, who is there?\r\n\r\n",
         "/status": b"HTTP/1.1 abc OK\r\n\r\n",
         "/length": b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
@@ -281,12 +281,12 @@ async def garbage(trial: Trial) -> None:
         if request.target == "/":
             await ok(request, wire)
             return
-        wire.write(said[request.target])
+        wire.write(answers[request.target])
         await wire.drain()
         await wire.hang()
 
     async with serve(babble) as server, trial.client() as client:
-        for path in said:
+        for path in answers:
             limits = Timeout(total=2.0, read=1.0)
             await fails(ProtocolViolation, client.get(server.url + path, timeout=limits), sent=True)
         await still_works(client, server.url + "/")
@@ -499,7 +499,7 @@ async def use_after_close(trial: Trial) -> None:
 @row
 async def errors_hide_the_query(trial: Trial) -> None:
     """It may hold a signature, and a header a key; nor do they stand in the library's own error."""
-    said = [
+    answers = [
         b"hello, who is there?\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nA B\0: 1\r\n\r\n",
@@ -508,18 +508,18 @@ async def errors_hide_the_query(trial: Trial) -> None:
     ]
 
     async def babble(request: Received, wire: Wire) -> None:
-        wire.write(said[len(server.requests) - 1])
+        wire.write(answers[len(server.requests) - 1])
         await wire.drain()
         wire.close()
 
     async with serve(babble) as server, trial.client() as client:
-        urls = [server.url + SECRET for _ in said]
+        urls = [server.url + SECRET for _ in answers]
         for url in (*urls, f"http://127.0.0.1:{closed_port()}{SECRET}", "http://x y" + SECRET):
             error = await fails(HttpError, client.get(url, headers={"X-Key": "fedcba9876543210"}), ours=True)
-            for told in _words(error):
-                assert "0123456789abcdef" not in told, told
-                assert "fedcba9876543210" not in told, told
-        same(len(server.requests), len(said))
+            for text in _words(error):
+                assert "0123456789abcdef" not in text, text
+                assert "fedcba9876543210" not in text, text
+        same(len(server.requests), len(answers))
 
 
 def _words(error: BaseException | None) -> list[str]:

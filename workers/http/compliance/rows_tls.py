@@ -118,13 +118,13 @@ async def tls_pin_mismatch(trial: Trial) -> None:
 
 @row
 async def tls_pin_nonsense(trial: Trial) -> None:
-    said = ""
+    message = ""
     try:
         async with trial.trusting("not a pin") as client, serve(ok) as server:
             await client.get(server.url)
     except ValueError as error:
-        said = str(error)
-    assert "not a pin" in said, f"a pin that can never match was accepted: {said}"
+        message = str(error)
+    assert "not a pin" in message, f"a pin that can never match was accepted: {message}"
 
 
 @row
@@ -188,7 +188,7 @@ def _protocol(server: Server) -> str:
 
 
 class _Http2:
-    """The least of an HTTP/2 server: answers every request with what it was told. The first for `/goaway`
+    """The least of an HTTP/2 server: answers every request as it was configured to. The first for `/goaway`
     or `/refused` it has not processed, it says."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A server that does what it is told on the wire: right, wrong, slowly, or not at all. Loopback only."""
+"""A server that does on the wire what a test wants: right, wrong, slowly, or not at all. Loopback only."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def serve(
     tls: ssl.SSLContext | None = None,
     greet: Callable[[Wire], Awaitable[None]] | None = None,
 ) -> AsyncIterator[Server]:
-    """A server on a free port; `greet` is told of each connection before anything is read."""
+    """A server on a free port; `greet` is called with each connection before anything is read."""
     server = Server(handler, greet=greet)
     listener = await asyncio.start_server(server.connected, "127.0.0.1", 0, ssl=tls, limit=1 << 20)
     server.port = listener.sockets[0].getsockname()[1]

@@ -44,7 +44,7 @@ class Trial:
         self._clients: list[HttpClient] = []
 
     def client(self, **options: Any) -> HttpClient:
-        """A client of the adapter under test; 5 s in all, unless told."""
+        """A client of the adapter under test; 5 s in all by default."""
         options.setdefault("timeout", 5.0)
         client = self._make(HttpClientOptions(**options))
         self._clients.append(client)
