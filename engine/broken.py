@@ -175,9 +175,9 @@ class Probe:
         """
         if error is not None:
             self._process.kill()
-        _, told = self._process.communicate()
+        _, stderr = self._process.communicate()
         if error is None and self._process.returncode:
-            why = (told.strip().splitlines() or [f"ended with {self._process.returncode}"])[-1]
+            why = (stderr.strip().splitlines() or [f"ended with {self._process.returncode}"])[-1]
             raise errors.EngineError(sentence(why))
 
 

@@ -1,6 +1,6 @@
 """``tickring``: the command line. Every command imports what it needs when it runs, so that help is instant.
 
-Results go to stdout; everything said about them goes to stderr. An error is one clear line.
+Results go to stdout; everything about them goes to stderr. An error is one clear line.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def book(feed: str, symbol: str, depth: int | None, instance: str, as_json: bool
 def tail(
     feed: str, symbol: str | None, count: int | None, from_oldest: bool, instance: str, as_json: bool
 ) -> None:
-    """Follow the records of FEED; the last line tells what was lost."""
+    """Follow the records of FEED; the last line is what was lost."""
     from engine.views.tail import follow
     from engine.views.views import record_text, unit
 

@@ -70,8 +70,8 @@ def run_demo(instance: str, seconds: float | None) -> None:
             asyncio.run(_Demo(engine, sim, screen, seconds).run())
         except EngineError as error:
             children.seek(0)
-            said = children.read()[-2000:].decode("utf-8", "replace").strip()
-            raise EngineError(f"{error}\n{said}" if said else str(error)) from error
+            output = children.read()[-2000:].decode("utf-8", "replace").strip()
+            raise EngineError(f"{error}\n{output}" if output else str(error)) from error
 
 
 def choose_markets() -> dict[str, list[str]]:
@@ -135,7 +135,7 @@ def _start_sim(feeds: Sequence[str], stderr: int | None) -> tuple[subprocess.Pop
         missing = [*feeds]
     if missing:
         _stop_sim(process)
-        raise EngineError(f"the simulated venues did not start: they said {line!r}")
+        raise EngineError(f"the simulated venues did not start: they wrote {line!r}")
     return process, urls
 
 

@@ -115,7 +115,7 @@ cdef class RingCursor:
     cdef readonly uint64_t position
     cdef readonly uint64_t lost
     cdef readonly uint64_t got
-    cdef uint64_t _pending           # lost, not told yet
+    cdef uint64_t _pending           # lost, not reported yet
     cdef tr_record* _buffer
     cdef Py_ssize_t _capacity
     cdef object _empty

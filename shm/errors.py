@@ -74,7 +74,7 @@ class Stale(ShmError):
     Attributes:
         symbol: the instrument.
         state: what the cell is instead (a feed without a fresh heartbeat is DOWN).
-        reason: why it was put there, as far as the writer said.
+        reason: why it was put there, as far as the writer stored it.
         age: seconds since the last event of the instrument, or None where there was none.
     """
 

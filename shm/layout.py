@@ -112,7 +112,7 @@ class _Newer(IntEnum):
 
 
 class State(IntEnum):
-    """State of a feed or of one cell. Zeroed memory reads DOWN: nothing is valid until it is said to be."""
+    """State of a feed or of one cell. Zeroed memory reads DOWN: nothing is valid until a state is stored."""
 
     DOWN = 0
     RESYNC = 1
@@ -142,7 +142,7 @@ class Reason(_Newer):
     UNSUBSCRIBED = 16
     FRESH = 17  # proof of delivery came back
     OUT_OF_WINDOW = 18
-    NO_HEARTBEAT = 19  # said by readers, stored by nobody: the writer has not beaten within the limit
+    NO_HEARTBEAT = 19  # found by readers, stored by nobody: the writer has not beaten within the limit
     NOT_LISTED = 20  # the venue's listing has no such symbol, or an entry that cannot be used
 
 

@@ -54,7 +54,8 @@ class Book:
         price_exp, size_exp: value = mantissa * 10**-exp.
         update_id: the venue's. ts_event: venue's wall clock, ns. ts_recv: CLOCK_MONOTONIC, ns.
         ring_seq: the last record this cell contains.
-        state: as the reader must take it: whether it is delivered. reason: why, as far as the writer said.
+        state: as the reader must take it: whether it is delivered. reason: why, as far as the writer stored
+            it.
         status: `InstrumentStatus` of the slot at this read: whether it trades. A HALTED one may be LIVE.
         age: seconds from the last change to this read.
     """

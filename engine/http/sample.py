@@ -52,10 +52,10 @@ class HistogramSample:
 
 @dataclass(frozen=True, slots=True)
 class FeedSample:
-    """One feed. `problem` says why it could not be read; then all but the name is empty.
+    """One feed. `problem`: why it could not be read; then all but the name is empty.
 
     `state` is what a reader sees: DOWN too when the heartbeat is late. `worker` is what the engine publishes
-    of its worker, None where no engine tells.
+    of its worker, None where no engine runs.
     """
 
     name: str

@@ -45,9 +45,9 @@ def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str
             workers[core] += 1
         placed[feed] = wish if isinstance(wish, int) else core
     pinned, used = workers.total(), len(workers)
-    said = f"{pinned} pinned workers on {used} core{'s' if used > 1 else ''}"
+    placement = f"{pinned} pinned workers on {used} core{'s' if used > 1 else ''}"
     if pinned > used:
-        return placed, [f"{said}: some share one and will be slower"]
+        return placed, [f"{placement}: some share one and will be slower"]
     if short and others:
-        return placed, [f"{said}: no core is left to all else, which makes them slower at times"]
+        return placed, [f"{placement}: no core is left to all else, which makes them slower at times"]
     return placed, []

@@ -1,4 +1,4 @@
-"""How a problem with a setting is said, in one line: its value, what is allowed, what was perhaps meant."""
+"""A problem with a setting in one line of text: its value, what is allowed, what was perhaps meant."""
 
 from __future__ import annotations
 

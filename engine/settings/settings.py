@@ -173,7 +173,7 @@ class _Loader:
         layers = ((self._read(own) if own.is_file() else {}, str(own)), (keys, source))
         for layer, origin in layers:
             options = layer.get("options")
-            if isinstance(options, dict):  # key by key; anything else is said to be wrong later
+            if isinstance(options, dict):  # key by key; anything else is reported later
                 layer = layer | {"options": merged["options"] | options}
                 self.origins |= {("venues", name, "options", key): origin for key in options}
             self.origins |= {("venues", name, key): origin for key in layer}

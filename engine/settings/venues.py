@@ -124,19 +124,19 @@ def _window(settings: Settings, name: str, config: VenueConfig, venue: Venue) ->
     if venue.books.snapshot is None:
         return []
     if config.snapshot_limit < config.depth:
-        key, said = (
+        key, problem = (
             "snapshot_limit",
             f"expected at least depth = {config.depth}: the snapshot must fill the window",
         )
     elif (tiers := venue.books.snapshot_tiers) is not None and tiers.deepest < config.depth:
-        key, said = (
+        key, problem = (
             "depth",
             f"expected at most {tiers.deepest}: the venue's snapshots have no more levels",
         )
     else:
         return []
     where = _source(settings, name, key)
-    return [f"{where or 'default: '}venues.{name}.{key} = {text(getattr(config, key))}: {said}"]
+    return [f"{where or 'default: '}venues.{name}.{key} = {text(getattr(config, key))}: {problem}"]
 
 
 def _options(settings: Settings, name: str, config: VenueConfig, kind: type[Options]) -> list[str]:

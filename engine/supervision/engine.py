@@ -1,4 +1,4 @@
-"""The running engine: carries out what the supervisor decides, and tells it what happens.
+"""The running engine: carries out what the supervisor decides, and reports what happens.
 
 One event loop in the main thread: process exits through pidfds, signals, and a tick every 100 ms that looks
 at heartbeats. Nothing here decides: decisions are in `engine.supervision.supervisor`.
@@ -83,7 +83,7 @@ class Engine:
         self._stderr = stderr
         self._structured = structured
         self._last_stderr: dict[str, str] = {}  # by child: the last line it wrote
-        self._last_action: dict[str, str] = {}  # by child: what the supervisor said of it last
+        self._last_action: dict[str, str] = {}  # by child: what the supervisor did about it last
         self._published: EngineStatus | None = None
         self._on_event = on_event
         self._venues = settings.enabled

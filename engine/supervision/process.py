@@ -32,7 +32,7 @@ from workers.worker.process import death_signal
 Exit = Callable[[int], None]
 Say = Callable[[str], None]
 
-PIPE = 1 << 20  # bytes of what a child has said that wait to be read; the kernel may allow less
+PIPE = 1 << 20  # bytes of a child's stderr that wait to be read; the kernel may allow less
 LONGEST = 8192  # bytes of a line; what is longer comes in pieces
 
 
@@ -75,8 +75,8 @@ def start_and_read(
     process.kill()
     code = process.wait()
     process.stdout.close()
-    said = f"said nothing for {timeout:g} s" if not ready else f"ended with {code}"
-    raise EngineError(f"python {' '.join(arguments)}: {said}")
+    problem = f"wrote nothing for {timeout:g} s" if not ready else f"ended with {code}"
+    raise EngineError(f"python {' '.join(arguments)}: {problem}")
 
 
 class Process:
@@ -87,12 +87,14 @@ class Process:
         pid: its process id, which cannot be reused before `on_exit` was called.
     """
 
-    def __init__(self, name: str, popen: subprocess.Popen[bytes], channel: socket.socket, said: int) -> None:
+    def __init__(
+        self, name: str, popen: subprocess.Popen[bytes], channel: socket.socket, stderr: int
+    ) -> None:
         self.name = name
         self.pid = popen.pid
         self._popen = popen
         self._channel = channel
-        self._said = said  # the pipe of its stderr
+        self._stderr = stderr  # the pipe of its stderr
         self._line = b""  # of it, what has no end yet
         self._on_line: Say | None = None
         self._pidfd = os.pidfd_open(popen.pid)
@@ -112,7 +114,7 @@ class Process:
         channel, and `on_line(text)` with each line of its stderr, the last ones before its exit."""
         self._loop = loop
         self._on_line = on_line
-        loop.add_reader(self._said, self._read)
+        loop.add_reader(self._stderr, self._read)
         loop.add_reader(self._pidfd, self._ended, on_exit)
         loop.add_reader(self._channel, self._written, on_beat)
 
@@ -150,12 +152,12 @@ class Process:
     def _read(self) -> bool:
         """One piece of what it says; False when there is no more for now."""
         try:
-            data = os.read(self._said, 65536)
+            data = os.read(self._stderr, 65536)
         except BlockingIOError:
             return False
         if not data:
             if self._loop is not None:
-                self._loop.remove_reader(self._said)
+                self._loop.remove_reader(self._stderr)
             return False
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
@@ -181,8 +183,8 @@ class Process:
         if self._loop is not None:
             self._loop.remove_reader(self._pidfd)
             self._loop.remove_reader(self._channel)
-            self._loop.remove_reader(self._said)
-        os.close(self._said)
+            self._loop.remove_reader(self._stderr)
+        os.close(self._stderr)
         self._channel.close()
         os.close(self._pidfd)
         self._pidfd = -1
@@ -210,12 +212,12 @@ def spawn(
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("children are spawned from the main thread only")
     ours, theirs = socket.socketpair()
-    said, saying = os.pipe2(os.O_CLOEXEC)
+    stderr, write_end = os.pipe2(os.O_CLOEXEC)
     try:
         ours.setblocking(False)
-        os.set_blocking(said, False)  # our end alone
+        os.set_blocking(stderr, False)  # our end alone
         with contextlib.suppress(OSError):  # beyond the user's limit: it stays at 64 KiB
-            fcntl.fcntl(said, fcntl.F_SETPIPE_SZ, PIPE)
+            fcntl.fcntl(stderr, fcntl.F_SETPIPE_SZ, PIPE)
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * len(line) + 65536)
         if line and ours.send(line + b"\n") <= len(line):
             raise OSError(errno.E2BIG, f"{name}: its settings are too long to hand over ({len(line)} bytes)")
@@ -225,24 +227,24 @@ def spawn(
         popen = subprocess.Popen(
             [sys.executable, "-P", *arguments, "--fd", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
-            stdout=saying,
-            stderr=saying,
+            stdout=write_end,
+            stderr=write_end,
             env=child_environment(),
             pass_fds=(theirs.fileno(), *pass_fds),
             process_group=0,
         )
     except BaseException:
         ours.close()
-        os.close(said)
+        os.close(stderr)
         raise
     finally:
         theirs.close()
-        os.close(saying)
+        os.close(write_end)
     try:
-        return Process(name, popen, ours, said)
+        return Process(name, popen, ours, stderr)
     except OSError:  # no pidfd: what cannot be watched must not run
         popen.kill()
         popen.wait()
         ours.close()
-        os.close(said)
+        os.close(stderr)
         raise

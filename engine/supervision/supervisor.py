@@ -250,19 +250,19 @@ class Supervisor:
             child.failures = 0
             child.probing = False
         child.failures += 1
-        said = describe_exit(code) if code is not None else "did not start"
+        ended = describe_exit(code) if code is not None else "did not start"
         recent = sum(now - start <= START_WINDOW for start in child.starts)
         if recent >= START_LIMIT or child.probing or code == EXIT_CONFIG:
             child.phase, child.due, child.probing = Phase.PARKED, now + PARKED, True
             why = (
                 "its settings can not work" if code == EXIT_CONFIG else f"{child.failures} failures in a row"
             )
-            return [Alert(child.name, "error", f"{said}; parked ({why}), tried again in {PARKED:g} s")]
+            return [Alert(child.name, "error", f"{ended}; parked ({why}), tried again in {PARKED:g} s")]
         if child.failures == 1:
-            return [Alert(child.name, "warning", f"{said}; restarted"), self._start(child, now)]
+            return [Alert(child.name, "warning", f"{ended}; restarted"), self._start(child, now)]
         delay = min(FIRST_DELAY * 2 ** (child.failures - 2), LARGEST_DELAY)
         child.phase, child.due = Phase.WAITING, now + delay
-        return [Alert(child.name, "warning", f"{said}; restarted in {delay:g} s")]
+        return [Alert(child.name, "warning", f"{ended}; restarted in {delay:g} s")]
 
     def _beat(self, child: Child, age: float, now: float) -> list[Action]:
         if child.phase is not Phase.RUNNING or now - age < child.starts[-1]:

@@ -186,7 +186,7 @@ def board_lines(
     """At most `height` lines of at most `width` columns: feeds, symbols, hints, then what was logged last.
 
     What was logged is always there, the newest of it where the screen is full; hints give way to it,
-    and symbols but the first. What does not fit is left out and said: ``... 2 more symbols``.
+    and symbols but the first. What does not fit is left out and counted: ``... 2 more symbols``.
     """
     shown = board.feeds[: max(1, (width - LABEL) // CELL)]
     lines = _head(shown, len(board.feeds) - len(shown), rates)
@@ -251,8 +251,8 @@ def _group(base: str, quotes: Sequence[Quote], feeds: Sequence[FeedLine]) -> lis
             ]
         for row, cell in zip(rows, cells, strict=True):
             row.append(cell)
-    said = "  no price is LIVE" if found is None else f"  {found}"
-    return [*map(_columns, rows), [(said, "cyan")]]
+    spread = "  no price is LIVE" if found is None else f"  {found}"
+    return [*map(_columns, rows), [(spread, "cyan")]]
 
 
 def _columns(row: Line) -> Line:

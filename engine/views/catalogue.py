@@ -134,10 +134,10 @@ def venues_text(documents: Sequence[Mapping[str, Any]], width: int | None = None
         decoder = "native" if one["native"] else "plain"
         what.append([one["name"], ", ".join(one["kinds"]), *has, decoder, _proof(one["proof"])])
         how.append([one["name"], *_how(one)])
-    said = ["\n".join(lines) for rows in (what, how) for lines in tables(rows, width)] + problems
+    parts = ["\n".join(lines) for rows in (what, how) for lines in tables(rows, width)] + problems
     if any(one.get("proof") for one in documents):
-        said.append("proof: checks of docs/conformance.md that it has passed")
-    return "\n\n".join(said)
+        parts.append("proof: checks of docs/conformance.md that it has passed")
+    return "\n\n".join(parts)
 
 
 def _how(one: Mapping[str, Any]) -> list[str]:

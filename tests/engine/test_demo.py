@@ -123,7 +123,7 @@ def test_its_configuration_is_one_like_any_other(tmp_path: Path) -> None:
 def test_a_helper_that_dies_or_says_nothing_is_an_error() -> None:
     with pytest.raises(EngineError, match="ended with 3"):
         start_and_read(["-c", "raise SystemExit(3)"], timeout=10)
-    with pytest.raises(EngineError, match=r"said nothing for 0\.2 s"):
+    with pytest.raises(EngineError, match=r"wrote nothing for 0\.2 s"):
         start_and_read(["-c", "import time; time.sleep(30)"], timeout=0.2)
 
 
