@@ -268,7 +268,7 @@ class Engine:
 
     def _listen(self) -> socket.socket | None:
         """The HTTP server's socket is made here and handed down: a port that is taken is an error at the
-        start, and a restart of the face keeps its port."""
+        start, and a restart of the server keeps its port."""
         where = parse_listen(self.settings.engine.listen)
         if where is None:
             return None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ProcessKind:
-    """One kind of process. A new one is a value below, and a method in `Engine._spawners` that makes it.
+    """One kind of process. A new kind is a value below, a method in `Engine._spawners` that starts a process
+    of it, and the names of its processes among the children in `Engine.__init__`.
 
     Attributes:
         title: what the log calls it.

@@ -68,7 +68,7 @@ def test_a_worker_that_dies_leaves_the_others_live(address: str) -> None:
             )
 
 
-def test_the_http_face_tells_all(address: str) -> None:
+def test_the_http_server_shows_all(address: str) -> None:
     markets = choose_markets()
     feeds = {name: shm.attach(name, INSTANCE, wait=30.0) for name in markets}
     eventually(lambda: all(feed.state is State.LIVE for feed in feeds.values()), 30, "all are LIVE")

@@ -29,7 +29,7 @@ from tests.instances import mine
 from workers.config.venue import VenueConfig
 
 DUMMY = str(Path(__file__).with_name("dummy_worker.py"))
-INSTANCE = mine("roster")
+INSTANCE = mine("status")
 SAID = "the venue lists no FOO/BAR"
 
 
