@@ -23,6 +23,7 @@ from workers.contract.protocols import MessageParser
 from workers.decode.normal import DecodeCode, Decoded, Scale
 from workers.venues.venue import Venue
 from workers.worker.cold_path import ColdPath
+from workers.worker.events import FeedEvents
 
 DECLARED = frozenset(DecodeCode) - {DecodeCode.MALFORMED}  # of the native decoder
 MOST_SNAPSHOTS = 10  # of a book, until a venue's rules take one
@@ -77,11 +78,7 @@ def reference(
     return venue.data.forms(data, scales)
 
 
-def _ignore(_: Any) -> None:
-    pass
-
-
-class Player:
+class Player(FeedEvents):
     """One feed of an instance of its own. `scales` are of venue symbols, which are the canonical ones too.
 
     `native` False leaves every frame to the reference decoder. The publisher's requests for snapshots and its
@@ -109,17 +106,7 @@ class Player:
             self.writer, self.decoder, lambda: venue.books.make_sync(self.config), listener=self
         )
         self.parser = make_parser(fixture, venue, list(scales))
-        self.cold = ColdPath(
-            self.writer,
-            self.publisher,
-            venue,
-            self.scales,
-            _ignore,
-            _ignore,
-            _ignore,
-            _ignore,
-            on_missed=self._missed,
-        )
+        self.cold = ColdPath(self.writer, self.publisher, venue, self.scales, self)
         self.requests: list[int] = []
         self.precision: list[int] = []
         self.left = 0  # frames that were left to the reference decoder
@@ -178,7 +165,7 @@ class Player:
                     break
             assert outcome is Outcome.SYNCED, outcome
 
-    def _missed(self, topics: Sequence[tuple[str, str]]) -> None:
+    def missed(self, topics: Sequence[tuple[str, str]]) -> None:
         self.publisher.invalidate_without_ids([self.scales[symbol].instrument for symbol, _ in topics])
 
     # -- what came of it --------------------------------------------------------------------------------

@@ -23,8 +23,11 @@ from tests.workers.rest.rest_kit import VirtualLoop
 from workers.books.manager import BookManager, BookManagerConfig
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
+from workers.contract.protocols import ConnectionEvent, ConnectionState
 from workers.venues.listing import Listing
-from workers.worker.instruments import CONFIRM, HINT_GAP, HINTED, Instruments, _missing_event
+from workers.worker.events import FeedEventHub, FeedEvents
+from workers.worker.instruments import CONFIRM, Instruments, _missing_event
+from workers.worker.listing_schedule import HINT_GAP, HINTED
 
 INTERVAL = 300.0
 BTC = Instrument(symbol="BTC/USDT", venue_symbol="BTCUSDT", price_exp=2, size_exp=5, tick=1, lot=1)
@@ -51,7 +54,7 @@ class Service:
         self.nothing += 1
 
 
-class Desk:
+class Desk(FeedEvents):
     """One `Instruments` and what its venue lists; `readings` are the times at which it was asked."""
 
     def __init__(
@@ -82,9 +85,13 @@ class Desk:
             retry=0.5,
             most_retry=30.0,
             scopes=scopes,
-            report=self.lines.append,
+            events=self,
             chance=lambda: 0.5,
         )
+        self.schedule = self.instruments.schedule
+
+    def report(self, line: str) -> None:
+        self.lines.append(line)
 
     async def read(self, symbols: Sequence[str]) -> Listing:
         self.readings.append(asyncio.get_running_loop().time() - 1000.0)
@@ -128,20 +135,18 @@ def test_it_is_read_every_interval(writer: Writer) -> None:
 
 
 def test_a_hint_is_followed_at_once(writer: Writer) -> None:
-    desk = schedule(
-        writer, lambda desk, now: now == 100 and desk.instruments.hint("silent", "BTC/USDT"), 150.0
-    )
+    desk = schedule(writer, lambda desk, now: now == 100 and desk.schedule.hint("silent", "BTC/USDT"), 150.0)
     assert desk.readings == [0.0, 100.0]
 
 
 def test_a_hint_right_after_a_reading_waits(writer: Writer) -> None:
-    desk = schedule(writer, lambda desk, now: now == 1 and desk.instruments.hint("silent", "BTC/USDT"), 50.0)
+    desk = schedule(writer, lambda desk, now: now == 1 and desk.schedule.hint("silent", "BTC/USDT"), 50.0)
     assert desk.readings == [0.0, HINT_GAP]
 
 
 def test_a_ground_that_leads_to_nothing_is_followed_ever_more_rarely(writer: Writer) -> None:
     """A market that is quiet by nature falls silent again and again, and trades all the same."""
-    desk = schedule(writer, lambda desk, _: desk.instruments.hint("silent", "BTC/USDT"), 3000.0)
+    desk = schedule(writer, lambda desk, _: desk.schedule.hint("silent", "BTC/USDT"), 3000.0)
     gaps = [b - a for a, b in itertools.pairwise(desk.readings[1:])]
     assert gaps == sorted(gaps)
     assert gaps[-1] >= INTERVAL * 0.9
@@ -149,19 +154,19 @@ def test_a_ground_that_leads_to_nothing_is_followed_ever_more_rarely(writer: Wri
 
 def test_many_grounds_together_lead_to_no_storm(writer: Writer) -> None:
     """Two hundred quiet markets: each gives a hint now and then."""
-    desk = schedule(writer, lambda desk, now: desk.instruments.hint("silent", f"X{now % 200}/USDT"), 3000.0)
+    desk = schedule(writer, lambda desk, now: desk.schedule.hint("silent", f"X{now % 200}/USDT"), 3000.0)
     assert len([at for at in desk.readings if at > 1500]) <= 1500 / INTERVAL * (HINTED + 1)
 
 
 def test_a_change_makes_hints_urgent_again(writer: Writer) -> None:
     def during(desk: Desk, now: float) -> None:
         if now < 500:
-            desk.instruments.hint("silent", "BTC/USDT")
+            desk.schedule.hint("silent", "BTC/USDT")
         if now == 500:
             desk.listed["BTC/USDT"] = msgspec.structs.replace(BTC, status=InstrumentStatus.HALTED)
-            desk.instruments.hint("notice", "BTC/USDT")
+            desk.schedule.hint("notice", "BTC/USDT")
         if now == 600:
-            desk.instruments.hint("silent", "BTC/USDT")
+            desk.schedule.hint("silent", "BTC/USDT")
 
     desk = schedule(writer, during, 610.0)
     assert 600.0 in desk.readings
@@ -292,7 +297,7 @@ def test_hints_do_not_make_the_second_answer_come_earlier(writer: Writer) -> Non
 
     def during(desk: Desk, now: float) -> None:
         if 300 <= now < 319:
-            desk.instruments.hint("notice", f"X{now}")
+            desk.schedule.hint("notice", f"X{now}")
 
     desk, seen = absences(writer, lambda now: 250 <= now < 319, 400.0, during=during)
     assert len([at for at in desk.readings if 300 <= at < 300 + CONFIRM]) > 1
@@ -347,7 +352,8 @@ def test_what_the_venue_refused_is_not_delivered(writer: Writer) -> None:
 
     def refused(desk: Desk, now: float) -> None:
         if now == 260:
-            desk.instruments.hint("rejected", "BTC/USDT")
+            event = ConnectionEvent(state=ConnectionState.CONNECTED, rejected=(("BTC/USDT", "top"),))
+            FeedEventHub(desk.instruments, desk.schedule).rejected(event)
 
     _, seen = absences(writer, lambda now: now >= 250, 330.0, during=refused)
     assert seen[261] is InstrumentStatus.NOT_LISTED

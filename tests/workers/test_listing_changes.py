@@ -29,7 +29,7 @@ from workers.sim import Fault, SimVenue
 from workers.sim.dialects import dialect
 from workers.venues import venue as venues
 from workers.venues.listing import Listing
-from workers.worker import instruments
+from workers.worker import instruments, listing_schedule
 from workers.worker.worker import Worker
 
 every_venue = pytest.mark.parametrize("feed", venues.names())
@@ -424,7 +424,7 @@ SELDOM = {"listing_interval": 100_000.0, "stale_after": 0.3, "stale_after_min": 
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instruments, "HINT_GAP", 0.05)
+    monkeypatch.setattr(listing_schedule, "HINT_GAP", 0.05)
 
 
 @every_venue

@@ -194,8 +194,9 @@ def test_a_suspended_machine_stood_still_though_its_clock_did_too(instance: str)
     async def main() -> None:
         async with working(case_of("binance_spot"), instance, heartbeat_limit=5.0) as live:
             await live.all_live()
-            asleep = live.worker._asleep()
-            live.worker._asleep = lambda: asleep + 60 * 10**9  # type: ignore[method-assign]
+            heartbeat = live.worker.heartbeat
+            before = heartbeat._suspended()
+            heartbeat._suspended = lambda: before + 60 * 10**9  # type: ignore[method-assign]
             await live.until(lambda: live.counted("freezes") == 1, "noticed", pump=False)
             await live.until(live.live, "LIVE again", within=2.0, pump=False)
             assert live.counted("freezes") == 1

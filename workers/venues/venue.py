@@ -1,7 +1,7 @@
 """A venue as a value: everything in which venues differ, composed once in `workers/venues/<venue>/venue.py`.
 
-The functions and types in it have no sockets, clocks or memory of their own: `workers/worker/worker.py` has
-those, and calls them.
+The functions and types in it have no sockets, clocks or memory of their own: the parts of `workers/worker`
+have those, and call them.
 """
 
 from __future__ import annotations

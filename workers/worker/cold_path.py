@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from shm import _ring
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shm.writer import Writer
     from workers.books.publish import Publisher
     from workers.venues.venue import Venue
+    from workers.worker.events import FeedEvents
 
 _OF_CELLS = (MessageType.BOOK_TICKER, MessageType.ORDERBOOK)
 _LOST = (ConnectionState.RECONNECTING, ConnectionState.ERROR)
@@ -33,15 +34,8 @@ class ColdPath:
     Args:
         venue: its reference decoder gives the normal form.
         scales: venue symbol -> slot and exponents; shared, it grows.
-        on_state: called with every change of a connection's state, and with every attempt that failed: what
-            was subscribed by then has delivered, and delivers no more.
-        on_rejected, on_overdue: called with the event that names subscriptions which the venue refused, or
-            which have not delivered in time.
-        on_accepted: called with the event that names what the venue has taken after a refusal.
-        on_notice: called with the symbol whose entry in the venue's listing may have changed ("": any).
-        on_missed: called with (symbol, channel) of what a message that could not be read may have been about.
-        report: one line for the operator: a connection lost or given up or not replaced, a subscription
-            refused.
+        events: gets what the connections and messages show, and one line for the operator for a connection
+            lost or given up or not replaced, and a subscription refused.
     """
 
     def __init__(
@@ -50,26 +44,13 @@ class ColdPath:
         publisher: Publisher,
         venue: Venue,
         scales: Mapping[str, Scale],
-        on_state: Callable[[ConnectionEvent], None],
-        on_rejected: Callable[[ConnectionEvent], None],
-        on_overdue: Callable[[ConnectionEvent], None],
-        report: Callable[[str], None],
-        *,
-        on_accepted: Callable[[ConnectionEvent], None] = lambda event: None,
-        on_missed: Callable[[Sequence[tuple[str, str]]], None] = lambda topics: None,
-        on_notice: Callable[[str], None] = lambda symbol: None,
+        events: FeedEvents,
     ) -> None:
         self._writer = writer
         self._publisher = publisher
         self._venue = venue
         self._scales = scales
-        self._on_state = on_state
-        self._on_rejected = on_rejected
-        self._on_overdue = on_overdue
-        self._report = report
-        self._on_accepted = on_accepted
-        self._on_missed = on_missed
-        self._on_notice = on_notice
+        self._events = events
         self._states: dict[int, ConnectionState] = {}  # by shard
         self._connected_before: set[int] = set()
         self._lost_at: dict[str, int] = {}  # symbol -> ns of CLOCK_MONOTONIC
@@ -89,13 +70,13 @@ class ColdPath:
         elif parsed.message_type is MessageType.UNKNOWN:
             self._writer.count_up(FeedCounter.UNKNOWN)
         elif (symbol := self._venue.listing.notice(parsed)) is not None:
-            self._on_notice(symbol)
+            self._events.listing_changed(symbol)
 
     def _market_data(self, parsed: ParsedMessage, decoded: Decoded) -> None:
         if decoded.code is DecodeCode.MALFORMED:
             self._malformed(parsed.raw_data)
             if parsed.message_type is MessageType.ORDERBOOK and parsed.symbol is not None:
-                self._on_missed([(parsed.symbol, "book")])
+                self._events.missed([(parsed.symbol, "book")])
         elif decoded.code is DecodeCode.NOT_MINE:
             self._writer.count_up(FeedCounter.UNKNOWN)
         else:  # of what is not ours the publisher counts as much
@@ -109,7 +90,7 @@ class ColdPath:
         """An event of a connection."""
         if event.alert:
             self._writer.log(Code.CIRCUIT_OPEN, event.reason)
-            self._report(event.reason)
+            self._events.report(event.reason)
         if event.rejected or event.accepted or event.overdue:
             self._log_event(event)
             return  # whatever state the connection is in: no change of it
@@ -118,10 +99,11 @@ class ColdPath:
         if lost and event.carries("top", "book"):
             self._lost_at.update(dict.fromkeys(event.symbols, _ring.now()))
         if lost or event.state is not before:
-            self._on_state(event)
+            self._events.connection(event)
         if event.state is before:
             if event.error is not None and not lost:
-                self._report(event.reason)  # a planned replacement that failed; the old connection goes on
+                # A planned replacement that failed; the old connection goes on.
+                self._events.report(event.reason)
             return
         self._states[event.shard] = event.state
         if event.state is ConnectionState.CONNECTED:
@@ -136,7 +118,7 @@ class ColdPath:
             self._connected_before.discard(event.shard)
         elif lost:
             if not event.alert:
-                self._report(event.reason)
+                self._events.report(event.reason)
             code = event.error.code if isinstance(event.error, Disconnected) else 0
             self._writer.log(Code.DISCONNECTED, code or 0)
 
@@ -145,10 +127,10 @@ class ColdPath:
             self._writer.count_up(FeedCounter.REJECTS)
             self._writer.log(Code.REJECTED, f"{symbol} {channel}")
         if event.rejected:
-            self._report(event.reason)
-            self._on_rejected(event)
+            self._events.report(event.reason)
+            self._events.rejected(event)
         if event.accepted:
-            self._report(event.reason)
-            self._on_accepted(event)
+            self._events.report(event.reason)
+            self._events.accepted(event)
         if event.overdue:
-            self._on_overdue(event)
+            self._events.overdue(event)

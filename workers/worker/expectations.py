@@ -32,6 +32,7 @@ from shm.counters import FeedCounter
 from shm.events import Code
 from shm.layout import Scope, State
 from workers.books.staleness import Rate
+from workers.worker.events import FeedEvents
 
 if TYPE_CHECKING:
     from shm.writer import Writer
@@ -80,7 +81,7 @@ class Expectations:
     owes: what the venue promises by channel.
     aggregated: the channel `trades` brings aggregated ones (`MarketData.aggregated`).
     moved: index -> ns since when REST has shown that a first top is owed after all; 0: it has not.
-    remedy: called with (symbol, channel) of what is late: subscribe it again.
+    events: gets what is late.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Expectations:
         *,
         aggregated: bool = False,
         moved: Callable[[int], int] = lambda index: 0,
-        remedy: Callable[[str, str], None] = lambda symbol, channel: None,
+        events: FeedEvents | None = None,
     ) -> None:
         self._writer = writer
         self._publisher = publisher
@@ -100,7 +101,7 @@ class Expectations:
         self._owes = owes
         self._aggregated = aggregated
         self._moved = moved
-        self._remedy = remedy
+        self._events = events or FeedEvents()
         self._watches: dict[tuple[int, str], Watch] = {}
         self.late: set[tuple[int, str]] = set()  # (slot, channel) without a cell, as of its last look
         self._first_event_after = int(config.first_event_after * 1e9)
@@ -221,7 +222,7 @@ class Expectations:
         if not watch.retry_delay or now >= watch.again:
             watch.retry_delay = min(LONGEST, 2 * watch.retry_delay or self._config.first_event_after)
             watch.again = now + int(watch.retry_delay * 1e9)
-            self._remedy(symbol, channel)
+            self._events.late(symbol, channel)
 
     def __repr__(self) -> str:
         watches = self._watches.items()

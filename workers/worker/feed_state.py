@@ -14,6 +14,7 @@ from shm.layout import InstrumentStatus, Reason, Scope, State
 from shm.readiness import Cell, Subject, Verdict, judge
 from workers.contract.protocols import ConnectionState
 from workers.websocket.first_events import ALWAYS_EXPECTED, UNDECIDED
+from workers.worker.events import FeedEvents
 
 if TYPE_CHECKING:
     from shm.writer import Writer
@@ -61,7 +62,7 @@ class Group:
     rejected: set[tuple[str, str]] = field(default_factory=set)
 
 
-class Readiness:
+class Readiness(FeedEvents):
     """The feed's state, from its connections (one `Group` a shard) and cells:
 
     - DOWN: no connection.

@@ -16,9 +16,9 @@
    book, unchanged) is no price to trade on. Were both wrong, the symbol comes back with the next reading.
    What a present entry states, such as a halt, counts at once.
 3. The listing is read again every `interval` seconds, a tenth more or less by chance, and at once on a hint
-   that it has changed (`hint`): the venue's own notice, a refused subscription, a stream that has fallen
-   silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead to
-   nothing are followed ever more rarely: those of one ground down to one an interval, all together down to
+   that it has changed (`listing_schedule`): the venue's own notice, a refused subscription, a stream that has
+   fallen silent, a connection that had to be made anew, an event of a market that is HALTED. Hints that lead
+   to nothing are followed ever more rarely: those of one ground down to one an interval, all together down to
    four.
 4. A change of tick, lot, notional or decimals gives the symbol a new slot
    (`workers.venues.listing.successor`), a change of the status is stored in the slot, published as a STATUS
@@ -35,7 +35,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -49,18 +49,17 @@ from workers.books.manager import BookManager
 from workers.books.publish import Publisher
 from workers.contract.errors import RestError, WorkerError
 from workers.venues.listing import Listing, successor
+from workers.worker.events import FeedEvents
+from workers.worker.listing_schedule import ListingSchedule
+
+if TYPE_CHECKING:
+    from workers.contract.protocols import ConnectionEvent
 
 CONFIRM = 20.0  # seconds after which a delivered symbol's absence is asked for again; an interval at most
-HINT_GAP = 5.0  # seconds between a reading and one that is made on a hint, at least
-HINTED = 4  # readings an interval that hints alone can lead to, when they lead to nothing
-SPREAD = 0.1  # of the interval
 NAMED = 8  # entries that one reading notes by name; of more only the number
 
 CELLS = (Scope.TOP, Scope.BOOK)
 _STATUS_CODES = {InstrumentStatus.HALTED: Code.HALTED, InstrumentStatus.ACTIVE: Code.TRADES}
-
-REJECTED = "rejected"  # the hint that the venue has refused a subscription
-Ground = tuple[str, str]  # what a hint is about: kind, symbol
 
 
 class Service(Protocol):
@@ -79,7 +78,7 @@ class Service(Protocol):
         """There is nothing to be served: the feed is DOWN(NOT_LISTED)."""
 
 
-class Instruments:
+class Instruments(FeedEvents):
     """See the module. `begin`, then `watch` for as long as the worker lives; `look` about once a second.
 
     Args:
@@ -88,7 +87,7 @@ class Instruments:
         interval: seconds between two readings.
         retry, most_retry: seconds, backoff of a reading that failed.
         scopes: the cells that the channels have.
-        report: one line for the operator.
+        events: gets lines for the operator.
         clock, chance: the loop's time, and a random number in [0, 1).
     """
 
@@ -105,7 +104,7 @@ class Instruments:
         retry: float,
         most_retry: float,
         scopes: Sequence[Scope],
-        report: Callable[[str], None],
+        events: FeedEvents,
         clock: Callable[[], float] | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -118,23 +117,16 @@ class Instruments:
         self._interval = interval
         self._retry = retry, most_retry
         self._scopes = scopes
-        self._report = report
+        self._events = events
         self._clock = clock or asyncio.get_running_loop().time
-        self._chance = chance
+        self.schedule = ListingSchedule(interval, self._clock, chance)
         self._changed = False
-        self._wakeup = asyncio.Event()
-        self._due = 0.0
-        self._read_at = -HINT_GAP
-        self._hinted = False  # whether a hint has moved the next reading forward
-        self._gap = HINT_GAP
-        self._grounds: dict[Ground, tuple[float, float]] = {}  # -> not before, seconds to the one after
-        self._asked: set[Ground] = set()
         self._stale: set[tuple[int, Scope]] = set()
         self._confirm = min(CONFIRM, interval)
         self._absent: dict[str, float] = {}  # delivered, and not in the last listing -> since when
         self._refused: set[str] = set()  # a subscription of it was, since it was listed last
         self._messages: dict[int, int] = {}  # HALTED slot -> messages that it had at the last reading
-        self._said: set[tuple[str, ...]] = set()
+        self._reported: set[tuple[str, ...]] = set()
 
     def __repr__(self) -> str:
         return f"<Instruments {len(self.carried)} of {len(self._symbols)} served>"
@@ -161,7 +153,7 @@ class Instruments:
                 self._service.carry(slot)
         self._writer.commit()
         if self.carried:
-            self._due = self._clock()
+            self.schedule.at_once()
             return False
         await self.apply(await self._first())
         return True
@@ -182,7 +174,7 @@ class Instruments:
                 delay = min(2 * delay, most)
 
     def _failed(self, error: WorkerError, delay: float) -> None:
-        self._report(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
+        self._events.report(f"the listing could not be read, next attempt in {delay:.1f} s: {error}")
         self._writer.log(Code.ERROR, f"listing: {error}")
 
     # -- from then on ------------------------------------------------------------------------------------
@@ -191,7 +183,7 @@ class Instruments:
         retry, most = self._retry
         failures = 0
         while True:
-            await self._wait()
+            await self.schedule.wait()
             try:
                 listing = await self._read(self._symbols)
             except WorkerError as error:
@@ -200,32 +192,14 @@ class Instruments:
                 failures += 1
                 if failures & (failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ... in a row
                     self._failed(error, delay)
-                self._due = self._clock() + delay
+                self.schedule.failed(delay)
             else:
                 failures = 0
                 await self.apply(listing)
 
-    async def _wait(self) -> None:
-        while (left := self._due - self._clock()) > 0:
-            self._wakeup.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                pass
-
-    def hint(self, kind: str, symbol: str = "") -> None:
-        """There is a sign that the listing may have changed (rule 3)."""
-        ground = (kind, symbol)
-        self._asked.add(ground)
-        if kind == REJECTED:
-            self._refused.add(symbol)
-        not_before = self._grounds.get(ground, (0.0, 0.0))[0]
-        due = max(self._clock(), self._read_at + self._gap, not_before)
-        if due < self._due:
-            self._due = due
-            self._hinted = True
-            self._wakeup.set()
+    def rejected(self, event: ConnectionEvent) -> None:
+        """The venue refuses a subscription: its symbol's absence need not be confirmed (rule 2)."""
+        self._refused.update(symbol for symbol, _ in event.rejected)
 
     def look(self) -> None:
         """The hints that the cells give."""
@@ -235,14 +209,14 @@ class Instruments:
             for scope in self._scopes:
                 stale = self._publisher.state(index, scope) == State.STALE
                 if stale and (index, scope) not in self._stale:
-                    self.hint("silent", symbol)
+                    self.schedule.hint("silent", symbol)
                 (self._stale.add if stale else self._stale.discard)((index, scope))
             before = self._messages.get(index)
             if (
                 before is not None
                 and self._writer.instrument_count(index, InstrumentCounter.MESSAGES) != before
             ):
-                self.hint("halted", symbol)
+                self.schedule.hint("halted", symbol)
 
     # -- a listing ---------------------------------------------------------------------------------------
     async def apply(self, listing: Listing) -> None:
@@ -276,30 +250,14 @@ class Instruments:
             for slot in self._slots().values()
             if slot.status is InstrumentStatus.HALTED
         }
-        self._plan_next()
+        confirm_at = min(self._absent.values()) + self._confirm if self._absent else None
+        self.schedule.read(self._changed, confirm_at)
         now = dict.fromkeys(self.carried)
         if not now:
             self._service.nothing_listed()
         added, removed = [s for s in now if s not in before], [s for s in before if s not in now]
         if added or removed or renamed:
             await self._service.follow(added, removed, renamed)
-
-    def _plan_next(self) -> None:
-        now = self._read_at = self._clock()
-        if self._changed:
-            self._grounds.clear()
-            self._gap = HINT_GAP
-        else:
-            for ground in self._asked:
-                wait = max(HINT_GAP, min(2.0 * self._grounds.get(ground, (0.0, 0.0))[1], self._interval))
-                self._grounds[ground] = now + wait, wait
-            doubled = min(2.0 * self._gap, self._interval / HINTED)
-            self._gap = max(HINT_GAP, doubled) if self._hinted else HINT_GAP
-        self._asked.clear()
-        self._hinted = False
-        self._due = now + self._interval * (1.0 + SPREAD * (2.0 * self._chance() - 1.0))
-        if self._absent:
-            self._due = min(self._due, min(self._absent.values()) + self._confirm)
 
     def _slots(self) -> dict[str, Instrument]:
         """canonical symbol -> the slot that carries it."""
@@ -333,7 +291,7 @@ class Instruments:
         if unsure and self._books.index_of(symbol) is not None and slot is not None:
             if self._once("unsure", symbol, why):
                 self._writer.log(Code.UNUSABLE, why, instrument=slot.index)
-                self._report(f"{symbol} is served as it was listed before: {why}")
+                self._events.report(f"{symbol} is served as it was listed before: {why}")
             self._absent.pop(symbol, None)  # two answers in a row are to say that it is gone
             return
         if slot is None:
@@ -359,7 +317,7 @@ class Instruments:
         self._changed = True
         self._writer.set_instrument_status(slot.index, InstrumentStatus.NOT_LISTED)
         self._writer.log(*_missing_event(symbol, listing), instrument=slot.index)
-        self._report(f"{symbol} is not served: {why}; it comes by itself when it is listed")
+        self._events.report(f"{symbol} is not served: {why}; it comes by itself when it is listed")
 
     def _unconfirmed(self, symbol: str, slot: Instrument) -> bool:
         """Whether a served symbol's absence is to be asked for once more (rule 2)."""
@@ -382,7 +340,7 @@ class Instruments:
             self._writer.set_instrument_status(slot.index, spec.status)
             slot = msgspec.structs.replace(slot, status=spec.status)
         self._writer.log(Code.LISTED, slot.index, instrument=slot.index)
-        self._report(f"{slot.symbol} is listed now, and served")
+        self._events.report(f"{slot.symbol} is listed now, and served")
         self._changed = True
         if slot.status is InstrumentStatus.HALTED:
             self._writer.log(Code.HALTED, instrument=slot.index)
@@ -409,7 +367,7 @@ class Instruments:
         if (code := _STATUS_CODES.get(status)) is not None:
             self._writer.log(code, instrument=slot.index)
             trades = "trades again" if code is Code.TRADES else "is halted: the venue does not trade it now"
-            self._report(f"{slot.symbol} {trades}")
+            self._events.report(f"{slot.symbol} {trades}")
 
     def _down(self, index: int, reason: Reason, scopes: Sequence[Scope] | None = None) -> None:
         scopes = self._scopes if scopes is None else scopes
@@ -423,12 +381,14 @@ class Instruments:
         if self._once("full", symbol):
             kept = slot is not None and slot.status is not InstrumentStatus.NOT_LISTED
             what = "is listed otherwise now, and keeps its old slot" if kept else "is listed, and not served"
-            self._report(f"{symbol} {what}: {error}; a larger max_instruments makes room at the next start")
+            self._events.report(
+                f"{symbol} {what}: {error}; a larger max_instruments makes room at the next start"
+            )
             self._writer.log(Code.ERROR, f"no slot: {symbol}")
 
     def _once(self, *what: str) -> bool:
-        fresh = what not in self._said
-        self._said.add(what)
+        fresh = what not in self._reported
+        self._reported.add(what)
         return fresh
 
     def _name_entries(self, listing: Listing) -> None:
@@ -440,14 +400,16 @@ class Instruments:
         if skipped:
             named = "; ".join(f"{name}: {listing.skipped[name]}" for name in skipped[:NAMED])
             more = f"; and {len(skipped) - NAMED} more" if len(skipped) > NAMED else ""
-            self._report(f"entries of the listing that cannot be read are skipped: {named}{more}")
+            self._events.report(f"entries of the listing that cannot be read are skipped: {named}{more}")
         for symbol, names in listing.shadowed.items():
             fresh = [name for name in names if self._once("shadowed", symbol, name)]
             self._writer.count_up(FeedCounter.LISTING_SHADOWED, len(fresh))
             for name in fresh[:NAMED]:
                 self._writer.log(Code.LISTING_SHADOWED, name)
             if fresh:
-                self._report(f"{symbol}: passed over in the listing, for another entry: {', '.join(fresh)}")
+                self._events.report(
+                    f"{symbol}: passed over in the listing, for another entry: {', '.join(fresh)}"
+                )
 
 
 def _missing_event(symbol: str, listing: Listing) -> tuple[Code, str]:

@@ -16,6 +16,7 @@ from workers.config.venue import VenueConfig
 from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind
 from workers.venues.binance_spot.sync import BookSync
 from workers.venues.venue import Owed, load, names
+from workers.worker.events import FeedEvents
 from workers.worker.expectations import Expectations
 
 SECOND = 1_000_000_000
@@ -23,7 +24,7 @@ S = "AAA/BBB"
 MARK = Owed(1.0, 1.0)
 
 
-class Desk:
+class Desk(FeedEvents):
     """One instrument of a publisher, what it owes, and a clock of its own."""
 
     def __init__(
@@ -47,11 +48,14 @@ class Desk:
             {"mark": MARK} if owes is None else owes,
             aggregated=aggregated,
             moved=lambda index: self.moved,
-            remedy=lambda symbol, channel: self.refreshed.append((channel, self.seconds)),
+            events=self,
         )
         self.active = {(S, channel) for channel in channels}
         self.halted = False
         self.moved = 0
+
+    def late(self, symbol: str, channel: str) -> None:
+        self.refreshed.append((channel, self.seconds))
 
     @property
     def seconds(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,10 +33,25 @@ from workers.venues.binance_spot.sync import BookSync
 from workers.venues.binance_spot.venue import VENUE
 from workers.websocket.first_events import ALWAYS_EXPECTED, UNDECIDED
 from workers.worker.cold_path import ColdPath
+from workers.worker.events import FeedEventHub, FeedEvents
 from workers.worker.feed_state import Readiness
 
 A, B = "AAA/BBB", "CCC/DDD"
 BOOK = Snapshot(10, [("1.00", "1.00")], [("1.01", "3.00")])
+
+
+class Heard(FeedEvents):
+    """Remembers what is reported and missed."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.topics: list[tuple[str, str]] = []
+
+    def report(self, line: str) -> None:
+        self.lines.append(line)
+
+    def missed(self, topics: Sequence[tuple[str, str]]) -> None:
+        self.topics.extend(topics)
 
 
 class Desk:
@@ -44,9 +59,9 @@ class Desk:
 
     def __init__(self, lab: Any) -> None:
         self.lab = lab
-        self.logged: list[str] = []
+        heard = Heard()
+        self.logged, self.missed = heard.lines, heard.topics
         self.fetched: list[str] = []
-        self.missed: list[tuple[str, str]] = []
         self.widened = asyncio.Event()
         self.scales: dict[str, Scale] = {}
         self.books = BookManager(lab.writer, lab.publisher, self.fetch, respec=self.respec)
@@ -61,12 +76,7 @@ class Desk:
             lab.publisher,
             VENUE,
             self.scales,
-            self.readiness.connection,
-            self.readiness.rejected,
-            self.readiness.overdue,
-            self.logged.append,
-            on_accepted=self.readiness.accepted,
-            on_missed=self.missed.extend,
+            FeedEventHub(self.readiness, heard),
         )
 
     async def fetch(self, instrument: Instrument, levels: int, priority: Priority) -> Snapshot:

@@ -130,8 +130,8 @@ def test_a_worker_replaces_its_connections_and_no_reader_notices(
             assert counter(feed, "resyncs") == resyncs
             assert counter(feed, "connects") == connects  # nothing was lost, nothing connected anew
             assert feed.state is State.LIVE
-            assert worker._manager is not None
-            assert worker._manager.get_performance_metrics().shards == 2
+            assert worker.connections.manager is not None
+            assert worker.connections.manager.get_performance_metrics().shards == 2
 
     run(scenario, runner)
 

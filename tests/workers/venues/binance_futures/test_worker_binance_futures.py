@@ -50,8 +50,8 @@ def test_a_replacement_knows_the_trades_by_what_they_are(kind: str, monkeypatch:
         async with working(channels=channels, options={"trades": kind}) as live:
             cursor = live.feed.cursor()
             await live.all_live()
-            assert live.worker._manager is not None
-            live.worker._manager.renew("to see what it repeats")
+            assert live.worker.connections.manager is not None
+            live.worker.connections.manager.renew("to see what it repeats")
             await live.until(lambda: live.counted("renewals") == 2, "both connections are replaced")
             for _ in range(20):
                 live.pump()

@@ -1,9 +1,8 @@
-"""What a worker does with its REST manager: counts, gauges, the log, what it says."""
+"""What a feed makes of its REST manager: counts, gauges, the log, what is reported."""
 
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,13 +10,13 @@ import pytest
 from shm import counters
 from shm.events import Code
 from shm.instruments import Instrument
-from tests.instances import mine
-from workers.config.venue import VenueConfig, WorkerConfig
+from workers.config.venue import VenueConfig
 from workers.contract.rest import Gauges
 from workers.http import AdapterMissing, HttpClientFactory
 from workers.venues.binance_spot.venue import VENUE
 from workers.venues.listing import Listing, PrecisionError
-from workers.worker.worker import Worker
+from workers.worker.events import FeedEvents
+from workers.worker.rest_access import RestAccess
 
 
 class Noted:
@@ -41,16 +40,19 @@ class Noted:
         self.events.append(event)
 
 
-def worker(**keys: Any) -> Worker:
+class Printed(FeedEvents):
+    def report(self, line: str) -> None:
+        print(line)
+
+
+def access(writer: Any = None, **keys: Any) -> RestAccess:
     keys.setdefault("symbols", ["BTC/USDT"])
     config = VenueConfig(ws_url="ws://127.0.0.1:1", rest_url="http://127.0.0.1:1", **keys)
-    each = Worker(WorkerConfig(instance=mine("rest"), feed="binance_spot", venue=config), VENUE)
-    each.writer = Noted()  # type: ignore[assignment]
-    return each
+    return RestAccess(writer or Noted(), VENUE, config, Printed())
 
 
 def test_gauges_are_stored_and_counters_go_up_by_what_is_new() -> None:
-    pulses = [
+    gauges = [
         Gauges(
             retries=3,
             failovers=1,
@@ -65,16 +67,17 @@ def test_gauges_are_stored_and_counters_go_up_by_what_is_new() -> None:
 
     class Rest:
         def gauges(self) -> Gauges:
-            return pulses.pop(0)
+            return gauges.pop(0)
 
-    each = worker()
-    each._review_rest()  # no manager yet
-    assert each.writer.counts == {}  # type: ignore[attr-defined]
-    each._rest = Rest()  # type: ignore[assignment]
-    each.writer.counts["rest_retries"] = 100  # type: ignore[attr-defined]  # of the worker before this one
-    each._review_rest()
-    each._review_rest()
-    assert each.writer.counts == {  # type: ignore[attr-defined]
+    writer = Noted()
+    rest = access(writer)
+    rest.mirror()  # no manager yet
+    assert writer.counts == {}
+    rest._manager = Rest()  # type: ignore[assignment]
+    writer.counts["rest_retries"] = 100  # of the worker before this one
+    rest.mirror()
+    rest.mirror()
+    assert writer.counts == {
         "rest_retries": 105,
         "rest_failovers": 1,
         "circuit_opens": 1,
@@ -86,19 +89,19 @@ def test_gauges_are_stored_and_counters_go_up_by_what_is_new() -> None:
 
 
 def test_a_circuit_that_opens_is_logged_by_name(capsys: pytest.CaptureFixture[str]) -> None:
-    each = worker()
-    each._circuit_opened("GET /api/v3/depth", 30.0)
-    [(code, text)] = each.writer.events  # type: ignore[attr-defined]
+    writer = Noted()
+    access(writer)._circuit_opened("GET /api/v3/depth", 30.0)
+    [(code, text)] = writer.events
     assert (code, text) == (Code.REST_CIRCUIT, "30 s: GET /api/v3/depth")
     assert len(text) <= 32  # what an event holds
-    assert "GET /api/v3/depth" in capsys.readouterr().err
+    assert "GET /api/v3/depth" in capsys.readouterr().out
 
 
-def test_the_manager_is_what_the_keys_say() -> None:
+def test_the_manager_is_what_the_configuration_says() -> None:
     async def main() -> None:
-        each = worker(rest_circuit_failures=9, rest_concurrency=3, rest_alternates=["http://127.0.0.2:1"])
-        rest = await each._rest_manager()
-        assert rest is await each._rest_manager()
+        each = access(rest_circuit_failures=9, rest_concurrency=3, rest_alternates=["http://127.0.0.2:1"])
+        rest = await each.manager()
+        assert rest is await each.manager()
         assert "0/3 slots" in repr(rest)
         assert rest.get_metrics().sessions == 1  # loaded, in a thread, before a request needs it
         await rest.close()
@@ -115,19 +118,19 @@ def test_a_client_that_is_not_there_is_one_clear_line(client: str, monkeypatch: 
     with pytest.raises(
         ValueError, match="pip install 'tickring" if client == "missing" else "no HTTP client"
     ):
-        asyncio.run(worker(rest_client=client)._rest_manager())
+        asyncio.run(access(rest_client=client).manager())
 
 
-def test_how_long_many_snapshots_take_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_how_long_many_snapshots_take_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     """What the first snapshots cost, which are of the cheapest tier and not of `snapshot_limit`."""
     many = [f"A{n}/USDT" for n in range(500)]
-    worker(symbols=many, max_instruments=600, depth=200)._warn_of_few_permits()
-    said = capsys.readouterr().err
-    assert "500 book snapshots of 500 levels, weight 25, take more than 4 minutes" in said
-    worker(symbols=many, max_instruments=600)._warn_of_few_permits()
-    worker()._warn_of_few_permits()
-    worker(symbols=[f"A{n}/USDT" for n in range(500)], channels=["top"])._warn_of_few_permits()
-    assert capsys.readouterr().err == ""
+    access(symbols=many, max_instruments=600, depth=200)._warn_of_few_permits()
+    line = capsys.readouterr().out
+    assert "500 book snapshots of 500 levels, weight 25, take more than 4 minutes" in line
+    access(symbols=many, max_instruments=600)._warn_of_few_permits()
+    access()._warn_of_few_permits()
+    access(symbols=[f"A{n}/USDT" for n in range(500)], channels=["top"])._warn_of_few_permits()
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("cured", [False, True])
@@ -140,12 +143,13 @@ def test_what_no_decimals_cure_costs_no_request(cured: bool) -> None:
         asked.extend(symbols)
         return Listing(instruments=[old])
 
-    stub: Any = SimpleNamespace(venue=VENUE, _listing=listed)
+    rest = access()
+    rest.listing = listed  # type: ignore[assignment]
     price = b"1.001" if cured else b"1.000000000000000000000001"
     frame = b'{"u":7,"s":"AAABBB","b":"%s","B":"2.00","a":"1.01","A":"3.00"}' % price
     if cured:
-        assert asyncio.run(Worker._respec(stub, old, frame)).price_exp == 3
+        assert asyncio.run(rest.respec(old, frame)).price_exp == 3
     else:
         with pytest.raises(PrecisionError):
-            asyncio.run(Worker._respec(stub, old, frame))
+            asyncio.run(rest.respec(old, frame))
     assert asked == (["AAA/BBB"] if cured else [])
