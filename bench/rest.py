@@ -90,7 +90,7 @@ def _serve(core: int, folder: str, answer: Any) -> None:
 
 @contextmanager
 def server(core: int, folder: str) -> Iterator[tuple[str, str, str]]:
-    """What `_serve` tells."""
+    """What `_serve` sends back."""
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_serve, args=(core, folder, theirs), daemon=True)

@@ -63,8 +63,8 @@ def ours(budget: Budget) -> dict[str, float]:
     near, far = cores()
     with segment("latency") as writer:
         name = instance()
-        answer, said = FORK.Pipe(duplex=False)
-        with pinned(far), forked(_receive, name, n, said, core=near):
+        answer, results = FORK.Pipe(duplex=False)
+        with pinned(far), forked(_receive, name, n, results, core=near):
             assert answer.poll(20)
             answer.recv()  # it is attached
             due = time.monotonic_ns()
@@ -78,19 +78,19 @@ def ours(budget: Budget) -> dict[str, float]:
             return got
 
 
-def _receive(name: str, n: int, said: Any) -> None:
+def _receive(name: str, n: int, results: Any) -> None:
     import shm
 
     feed = shm.attach("latency", name)
     cursor = feed.cursor()
     got: list[int] = []
-    said.send("ready")
+    results.send("ready")
     get, clock = cursor.get, time.monotonic_ns
     while len(got) < n:
         record = get()
         if record is not None:
             got.append(clock() - record.ts_event)
-    said.send(spread(got))
+    results.send(spread(got))
 
 
 def faster_fifo(budget: Budget) -> dict[str, float]:

@@ -173,8 +173,8 @@ def iceoryx2(budget: Budget) -> float:
     n = budget.scale(300_000, 1 << 12)
     command = [python_of("iceoryx2"), ROOT / "bench/iceoryx2_pair.py", "throughput", *cores(), n, 0]
     done = subprocess.run([str(a) for a in command], stdout=subprocess.PIPE, check=True, timeout=120)
-    said = json.loads(done.stdout)
-    return float(said["got"] / said["seconds"] / 1e6)
+    counted = json.loads(done.stdout)
+    return float(counted["got"] / counted["seconds"] / 1e6)
 
 
 def measure(budget: Budget) -> list[Result]:

@@ -135,9 +135,9 @@ class Venue:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        said = self._read()
-        self.urls = {key: said[key] for key in ("ws_url", "rest_url")}
-        self.symbols: list[str] = said["symbols"]
+        ready = self._read()
+        self.urls = {key: ready[key] for key in ("ws_url", "rest_url")}
+        self.symbols: list[str] = ready["symbols"]
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -179,7 +179,7 @@ class Peer:
         assert self.process.stderr is not None
         line = self.process.stdout.readline()
         if not line:
-            words = self.process.stderr.read().strip().splitlines() or ["it said nothing"]
+            words = self.process.stderr.read().strip().splitlines() or ["it printed nothing"]
             self.absent = f"it failed: {words[-1][:100]}"
         else:
             self.absent = json.loads(line).get("absent", "")

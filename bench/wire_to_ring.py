@@ -54,9 +54,13 @@ def _peer_round(process: subprocess.Popen[str], source: Venue, n: int) -> tuple[
     source.ask(do="prepare", n=n)
     source.begin(do="blast")
     assert process.stdout is not None
-    said = json.loads(process.stdout.readline())
+    counted = json.loads(process.stdout.readline())
     sent = source.answer()
-    return said["messages"] / said["seconds"] / 1e6, said["cpu"] / said["messages"] * 1e6, sent["seconds"]
+    return (
+        counted["messages"] / counted["seconds"] / 1e6,
+        counted["cpu"] / counted["messages"] * 1e6,
+        sent["seconds"],
+    )
 
 
 def _our_round(one: Any, feed: shm.Feed, source: Venue, n: int) -> tuple[float, float, float]:

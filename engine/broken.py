@@ -83,7 +83,7 @@ def why_not(module: str) -> str | None:
 
 def first(modules: Sequence[str]) -> str | None:
     """Why the first of `modules` that cannot be imported cannot be."""
-    return next((why for module in modules if (why := why_not(module)) is not None), None)
+    return next((reason for module in modules if (reason := why_not(module)) is not None), None)
 
 
 def reason(error: BaseException) -> str:
@@ -135,8 +135,8 @@ def line(error: BaseException) -> str:
     return sentence(reason(error))
 
 
-def sentence(why: str) -> str:
-    return f"the installation is broken ({why}); run: tickring doctor"
+def sentence(reason: str) -> str:
+    return f"the installation is broken ({reason}); run: tickring doctor"
 
 
 def advice(kind: str) -> str:
@@ -177,8 +177,8 @@ class Probe:
             self._process.kill()
         _, stderr = self._process.communicate()
         if error is None and self._process.returncode:
-            why = (stderr.strip().splitlines() or [f"ended with {self._process.returncode}"])[-1]
-            raise errors.EngineError(sentence(why))
+            reason = (stderr.strip().splitlines() or [f"ended with {self._process.returncode}"])[-1]
+            raise errors.EngineError(sentence(reason))
 
 
 def _frames(trace: TracebackType | None) -> list[TracebackType]:

@@ -331,8 +331,9 @@ def _attached(feed: str, instance: str) -> Any:
     try:
         return closing(shm.attach(feed, instance))
     except NotFound as error:
-        if (why := engine_status.unattached(feed, engine_status.read(instance))) is not None:
-            raise errors.NotFoundError(f"feed {feed!r} of instance {instance!r} is not up: {why}") from error
+        if (reason := engine_status.unattached(feed, engine_status.read(instance))) is not None:
+            text = f"feed {feed!r} of instance {instance!r} is not up: {reason}"
+            raise errors.NotFoundError(text) from error
         there = ", ".join(info.name for info in shm.feeds(instance))
         hint = f"there are: {there}" if there else "there is none; start one with: tickring up"
         raise errors.NotFoundError(f"no feed {feed!r} in instance {instance!r}; {hint}") from error

@@ -125,16 +125,17 @@ def _python() -> Iterator[Check]:
     system = f"{platform.system()} {platform.release()} {platform.machine()}"
     yield Check("python", "ok", f"{version} on {system}")
     missing = _broken(LIBRARIES)
-    for why, names in missing.items():
-        others = f" ({', '.join(names)})" if [why] != [f"no module {name}" for name in names] else ""
-        yield Check("libraries", "problem", f"{why}{others}; run: {broken.advice('setup')}")
+    for reason, names in missing.items():
+        others = f" ({', '.join(names)})" if [reason] != [f"no module {name}" for name in names] else ""
+        yield Check("libraries", "problem", f"{reason}{others}; run: {broken.advice('setup')}")
     if not missing:
         yield Check("libraries", "ok", ", ".join(LIBRARIES))
     unbuilt = _broken(NATIVE)
     if missing:  # what a library keeps from being imported may be built well enough
-        unbuilt = {why: names for why, names in unbuilt.items() if why in {f"no module {n}" for n in NATIVE}}
-    for why, names in unbuilt.items():
-        yield Check("build", "problem", f"{why} ({', '.join(names)}); run: {broken.advice('build')}")
+        absent = {f"no module {name}" for name in NATIVE}
+        unbuilt = {reason: names for reason, names in unbuilt.items() if reason in absent}
+    for reason, names in unbuilt.items():
+        yield Check("build", "problem", f"{reason} ({', '.join(names)}); run: {broken.advice('build')}")
     if not unbuilt:
         yield Check("build", "ok", f"native code of {len(NATIVE)} modules")
 
@@ -143,8 +144,8 @@ def _broken(modules: Iterable[str]) -> dict[str, list[str]]:
     """Why → the modules that cannot be imported for this reason."""
     found: dict[str, list[str]] = {}
     for module in modules:
-        if (why := broken.why_not(module)) is not None:
-            found.setdefault(why, []).append(module)
+        if (reason := broken.why_not(module)) is not None:
+            found.setdefault(reason, []).append(module)
     return found
 
 
@@ -234,8 +235,8 @@ def _network(settings: Settings) -> Iterator[Check]:
             try:
                 socket.create_connection((parts.hostname or "", port), REACH).close()
             except OSError as error:
-                why = error.strerror or str(error)
-                yield Check("network", "problem", f"{name}: {key} = {url} is not reachable: {why}")
+                reason = error.strerror or str(error)
+                yield Check("network", "problem", f"{name}: {key} = {url} is not reachable: {reason}")
             else:
                 yield Check("network", "ok", f"{name}: {key} = {url} is reachable")
 

@@ -180,7 +180,7 @@ static inline void tr_update_cells(tr_ring *ring)
 }
 
 /* T3: where a new writer goes on after one that died anywhere: behind the last whole record, which readers
- * may have accepted although the head never said so. */
+ * may have accepted although the head never showed them. */
 static inline uint64_t tr_ring_recover(const tr_slot *slots, uint64_t mask, const tr_word *head)
 {
     uint64_t last = tr_load(head);
@@ -207,7 +207,7 @@ static inline int tr_ring_read(const tr_slot *slots, uint64_t mask, const tr_wor
         return TR_LAPPED;
 #endif
         /* R5, pairs with W5: an invalidated slot is either the record to come or the one that overwrites
-         * ours; the head tells which, as never more than half of the ring is written between two heads. W1 is
+         * ours; the head decides which, as never more than half of the ring is written between two heads. W1 is
          * relaxed, so the head seen here may be one commit behind it (W2 of the record before orders older
          * ones): two halves make one ring, that is still not below a sequence which is overwritten. */
         TR_STEP(R5);

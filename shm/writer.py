@@ -115,8 +115,8 @@ class Writer(RingWriter):
         write_status(self.mapping, self._instruments_at, index, status)
         self.instruments_changed()
         if status is not InstrumentStatus.SUPERSEDED:
-            why = Reason.NOT_LISTED if status is InstrumentStatus.NOT_LISTED else Reason.NONE
-            self.status(index, Scope.INSTRUMENT, status, why)
+            reason = Reason.NOT_LISTED if status is InstrumentStatus.NOT_LISTED else Reason.NONE
+            self.status(index, Scope.INSTRUMENT, status, reason)
             self.commit()
 
     def instrument_count(self, index: int, counter: int) -> int:

@@ -44,7 +44,7 @@ def test_the_makefile_runs_each_test_once() -> None:
 
 
 @pytest.mark.parametrize("target", ["test", "test-slow"])
-def test_what_is_missing_and_how_long_it_takes_is_said_before(target: str, tmp_path: Path) -> None:
+def test_what_is_missing_and_how_long_it_takes_is_reported_before(target: str, tmp_path: Path) -> None:
     """With the commands that make it available."""
     (tmp_path / "sh").symlink_to("/bin/sh")
     makefile = (ROOT / "Makefile").read_text()
@@ -52,10 +52,10 @@ def test_what_is_missing_and_how_long_it_takes_is_said_before(target: str, tmp_p
     lines = [line.strip() for line in recipe if line.startswith("\t")]
     assert re.search(r"about \w+", lines[0])
     assert lines[1] == "@$(MISSING)"
-    told = re.search(r"MISSING := (.*?)\n\n", makefile, re.DOTALL)
-    assert told is not None
+    recipe = re.search(r"MISSING := (.*?)\n\n", makefile, re.DOTALL)
+    assert recipe is not None
     done = subprocess.run(
-        ["/bin/sh", "-c", told[1].replace("\\\n", "")],
+        ["/bin/sh", "-c", recipe[1].replace("\\\n", "")],
         env={"PATH": str(tmp_path)},
         capture_output=True,
         text=True,

@@ -150,11 +150,11 @@ def status_document(
     for sample in samples:
         age = sample.heartbeat_age
         verdict = sample.verdict
-        why = not_ready(sample, require, verdict)
+        reason = not_ready(sample, require, verdict)
         feed: dict[str, object] = {
             "name": sample.name,
             "state": sample.state.name,
-            "ready": why is None,
+            "ready": reason is None,
             "generation": sample.generation,
             "epoch": sample.epoch,
             "pid": sample.pid,
@@ -168,8 +168,8 @@ def status_document(
         }
         if gone := unsubscribed(sample):
             feed["unsubscribed"] = gone
-        if why is not None:
-            feed["not_ready"] = why
+        if reason is not None:
+            feed["not_ready"] = reason
         unfit = {each.symbol: each.counters.get("precision", 0) for each in sample.instruments}
         if any(unfit.values()):  # messages with a number that does not fit the slot
             feed["precision"] = {symbol: count for symbol, count in unfit.items() if count}
@@ -224,18 +224,18 @@ def verdict_document(verdict: Verdict) -> dict[str, object]:
 def readyz_document(samples: Iterable[FeedSample], require: Require) -> dict[str, object]:
     """The body of `/readyz`: ``ready``, ``not_ready`` feed -> why, and of `verdict_document`'s keys those
     that have something to name, each feed -> what."""
-    why: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     named: dict[str, dict[str, object]] = {}
     for sample in samples:
         verdict = sample.verdict
         if (reason := not_ready(sample, require, verdict)) is not None:
-            why[sample.name] = reason
+            reasons[sample.name] = reason
         if sample.state is State.DOWN:  # then all of it is: its cells are no news
             verdict = Verdict(not_listed=verdict.not_listed, halted=verdict.halted)
         for key, value in verdict_document(verdict).items():
             if value:
                 named.setdefault(key, {})[sample.name] = value
-    return {"ready": not why, "not_ready": why, **named}
+    return {"ready": not reasons, "not_ready": reasons, **named}
 
 
 def cells_by_state(sample: FeedSample) -> dict[str, dict[str, int]]:

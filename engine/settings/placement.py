@@ -1,4 +1,4 @@
-"""Which core each worker is pinned to. Pure: allowed cores and wishes in, cores and warnings out."""
+"""Which core each worker is pinned to. Pure: allowed and requested cores in, cores and warnings out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Set
 from engine.settings.problems import SettingsError
 
 
-def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str, int | None], list[str]]:
+def assign(requested: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str, int | None], list[str]]:
     """Cores for workers.
 
     Args:
-        wishes: feed -> ``"auto"``, ``"none"`` or a core number.
+        requested: feed -> ``"auto"``, ``"none"`` or a core number.
         allowed: the cores that this process may run on (`os.sched_getaffinity`).
 
     ``auto`` takes a core that nobody named. The lowest core is left to all else (supervisor, HTTP server,
@@ -27,23 +27,23 @@ def assign(wishes: Mapping[str, int | str], allowed: Set[int]) -> tuple[dict[str
     """
     cores = sorted(allowed)
     problems = [
-        f"venues.{feed}.cpu = {wish}: this process may run on {', '.join(map(str, cores))} only"
-        for feed, wish in wishes.items()
-        if isinstance(wish, int) and wish not in allowed
+        f"venues.{feed}.cpu = {cpu}: this process may run on {', '.join(map(str, cores))} only"
+        for feed, cpu in requested.items()
+        if isinstance(cpu, int) and cpu not in allowed
     ]
     if problems:
         raise SettingsError(problems)
-    workers = Counter(wish for wish in wishes.values() if isinstance(wish, int))
+    workers = Counter(cpu for cpu in requested.values() if isinstance(cpu, int))
     lowest, *others = cores
     free = [core for core in others if core not in workers]
-    short = sum(wish == "auto" for wish in wishes.values()) > len(free)
+    short = sum(cpu == "auto" for cpu in requested.values()) > len(free)
     candidates = [*others, lowest] if short else free
     placed: dict[str, int | None] = {}
-    for feed, wish in wishes.items():
-        core = min(candidates, key=workers.__getitem__) if wish == "auto" else None
+    for feed, cpu in requested.items():
+        core = min(candidates, key=workers.__getitem__) if cpu == "auto" else None
         if core is not None:
             workers[core] += 1
-        placed[feed] = wish if isinstance(wish, int) else core
+        placed[feed] = cpu if isinstance(cpu, int) else core
     pinned, used = workers.total(), len(workers)
     placement = f"{pinned} pinned workers on {used} core{'s' if used > 1 else ''}"
     if pinned > used:

@@ -37,7 +37,7 @@ class Memory(Protocol):
         """Seconds since the last heartbeat that `pid` made; None when it has made none yet."""
 
     def publish_status(self, status: engine_status.EngineStatus) -> None:
-        """Say how the feeds stand, to whoever asks for this instance."""
+        """Publish how the feeds stand, for all commands of this instance."""
 
     def release(self, remove: bool) -> None:
         """Give the instance up; `remove` leaves nothing of it, else it waits for the next engine."""

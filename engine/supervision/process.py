@@ -4,9 +4,9 @@ A child gets one end of a socket pair as ``--fd N`` and one JSON line in it. The
 the child's life: its end-of-file is the child's order to leave, so that a supervisor's death, however sudden,
 takes its children along. What a child writes into it (the HTTP server does) counts as its heartbeat.
 
-What a child says on stderr comes through a pipe, line by line, so that the supervisor knows the last one and
+A child's stderr comes through a pipe, line by line, so that the supervisor knows the last one and
 can log them in its own format. The pipe is read in the event loop and holds a mebibyte: a child waits for its
-reader only when it says more than that while the supervisor itself stands still.
+reader only when it writes more than that while the supervisor itself stands still.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from engine.errors import EngineError
 from workers.worker.process import death_signal
 
 Exit = Callable[[int], None]
-Say = Callable[[str], None]
+OnLine = Callable[[str], None]
 
 PIPE = 1 << 20  # bytes of a child's stderr that wait to be read; the kernel may allow less
 LONGEST = 8192  # bytes of a line; what is longer comes in pieces
@@ -96,7 +96,7 @@ class Process:
         self._channel = channel
         self._stderr = stderr  # the pipe of its stderr
         self._line = b""  # of it, what has no end yet
-        self._on_line: Say | None = None
+        self._on_line: OnLine | None = None
         self._pidfd = os.pidfd_open(popen.pid)
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -108,7 +108,7 @@ class Process:
         loop: asyncio.AbstractEventLoop,
         on_exit: Exit,
         on_beat: Callable[[], None],
-        on_line: Say | None = None,
+        on_line: OnLine | None = None,
     ) -> None:
         """Call `on_exit(returncode)` once, when it has ended, `on_beat()` whenever it writes into its
         channel, and `on_line(text)` with each line of its stderr, the last ones before its exit."""
@@ -150,7 +150,7 @@ class Process:
             self._loop.remove_reader(self._channel)
 
     def _read(self) -> bool:
-        """One piece of what it says; False when there is no more for now."""
+        """One piece of its stderr; False when there is no more for now."""
         try:
             data = os.read(self._stderr, 65536)
         except BlockingIOError:
@@ -161,9 +161,9 @@ class Process:
             return False
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
-            self._tell(line)
+            self._forward(line)
         while len(self._line) >= LONGEST:
-            self._tell(self._line[:LONGEST])
+            self._forward(self._line[:LONGEST])
             self._line = self._line[LONGEST:]
         return True
 
@@ -172,10 +172,10 @@ class Process:
             if not self._read():
                 break
         if self._line:
-            self._tell(self._line)
+            self._forward(self._line)
             self._line = b""
 
-    def _tell(self, line: bytes) -> None:
+    def _forward(self, line: bytes) -> None:
         if self._on_line is not None:
             self._on_line(line.decode("utf-8", "replace"))
 

@@ -44,7 +44,7 @@ KILLED = 3.0  # s of heartbeat age
 SILENT_START = 30.0  # s without a first heartbeat
 STOP_LIMIT = 4.5  # s from the order to stop to SIGKILL; a worker takes 4 s at most
 BLIND = 0.5  # s between two ticks: beyond it, this machine itself was not running
-EXIT_CONFIG = 2  # as `workers.worker.worker` says it: the settings can not work
+EXIT_CONFIG = 2  # of `workers.worker.worker`: the settings cannot work
 
 
 class Phase(Enum):
@@ -254,10 +254,10 @@ class Supervisor:
         recent = sum(now - start <= START_WINDOW for start in child.starts)
         if recent >= START_LIMIT or child.probing or code == EXIT_CONFIG:
             child.phase, child.due, child.probing = Phase.PARKED, now + PARKED, True
-            why = (
+            reason = (
                 "its settings can not work" if code == EXIT_CONFIG else f"{child.failures} failures in a row"
             )
-            return [Alert(child.name, "error", f"{ended}; parked ({why}), tried again in {PARKED:g} s")]
+            return [Alert(child.name, "error", f"{ended}; parked ({reason}), tried again in {PARKED:g} s")]
         if child.failures == 1:
             return [Alert(child.name, "warning", f"{ended}; restarted"), self._start(child, now)]
         delay = min(FIRST_DELAY * 2 ** (child.failures - 2), LARGEST_DELAY)

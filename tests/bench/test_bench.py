@@ -55,7 +55,7 @@ def test_percentiles_are_samples() -> None:
     assert percentile([1.0, 2.0, 3.0, 4.0], 0.999) == 4.0
 
 
-def test_a_name_that_is_none_is_told(
+def test_a_name_that_is_none_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from bench.__main__ import main

@@ -85,9 +85,9 @@ def test_the_segments_fit_the_default_volume_and_the_lock_limit() -> None:
         sizes = [geometry(venue).size for venue in settings(name).enabled.values()]
         assert 2 * sum(sizes) < int(megabytes[1]) * 2**20, "also while old and new generation are both there"
         assert max(sizes) < int(lock[1])
-        said = (ROOT / "docs" / "compose.md").read_text()
-        assert f"{max(sizes) / 2**20:.1f} MiB" in said
-        assert f"{sum(sizes) / 2**20:.1f} MiB" in said
+        page = (ROOT / "docs" / "compose.md").read_text()
+        assert f"{max(sizes) / 2**20:.1f} MiB" in page
+        assert f"{sum(sizes) / 2**20:.1f} MiB" in page
 
 
 def test_the_image_is_built_of_all_that_is_shipped_beside_the_code() -> None:

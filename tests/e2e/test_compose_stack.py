@@ -205,7 +205,9 @@ def test_a_volume_that_is_too_small_is_one_clear_line(project: Project) -> None:
     small = Project("tickring-test-small")
     try:
         small("up", "-d", "--no-deps", "engine", TICKRING_SHM_SIZE="2m")
-        line = eventually("it says why", lambda: "MiB free" in (said := small("logs", "engine")) and said, 30)
+        line = eventually(
+            "it says why", lambda: "MiB free" in (output := small("logs", "engine")) and output, 30
+        )
         assert f"/dev/shm has 2.0 MiB free, the segments of {', '.join(FEEDS)} need 20.9 MiB" in line
         assert "Traceback" not in line
     finally:
@@ -214,13 +216,15 @@ def test_a_volume_that_is_too_small_is_one_clear_line(project: Project) -> None:
 
 def test_the_real_configuration_is_in_the_image(project: Project) -> None:
     check = ("tickring", "config", "check", "--config", "/etc/tickring/real.toml")
-    said = run("docker", "run", "--rm", "--network", "none", "tickring:local", *check)
-    assert f"ok: instance default, venues {', '.join(FEEDS)}" in said
+    output = run("docker", "run", "--rm", "--network", "none", "tickring:local", *check)
+    assert f"ok: instance default, venues {', '.join(FEEDS)}" in output
 
 
 def test_what_proves_the_venues_is_in_the_image(project: Project) -> None:
-    said = run("docker", "run", "--rm", "--network", "none", "tickring:local", "tickring", "venues", "--json")
-    proofs = {venue["name"]: venue["proof"] for venue in json.loads(said)["venues"]}
+    output = run(
+        "docker", "run", "--rm", "--network", "none", "tickring:local", "tickring", "venues", "--json"
+    )
+    proofs = {venue["name"]: venue["proof"] for venue in json.loads(output)["venues"]}
     assert sorted(proofs) == sorted(FEEDS)
     assert all(proof and proof["passed"] for proof in proofs.values()), proofs
 

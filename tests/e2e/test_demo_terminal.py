@@ -32,19 +32,19 @@ def run(*arguments: str) -> tuple[int, str]:
         os.execve(sys.executable, [sys.executable, "-c", program, *arguments], env)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
     os.write(terminal, b"\n")  # the size is set: begin
-    said = b""
+    output = b""
     while True:
         try:
-            said += os.read(terminal, 65536)
+            output += os.read(terminal, 65536)
         except OSError:  # the other side has gone
             break
     os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), output.decode()
 
 
 def test_everything_is_on_one_screen() -> None:
-    code, said = run("demo", "--instance", INSTANCE, "--seconds", "1")
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said)
+    code, output = run("demo", "--instance", INSTANCE, "--seconds", "1")
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", output)
     assert code == 0, plain[-2000:]
     markets = choose_markets()
     last = plain[plain.rindex("feed  LIVE") :]

@@ -132,7 +132,7 @@ def test_wrong_words_give_one_line(stack: Any) -> None:
     urls = stack.sim("--synthetic", "--symbols", ",".join(SYMBOLS))
 
     stack.up(urls, symbols=["BTC/USDX"])
-    # A worker's refusal does not end the engine, which runs other venues too: it is told, and parked.
+    # A worker's refusal does not end the engine, which runs other venues too: it is reported, and parked.
     eventually(lambda: "BTC/USDT" in stack.log.read_text(), 15, "the nearest symbol is named")
     assert "Traceback" not in stack.log.read_text()
     stack.engine.terminate()

@@ -86,8 +86,8 @@ class Lab:
         """Seconds that it took."""
         began = time.monotonic()
         while not condition():
-            said = [event.text for event in self.feed.events(12)]
-            assert time.monotonic() - began < within, f"not within {within} s: {what}; {said}"
+            texts = [event.text for event in self.feed.events(12)]
+            assert time.monotonic() - began < within, f"not within {within} s: {what}; {texts}"
             await asyncio.sleep(0.005)
         return time.monotonic() - began
 

@@ -271,7 +271,7 @@ def test_no_alternate_gets_it(reply: Reply) -> None:
     run(main())
 
 
-def test_an_order_that_was_not_sent_is_told_so_and_goes_nowhere_else() -> None:
+def test_an_order_that_was_not_sent_is_reported_as_such_and_goes_nowhere_else() -> None:
     async def main() -> None:
         async with (
             RawServer() as second,

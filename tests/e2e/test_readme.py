@@ -233,8 +233,8 @@ def test_a_console_line(line: str, demo: str, tmp_path: Path) -> None:
         feed = shm.attach("binance_spot", f"{demo}-up", wait=15.0)
         eventually(lambda: feed.state is shm.State.DOWN, 15, "unreachable is DOWN")
         process.terminate()
-        _, said = process.communicate(timeout=8)
-        assert process.returncode == 0, said
+        _, output = process.communicate(timeout=8)
+        assert process.returncode == 0, output
         return
     done = subprocess.run(
         [*command, *arguments],

@@ -60,9 +60,9 @@ def test_kill_9_of_the_worker_under_the_example(stack: Any) -> None:
         batch = cursor.poll()
         got, lost = got + len(batch), lost + int(batch.lost)
     assert feed.pid != killed
-    said, _ = example.communicate(timeout=15)
+    output, _ = example.communicate(timeout=15)
 
-    events = lines(said)
+    events = lines(output)
     states = [
         (event["state"], event["epoch"], event["after"]) for event in events if event["event"] == "state"
     ]

@@ -143,7 +143,7 @@ def test_a_warning_is_never_hidden_hints_are() -> None:
     assert texts(board_lines(board(), {}, HINTS, ["first", warning], 80, 8))[-1] == warning
 
 
-def test_what_is_left_out_is_said() -> None:
+def test_what_is_left_out_is_reported() -> None:
     lines = texts(board_lines(board(12), {}, HINTS, [], 80, 23))
     assert "... 8 more symbols" in lines
     assert lines[-1] == "... 6 more lines"

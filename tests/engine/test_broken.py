@@ -161,7 +161,7 @@ def test_a_command_that_needs_it_says_so_in_one_line(
 
 
 def test_a_venue_that_somebody_writes_is_no_broken_installation() -> None:
-    """Its errors are told with their place, as settings that do not hold."""
+    """Its errors are reported with their place, as settings that do not hold."""
     with pytest.raises(ImportError) as raised:
         exec(compile("import nothing_of_this_name", "venue.py", "exec"), {"__name__": "my_venue"})
     assert broken.by_import(raised.value) is raised.value

@@ -78,13 +78,13 @@ def test_both_tables_name_every_venue(
     (tmp_path / "conformance.md").write_text(TABLE)
     monkeypatch.setattr(catalogue, "_proof_file", lambda: tmp_path / "conformance.md")
     assert cli.run(["venues"]) == 0
-    what, how, said = capsys.readouterr().out.split("\n\n")
+    what, how, note = capsys.readouterr().out.split("\n\n")
     for table in (what, how):
         assert [line.split()[0] for line in table.splitlines()] == ["VENUE", *names()]
         assert max(map(len, table.splitlines())) <= 130, table
     [line] = [line for line in what.splitlines() if line.startswith("binance_spot ")]
     assert line.split() == ["binance_spot", "spot", *["yes"] * 5, "-", "-", "native", "1", "of", "2"]
-    assert "docs/conformance.md" in said
+    assert "docs/conformance.md" in note
 
 
 def test_on_a_narrow_terminal_it_is_more_tables() -> None:

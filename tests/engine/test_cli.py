@@ -57,8 +57,8 @@ def writer() -> Iterator[Writer]:
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     code = cli.run(list(arguments))
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    printed = capsys.readouterr()
+    return code, printed.out, printed.err
 
 
 def test_book_json(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,12 +98,15 @@ def test_sizes_say_what_they_count(writer: Writer, capsys: pytest.CaptureFixture
         writer.trade(index, 10, 1, 7)
     writer.commit()
     where = ("--instance", INSTANCE)
-    for symbol, said in (("BTC/USDT:USDT", "contracts of 0.01 BTC"), ("BTC/USD:BTC", "contracts of 100 USD")):
+    for symbol, expected in (
+        ("BTC/USDT:USDT", "contracts of 0.01 BTC"),
+        ("BTC/USD:BTC", "contracts of 100 USD"),
+    ):
         _, out, _ = run(capsys, "book", "venue", symbol, *where)
-        assert out.splitlines()[0].endswith(f"size in {said}")
+        assert out.splitlines()[0].endswith(f"size in {expected}")
         _, _, err = run(capsys, "tail", "venue", "-s", symbol, "--from-oldest", "-n", "3", *where)
-        assert err == f"{symbol}: size in {said}\n"
-    for symbol, kind, worth, said in (
+        assert err == f"{symbol}: size in {expected}\n"
+    for symbol, kind, worth, expected in (
         ("BTC/USDT", InstrumentKind.SPOT, 1, "BTC"),
         ("BTC/USDT:USDT", InstrumentKind.PERPETUAL, 1, "BTC"),
         ("BTC/USD:BTC-220527", InstrumentKind.FUTURE, 1, "contracts of 1 USD"),
@@ -112,7 +115,7 @@ def test_sizes_say_what_they_count(writer: Writer, capsys: pytest.CaptureFixture
         slot = Instrument(
             symbol=symbol, venue_symbol="X", kind=kind, price_exp=1, size_exp=0, multiplier=worth
         )
-        assert unit(slot) == said
+        assert unit(slot) == expected
 
 
 def test_a_feed_without_the_channel_has_no_book(writer: Writer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -265,9 +268,9 @@ def test_status_counts_the_cells_that_are_not_live(
     [feed] = json.loads(out)["feeds"]
     assert feed["cells"] == {"top": {"LIVE": 1, "STALE": 1}, "book": {"LIVE": 1, "RESYNC": 1}}
     _, out, _ = run(capsys, "status", "--instance", INSTANCE)
-    row, said = out.splitlines()[1:]
+    row, counts = out.splitlines()[1:]
     assert row.split()[:2] == ["venue", "LIVE"]
-    assert said == "  1 of 2 tops STALE, 1 of 2 books RESYNC"
+    assert counts == "  1 of 2 tops STALE, 1 of 2 books RESYNC"
     writer.set_instrument_status(1, InstrumentStatus.HALTED)
     for state in (writer.top_state, writer.book_state):  # the configuration names it no more
         state(1, State.DOWN, Reason.UNSUBSCRIBED)
@@ -302,7 +305,7 @@ def test_the_instance_comes_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "expected"),
     [
         (("status",), 4, f"tickring: no feed of instance '{INSTANCE}-none' in shared memory; start one with"),
         (
@@ -327,14 +330,14 @@ def test_the_instance_comes_from_the_environment(
 def test_errors_are_one_line(
     arguments: tuple[str, ...],
     code: int,
-    said: str,
+    expected: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TICKRING_INSTANCE", f"{INSTANCE}-none")
     found, out, err = run(capsys, *arguments)
     assert (found, out) == (code, "")
-    assert err.startswith(said)
+    assert err.startswith(expected)
     assert len(err.splitlines()) == 1
 
 
@@ -382,7 +385,7 @@ def test_every_line_of_several_problems_names_the_program(
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "said"),
+    ("text", "code", "expected"),
     [
         ("[venues.okx]\nenabled = false\n", 2, "no venue is enabled: set enabled = true"),
         ("[venues.okx]\ncpu = 7777\n", 2, "venues.okx.cpu = 7777: this process may run on"),
@@ -415,13 +418,13 @@ def test_every_line_of_several_problems_names_the_program(
     ],
 )
 def test_config_check_knows_what_cannot_work(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, code: int, said: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, code: int, expected: str
 ) -> None:
     path = tmp_path / "t.toml"
     path.write_text(text)
     found, _, err = run(capsys, "config", "check", "--config", str(path))
     assert (found, len(err.splitlines())) == (code, 1), err
-    assert said in err
+    assert expected in err
     assert err.startswith("tickring: ")
 
 

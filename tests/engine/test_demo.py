@@ -83,18 +83,18 @@ def test_hints_say_where_and_how_within_80_columns(monkeypatch: pytest.MonkeyPat
         for feed, symbol in (("binance_futures", "BTC/USDT:USDT"), ("binance_spot", "BTC/USDT"))
     }
     lines = hints(Settings(engine=EngineSettings(instance="demo"), venues=venues), "http://127.0.0.1:9464")
-    said = "\n".join(lines)
-    assert "http://127.0.0.1:9464/metrics" in said
-    assert "--instance demo" in said
-    assert "shm.attach('binance_spot', 'demo').top('BTC/USDT')" in said
+    output = "\n".join(lines)
+    assert "http://127.0.0.1:9464/metrics" in output
+    assert "--instance demo" in output
+    assert "shm.attach('binance_spot', 'demo').top('BTC/USDT')" in output
     assert max(map(len, lines)) <= 80
 
 
 def test_a_bad_name_is_the_command_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["demo", "--instance", "Bad Name"]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("tickring: --instance 'Bad Name': ")
-    assert "demo.toml" not in said
+    output = capsys.readouterr().err
+    assert output.startswith("tickring: --instance 'Bad Name': ")
+    assert "demo.toml" not in output
 
 
 def test_a_market_of_each_base_spot_before_swaps() -> None:

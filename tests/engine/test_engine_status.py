@@ -112,8 +112,8 @@ def test_readyz_says_the_same() -> None:
 
     lock = segment.exclusive_instance(INSTANCE)
     try:
-        told = WorkerStatus(phase="parked", last_action="exited with 2; parked", last_stderr=SAID)
-        engine_status.write(INSTANCE, EngineStatus(pid=1, feeds={"okx": told}))
+        status = WorkerStatus(phase="parked", last_action="exited with 2; parked", last_stderr=SAID)
+        engine_status.write(INSTANCE, EngineStatus(pid=1, feeds={"okx": status}))
         assert asyncio.run(ask()) == {"ready": False, "not_ready": {"okx": f"parked: {SAID}"}}
     finally:
         lock.release(unlink=True)
@@ -121,7 +121,7 @@ def test_readyz_says_the_same() -> None:
         engine_status.remove(INSTANCE)
 
 
-def test_where_no_engine_can_be_asked_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_no_engine_can_be_asked_that_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     from shm.layout import Geometry
 
     with_feed = segment.open_writer(INSTANCE, "venue", Geometry(slots=256, instruments=4))
@@ -212,19 +212,19 @@ os.write(1, b"o\\n" + b"x" * 20000 + b"\\nlast, without an end")
 
 def test_every_line_comes_before_the_exit() -> None:
     async def main() -> list[str]:
-        said: list[str] = []
+        lines: list[str] = []
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[int] = loop.create_future()
         process = spawn("talk", ["-c", TALK])
-        process.watch(loop, ended.set_result, lambda: None, said.append)
+        process.watch(loop, ended.set_result, lambda: None, lines.append)
         assert await asyncio.wait_for(ended, 10) == 0
-        return said
+        return lines
 
-    said = asyncio.run(main())
-    assert said[:2] == ["one", "two"]
-    assert said[-1] == "last, without an end"
-    assert "".join(said[2:-1]) == "x" * 20000
-    assert max(map(len, said)) <= 65536 + 8192
+    lines = asyncio.run(main())
+    assert lines[:2] == ["one", "two"]
+    assert lines[-1] == "last, without an end"
+    assert "".join(lines[2:-1]) == "x" * 20000
+    assert max(map(len, lines)) <= 65536 + 8192
 
 
 def test_a_worker_does_not_wait_for_who_does_not_read() -> None:
@@ -240,10 +240,10 @@ def test_the_file_is_read_only_while_the_lock_is_held() -> None:
     lock = segment.exclusive_instance(INSTANCE)
     try:
         assert engine_status.read(INSTANCE) is None, "nothing is told yet"
-        told = EngineStatus(pid=7, address="http://h:1", feeds={"okx": WorkerStatus(phase="running")})
-        engine_status.write(INSTANCE, told)
-        assert engine_status.read(INSTANCE) == told
-        assert msgspec.json.decode(engine_status.path(INSTANCE).read_bytes(), type=EngineStatus) == told
+        status = EngineStatus(pid=7, address="http://h:1", feeds={"okx": WorkerStatus(phase="running")})
+        engine_status.write(INSTANCE, status)
+        assert engine_status.read(INSTANCE) == status
+        assert msgspec.json.decode(engine_status.path(INSTANCE).read_bytes(), type=EngineStatus) == status
         engine_status.path(INSTANCE).write_bytes(b"{")
         assert engine_status.read(INSTANCE) is None
     finally:

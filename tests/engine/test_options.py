@@ -86,7 +86,7 @@ def test_the_venues_file_then_the_engines_then_the_environment(toy: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "problem_line"),
     [
         (
             "[venues.toy.options]\nbook_chanel = 'x'\n",
@@ -103,8 +103,8 @@ def test_the_venues_file_then_the_engines_then_the_environment(toy: Path) -> Non
         ),
     ],
 )
-def test_a_wrong_option_is_one_line(toy: Path, text: str, said: str) -> None:
-    assert problem(toy, text) == said
+def test_a_wrong_option_is_one_line(toy: Path, text: str, problem_line: str) -> None:
+    assert problem(toy, text) == problem_line
 
 
 def test_a_wrong_option_of_the_environment_names_the_variable(toy: Path) -> None:
@@ -161,7 +161,7 @@ def test_nothing_else_is(toy: Path, symbol: str) -> None:
 
 
 def test_of_many_names_the_nearest_come_first() -> None:
-    said = nearest("depht", VenueConfig.__struct_fields__)
-    assert said.startswith("; did you mean depth? (allowed: depth, ")
-    assert said.endswith(" more)")
-    assert said.count(",") < 6
+    problem_line = nearest("depht", VenueConfig.__struct_fields__)
+    assert problem_line.startswith("; did you mean depth? (allowed: depth, ")
+    assert problem_line.endswith(" more)")
+    assert problem_line.count(",") < 6

@@ -9,7 +9,7 @@ from engine.settings.problems import SettingsError
 
 
 @pytest.mark.parametrize(
-    ("wishes", "allowed", "placed"),
+    ("requested", "allowed", "placed"),
     [
         ({"a": "auto"}, {0, 1, 2, 3}, {"a": 1}),  # the lowest is left to all else
         ({"a": "auto", "b": "auto"}, {4, 6, 7}, {"a": 6, "b": 7}),
@@ -19,12 +19,12 @@ from engine.settings.problems import SettingsError
         ({"a": 0}, {0, 1}, {"a": 0}),
     ],
 )
-def test_cores(wishes: dict[str, int | str], allowed: set[int], placed: dict[str, int | None]) -> None:
-    assert assign(wishes, allowed) == (placed, [])
+def test_cores(requested: dict[str, int | str], allowed: set[int], placed: dict[str, int | None]) -> None:
+    assert assign(requested, allowed) == (placed, [])
 
 
 @pytest.mark.parametrize(
-    ("wishes", "allowed", "placed", "warning"),
+    ("requested", "allowed", "placed", "warning"),
     [
         ("auto auto auto auto auto", {0, 1}, [1, 0, 1, 0, 1], "5 pinned workers on 2 cores: some share one"),
         ("auto auto auto auto", {0, 1, 2}, [1, 2, 0, 1], "4 pinned workers on 3 cores: some share one"),
@@ -41,11 +41,11 @@ def test_cores(wishes: dict[str, int | str], allowed: set[int], placed: dict[str
     ],
 )  # fmt: skip
 def test_more_workers_than_spare_cores(
-    wishes: str, allowed: set[int], placed: list[int | None], warning: str
+    requested: str, allowed: set[int], placed: list[int | None], warning: str
 ) -> None:
     """Every core is used, the lowest last, and one warning says so."""
     asked: dict[str, int | str] = {
-        f"feed{place}": int(wish) if wish.isdigit() else wish for place, wish in enumerate(wishes.split())
+        f"feed{place}": int(cpu) if cpu.isdigit() else cpu for place, cpu in enumerate(requested.split())
     }
     got, warnings = assign(asked, allowed)
     assert list(got.values()) == placed

@@ -109,7 +109,7 @@ def late(writer: Writer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "channel", "said", "state"),
+    ("change", "channel", "expected", "state"),
     [
         (rebuilt, "book", "RESYNC (GAP)", 1),
         (stale, "top", "STALE (SILENT)", 2),
@@ -118,15 +118,15 @@ def late(writer: Writer) -> None:
     ],
 )
 def test_a_cell_that_is_missing_is_named_everywhere(
-    writer: Writer, change: Change, channel: str, said: str, state: int
+    writer: Writer, change: Change, channel: str, expected: str, state: int
 ) -> None:
     change(writer)
     writer.commit()
     code, body, feed, metrics = look()
     assert code == 503
-    assert body["missing"] == {"venue": {"BTC/USDT": {channel: said}}}
-    assert f"not delivered: BTC/USDT {channel} {said}" in body["not_ready"]["venue"]
-    assert feed["missing"] == {"BTC/USDT": {channel: said}}
+    assert body["missing"] == {"venue": {"BTC/USDT": {channel: expected}}}
+    assert f"not delivered: BTC/USDT {channel} {expected}" in body["not_ready"]["venue"]
+    assert feed["missing"] == {"BTC/USDT": {channel: expected}}
     assert (feed["ready"], feed["not_ready"]) == (False, body["not_ready"]["venue"])
     assert metrics[f"instrument_missing BTC/USDT {channel}"] == state
     assert (metrics["feed_ready"], metrics["feed_cells_missing"]) == (0, 1)

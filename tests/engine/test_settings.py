@@ -192,8 +192,8 @@ def test_an_unknown_key_hides_no_other_mistake(tmp_path: Path) -> None:
     )
     with pytest.raises(SettingsError) as caught:
         load_and_check(write(tmp_path, text), {})
-    for said in ("foo = 1", "bar = 1", "ring_slots = 128", "options.baz = 1"):
-        assert [line for line in caught.value.problems if said in line], said
+    for named in ("foo = 1", "bar = 1", "ring_slots = 128", "options.baz = 1"):
+        assert [line for line in caught.value.problems if named in line], named
 
 
 def test_every_mistake_is_reported_at_once(tmp_path: Path) -> None:

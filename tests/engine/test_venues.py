@@ -70,31 +70,31 @@ VENUE = replace(
 
 
 @pytest.mark.parametrize(
-    ("raised", "said"),
+    ("raised", "expected"),
     [
         ("ValueError('book_depth must be one of 10, 25')", "venues.broken: book_depth must be one of 10, 25"),
         ("KeyError('x')", "venues.broken: "),
     ],
 )
 def test_parts_that_cannot_be_made_are_one_line(
-    broken: Callable[[str], None], raised: str, said: str
+    broken: Callable[[str], None], raised: str, expected: str
 ) -> None:
     broken(PARTS % raised)
     [problem] = problems("broken", ["top"])
-    assert problem.startswith(said)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("from workers.nowhere import X\n", "venue.py:1: ModuleNotFoundError: No module named"),
         ("\nVENUES = 1\n", "has no attribute 'VENUE'"),
         ("def f(:\n", "SyntaxError"),
     ],
 )
-def test_code_that_does_not_load_is_one_line(broken: Callable[[str], None], text: str, said: str) -> None:
+def test_code_that_does_not_load_is_one_line(broken: Callable[[str], None], text: str, expected: str) -> None:
     broken(text)
     [problem] = problems("broken", ["top"])
     assert problem.startswith("venues.broken: ")
-    assert said in problem
+    assert expected in problem
     assert "\n" not in problem

@@ -31,7 +31,7 @@ class How(StrEnum):
 
     RST = "rst"  # both peers get a reset
     FIN = "fin"  # the receiver of this direction gets an end of stream
-    SILENCE = "silence"  # nobody is told: this direction carries nothing any more
+    SILENCE = "silence"  # without a sign: this direction carries nothing any more
 
 
 class Corruption(StrEnum):

@@ -1,4 +1,4 @@
-"""A server that counts what it is sent and answers as it is told: the witness for "exactly one request".
+"""A server that counts what it is sent and answers as it is ordered: the witness for "exactly one request".
 
 Raw sockets and an own reading of HTTP/1.1: whether a request came is decided by the bytes that came.
 """

@@ -241,7 +241,7 @@ def test_counts_are_over_all_connections_and_after_is_on_each() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         ("cutt", "there are: latency"),
         ("cut:how=fast", "Invalid enum value"),
@@ -249,8 +249,8 @@ def test_counts_are_over_all_connections_and_after_is_on_each() -> None:
         ("latency", "seconds"),
     ],
 )
-def test_wrong_words_are_told_what_is_right(words: str, said: str) -> None:
-    with pytest.raises(FaultError, match=said):
+def test_wrong_words_are_answered_with_what_is_right(words: str, expected: str) -> None:
+    with pytest.raises(FaultError, match=expected):
         parse(words)
 
 

@@ -339,21 +339,23 @@ class Market:
         ready_metric = re.search(
             r"^tickring_feed_ready\{.*\} (\S+)$", get(f"{self.address}/metrics")[1], re.M
         )
-        told = self.command_status() if command else None
+        shown = self.command_status() if command else None
         self.report.looks += 1
         if before is None or before != self.cells():
             return None
         self.report.compared += 1
         ready = code == 200
-        said = [body["ready"], status["ready"], ready_metric is not None and float(ready_metric[1]) == 1]
-        if told is not None:
-            said.append(told["ready"])
-            if (told["cells"], told["not_listed"], told["halted"]) != (
+        metric = ready_metric is not None and float(ready_metric[1]) == 1
+        ready_values = [body["ready"], status["ready"], metric]
+        if shown is not None:
+            ready_values.append(shown["ready"])
+            if (shown["cells"], shown["not_listed"], shown["halted"]) != (
                 status["cells"], status["not_listed"], status["halted"],
             ):  # fmt: skip
                 self.report.problem("`tickring status --json` and /status differ")
-        if set(said) != {ready}:
-            self.report.problem(f"/readyz says {code}, /status, the metric and the command {said[1:]}")
+        if set(ready_values) != {ready}:
+            others = ready_values[1:]
+            self.report.problem(f"/readyz says {code}, /status, the metric and the command {others}")
         self._compare(before, body, status)
         return ready
 

@@ -150,7 +150,7 @@ def test_lap_ends_a_batch(writer: Writer, feed: shm.Feed) -> None:
     put(writer, SLOTS + 4)
     batch = cursor.poll(2)
     assert (batch.lost, len(batch)) == (SLOTS + 4 - HALF - 1, 2)
-    assert cursor.poll().lost == 0  # told once
+    assert cursor.poll().lost == 0  # reported once
 
 
 def test_from_oldest(writer: Writer, feed: shm.Feed) -> None:
@@ -228,7 +228,7 @@ class RingMachine(RuleBasedStateMachine):
         self.start = self.cursor.position
         self.seen: list[int] = []
         self.gaps = 0
-        self.untold = 0  # skipped by resync, to be told with the next batch
+        self.unreported = 0  # skipped by resync, to be told with the next batch
 
     @rule(n=st.integers(1, 2 * SLOTS + 3))
     def write(self, n: int) -> None:
@@ -254,8 +254,8 @@ class RingMachine(RuleBasedStateMachine):
         lapped = self.cursor.lost - lost
         assert batch["seq"][0] == expected + lapped
         assert (lapped == 0) == there  # lost if, and only if, it was overwritten
-        assert batch.lost == lapped + self.untold
-        self.untold = 0
+        assert batch.lost == lapped + self.unreported
+        self.unreported = 0
         self.take(batch)
         assert len(batch) == min(limit, self.writer.next_sequence - int(batch["seq"][0]))
 
@@ -264,8 +264,8 @@ class RingMachine(RuleBasedStateMachine):
         lost = self.cursor.lost
         record = self.cursor.get()
         if record is not None:
-            self.gaps += self.cursor.lost - lost + self.untold
-            self.untold = 0
+            self.gaps += self.cursor.lost - lost + self.unreported
+            self.unreported = 0
             self.seen.append(record.seq)
 
     def take(self, batch: shm.Batch) -> None:
@@ -287,7 +287,7 @@ class RingMachine(RuleBasedStateMachine):
         self.writer.commit()
         lost = self.cursor.lost
         self.cursor.resync()
-        self.untold += self.cursor.lost - lost
+        self.unreported += self.cursor.lost - lost
         self.poll(limit)
 
     @invariant()
@@ -303,9 +303,9 @@ class RingMachine(RuleBasedStateMachine):
         try:
             self.writer.commit()
             while len(batch := self.cursor.poll()):
-                self.untold = 0  # the batch says it
+                self.unreported = 0  # the batch says it
                 self.take(batch)
-            assert self.gaps + self.untold + len(self.seen) == self.writer.next_sequence - self.start
+            assert self.gaps + self.unreported + len(self.seen) == self.writer.next_sequence - self.start
             assert self.cursor.got + self.cursor.lost == self.writer.next_sequence - self.start
         finally:
             self.writer.close()

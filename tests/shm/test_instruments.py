@@ -126,12 +126,12 @@ def test_a_top_and_a_book_say_whether_the_instrument_trades(instance: str, write
         top, book = feed.top("ETH/USDT"), feed.book("ETH/USDT")
         assert (top.status, book.status, top.state, book.state) == (status, status, State.LIVE, State.LIVE)
         assert feed.top("BTC/USDT").status is InstrumentStatus.ACTIVE
-    said = [
+    found = [
         (int(r["instrument"]), int(r["aux"]), int(r["words"][0]), int(r["words"][1]), int(r["words"][2]))
         for r in cursor.poll()
         if r["kind"] == Kind.STATUS
     ]
-    assert said == [
+    assert found == [
         (1, Scope.INSTRUMENT, InstrumentStatus.HALTED, Reason.NONE, writer.epoch),
         (1, Scope.INSTRUMENT, InstrumentStatus.ACTIVE, Reason.NONE, writer.epoch),
         (1, Scope.INSTRUMENT, InstrumentStatus.NOT_LISTED, Reason.NOT_LISTED, writer.epoch),

@@ -37,8 +37,8 @@ def test_version_in_the_title() -> None:
 
 
 def test_header() -> None:
-    said = {name: int(offset) for offset, name, *_ in table("offset | name | type | meaning")}
-    assert said == {name[2:]: at for name, at in vars(layout).items() if name.startswith("H_")}
+    listed = {name: int(offset) for offset, name, *_ in table("offset | name | type | meaning")}
+    assert listed == {name[2:]: at for name, at in vars(layout).items() if name.startswith("H_")}
     assert f"0x{layout.READY:016X}".lower() in TEXT.lower()
 
 
@@ -92,14 +92,14 @@ def test_codes(head: str, column: int, codes: type[Kind]) -> None:
 
 def test_cells_by_word() -> None:
     source = (FOLDER / "atomics.pxd").read_text()
-    said = {
+    listed = {
         field.split(",")[0].split(":")[0].split(";")[0]: int(word) for word, field in table("word | field")
     }
     names = {"UPDATE_ID": "update id", "EVENT": "ts_event", "RECV": "ts_recv", "RING_SEQ": "ring_seq"}
     names["STATE"] = "state"
     for name, number in re.findall(r"^    TOP_(\w+) = (\d+)$", source, re.M):
         if name in names:
-            assert said[names[name]] == int(number), name
+            assert listed[names[name]] == int(number), name
     start = TEXT.index("### Book cell")
     book = dict(re.findall(r"^\| (\d+) \| (\w+)", TEXT[start : TEXT.index("### Record")], re.M))
     firsts = {"UPDATE_ID": "update", "EVENT": "ts_event", "RECV": "ts_recv", "RING_SEQ": "ring_seq"}

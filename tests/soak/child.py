@@ -90,7 +90,7 @@ async def _run(fd: int, leak: str) -> int:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, worker.stop)
 
-    def told() -> None:
+    def on_command() -> None:
         data = os.read(fd, 64)
         for _ in data:
             leaks.one()
@@ -99,7 +99,7 @@ async def _run(fd: int, leak: str) -> int:
             worker.stop()
 
     os.set_blocking(fd, False)
-    loop.add_reader(fd, told)
+    loop.add_reader(fd, on_command)
     reporting = asyncio.ensure_future(_report())
     try:
         await worker.run()

@@ -37,10 +37,10 @@ def test_a_leak_per_fault_is_flagged() -> None:
         "--minutes", "0.08", "--every", "0.3", "--seed", "3", "--only", "reset", "--leak", "fd,task,memory"
     )  # fmt: skip
     assert code == 1
-    said = "; ".join(report["broken"])
+    output = "; ".join(report["broken"])
     for name in ("fds", "tasks", "memory"):
-        assert f"{name} grew" in said, report["findings"]
-    assert "sockets grew" not in said
+        assert f"{name} grew" in output, report["findings"]
+    assert "sockets grew" not in output
 
 
 def test_a_wrong_word_is_one_line() -> None:

@@ -178,7 +178,7 @@ class Bench:
         self.loop: Any = asyncio.get_running_loop()
         self.venue = venue
         self.events: list[ConnectionEvent] = []
-        self.told: list[float] = []  # when
+        self.heard_at: list[float] = []  # when
         self.messages: list[ParsedMessage] = []
         self.published: list[bytes] = []
         self.on_message: Callable[[ParsedMessage], Any] = self.messages.append
@@ -192,7 +192,7 @@ class Bench:
 
     def on_event(self, event: ConnectionEvent) -> None:
         self.events.append(event)
-        self.told.append(self.loop.time())
+        self.heard_at.append(self.loop.time())
 
     def _take(self, data: bytes, _: int) -> bool:
         if not data.startswith(b'{"stream"'):
@@ -243,7 +243,7 @@ class Bench:
     @property
     def delays(self) -> list[float]:
         """Seconds from each loss to the next handshake."""
-        lost = [at for at, each in zip(self.told, self.events, strict=True) if each.error is not None]
+        lost = [at for at, each in zip(self.heard_at, self.events, strict=True) if each.error is not None]
         return [round(b - a, 3) for a, b in zip(lost, self.venue.dialled[1:], strict=False)]
 
     @property

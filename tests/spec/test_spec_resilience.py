@@ -563,8 +563,8 @@ async def test_4_metrics_latency() -> None:
 @virtual
 async def test_4_metrics_circuit_state() -> None:
     opened: list[tuple[str, float]] = []
-    told = {"on_circuit_open": lambda *facts: opened.append(facts)}
-    async with service(*[says(500)] * 5, attempts=1, manage=told) as (rest, _, _):
+    options = {"on_circuit_open": lambda *facts: opened.append(facts)}
+    async with service(*[says(500)] * 5, attempts=1, manage=options) as (rest, _, _):
         await broken(rest)
         assert rest.get_metrics().circuits_open == 1
         assert rest.gauges().circuit_opens == 1
@@ -622,9 +622,9 @@ async def test_4_breaker_counts_whole_requests_not_attempts() -> None:
 async def test_4_retry_budget_binds_only_when_requests_fail_totally() -> None:
     patient = Circuits(lambda name: CircuitBreaker(1000, name=name))
     retry = ExponentialRetry(3, base=0.0)
-    told = {"circuits": patient, "retry_budget": RetryBudget()}
+    options = {"circuits": patient, "retry_budget": RetryBudget()}
     script = [says(500)] * 57 + [says(200)]  # every twentieth request is answered
-    async with service(*script, then=says(500), retry=retry, manage=told) as (rest, seen, _):
+    async with service(*script, then=says(500), retry=retry, manage=options) as (rest, seen, _):
         await broken(rest, 19)
         assert len(seen.at) == 57, "three attempts each"
         await rest.get("/x")

@@ -859,8 +859,8 @@ async def test_2_tracing_of_requests_and_strategies_is_redacted() -> None:
     events: list[TraceEvent] = []
     signed = AuthenticationData(headers={"X-Key": "the-api-key"}, query="a=1&signature=the-signature")
     answer = says(200, b'"the-body"', ("X-Used-Weight", "17"))
-    told = {"tracer": events.append}
-    async with service(says(503), answer, auth=Signing(signed), manage=told) as (rest, _, _):
+    options = {"tracer": events.append}
+    async with service(says(503), answer, auth=Signing(signed), manage=options) as (rest, _, _):
         await rest.get("/private/x", {"a": 1, "listenKey": "the-listen-key"})
     steps = ["request", "send", "refused", "retry", "send", "answer", "done"]
     assert [event.step for event in events] == steps

@@ -495,10 +495,10 @@ def test_1_symbol_map_is_built_once() -> None:
 
     symbols = Counted(SYMBOLS)
     strategy = BinanceSubscription(STREAMS, symbols)
-    wish = list(SYMBOLS)[:300]
+    desired = list(SYMBOLS)[:300]
     for _ in range(5):
         for action in SubscriptionAction:
-            strategy.create_subscription_messages(action, wish, ["top"])
+            strategy.create_subscription_messages(action, desired, ["top"])
     assert symbols.asked == 300
 
 
@@ -879,7 +879,7 @@ async def test_1_refused_backs_off_exponentially(bench: Bench) -> None:
     starting = asyncio.ensure_future(manager.initialize(["BTC/USDT"], ["top"]))
     await bench.until(lambda: len(bench.events) == 6)
     assert all(isinstance(each.error, ConnectionFailed) for each in bench.events[1:])
-    delays = [b - a for a, b in pairwise(bench.told[1:])]
+    delays = [b - a for a, b in pairwise(bench.heard_at[1:])]
     assert delays == pytest.approx([1.0, 2.0, 4.0, 8.0], abs=0.01)
     await bench.venue.open()
     await starting
@@ -893,7 +893,7 @@ async def test_1_timeout_backs_off_moderately(bench: Bench) -> None:
         starting = asyncio.ensure_future(bench.build().initialize(["BTC/USDT"], ["top"]))
         await bench.until(lambda: len(bench.events) == 5)
         assert all(isinstance(each.error, ConnectTimeout) for each in bench.events[1:])
-        delays = [b - a - 3.0 for a, b in pairwise(bench.told[1:])]
+        delays = [b - a - 3.0 for a, b in pairwise(bench.heard_at[1:])]
         assert delays == pytest.approx([1.0, 2.0**0.5, 2.0], abs=0.01), "slower than 1, 2, 4"
         await bench.manager.close()
         await asyncio.gather(starting, return_exceptions=True)

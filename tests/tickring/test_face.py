@@ -1,5 +1,5 @@
 """The face for programs: every name is the real one, a reader loads the reader alone, and what else is called
-as our packages are is told in one line or does no harm."""
+as our packages is named in one line or does no harm."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_reader_loads_the_reader_alone(tmp_path: Path, use: str) -> None:
     assert ours == 0 if not use else 5 < ours < 20
 
 
-def test_a_foreign_reader_is_told_in_one_line(tmp_path: Path, foreign: Path) -> None:
+def test_a_foreign_reader_is_reported_in_one_line(tmp_path: Path, foreign: Path) -> None:
     done = run("-c", "import tickring", cwd=tmp_path, path=foreign)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
@@ -98,10 +98,10 @@ def test_without_the_command_the_users_come_first(tmp_path: Path, foreign: Path)
 
 def test_the_doctor_names_what_is_called_the_same(tmp_path: Path, foreign: Path) -> None:
     done = run("-P", "-m", "tickring_command", "doctor", cwd=tmp_path, path=foreign)
-    told = [line for line in done.stdout.splitlines() if " packages " in line]
-    assert [line.split()[2] for line in told] == [
+    lines = [line for line in done.stdout.splitlines() if " packages " in line]
+    assert [line.split()[2] for line in lines] == [
         f"{foreign}/{name}/__init__.py" for name in ("shm", "workers", "engine")
     ]
-    assert all(line.startswith("note") for line in told)
+    assert all(line.startswith("note") for line in lines)
     clean = run("-P", "-m", "tickring_command", "doctor", cwd=tmp_path)
     assert f"packages   shm, workers, engine and tickring are those of {ROOT}" in clean.stdout

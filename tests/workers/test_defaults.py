@@ -62,7 +62,7 @@ def test_plain_requests_leave_out_what_is_none() -> None:
     assert prepared.params == (("n", "5"), ("b", "true"), ("d", "x y"))
 
 
-def test_a_symbol_or_channel_that_is_not_known_is_told_with_those_that_are() -> None:
+def test_a_symbol_or_channel_that_is_not_known_is_reported_with_those_that_are() -> None:
     symbols = {"BTC/USDT": "BTCUSDT", "ETH/USDT": "ETHUSDT"}
     assert venue_symbol(symbols, "BTC/USDT") == "BTCUSDT"
     with pytest.raises(KeyError, match=r"symbol 'BTC/USD' is not known at the venue; near it: BTC/USDT"):

@@ -349,10 +349,10 @@ def test_a_part_that_is_refused_costs_its_own_symbols() -> None:
     one, other = (read(json.dumps({"pairs": [entry]}).encode()) for entry in GOOD)
     refused = BadRequest("no such type", **facts)
     found = asyncio.run(read_parts([part(one), part(refused)]))
-    told = make_listing(found, ["A/B", "BTC/B"], RULES)
-    assert [each.symbol for each in told.instruments] == ["A/B"]
-    assert "a part of its listing was refused: " in told.missing["BTC/B"]
-    assert "no such type" in told.missing["BTC/B"]
+    listing = make_listing(found, ["A/B", "BTC/B"], RULES)
+    assert [each.symbol for each in listing.instruments] == ["A/B"]
+    assert "a part of its listing was refused: " in listing.missing["BTC/B"]
+    assert "no such type" in listing.missing["BTC/B"]
     both = asyncio.run(read_parts([part(other)], one))
     assert make_listing(both, ["A/B", "BTC/B"], RULES).missing == {}
     with pytest.raises(BadRequest):

@@ -116,9 +116,9 @@ def test_a_symbol_that_is_not_listed_waits_and_the_others_are_served(
                 assert cells(live, symbol) == DOWN
                 with pytest.raises(shm.Stale, match="NOT_LISTED"):
                     live.feed.top(symbol)
-                assert codes(live, symbol) == ["not_listed"], "said once"
-            told = [event.text for event in live.feed.events(500) if event.symbol == never]
-            assert first in told[0], "the nearest name"
+                assert codes(live, symbol) == ["not_listed"], "reported once"
+            texts = [event.text for event in live.feed.events(500) if event.symbol == never]
+            assert first in texts[0], "the nearest name"
             assert subscribed(live) == {first}
             assert live.counted("rejects") == 0
             cursor = live.feed.cursor()
@@ -149,7 +149,7 @@ def test_a_symbol_is_delisted_and_comes_back(feed: str) -> None:
         async with working(feed, [first, second], [first, second]) as live:
             await live.all_live()
             index = live.feed.instrument(second).index
-            cursor, told = live.feed.cursor(), live.feed.cursor()
+            cursor, of_status = live.feed.cursor(), live.feed.cursor()
             live.sim.delist(second)
             await live.until(lambda: cells(live, second) == DOWN, "DOWN(NOT_LISTED)")
             await live.until(lambda: subscribed(live) == {first}, "unsubscribed")
@@ -159,7 +159,7 @@ def test_a_symbol_is_delisted_and_comes_back(feed: str) -> None:
             live.sim.enlist(second)
             await live.until(lambda: live.live(second), "LIVE again")
             assert live.feed.instrument(second).index == index, "its slot says what it said before"
-            assert statuses(live, told) == [
+            assert statuses(live, of_status) == [
                 (second, InstrumentStatus.NOT_LISTED),
                 (second, InstrumentStatus.ACTIVE),
             ]

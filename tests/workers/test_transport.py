@@ -121,20 +121,20 @@ def test_candles_time_and_limits_are_the_venues(monkeypatch: pytest.MonkeyPatch)
     with_exchange(work)
 
 
-def test_what_a_venue_has_not_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_venue_has_not_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     own = load(FEED)
     rest = replace(own.rest, klines=None, server_time=None, server_limits=None)
     venue = replace(own, rest=rest, books=replace(own.books, snapshot=None))
     monkeypatch.setattr(workers.exchange.factory, "load", lambda name: venue)
 
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
-        for asked, said in (
+        for asked, message in (
             (lambda: exchange.order_book("BTC/USDT"), "has no order book by REST; its stream brings it"),
             (lambda: exchange.klines("BTC/USDT"), "has no candles by REST"),
             (exchange.server_time, "has no request for its time"),
             (exchange.server_limits, "has no request for its limits"),
         ):
-            with pytest.raises(NotOffered, match=f"^{FEED} {said}"):
+            with pytest.raises(NotOffered, match=f"^{FEED} {message}"):
                 await asked()
 
     with_exchange(work)
@@ -370,37 +370,37 @@ def test_streams_side_by_side_of_some_symbols() -> None:
     with_exchange(work)
 
 
-def test_a_lost_connection_is_told_in_its_place_and_made_again() -> None:
+def test_a_lost_connection_is_reported_in_its_place_and_made_again() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream("top")
         await anext(stream)
         sim.faults.add(Fault(kind="reset"))
-        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
-        assert isinstance(told, Interruption)
-        assert set(told.topics) == {(symbol, "top") for symbol in SYMBOLS}
-        assert "next attempt in" in told.reason
+        received = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert isinstance(received, Interruption)
+        assert set(received.topics) == {(symbol, "top") for symbol in SYMBOLS}
+        assert "next attempt in" in received.reason
         assert [m async for m in _until(stream, lambda m: isinstance(m, Top))]
 
     with_exchange(work, reconnect_delay=0.01)
 
 
-def test_what_cannot_be_read_or_cannot_be_is_told() -> None:
+def test_what_cannot_be_read_or_cannot_be_is_reported() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream(["book"], ["BTC/USDT"])
         await anext(stream)
         await sim.blast([b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","s":"BTCUSDT"}}'], 1)
-        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
-        assert isinstance(told, Interruption)
-        assert ("BTC/USDT", "book") in told.topics
+        received = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert isinstance(received, Interruption)
+        assert ("BTC/USDT", "book") in received.topics
         zero = '"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[["0.0","1"]],"a":[]'
         await sim.blast([f'{{"stream":"btcusdt@depth@100ms","data":{{{zero}}}}}'.encode()], 1)
-        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
-        assert told == Interruption((("BTC/USDT", "book"),), "a message with impossible content")
+        received = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert received == Interruption((("BTC/USDT", "book"),), "a message with impossible content")
 
     with_exchange(work)
 
 
-def test_what_the_venue_refuses_is_told() -> None:
+def test_what_the_venue_refuses_is_reported() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream(["top", "trades"])
         refused = (("BTC/USDT", "trades"),)
@@ -443,8 +443,8 @@ def test_a_lost_connection_interrupts_what_it_carried_and_nothing_else() -> None
                 for name, lost in (("markPrice@1s", {"mark"}), ("bookTicker", {"top", "trades"})):
                     [peer] = [each for each in sim.hub.peers if f"btcusdt@{name}" in each.streams]
                     peer.reset()
-                    told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
-                    assert set(told.topics) == {(FUTURES, channel) for channel in lost}
+                    received = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+                    assert set(received.topics) == {(FUTURES, channel) for channel in lost}
 
     run(work())
 
@@ -478,13 +478,13 @@ def test_what_waited_while_its_connection_went_does_not_come_after_the_interrupt
 
 
 @pytest.mark.parametrize("channel", ["book", "ticker"])
-def test_a_connection_that_falls_silent_is_told(channel: str) -> None:
+def test_a_connection_that_falls_silent_is_reported(channel: str) -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream(channel)
         assert isinstance(await anext(stream), PublicMessage)
         sim.faults.add(Fault(kind="silent", count=None))
-        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
-        assert set(told.topics) == {(symbol, channel) for symbol in SYMBOLS}
+        received = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))][-1]
+        assert set(received.topics) == {(symbol, channel) for symbol in SYMBOLS}
 
     with_exchange(work, stale_after=0.5, stale_after_max=0.5, stale_after_min=0.5, first_event_after=1.0)
 
@@ -537,7 +537,7 @@ async def _until(stream: Stream, last: Callable[[object], bool]) -> Any:
             return
 
 
-def test_a_program_that_is_too_slow_is_told_what_it_missed() -> None:
+def test_a_program_that_is_too_slow_learns_what_it_missed() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream("top")
         first = await anext(stream)
@@ -545,9 +545,9 @@ def test_a_program_that_is_too_slow_is_told_what_it_missed() -> None:
         payload = f'{{"stream":"btcusdt@bookTicker","data":{_top("1")}}}'.encode()
         for _ in range(4):  # as many as fit, as many as wait undecoded, and more
             await sim.blast([payload], BOUND)
-        told = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))]
-        assert len(told) <= 2 * BOUND + 200
-        assert told[-1].topics
+        received = [m async for m in _until(stream, lambda m: isinstance(m, Interruption))]
+        assert len(received) <= 2 * BOUND + 200
+        assert received[-1].topics
 
     with_exchange(work)
 
@@ -569,16 +569,16 @@ def test_a_number_that_needs_more_decimals_gets_them() -> None:
         await sim.blast([fine], 1)
         message = [m async for m in _until(stream, lambda m: isinstance(m, Top) and m.ask == 2)][-1]
         assert message.bid == Decimal("1.0000000001")
-        # What no decimals hold is told as missing, and costs nothing else.
+        # What no decimals hold is reported as missing, and costs nothing else.
         after = fine.replace(b'"2"', b'"3"')
         await sim.blast([fine.replace(b'"2"', b'"99999999999999999999"'), after], 2)
-        told = [m async for m in _until(stream, lambda m: isinstance(m, Top) and m.ask == 3)]
-        assert Interruption((("BTC/USDT", "top"),), "a number that does not fit") in told
+        received = [m async for m in _until(stream, lambda m: isinstance(m, Top) and m.ask == 3)]
+        assert Interruption((("BTC/USDT", "top"),), "a number that does not fit") in received
 
     with_exchange(work)
 
 
-def test_a_mark_that_does_not_fit_is_told_in_its_place() -> None:
+def test_a_mark_that_does_not_fit_is_reported_in_its_place() -> None:
     async def work() -> None:
         async with SimVenue("binance_futures", rate=200.0) as sim:
             urls = {"ws_url": sim.ws_url, "rest_url": sim.rest_url}
@@ -591,21 +591,21 @@ def test_a_mark_that_does_not_fit_is_told_in_its_place() -> None:
                 event = b'"e":"markPriceUpdate","E":1,"s":"BTCUSDT","p":"1.%s","i":"2","P":"1","r":"0","T":1'
                 for price in (b"123456789", b"12345678"):
                     await sim.blast([b'{"stream":"btcusdt@markPrice@1s","data":{%s}}' % (event % price)], 1)
-                told = [m async for m in _until(stream, lambda m: isinstance(m, Mark) and m.index == 2)]
-                assert Interruption(((symbol, "mark"),), "a number that does not fit") in told
-                assert told[-1].mark == Decimal("1.12345678")
-                assert told[-1].instrument == before.instrument  # it has asked for no other exponents
+                received = [m async for m in _until(stream, lambda m: isinstance(m, Mark) and m.index == 2)]
+                assert Interruption(((symbol, "mark"),), "a number that does not fit") in received
+                assert received[-1].mark == Decimal("1.12345678")
+                assert received[-1].instrument == before.instrument  # it has asked for no other exponents
 
     run(work())
 
 
-def test_no_connection_is_told_and_then_raised() -> None:
+def test_no_connection_is_reported_and_then_raised() -> None:
     async def work(exchange: PublicExchange, sim: SimVenue) -> None:
         stream = exchange.stream("top")
-        told = [await anext(stream) for _ in range(10)]
+        received = [await anext(stream) for _ in range(10)]
         with pytest.raises(ConnectionFailed):
             await anext(stream)
-        assert all(isinstance(message, Interruption) for message in told)
+        assert all(isinstance(message, Interruption) for message in received)
 
     with_exchange(work, ws_url="ws://127.0.0.1:1", reconnect_delay=0.001, max_reconnect_delay=0.001)
 
@@ -646,8 +646,8 @@ def test_the_numbers_of_each() -> None:
     ticker = message(MessageKind.TICKER, (0,) * 8, absent(*range(8)))
     assert (ticker.last, ticker.open, ticker.high, ticker.low) == (None, None, None, None)
     assert (ticker.volume, ticker.quote_volume, ticker.trades, ticker.open_time) == (None, None, None, None)
-    told = int(MessageFlag.MARK | MessageFlag.RATE)
-    mark: Mark = message(MessageKind.MARK, (100_000_000, 0, 100_000_000), told)
+    flags = int(MessageFlag.MARK | MessageFlag.RATE)
+    mark: Mark = message(MessageKind.MARK, (100_000_000, 0, 100_000_000), flags)
     assert (mark.mark, mark.index, mark.next_funding) == (1, None, None)
     assert mark.funding_rate == Decimal("0.0001")
 

@@ -193,8 +193,8 @@ class RotatingCredentials:
             if self._origin.stamp() != stamp:
                 return
             if fresh != self._credentials:
-                if why := self._origin.refuses(self._credentials, fresh):  # rule 2
-                    raise SecretError(f"{self._origin}: {why}")
+                if reason := self._origin.refuses(self._credentials, fresh):  # rule 2
+                    raise SecretError(f"{self._origin}: {reason}")
                 self._credentials = fresh
                 self.rotations += 1
                 self._report(f"{self._origin}: rotated credentials are in use")

@@ -194,8 +194,8 @@ def _private_key(secret: Secret, passphrase: Secret | None) -> object:
         )
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         # TypeError: a passphrase is missing, or given for a key that is not encrypted.
-        why = str(error) if isinstance(error, TypeError) else "half-written, or the passphrase is wrong"
-    raise SecretError(f"the secret is no private key in PEM that can be read: {why}")
+        reason = str(error) if isinstance(error, TypeError) else "half-written, or the passphrase is wrong"
+    raise SecretError(f"the secret is no private key in PEM that can be read: {reason}")
 
 
 def _kind(key: object) -> str:

@@ -304,9 +304,9 @@ cdef class Book:
         """Levels of a side that two books of the same moment cannot both be right about, and in `beyond` how many
         `other` has that this one cannot know.
 
-        Whatever a book has is right, within its horizon or beyond: there it has what the stream has told since.
+        Whatever a book has is right, within its horizon or beyond: there it has what the stream has sent since.
         What it has not is not there, within its horizon. `other` is the younger: beyond its horizon it has
-        nothing that this one was not told too.
+        nothing that this one was not sent too.
         """
         cdef const Side* mine = &self.side[ask]
         cdef const Side* theirs = &other.side[ask]

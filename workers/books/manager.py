@@ -62,7 +62,7 @@ class BookManager:
         register: gives the decoder the slot and exponents of an instrument, the newest of its symbol.
         respec: (old instrument, the frame or snapshot that did not fit) -> the instrument that replaces it.
         recount: makes a request of very little weight, whose answer has the venue's count of our requests.
-        on_failed: called with (instrument, attempt, why) for each attempt without a usable snapshot.
+        on_failed: called with (instrument, attempt, reason) for each attempt without a usable snapshot.
         on_silent: called with (index, scope) when the stream does not deliver what there is for the top or
             the book.
         clock: CLOCK_MONOTONIC ns; sleep, chance: injected for tests.
@@ -81,7 +81,7 @@ class BookManager:
         register: Callable[[Instrument], None] = lambda instrument: None,
         respec: Respec | None = None,
         recount: Callable[[], Awaitable[object]] | None = None,
-        on_failed: Callable[[Instrument, int, str], None] = lambda instrument, attempt, why: None,
+        on_failed: Callable[[Instrument, int, str], None] = lambda instrument, attempt, reason: None,
         on_silent: Callable[[int, Scope], None] = lambda index, scope: None,
         clock: Callable[[], int] = monotonic_ns,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -58,7 +58,7 @@ class Snapshots:
 
     Args:
         resubscribe: makes the subscription of an instrument's book anew (rule 5); None: that is not possible.
-        on_failed: called with (instrument, attempt, why) for each attempt without a usable snapshot.
+        on_failed: called with (instrument, attempt, reason) for each attempt without a usable snapshot.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class Snapshots:
             try:
                 snapshot = await self._requests.get(index, limit, rank, on_request)
             except Exception as error:
-                why = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
+                reason = str(error) if isinstance(error, WorkerError) else f"{type(error).__name__}: {error}"
                 self._writer.count_up(FeedCounter.REST_ERRORS)
                 delay = getattr(error, "retry_after", 0.0) or 0.0
                 if isinstance(error, WorkerError) and error.action is Action.HALT:
@@ -223,14 +223,14 @@ class Snapshots:
                     return
                 if outcome is Outcome.TOO_SHALLOW:
                     horizons.outran(index, context.clock() * 1e-9)
-                why = _REFUSALS[outcome]
+                reason = _REFUSALS[outcome]
                 same = self._same_again(index, snapshot.last_update_id)
                 if outcome is Outcome.REFETCH and same and publisher.not_before(index) > context.clock():
                     self._attempts[index] = attempt
                     self._failing.add(index)
                     patient = True
                     continue
-            self._failed(index, attempt + 1, why)
+            self._failed(index, attempt + 1, reason)
 
     def _begun(self, index: int, snapshot: Snapshot, limit: int, *, used: bool) -> None:
         """The book is in step, by this snapshot (`used`) or by itself."""
@@ -267,10 +267,10 @@ class Snapshots:
         return any(place >= more_than for place, _ in enumerate(waiting))
 
     # -- attempts (rule 2) -----------------------------------------------------------------------------------
-    def _failed(self, index: int, attempt: int, why: str) -> None:
+    def _failed(self, index: int, attempt: int, reason: str) -> None:
         self._failing.add(index)
         self._writer.log(Code.SNAPSHOT_FAILED, attempt, instrument=index)
-        self._on_failed(self._context.instruments[index], attempt, why)
+        self._on_failed(self._context.instruments[index], attempt, reason)
 
     async def _next_attempt(self, index: int, delay: float = 0.0) -> int:
         """Wait for the backoff of the attempts so far, `delay` at least; returns how many they were."""

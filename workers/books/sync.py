@@ -159,7 +159,7 @@ class BookSync(Protocol):
     @property
     def unverified(self) -> bool:
         """Of an `inclusive` venue: that event was sent before the stream was open and will not come, so the
-        book may lack it. Only a comparison with a newer snapshot tells."""
+        book may lack it. Only a comparison with a newer snapshot decides."""
         ...
 
     @property

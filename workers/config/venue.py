@@ -1,4 +1,4 @@
-"""What one worker is told at its start: frozen structs, decoded once, validated at the edge.
+"""The configuration that one worker gets at its start: frozen structs, decoded once, validated at the edge.
 
 The engine's settings embed `VenueConfig` as it stands, so a key has one home, one type and one default.
 """

@@ -97,7 +97,7 @@ class AuthenticationData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerTime(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a venue tells its time, to everybody and unsigned.
+    """The endpoint of a venue's time, unsigned.
 
     Attributes:
         endpoint: of a GET.

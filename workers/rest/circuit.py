@@ -15,7 +15,7 @@ Rules, each with a test of its number:
 4. `successes` probes in a row close it; the next opening lasts `open_for` again.
 5. A probe that fails re-opens it for `growth` times as long as before, at most `max_open`.
 6. Only what began in the present state counts: a request that began before the circuit opened is no probe,
-   whatever becomes of it and whenever. The ticket tells them apart.
+   whatever becomes of it and whenever. The ticket keeps them apart.
 7. Cancelled is neither success nor failure; a probe that is cancelled gives its place back.
 8. A probe that never reports holds its place for `lease` seconds and no longer. Make `lease` longer than the
    deadline of a request; only a caller that has lost its ticket is then replaced.
@@ -173,9 +173,9 @@ class CircuitBreaker:
         self._failed = 0
         self._opening = self._open_for
 
-    def _refusal(self, wait: float, why: str) -> CircuitOpen:
+    def _refusal(self, wait: float, state: str) -> CircuitOpen:
         return CircuitOpen(
-            f"not sent: the circuit {self.name!r} is {why}, the service has failed too often; "
+            f"not sent: the circuit {self.name!r} is {state}, the service has failed too often; "
             f"come back in {wait:.1f} s",
             endpoint=self.name,
             retry_after=wait,

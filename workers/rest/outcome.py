@@ -108,10 +108,10 @@ def not_let_in(wait: float | None, slots: int, facts: dict[str, Any]) -> RestErr
         return RequestCancelled(
             f"the manager was closed while the request waited; {NOT_SENT}", sent=False, **facts
         )
-    why = f"{slots} requests were in flight all the time"
+    cause = f"{slots} requests were in flight all the time"
     if wait:
-        why = f"no permit in time: our own limits or a cooldown ask to wait {wait:.1f} s"
-    return RateLimited(f"{why}; {NOT_SENT}", retry_after=wait, sent=False, **facts)
+        cause = f"no permit in time: our own limits or a cooldown ask to wait {wait:.1f} s"
+    return RateLimited(f"{cause}; {NOT_SENT}", retry_after=wait, sent=False, **facts)
 
 
 def no_answer(error: Exception, replay: ReplayClass, facts: dict[str, Any], message: str) -> RestError:

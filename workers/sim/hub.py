@@ -187,7 +187,7 @@ class Hub:
         return list(self._subscribers.get(stream, ()))
 
     def subscribe(self, peer: Peer, streams: Iterable[str]) -> None:
-        """Add subscriptions; the source is told of each new one after the answer has been queued."""
+        """Add subscriptions; the source hears of each new one after the answer has been queued."""
         fresh = [stream for stream in dict.fromkeys(streams) if stream not in peer.streams]
         peer.streams.update(dict.fromkeys(fresh))
         if fresh:

@@ -7,7 +7,7 @@ What picows does and does not do by itself (version 2.3, read in its source), an
    off, and this listener answers PING with the same payload.
 2. CLOSE is not answered: the listener echoes it and disconnects.
 3. `max_frame_size` bounds one frame, not a fragmented message: reassembly has its own bound here. A frame
-   beyond picows' bound closes the connection with 1009 without being shown; the close code tells.
+   beyond picows' bound closes the connection with 1009 without being shown; the close code shows it.
 4. An exception out of `on_ws_frame` is logged with a traceback for each frame (or disconnects). None
    leaves this listener: they are counted.
 5. Frames that share a read with the one at which the connection was given up are still delivered:

@@ -210,8 +210,8 @@ class Readiness(FeedEvents):
         return max(proof, self._publisher.proof(index, Scope.BOOK))
 
     def _moved(self, symbol: str) -> int:
-        """What a channel owes of which nothing else of its connection tells: while the market moves as other
-        connections say, data; while it stands still as they prove, no more than they."""
+        """What a channel owes where nothing else on its connection is evidence: while the market moves as
+        other connections show, data; while it stands still as they prove, no more than they."""
         index = self._manager.index_of(symbol)
         if index is None or not self._publisher.synced(index):
             return ALWAYS_EXPECTED

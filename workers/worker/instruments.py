@@ -282,16 +282,16 @@ class Instruments(FeedEvents):
 
     def _miss(self, symbol: str, slot: Instrument | None, listing: Listing) -> None:
         """Rule 1."""
-        why = listing.missing.get(symbol, "the venue does not list it")
+        reason = listing.missing.get(symbol, "the venue does not list it")
         unsure = symbol in listing.unsure
         name = "" if slot is None else slot.venue_symbol
         if name in listing.skipped and all(one.venue_symbol != name for one in listing.instruments):
             # Where the venue calls the currency otherwise, the name alone identifies the entry.
-            unsure, why = True, f"its entry {name}: {listing.skipped[name]}"
+            unsure, reason = True, f"its entry {name}: {listing.skipped[name]}"
         if unsure and self._books.index_of(symbol) is not None and slot is not None:
-            if self._once("unsure", symbol, why):
-                self._writer.log(Code.UNUSABLE, why, instrument=slot.index)
-                self._events.report(f"{symbol} is served as it was listed before: {why}")
+            if self._once("unsure", symbol, reason):
+                self._writer.log(Code.UNUSABLE, reason, instrument=slot.index)
+                self._events.report(f"{symbol} is served as it was listed before: {reason}")
             self._absent.pop(symbol, None)  # two answers in a row are to say that it is gone
             return
         if slot is None:
@@ -317,7 +317,7 @@ class Instruments(FeedEvents):
         self._changed = True
         self._writer.set_instrument_status(slot.index, InstrumentStatus.NOT_LISTED)
         self._writer.log(*_missing_event(symbol, listing), instrument=slot.index)
-        self._events.report(f"{symbol} is not served: {why}; it comes by itself when it is listed")
+        self._events.report(f"{symbol} is not served: {reason}; it comes by itself when it is listed")
 
     def _unconfirmed(self, symbol: str, slot: Instrument) -> bool:
         """Whether a served symbol's absence is to be asked for once more (rule 2)."""

@@ -31,9 +31,9 @@ class World:
         """One question to the venue; ms on the way there and back."""
         sent = self.now
         self.now += there / 1000.0
-        told = int(self.venue_ms())
+        venue_ms = int(self.venue_ms())
         self.now += back / 1000.0
-        self.clock.learn(sent, told, self.now)
+        self.clock.learn(sent, venue_ms, self.now)
 
     def error_ms(self) -> float:
         """Of what is believed."""
@@ -138,8 +138,8 @@ def test_the_tolerance_is_that_of_the_answer_believed_now() -> None:
     world.exchange(8000, 0)
     assert world.clock.now_ms() - world.venue_ms() == pytest.approx(1000, abs=1)
     world.exchange(1960, 20)
-    told = int(world.venue_ms() - 20)
-    assert world.clock.now_ms() <= told + 1000
+    venue_ms = int(world.venue_ms() - 20)
+    assert world.clock.now_ms() <= venue_ms + 1000
 
 
 def test_learning_after_the_venue_refused_our_time() -> None:

@@ -58,10 +58,10 @@ class Rig:
         write(self.secret, "s0")
         self.clock = Clock()
         self.wall = 0.0  # files are newer than that: the second look decides
-        self.said: list[str] = []
+        self.lines: list[str] = []
         parts = origin(f"file:{self.key}", f"file:{self.secret}", "", {})
         self.credentials = RotatingCredentials(
-            parts, clock=self.clock, wall=lambda: self.wall, notify=self.said.append
+            parts, clock=self.clock, wall=lambda: self.wall, notify=self.lines.append
         )
 
     def look(self, times: int = 1) -> Credentials:
@@ -79,7 +79,7 @@ def rig(tmp_path: Path) -> Rig:
 def test_nothing_new_is_the_same_object(rig: Rig) -> None:
     first = rig.credentials.current()
     assert rig.look(5) is first == Credentials.of("k0", "s0")
-    assert rig.said == []
+    assert rig.lines == []
 
 
 def test_a_rotated_pair_is_in_use_after_two_looks(rig: Rig) -> None:
@@ -87,7 +87,7 @@ def test_a_rotated_pair_is_in_use_after_two_looks(rig: Rig) -> None:
     write(rig.secret, "s1")
     assert rig.look() == Credentials.of("k0", "s0"), "it has not rested yet"
     assert rig.look() == Credentials.of("k1", "s1")
-    assert rig.said == [f"file:{rig.key}, file:{rig.secret}: rotated credentials are in use"]
+    assert rig.lines == [f"file:{rig.key}, file:{rig.secret}: rotated credentials are in use"]
     assert rig.credentials.rotations == 1
 
 
@@ -117,9 +117,9 @@ def test_half_a_rotation_keeps_the_old_pair_and_says_so(rig: Rig, first: str) ->
     one, other = (rig.key, rig.secret) if first == "key" else (rig.secret, rig.key)
     write(one, "new")
     assert rig.look(5) == Credentials.of("k0", "s0")
-    assert len(rig.said) == 1, "said once"
-    assert f"still the old one; replace file:{other} too; the old credentials stay" in rig.said[0]
-    assert rig.credentials.problem == rig.said[0]
+    assert len(rig.lines) == 1, "reported once"
+    assert f"still the old one; replace file:{other} too; the old credentials stay" in rig.lines[0]
+    assert rig.credentials.problem == rig.lines[0]
     write(other, "new2")
     expected = ("new", "new2") if first == "key" else ("new2", "new")
     assert rig.look(2) == Credentials.of(*expected)
@@ -138,8 +138,8 @@ def test_an_empty_file_keeps_the_old_pair_and_says_so(rig: Rig, content: str) ->
     write(rig.key, "k1")
     write(rig.secret, content)
     assert rig.look(5) == Credentials.of("k0", "s0")
-    assert len(rig.said) == 1
-    assert "empty" in rig.said[0]
+    assert len(rig.lines) == 1
+    assert "empty" in rig.lines[0]
     write(rig.secret, "s1")
     assert rig.look(2) == Credentials.of("k1", "s1")
 
@@ -151,14 +151,14 @@ def test_a_missing_or_wide_file_keeps_the_old_pair(rig: Rig) -> None:
     write(rig.key, "k1")
     rig.key.chmod(0o644)
     assert rig.look(3) == Credentials.of("k0", "s0")
-    assert ["No such file" in rig.said[0], "mode is 0644" in rig.said[1]] == [True, True]
+    assert ["No such file" in rig.lines[0], "mode is 0644" in rig.lines[1]] == [True, True]
 
 
 def test_a_file_that_is_touched_rotates_nothing(rig: Rig) -> None:
     first = rig.credentials.current()
     write(rig.key, "k0")
     assert rig.look(3) is first
-    assert rig.said == []
+    assert rig.lines == []
     assert rig.credentials.problem == ""
 
 

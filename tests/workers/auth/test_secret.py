@@ -191,7 +191,7 @@ def test_literals_and_variables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "write file:/path or env:NAME"),
         ("file:", "file: names nothing"),
@@ -200,8 +200,8 @@ def test_literals_and_variables() -> None:
         ("env:/run/secrets/x", r"env:/... is no source"),
     ],
 )
-def test_a_source_that_is_none(text: str, said: str) -> None:
-    with pytest.raises(SecretError, match=said):
+def test_a_source_that_is_none(text: str, message: str) -> None:
+    with pytest.raises(SecretError, match=message):
         source(text, {})
 
 
@@ -242,15 +242,15 @@ def test_content_that_is_no_secret(tmp_path: Path, content: bytes) -> None:
 
 def test_what_is_no_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo", 0o600)
-    for name, said in (("none", "No such file"), ("fifo", "no regular file"), (".", "no regular file")):
-        with pytest.raises(SecretError, match=said):
+    for name, message in (("none", "No such file"), ("fifo", "no regular file"), (".", "no regular file")):
+        with pytest.raises(SecretError, match=message):
             source(f"file:{tmp_path / name}", {}).read()
     with pytest.raises(SecretError, match="No such file"):
         source(f"file:{tmp_path / 'none'}", {}).stamp()
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('key = "k"\nsecret = "s', "no TOML; half-written"),
         ('key = "k"\n', r"wanted are key, secret and perhaps passphrase, not \['key'\]"),
@@ -259,8 +259,8 @@ def test_what_is_no_file(tmp_path: Path) -> None:
         ('key = ""\nsecret = "s"', "are texts that are not empty"),
     ],
 )
-def test_a_credential_file_that_is_none(tmp_path: Path, content: str, said: str) -> None:
-    with pytest.raises(SecretError, match=said):
+def test_a_credential_file_that_is_none(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(SecretError, match=message):
         CredentialFile(str(write(tmp_path / "c.toml", content))).read()
 
 

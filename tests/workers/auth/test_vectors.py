@@ -307,16 +307,16 @@ TIMES = {
 
 @pytest.mark.parametrize(("strategy", "public", "private"), CASES)
 def test_where_the_venue_tells_its_time(strategy: AuthStrategy, public: str, private: str) -> None:
-    told = strategy.server_time()
-    venue = type(strategy).__module__.split(".")[-2] if told else "kraken"
-    if told is None:
+    server_time = strategy.server_time()
+    venue = type(strategy).__module__.split(".")[-2] if server_time else "kraken"
+    if server_time is None:
         assert isinstance(strategy, kraken.KrakenAuth), "nonces need no clock"
         return
-    assert not strategy.requires_auth(told.endpoint)
-    body = next(body for name, body in TIMES.items() if name == _venue(told.endpoint, venue))
-    assert abs(told.read(body) - 1_700_000_000_123) <= 500
+    assert not strategy.requires_auth(server_time.endpoint)
+    body = next(body for name, body in TIMES.items() if name == _venue(server_time.endpoint, venue))
+    assert abs(server_time.read(body) - 1_700_000_000_123) <= 500
     with pytest.raises(ValueError, match=r"."):
-        told.read(b"<html>")
+        server_time.read(b"<html>")
 
 
 def _venue(endpoint: str, module: str) -> str:

@@ -203,7 +203,7 @@ def test_a_handover_does_not_wait_for_a_top_that_is_lent(make_lab: Callable[...,
     handover.abandon()
 
 
-def test_an_empty_side_is_said(make_lab: Callable[..., Any]) -> None:
+def test_an_empty_side_is_reported(make_lab: Callable[..., Any]) -> None:
     one = One(make_lab(make_sync=BookSync, depth=2), begin=False)
     assert one.lab.snapshot(one.index, 10, [(100, 1)], []) is Outcome.SYNCED
     assert one.states() == LIVE
@@ -234,8 +234,8 @@ def test_a_lent_top_is_in_its_books_state(one: One) -> None:
     one.publisher.lost(one.index, State.DOWN, Reason.DISCONNECTED)
     assert one.states() == (State.DOWN, State.DOWN)
     one.lab.poll()
-    said = [(int(r["aux"]), int(r["words"][0])) for r in one.lab.records if r["kind"] == Kind.STATUS]
-    tops, books = ([state for scope, state in said if scope == each] for each in (Scope.TOP, Scope.BOOK))
+    states = [(int(r["aux"]), int(r["words"][0])) for r in one.lab.records if r["kind"] == Kind.STATUS]
+    tops, books = ([state for scope, state in states if scope == each] for each in (Scope.TOP, Scope.BOOK))
     assert tops == books  # each change once
 
 
@@ -256,7 +256,7 @@ def test_an_equal_book_is_proof_for_a_quiet_top(one: One) -> None:
     assert one.look(2.0) == [(one.index, Scope.TOP), (one.index, Scope.BOOK)]
 
 
-def test_a_frozen_top_is_set_right_by_a_newer_book_and_its_stream_is_told(one: One) -> None:
+def test_a_frozen_top_is_set_right_by_a_newer_book_and_its_stream_is_reported_silent(one: One) -> None:
     """It would be LIVE and wrong until its own threshold has passed. What is late is no silence."""
     one.ticker(11)
     one.lab.depth(one.index, 11, 14, [(100, 8)])
@@ -414,9 +414,9 @@ def test_a_lent_top_is_the_ticker_of_its_id(
     last: dict[int, int] = {}
     for row in rows:
         if row.kind == "ws" and row.dir == "in" and b"@bookTicker" in row.payload()[:80]:
-            told = json.loads(row.payload())["data"]
-            index = indexes.setdefault(told["s"], len(indexes))
-            tickers[index, told["u"]] = tuple(to_mantissa(told[name], 8)[1] for name in "bBaA")
+            top = json.loads(row.payload())["data"]
+            index = indexes.setdefault(top["s"], len(indexes))
+            tickers[index, top["u"]] = tuple(to_mantissa(top[name], 8)[1] for name in "bBaA")
     for symbol in list(indexes):
         assert lab.add(symbol, 8, 8) == indexes[symbol]
     equal: set[tuple[int, int]] = set()

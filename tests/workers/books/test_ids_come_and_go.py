@@ -230,9 +230,11 @@ def test_over_a_handover_an_older_id_is_a_repetition_or_it_fails(tops: Tops) -> 
     from workers.contract.protocols import MessageType, ParsedMessage
     from workers.decode.normal import DecodeCode, Decoded, MessageKind
 
-    said = Decoded(DecodeCode.OK, MessageKind.TOP, tops.index, 1_005, 3, words=(200, 1, 205, 1, 0, 0, 0, 0))
+    decoded = Decoded(
+        DecodeCode.OK, MessageKind.TOP, tops.index, 1_005, 3, words=(200, 1, 205, 1, 0, 0, 0, 0)
+    )
     handover.keep(
-        ParsedMessage(message_type=MessageType.OTHER, data=[said], timestamp=lab.now, raw_data=b"-")
+        ParsedMessage(message_type=MessageType.OTHER, data=[decoded], timestamp=lab.now, raw_data=b"-")
     )
     lab.now += 5_000_000_000
     assert not handover.ready()

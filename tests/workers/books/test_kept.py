@@ -229,12 +229,14 @@ class Shadowed(Venue):
 
     def new(self, bids: Levels, asks: Levels, check: int, flags: int = 0) -> None:
         self.lab.now += 1_000
-        said = Decoded(
+        decoded = Decoded(
             DecodeCode.OK, MessageKind.DEPTH, self.index, 0, 0, 0, flags | CHECKED, (check, *[0] * 7),
             tuple(bids), tuple(asks),
         )  # fmt: skip
         self.handover.keep(
-            ParsedMessage(message_type=MessageType.OTHER, data=[said], timestamp=self.lab.now, raw_data=b"-")
+            ParsedMessage(
+                message_type=MessageType.OTHER, data=[decoded], timestamp=self.lab.now, raw_data=b"-"
+            )
         )
 
 

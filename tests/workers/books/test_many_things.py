@@ -50,26 +50,26 @@ def test_all_that_a_frame_says_is_published_in_order(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
     lab.poll()
-    said = frame(trade(1), top(5), depth(11, 12), trade(2), top(6, bid="1.01"))
-    assert lab.publisher.hot_path.frame(said, lab.now) == 1
+    message = frame(trade(1), top(5), depth(11, 12), trade(2), top(6, bid="1.01"))
+    assert lab.publisher.hot_path.frame(message, lab.now) == 1
     lab.publisher.hot_path.batch_end()
     assert kinds(lab) == ["TRADE", "TOP", "STATUS", "LEVEL", "TRADE", "TOP"]
     lab.check(index)
     assert lab.feed.top("AAA/BBB").exact[0] == 101
     counters = lab.feed.counters().feed
-    assert (counters["messages"], counters["bytes"]) == (1, len(said))  # messages of the venue
+    assert (counters["messages"], counters["bytes"]) == (1, len(message))  # messages of the venue
 
 
 def test_what_is_unknown_or_does_not_fit_costs_only_itself(lab: Any) -> None:
     index = lab.add()
     other = lab.add("CCCDDD", 4, 2)
-    said = frame(
+    message = frame(
         trade(1), trade(2, "NOBODY"), trade(3, price="1.001"), trade(4), trade(5, "CCCDDD", "1.0001")
     )
-    assert lab.publisher.hot_path.frame(said, lab.now) == 1
+    assert lab.publisher.hot_path.frame(message, lab.now) == 1
     lab.publisher.hot_path.batch_end()
     assert seen(lab) == [1, 4, 5]  # 3 alone is missing
-    assert lab.precision == [(index, DecodeCode.INEXACT, said)]
+    assert lab.precision == [(index, DecodeCode.INEXACT, message)]
     assert lab.state(index) is State.RESYNC
     assert lab.feed.book("AAA/BBB", allow_stale=True).reason is Reason.SNAPSHOT
     assert (lab.counter("unknown"), lab.counter("precision")) == (1, 1)
@@ -178,7 +178,7 @@ def test_a_held_frame_of_which_nothing_is_news_is_not_held(lab: Any) -> None:
     assert lab.counter("unknown") == 1
 
 
-def test_what_does_not_fit_is_told_at_the_replay(lab: Any) -> None:
+def test_what_does_not_fit_is_reported_at_the_replay(lab: Any) -> None:
     two = Two(lab, *CHANNELS)
     two.old(trade(1))
     two.new(trade(1), trade(2, price="1.001"), trade(3))
@@ -211,7 +211,7 @@ def test_things_of_a_frame_are_not_mixed_up_when_symbols_have_changed(lab: Any) 
     assert seen(lab) == [1, 2]
 
 
-def test_a_frame_that_says_otherwise_at_the_replay_is_told(lab: Any) -> None:
+def test_a_frame_that_says_otherwise_at_the_replay_is_reported(lab: Any) -> None:
     """A decoder that passes over what it does not know: whose are the places that were kept?"""
     two = Two(lab, *CHANNELS)
     two.old(trade(2))
@@ -233,9 +233,9 @@ def test_a_failed_handover_leaves_nothing_behind(lab: Any) -> None:
     assert seen(lab) == [1, 2]
 
 
-def cold(*said: Decoded) -> ParsedMessage:
+def cold(*decoded: Decoded) -> ParsedMessage:
     return ParsedMessage(
-        message_type=MessageType.TRADE, symbol="AAA/BBB", data=list(said), timestamp=1, raw_data=b"-"
+        message_type=MessageType.TRADE, symbol="AAA/BBB", data=list(decoded), timestamp=1, raw_data=b"-"
     )
 
 

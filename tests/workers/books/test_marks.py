@@ -27,9 +27,9 @@ class Perpetual:
     def frame(self, *lines: str) -> bytes:
         return "\n".join(lines).encode()
 
-    def mark(self, time: int, **told: int) -> str:
-        flags = sum(MessageFlag[name.upper()] for name in told)
-        facts = [told.get(name, 7) for name in ("mark", "index", "rate", "next")]
+    def mark(self, time: int, **fields: int) -> str:
+        flags = sum(MessageFlag[name.upper()] for name in fields)
+        facts = [fields.get(name, 7) for name in ("mark", "index", "rate", "next")]
         return f'M AAABBB" {flags} {time} ' + " ".join(map(str, facts))
 
     def send(self, *lines: str) -> None:
@@ -113,8 +113,8 @@ def test_a_record_names_the_exponent_of_its_prices(
     one.send(one.mark(1, mark=100), 'L AAABBB" 17 5 1.5 2')
     [(price, *_)] = one.records(Kind.LIQUIDATION)
     assert price == 15 * 10 ** (expected - 1)
-    told = [r for r in one.lab.records if int(r["kind"]) in (Kind.MARK, Kind.LIQUIDATION)]
-    assert [int(record["aux"]) for record in told] == [expected, expected]
+    records = [r for r in one.lab.records if int(r["kind"]) in (Kind.MARK, Kind.LIQUIDATION)]
+    assert [int(record["aux"]) for record in records] == [expected, expected]
     assert one.lab.feed.slots[one.index].mark_exp == expected
 
 
@@ -188,7 +188,7 @@ def test_a_mark_that_the_old_connection_left_out_is_still_of_before(one: Perpetu
 
 
 def test_facts_that_are_told_apart_have_times_of_their_own(one: Perpetual) -> None:
-    """A rate is told with the time of its reckoning: a mark of the meantime makes it no old news."""
+    """A rate is sent with the time of its reckoning: a mark of the meantime makes it no old news."""
     one.send(one.mark(10, mark=100))
     handover = begin(one, "mark")
     one.send(one.mark(20, mark=101), one.mark(19, index=50))
@@ -252,7 +252,7 @@ def test_a_liquidation_is_published_once(one: Perpetual, number: int) -> None:
 
 @pytest.mark.parametrize("cold", [False, True])
 def test_what_does_not_fit_is_left_out_of_a_replay_too(one: Perpetual, cold: bool) -> None:
-    said = one.frame('L AAABBB" 17 5 1.123456789 2')
+    message = one.frame('L AAABBB" 17 5 1.123456789 2')
     one.lab.live(one.index)
     normalise = one.lab.decoder.decode_messages
     handover = Handover(
@@ -264,10 +264,10 @@ def test_what_does_not_fit_is_left_out_of_a_replay_too(one: Perpetual, cold: boo
     handover.subscribed()
     if cold:
         handover.keep(
-            ParsedMessage(message_type=MessageType.LIQUIDATION, timestamp=one.lab.now, raw_data=said)
+            ParsedMessage(message_type=MessageType.LIQUIDATION, timestamp=one.lab.now, raw_data=message)
         )
     else:
-        handover.sink.frame(said, one.lab.now)
+        handover.sink.frame(message, one.lab.now)
     handover.complete()
     assert (one.lab.counter("precision"), one.lab.precision) == (1, [])
     assert one.lab.state(one.index) is State.LIVE

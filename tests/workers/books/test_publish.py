@@ -418,7 +418,7 @@ def test_a_top_that_does_not_fit_blocks_itself_alone(lab: Any) -> None:
     lab.publisher.hot_path.frame(quote(9, "1.0" + "0" * 25 + "1"), lab.now)  # once more, and hopeless
     assert len(lab.precision) == 2
     lab.publisher.hot_path.batch_end()
-    assert lab.poll() == []  # told once
+    assert lab.poll() == []  # reported once
     # What is older than it stays dropped; what is newer heals it.
     lab.publisher.hot_path.frame(quote(7), lab.now)
     assert (lab.state(first, Scope.TOP), lab.counter("outdated")) == (State.RESYNC, 1)
@@ -428,8 +428,8 @@ def test_a_top_that_does_not_fit_blocks_itself_alone(lab: Any) -> None:
     assert lab.state(first, Scope.TOP) is State.LIVE
     assert lab.counter("precision") == 2
     assert lab.feed.counters().instruments["AAA/BBB"]["precision"] == 2
-    told = [event for event in lab.feed.events() if event.code == "precision"]
-    assert [event.text for event in told] == ["a number of a TOP does not fit exponents 2 and 2"]
+    events = [event for event in lab.feed.events() if event.code == "precision"]
+    assert [event.text for event in events] == ["a number of a TOP does not fit exponents 2 and 2"]
 
 
 def test_a_book_waits_for_a_snapshot_that_has_what_did_not_fit(lab: Any) -> None:
@@ -453,7 +453,7 @@ def test_a_book_waits_for_a_snapshot_that_has_what_did_not_fit(lab: Any) -> None
     assert lab.counter("precision") == 1
 
 
-def test_while_a_book_waits_what_does_not_fit_is_told_once(lab: Any) -> None:
+def test_while_a_book_waits_what_does_not_fit_is_reported_once(lab: Any) -> None:
     index = lab.add()
     lab.live(index)
     lab.publisher.hot_path.frame(level(11, 12, "0.999"), lab.now)

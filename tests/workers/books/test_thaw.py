@@ -46,7 +46,7 @@ def one(make_lab: Callable[..., Any]) -> One:
     return One(make_lab(make_sync=BookSync, depth=2))
 
 
-def test_what_was_live_is_so_again_and_each_follower_is_told(one: One) -> None:
+def test_what_was_live_is_so_again_and_each_follower_is_notified(one: One) -> None:
     assert one.publisher.freeze() == 2
     assert one.states() == STALE
     proofs = [one.publisher.proof(one.index, scope) for scope in (Scope.TOP, Scope.BOOK)]
@@ -55,8 +55,8 @@ def test_what_was_live_is_so_again_and_each_follower_is_told(one: One) -> None:
     assert proofs == [one.publisher.proof(one.index, scope) for scope in (Scope.TOP, Scope.BOOK)]  # as old
     assert one.thaw() == [False, False]
     one.lab.poll()
-    said = [tuple(map(int, r["words"][:2])) for r in one.lab.records if r["kind"] == Kind.STATUS]
-    assert said[-4:] == [(State.STALE, Reason.SILENT)] * 2 + [(State.LIVE, Reason.FRESH)] * 2
+    states = [tuple(map(int, r["words"][:2])) for r in one.lab.records if r["kind"] == Kind.STATUS]
+    assert states[-4:] == [(State.STALE, Reason.SILENT)] * 2 + [(State.LIVE, Reason.FRESH)] * 2
 
 
 def test_only_what_was_live_and_has_not_changed_since(one: One) -> None:

@@ -12,7 +12,7 @@ ABSENT = absent(5)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("20.5", (2_050_000, 0)),
         ("0.00001", (1, 0)),
@@ -21,9 +21,9 @@ ABSENT = absent(5)
         ("99999999999999999999", (0, ABSENT)),
     ],
 )
-def test_a_quote_volume_is_exact_or_absent(text: str, told: tuple[int, int]) -> None:
+def test_a_quote_volume_is_exact_or_absent(text: str, expected: tuple[int, int]) -> None:
     numbers = Numbers(Scale(1, 2, 3))
-    assert (numbers.statistic(5, text), numbers.flags) == told
+    assert (numbers.statistic(5, text), numbers.flags) == expected
     assert numbers.worst is Verdict.EXACT
 
 

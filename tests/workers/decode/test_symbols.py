@@ -122,8 +122,8 @@ def test_levels_stay_those_of_the_depth_event_behind_other_things() -> None:
 
 
 def test_a_mark_gives_only_what_it_tells() -> None:
-    told = MessageFlag.MARK | MessageFlag.NEXT
-    [found] = decoder().decode_messages(frame(f'M AAABBB" {int(told)} 9 11 22 33 44'))
+    flags = MessageFlag.MARK | MessageFlag.NEXT
+    [found] = decoder().decode_messages(frame(f'M AAABBB" {int(flags)} 9 11 22 33 44'))
     assert found.words == (11, 0, 0, 44, 0, 0, 0, 0)
 
 
@@ -285,26 +285,26 @@ def sanitized(tmp_path: Path, symbols: str, which: str) -> tuple[subprocess.Comp
     speaker = compiled("talk", SOURCE.read_text(), tmp_path, *flags)
     environment = {
         "LD_PRELOAD": library,
-        "ASAN_OPTIONS": f"detect_leaks=0:log_path={tmp_path}/said",
-        "UBSAN_OPTIONS": f"log_path={tmp_path}/said",
+        "ASAN_OPTIONS": f"detect_leaks=0:log_path={tmp_path}/output",
+        "UBSAN_OPTIONS": f"log_path={tmp_path}/output",
         "PYTHONMALLOC": "malloc",
         "TICKRING_TALK": str(speaker),
     }
     done = pytest_with({"workers.decode.symbols": product}, HERE, "-k", which, env=environment)
-    return done, "".join(path.read_text() for path in tmp_path.glob("said*"))
+    return done, "".join(path.read_text() for path in tmp_path.glob("output*"))
 
 
 def test_the_sanitizer_finds_nothing(tmp_path: Path) -> None:
-    done, said = sanitized(tmp_path, SYMBOLS, "not memory and not sanitizer and not poverty")
-    assert done.returncode == 0, done.stdout + done.stderr + said
+    done, output = sanitized(tmp_path, SYMBOLS, "not memory and not sanitizer and not poverty")
+    assert done.returncode == 0, done.stdout + done.stderr + output
     assert "20 passed" in done.stdout
-    assert not said
+    assert not output
 
 
 def test_the_sanitizer_would_find_a_queue_without_its_bound(tmp_path: Path) -> None:
     mutant = changed(
         "if self._queued == self._room:", "if self._queued == self._room + 1 or self._room == 0:"
     )
-    done, said = sanitized(tmp_path, mutant, "in_order")
+    done, output = sanitized(tmp_path, mutant, "in_order")
     assert done.returncode != 0
-    assert "heap-buffer-overflow" in said
+    assert "heap-buffer-overflow" in output

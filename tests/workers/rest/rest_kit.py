@@ -47,7 +47,7 @@ def virtual(main: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(whole())
 
 
-def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def in_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     """Runs an async test in virtual time."""
 
     def run() -> None:

@@ -593,8 +593,8 @@ class LimiterMachine(RuleBasedStateMachine):
     def answer(self, which: int, after: float, others: int) -> None:
         sent, counts = self.flying.pop(which % len(self.flying))
         self.now += after
-        told = {name: counts[index] + others for name, index in self.HEADERS.items()}
-        self.limits.observe(200, {name: str(count) for name, count in told.items()}, self.now, sent)
+        shown = {name: counts[index] + others for name, index in self.HEADERS.items()}
+        self.limits.observe(200, {name: str(count) for name, count in shown.items()}, self.now, sent)
         self.limits.release(GET, "/x", self.now)
         for name, index in self.HEADERS.items():
             newest = max(
@@ -602,7 +602,7 @@ class LimiterMachine(RuleBasedStateMachine):
                 default=None,
             )
             if newest is None or sent >= newest[0]:
-                self.floors[index].append((sent, self.now, told[name]))
+                self.floors[index].append((sent, self.now, shown[name]))
 
     @rule(status=st.sampled_from([429, 418]), seconds=st.sampled_from([1, 15, 100]))
     def hit(self, status: int, seconds: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from rest_kit import DELETE, GET, POST, Auth, Desk, Fail, Limits, Requests, told
+from rest_kit import DELETE, GET, POST, Auth, Desk, Fail, Limits, Requests, in_virtual_time
 
 from workers.contract.errors import OutcomeUnknown
 from workers.contract.protocols import RestStrategySet
@@ -81,7 +81,7 @@ def test_queue_timeout(priority: Priority | None, queue_timeout: float | None, u
     assert (call.until, call.deadline) == (100.0 + until, 110.0)
 
 
-@told
+@in_virtual_time
 async def test_a_replaced_strategy_is_asked_anew() -> None:
     """A new set may call the same endpoint something else: nothing of the old answers is kept."""
     async with Desk(Fail(ReadTimedOut), Fail(ReadTimedOut)) as desk:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from rest_kit import GET, POST, Answer, Desk, Fail, Hang, Limits, Requests, told
+from rest_kit import GET, POST, Answer, Desk, Fail, Hang, Limits, Requests, in_virtual_time
 
 from workers.contract.errors import OutcomeUnknown, RequestCancelled, RestError
 from workers.http.errors import ConnectFailed, ConnectionLost, ReadTimedOut
@@ -19,7 +19,7 @@ async def outcome_of(task: asyncio.Future[Any]) -> BaseException | None:
     return task.exception()
 
 
-@told
+@in_virtual_time
 async def test_close_lets_requests_in_flight_finish_and_refuses_new_ones() -> None:
     async with Desk(Answer(after=1.0)) as desk:
         running = asyncio.ensure_future(desk.rest.get("/a"))
@@ -35,7 +35,7 @@ async def test_close_lets_requests_in_flight_finish_and_refuses_new_ones() -> No
 
 @pytest.mark.parametrize(("method", "kind"), [(GET, RequestCancelled), (POST, OutcomeUnknown)])
 def test_close_does_not_hang_on_requests_that_do_not_finish(method: Any, kind: type[RestError]) -> None:
-    @told
+    @in_virtual_time
     async def main() -> None:
         async with Desk(Hang(), requests=Requests(read_timeout=30.0, timeout=60.0)) as desk:
             running = asyncio.ensure_future(desk.rest.request(method, "/a"))
@@ -47,7 +47,7 @@ def test_close_does_not_hang_on_requests_that_do_not_finish(method: Any, kind: t
     main()
 
 
-@told
+@in_virtual_time
 async def test_whoever_waits_fails_at_once_and_was_not_sent() -> None:
     """For a permit, for a slot, between two attempts: three waits, one answer."""
     limits = Limits(room=2)
@@ -75,7 +75,7 @@ async def test_whoever_waits_fails_at_once_and_was_not_sent() -> None:
         assert len(desk.venue.seen) == 2
 
 
-@told
+@in_virtual_time
 async def test_close_is_idempotent_also_at_the_same_time() -> None:
     async with Desk(Hang()) as desk:
         running = asyncio.ensure_future(desk.rest.get("/a"))
@@ -86,14 +86,14 @@ async def test_close_is_idempotent_also_at_the_same_time() -> None:
         running.exception()
 
 
-@told
+@in_virtual_time
 async def test_close_without_a_request_makes_no_client() -> None:
     async with Desk() as desk:
         pass
     assert desk.venue.clients == 0
 
 
-@told
+@in_virtual_time
 async def test_a_caller_who_leaves_gives_everything_back() -> None:
     limits = Limits()
     async with Desk(Hang(), Hang(), limits=limits, requests=Requests(max_concurrent=2)) as desk:
@@ -108,7 +108,7 @@ async def test_a_caller_who_leaves_gives_everything_back() -> None:
         await desk.rest.get("/a")
 
 
-@told
+@in_virtual_time
 async def test_cancelled_in_the_turn_between_grant_and_start() -> None:
     """The slot was handed over already when its new owner is cancelled."""
     async with Desk(requests=Requests(max_concurrent=1)) as desk:
@@ -126,7 +126,7 @@ async def test_cancelled_in_the_turn_between_grant_and_start() -> None:
 # -- sessions -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", [ConnectFailed, ConnectionLost])
 def test_the_client_is_renewed_after_connection_failures_in_a_row(kind: Any) -> None:
-    @told
+    @in_virtual_time
     async def main() -> None:
         async with Desk(*[Fail(kind)] * RENEW_AFTER, attempts=1) as desk:
             for _ in range(RENEW_AFTER):
@@ -139,7 +139,7 @@ def test_the_client_is_renewed_after_connection_failures_in_a_row(kind: Any) -> 
     main()
 
 
-@told
+@in_virtual_time
 async def test_timeouts_and_answers_do_not_renew_it() -> None:
     steps = [Fail(ConnectFailed), Fail(ConnectFailed), Answer(404), Fail(ConnectFailed), Fail(ReadTimedOut)]
     async with Desk(*steps, attempts=1) as desk:
@@ -149,7 +149,7 @@ async def test_timeouts_and_answers_do_not_renew_it() -> None:
         assert desk.venue.clients == 1
 
 
-@told
+@in_virtual_time
 async def test_an_old_client_serves_those_it_serves_and_is_closed_then() -> None:
     steps = [Answer(after=5.0), *[Fail(ConnectFailed)] * RENEW_AFTER]
     async with Desk(*steps, attempts=1, requests=Requests(read_timeout=9.0)) as desk:
@@ -164,7 +164,7 @@ async def test_an_old_client_serves_those_it_serves_and_is_closed_then() -> None
         assert desk.rest.get_metrics().open_connections == 1
 
 
-@told
+@in_virtual_time
 async def test_how_an_old_client_fails_says_nothing_of_the_new_one() -> None:
     """A venue restarts: ten requests in flight break, and one renewal is enough."""
     requests = Requests(max_concurrent=20)
@@ -180,7 +180,7 @@ async def test_how_an_old_client_fails_says_nothing_of_the_new_one() -> None:
         assert desk.venue.clients == 3
 
 
-@told
+@in_virtual_time
 async def test_how_an_old_client_succeeds_does_not_either() -> None:
     steps = [Answer(after=1.0), *[Fail(ConnectFailed)] * (2 * RENEW_AFTER)]
     async with Desk(*steps, attempts=1, circuits=Circuits(lambda name: CircuitBreaker(99))) as desk:
@@ -194,7 +194,7 @@ async def test_how_an_old_client_succeeds_does_not_either() -> None:
         assert desk.venue.clients == 3
 
 
-@told
+@in_virtual_time
 async def test_a_client_that_was_closed_by_somebody_is_replaced() -> None:
     async with Desk() as desk:
         await desk.rest.get("/a")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Requests, told, virtual
+from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Requests, in_virtual_time, virtual
 
 from workers.contract.errors import OutcomeUnknown, RateLimited, RestError, ServerError
 from workers.contract.headers import LONGEST, retry_after
@@ -96,7 +96,7 @@ def test_a_signature_that_fails_after_a_lost_attempt(fails: int, kind: type[Exce
 
 
 # -- who watches ----------------------------------------------------------------------------------------
-@told
+@in_virtual_time
 async def test_an_observer_and_a_tracer_that_fail_harm_nobody() -> None:
     async with Desk(tracer=fault) as desk:
         desk.rest._observer = fault
@@ -107,7 +107,7 @@ async def test_an_observer_and_a_tracer_that_fail_harm_nobody() -> None:
         assert (metrics.successful, metrics.failed) == (1, 1)
 
 
-@told
+@in_virtual_time
 async def test_who_is_told_of_an_open_circuit_and_fails_harms_nobody() -> None:
     async with Desk(circuits=Circuits(lambda name: CircuitBreaker(failures=1)), attempts=1) as desk:
         desk.rest._accounting._on_circuit_open = fault
@@ -146,7 +146,7 @@ def test_no_header_stops_everything_until_a_restart() -> None:
     assert limiter.blocked_for(0.0) == LONGEST
 
 
-@told
+@in_virtual_time
 async def test_a_count_of_thousands_of_digits_is_none() -> None:
     limiter = WindowLimiter([Window(name="weight", per=60, limit=100, used_header="X-Used")])
     async with Desk(Answer(headers={"X-Used": "1" * 5000}), limits=limiter) as desk:
@@ -155,7 +155,7 @@ async def test_a_count_of_thousands_of_digits_is_none() -> None:
 
 
 # -- time that runs out ---------------------------------------------------------------------------------
-@told
+@in_virtual_time
 async def test_a_retry_let_in_too_late_ends_with_what_the_last_attempt_said() -> None:
     """Not with "no time left; nothing was sent": a request of it was on the wire."""
 

@@ -7,7 +7,7 @@ import itertools
 from typing import Any
 
 import pytest
-from rest_kit import GET, Answer, Blackhole, Desk, Fail, Hang, Limits, Requests, Seen, told
+from rest_kit import GET, Answer, Blackhole, Desk, Fail, Hang, Limits, Requests, Seen, in_virtual_time
 
 from workers.contract.errors import RateLimited, ServerError
 from workers.contract.rest import Priority
@@ -26,7 +26,7 @@ def by_host(**steps: Any) -> Any:
     return decide
 
 
-@told
+@in_virtual_time
 async def test_a_healthy_endpoint_is_found_in_less_than_two_seconds() -> None:
     """Two that swallow packets, and a third: 0.8 s each, no delay between."""
     async with Desk(requests=Requests(**THREE)) as desk:
@@ -43,7 +43,7 @@ async def test_a_healthy_endpoint_is_found_in_less_than_two_seconds() -> None:
 
 @pytest.mark.parametrize("step", [Fail(ConnectFailed), Answer(500), Answer(503), Hang()], ids=str)
 def test_one_failed_attempt_is_enough_and_there_is_no_delay(step: Any) -> None:
-    @told
+    @in_virtual_time
     async def main() -> None:
         async with Desk(requests=Requests(read_timeout=0.5, **THREE)) as desk:
             desk.venue.decide = by_host(primary=step)
@@ -54,7 +54,7 @@ def test_one_failed_attempt_is_enough_and_there_is_no_delay(step: Any) -> None:
     main()
 
 
-@told
+@in_virtual_time
 async def test_when_every_endpoint_has_failed_the_retry_strategy_takes_over() -> None:
     async with Desk(requests=Requests(**THREE), attempts=5) as desk:
         desk.venue.then = Answer(500, after=0.0)
@@ -68,7 +68,7 @@ async def test_when_every_endpoint_has_failed_the_retry_strategy_takes_over() ->
         ]
 
 
-@told
+@in_virtual_time
 async def test_attempts_are_bounded_over_all_endpoints() -> None:
     async with Desk(requests=Requests(**THREE), attempts=2) as desk:
         desk.venue.then = Answer(500)
@@ -79,7 +79,7 @@ async def test_attempts_are_bounded_over_all_endpoints() -> None:
 
 @pytest.mark.parametrize("step", [Answer(429), Answer(400), Answer(404), Fail(PoolTimedOut)], ids=str)
 def test_what_another_endpoint_cannot_help_moves_nothing(step: Any) -> None:
-    @told
+    @in_virtual_time
     async def main() -> None:
         async with Desk(requests=Requests(**THREE), attempts=1) as desk:
             desk.venue.then = step
@@ -89,7 +89,7 @@ def test_what_another_endpoint_cannot_help_moves_nothing(step: Any) -> None:
     main()
 
 
-@told
+@in_virtual_time
 async def test_without_alternates_there_is_no_failover_and_the_usual_connect_timeout() -> None:
     async with Desk(requests=Requests(connection_timeout=2.0)) as desk:
         await desk.rest.get("/x")
@@ -101,7 +101,7 @@ async def test_without_alternates_there_is_no_failover_and_the_usual_connect_tim
 CHECKED = {**THREE, "health_endpoint": "/ping"}
 
 
-@told
+@in_virtual_time
 async def test_the_primary_is_used_again_once_it_was_stable() -> None:
     primary_works_from = 100.0
     async with Desk(requests=Requests(**CHECKED)) as desk:
@@ -126,7 +126,7 @@ async def test_the_primary_is_used_again_once_it_was_stable() -> None:
         assert set(gaps) <= {60, 61}
 
 
-@told
+@in_virtual_time
 async def test_checks_need_permits_of_the_lowest_priority_and_are_left_out_without() -> None:
     limits = Limits()
     async with Desk(requests=Requests(**CHECKED), limits=limits) as desk:
@@ -140,7 +140,7 @@ async def test_checks_need_permits_of_the_lowest_priority_and_are_left_out_witho
         assert len(desk.venue.seen) == before
 
 
-@told
+@in_virtual_time
 async def test_a_bad_alternate_is_passed_over() -> None:
     async with Desk(requests=Requests(**CHECKED)) as desk:
         desk.venue.decide = by_host(second=Answer(503))
@@ -151,7 +151,7 @@ async def test_a_bad_alternate_is_passed_over() -> None:
         assert [seen.url for seen in desk.venue.seen[-2:]] == ["http://primary/x", "http://third/x"]
 
 
-@told
+@in_virtual_time
 async def test_checks_end_with_the_manager_and_with_the_strategy() -> None:
     async with Desk(requests=Requests(**CHECKED)) as desk:
         await desk.rest.get("/x")
@@ -163,7 +163,7 @@ async def test_checks_end_with_the_manager_and_with_the_strategy() -> None:
         assert len(asyncio.all_tasks()) == 2
 
 
-@told
+@in_virtual_time
 async def test_a_check_that_cannot_be_made_costs_no_permit_and_no_later_check() -> None:
     async with Desk(requests=Requests(**CHECKED)) as desk:
         borrow = desk.rest._sessions.borrow
@@ -182,7 +182,7 @@ async def test_a_check_that_cannot_be_made_costs_no_permit_and_no_later_check() 
         assert "http://third/ping" in {seen.url for seen in desk.venue.seen}
 
 
-@told
+@in_virtual_time
 async def test_a_check_is_observed_before_its_permit_goes_back() -> None:
     """A limiter counts what is answered among what is in flight."""
     limits, order = Limits(), []
@@ -198,7 +198,7 @@ async def test_a_check_is_observed_before_its_permit_goes_back() -> None:
         assert order == ["observe", "release"] * 3
 
 
-@told
+@in_virtual_time
 async def test_a_limited_request_stays_where_it_is() -> None:
     async with Desk(Answer(418), requests=Requests(**THREE), attempts=1) as desk:
         error = await desk.fail(GET, "/x")

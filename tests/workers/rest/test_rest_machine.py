@@ -8,7 +8,7 @@ strategy is replaced, how time passes. After each step, and at the end, what mus
 3. Permits and slots balance; nothing is in flight and nobody waits at the end.
 4. A breaker sees each whole request once at most, never an attempt.
 5. The metrics add up: every request is successful, failed, denied or cancelled.
-6. A request that was sent and has no answer is never reported as if it were known, unless it is a read.
+6. A request that was sent and has no answer is never ended as if it were known, unless it is a read.
 7. Only what certainly was not sent says so.
 """
 
@@ -77,7 +77,7 @@ class Handler:
 
 
 class Ticking(CircuitBreaker):
-    """Counts what is reported."""
+    """Counts what is ended."""
 
     __slots__ = ("reports",)
 
@@ -311,8 +311,8 @@ class Machine(RuleBasedStateMachine):
         metrics = self.rest.get_metrics()
         assert (metrics.in_flight, metrics.waiting) == (0, 0)
         summary = self.rest.get_performance_summary()
-        told = metrics.successful + metrics.failed + summary["denied"] + summary["cancelled"]
-        assert told == len(self.asked)
+        ended = metrics.successful + metrics.failed + summary["denied"] + summary["cancelled"]
+        assert ended == len(self.asked)
         refusals = summary["failures"].get("CircuitOpen", 0)
         assert sum(breaker.reports for breaker in self.breakers) == len(self.asked) - refusals
 

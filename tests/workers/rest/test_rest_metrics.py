@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Hang, Requests, told, virtual
+from rest_kit import GET, POST, Answer, Auth, Desk, Fail, Hang, Requests, in_virtual_time, virtual
 
 from workers.contract.errors import RestError
 from workers.contract.rest import AuthenticationData, PerformanceTargets, RequestMetrics
@@ -21,7 +21,7 @@ from workers.rest.metrics import ENDPOINTS, OTHERS, Latencies, RestTally, bucket
 from workers.rest.trace import TraceEvent, params_seen, scrubbed
 
 
-@told
+@in_virtual_time
 async def test_metrics_add_up() -> None:
     async with Desk(Answer(400), Answer(500), Answer(), Answer(429), attempts=2) as desk:
         await desk.fail(GET, "/a")
@@ -54,7 +54,7 @@ def test_every_field_of_the_contract_is_there() -> None:
     } <= set(RequestMetrics.__struct_fields__)
 
 
-@told
+@in_virtual_time
 async def test_the_summary() -> None:
     async with Desk(Answer(400), Fail(ConnectFailed), Answer(), attempts=2) as desk:
         await desk.fail(GET, "/a")
@@ -120,7 +120,7 @@ def test_success_under_50_percent_injected_failures(attempts: int, least: float,
     """98.7 % with 7 attempts, 87.5 % with the default 3, breaker and budget as they are by default: requests
     come one in four seconds, so that an opening of the breaker costs few of them."""
 
-    @told
+    @in_virtual_time
     async def main() -> None:
         chance = random.Random(7)
         async with Desk(attempts=attempts, requests=Requests(timeout=600.0, max_concurrent=1000)) as desk:
@@ -172,7 +172,7 @@ class Chatty(ConnectFailed):
         super().__init__(f"cannot reach ?signature=SECRET-signature with SECRET-api-key {message}", sent=sent)
 
 
-@told
+@in_virtual_time
 async def test_a_trace_tells_every_decision_and_no_secret() -> None:
     events: list[TraceEvent] = []
     requests = Requests(
@@ -197,13 +197,13 @@ async def test_a_trace_tells_every_decision_and_no_secret() -> None:
         errors.append(await desk.fail(GET, "/private/b", params, **caller))
         desk.venue.script = [Fail(Chatty)]
         errors.append(await desk.fail(POST, "/private/order", params))
-    told_of = msgspec.json.encode(events).decode()
+    written = msgspec.json.encode(events).decode()
     for secret in SECRETS:
-        assert secret not in told_of
+        assert secret not in written
     for secret in ("SECRET-signature", "SECRET-api-key"):
         assert secret not in str(errors[-1])  # words of a library, about what we signed
-    assert "BTCUSDT" in told_of
-    assert "77" in told_of
+    assert "BTCUSDT" in written
+    assert "77" in written
     steps = [event.step for event in events if event.request == 1]
     assert steps == [
         "request",
@@ -222,8 +222,8 @@ async def test_a_trace_tells_every_decision_and_no_secret() -> None:
     assert [event.step for event in events if event.request == 2][-1] == "failed"
 
 
-@told
-async def test_denials_circuits_and_cancellations_are_told() -> None:
+@in_virtual_time
+async def test_denials_circuits_and_cancellations_are_reported() -> None:
     events: list[TraceEvent] = []
     async with Desk(attempts=1, tracer=events.append) as desk:
         desk.venue.then = Answer(500)
@@ -256,7 +256,7 @@ def test_what_is_scrubbed() -> None:
     assert scrubbed("untouched", ()) == "untouched"
 
 
-def _told_by(error: BaseException | None) -> str:
+def _shown_by(error: BaseException | None) -> str:
     words = ""
     while error is not None:
         words += f"{error} {error!r} {error.args!r}"
@@ -273,14 +273,14 @@ def test_what_a_server_echoes_is_no_secret_in_an_error(status: int, method: HTTP
     async def main() -> None:
         page = b"x" * before + b" the-signature of the-api-key"
         async with Desk(Answer(status, page), auth=Auth(), attempts=1) as desk:
-            words = _told_by(await desk.fail(method, "/private/a"))
+            words = _shown_by(await desk.fail(method, "/private/a"))
             for part in ("the-sig", "the-api"):
                 assert part not in words
 
     virtual(main())
 
 
-@told
+@in_virtual_time
 async def test_what_a_decoder_quotes_is_no_secret_in_an_error() -> None:
     def decode(body: bytes) -> Any:
         raise ValueError(f"what is {body.decode()}?")
@@ -290,10 +290,10 @@ async def test_what_a_decoder_quotes_is_no_secret_in_an_error() -> None:
         for method in (GET, POST):
             error = await desk.fail(method, "/private/a", decoder=decode)
             assert "what is ***?" in str(error)
-            assert "the-signature" not in _told_by(error)
+            assert "the-signature" not in _shown_by(error)
 
 
-@told
+@in_virtual_time
 async def test_without_a_tracer_nothing_is_made_for_it() -> None:
     """Negative control of the cost: no event is built."""
     async with Desk() as desk:

@@ -23,7 +23,7 @@ from rest_kit import (
     Hang,
     Limits,
     Requests,
-    told,
+    in_virtual_time,
     virtual,
 )
 
@@ -49,7 +49,7 @@ from workers.rest.retry import ExponentialRetry, RetryBudget
 
 
 # -- what goes out, what comes back ---------------------------------------------------------------------
-@told
+@in_virtual_time
 async def test_a_request_is_prepared_sent_and_decoded() -> None:
     async with Desk(Answer(body=b'{"a":[1]}')) as desk:
         assert await desk.rest.get("/x", {"b": "A&B \u00fc/", "c": 5}, headers={"X-Own": "1"}) == {"a": [1]}
@@ -65,7 +65,7 @@ def test_a_query_is_encoded_as_the_standard_library_does(params: list[tuple[str,
     assert encode_query(params) == urlencode(params, quote_via=quote)
 
 
-@told
+@in_virtual_time
 async def test_json_post() -> None:
     async with Desk() as desk:
         await desk.rest.post("/x", json_data={"a": 1})
@@ -76,7 +76,7 @@ async def test_json_post() -> None:
     assert (put.method, put.content, delete.method) == ("PUT", None, "DELETE")
 
 
-@told
+@in_virtual_time
 async def test_a_content_type_of_the_callers_is_the_only_one() -> None:
     async with Desk() as desk:
         await desk.rest.post("/x", json_data={"a": 1}, headers={"content-type": "application/x"})
@@ -84,7 +84,7 @@ async def test_a_content_type_of_the_callers_is_the_only_one() -> None:
     assert seen.headers == {"content-type": "application/x"}
 
 
-@told
+@in_virtual_time
 async def test_raw_bytes_and_a_decoder_of_ones_own() -> None:
     class Depth(msgspec.Struct):
         lastUpdateId: int  # the venue's spelling
@@ -96,7 +96,7 @@ async def test_raw_bytes_and_a_decoder_of_ones_own() -> None:
         assert depth.lastUpdateId == 7
 
 
-@told
+@in_virtual_time
 async def test_only_what_requires_it_is_signed_and_with_the_corrected_time() -> None:
     async with Desk(auth=Auth()) as desk:
         await desk.rest.get("/private/a", {"b": 1})
@@ -108,7 +108,7 @@ async def test_only_what_requires_it_is_signed_and_with_the_corrected_time() -> 
     assert "X-KEY" not in public.headers
 
 
-@told
+@in_virtual_time
 async def test_defaults_of_the_context_are_sent() -> None:
     requests = Requests(default_headers={"Accept": "application/json"}, read_timeout=3.0)
     async with Desk(requests=requests) as desk:
@@ -118,7 +118,7 @@ async def test_defaults_of_the_context_are_sent() -> None:
     assert (seen.timeout.total, seen.timeout.connect, seen.timeout.read) == (10.0, 2.0, 3.0)
 
 
-@told
+@in_virtual_time
 async def test_a_request_that_need_not_wait_costs_no_task_and_no_timer_of_ours() -> None:
     made: list[str] = []
     async with Desk() as desk:
@@ -140,7 +140,7 @@ async def test_a_request_that_need_not_wait_costs_no_task_and_no_timer_of_ours()
 
 
 # -- retries --------------------------------------------------------------------------------------------
-@told
+@in_virtual_time
 async def test_retry_on_timeout_connection_error_and_5xx_after_1_2_4_seconds() -> None:
     script = (Hang(), Fail(ConnectFailed), Answer(503, after=0.0), Answer())
     async with Desk(*script, requests=Requests(read_timeout=0.5, timeout=60.0), attempts=4) as desk:
@@ -150,7 +150,7 @@ async def test_retry_on_timeout_connection_error_and_5xx_after_1_2_4_seconds() -
     assert (metrics.total, metrics.successful, metrics.attempts, metrics.retries) == (1, 1, 4, 3)
 
 
-@told
+@in_virtual_time
 async def test_attempts_are_bounded_and_the_error_names_the_last_one() -> None:
     async with Desk(*[Answer(500, b"boom")] * 5) as desk:
         error = await desk.fail(GET, "/x")
@@ -180,7 +180,7 @@ def test_no_retry_on_4xx_whatever_the_strategy_says(status: int) -> None:
     virtual(main())
 
 
-@told
+@in_virtual_time
 async def test_no_retry_on_an_answer_that_cannot_be_decoded_whatever_the_strategy_says() -> None:
     def broken(body: bytes) -> Any:
         raise KeyError("price")
@@ -193,7 +193,7 @@ async def test_no_retry_on_an_answer_that_cannot_be_decoded_whatever_the_strateg
         assert len(desk.venue.seen) == 2
 
 
-@told
+@in_virtual_time
 async def test_retry_after_is_honoured() -> None:
     async with Desk(Answer(429, headers={"Retry-After": "7"}), Answer()) as desk:
         await desk.rest.get("/x")
@@ -202,7 +202,7 @@ async def test_retry_after_is_honoured() -> None:
     assert [status for status, _ in desk.limits.observed] == [429, 200]  # type: ignore[attr-defined]
 
 
-@told
+@in_virtual_time
 async def test_one_deadline_over_all_attempts() -> None:
     async with Desk(*[Answer(500)] * 9, requests=Requests(timeout=2.5), attempts=9) as desk:
         assert isinstance(await desk.fail(GET, "/x"), ServerError)
@@ -210,7 +210,7 @@ async def test_one_deadline_over_all_attempts() -> None:
     assert desk.passed < 2.5
 
 
-@told
+@in_virtual_time
 async def test_an_attempt_gets_the_time_that_is_left_and_no_more() -> None:
     async with Desk(Answer(500), Hang(), requests=Requests(timeout=3.0, read_timeout=30.0)) as desk:
         error = await desk.fail(GET, "/x")
@@ -219,7 +219,7 @@ async def test_an_attempt_gets_the_time_that_is_left_and_no_more() -> None:
     assert desk.venue.seen[1].timeout.total == pytest.approx(1.99)
 
 
-@told
+@in_virtual_time
 async def test_a_retry_budget_binds_when_everything_fails() -> None:
     """Amplification at most 1.2 once 20 requests in a row have failed."""
     async with Desk(
@@ -238,7 +238,7 @@ async def test_a_retry_budget_binds_when_everything_fails() -> None:
         await desk.rest.get("/x")  # one success lifts it
 
 
-@told
+@in_virtual_time
 async def test_the_budget_counts_what_waits_and_forgets_what_is_cancelled() -> None:
     budget = RetryBudget()
     async with Desk(Answer(500), budget=budget) as desk:
@@ -251,7 +251,7 @@ async def test_the_budget_counts_what_waits_and_forgets_what_is_cancelled() -> N
 
 
 # -- circuits -------------------------------------------------------------------------------------------
-@told
+@in_virtual_time
 async def test_breaker_opens_after_5_failed_requests_fails_fast_and_recovers() -> None:
     async with Desk(requests=Requests(timeout=60.0)) as desk:
         desk.venue.then = Answer(500)
@@ -274,7 +274,7 @@ async def test_breaker_opens_after_5_failed_requests_fails_fast_and_recovers() -
         assert desk.rest.gauges().circuit_opens == 1
 
 
-@told
+@in_virtual_time
 async def test_exactly_one_probe_with_a_hundred_callers() -> None:
     async with Desk(requests=Requests(timeout=60.0, max_concurrent=100), attempts=1) as desk:
         desk.venue.then = Answer(500)
@@ -314,7 +314,7 @@ def test_what_counts_as_a_failure_of_the_service(step: Any, counts: bool) -> Non
     virtual(main())
 
 
-@told
+@in_virtual_time
 async def test_what_we_denied_or_a_caller_cancelled_is_neither_good_nor_bad() -> None:
     breaker = CircuitBreaker(failures=2)
     limits = Limits()
@@ -337,7 +337,7 @@ async def test_what_we_denied_or_a_caller_cancelled_is_neither_good_nor_bad() ->
         assert (summary["denied"], summary["cancelled"], summary["cancelled_unknown"]) == (1, 1, 0)
 
 
-@told
+@in_virtual_time
 async def test_orders_that_fail_do_not_shut_out_cancels() -> None:
     async with Desk() as desk:
         desk.venue.decide = lambda seen: Answer(500 if seen.method == "POST" else 200)
@@ -356,7 +356,7 @@ class Strict:
         return BadRequest("mine", code=-7)
 
 
-@told
+@in_virtual_time
 async def test_the_venues_handler_decides_and_a_handler_that_fails_decides_nothing() -> None:
     async with Desk(Answer(400), Answer(599), handler=Strict(), attempts=1) as desk:
         error = await desk.fail(GET, "/x")
@@ -367,7 +367,7 @@ async def test_the_venues_handler_decides_and_a_handler_that_fails_decides_nothi
         assert isinstance(error.__cause__, TypeError)
 
 
-@told
+@in_virtual_time
 async def test_a_fault_of_a_strategy_is_nobody_elses() -> None:
     class Broken(Requests):
         def prepare_request(self, *arguments: Any) -> Any:
@@ -379,7 +379,7 @@ async def test_a_fault_of_a_strategy_is_nobody_elses() -> None:
         assert desk.rest.get_performance_summary()["failures"] == {"LookupError": 1}
 
 
-@told
+@in_virtual_time
 async def test_a_pool_without_place_and_a_wrong_url_say_that_nothing_was_sent() -> None:
     async with Desk(Fail(PoolTimedOut), Fail(InvalidUrl), Fail(ConnectFailed), attempts=1) as desk:
         for _ in range(3):
@@ -419,7 +419,7 @@ def time_desk(*rest: Any, **options: Any) -> Desk:
     return desk
 
 
-@told
+@in_virtual_time
 async def test_clock_skew_is_learnt_once_and_then_there_is_one_further_attempt() -> None:
     async with time_desk(Answer(400)) as desk:
         await desk.rest.get("/private/a")
@@ -432,21 +432,21 @@ async def test_clock_skew_is_learnt_once_and_then_there_is_one_further_attempt()
         assert second - first == pytest.approx(5000, abs=50)
 
 
-@told
+@in_virtual_time
 async def test_a_second_refusal_is_final() -> None:
     async with time_desk(Answer(400), Answer(400)) as desk:
         assert isinstance(await desk.fail(GET, "/private/a"), ClockSkew)
         assert len(desk.venue.seen) == 3
 
 
-@told
+@in_virtual_time
 async def test_many_who_are_refused_together_learn_together() -> None:
     async with time_desk(*[Answer(400)] * 20, requests=Requests(max_concurrent=20)) as desk:
         await asyncio.gather(*(desk.rest.get("/private/a") for _ in range(20)))
         assert len([seen for seen in desk.venue.seen if seen.url.endswith("/time")]) == 1
 
 
-@told
+@in_virtual_time
 async def test_never_is_not_repeated_even_then_but_the_clock_is_right_afterwards() -> None:
     async with time_desk(Answer(400)) as desk:
         assert isinstance(await desk.fail(POST, "/private/order"), ClockSkew)
@@ -455,14 +455,14 @@ async def test_never_is_not_repeated_even_then_but_the_clock_is_right_afterwards
         assert desk.strategies.auth_strategy.signed[1] >= SERVER_MS  # type: ignore[union-attr]
 
 
-@told
+@in_virtual_time
 async def test_without_a_way_to_learn_it_the_refusal_is_final() -> None:
     async with Desk(Answer(400), auth=Auth(), handler=Skewed()) as desk:
         assert isinstance(await desk.fail(GET, "/private/a"), ClockSkew)
         assert len(desk.venue.seen) == 1
 
 
-@told
+@in_virtual_time
 async def test_a_time_that_cannot_be_read_leaves_the_refusal() -> None:
     async with Desk(Answer(400), Answer(body=b"{}"), auth=Auth(TIME), handler=Skewed()) as desk:
         assert isinstance(await desk.fail(GET, "/private/a"), ClockSkew)
@@ -470,7 +470,7 @@ async def test_a_time_that_cannot_be_read_leaves_the_refusal() -> None:
 
 
 # -- strategies at run time -----------------------------------------------------------------------------
-@told
+@in_virtual_time
 async def test_a_replaced_strategy_serves_the_next_request() -> None:
     async with Desk() as desk:
         desk.venue.then = Answer(after=1.0)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from rest_kit import DELETE, GET, POST, Answer, Desk, Limits, Requests, told
+from rest_kit import DELETE, GET, POST, Answer, Desk, Limits, Requests, in_virtual_time
 
 from workers.contract.errors import RateLimited
 from workers.contract.rest import Priority
@@ -14,7 +14,7 @@ from workers.rest.gate import PASSED, Denied, Gate, Shut
 from workers.rest.ratelimit import Window, WindowLimiter
 
 
-@told
+@in_virtual_time
 async def test_a_waiting_cancel_goes_before_everything() -> None:
     async with Desk(requests=Requests(max_concurrent=1)) as desk:
         desk.venue.then = Answer(after=0.1)
@@ -44,7 +44,7 @@ async def test_a_waiting_cancel_goes_before_everything() -> None:
         ]
 
 
-@told
+@in_virtual_time
 async def test_the_priority_reaches_the_limiter() -> None:
     limits = Limits()
     async with Desk(limits=limits) as desk:
@@ -60,7 +60,7 @@ async def test_the_priority_reaches_the_limiter() -> None:
         ]
 
 
-@told
+@in_virtual_time
 async def test_without_a_queue_timeout_nothing_waits_and_nothing_is_sent() -> None:
     limits = Limits(room=0, wait=7.0)
     async with Desk(limits=limits) as desk:
@@ -69,18 +69,18 @@ async def test_without_a_queue_timeout_nothing_waits_and_nothing_is_sent() -> No
             assert isinstance(error, RateLimited)
             assert (error.status, error.sent, error.retry_after) == (0, False, 7.0)
             assert "nothing was sent" in str(error)
-        assert desk.passed == 0.0  # 7 s are more than the 3 s allowed, so it is told at once
+        assert desk.passed == 0.0  # 7 s are more than the 3 s allowed: refused at once
         assert desk.venue.seen == []
 
 
-@told
-async def test_who_cannot_have_a_permit_before_the_deadline_is_told_at_once() -> None:
+@in_virtual_time
+async def test_who_cannot_have_a_permit_before_the_deadline_is_refused_at_once() -> None:
     async with Desk(limits=Limits(room=0, wait=10.0), requests=Requests(timeout=10.0)) as desk:
         assert isinstance(await desk.fail(GET, "/a"), RateLimited)
         assert desk.passed == 0.0
 
 
-@told
+@in_virtual_time
 async def test_slots_that_stay_taken_end_the_wait_at_its_end() -> None:
     async with Desk(requests=Requests(max_concurrent=1)) as desk:
         desk.venue.then = Answer(after=4.0)
@@ -93,14 +93,14 @@ async def test_slots_that_stay_taken_end_the_wait_at_its_end() -> None:
         await first
 
 
-@told
+@in_virtual_time
 async def test_no_more_than_max_concurrent_are_in_flight() -> None:
     async with Desk(requests=Requests(max_concurrent=3)) as desk:
         await asyncio.gather(*(desk.rest.get("/a") for _ in range(12)))
         assert desk.venue.most == 3
 
 
-@told
+@in_virtual_time
 async def test_a_retry_that_waits_takes_no_slot() -> None:
     async with Desk(Answer(500), requests=Requests(max_concurrent=1)) as desk:
         failing = asyncio.ensure_future(desk.rest.get("/a"))
@@ -110,7 +110,7 @@ async def test_a_retry_that_waits_takes_no_slot() -> None:
         await failing
 
 
-@told
+@in_virtual_time
 async def test_500_snapshots_and_a_cancel_share_one_budget() -> None:
     """What a venue with 3000 weight a minute lets through of snapshots of 50; a cancel does not wait."""
 
@@ -159,7 +159,7 @@ def enter(door: Gate, entrant: Entrant, seconds: float = 100.0, delay: float = 0
     return asyncio.create_task(door.enter(entrant, until, delay))
 
 
-@told
+@in_virtual_time
 async def test_who_is_held_by_a_limit_may_be_passed_but_not_for_ever() -> None:
     door = gate(slots=10**6)
     held = Entrant(0, Priority.NEW, wait=50.0)
@@ -175,7 +175,7 @@ async def test_who_is_held_by_a_limit_may_be_passed_but_not_for_ever() -> None:
     assert all(task.done() for task in others)
 
 
-@told
+@in_virtual_time
 async def test_of_the_same_priority_nobody_passes() -> None:
     door = gate(slots=10)
     held = Entrant(0, wait=5.0)
@@ -188,7 +188,7 @@ async def test_of_the_same_priority_nobody_passes() -> None:
     assert second.done()
 
 
-@told
+@in_virtual_time
 async def test_who_is_cancelled_holds_nobody_back() -> None:
     """Neither those behind it in its lane nor those that have passed it often enough."""
     for priority in (Priority.NEW, Priority.QUERY):
@@ -205,7 +205,7 @@ async def test_who_is_cancelled_holds_nobody_back() -> None:
         assert door.waiting == 0
 
 
-@told
+@in_virtual_time
 async def test_a_retry_keeps_its_place() -> None:
     door = gate()
     assert door.enter_now(Entrant(0))
@@ -220,7 +220,7 @@ async def test_a_retry_keeps_its_place() -> None:
     await asyncio.gather(*others)
 
 
-@told
+@in_virtual_time
 async def test_shut_sends_everybody_away_and_leaves_no_timer() -> None:
     door = gate()
     assert door.enter_now(Entrant(0))
@@ -237,7 +237,7 @@ async def test_shut_sends_everybody_away_and_leaves_no_timer() -> None:
     assert door.waiting == 0
 
 
-@told
+@in_virtual_time
 async def test_what_the_limiter_raises_is_that_entrants_own() -> None:
     class Hopeless(Entrant):
         def ask(self, now: float) -> float:
@@ -253,7 +253,7 @@ async def test_what_the_limiter_raises_is_that_entrants_own() -> None:
     await other
 
 
-@told
+@in_virtual_time
 async def test_a_rounding_error_of_the_limiter_does_not_make_the_loop_spin() -> None:
     entrant = Entrant(1, wait=1e-15)
     asked = 0
@@ -270,7 +270,7 @@ async def test_a_rounding_error_of_the_limiter_does_not_make_the_loop_spin() -> 
     assert asked <= 502
 
 
-@told
+@in_virtual_time
 async def test_more_slots_let_more_in() -> None:
     door = gate(slots=1)
     assert door.enter_now(Entrant(0))

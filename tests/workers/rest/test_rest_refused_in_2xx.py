@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rest_kit import GET, POST, Answer, Desk, Limits, Requests, told
+from rest_kit import GET, POST, Answer, Desk, Limits, Requests, in_virtual_time
 
 from workers.contract.errors import BadRequest, OutcomeUnknown, RateLimited, RestError, ServerError
 from workers.contract.protocols import ExceptionHandlerStrategy, Failure
@@ -39,14 +39,14 @@ def test_what_is_refused() -> None:
     assert not outcome.refused(200, BUSY, Bare())  # type: ignore[arg-type]
 
 
-@told
+@in_virtual_time
 async def test_a_refused_200_is_retried_as_its_error_says() -> None:
     async with Desk(Answer(200, BUSY), Answer(200, OK), handler=Handler()) as desk:
         assert await desk.rest.request(GET, "/x") == {"v": 1}
         assert len(desk.venue.seen) == 2
 
 
-@told
+@in_virtual_time
 async def test_a_refused_200_is_final_as_its_error_says() -> None:
     async with Desk(Answer(200, WRONG), handler=Handler()) as desk:
         error = await desk.fail(GET, "/x")
@@ -54,7 +54,7 @@ async def test_a_refused_200_is_final_as_its_error_says() -> None:
         assert (error.status, error.attempt, len(desk.venue.seen)) == (200, 1, 1)
 
 
-@told
+@in_virtual_time
 async def test_our_limits_hear_of_a_limit_that_was_said_with_200() -> None:
     limits = Limits()
     async with Desk(Answer(200, FULL), Answer(200, OK), limits=limits, handler=Handler()) as desk:
@@ -62,7 +62,7 @@ async def test_our_limits_hear_of_a_limit_that_was_said_with_200() -> None:
         assert [status for status, _ in limits.observed] == [429, 200]
 
 
-@told
+@in_virtual_time
 async def test_a_write_whose_outcome_is_open_is_not_repeated() -> None:
     async with Desk(
         Answer(200, OPEN), handler=Handler(), requests=Requests(ReplayClass.BY_CLIENT_ID)

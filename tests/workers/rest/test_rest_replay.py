@@ -24,7 +24,7 @@ from rest_kit import (
     Hang,
     Limits,
     Requests,
-    told,
+    in_virtual_time,
     virtual,
 )
 
@@ -185,7 +185,7 @@ def test_a_handlers_word_does_not_make_a_write_known(
     virtual(main())
 
 
-@told
+@in_virtual_time
 async def test_a_client_that_breaks_its_promise_may_have_sent() -> None:
     """An adapter of somebody's own raises what is no HttpError."""
     async with reckless(replay=None) as desk:
@@ -202,7 +202,7 @@ async def test_a_client_that_breaks_its_promise_may_have_sent() -> None:
         assert desk.rest.get_metrics().attempts == 1
 
 
-@told
+@in_virtual_time
 async def test_never_that_its_caller_cancels_on_the_wire_says_that_it_may_be_done() -> None:
     breaker = CircuitBreaker(failures=1)
     async with Desk(Hang(), circuits=Circuits(lambda name: breaker)) as desk:
@@ -218,7 +218,7 @@ async def test_never_that_its_caller_cancels_on_the_wire_says_that_it_may_be_don
         await desk.rest.post("/order")
 
 
-@told
+@in_virtual_time
 async def test_never_that_is_cancelled_while_it_waits_was_not_sent() -> None:
     async with Desk(limits=Limits(room=0)) as desk:
         task = asyncio.ensure_future(desk.rest.post("/order"))
@@ -229,7 +229,7 @@ async def test_never_that_is_cancelled_while_it_waits_was_not_sent() -> None:
         assert desk.venue.seen == []
 
 
-@told
+@in_virtual_time
 async def test_never_fails_its_endpoint_for_the_next_request_only() -> None:
     async with reckless(Fail(ConnectFailed), replay=None) as desk:
         await desk.fail(POST, "/order")
@@ -258,7 +258,7 @@ def test_by_client_id_is_repeated_when_nothing_was_sent(step: Any) -> None:
     virtual(main())
 
 
-@told
+@in_virtual_time
 async def test_by_client_id_is_repeated_where_the_venue_refuses_repetitions() -> None:
     async with reckless(Hang(), Answer(500), Answer(), replay=ReplayClass.BY_CLIENT_ID, repeats=True) as desk:
         await desk.rest.post("/order")
@@ -311,7 +311,7 @@ def test_after_a_doubtful_attempt_only_a_success_is_known(last: Any) -> None:
     virtual(main())
 
 
-@told
+@in_virtual_time
 async def test_when_all_repetitions_stay_without_answer_it_is_unknown() -> None:
     requests = Requests(ReplayClass.BY_CLIENT_ID, True, read_timeout=0.5)
     async with Desk(requests=requests) as desk:
@@ -320,7 +320,7 @@ async def test_when_all_repetitions_stay_without_answer_it_is_unknown() -> None:
         assert len(desk.venue.seen) == 3
 
 
-@told
+@in_virtual_time
 async def test_without_a_doubtful_attempt_a_refusal_is_known() -> None:
     async with reckless(
         Fail(ConnectFailed), Answer(400), replay=ReplayClass.BY_CLIENT_ID, repeats=True

@@ -49,9 +49,9 @@ def every_stream(venue: SimVenue) -> list[str]:
     return [name for symbol in names(venue) for name in venue.dialect.streams(symbol).values()]
 
 
-def equal(told: Depth, oracle: Depth, cut: int) -> bool:
+def equal(depth: Depth, oracle: Depth, cut: int) -> bool:
     oracle = oracle.cut(cut) if cut else oracle
-    sides = ((told.bids, oracle.bids), (told.asks, oracle.asks))
+    sides = ((depth.bids, oracle.bids), (depth.asks, oracle.asks))
     return all(exact(ours) == exact(theirs) for ours, theirs in sides)
 
 
@@ -133,7 +133,7 @@ def test_every_stream_tells_of_its_symbol(feed):
 
 
 @every_feed
-def test_the_told_book_is_the_oracles_whenever_one_comes(feed):
+def test_the_published_book_is_the_oracles_whenever_one_comes(feed):
     async def run() -> None:
         async with still(feed, seed=7) as venue:
             pump(venue, 5)
@@ -172,7 +172,7 @@ def test_what_does_not_exist_is_not_told_and_harms_nobody(feed):
 # -- faults -----------------------------------------------------------------------------------------------
 
 
-async def told(
+async def received_under(
     feed: str, order: Fault | None, wait: float = 0.0
 ) -> tuple[DialectClient, list[bytes], list[bytes]]:
     """Eight changes under an order: what came of the first symbol's book, and of the other's."""
@@ -200,8 +200,8 @@ def compare(
     """The changes of the first book without and with the fault; the other book's are the same."""
 
     async def run() -> tuple[DialectClient, list[bytes], list[bytes]]:
-        _, clean, others = await told(feed, None)
-        client, bent, same = await told(feed, fault(feed, kind, **options), wait)
+        _, clean, others = await received_under(feed, None)
+        client, bent, same = await received_under(feed, fault(feed, kind, **options), wait)
         assert len(clean) == 8
         assert others == same, "the fault was about one symbol"
         return client, clean, bent
@@ -348,7 +348,7 @@ def final(client: DialectClient, books: dict[str, Depth]) -> None:
 
 
 @every_feed
-def test_a_recorded_session_is_told_again_and_ends_with_the_same_books(feed):
+def test_a_recorded_session_is_sent_again_and_ends_with_the_same_books(feed):
     async def run() -> None:
         rows, books = await recorded(feed)
         heard = []

@@ -42,7 +42,7 @@ def pump(venue: SimVenue, rounds: int) -> None:
         venue.market.flush_slow() if number % 10 == 9 else venue.market.flush_fast()
 
 
-async def told(channel: str, rounds: int = 60) -> list[dict[str, Any]]:
+async def published(channel: str, rounds: int = 60) -> list[dict[str, Any]]:
     async with still() as venue, DialectClient(venue) as client:
         stream = f"btcusdt@{channel}"
         await client.subscribe([stream])
@@ -52,7 +52,7 @@ async def told(channel: str, rounds: int = 60) -> list[dict[str, Any]]:
 
 
 def test_ids_count_for_the_whole_market_and_pu_chains():
-    diffs = asyncio.run(told("depth@100ms"))
+    diffs = asyncio.run(published("depth@100ms"))
     assert len(diffs) == 60
     assert list(diffs[0]) == ["e", "E", "T", "s", "U", "u", "pu", "b", "a"]
     for before, after in itertools.pairwise(diffs):
@@ -76,7 +76,7 @@ def test_ids_count_for_the_whole_market_and_pu_chains():
     ],
 )
 def test_payloads_have_the_venues_fields_in_its_order(channel, keys):
-    payloads = asyncio.run(told(channel))
+    payloads = asyncio.run(published(channel))
     assert payloads
     assert {" ".join(one) for one in payloads} == {keys}
 
@@ -181,7 +181,7 @@ def test_rest():
             for path, status, code in REST:
                 got, body, _ = await client.get("/fapi/v1/" + path)
                 assert (got, body["code"]) == (status, code), path
-            used = 6 * 10  # what the budget has counted is told
+            used = 6 * 10  # what the budget has counted is sent
             status, body, headers = await client.get("/fapi/v1/depth?symbol=BTCUSDT&limit=1000")
             assert (status, list(body)) == (200, ["lastUpdateId", "E", "T", "bids", "asks"])
             assert exact(body["bids"]) == exact(venue.book("BTC/USDT:USDT").bids)

@@ -71,7 +71,7 @@ class Client:
             return json.loads(await answer.text())
 
 
-def told(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+def asynchronous(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     def run() -> None:
         asyncio.run(test())
 
@@ -85,7 +85,7 @@ def book(depth: Any = 25, symbol: str = "BTC/USD", method: str = "subscribe", **
 
 
 # -- words ------------------------------------------------------------------------------------------------
-@told
+@asynchronous
 async def test_the_status_comes_first() -> None:
     async with venue() as sim, Client(sim) as client:
         status = await client.receive_all()
@@ -95,7 +95,7 @@ async def test_the_status_comes_first() -> None:
         assert (await client.ask(method="ping"))["method"] == "pong"
 
 
-@told
+@asynchronous
 async def test_an_answer_for_each_symbol() -> None:
     async with venue() as sim, Client(sim) as client:
         await client.receive_all()
@@ -110,8 +110,8 @@ async def test_an_answer_for_each_symbol() -> None:
         assert {(await client.receive_all())["type"] for _ in range(2)} == {"snapshot"}
 
 
-@told
-async def test_a_ticker_is_told_by_its_trigger() -> None:
+@asynchronous
+async def test_a_ticker_is_sent_by_its_trigger() -> None:
     """By trades with what each of them has changed, or by best prices; not by a size alone."""
     async with venue() as sim:
         assert sim.market is not None
@@ -143,7 +143,7 @@ async def test_a_ticker_is_told_by_its_trigger() -> None:
         assert not (await client.ask(method="subscribe", params=params))["success"]
 
 
-@told
+@asynchronous
 async def test_a_depth_outside_of_the_list_is_refused_once() -> None:
     async with venue() as sim, Client(sim) as client:
         await client.receive_all()
@@ -161,7 +161,7 @@ async def test_a_depth_outside_of_the_list_is_refused_once() -> None:
         assert (await client.ask(**book(25, "ETH/USD")))["success"]
 
 
-@told
+@asynchronous
 async def test_what_is_no_request() -> None:
     async with venue() as sim, Client(sim) as client:
         await client.receive_all()
@@ -176,7 +176,7 @@ async def test_what_is_no_request() -> None:
             assert answer.status != 101
 
 
-@told
+@asynchronous
 async def test_a_heartbeat_after_a_second_without_a_word() -> None:
     clock = Clock()
     async with venue(clock=clock) as sim, Client(sim) as client:
@@ -193,7 +193,7 @@ async def test_a_heartbeat_after_a_second_without_a_word() -> None:
             assert await client.receive_all() == {"channel": "heartbeat"}
 
 
-@told
+@asynchronous
 async def test_maintenance_until_the_orders_are_cleared() -> None:
     async with venue() as sim, Client(sim) as client:
         await client.receive_all()
@@ -233,14 +233,14 @@ def test_every_checksum_is_that_of_a_book_that_is_cut(depth: int) -> None:
             await client.receive_all()
             await client.ask(**book(depth))
             sides: tuple[dict[str, str], dict[str, str]] = ({}, {})
-            told = fallen = 0
+            sent = fallen = 0
             for number in range(400):
                 if number:
                     sim.market.step(3)
                     sim.market.flush_fast()
-                    if sim.hub.counters["sent"] == told:
+                    if sim.hub.counters["sent"] == sent:
                         continue  # nothing changed among the best
-                told = sim.hub.counters["sent"]
+                sent = sim.hub.counters["sent"]
                 event = (await client.receive_all())["data"][0]
                 size = len(sides[0]) + len(sides[1])
                 assert fold(sides, event, depth) == int(event["checksum"]), number
@@ -253,7 +253,7 @@ def test_every_checksum_is_that_of_a_book_that_is_cut(depth: int) -> None:
     asyncio.run(main())
 
 
-@told
+@asynchronous
 async def test_a_spoilt_checksum_and_a_price_that_is_repeated() -> None:
     async with venue() as sim, Client(sim) as client:
         assert sim.market is not None
@@ -274,8 +274,8 @@ async def test_a_spoilt_checksum_and_a_price_that_is_repeated() -> None:
         assert right == [True, False, True]
 
 
-@told
-async def test_the_trades_before_are_told_when_asked_for() -> None:
+@asynchronous
+async def test_the_trades_before_are_sent_when_asked_for() -> None:
     async with venue() as sim, Client(sim) as client:
         assert sim.market is not None
         await client.receive_all()
@@ -289,7 +289,7 @@ async def test_the_trades_before_are_told_when_asked_for() -> None:
 
 
 # -- REST -------------------------------------------------------------------------------------------------
-@told
+@asynchronous
 async def test_rest() -> None:
     async with venue() as sim, Client(sim) as client:
         pairs = (await client.get("/0/public/AssetPairs"))["result"]
@@ -308,7 +308,7 @@ async def test_rest() -> None:
         assert (await client.get("/0/public/Time"))["result"]["unixtime"] == NOW // 10**9
 
 
-@told
+@asynchronous
 async def test_rest_tickers_are_the_books_best_in_whole_lots() -> None:
     """As recorded: prices padded to five decimals, sizes whole and never none; named as the listing names
     them, or as the stream does."""
@@ -343,7 +343,7 @@ def oracle_name(pair: dict[str, Any]) -> str:
     return "/".join({"XBT": "BTC", "XDG": "DOGE"}.get(part, part) for part in pair["wsname"].split("/"))
 
 
-@told
+@asynchronous
 async def test_errors_come_with_a_200() -> None:
     clock = Clock()
     async with venue(clock=clock, budget=4) as sim, Client(sim) as client:
@@ -366,7 +366,7 @@ async def test_errors_come_with_a_200() -> None:
 
 # -- captures -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["session", "session_resync"])
-def test_a_capture_is_told_letter_by_letter(name: str) -> None:
+def test_a_capture_is_sent_letter_by_letter(name: str) -> None:
     if not CAPTURES.is_dir():
         pytest.skip("the real captures (../shared/captures) are not on this machine")
 
@@ -397,7 +397,7 @@ def test_a_capture_is_told_letter_by_letter(name: str) -> None:
     asyncio.run(main())
 
 
-@told
+@asynchronous
 async def test_a_client_that_unsubscribes_hears_no_more() -> None:
     async with venue() as sim, Client(sim) as client:
         assert sim.market is not None

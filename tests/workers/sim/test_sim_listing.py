@@ -105,7 +105,7 @@ def test_what_is_delisted_is_silent_and_the_others_go_on(feed):
 
 
 @every_feed
-def test_a_tick_changes_and_the_told_book_stays_the_oracles(feed):
+def test_a_tick_changes_and_the_published_book_stays_the_oracles(feed):
     async def run() -> None:
         async with still(feed) as venue, DialectClient(venue) as client:
             name = venue.source.symbols()[0]

@@ -85,26 +85,26 @@ def run(work: Coroutine[Any, Any, None]) -> None:
     asyncio.run(work)
 
 
-def told(msg: str, code: int = 0) -> dict[str, Any]:
+def answer(msg: str, code: int = 0) -> dict[str, Any]:
     return {"id": 0, "code": code, "msg": msg}
 
 
 def refused(*blocked: str) -> dict[str, Any]:
-    return told(f"Not Subscribed successfully! [{','.join(blocked)}].  Reason： Blocked!")
+    return answer(f"Not Subscribed successfully! [{','.join(blocked)}].  Reason： Blocked!")
 
 
 # -- answers ----------------------------------------------------------------------------------------------
 def test_subscriptions_are_answered_with_their_topics() -> None:
     async def main() -> None:
         async with still() as venue, Client(venue) as client:
-            assert await client.ask("PING") == [told("PONG")]
-            assert await client.ask("SUBSCRIPTION", TOP) == [told(TOP)]
-            assert await client.ask("SUBSCRIPTION", DEPTH, DEALS) == [told(f"{DEPTH},{DEALS}")]
-            assert await client.ask("UNSUBSCRIPTION", DEPTH) == [told(DEPTH)]
+            assert await client.ask("PING") == [answer("PONG")]
+            assert await client.ask("SUBSCRIPTION", TOP) == [answer(TOP)]
+            assert await client.ask("SUBSCRIPTION", DEPTH, DEALS) == [answer(f"{DEPTH},{DEALS}")]
+            assert await client.ask("UNSUBSCRIPTION", DEPTH) == [answer(DEPTH)]
             assert await client.ask("SUBSCRIPTION", "nonsense@BTCUSDT") == [refused("nonsense@BTCUSDT")]
             strange = names.topic("depth", "NOPEUSDT")
             assert await client.ask("SUBSCRIPTION", DEPTH, strange, answers=2) == [
-                told(DEPTH),
+                answer(DEPTH),
                 refused(strange),
             ]
             for text in (
@@ -125,7 +125,7 @@ def test_a_blocked_topic_is_refused_with_code_0() -> None:
             venue.faults.add(Fault("blocked", symbol="BTC/USDT", count=1))
             assert await client.ask("SUBSCRIPTION", DEPTH) == [refused(DEPTH)]
             assert not venue.hub.has_subscribers(DEPTH)
-            assert await client.ask("SUBSCRIPTION", DEPTH) == [told(DEPTH)]
+            assert await client.ask("SUBSCRIPTION", DEPTH) == [answer(DEPTH)]
 
     run(main())
 
@@ -137,12 +137,12 @@ def test_thirty_subscriptions_a_connection() -> None:
         asked = [names.topic(kind, "BTCUSDT", every) for kind, every in kinds] + windows
         assert len(asked) == 30
         async with still() as venue, Client(venue) as client:
-            assert await client.ask("SUBSCRIPTION", *asked) == [told(",".join(asked))]
+            assert await client.ask("SUBSCRIPTION", *asked) == [answer(",".join(asked))]
             more = names.topic("deals", "ETHUSDT")
             assert await client.ask("SUBSCRIPTION", more) == [refused(more)]
-            assert await client.ask("SUBSCRIPTION", asked[0]) == [told(asked[0])]
+            assert await client.ask("SUBSCRIPTION", asked[0]) == [answer(asked[0])]
             await client.ask("UNSUBSCRIPTION", asked[0])
-            assert await client.ask("SUBSCRIPTION", more) == [told(more)]
+            assert await client.ask("SUBSCRIPTION", more) == [answer(more)]
 
     run(main())
 
@@ -161,7 +161,7 @@ def test_what_is_idle_is_closed_and_a_ping_keeps_it(subscribed: bool, seconds: i
                 venue.hub.tick()
                 if not subscribed:
                     break
-                assert await client.ask("PING") == [told("PONG")], "pings keep it"
+                assert await client.ask("PING") == [answer("PONG")], "pings keep it"
             clock.now += 2 if not subscribed else seconds + 1
             venue.hub.tick()
             message = await client.ws.receive(timeout=3)
@@ -340,7 +340,7 @@ def test_damaged_messages(data: bytes) -> None:
         list(decoder.fields(data))
 
 
-def test_the_capture_is_told_again_word_for_word() -> None:
+def test_the_capture_is_sent_again_word_for_word() -> None:
     if not CAPTURE.exists():
         pytest.skip(f"{CAPTURE} is not here")
 

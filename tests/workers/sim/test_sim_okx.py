@@ -53,7 +53,7 @@ def pump(venue: SimVenue, rounds: int, steps: int = 7) -> None:
         venue.market.flush_slow() if number % 10 == 9 else venue.market.flush_fast()
 
 
-async def told(stream: str, rounds: int = 60) -> list[dict[str, Any]]:
+async def published(stream: str, rounds: int = 60) -> list[dict[str, Any]]:
     async with still() as venue, DialectClient(venue) as client:
         await client.subscribe([stream])
         pump(venue, rounds)
@@ -61,7 +61,7 @@ async def told(stream: str, rounds: int = 60) -> list[dict[str, Any]]:
         return [json.loads(payload) for payload in client.payloads(stream)]
 
 
-# -- what is told ---------------------------------------------------------------------------------------
+# -- what is sent ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("stream", "keys"),
     [
@@ -86,13 +86,13 @@ async def told(stream: str, rounds: int = 60) -> list[dict[str, Any]]:
     ],
 )
 def test_payloads_have_the_venues_fields_in_its_order(stream, keys):
-    frames = asyncio.run(told(stream))
+    frames = asyncio.run(published(stream))
     assert frames
     assert {" ".join(entry) for frame in frames for entry in frame["data"]} == {keys}
 
 
 def test_books_chain_and_the_checksum_is_0():
-    snapshot, *changes = asyncio.run(told(f"books/{SPOT}"))
+    snapshot, *changes = asyncio.run(published(f"books/{SPOT}"))
     assert (snapshot["action"], {one["action"] for one in changes}) == ("snapshot", {"update"})
     entries = [frame["data"][0] for frame in (snapshot, *changes)]
     assert entries[0]["prevSeqId"] == -1
@@ -121,7 +121,7 @@ def test_the_best_levels_are_the_books():
 
 
 def test_trades_are_put_together_by_price():
-    frames = asyncio.run(told(f"trades/{SPOT}", rounds=200))
+    frames = asyncio.run(published(f"trades/{SPOT}", rounds=200))
     entries = [entry for frame in frames for entry in frame["data"]]
     numbers = [int(entry["tradeId"]) for entry in entries]
     assert numbers == sorted(numbers)
@@ -131,7 +131,7 @@ def test_trades_are_put_together_by_price():
     assert {entry["side"] for entry in entries} == {"buy", "sell"}
 
 
-def test_who_subscribes_to_trades_is_told_the_last_one_again():
+def test_who_subscribes_to_trades_is_sent_the_last_one_again():
     async def run() -> None:
         async with still() as venue:
             seen = []
@@ -209,7 +209,7 @@ def test_ids_begin_anew_on_command():
     asyncio.run(run())
 
 
-def test_400_levels_are_told_and_no_more():
+def test_400_levels_are_sent_and_no_more():
     async def run() -> None:
         async with still(symbols=["BTC/USDT"], levels=500) as venue, DialectClient(venue) as client:
             await client.subscribe([f"books/{SPOT}"])
@@ -217,11 +217,11 @@ def test_400_levels_are_told_and_no_more():
             await client.receive_all()
             fold: Fold | None = None
             for payload in client.payloads(f"books/{SPOT}"):
-                told_ = client.decoder.book_event(f"books/{SPOT}", payload)
-                if isinstance(told_, Depth):
-                    fold = Fold(told_)
-                elif isinstance(told_, Diff) and fold is not None:
-                    fold.put(told_)  # nothing is cut: what leaves is told
+                event = client.decoder.book_event(f"books/{SPOT}", payload)
+                if isinstance(event, Depth):
+                    fold = Fold(event)
+                elif isinstance(event, Diff) and fold is not None:
+                    fold.put(event)  # nothing is cut: what leaves is sent
             assert fold is not None
             mine, best = fold.depth(), venue.book(SPOT).cut(400)
             assert len(best.bids) == 400
@@ -237,8 +237,8 @@ def test_the_wire_of_2022_has_checksums_and_no_ids():
         async with still() as venue, aiohttp.ClientSession() as session:
             ws = await session.ws_connect(venue.ws_url + PATH + "?wire=2022")
             await ws.send_str(subscribe_request([f"books/{SPOT}"])[1][0].decode())
-            said = await ws.receive_json(timeout=3)
-            assert said["arg"] == {"channel": "books", "instId": SPOT}
+            answer = await ws.receive_json(timeout=3)
+            assert answer["arg"] == {"channel": "books", "instId": SPOT}
             await until(lambda: venue.hub.has_subscribers(f"books@2022/{SPOT}"))
             pump(venue, 30)
             decoder, fold = OkxDecoder(), None
@@ -246,11 +246,11 @@ def test_the_wire_of_2022_has_checksums_and_no_ids():
                 text = (await ws.receive(timeout=3)).data.encode()
                 [entry] = json.loads(text)["data"]
                 assert list(entry) == ["asks", "bids", "ts", "checksum"]
-                told_ = decoder.book_event(f"books/{SPOT}", text)
-                if isinstance(told_, Depth):
-                    fold = Fold(told_)
-                elif isinstance(told_, Diff) and fold is not None:
-                    fold.put(told_)
+                event = decoder.book_event(f"books/{SPOT}", text)
+                if isinstance(event, Depth):
+                    fold = Fold(event)
+                elif isinstance(event, Diff) and fold is not None:
+                    fold.put(event)
                 assert fold is not None
                 assert payloads.crc(fold.depth()) == entry["checksum"] != 0
             await ws.close()
@@ -274,8 +274,8 @@ async def talk(venue: SimVenue, *messages: str | bytes, answers: int) -> list[An
 
 
 def entry(channel: str, **arg: str) -> str:
-    said = {"id": "7", "op": "subscribe", "args": [{"channel": channel, **arg}]}
-    return json.dumps(said)
+    request = {"id": "7", "op": "subscribe", "args": [{"channel": channel, **arg}]}
+    return json.dumps(request)
 
 
 def test_every_entry_has_its_own_answer():
@@ -319,8 +319,8 @@ def test_every_entry_has_its_own_answer():
 def test_what_is_refused(message, code):
     async def run() -> None:
         async with still() as venue:
-            [said] = await talk(venue, message, answers=1)
-            assert (said["event"], said["code"]) == ("error", code)
+            [answer] = await talk(venue, message, answers=1)
+            assert (answer["event"], answer["code"]) == ("error", code)
 
     asyncio.run(run())
 
@@ -328,9 +328,9 @@ def test_what_is_refused(message, code):
 def test_operations_are_counted():
     async def run() -> None:
         async with still() as venue:
-            said = await talk(venue, *[entry("trades", instId=SPOT)] * 481, answers=481)
-            assert [one["event"] for one in said[:480]] == ["subscribe"] * 480
-            assert said[480]["code"] == "60014"
+            answers = await talk(venue, *[entry("trades", instId=SPOT)] * 481, answers=481)
+            assert [one["event"] for one in answers[:480]] == ["subscribe"] * 480
+            assert answers[480]["code"] == "60014"
 
     asyncio.run(run())
 

@@ -94,8 +94,8 @@ def test_latecomers_and_audits_after_the_end(recorded):
                         await again.sync(row["symbol"])
                     await again.read(0.1)
                     assert_final(again, books)
-                    told = {f"{symbol.lower()}@bookTicker" for symbol in again.tops}
-                    assert told == {f.stream for f in venue.replay.frames if "bookTicker" in f.stream}
+                    shown = {f"{symbol.lower()}@bookTicker" for symbol in again.tops}
+                    assert shown == {f.stream for f in venue.replay.frames if "bookTicker" in f.stream}
                     status, audit, _ = await again.get(f"/api/v3/depth?symbol={books[0]['symbol']}&limit=20")
                     assert status == 200
                     assert audit["lastUpdateId"] == books[0]["last_u"]

@@ -176,7 +176,7 @@ def test_planned_disconnect_says_so_first(combined):
             await asyncio.sleep(0.01)
             clock.now += 91
             venue.hub.tick()
-            venue.hub.tick()  # said once
+            venue.hub.tick()  # reported once
             body = await ws.receive_json(timeout=3)
             event = body["data"] if combined else body
             assert event["e"] == "serverShutdown"
@@ -309,7 +309,7 @@ def test_budget_windows_are_whole_minutes():
     assert budget.spend(10) == (200, 10, 0)
 
 
-def test_state_is_told_over_http():
+def test_state_is_served_over_http():
     async def run():
         async with still() as venue, Client(venue) as client:
             await client.connect("/ws/btcusdt@trade")

@@ -151,7 +151,7 @@ def test_what_does_not_go_together_is_one_line() -> None:
 def test_ports_and_symbols_that_cannot_be_are_one_line() -> None:
     assert refused("--feeds", "okx,kraken", "--port", "65533").endswith("2 feeds need 4 ports from there on")
     assert "'65536' is not a port: expected 0 to 65535" in refused("okx", "--port", "65536")
-    said = refused("--feeds", "okx,kraken", "--symbols", "BTC/USDT,NO/NO")
-    assert said == "tickring sim: --symbols: none of okx, kraken lists 'NO/NO'"
-    said = refused("--feeds", "okx,kraken", "--symbols", "BTC/USDT:USDT")
-    assert said.startswith("tickring sim: --symbols: kraken lists none of these; it lists BTC/USD, ")
+    line = refused("--feeds", "okx,kraken", "--symbols", "BTC/USDT,NO/NO")
+    assert line == "tickring sim: --symbols: none of okx, kraken lists 'NO/NO'"
+    line = refused("--feeds", "okx,kraken", "--symbols", "BTC/USDT:USDT")
+    assert line.startswith("tickring sim: --symbols: kraken lists none of these; it lists BTC/USD, ")

@@ -272,7 +272,7 @@ def test_orders_that_are_none(change: dict[str, Any], code: int) -> None:
     asyncio.run(run())
 
 
-def test_weights_and_order_counts_are_told() -> None:
+def test_weights_and_order_counts_are_sent() -> None:
     async def run() -> None:
         async with still() as venue, aiohttp.ClientSession(venue.rest_url) as session:
             headers = {"X-MBX-APIKEY": "hmac"}
@@ -308,7 +308,7 @@ def test_too_many_orders() -> None:
     assert count.headers() == {"X-MBX-ORDER-COUNT-10S": "1", "X-MBX-ORDER-COUNT-1D": "102"}
 
 
-def test_too_many_orders_are_told_as_such() -> None:
+def test_too_many_orders_are_refused_as_such() -> None:
     async def run() -> None:
         async with still(clock=lambda: 5.0) as venue, aiohttp.ClientSession(venue.rest_url) as session:
             order = "&".join(f"{name}={value}" for name, value in ORDER.items())
@@ -335,8 +335,8 @@ def test_a_key_has_one_secret(key: dict[str, str]) -> None:
 
 def test_a_public_key_of_another_kind() -> None:
     curve = pems(ec.generate_private_key(ec.SECP256R1()))[1]
-    for pem, said in ((curve, "is Ed25519 or RSA, not"), ("nonsense", "is no PEM")):
-        with pytest.raises(SimError, match=said):
+    for pem, message in ((curve, "is Ed25519 or RSA, not"), ("nonsense", "is no PEM")):
+        with pytest.raises(SimError, match=message):
             still(keys=[SimKey(key="k", public_key=pem)])
 
 
@@ -351,9 +351,13 @@ def test_keys_from_a_file(tmp_path: Path) -> None:
         f'[[keys]]\nkey = "ed25519"\npublic_key = """{ED_PUBLIC}"""\n'
     )
     assert read_keys(path) == [KEYS[0], KEYS[1]]
-    for text, said in (("", "wanted are"), ("[[keys]]\nkey = 1\nsecret = 's'", "str"), ("x", "wanted are")):
+    for text, message in (
+        ("", "wanted are"),
+        ("[[keys]]\nkey = 1\nsecret = 's'", "str"),
+        ("x", "wanted are"),
+    ):
         path.write_text(text)
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=message):
             read_keys(path)
 
 

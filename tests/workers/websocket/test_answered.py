@@ -17,23 +17,23 @@ BTC = ("BTC/USDT", "top")
 
 
 async def ask(bench: Bench) -> tuple[list[tuple[str, str]], asyncio.Future[None]]:
-    told: list[tuple[str, str]] = []
+    answered: list[tuple[str, str]] = []
 
     def note(topics: Sequence[tuple[str, str]]) -> None:
-        told.extend(topics)
+        answered.extend(topics)
 
     asking = asyncio.ensure_future(bench.manager.answered(note))
     await bench.clock.settle()
-    return told, asking
+    return answered, asking
 
 
 @virtual
-async def test_a_connection_that_answers_is_told_with_what_it_carries(bench: Bench) -> None:
+async def test_a_connection_that_answers_is_named_with_what_it_carries(bench: Bench) -> None:
     await bench.start("BTC/USDT", channels=("top", "trades"))
-    told, asking = await ask(bench)
+    answered, asking = await ask(bench)
     await bench.clock.advance(0.1)
     assert asking.done()
-    assert sorted(told) == [BTC, ("BTC/USDT", "trades")]
+    assert sorted(answered) == [BTC, ("BTC/USDT", "trades")]
 
 
 @virtual
@@ -41,11 +41,11 @@ async def test_a_half_open_connection_is_not(bench: Bench) -> None:
     """Data that had come before the standstill is read after it, and proves nothing of the peer."""
     await bench.start("BTC/USDT")
     bench.venue.pongs = False
-    told, asking = await ask(bench)
+    answered, asking = await ask(bench)
     await bench.run(4.0)
-    assert told == []
+    assert answered == []
     await bench.run(20.0)
-    assert told == []  # a fresh connection is no answer of the old one
+    assert answered == []  # a fresh connection is no answer of the old one
     await asking
 
 
@@ -60,12 +60,12 @@ async def test_what_the_cold_path_has_not_handled_is_waited_for(bench: Bench) ->
 
     bench.on_message = slow
     bench.venue.everywhere(b'{"stream":"btcusdt@bookTicker","data":{}}')
-    told, asking = await ask(bench)
+    answered, asking = await ask(bench)
     await bench.clock.advance(1.0)
-    assert told == []
+    assert answered == []
     gate.set()
     await bench.clock.advance(1.0)
-    assert told == [BTC]
+    assert answered == [BTC]
     await asking
 
 

@@ -75,7 +75,7 @@ def test_rule_6_authentication_gets_few_attempts() -> None:
     assert backoff.exhausted
 
 
-def test_rule_7_rate_limited_waits_what_it_is_told_and_never_less_than_the_cap() -> None:
+def test_rule_7_rate_limited_waits_as_ordered_and_never_less_than_the_cap() -> None:
     backoff = Backoff(POLICY, lambda: 0.99)
     assert backoff.failed(ErrorClass.RATE_LIMITED, retry_after=120) == 120
     assert backoff.failed(ErrorClass.RATE_LIMITED, retry_after=1) == POLICY.max_delay

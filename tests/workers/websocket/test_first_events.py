@@ -70,7 +70,7 @@ async def test_a_fresh_connection_comes_at_the_2nd_4th_and_8th_time_only(bench: 
             fresh.append(after.first_event_misses)
     assert fresh[:3] == [2, 4, 8]
     assert not bench.losses
-    assert len([each for each in bench.events if each.overdue]) == 1  # told once, on whichever connection
+    assert len([each for each in bench.events if each.overdue]) == 1  # reported once, on whichever connection
 
 
 @virtual
@@ -152,21 +152,21 @@ def test_patience_triples() -> None:
     assert [now for now in range(1, 300) if waiting.overdue(float(now))] == [10, 30, 90, 270]
 
 
-def test_patience_outlives_the_connection_and_is_told_once() -> None:
+def test_patience_outlives_the_connection_and_is_reported_once() -> None:
     """The kind: a complaint that begins anew with each connection, as each remedy makes one."""
     waiting = FirstEvents(10.0, lambda symbol, channel: proof)
     proof = 0
     late = []
-    told = []
+    overdue = []
     for now in range(4000):
         if now % 100 == 0:
             waiting.reset()
             waiting.follow([TOP], {TOP: float(now)}, [TOP], float(now))
         if found := waiting.overdue(float(now)):
             late.append(now)
-            told += waiting.newly_overdue(found)
+            overdue += waiting.newly_overdue(found)
     assert late == [10, 30, 90]  # then 270, which no connection of these lasts
-    assert told == [TOP]
+    assert overdue == [TOP]
     waiting.reset()
     waiting.follow([TOP], {TOP: 5000.0}, [TOP], 5000.0)
     proof = 5_001_000_000_000

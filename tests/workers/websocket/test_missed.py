@@ -1,5 +1,5 @@
-"""Market data that gets lost between the socket and its handler is told: who keeps a book without update ids
-cannot notice by himself."""
+"""Market data that gets lost between the socket and its handler is reported: a book without update ids cannot
+show it by itself."""
 
 from __future__ import annotations
 
@@ -24,45 +24,45 @@ BTC, ETH = "btcusdt@depth@100ms", "ethusdt@depth@100ms"
 BTC_BOOK, BTC_TRADES = ("BTC/USDT", "book"), ("BTC/USDT", "trades")
 ETH_BOOK, ETH_TRADES = ("ETH/USDT", "book"), ("ETH/USDT", "trades")
 ALL = {BTC_BOOK, BTC_TRADES, ETH_BOOK, ETH_TRADES}
-Told = list[set[tuple[str, str]]]
+Missed = list[set[tuple[str, str]]]
 
 
-async def start(bench: Bench, **config: int) -> Told:
-    """All messages go to the handler; answers what is told as missed from now on."""
-    told: Told = []
+async def start(bench: Bench, **config: int) -> Missed:
+    """All messages go to the handler; answers what is reported as missed from now on."""
+    missed: Missed = []
     bench.sink = None
     bench.venue.data_on_subscribe = False
     bench.config = WebSocketManagerConfig(**config)  # type: ignore[arg-type]
-    bench.options["on_missed"] = lambda topics: told.append(set(topics))
+    bench.options["on_missed"] = lambda topics: missed.append(set(topics))
     await bench.start("BTC/USDT", "ETH/USDT", channels=("book", "trades"))
-    assert not told
-    return told
+    assert not missed
+    return missed
 
 
 @virtual
-async def test_what_the_full_queue_drops_is_told_at_once_and_behind_what_was_queued_before(
+async def test_what_the_full_queue_drops_is_reported_at_once_and_behind_what_was_queued_before(
     bench: Bench,
 ) -> None:
-    told = await start(bench, max_pending_messages=10)
-    seen: list[tuple[int, int]] = []  # (messages handled, times told)
+    missed = await start(bench, max_pending_messages=10)
+    seen: list[tuple[int, int]] = []  # (messages handled, times reported)
     bench.manager._dispatcher._on_missed = lambda topics: (
-        told.append(set(topics)),
-        seen.append((len(bench.messages), len(told))),
+        missed.append(set(topics)),
+        seen.append((len(bench.messages), len(missed))),
     )
     for n in range(25):
         bench.venue.now.push(event(BTC, n))
-    assert told == [ALL]  # once, before a turn of the loop
+    assert missed == [ALL]  # once, before a turn of the loop
     await bench.clock.settle()
-    assert told == [ALL, ALL]
+    assert missed == [ALL, ALL]
     assert seen == [(0, 1), (10, 2)]  # and when the ten are through: one of them may be an older snapshot
     bench.venue.now.push(event(BTC, 30))
     await bench.clock.settle()
-    assert len(told) == 2
+    assert len(missed) == 2
 
 
 @virtual
 async def test_what_is_queued_between_two_losses_does_not_hide_the_second(bench: Bench) -> None:
-    told = await start(bench, max_pending_messages=2)
+    missed = await start(bench, max_pending_messages=2)
     order: list[bytes | str] = []
     gate = asyncio.Event()
 
@@ -71,7 +71,7 @@ async def test_what_is_queued_between_two_losses_does_not_hide_the_second(bench:
         order.append(message.raw_data)
 
     bench.on_message = slow
-    bench.manager._dispatcher._on_missed = lambda topics: (told.append(set(topics)), order.append("told"))
+    bench.manager._dispatcher._on_missed = lambda topics: (missed.append(set(topics)), order.append("missed"))
     for n in range(3):
         bench.venue.now.push(event(BTC, n))  # 2 is dropped
     await bench.clock.settle()  # the handler has taken 0
@@ -80,21 +80,21 @@ async def test_what_is_queued_between_two_losses_does_not_hide_the_second(bench:
     await bench.clock.settle()
     bench.venue.now.push(event(BTC, 4))
     await bench.clock.settle()
-    assert order == ["told", event(BTC, 0), event(BTC, 1), "told", event(BTC, 4)]
+    assert order == ["missed", event(BTC, 0), event(BTC, 1), "missed", event(BTC, 4)]
     for n in range(5, 9):
         bench.venue.now.push(event(BTC, n))
-    assert order[5:] == ["told"]  # what was queued since is news: so is the next loss
+    assert order[5:] == ["missed"]  # what was queued since is news: so is the next loss
     await bench.clock.settle()
-    assert order[6:] == [event(BTC, 5), event(BTC, 6), "told"]
+    assert order[6:] == [event(BTC, 5), event(BTC, 6), "missed"]
 
 
 @virtual
 async def test_a_dropped_message_that_is_no_data_is_not_told(bench: Bench) -> None:
-    told = await start(bench, max_pending_messages=2)
+    missed = await start(bench, max_pending_messages=2)
     for n in range(9):
         bench.venue.now.push(b"other %d" % n)
     await bench.clock.settle()
-    assert not told
+    assert not missed
     assert bench.manager.get_performance_metrics().dropped == 7
 
 
@@ -107,22 +107,22 @@ class Unreadable(Parser):
 
 @virtual
 async def test_a_message_that_cannot_be_read_may_have_been_anything(bench: Bench) -> None:
-    told = await start(bench)
+    missed = await start(bench)
     bench.manager._shards[0].connection.parser = Unreadable()  # type: ignore[union-attr]
     bench.venue.now.push(b'{"stream":1}')  # raises in classify, too
     await bench.clock.settle()
-    assert told == [ALL]
+    assert missed == [ALL]
     bench.venue.now.push(b"malformed")
     await bench.clock.settle()
-    assert told == [ALL, ALL]
+    assert missed == [ALL, ALL]
     bench.venue.now.push(b"other")
     await bench.clock.settle()
-    assert len(told) == 2
+    assert len(missed) == 2
 
 
 @virtual
 async def test_a_handler_that_raises_has_lost_this_symbols_book(bench: Bench) -> None:
-    told = await start(bench)
+    missed = await start(bench)
 
     def broken(message: ParsedMessage) -> None:
         raise RuntimeError("bug")
@@ -131,30 +131,30 @@ async def test_a_handler_that_raises_has_lost_this_symbols_book(bench: Bench) ->
     bench.venue.now.push(event(ETH))
     bench.venue.now.push(event("btcusdt@trade"))
     await bench.clock.settle()
-    assert [topics & {BTC_BOOK, ETH_BOOK} for topics in told] == [{ETH_BOOK}, set()]
+    assert [topics & {BTC_BOOK, ETH_BOOK} for topics in missed] == [{ETH_BOOK}, set()]
 
 
 @virtual
 async def test_a_new_subscription_is_a_hole(bench: Bench) -> None:
     """In between nothing comes; also where the manager itself subscribes anew, for an event that is owed."""
-    told = await start(bench)
+    missed = await start(bench)
     await bench.manager.resubscribe(["BTC/USDT"], ["book"])
-    assert told == [{BTC_BOOK}]
+    assert missed == [{BTC_BOOK}]
     await bench.run(20.0, BTC)
-    assert told == [{BTC_BOOK}]
+    assert missed == [{BTC_BOOK}]
     await bench.run(15.0, BTC)
-    assert told == [{BTC_BOOK}, {ETH_BOOK}]
+    assert missed == [{BTC_BOOK}, {ETH_BOOK}]
 
 
 @virtual
 async def test_a_planned_subscription_is_the_asker_s_own_hole(bench: Bench) -> None:
-    """Nobody is told, and it is not counted among those that did not deliver."""
-    told = await start(bench)
+    """Nothing is reported, and it is not counted among those that did not deliver."""
+    missed = await start(bench)
     sent = len(bench.venue.sent)
     await bench.manager.resubscribe(["BTC/USDT"], ["book"], planned=True)
     methods = [msgspec.json.decode(message)["method"] for _, message in bench.venue.sent[sent:]]
     assert methods == ["UNSUBSCRIBE", "SUBSCRIBE"]
-    assert told == []
+    assert missed == []
     assert bench.manager.get_performance_metrics().resubscribes == 0
 
 
@@ -184,7 +184,7 @@ def raising(when: Callable[[ParsedMessage], bool], handled: list[bytes]) -> Call
 @virtual
 async def test_a_handler_that_raises_cancelled_error_does_not_end_the_queue(bench: Bench) -> None:
     """It has awaited a task of its own that was cancelled: nobody has cancelled us."""
-    told = await start(bench)
+    missed = await start(bench)
     handled: list[bytes] = []
     bench.on_message = raising(lambda message: message.raw_data == event(BTC, 3), handled)
     for n in range(10):
@@ -192,7 +192,7 @@ async def test_a_handler_that_raises_cancelled_error_does_not_end_the_queue(benc
         await bench.clock.settle()
     assert handled == [event(BTC, n) for n in range(10) if n != 3]
     assert bench.manager.get_performance_metrics().handler_errors == 1
-    assert [topics & {BTC_BOOK, ETH_BOOK} for topics in told] == [{BTC_BOOK}]
+    assert [topics & {BTC_BOOK, ETH_BOOK} for topics in missed] == [{BTC_BOOK}]
 
 
 @virtual
@@ -224,8 +224,8 @@ async def test_a_strategy_that_raises_cancelled_error_does_not_end_the_reconnect
 async def test_a_connection_handler_that_raises_cancelled_error_does_not_end_it_either(bench: Bench) -> None:
     manager = await bench.start()
 
-    def broken(told: ConnectionEvent) -> None:
-        if told.state is ConnectionState.RECONNECTING:
+    def broken(missed: ConnectionEvent) -> None:
+        if missed.state is ConnectionState.RECONNECTING:
             raise asyncio.CancelledError
 
     manager._dispatcher._connection_handler = broken
@@ -280,9 +280,9 @@ def test_a_matcher_that_raises_is_counted_and_costs_no_data(error: type[BaseExce
 
 
 @virtual
-async def test_what_was_lost_while_it_was_held_back_is_told_at_the_switch(bench: Bench) -> None:
-    """The replacement takes over with a hole: what it carries is told, once it delivers."""
-    told = await start(bench)
+async def test_what_was_lost_while_it_was_held_back_is_reported_at_the_switch(bench: Bench) -> None:
+    """The replacement takes over with a hole: what it carries is reported, once it delivers."""
+    missed = await start(bench)
     old = bench.venue.now
     pings: list[bytes] = []
     old.send_ping = lambda message=None: pings.append(message)  # type: ignore[method-assign, assignment]
@@ -291,8 +291,8 @@ async def test_what_was_lost_while_it_was_held_back_is_told_at_the_switch(bench:
     assert len(bench.venue.live) == 2
     bench.venue.now.push(b'{"stream":1}')
     await bench.run(0.5, BTC, ETH, step=0.1)
-    assert not told
+    assert not missed
     old.push(pings[0], WSMsgType.PONG)
     await bench.run(2.0, BTC, ETH, step=0.1)
     assert bench.manager.get_performance_metrics().renewals == 1
-    assert told == [ALL]
+    assert missed == [ALL]

@@ -303,7 +303,7 @@ async def test_what_an_earlier_connection_left_in_the_queue_proves_nothing_of_th
 
 
 @virtual
-async def test_a_loss_is_told_before_the_socket_is_closed(bench: Bench) -> None:
+async def test_a_loss_is_reported_before_the_socket_is_closed(bench: Bench) -> None:
     """Over TLS, and half open, closing takes seconds: no price may pass for LIVE in them."""
     await bench.start()
     transport = bench.venue.now

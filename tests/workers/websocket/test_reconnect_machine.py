@@ -206,17 +206,17 @@ class ReconnectLoops(RuleBasedStateMachine):
                 lambda: asyncio.get_running_loop().call_soon(transport.push, reply)
             )
 
-    def heard(self, told: ConnectionEvent) -> None:
-        ledger = self.ledgers.setdefault(told.shard, Ledger())
-        if told.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR) and not told.overdue:
-            if told.rejected:
+    def heard(self, event: ConnectionEvent) -> None:
+        ledger = self.ledgers.setdefault(event.shard, Ledger())
+        if event.state in (ConnectionState.RECONNECTING, ConnectionState.ERROR) and not event.overdue:
+            if event.rejected:
                 return
             ledger.failures += 1
             if ledger.failures > 1:
                 ledger.proved = False
             ledger.lost_at = self.bench.clock.now
-            given_up = told.state is ConnectionState.ERROR
-            ledger.alerts += told.alert
+            given_up = event.state is ConnectionState.ERROR
+            ledger.alerts += event.alert
             self.claim(ledger.alerts == given_up, "one alert per giving up")
             self.claim(given_up or ledger.failures < POLICY.max_attempts, "it should have given up")
 
@@ -388,9 +388,9 @@ class Heard(list[ConnectionEvent]):
         super().__init__()
         self.machine = machine
 
-    def append(self, told: ConnectionEvent) -> None:
-        super().append(told)
-        self.machine.heard(told)
+    def append(self, event: ConnectionEvent) -> None:
+        super().append(event)
+        self.machine.heard(event)
 
 
 class AuthenticatedLoops(ReconnectLoops):

@@ -1,4 +1,4 @@
-"""A refusal is asked again, told once; and a request whose asker has gone is asked once."""
+"""A refusal is asked again, reported once; and a request whose asker has gone is asked once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def asked(bench: Bench, stream: str, method: str = "SUBSCRIBE") -> list[float]:
 
 
 @virtual
-async def test_what_was_refused_is_asked_for_again_with_growing_patience_and_told_once(bench: Bench) -> None:
+async def test_what_was_refused_is_asked_for_again_with_growing_patience_and_reported_once(
+    bench: Bench,
+) -> None:
     """ "Too many requests" is no verdict for the 23 hours of a connection."""
     bench.venue.refuse = {ETH}
     manager = await bench.start("BTC/USDT", "ETH/USDT")

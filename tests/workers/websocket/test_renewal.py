@@ -527,7 +527,7 @@ def test_hold_delivers_each_message_once(
     delivered: list[bytes] = []
     handover = BufferedHandover(lambda data, received: delivered.append(data), 1000, lambda: now)
     old, new = 0, min(begins, len(events))
-    told = False
+    announced = False
     for turn in turns:
         if turn and old < len(events):
             delivered.append(b"%d" % events[old])
@@ -536,14 +536,14 @@ def test_hold_delivers_each_message_once(
         elif not turn and new < len(events):
             handover.keep(message(events[new]))
             new += 1
-        if not told and old >= min(
+        if not announced and old >= min(
             begins + later, len(events)
         ):  # the ping came back: the old one is where the new one began, or later
             handover.subscribed()
-            told = True
-        if told and handover.ready():
+            announced = True
+        if announced and handover.ready():
             break
-    if not told or not handover.ready():
+    if not announced or not handover.ready():
         return
     handover.complete()
     for number in events[new:]:  # the new one goes on, late with some of what the old one delivered

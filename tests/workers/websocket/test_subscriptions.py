@@ -61,7 +61,7 @@ class Desk:
     def ok(self, id: int | None = None, *topics: Topic) -> tuple[Topic, ...] | None:
         return self.subscriptions.acknowledge(Acknowledgement(id, True, topics=topics))
 
-    def told(self, action: SubscriptionAction | None, id: int | None, *topics: Topic) -> object:
+    def answer(self, action: SubscriptionAction | None, id: int | None, *topics: Topic) -> object:
         return self.subscriptions.acknowledge(Acknowledgement(id, True, topics=topics, action=action))
 
     def no(self, id: int | None = None, *topics: Topic) -> tuple[Topic, ...] | None:
@@ -97,7 +97,7 @@ def test_some_parts_and_a_refusal_of_the_rest() -> None:
     assert desk.ok(1, A_TOP) == ()
     assert desk.no(1) == ()
     assert asked(desk.send()) == [("subscribe", [A_BOOK]), ("subscribe", [B_BOOK, B_TOP])]
-    assert desk.no(2) == (A_BOOK,)  # a message of one is told
+    assert desk.no(2) == (A_BOOK,)  # a message of one is reported
     assert desk.no(3) == ()
     assert asked(desk.send()) == [("subscribe", [B_BOOK]), ("subscribe", [B_TOP])]
     assert desk.ok(4) == ()
@@ -198,14 +198,14 @@ def test_an_answer_to_another_action_settles_nothing() -> None:
         desk = Desk(A_BOOK)
         [(_, message)] = desk.send()
         number = message.id if named else None
-        assert desk.told(UNSUBSCRIBE, number, A_BOOK) is None
-        assert desk.told(SUBSCRIBE, number, A_BOOK) == ()
+        assert desk.answer(UNSUBSCRIBE, number, A_BOOK) is None
+        assert desk.answer(SUBSCRIBE, number, A_BOOK) == ()
         desk.subscriptions.request_again([A_BOOK])
         [(_, message)] = desk.send()
         number = message.id if named else None
-        assert desk.told(SUBSCRIBE, number, A_BOOK) is None
+        assert desk.answer(SUBSCRIBE, number, A_BOOK) is None
         assert desk.subscriptions.active == {A_BOOK}
-        assert desk.told(None, number, A_BOOK) == ()  # who does not say is believed
+        assert desk.answer(None, number, A_BOOK) == ()  # who does not say is believed
         assert desk.subscriptions.active == set()
 
 
@@ -225,7 +225,7 @@ class Machine(RuleBasedStateMachine):
         self.fact: set[Topic] = set()
         self.queue: deque[PendingRequest] = deque()
         self.answers: deque[Acknowledgement] = deque()
-        self.told: set[Topic] = set()
+        self.refused: set[Topic] = set()
 
     @rule(topic=st.sampled_from(TOPICS), wanted=st.booleans())
     def desire(self, topic: Topic, wanted: bool) -> None:
@@ -282,7 +282,7 @@ class Machine(RuleBasedStateMachine):
 
     def _hear(self, answer: Acknowledgement) -> None:
         refused = self.desk.subscriptions.acknowledge(answer)
-        self.told.update(refused or ())
+        self.refused.update(refused or ())
 
     @rule()
     def all_is_answered(self) -> None:
@@ -298,7 +298,7 @@ class Machine(RuleBasedStateMachine):
         assert subscriptions.settled, subscriptions
         assert subscriptions.active == self.fact == self.desk.desired.keys() - self.bad
         assert subscriptions.rejected.keys() & self.desk.desired.keys() == self.desk.desired.keys() & self.bad
-        assert self.told <= self.bad
+        assert self.refused <= self.bad
 
     @invariant()
     def nothing_is_taken_for_fact_that_was_refused(self) -> None:

@@ -349,7 +349,7 @@ def test_server_ping_is_answered_with_the_same_payload_and_close_is_echoed() -> 
 @pytest.mark.parametrize("fragmented", [False, True])
 def test_an_oversized_message_is_counted_and_closed_with_1009(fragmented: bool) -> None:
     async def main() -> None:
-        told: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        close_code: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
         async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: bytes) -> None:
             writer.write(wire(b"ok"))
@@ -359,13 +359,13 @@ def test_an_oversized_message_is_counted_and_closed_with_1009(fragmented: bool) 
                 writer.write(wire(b"x" * 1001))
             opcode, payload = await read_frame(reader)
             assert opcode == 8
-            told.set_result(payload[:2])
+            close_code.set_result(payload[:2])
             await reader.read()
 
         listener = WireListener(max_message=1000)
         async with Server(script) as server:
             await gone(await open_connection(ConnectionContext(url=server.url, max_frame=1000), listener))
-            assert await told == struct.pack(">H", 1009)
+            assert await close_code == struct.pack(">H", 1009)
         assert listener.oversized == 1
         assert listener.close_code == 1009
         assert [data for data, _ in listener.drain(5)] == [b"ok"]

@@ -48,20 +48,20 @@ class Venue:
 
 @asynccontextmanager
 async def venue(context: ssl.SSLContext) -> AsyncIterator[Venue]:
-    told = Venue()
+    venue = Venue()
 
     class Peer(WSListener):
         def on_ws_frame(self, transport: WSTransport, frame: Any) -> None:
             transport.send(frame.msg_type, frame.get_payload_as_bytes())
 
     def accept(request: WSUpgradeRequest) -> WSListener:
-        told.requests.append(request)
+        venue.requests.append(request)
         return Peer()
 
     server = await ws_create_server(accept, "127.0.0.1", 0, ssl=context)
-    told.port = server.sockets[0].getsockname()[1]
+    venue.port = server.sockets[0].getsockname()[1]
     try:
-        yield told
+        yield venue
     finally:
         server.close()
 
@@ -202,7 +202,7 @@ def test_a_silent_handshake_times_out_and_leaves_nothing(run: Run, authority: Au
 
 
 @pytest.mark.parametrize("status", [403, 418, 429, 503])
-def test_a_refused_upgrade_is_told_over_tls_too(run: Run, authority: Authority, status: int) -> None:
+def test_a_refused_upgrade_is_reported_over_tls_too(run: Run, authority: Authority, status: int) -> None:
     async def refuse(request: Received, wire: Wire) -> None:
         wire.answer(status, b"", ("Retry-After", "7"))
 

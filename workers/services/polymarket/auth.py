@@ -77,7 +77,7 @@ class PolymarketAuth(AuthStrategy):
         )
 
     def server_time(self) -> ServerTime:
-        # The venue tells whole seconds: the middle of the second is what they mean on average.
+        # The venue sends whole seconds: the middle of the second is what they mean on average.
         return ServerTime(endpoint="/time", read=lambda body: int(body) * 1000 + 500)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a parser or a handler raises is told with its message, so that somebody can say where and why."""
+"""What a parser or a handler raises is reported with its message, so that somebody can say where and why."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from ws_bench import Bench, event, virtual
 from workers.contract.protocols import ParsedMessage
 
 BTC = "btcusdt@depth@100ms"
-Told = list[tuple[str, bytes]]
+Faults = list[tuple[str, bytes]]
 
 
-async def start(bench: Bench) -> Told:
-    told: Told = []
+async def start(bench: Bench) -> Faults:
+    faults: Faults = []
     bench.sink = None
     bench.venue.data_on_subscribe = False
-    bench.options["on_fault"] = lambda error, data: told.append((str(error), data))
+    bench.options["on_fault"] = lambda error, data: faults.append((str(error), data))
     await bench.start("BTC/USDT", channels=("book",))
-    return told
+    return faults
 
 
 def failing(message: ParsedMessage) -> None:
@@ -25,15 +25,15 @@ def failing(message: ParsedMessage) -> None:
 
 @virtual
 async def test_of_the_parser_and_of_the_handler(bench: Bench) -> None:
-    told = await start(bench)
+    faults = await start(bench)
     bench.venue.now.push(b"garbage")
     await bench.clock.settle()
-    [(_, data)] = told
+    [(_, data)] = faults
     assert data == b"garbage"
     bench.on_message = failing
     bench.venue.now.push(event(BTC))
     await bench.clock.settle()
-    assert told[1] == ("a bug of the handler", event(BTC))
+    assert faults[1] == ("a bug of the handler", event(BTC))
 
 
 @virtual

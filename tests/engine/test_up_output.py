@@ -71,7 +71,7 @@ def test_where_a_parser_raises_and_why_there_is_no_book(
     lines = ["[engine]", 'listen = "off"', "[venues.broken]", 'symbols = ["BTC/USDT"]', 'cpu = "none"']
     config.write_text("\n".join(lines + [f'{key} = "{url}"' for key, url in urls.items()]))
     command = [sys.executable, "-m", "engine.cli"]
-    with (tmp_path / "said").open("wb") as out:
+    with (tmp_path / "output").open("wb") as out:
         engine = subprocess.Popen(
             [*command, "up", "--config", str(config)], stderr=out, cwd=ROOT, env=environ
         )
@@ -81,8 +81,8 @@ def test_where_a_parser_raises_and_why_there_is_no_book(
         ]
         wanted.append("BTC/USDT: snapshot attempt 1 failed: RuntimeError: no book today")
         deadline = time.monotonic() + 20
-        while missing := [line for line in wanted if line not in (tmp_path / "said").read_text()]:
-            assert time.monotonic() < deadline, (missing, (tmp_path / "said").read_text())
+        while missing := [line for line in wanted if line not in (tmp_path / "output").read_text()]:
+            assert time.monotonic() < deadline, (missing, (tmp_path / "output").read_text())
             time.sleep(0.05)
         done = subprocess.run(
             [*command, "events", "broken"], capture_output=True, text=True, cwd=ROOT, env=environ, check=True
@@ -92,5 +92,5 @@ def test_where_a_parser_raises_and_why_there_is_no_book(
     finally:
         engine.terminate()
         assert engine.wait(10) == 0
-    said = (tmp_path / "said").read_text()
-    assert said.count("a message could not be handled") == 1
+    output = (tmp_path / "output").read_text()
+    assert output.count("a message could not be handled") == 1
