@@ -315,13 +315,13 @@ def mantissas(levels: Sequence[Sequence[str]], scale: Scale) -> tuple[tuple[int,
     return tuple((mantissa(row[0], scale.price_exp), mantissa(row[1], scale.size_exp)) for row in levels)
 
 
-def words(*values: int) -> tuple[int, ...]:
-    """Eight of them, zeros behind."""
+def padded(*values: int) -> tuple[int, ...]:
+    """Of a message: its numbers, zeros behind."""
     return (*values, *[0] * (8 - len(values)))
 
 
 def lacks(*absent: int) -> int:
-    """The flags of a ticker of whose eight words these are absent."""
+    """The flags of a ticker of whose numbers these are absent."""
     return sum(int(MessageFlag.ABSENT) << word for word in absent)
 
 

@@ -158,7 +158,7 @@ def wrong(form: Decoded, what: str) -> Decoded:
         case "an id off":
             return form._replace(update_id=form.update_id + 1)
         case "a price off":
-            return form._replace(words=(form.words[0] + 1, *form.words[1:]))
+            return form._replace(payload=(form.payload[0] + 1, *form.payload[1:]))
         case _:
             return form._replace(ts_event=0, first_id=0)
 

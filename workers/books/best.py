@@ -5,7 +5,15 @@ from __future__ import annotations
 from shm.layout import Flag
 from workers.books.book import Book
 from workers.books.sync import BookSync, Diff, Refetch, Step
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
+from workers.decode.normal import (
+    DecodeCode,
+    Decoded,
+    MessageFlag,
+    MessageKind,
+    Scale,
+    TopPayload,
+    padded,
+)
 
 
 class Best:
@@ -20,7 +28,7 @@ class Best:
         self._sync = sync
         self._book = Book()
         self._checksum = sync.checksum(scale.price_exp, scale.size_exp) if sync.checksum is not None else None
-        self._last_top: tuple[int, ...] = ()
+        self._last_top: TopPayload | None = None
 
     @property
     def synced(self) -> bool:
@@ -48,7 +56,7 @@ class Best:
         """The book is incomplete or wrong: there is no top before the next snapshot."""
         self._sync.reset()
         self._book.clear()
-        self._last_top = ()
+        self._last_top = None
 
     def _apply(self, form: Decoded) -> bool:
         try:
@@ -65,15 +73,15 @@ class Best:
         if not form.flags & MessageFlag.CHECKED:
             return True
         if self._checksum is not None:
-            return self._checksum.compute(self._book) == form.words[0]
-        return self._sync.checksum_matches(self._book, form.words[0])
+            return self._checksum.compute(self._book) == form.depth.checksum
+        return self._sync.checksum_matches(self._book, form.depth.checksum)
 
     def _top(self, form: Decoded) -> Decoded | None:
         bid, ask = self._book.best(False), self._book.best(True)
-        words = (*(bid or (0, 0)), *(ask or (0, 0)), 0, 0, 0, 0)
-        if words == self._last_top:
+        top = TopPayload(*(bid or (0, 0)), *(ask or (0, 0)))
+        if top == self._last_top:
             return None
-        self._last_top = words
+        self._last_top = top
         flags = (0 if bid else int(Flag.NO_BID)) | (0 if ask else int(Flag.NO_ASK))
         return Decoded(
             DecodeCode.OK,
@@ -82,7 +90,7 @@ class Best:
             form.ts_event,
             form.update_id,
             flags=flags,
-            words=words,
+            payload=padded(top),
         )
 
     def __repr__(self) -> str:

@@ -222,31 +222,32 @@ cdef class HotPath(FrameSink):
             slot.received_at[1] = recv
             self._depth(slot, m, recv)
         elif m.kind == M_TRADE:
-            slot.received_at[2 + (m.words[2] != 0)] = recv
+            slot.received_at[2 + (m.payload.trade.trades != 0)] = recv
             if m.update_id:  # rule 13
-                if m.update_id == slot.trade_id[m.words[2] != 0]:
+                if m.update_id == slot.trade_id[m.payload.trade.trades != 0]:
                     writer.c_count(FEED_OUTDATED, 1)
                     return
-                slot.trade_id[m.words[2] != 0] = m.update_id
-            writer.c_trade(m.instrument, m.words[0], m.words[1], m.update_id, <int64_t>m.first_id,
+                slot.trade_id[m.payload.trade.trades != 0] = m.update_id
+            writer.c_trade(m.instrument, m.payload.trade.price, m.payload.trade.size, m.update_id, <int64_t>m.first_id,
                            <uint8_t>m.flags, m.ts_event, recv)
             writer.c_count_instrument(m.instrument, INSTRUMENT_TRADES, 1)
         elif m.kind == M_TICKER:
             slot.received_at[4] = recv
             if m.flags & F_UNFIT:
                 self.count_unfit(m.instrument, M_TICKER)
-            # The absent words: eight bits of the message's flags from F_ABSENT, four of each record's from ABSENT_0.
+            # What is absent: eight bits of the message's flags from F_ABSENT, four of each record's from ABSENT_0.
             writer.c_record(KIND_TICKER, FLAG_FIRST | <uint8_t>(m.flags >> 14 & ABSENT), 0, m.instrument, m.ts_event, recv,
-                            m.words[0], m.words[1], m.words[2], m.words[3])
+                            m.payload.ticker.last, m.payload.ticker.open, m.payload.ticker.high, m.payload.ticker.low)
             writer.c_record(KIND_TICKER, FLAG_LAST | <uint8_t>(m.flags >> 18 & ABSENT), 1, m.instrument, m.ts_event, recv,
-                            m.words[4], m.words[5], m.words[6], m.words[7])
+                            m.payload.ticker.volume, m.payload.ticker.quote_volume, m.payload.ticker.trades,
+                            m.payload.ticker.open_time)
         elif m.kind == M_MARK:
             slot.received_at[5] = recv
             self._mark(slot, m, recv)
         elif m.kind == M_LIQUIDATION:
             slot.received_at[6] = recv
             writer.c_record(KIND_LIQUIDATION, <uint8_t>(m.flags & FLAG_SELL), slot.mark_exp, m.instrument, m.ts_event,
-                            recv, m.words[0], m.words[1], <int64_t>m.update_id, 0)
+                            recv, m.payload.liquidation.price, m.payload.liquidation.size, <int64_t>m.update_id, 0)
         self.pending += 1
         self.pending_recv = recv
         if writer.ring.next - self.committed > self.commit_every:
@@ -296,14 +297,14 @@ cdef class HotPath(FrameSink):
             if m.update_id == slot.top_id and slot.top_state == STATE_LIVE:
                 same = True
                 for i in range(4):
-                    same = same and slot.top[i] == m.words[i]
+                    same = same and slot.top[i] == m.payload.values[i]
                 if same:
                     slot.top_filled = False
                     slot.top_owed_since = 0
                     slot.top_proof = recv
                     arrived(&slot.staleness[0], &self.freshness, recv)
                     return
-        if m.words[0] >= m.words[2] and not m.flags & (FLAG_NO_BID | FLAG_NO_ASK):
+        if m.payload.top.bid >= m.payload.top.ask and not m.flags & (FLAG_NO_BID | FLAG_NO_ASK):
             self.windows.set_state(m.instrument, SCOPE_TOP, STATE_RESYNC, REASON_CROSSED)
             return
         before = slot.top_state
@@ -316,9 +317,10 @@ cdef class HotPath(FrameSink):
         arrived(&slot.staleness[0], &self.freshness, recv)
         slot.top_state = STATE_LIVE
         for i in range(4):
-            slot.top[i] = m.words[i]
-        self.writer.c_top(m.instrument, m.words[0], m.words[1], m.words[2], m.words[3],
-                          <uint8_t>(m.flags & (FLAG_NO_BID | FLAG_NO_ASK)), m.update_id, m.ts_event, recv)
+            slot.top[i] = m.payload.values[i]
+        self.writer.c_top(m.instrument, m.payload.top.bid, m.payload.top.bid_size, m.payload.top.ask,
+                          m.payload.top.ask_size, <uint8_t>(m.flags & (FLAG_NO_BID | FLAG_NO_ASK)), m.update_id,
+                          m.ts_event, recv)
         if before != STATE_LIVE:
             self.writer.c_status(m.instrument, SCOPE_TOP, STATE_LIVE, REASON_FRESH if before == STATE_STALE else REASON_SYNCED, 0)
 
@@ -327,7 +329,7 @@ cdef class HotPath(FrameSink):
         cdef int i
         for i in range(4):
             if m.flags & (F_MARK << i):
-                slot.mark[i] = m.words[i]
+                slot.mark[i] = m.payload.values[i]
                 slot.mark_known |= <uint8_t>(1 << i)
         self.writer.c_record(KIND_MARK, <uint8_t>(~slot.mark_known << 2 & ABSENT), slot.mark_exp, m.instrument, m.ts_event,
                              recv, slot.mark[0], slot.mark[1], slot.mark[2], slot.mark[3])
@@ -432,7 +434,7 @@ cdef class HotPath(FrameSink):
     cdef bint _checksum_matches(self, uint32_t index, Book book, Message* m) noexcept:
         """Whether the venue's checksum is that of the book."""
         try:
-            return sound(self.syncs[index], self.checksums[index], book, m.words[0])
+            return sound(self.syncs[index], self.checksums[index], book, m.payload.depth.checksum)
         except Exception as error:
             self.errors += 1
             self.last_error = error

@@ -29,9 +29,9 @@ cdef tr_level* fill(object message, Message* m) except NULL:
         m.update_id = message.update_id
         m.first_id = message.first_id
         m.flags = message.flags
-        for i, word in enumerate(message.words):
+        for i, value in enumerate(message.payload):
             if i < 8:
-                m.words[i] = word
+                m.payload.values[i] = value
         i = 0
         for side in (message.bids, message.asks):
             for price, size in side:
@@ -96,10 +96,10 @@ cdef class PythonPublisher:
         m.ts_event = ts_event
         m.update_id = update_id
         m.flags = flags
-        m.words[0] = bid
-        m.words[1] = bid_size
-        m.words[2] = ask
-        m.words[3] = ask_size
+        m.payload.top.bid = bid
+        m.payload.top.bid_size = bid_size
+        m.payload.top.ask = ask
+        m.payload.top.ask_size = ask_size
         return self.hot_path.take(&m, recv_ns) == 1
 
     def depth_update(self, uint32_t instrument, uint64_t first_id, uint64_t last_id, bids, asks,
@@ -121,6 +121,6 @@ cdef class PythonPublisher:
         m.ts_event = ts_event
         m.update_id = m.first_id = trade_id
         m.flags = flags
-        m.words[0] = price
-        m.words[1] = size
+        m.payload.trade.price = price
+        m.payload.trade.size = size
         return self.hot_path.take(&m, recv_ns) == 1

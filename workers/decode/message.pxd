@@ -11,7 +11,7 @@ from shm._ring cimport tr_level
 
 # What `decode` returns. INEXACT and OVERFLOW: the message's shape is whole and `kind` and `instrument` are
 # set, of a top and of depth also `ts_event`, the ids and F_SNAPSHOT; but a number does not fit the
-# instrument's exponents, and nothing else of the message is to be used. A ticker is never called so: its words
+# instrument's exponents, and nothing else of the message is to be used. A ticker is never called so: its numbers
 # are absent each by itself.
 cdef enum DecodeCode:
     D_NOT_MINE = 0          # not a shape it knows: the reference decoder shall see it
@@ -31,19 +31,81 @@ cdef enum MessageKind:
     M_LIQUIDATION = 6
 
 
+# The numbers of a ticker, as their places in its payload.
+cdef enum TickerField:
+    TICKER_LAST = 0
+    TICKER_OPEN = 1
+    TICKER_HIGH = 2
+    TICKER_LOW = 3
+    TICKER_VOLUME = 4
+    TICKER_QUOTE_VOLUME = 5
+    TICKER_TRADES = 6
+    TICKER_OPEN_TIME = 7
+
+
 # Flags of a message alone: beyond the eight bits that records have.
 cdef enum MessageFlag:
     F_SNAPSHOT = 0x100  # depth: it replaces the book
-    F_CHECKED = 0x200   # depth: words[0] is the venue's checksum of the book after this message
-    F_MARK = 0x400      # mark: words[0], the mark price
-    F_INDEX = 0x800     # mark: words[1], the index price
-    F_RATE = 0x1000     # mark: words[2], the funding rate at 1e-12
-    F_NEXT = 0x2000     # mark: words[3], when funding is paid next, ns
+    F_CHECKED = 0x200   # depth: it has the venue's checksum of the book after this message
+    F_MARK = 0x400      # mark: it has the mark price
+    F_INDEX = 0x800     # mark: it has the index price
+    F_RATE = 0x1000     # mark: it has the funding rate
+    F_NEXT = 0x2000     # mark: it has when funding is paid next
     F_SENT = 0x4000     # top: ts_event is when it was sent, which does not show how old it is
     F_UNKNOWN = 0x8000  # a value of a list of the venue's is none that we know; the message is of use without
-    F_ABSENT = 0x10000  # ticker: F_ABSENT << n, words[n] is absent (and 0)
+    F_ABSENT = 0x10000  # ticker: F_ABSENT << n, the TickerField n is absent (and 0)
     F_ABSENT_ALL = 0xFF0000
-    F_UNFIT = 0x1000000 # ticker: an absent word is so because it does not fit
+    F_UNFIT = 0x1000000 # ticker: an absent number is so because it does not fit
+
+
+cdef struct TopPayload:     # 0 where the message's flags have NO_BID or NO_ASK
+    int64_t bid
+    int64_t bid_size
+    int64_t ask
+    int64_t ask_size
+
+
+cdef struct TradePayload:
+    int64_t price
+    int64_t size
+    int64_t trades          # how many an aggregated trade is of; a single trade: 0
+
+
+cdef struct TickerPayload:  # of the last 24 hours, each may be absent (F_ABSENT)
+    int64_t last
+    int64_t open
+    int64_t high
+    int64_t low
+    int64_t volume
+    int64_t quote_volume    # at price_exp + size_exp
+    int64_t trades
+    int64_t open_time       # ns
+
+
+cdef struct MarkPayload:    # each where its flag is set
+    int64_t mark_price      # at `mark_exp`, as the index price
+    int64_t index_price
+    int64_t rate            # the funding rate at 1e-12
+    int64_t next_funding    # ns
+
+
+cdef struct LiquidationPayload:
+    int64_t price           # at `mark_exp`
+    int64_t size
+
+
+cdef struct DepthPayload:
+    int64_t checksum        # where F_CHECKED is set
+
+
+cdef union Payload:         # by the message's kind; what a kind does not use is undefined
+    TopPayload top
+    TradePayload trade
+    TickerPayload ticker
+    MarkPayload mark
+    LiquidationPayload liquidation
+    DepthPayload depth
+    int64_t values[8]
 
 
 cdef struct Message:
@@ -55,12 +117,7 @@ cdef struct Message:
     # trade: first trade id; trade: the trade id
     uint64_t first_id
     uint32_t flags          # shm.layout.Flag bits (SELL, NO_BID, NO_ASK, HASHED_ID) and MessageFlag
-    # top: bid, bid size, ask, ask size; trade: price, size, count of trades in an aggregated one (a single
-    # trade: 0); ticker: see `TICKER` in shm/README.md, words 0-3 of part 0 (last, open, high, low) then of
-    # part 1 (volume, quote volume at price_exp + size_exp, trades, open time ns), each may be absent;
-    # mark: mark price, index price (both at `mark_exp`), rate, next funding; liquidation: price (at
-    # `mark_exp`), size
-    int64_t words[8]
+    Payload payload
     uint32_t n_bids
     uint32_t n_asks
     tr_level* bids          # depth: in the order sent

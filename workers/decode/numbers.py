@@ -6,7 +6,17 @@ from collections.abc import Iterable
 
 from shm.instruments import mark_exp
 from workers.decode.decimals import MAX_EXPONENT, Verdict, to_mantissa
-from workers.decode.normal import CHAINED, DecodeCode, Decoded, Levels, MessageFlag, Scale, absent
+from workers.decode.normal import (
+    CHAINED,
+    PAYLOAD,
+    DecodeCode,
+    Decoded,
+    Levels,
+    MessageFlag,
+    Scale,
+    TickerField,
+    absent,
+)
 
 
 class Numbers:
@@ -15,7 +25,7 @@ class Numbers:
     Attributes:
         worst: EXACT as long as every number fitted; else the worst verdict so far, and the mantissas mean
             nothing.
-        flags: of a ticker: which of its words are absent, and whether one does not fit.
+        flags: of a ticker: which of its numbers are absent, and whether one does not fit.
     """
 
     __slots__ = ("flags", "scale", "worst")
@@ -55,26 +65,29 @@ class Numbers:
         """One side of a book, in the order sent."""
         return tuple(map(self.level, levels))
 
-    def statistic(self, word: int, text: str) -> int:
-        """Word 0 to 5 of a ticker: a price (0 to 3), the volume (4), the quote volume (5, at `price_exp` +
-        `size_exp`, where every product of a price and a size is exact). Absent, and 0: an empty text, a price
-        of zero, and what does not fit, which is UNFIT unless it is the quote volume."""
+    def statistic(self, field: TickerField, text: str) -> int:
+        """A number of a ticker up to the quote volume, which is at `price_exp` + `size_exp`: any product of a
+        price and a size is exact there. Absent, and 0: an empty text, a price of zero, and what does not fit,
+        which is UNFIT unless it is the quote volume."""
         if not text:
-            return self.lacks(word)
+            return self.lacks(field)
         scale = self.scale
-        exponent = scale.price_exp if word < 4 else scale.size_exp if word == 4 else sum(scale[1:])
+        volume = TickerField.VOLUME
+        exponent = (
+            scale.price_exp if field < volume else scale.size_exp if field == volume else sum(scale[1:])
+        )
         verdict, mantissa = to_mantissa(text, min(exponent, MAX_EXPONENT))
         if verdict is Verdict.MALFORMED:
             self.worst = verdict
         elif verdict is Verdict.EXACT and exponent <= MAX_EXPONENT:
-            return mantissa if mantissa or word >= 4 else self.lacks(word)
-        elif word < 5:
+            return mantissa if mantissa or field >= volume else self.lacks(field)
+        elif field < TickerField.QUOTE_VOLUME:
             self.flags |= MessageFlag.UNFIT
-        return self.lacks(word)
+        return self.lacks(field)
 
-    def lacks(self, *words: int) -> int:
-        """These words of a ticker are absent: 0."""
-        self.flags |= absent(*words)
+    def lacks(self, *fields: TickerField) -> int:
+        """These numbers of a ticker are absent: 0."""
+        self.flags |= absent(*fields)
         return 0
 
     def judged(self, decoded: Decoded | None) -> Decoded:
@@ -88,7 +101,7 @@ class Numbers:
         if decoded.kind not in CHAINED:
             return Decoded(code, decoded.kind, self.scale.instrument)
         flags = decoded.flags & MessageFlag.SNAPSHOT
-        return decoded._replace(code=code, flags=int(flags), words=(0,) * 8, bids=(), asks=())
+        return decoded._replace(code=code, flags=int(flags), payload=(0,) * PAYLOAD, bids=(), asks=())
 
     def _take(self, text: str, exponent: int) -> int:
         verdict, mantissa = to_mantissa(text, exponent)

@@ -4,7 +4,17 @@ things."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from shm._ring cimport tr_level
-from workers.decode.message cimport D_INEXACT, D_OK, D_OVERFLOW, D_UNKNOWN_SYMBOL, F_ABSENT, F_UNFIT, Message
+from workers.decode.message cimport (
+    D_INEXACT,
+    D_OK,
+    D_OVERFLOW,
+    D_UNKNOWN_SYMBOL,
+    F_ABSENT,
+    F_UNFIT,
+    Message,
+    TICKER_QUOTE_VOLUME,
+    TICKER_VOLUME,
+)
 from workers.decode.native cimport NativeDecoder
 from workers.decode.scan cimport TR_EXACT, TR_MALFORMED, TR_MAX_EXPONENT, TR_OVERFLOW, tr_cursor, tr_decimal
 
@@ -77,33 +87,33 @@ cdef inline bint level_price_of(tr_cursor* c, Entry* entry, tr_level* level, int
     return real_price_of(c, entry, &level.price, worst)
 
 
-cdef inline bint taken(int verdict, int word, Message* out) noexcept nogil:
-    # What was read of word 0 to 5 of a ticker: as it is, or absent and 0 (a price of zero, and what does not fit).
-    # False: malformed. Its twin is `Numbers.statistic`.
-    if verdict == TR_EXACT and (word >= 4 or out.words[word] != 0):
+cdef inline bint taken(int verdict, int field, Message* out) noexcept nogil:
+    # What was read of a number of a ticker, up to the quote volume: as it is, or absent and 0 (a price of zero, and
+    # what does not fit). False: malformed. Its twin is `Numbers.statistic`.
+    if verdict == TR_EXACT and (field >= TICKER_VOLUME or out.payload.values[field] != 0):
         return True
-    out.words[word] = 0
-    out.flags |= <uint32_t>F_ABSENT << word
-    if verdict != TR_EXACT and word < 5:
+    out.payload.values[field] = 0
+    out.flags |= <uint32_t>F_ABSENT << field
+    if verdict != TR_EXACT and field < TICKER_QUOTE_VOLUME:
         out.flags |= F_UNFIT
     return verdict != TR_MALFORMED
 
 
-cdef inline bint statistic(tr_cursor* c, Entry* entry, int word, Message* out) noexcept nogil:
-    # Word 0 to 5 of a ticker, in quotes, up to the closing one: prices (0 to 3), the volume, the quote volume at
+cdef inline bint statistic(tr_cursor* c, Entry* entry, int field, Message* out) noexcept nogil:
+    # A number of a ticker, in quotes, up to the closing one: a price, the volume, or the quote volume at
     # price_exp + size_exp, where every product of a price and a size is exact.
     cdef uint32_t exponent = entry.price_exp
     cdef int verdict
     if c.p < c.end and c.p[0] == c'"':
-        out.words[word] = 0
-        out.flags |= <uint32_t>F_ABSENT << word
+        out.payload.values[field] = 0
+        out.flags |= <uint32_t>F_ABSENT << field
         return True
-    if word >= 4:
-        exponent = entry.size_exp if word == 4 else entry.price_exp + entry.size_exp
+    if field >= TICKER_VOLUME:
+        exponent = entry.size_exp if field == TICKER_VOLUME else entry.price_exp + entry.size_exp
     if exponent <= TR_MAX_EXPONENT:
-        return taken(tr_decimal(c, exponent, &out.words[word]), word, out)
-    verdict = tr_decimal(c, TR_MAX_EXPONENT, &out.words[word])
-    return taken(verdict if verdict == TR_MALFORMED else TR_OVERFLOW, word, out)
+        return taken(tr_decimal(c, exponent, &out.payload.values[field]), field, out)
+    verdict = tr_decimal(c, TR_MAX_EXPONENT, &out.payload.values[field])
+    return taken(verdict if verdict == TR_MALFORMED else TR_OVERFLOW, field, out)
 
 
 cdef inline int code_of(Entry* entry, int worst) noexcept nogil:

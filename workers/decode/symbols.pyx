@@ -292,7 +292,7 @@ cdef class SymbolDecoder(NativeDecoder):
 
 
 cdef object _normal(int code, Message* out):
-    # The words that the kind does not use are zero in the normal form, whatever lies in them.
+    # What the kind does not use of the payload is zero in the normal form, whatever lies there.
     cdef int used = 0
     cdef uint32_t unsaid = ~out.flags if out.kind == M_MARK else 0
     cdef uint32_t n_bids = out.n_bids if out.kind == M_DEPTH else 0
@@ -322,7 +322,7 @@ cdef object _normal(int code, Message* out):
         out.update_id,
         out.first_id,
         out.flags,
-        tuple([out.words[i] if i < used and not unsaid & (F_MARK << i) else 0 for i in range(8)]),
+        tuple([out.payload.values[i] if i < used and not unsaid & (F_MARK << i) else 0 for i in range(8)]),
         tuple([(out.bids[i].price, out.bids[i].size) for i in range(n_bids)]),
         tuple([(out.asks[i].price, out.asks[i].size) for i in range(n_asks)]),
     )

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 
 from shm.instruments import Instrument
 from shm.layout import RATE_EXP, Flag
-from workers.decode.normal import Decoded, Levels, MessageFlag, MessageKind, absent
+from workers.decode.normal import Decoded, Levels, MessageFlag, MessageKind, TickerField, absent
 
 Side = list[tuple[Decimal, Decimal]]  # (price, size), best first or as sent
 
@@ -64,14 +64,8 @@ class PublicMessage:
         """The venue's id of the update, trade or liquidation; 0: it has none."""
         return self.form.update_id
 
-    def _price(self, word: int) -> Decimal:
-        return self.instrument.price(self.form.words[word])
-
-    def _mark_price(self, word: int) -> Decimal:
-        return Decimal(self.form.words[word]).scaleb(-self.instrument.mark_exp)
-
-    def _size(self, word: int) -> Decimal:
-        return self.instrument.size(self.form.words[word])
+    def _mark_price(self, mantissa: int) -> Decimal:
+        return Decimal(mantissa).scaleb(-self.instrument.mark_exp)
 
     def _has(self, flag: MessageFlag) -> bool:
         return bool(self.form.flags & flag)
@@ -91,19 +85,19 @@ class Top(PublicMessage):
 
     @property
     def bid(self) -> Decimal | None:
-        return None if self.form.flags & Flag.NO_BID else self._price(0)
+        return None if self.form.flags & Flag.NO_BID else self.instrument.price(self.form.top.bid)
 
     @property
     def bid_size(self) -> Decimal | None:
-        return None if self.form.flags & Flag.NO_BID else self._size(1)
+        return None if self.form.flags & Flag.NO_BID else self.instrument.size(self.form.top.bid_size)
 
     @property
     def ask(self) -> Decimal | None:
-        return None if self.form.flags & Flag.NO_ASK else self._price(2)
+        return None if self.form.flags & Flag.NO_ASK else self.instrument.price(self.form.top.ask)
 
     @property
     def ask_size(self) -> Decimal | None:
-        return None if self.form.flags & Flag.NO_ASK else self._size(3)
+        return None if self.form.flags & Flag.NO_ASK else self.instrument.size(self.form.top.ask_size)
 
     def _facts(self) -> str:
         return f"{self.bid_size} @ {self.bid} | {self.ask} @ {self.ask_size}"
@@ -132,7 +126,7 @@ class BookUpdate(PublicMessage):
     @property
     def checksum(self) -> int | None:
         """The venue's checksum of the book after this update."""
-        return self.form.words[0] if self._has(MessageFlag.CHECKED) else None
+        return self.form.depth.checksum if self._has(MessageFlag.CHECKED) else None
 
     @property
     def bids(self) -> Side:
@@ -156,11 +150,11 @@ class _Dealt(PublicMessage):
 
     @property
     def price(self) -> Decimal:
-        return self._price(0)
+        return self.instrument.price(self.form.trade.price)
 
     @property
     def size(self) -> Decimal:
-        return self._size(1)
+        return self.instrument.size(self.form.trade.size)
 
     @property
     def side(self) -> str:
@@ -180,7 +174,7 @@ class Trade(_Dealt):
     @property
     def count(self) -> int:
         """How many trades it is."""
-        return self.form.words[2] or 1
+        return self.form.trade.trades or 1
 
 
 class Liquidation(_Dealt):
@@ -191,7 +185,7 @@ class Liquidation(_Dealt):
 
     @property
     def price(self) -> Decimal:
-        return self._mark_price(0)
+        return self._mark_price(self.form.liquidation.price)
 
 
 class Ticker(PublicMessage):
@@ -200,44 +194,49 @@ class Ticker(PublicMessage):
     __slots__ = ()
     channel = "ticker"
 
-    def _there(self, word: int) -> bool:
-        return not self.form.flags & absent(word)
+    def _has_field(self, field: TickerField) -> bool:
+        return not self.form.flags & absent(field)
+
+    def _price(self, field: TickerField) -> Decimal | None:
+        return self.instrument.price(self.form.ticker[field]) if self._has_field(field) else None
 
     @property
     def last(self) -> Decimal | None:
-        return self._price(0) if self._there(0) else None
+        return self._price(TickerField.LAST)
 
     @property
     def open(self) -> Decimal | None:
-        return self._price(1) if self._there(1) else None
+        return self._price(TickerField.OPEN)
 
     @property
     def high(self) -> Decimal | None:
-        return self._price(2) if self._there(2) else None
+        return self._price(TickerField.HIGH)
 
     @property
     def low(self) -> Decimal | None:
-        return self._price(3) if self._there(3) else None
+        return self._price(TickerField.LOW)
 
     @property
     def volume(self) -> Decimal | None:
-        return self._size(4) if self._there(4) else None
+        if not self._has_field(TickerField.VOLUME):
+            return None
+        return self.instrument.size(self.form.ticker.volume)
 
     @property
     def quote_volume(self) -> Decimal | None:
-        if not self._there(5):
+        if not self._has_field(TickerField.QUOTE_VOLUME):
             return None
         made = self.instrument
-        return Decimal(self.form.words[5]).scaleb(-made.price_exp - made.size_exp)
+        return Decimal(self.form.ticker.quote_volume).scaleb(-made.price_exp - made.size_exp)
 
     @property
     def trades(self) -> int | None:
-        return self.form.words[6] if self._there(6) else None
+        return self.form.ticker.trades if self._has_field(TickerField.TRADES) else None
 
     @property
     def open_time(self) -> int | None:
         """When the 24 hours began, ns since 1970."""
-        return self.form.words[7] if self._there(7) else None
+        return self.form.ticker.open_time if self._has_field(TickerField.OPEN_TIME) else None
 
     def _facts(self) -> str:
         return f"last {self.last} volume {self.volume}"
@@ -251,21 +250,21 @@ class Mark(PublicMessage):
 
     @property
     def mark(self) -> Decimal | None:
-        return self._mark_price(0) if self._has(MessageFlag.MARK) else None
+        return self._mark_price(self.form.mark.mark_price) if self._has(MessageFlag.MARK) else None
 
     @property
     def index(self) -> Decimal | None:
-        return self._mark_price(1) if self._has(MessageFlag.INDEX) else None
+        return self._mark_price(self.form.mark.index_price) if self._has(MessageFlag.INDEX) else None
 
     @property
     def funding_rate(self) -> Decimal | None:
         """Of a funding interval: 0.0001 is 0.01 %."""
-        return Decimal(self.form.words[2]).scaleb(-RATE_EXP) if self._has(MessageFlag.RATE) else None
+        return Decimal(self.form.mark.rate).scaleb(-RATE_EXP) if self._has(MessageFlag.RATE) else None
 
     @property
     def next_funding(self) -> int | None:
         """When funding is paid next, ns since 1970."""
-        return self.form.words[3] if self._has(MessageFlag.NEXT) else None
+        return self.form.mark.next_funding if self._has(MessageFlag.NEXT) else None
 
     def _facts(self) -> str:
         return f"mark {self.mark} index {self.index} funding {self.funding_rate}"

@@ -224,7 +224,7 @@ class Stream:
         """What was asked for and brings such messages."""
         channel = KINDS[form.kind].channel
         asked = self._channels
-        if channel == "trades" and "agg_trades" in asked and (form.words[2] or "trades" not in asked):
+        if channel == "trades" and "agg_trades" in asked and (form.trade.trades or "trades" not in asked):
             channel = "agg_trades"
         elif channel == "book" and "book" not in asked:
             channel = "top"

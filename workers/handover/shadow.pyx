@@ -65,7 +65,7 @@ cdef class Shadow:
             self.book.c_truncate(self.kept)
         if self.book.c_crossed():
             self.fault = self.fault or "crossed"
-        elif m.flags & F_CHECKED and not sound(self.sync, self.checksum, self.book, m.words[0]):
+        elif m.flags & F_CHECKED and not sound(self.sync, self.checksum, self.book, m.payload.depth.checksum):
             self.fault = self.fault or "the venue's checksum is another"
         self.book.last_id = m.update_id
         self.ts_event = m.ts_event

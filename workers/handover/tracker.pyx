@@ -42,7 +42,7 @@ cdef inline int _stream(Message* m) noexcept:
     if m.kind == M_DEPTH:
         return BOOK
     if m.kind == M_TRADE:
-        return AGG_TRADES if m.words[2] else TRADES
+        return AGG_TRADES if m.payload.trade.trades else TRADES
     if m.kind == M_MARK:
         return MARK
     if m.kind == M_LIQUIDATION:
@@ -59,11 +59,11 @@ cdef inline object _key(Message* m):
     # What distinguishes the messages of a stream without states. Of a mark only the facts that it has.
     cdef int i
     if m.kind == M_MARK:
-        facts = tuple([m.words[i] if m.flags & (F_MARK << i) else None for i in range(4)])
+        facts = tuple([m.payload.values[i] if m.flags & (F_MARK << i) else None for i in range(4)])
         return (facts, m.ts_event)
     if m.kind == M_LIQUIDATION:
-        return _trade_key(m.update_id, 0, m.words[0], m.words[1], m.flags & FLAG_SELL, m.ts_event)
-    return _trade_key(m.update_id, m.first_id, m.words[0], m.words[1], m.flags & FLAG_SELL, m.ts_event)
+        return _trade_key(m.update_id, 0, m.payload.liquidation.price, m.payload.liquidation.size, m.flags & FLAG_SELL, m.ts_event)
+    return _trade_key(m.update_id, m.first_id, m.payload.trade.price, m.payload.trade.size, m.flags & FLAG_SELL, m.ts_event)
 
 
 cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
@@ -304,8 +304,8 @@ cdef class HandoverTracker(Observer):
     cdef object _state(self, Message* m):
         """The content of a top or ticker."""
         if m.kind == M_TOP:
-            return (m.words[0], m.words[1], m.words[2], m.words[3])
-        return tuple([m.words[i] for i in range(8)])
+            return (m.payload.top.bid, m.payload.top.bid_size, m.payload.top.ask, m.payload.top.ask_size)
+        return tuple([m.payload.values[i] for i in range(8)])
 
     cdef bint repeats(self, Message* m, int64_t recv) noexcept:
         """Over: the new connection is late with what the old one has delivered."""

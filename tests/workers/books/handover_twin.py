@@ -172,7 +172,7 @@ class Connection:
 
     def top(self, at: int) -> None:
         words = (*(self.market.ticks[at].top or ()), 0, 0, 0, 0)
-        self._say(MessageKind.TOP, at, update_id=at if self.kinds.numbered else 0, words=words)
+        self._say(MessageKind.TOP, at, update_id=at if self.kinds.numbered else 0, payload=words)
 
     def advance(self, count: int, lose: bool = False) -> None:
         """Deliver the next ticks as one event of each stream, or lose them."""
@@ -193,10 +193,10 @@ class Connection:
                     update_id=trade_id,
                     first_id=trade_id,
                     flags=Flag.HASHED_ID if self.kinds.trades == "hash" else 0,
-                    words=(price, 1, 0, 0, 0, 0, 0, 0),
+                    payload=(price, 1, 0, 0, 0, 0, 0, 0),
                 )
             if tick.ticker:
-                self._say(MessageKind.TICKER, at, words=(at, 1, 1, 1, 1, 1, 1, 1))
+                self._say(MessageKind.TICKER, at, payload=(at, 1, 1, 1, 1, 1, 1, 1))
         self._say(
             MessageKind.DEPTH,
             self.at,

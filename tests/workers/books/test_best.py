@@ -34,7 +34,7 @@ def begun(numbered: bool = False) -> Best:
     best = Best(SYNC(has_update_ids=numbered), Scale(7, 2, 2))
     top = best.take(form(BIDS, ASKS, SNAPSHOT, last=10 if numbered else 0))
     assert top is not None
-    assert (top.kind, top.instrument, top.ts_event, top.words[:4]) == (
+    assert (top.kind, top.instrument, top.ts_event, top.payload[:4]) == (
         MessageKind.TOP,
         7,
         5,
@@ -56,10 +56,10 @@ def test_only_a_changed_top_is_returned() -> None:
     assert best.synced
     top = best.take(form(((100, 4),)))
     assert top is not None
-    assert top.words[:4] == (100, 4, 101, 3)
+    assert top.payload[:4] == (100, 4, 101, 3)
     empty = best.take(form(((100, 0), (99, 0))))
     assert empty is not None
-    assert (empty.flags, empty.words[:4]) == (Flag.NO_BID, (0, 0, 101, 3))
+    assert (empty.flags, empty.payload[:4]) == (Flag.NO_BID, (0, 0, 101, 3))
 
 
 def test_a_wrong_checksum_voids_the_book() -> None:
@@ -109,5 +109,5 @@ def test_it_is_the_best_of_a_plain_book() -> None:
         right = (bid, sides[0].get(bid, 0), ask, sides[1].get(ask, 0))
         top = best.take(form(changes[0], changes[1]))
         assert (top is None) == (right == last)
-        assert top is None or top.words[:4] == right
+        assert top is None or top.payload[:4] == right
         last = right

@@ -72,7 +72,7 @@ class Desk(FeedEvents):
                 )
                 flags = int(MessageFlag.MARK) if channel == "mark" else 0
                 words = (1, 1, 1 if channel == "agg_trades" else 0, 0, 0, 0, 0, 0)
-                form = Decoded(DecodeCode.OK, kind, index, 1, 0, flags=flags, words=words)
+                form = Decoded(DecodeCode.OK, kind, index, 1, 0, flags=flags, payload=words)
                 assert publisher.messages.publish_message(form, self.now, b"")
 
     def run(self, seconds: int, *channels: str, every: int = 1) -> None:

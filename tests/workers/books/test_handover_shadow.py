@@ -48,7 +48,7 @@ class Two:
 
     def top(self, bid: int, at: int = 0) -> Decoded:
         words = (bid, 1, 200, 1, 0, 0, 0, 0)
-        return Decoded(DecodeCode.OK, MessageKind.TOP, self.index, at, words=words)
+        return Decoded(DecodeCode.OK, MessageKind.TOP, self.index, at, payload=words)
 
     def old(self, *messages: Decoded) -> None:
         for message in messages:

@@ -231,7 +231,7 @@ def test_over_a_handover_an_older_id_is_a_repetition_or_it_fails(tops: Tops) -> 
     from workers.decode.normal import DecodeCode, Decoded, MessageKind
 
     decoded = Decoded(
-        DecodeCode.OK, MessageKind.TOP, tops.index, 1_005, 3, words=(200, 1, 205, 1, 0, 0, 0, 0)
+        DecodeCode.OK, MessageKind.TOP, tops.index, 1_005, 3, payload=(200, 1, 205, 1, 0, 0, 0, 0)
     )
     handover.keep(
         ParsedMessage(message_type=MessageType.OTHER, data=[decoded], timestamp=lab.now, raw_data=b"-")

@@ -173,7 +173,7 @@ MUTANTS = {
         WITNESS, "return <int>(m.flags & FACTS) if m.kind == M_MARK else 0", "return 0", MARKS
     ),
     "marks by what is not told": Mutant(
-        WITNESS, "m.words[i] if m.flags & (F_MARK << i) else None", "m.words[i]", MARKS
+        WITNESS, "m.payload.values[i] if m.flags & (F_MARK << i) else None", "m.payload.values[i]", MARKS
     ),
     "marks go back": Mutant(WITNESS, "elif stream in (TICKER, MARK) and", "elif stream == TICKER and", MARKS),
     "liquidations of before not known": Mutant(
@@ -249,12 +249,12 @@ MUTANTS = {
         TOPS,
     ),
     "a trade as often as it is told": Mutant(
-        HOT, "if m.update_id == slot.trade_id[m.words[2] != 0]:", "if False:", ONCE
+        HOT, "if m.update_id == slot.trade_id[m.payload.trade.trades != 0]:", "if False:", ONCE
     ),
     "trades without an id are one": Mutant(HOT, "if m.update_id:  # rule 13", "if True:", ONCE),
     "one id for singles and aggregated ones": Mutant(
         HOT,
-        "slot.trade_id[m.words[2] != 0] = m.update_id",
+        "slot.trade_id[m.payload.trade.trades != 0] = m.update_id",
         "slot.trade_id[0] = slot.trade_id[1] = m.update_id",
         ONCE,
     ),

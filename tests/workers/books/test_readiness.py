@@ -510,7 +510,7 @@ def test_only_a_lost_connection_of_marks_forgets_their_values(run: Any) -> None:
 
         def mark(flags: MessageFlag, *words: int) -> tuple[int, ...]:
             mark = Decoded(
-                DecodeCode.OK, MessageKind.MARK, 0, 1, flags=int(flags), words=(*words, 0, 0, 0, 0)
+                DecodeCode.OK, MessageKind.MARK, 0, 1, flags=int(flags), payload=(*words, 0, 0, 0, 0)
             )
             assert desk.lab.publisher.messages.publish_message(mark, _ring.now(), b"")
             desk.lab.publisher.hot_path.batch_end()

@@ -231,7 +231,7 @@ def test_a_handover_of_the_top_is_one_of_its_book(one: One, channels: tuple[str,
     handover.subscribed()
     assert not handover.ready()
     handover.keep(depth(one, BIDS, ASKS, SNAPSHOT))
-    stranger = Decoded(DecodeCode.OK, MessageKind.TOP, one.index, words=(90, 1, 110, 1, 0, 0, 0, 0))
+    stranger = Decoded(DecodeCode.OK, MessageKind.TOP, one.index, payload=(90, 1, 110, 1, 0, 0, 0, 0))
     message = depth(one, (), ())
     message.data = [stranger]
     handover.keep(message)

@@ -83,24 +83,24 @@ cdef class Talk(SymbolDecoder):
         self.shy = kind == b"U"
         if kind == b"T" or kind == b"U":
             m.kind = M_TRADE
-            if not (tr_byte(c, b" ") and tr_unsigned(c, &m.update_id) and self.pair(c, entry, m.words, &worst)):
+            if not (tr_byte(c, b" ") and tr_unsigned(c, &m.update_id) and self.pair(c, entry, m.payload.values, &worst)):
                 return D_NOT_MINE
             m.first_id = m.update_id
             m.ts_event = <int64_t>m.update_id
-            m.words[2] = 0
+            m.payload.trade.trades = 0
         elif kind == b"Q":
             m.kind = M_TOP
             if not (tr_byte(c, b" ") and tr_unsigned(c, &m.update_id) and tr_byte(c, b" ")
                     and tr_unsigned(c, <uint64_t*>&m.ts_event)
-                    and self.pair(c, entry, m.words, &worst) and self.pair(c, entry, m.words + 2, &worst)):
+                    and self.pair(c, entry, m.payload.values, &worst) and self.pair(c, entry, m.payload.values + 2, &worst)):
                 return D_NOT_MINE
         elif kind == b"L":
             m.kind = M_LIQUIDATION
             m.flags = FLAG_SELL
             if not (tr_byte(c, b" ") and tr_unsigned(c, &m.update_id) and tr_byte(c, b" ")
                     and tr_unsigned(c, <uint64_t*>&m.ts_event)
-                    and tr_byte(c, b" ") and mark_of(c, entry, &m.words[0], &worst)
-                    and tr_byte(c, b" ") and size_of(c, entry, &m.words[1], &worst)):
+                    and tr_byte(c, b" ") and mark_of(c, entry, &m.payload.liquidation.price, &worst)
+                    and tr_byte(c, b" ") and size_of(c, entry, &m.payload.liquidation.size, &worst)):
                 return D_NOT_MINE
         elif kind == b"M":
             m.kind = M_MARK
@@ -110,7 +110,7 @@ cdef class Talk(SymbolDecoder):
             m.flags = <uint32_t>number[0]
             m.ts_event = <int64_t>number[1]
             for i in range(4):
-                m.words[i] = <int64_t>number[2 + i]
+                m.payload.values[i] = <int64_t>number[2 + i]
         elif kind == b"D" or kind == b"S":
             if depth[0]:
                 return D_NOT_MINE
@@ -124,7 +124,7 @@ cdef class Talk(SymbolDecoder):
             m.flags = F_SNAPSHOT if kind == b"S" else 0
             if number[0]:
                 m.flags |= F_CHECKED
-                m.words[0] = <int64_t>number[0]
+                m.payload.depth.checksum = <int64_t>number[0]
             if not (self.levels(c, entry, &self._bids, n_bids, &worst)
                     and self.levels(c, entry, &self._asks, n_asks, &worst)):
                 return D_NOT_MINE

@@ -61,14 +61,14 @@ def test_a_mark_price_has_decimals_beyond_the_tick(price_exp: int) -> None:
         numbers = Numbers(Scale(3, price_exp, 2))
         mantissa = numbers.mark(text)
         twin = numbers.judged(native._replace(code=DecodeCode.OK))
-        assert (native.code, twin.code, native.words[0]) == (code, code, mantissa)
+        assert (native.code, twin.code, native.payload[0]) == (code, code, mantissa)
 
 
 # -- frames that say several things --------------------------------------------------------------------------
 def test_a_frame_gives_all_that_it_says_in_order() -> None:
     found = decoder().decode_messages(frame(*(trade(n) for n in range(1, 1001))))
     assert [each.update_id for each in found] == list(range(1, 1001))
-    assert all(each.words[:2] == (100, 200) for each in found)
+    assert all(each.payload[:2] == (100, 200) for each in found)
 
 
 def test_each_thing_has_its_own_verdict() -> None:
@@ -82,7 +82,7 @@ def test_each_thing_has_its_own_verdict() -> None:
     found = decoder().decode_messages(frame(*lines))
     assert codes(found) == ["OK", "UNKNOWN_SYMBOL", "INEXACT", "OVERFLOW", "OK"]
     assert found[2] == Decoded(DecodeCode.INEXACT, MessageKind.TRADE, 3)
-    assert (found[4].instrument, found[4].words[:2]) == (4, (7, 2))
+    assert (found[4].instrument, found[4].payload[:2]) == (4, (7, 2))
 
 
 @pytest.mark.parametrize(
@@ -117,14 +117,14 @@ def test_levels_stay_those_of_the_depth_event_behind_other_things() -> None:
         frame(trade(1), 'D AAABBB" 5 6 77 1 2 1.00 1 1.01 2 1.02 3', trade(2), trade(3, "CCCDDD", "5"))
     )
     assert (found[1].bids, found[1].asks) == (((100, 100),), ((101, 200), (102, 300)))
-    assert (found[1].first_id, found[1].update_id, found[1].words[0]) == (5, 6, 77)
+    assert (found[1].first_id, found[1].update_id, found[1].payload[0]) == (5, 6, 77)
     assert found[1].flags == MessageFlag.CHECKED
 
 
 def test_a_mark_gives_only_what_it_tells() -> None:
     flags = MessageFlag.MARK | MessageFlag.NEXT
     [found] = decoder().decode_messages(frame(f'M AAABBB" {int(flags)} 9 11 22 33 44'))
-    assert found.words == (11, 0, 0, 44, 0, 0, 0, 0)
+    assert found.payload == (11, 0, 0, 44, 0, 0, 0, 0)
 
 
 def test_a_buffer_of_levels_grows_to_its_bound() -> None:
@@ -188,7 +188,7 @@ class Table(RuleBasedStateMachine):
             assert found.code is DecodeCode.NOT_MINE
         elif name in self.model:
             assert (found.code, found.instrument) == (DecodeCode.OK, self.model[name][0])
-            assert found.words[1] == 2 * 10 ** self.model[name][2] or self.model[name][2] == 18
+            assert found.payload[1] == 2 * 10 ** self.model[name][2] or self.model[name][2] == 18
         else:
             assert found.code is DecodeCode.UNKNOWN_SYMBOL
 
@@ -254,7 +254,7 @@ def test_poverty() -> None:
         made.add_symbol("AAABBB", 9, 4, 4)  # its new exponents
     assert made.symbols == before
     found = made.decode_message(frame(trade(1)))
-    assert (found.instrument, found.words[:2]) == (3, (100, 200))
+    assert (found.instrument, found.payload[:2]) == (3, (100, 200))
     made.add_symbol("IIIJJJ", 7, 0, 0)
     with pytest.raises(MemoryError):
         made.remove_symbol("IIIJJJ")

@@ -17,6 +17,13 @@ from workers.decode.message cimport (
     M_TOP,
     M_TRADE,
     Message,
+    TICKER_HIGH,
+    TICKER_LAST,
+    TICKER_LOW,
+    TICKER_OPEN,
+    TICKER_QUOTE_VOLUME,
+    TICKER_VOLUME,
+    TopPayload,
 )
 from workers.decode.scan cimport (
     TR_EXACT,
@@ -101,16 +108,18 @@ cdef inline bint taker_sold(tr_cursor* c, uint32_t* flags, uint32_t sell) noexce
 # -- top --------------------------------------------------------------------------------------------------
 cdef inline bint quote_of(tr_cursor* c, Entry* entry, Message* out, int* worst) noexcept nogil:
     # ,"b":"1.0","B":"1.0","a":"1.1","A":"1.0"
+    cdef TopPayload* best = &out.payload.top
     return (
-        tr_match(c, b',"b":"') and price_of(c, entry, &out.words[0], worst)
-        and tr_match(c, b'","B":"') and size_of(c, entry, &out.words[1], worst)
-        and tr_match(c, b'","a":"') and price_of(c, entry, &out.words[2], worst)
-        and tr_match(c, b'","A":"') and size_of(c, entry, &out.words[3], worst)
+        tr_match(c, b',"b":"') and price_of(c, entry, &best.bid, worst)
+        and tr_match(c, b'","B":"') and size_of(c, entry, &best.bid_size, worst)
+        and tr_match(c, b'","a":"') and price_of(c, entry, &best.ask, worst)
+        and tr_match(c, b'","A":"') and size_of(c, entry, &best.ask_size, worst)
         and tr_byte(c, c'"')
     )
 
 
 cdef inline int top_of(Entry* entry, Message* out, int worst, int64_t ts_event) noexcept nogil:
+    cdef TopPayload* best = &out.payload.top
     out.kind = M_TOP
     out.instrument = entry.instrument
     out.flags = 0
@@ -119,9 +128,9 @@ cdef inline int top_of(Entry* entry, Message* out, int worst, int64_t ts_event) 
     if worst != TR_EXACT or entry.length == 0:
         return code_of(entry, worst)
     # An absent side is zero in both; a price without size, or a size without price, is no quote.
-    if (out.words[0] == 0) != (out.words[1] == 0) or (out.words[2] == 0) != (out.words[3] == 0):
+    if (best.bid == 0) != (best.bid_size == 0) or (best.ask == 0) != (best.ask_size == 0):
         return D_NOT_MINE
-    out.flags = (FLAG_NO_BID if out.words[0] == 0 else 0) | (FLAG_NO_ASK if out.words[2] == 0 else 0)
+    out.flags = (FLAG_NO_BID if best.bid == 0 else 0) | (FLAG_NO_ASK if best.ask == 0 else 0)
     out.n_bids = out.n_asks = 0
     return D_OK
 
@@ -173,8 +182,8 @@ cdef inline bint levels_of(
 cdef inline bint executed(tr_cursor* c, Entry* entry, Message* out, int* worst) noexcept nogil:
     # ,"p":"1.0","q":"1.0"
     return (
-        tr_match(c, b',"p":"') and real_price_of(c, entry, &out.words[0], worst)
-        and tr_match(c, b'","q":"') and size_of(c, entry, &out.words[1], worst)
+        tr_match(c, b',"p":"') and real_price_of(c, entry, &out.payload.trade.price, worst)
+        and tr_match(c, b'","q":"') and size_of(c, entry, &out.payload.trade.size, worst)
         and tr_byte(c, c'"')
     )
 
@@ -187,7 +196,7 @@ cdef inline bint aggregated(tr_cursor* c, Message* out) noexcept nogil:
         and tr_match(c, b',"l":') and tr_unsigned(c, &last_id) and last_id >= out.first_id
     ):
         return False
-    out.words[2] = <int64_t>(last_id - out.first_id + 1)
+    out.payload.trade.trades = <int64_t>(last_id - out.first_id + 1)
     return True
 
 
@@ -196,7 +205,6 @@ cdef inline int trade_of(Entry* entry, Message* out, int worst, uint64_t time) n
         return D_NOT_MINE
     out.kind = M_TRADE
     out.instrument = entry.instrument
-    out.words[3] = 0
     out.n_bids = out.n_asks = 0
     return code_of(entry, worst)
 
@@ -211,7 +219,7 @@ cdef inline int ticker_of(tr_cursor* c, Entry* entry, uint64_t time, bint quoted
     if not (
         skip_decimal_field(c, b',"p":"') and skip_decimal_field(c, b'","P":"')
         and skip_decimal_field(c, b'","w":"') and (not quoted or skip_decimal_field(c, b'","x":"'))
-        and tr_match(c, b'","c":"') and statistic(c, entry, 0, out)
+        and tr_match(c, b'","c":"') and statistic(c, entry, TICKER_LAST, out)
         and skip_decimal_field(c, b'","Q":"')
     ):
         return D_NOT_MINE
@@ -221,20 +229,20 @@ cdef inline int ticker_of(tr_cursor* c, Entry* entry, uint64_t time, bint quoted
     ):
         return D_NOT_MINE
     if not (
-        tr_match(c, b'","o":"') and statistic(c, entry, 1, out)
-        and tr_match(c, b'","h":"') and statistic(c, entry, 2, out)
-        and tr_match(c, b'","l":"') and statistic(c, entry, 3, out)
-        and tr_match(c, b'","v":"') and statistic(c, entry, 4, out)
-        and tr_match(c, b'","q":"') and statistic(c, entry, 5, out)
+        tr_match(c, b'","o":"') and statistic(c, entry, TICKER_OPEN, out)
+        and tr_match(c, b'","h":"') and statistic(c, entry, TICKER_HIGH, out)
+        and tr_match(c, b'","l":"') and statistic(c, entry, TICKER_LOW, out)
+        and tr_match(c, b'","v":"') and statistic(c, entry, TICKER_VOLUME, out)
+        and tr_match(c, b'","q":"') and statistic(c, entry, TICKER_QUOTE_VOLUME, out)
         and tr_match(c, b'","O":') and tr_unsigned(c, &opened_at)
         and tr_match(c, b',"C":') and tr_unsigned(c, &closed_at)
         and tr_match(c, b',"F":') and tr_skip_integer(c)
         and tr_match(c, b',"L":') and tr_skip_integer(c)
         and tr_match(c, b',"n":') and tr_unsigned(c, &trades)
-        and to_ns(time, &out.ts_event) and to_ns(opened_at, &out.words[7])
+        and to_ns(time, &out.ts_event) and to_ns(opened_at, &out.payload.ticker.open_time)
     ):
         return D_NOT_MINE
-    out.words[6] = <int64_t>trades
+    out.payload.ticker.trades = <int64_t>trades
     out.kind = M_TICKER
     out.instrument = entry.instrument
     out.update_id = out.first_id = 0

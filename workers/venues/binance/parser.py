@@ -16,7 +16,17 @@ import msgspec
 from shm.layout import Flag
 from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import Verdict
-from workers.decode.normal import DecodeCode, Decoded, MessageKind, Scale
+from workers.decode.normal import (
+    DecodeCode,
+    Decoded,
+    MessageKind,
+    Scale,
+    TickerField,
+    TickerPayload,
+    TopPayload,
+    TradePayload,
+    padded,
+)
 from workers.decode.numbers import Numbers
 from workers.venues.binance import schema
 
@@ -179,18 +189,18 @@ def normalise(
 
 def top(event: schema.BookTicker, numbers: Numbers, time: int = 0) -> Decoded | None:
     """The best bid and ask; `time` in ns, 0 where the venue sends none."""
-    words = (
-        numbers.price(event.bid or "0"),
-        numbers.size(event.bid_size or "0"),
-        numbers.price(event.ask or "0"),
-        numbers.size(event.ask_size or "0"),
+    best = TopPayload(
+        bid=numbers.price(event.bid or "0"),
+        bid_size=numbers.size(event.bid_size or "0"),
+        ask=numbers.price(event.ask or "0"),
+        ask_size=numbers.size(event.ask_size or "0"),
     )
     flags = 0
     if numbers.worst is Verdict.EXACT:
         # An absent side is zero or empty in both; a price without size, or the opposite, is no quote.
-        if (words[0] == 0) != (words[1] == 0) or (words[2] == 0) != (words[3] == 0):
+        if (best.bid == 0) != (best.bid_size == 0) or (best.ask == 0) != (best.ask_size == 0):
             return None
-        flags = (Flag.NO_BID if words[0] == 0 else 0) | (Flag.NO_ASK if words[2] == 0 else 0)
+        flags = (Flag.NO_BID if best.bid == 0 else 0) | (Flag.NO_ASK if best.ask == 0 else 0)
     return Decoded(
         DecodeCode.OK,
         MessageKind.TOP,
@@ -198,7 +208,7 @@ def top(event: schema.BookTicker, numbers: Numbers, time: int = 0) -> Decoded | 
         time,
         update_id=event.update_id,
         flags=int(flags),
-        words=(*words, 0, 0, 0, 0),
+        payload=padded(best),
     )
 
 
@@ -244,7 +254,7 @@ def _trade(
         trade_id,
         first_id,
         int(Flag.SELL) if event.buyer_is_maker else 0,
-        (*numbers.traded(event.price, event.size), count, 0, 0, 0, 0, 0),
+        padded(TradePayload(*numbers.traded(event.price, event.size), count)),
     )
 
 
@@ -253,13 +263,21 @@ def ticker(event: schema.Ticker, numbers: Numbers) -> Decoded | None:
     time, opened = to_ns(event.event_time), to_ns(event.open_time)
     if time is None or opened is None:
         return None
-    texts = (event.last, event.open, event.high, event.low, event.volume, event.quote_volume)
-    words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
+    day = TickerPayload(
+        last=numbers.statistic(TickerField.LAST, event.last),
+        open=numbers.statistic(TickerField.OPEN, event.open),
+        high=numbers.statistic(TickerField.HIGH, event.high),
+        low=numbers.statistic(TickerField.LOW, event.low),
+        volume=numbers.statistic(TickerField.VOLUME, event.volume),
+        quote_volume=numbers.statistic(TickerField.QUOTE_VOLUME, event.quote_volume),
+        trades=event.trades,
+        open_time=opened,
+    )
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
         flags=numbers.flags,
-        words=(*words, event.trades, opened),
+        payload=day,
     )

@@ -167,7 +167,7 @@ cdef class Decoder(SymbolDecoder):
         ):
             return D_NOT_MINE
         out.first_id = out.update_id
-        out.words[2] = 0
+        out.payload.trade.trades = 0
         return trade_of(entry, out, worst, time)
 
     cdef int _agg_trade(self, tr_cursor* c, Message* out) noexcept nogil:
@@ -221,33 +221,33 @@ cdef class Decoder(SymbolDecoder):
         entry = self._find(c)
         if entry == NULL or not (
             skip_text_field(c, b',"ps":"')
-            and tr_match(c, b',"p":"') and mark_of(c, entry, &out.words[0], &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"p":"') and mark_of(c, entry, &out.payload.mark.mark_price, &worst) and tr_byte(c, c'"')
             and skip_text_field(c, b',"ap":"')
         ):
             return D_NOT_MINE
         ahead = tr_match(c, b',"P":"')
         if ahead and not (tr_skip_text(c) and tr_byte(c, c'"')):
             return D_NOT_MINE
-        if not (tr_match(c, b',"i":"') and mark_of(c, entry, &out.words[1], &worst) and tr_byte(c, c'"')):
+        if not (tr_match(c, b',"i":"') and mark_of(c, entry, &out.payload.mark.index_price, &worst) and tr_byte(c, c'"')):
             return D_NOT_MINE
         if not ahead and not skip_text_field(c, b',"P":"'):
             return D_NOT_MINE
         if not tr_match(c, b',"r":"'):
             return D_NOT_MINE
         # A price of zero is none; one that does not fit is in the message's code.
-        out.flags = (0 if worst == TR_EXACT and out.words[0] == 0 else F_MARK) | (
-            0 if worst == TR_EXACT and out.words[1] == 0 else F_INDEX
+        out.flags = (0 if worst == TR_EXACT and out.payload.mark.mark_price == 0 else F_MARK) | (
+            0 if worst == TR_EXACT and out.payload.mark.index_price == 0 else F_INDEX
         )
-        out.words[2] = out.words[3] = 0
+        out.payload.mark.rate = out.payload.mark.next_funding = 0
         # What is delivered at a date pays no funding: the rate is empty, the time is 0.
         if not tr_byte(c, c'"'):
-            if not (rate_of(c, &out.words[2]) and tr_byte(c, c'"')):
+            if not (rate_of(c, &out.payload.mark.rate) and tr_byte(c, c'"')):
                 return D_NOT_MINE
             out.flags |= F_RATE
         if not (tr_match(c, b',"T":') and tr_unsigned(c, &following)):
             return D_NOT_MINE
         if following != 0:
-            if not to_ns(following, &out.words[3]):
+            if not to_ns(following, &out.payload.mark.next_funding):
                 return D_NOT_MINE
             out.flags |= F_NEXT
         out.kind = M_MARK
@@ -276,9 +276,9 @@ cdef class Decoder(SymbolDecoder):
         if not (
             skip_text_field(c, b',"o":"') and skip_text_field(c, b',"f":"')
             and skip_text_field(c, b',"q":"') and skip_text_field(c, b',"p":"')
-            and tr_match(c, b',"ap":"') and mark_of(c, entry, &out.words[0], &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"ap":"') and mark_of(c, entry, &out.payload.liquidation.price, &worst) and tr_byte(c, c'"')
             and skip_text_field(c, b',"X":"') and skip_text_field(c, b',"l":"')
-            and tr_match(c, b',"z":"') and size_of(c, entry, &out.words[1], &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"z":"') and size_of(c, entry, &out.payload.liquidation.size, &worst) and tr_byte(c, c'"')
             and tr_match(c, b',"T":') and tr_unsigned(c, &trade_time)
             and skip_text_field(c, b',"ps":"') and symbol_type(c) and tr_byte(c, c'}')
         ):
@@ -286,7 +286,7 @@ cdef class Decoder(SymbolDecoder):
         out.kind = M_LIQUIDATION
         out.instrument = entry.instrument
         # Nothing was filled at a price of zero: no liquidation yet.
-        if worst == TR_EXACT and entry.length and (out.words[0] == 0 or out.words[1] == 0):
+        if worst == TR_EXACT and entry.length and (out.payload.liquidation.price == 0 or out.payload.liquidation.size == 0):
             return D_NOT_MINE
         out.update_id = out.first_id = 0
         out.n_bids = out.n_asks = 0

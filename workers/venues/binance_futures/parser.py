@@ -9,7 +9,16 @@ import msgspec
 from shm.layout import RATE_EXP, Flag
 from workers.contract.protocols import MessageType
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
+from workers.decode.normal import (
+    DecodeCode,
+    Decoded,
+    LiquidationPayload,
+    MarkPayload,
+    MessageFlag,
+    MessageKind,
+    Scale,
+    padded,
+)
 from workers.decode.numbers import Numbers
 from workers.venues.binance import parser
 from workers.venues.binance.parser import Dialect, Form, to_ns
@@ -75,9 +84,9 @@ def _mark(event: schema.MarkPrice, numbers: Numbers) -> Decoded | None:
     for flag, value in fields:
         if value:
             flags |= flag
-    words = (mark, index, rate, following, 0, 0, 0, 0)
+    payload = padded(MarkPayload(mark, index, rate, following))
     return Decoded(
-        DecodeCode.OK, MessageKind.MARK, numbers.scale.instrument, time, flags=int(flags), words=words
+        DecodeCode.OK, MessageKind.MARK, numbers.scale.instrument, time, flags=int(flags), payload=payload
     )
 
 
@@ -85,7 +94,7 @@ def _trade(event: schema.Trade, numbers: Numbers) -> Decoded | None:
     made = parser.trade(event, numbers)
     if made is None or event.kind in OF_THE_MARKET:
         return made
-    if numbers.worst is Verdict.EXACT and made.words[1] == 0:
+    if numbers.worst is Verdict.EXACT and made.trade.size == 0:
         return None
     return made._replace(flags=made.flags | int(MessageFlag.UNKNOWN))
 
@@ -116,7 +125,7 @@ def _liquidation(event: schema.Liquidation, numbers: Numbers) -> Decoded | None:
         numbers.scale.instrument,
         time,
         flags=int(Flag.SELL) if order.side == "SELL" else 0,
-        words=(price, size, 0, 0, 0, 0, 0, 0),
+        payload=padded(LiquidationPayload(price, size)),
     )
 
 

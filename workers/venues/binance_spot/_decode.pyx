@@ -91,7 +91,7 @@ cdef class Decoder(SymbolDecoder):
         ):
             return D_NOT_MINE
         out.first_id = out.update_id
-        out.words[2] = 0
+        out.payload.trade.trades = 0
         return trade_of(entry, out, worst, time)
 
     cdef int _agg_trade(self, tr_cursor* c, Message* out) noexcept nogil:

@@ -21,6 +21,15 @@ from workers.decode.message cimport (
     M_TICKER,
     M_TRADE,
     Message,
+    TICKER_HIGH,
+    TICKER_LAST,
+    TICKER_LOW,
+    TICKER_OPEN,
+    TICKER_OPEN_TIME,
+    TICKER_QUOTE_VOLUME,
+    TICKER_TRADES,
+    TICKER_VOLUME,
+    TickerPayload,
 )
 from workers.decode.scan cimport (
     TR_EXACT,
@@ -196,7 +205,7 @@ cdef class Decoder(SymbolDecoder):
         out.instrument = entry.instrument
         out.update_id = out.first_id = 0
         out.flags = F_CHECKED | F_SNAPSHOT if snapshot else F_CHECKED
-        out.words[0] = <int64_t>crc
+        out.payload.depth.checksum = <int64_t>crc
         out.bids = self._bids.levels
         out.asks = self._asks.levels
         return code_of(entry, worst)
@@ -256,6 +265,7 @@ cdef class Decoder(SymbolDecoder):
         cdef int64_t change = 0
         cdef bint fell
         cdef uint64_t trades = 0
+        cdef TickerPayload* day = &out.payload.ticker
         cdef Entry* entry
         if not tr_match(c, b'{"symbol":"'):
             return D_NOT_MINE
@@ -267,11 +277,11 @@ cdef class Decoder(SymbolDecoder):
             and tr_match(c, b',"bid_qty":') and skip_number(c)
             and tr_match(c, b',"ask":') and skip_number(c)
             and tr_match(c, b',"ask_qty":') and skip_number(c)
-            and tr_match(c, b',"last":') and number(c) and statistic(c, entry, 0, out)
-            and tr_match(c, b',"volume":') and number(c) and statistic(c, entry, 4, out)
+            and tr_match(c, b',"last":') and number(c) and statistic(c, entry, TICKER_LAST, out)
+            and tr_match(c, b',"volume":') and number(c) and statistic(c, entry, TICKER_VOLUME, out)
             and tr_match(c, b',"vwap":') and skip_number(c)
-            and tr_match(c, b',"low":') and number(c) and statistic(c, entry, 3, out)
-            and tr_match(c, b',"high":') and number(c) and statistic(c, entry, 2, out)
+            and tr_match(c, b',"low":') and number(c) and statistic(c, entry, TICKER_LOW, out)
+            and tr_match(c, b',"high":') and number(c) and statistic(c, entry, TICKER_HIGH, out)
             and tr_match(c, b',"change":')
         ):
             return D_NOT_MINE
@@ -282,22 +292,23 @@ cdef class Decoder(SymbolDecoder):
         if verdict == TR_MALFORMED or not (tr_match(c, b',"change_pct":') and skip_number(c)):
             return D_NOT_MINE
         if not tr_match(c, b',"trades":'):
-            out.flags |= <uint32_t>F_ABSENT << 6
+            out.flags |= <uint32_t>F_ABSENT << TICKER_TRADES
         elif not tr_unsigned(c, &trades):
             return D_NOT_MINE
         if not timestamp(c, &out.ts_event):
             return D_NOT_MINE
         # What it opened with is absent where it is not exact.
-        out.words[1] = 0
-        if verdict == TR_EXACT and out.words[0]:
+        day.open = 0
+        if verdict == TR_EXACT and day.last:
             if not fell:
-                out.words[1] = out.words[0] - change if change <= out.words[0] else 0
-            elif change <= INT64_MAX - out.words[0]:
-                out.words[1] = out.words[0] + change
-        if out.words[1] == 0:
-            out.flags |= <uint32_t>F_ABSENT << 1
-        out.words[6] = <int64_t>trades
-        out.flags |= <uint32_t>F_ABSENT << 5 | <uint32_t>F_ABSENT << 7      # the quote volume, the beginning
+                day.open = day.last - change if change <= day.last else 0
+            elif change <= INT64_MAX - day.last:
+                day.open = day.last + change
+        if day.open == 0:
+            out.flags |= <uint32_t>F_ABSENT << TICKER_OPEN
+        day.trades = <int64_t>trades
+        # The venue sends neither the quote volume nor the beginning of the 24 hours.
+        out.flags |= <uint32_t>F_ABSENT << TICKER_QUOTE_VOLUME | <uint32_t>F_ABSENT << TICKER_OPEN_TIME
         out.kind = M_TICKER
         out.instrument = entry.instrument
         return code_of(entry, TR_EXACT)
@@ -336,8 +347,8 @@ cdef class Decoder(SymbolDecoder):
         else:
             return D_NOT_MINE
         if not (
-            number(c) and real_price_of(c, entry, &out.words[0], &worst)
-            and tr_match(c, b',"qty":') and size(c, entry, &out.words[1], &worst)
+            number(c) and real_price_of(c, entry, &out.payload.trade.price, &worst)
+            and tr_match(c, b',"qty":') and size(c, entry, &out.payload.trade.size, &worst)
             and tr_match(c, b',"ord_type":"') and tr_skip_text(c)
             and tr_match(c, b'","trade_id":') and tr_unsigned(c, &out.update_id)
             and tr_match(c, b',"timestamp":"') and rfc3339(c, &out.ts_event) and tr_byte(c, c'}')
@@ -346,6 +357,6 @@ cdef class Decoder(SymbolDecoder):
         out.kind = M_TRADE
         out.instrument = entry.instrument
         out.first_id = out.update_id
-        out.words[2] = out.words[3] = 0
+        out.payload.trade.trades = 0
         out.n_bids = out.n_asks = 0
         return code_of(entry, worst)

@@ -14,7 +14,19 @@ import msgspec
 from shm.layout import Flag
 from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, Levels, MessageFlag, MessageKind, Scale
+from workers.decode.normal import (
+    DecodeCode,
+    Decoded,
+    DepthPayload,
+    Levels,
+    MessageFlag,
+    MessageKind,
+    Scale,
+    TickerField,
+    TickerPayload,
+    TradePayload,
+    padded,
+)
 from workers.decode.numbers import Numbers
 from workers.venues.kraken import schema
 from workers.venues.kraken.times import to_ns
@@ -202,7 +214,7 @@ def _depth(event: schema.Book, numbers: Numbers, time: int) -> Decoded:
         numbers.scale.instrument,
         time,
         flags=int(flags),
-        words=(event.checksum or 0, *(0,) * 7),
+        payload=padded(DepthPayload(event.checksum or 0)),
         bids=_levels(event.bids, numbers),
         asks=_levels(event.asks, numbers),
     )
@@ -210,21 +222,30 @@ def _depth(event: schema.Book, numbers: Numbers, time: int) -> Decoded:
 
 def _one_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
     last, high, low, volume = (
-        numbers.statistic(word, _statistic(raw))
-        for word, raw in ((0, event.last), (2, event.high), (3, event.low), (4, event.volume))
+        numbers.statistic(field, _statistic(raw))
+        for field, raw in (
+            (TickerField.LAST, event.last),
+            (TickerField.HIGH, event.high),
+            (TickerField.LOW, event.low),
+            (TickerField.VOLUME, event.volume),
+        )
     )
     opened = _open(last, event.change, numbers.scale.price_exp)
     if opened is None:
         return None
     # The venue sends neither the quote volume nor the beginning of the 24 hours.
-    numbers.lacks(5, 7, *(() if opened else (1,)), *(() if event.trades is not None else (6,)))
+    numbers.lacks(TickerField.QUOTE_VOLUME, TickerField.OPEN_TIME)
+    if not opened:
+        numbers.lacks(TickerField.OPEN)
+    if event.trades is None:
+        numbers.lacks(TickerField.TRADES)
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
         flags=numbers.flags,
-        words=(last, opened, high, low, volume, 0, event.trades or 0, 0),
+        payload=TickerPayload(last, opened, high, low, volume, trades=event.trades or 0),
     )
 
 
@@ -260,5 +281,5 @@ def _one_trade(event: schema.Trade, numbers: Numbers, time: int) -> Decoded | No
         event.trade_id,
         event.trade_id,
         _SIDES[event.side],
-        (price, size, 0, 0, 0, 0, 0, 0),
+        padded(TradePayload(price, size)),
     )

@@ -23,6 +23,12 @@ from workers.decode.message cimport (
     M_TOP,
     M_TRADE,
     Message,
+    TICKER_HIGH,
+    TICKER_LAST,
+    TICKER_LOW,
+    TICKER_QUOTE_VOLUME,
+    TICKER_VOLUME,
+    TopPayload,
 )
 from workers.decode.protobuf cimport pb_decimal, pb_skip, pb_span, pb_tag, pb_text, pb_varint
 from workers.decode.scan cimport (
@@ -176,12 +182,12 @@ cdef class Decoder(SymbolDecoder):
 
     cdef int _top(self, tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept nogil:
         # 1 bid price, 2 bid quantity, 3 ask price, 4 ask quantity, 5 version, 6 time of the last order
-        cdef int worst = TR_EXACT, i
+        cdef int worst = TR_EXACT
         cdef uint32_t tag, seen = 0
         cdef uint64_t ignored
+        cdef TopPayload* best = &out.payload.top
         out.update_id = 0
-        for i in range(4):
-            out.words[i] = 0
+        best.bid = best.bid_size = best.ask = best.ask_size = 0
         while c.p != c.end:
             if not pb_tag(&c, &tag):
                 return D_NOT_MINE
@@ -192,16 +198,16 @@ cdef class Decoder(SymbolDecoder):
             if not first(&seen, tag):
                 return D_NOT_MINE
             if tag == TEXT_1:
-                if not number_or_none(&c, entry.price_exp, &out.words[0], &worst):
+                if not number_or_none(&c, entry.price_exp, &best.bid, &worst):
                     return D_NOT_MINE
             elif tag == TEXT_2:
-                if not number_or_none(&c, entry.size_exp, &out.words[1], &worst):
+                if not number_or_none(&c, entry.size_exp, &best.bid_size, &worst):
                     return D_NOT_MINE
             elif tag == TEXT_3:
-                if not number_or_none(&c, entry.price_exp, &out.words[2], &worst):
+                if not number_or_none(&c, entry.price_exp, &best.ask, &worst):
                     return D_NOT_MINE
             elif tag == TEXT_4:
-                if not number_or_none(&c, entry.size_exp, &out.words[3], &worst):
+                if not number_or_none(&c, entry.size_exp, &best.ask_size, &worst):
                     return D_NOT_MINE
             elif tag == TEXT_5:
                 if not version(&c, &out.update_id):
@@ -216,10 +222,10 @@ cdef class Decoder(SymbolDecoder):
         if worst != TR_EXACT or entry.length == 0:
             return code_of(entry, worst)
         # An absent side is zero in both; a price without size, or a size without price, is no quote.
-        if (out.words[0] == 0) != (out.words[1] == 0) or (out.words[2] == 0) != (out.words[3] == 0):
+        if (best.bid == 0) != (best.bid_size == 0) or (best.ask == 0) != (best.ask_size == 0):
             return D_NOT_MINE
         # The one time of a change, that of the last order made, does not move with an order that ends.
-        out.flags = F_SENT | (FLAG_NO_BID if out.words[0] == 0 else 0) | (FLAG_NO_ASK if out.words[2] == 0 else 0)
+        out.flags = F_SENT | (FLAG_NO_BID if best.bid == 0 else 0) | (FLAG_NO_ASK if best.ask == 0 else 0)
         out.n_bids = out.n_asks = 0
         return D_OK
 
@@ -327,11 +333,11 @@ cdef class Decoder(SymbolDecoder):
 
     cdef int _ticker(self, tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept nogil:
         # 2 last price, 5 high, 6 low, 7 turnover (quote), 8 volume (base); other texts up to 12
-        cdef int word
+        cdef int field
         cdef uint32_t tag, seen = 0
         cdef tr_cursor text
-        for word in range(8):
-            out.words[word] = 0
+        for field in range(8):
+            out.payload.values[field] = 0
         out.flags = F_ABSENT_ALL        # what does not come is absent; neither open, trades nor a beginning do
         while c.p != c.end:
             if not pb_tag(&c, &tag):
@@ -343,20 +349,20 @@ cdef class Decoder(SymbolDecoder):
             if not first(&seen, tag):
                 return D_NOT_MINE
             if tag == TEXT_2:
-                word = 0
+                field = TICKER_LAST
             elif tag == TEXT_5:
-                word = 2
+                field = TICKER_HIGH
             elif tag == TEXT_6:
-                word = 3
+                field = TICKER_LOW
             elif tag == TEXT_8:
-                word = 4
+                field = TICKER_VOLUME
             elif tag == TEXT_7:
-                word = 5
+                field = TICKER_QUOTE_VOLUME
             else:
                 if tag & 7 != 2 or not pb_text(&c, &text):
                     return D_NOT_MINE
                 continue
-            if not (pb_span(&c, &text) and statistic(text, entry, word, out)):
+            if not (pb_span(&c, &text) and statistic(text, entry, field, out)):
                 return D_NOT_MINE
         out.kind = M_TICKER
         out.instrument = entry.instrument
@@ -366,19 +372,19 @@ cdef class Decoder(SymbolDecoder):
         return code_of(entry, TR_EXACT)
 
 
-cdef bint statistic(tr_cursor text, Entry* entry, int word, Message* out) noexcept nogil:
-    # A word of a ticker; empty, which is how protobuf's default may be spelt too, it stays absent.
-    cdef uint32_t exponent = entry.price_exp if word < 4 else entry.size_exp
+cdef bint statistic(tr_cursor text, Entry* entry, int field, Message* out) noexcept nogil:
+    # A number of a ticker; empty, which is how protobuf's default may be spelt too, it stays absent.
+    cdef uint32_t exponent = entry.price_exp if field < TICKER_VOLUME else entry.size_exp
     cdef int verdict
     if text.p == text.end:
         return True
-    if word == 5:
+    if field == TICKER_QUOTE_VOLUME:
         exponent = entry.price_exp + entry.size_exp
-    verdict = pb_decimal(text, min(exponent, <uint32_t>TR_MAX_EXPONENT), &out.words[word])
+    verdict = pb_decimal(text, min(exponent, <uint32_t>TR_MAX_EXPONENT), &out.payload.values[field])
     if exponent > TR_MAX_EXPONENT and verdict != TR_MALFORMED:
         verdict = TR_OVERFLOW
-    out.flags &= ~(<uint32_t>F_ABSENT << word)
-    return taken(verdict, word, out)
+    out.flags &= ~(<uint32_t>F_ABSENT << field)
+    return taken(verdict, field, out)
 
 
 cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept nogil:
@@ -399,10 +405,10 @@ cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept no
         if not first(&seen, tag):
             return D_NOT_MINE
         if tag == TEXT_1:
-            if not number(&c, entry.price_exp, &out.words[0], &priced):
+            if not number(&c, entry.price_exp, &out.payload.trade.price, &priced):
                 return D_NOT_MINE
         elif tag == TEXT_2:
-            if not number(&c, entry.size_exp, &out.words[1], &worst):
+            if not number(&c, entry.size_exp, &out.payload.trade.size, &worst):
                 return D_NOT_MINE
         elif tag == NUMBER_3:
             if not pb_varint(&c, &side):
@@ -422,7 +428,7 @@ cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept no
     if (seen & (1 << 1 | 1 << 2)) != (1 << 1 | 1 << 2) or not 1 <= side <= 2 or at > MAX_MS:
         return D_NOT_MINE
     # A price of zero stands for "no price" in shared memory.
-    if priced == TR_EXACT and out.words[0] == 0:
+    if priced == TR_EXACT and out.payload.trade.price == 0:
         return D_NOT_MINE
     if priced > worst:
         worst = priced
@@ -432,6 +438,6 @@ cdef int deal(tr_cursor c, Entry* entry, int64_t time, Message* out) noexcept no
     out.first_id = out.update_id
     if side == 2:       # the taker sold
         out.flags |= FLAG_SELL
-    out.words[2] = out.words[3] = 0
+    out.payload.trade.trades = 0
     out.n_bids = out.n_asks = 0
     return code_of(entry, worst)

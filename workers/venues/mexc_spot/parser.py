@@ -15,7 +15,18 @@ import msgspec
 from shm.layout import Flag
 from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import INT64_MAX, Verdict
-from workers.decode.normal import DecodeCode, Decoded, MessageFlag, MessageKind, Scale
+from workers.decode.normal import (
+    DecodeCode,
+    Decoded,
+    MessageFlag,
+    MessageKind,
+    Scale,
+    TickerField,
+    TickerPayload,
+    TopPayload,
+    TradePayload,
+    padded,
+)
 from workers.decode.numbers import Numbers
 from workers.venues.mexc_spot import proto, schema
 
@@ -217,18 +228,18 @@ def _version(text: str) -> int | None:
 
 def _normal_top(event: schema.BookTicker, numbers: Numbers, time: int) -> Decoded | None:
     version = _version(event.version or "0")
-    words = (
-        numbers.price(event.bid or "0"),
-        numbers.size(event.bid_size or "0"),
-        numbers.price(event.ask or "0"),
-        numbers.size(event.ask_size or "0"),
+    best = TopPayload(
+        bid=numbers.price(event.bid or "0"),
+        bid_size=numbers.size(event.bid_size or "0"),
+        ask=numbers.price(event.ask or "0"),
+        ask_size=numbers.size(event.ask_size or "0"),
     )
     flags = int(MessageFlag.SENT)  # the wrapper's time
     if numbers.worst is Verdict.EXACT:
         # An absent side is zero in both; a price without size, or a size without price, is no quote.
-        if (words[0] == 0) != (words[1] == 0) or (words[2] == 0) != (words[3] == 0):
+        if (best.bid == 0) != (best.bid_size == 0) or (best.ask == 0) != (best.ask_size == 0):
             return None
-        flags |= (Flag.NO_BID if words[0] == 0 else 0) | (Flag.NO_ASK if words[2] == 0 else 0)
+        flags |= (Flag.NO_BID if best.bid == 0 else 0) | (Flag.NO_ASK if best.ask == 0 else 0)
     if version is None:
         return None
     return Decoded(
@@ -238,7 +249,7 @@ def _normal_top(event: schema.BookTicker, numbers: Numbers, time: int) -> Decode
         time,
         version,
         flags=flags,
-        words=(*words, 0, 0, 0, 0),
+        payload=padded(best),
     )
 
 
@@ -272,20 +283,27 @@ def _normal_deal(event: schema.Deal, numbers: Numbers, time: int) -> Decoded | N
         trade_id,
         trade_id,
         int(flags),
-        (price, size, 0, 0, 0, 0, 0, 0),
+        padded(TradePayload(price, size)),
     )
 
 
 def _normal_ticker(event: schema.Ticker, numbers: Numbers, time: int) -> Decoded | None:
     # The venue sends neither the opening price nor the number of trades, nor the beginning of the window.
-    texts = (event.last, "", event.high, event.low, event.volume, event.quote_volume)
-    words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
-    numbers.lacks(6, 7)
+    day = TickerPayload(
+        last=numbers.statistic(TickerField.LAST, event.last),
+        open=numbers.lacks(TickerField.OPEN),
+        high=numbers.statistic(TickerField.HIGH, event.high),
+        low=numbers.statistic(TickerField.LOW, event.low),
+        volume=numbers.statistic(TickerField.VOLUME, event.volume),
+        quote_volume=numbers.statistic(TickerField.QUOTE_VOLUME, event.quote_volume),
+        trades=numbers.lacks(TickerField.TRADES),
+        open_time=numbers.lacks(TickerField.OPEN_TIME),
+    )
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
         flags=numbers.flags,
-        words=(*words, 0, 0),
+        payload=day,
     )

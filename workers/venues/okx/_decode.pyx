@@ -134,13 +134,13 @@ cdef class Decoder(MarketDecoder):
             return D_NOT_MINE
         else:
             c.p -= 1            # the quote of one order's last text is that of the other's
-        out.words[1] = out.words[2] = out.words[3] = 0
+        out.payload.mark.index_price = out.payload.mark.rate = out.payload.mark.next_funding = 0
         if not (
-            tr_match(c, b'","markPx":"') and mark_of(c, entry, &out.words[0], &worst)
+            tr_match(c, b'","markPx":"') and mark_of(c, entry, &out.payload.mark.mark_price, &worst)
             and tr_match(c, b'","ts":"') and to_ns(c, &out.ts_event) and tr_match(c, b'}]}')
         ):
             return D_NOT_MINE
-        if worst == TR_EXACT and out.words[0] == 0:
+        if worst == TR_EXACT and out.payload.mark.mark_price == 0:
             return D_NOT_MINE
         return self._marked(out, entry, worst, F_MARK)
 
@@ -162,10 +162,10 @@ cdef class Decoder(MarketDecoder):
         entry = self._find_text(name, length + 5)
         if entry == NULL or entry.length == 0:          # an index of none of ours
             return D_NOT_MINE
-        out.words[0] = out.words[2] = out.words[3] = 0
+        out.payload.mark.mark_price = out.payload.mark.rate = out.payload.mark.next_funding = 0
         if not (
             tr_match(c, b'"},"data":[{"instId":"') and same(c, index, length)
-            and tr_match(c, b',"idxPx":"') and mark_of(c, entry, &out.words[1], &worst)
+            and tr_match(c, b',"idxPx":"') and mark_of(c, entry, &out.payload.mark.index_price, &worst)
         ):
             return D_NOT_MINE
         if not (
@@ -179,7 +179,7 @@ cdef class Decoder(MarketDecoder):
             and tr_match(c, b'","ts":"') and to_ns(c, &out.ts_event) and tr_match(c, b'}]}')
         ):
             return D_NOT_MINE
-        if worst == TR_EXACT and out.words[1] == 0:
+        if worst == TR_EXACT and out.payload.mark.index_price == 0:
             return D_NOT_MINE
         return self._marked(out, entry, worst, F_INDEX)
 
@@ -200,14 +200,14 @@ cdef class Decoder(MarketDecoder):
             return D_NOT_MINE
         negative = tr_byte(c, c'-')
         # At 18 decimals none of the venue's sixteen is lost; what does not fit is the reference's.
-        if tr_decimal(c, TR_MAX_EXPONENT, &out.words[2]) != TR_EXACT:
+        if tr_decimal(c, TR_MAX_EXPONENT, &out.payload.mark.rate) != TR_EXACT:
             return D_NOT_MINE
-        out.words[2] //= RATE_CUT
+        out.payload.mark.rate //= RATE_CUT
         if negative:
-            out.words[2] = -out.words[2]
-        out.words[0] = out.words[1] = 0
+            out.payload.mark.rate = -out.payload.mark.rate
+        out.payload.mark.mark_price = out.payload.mark.index_price = 0
         if not (
-            tr_match(c, b'","fundingTime":"') and to_ns(c, &out.words[3])
+            tr_match(c, b'","fundingTime":"') and to_ns(c, &out.payload.mark.next_funding)
             and skip_field(c, b',"impactValue":"') and tr_match(c, b'","instId":"') and same(c, symbol, length)
             and skip_field(c, b',"instType":"') and skip_field(c, b'","interestRate":"')
             and skip_field(c, b'","maxFundingRate":"') and skip_field(c, b'","method":"')
@@ -270,7 +270,7 @@ cdef class Decoder(MarketDecoder):
             if entry == NULL:
                 if not tr_skip_text(c):
                     return False
-            elif not mark_of(c, entry, &one.words[0], &worst):
+            elif not mark_of(c, entry, &one.payload.liquidation.price, &worst):
                 return False
             if not (
                 skip_field(c, b'","ccy":"') and skip_field(c, b'","posSide":"') and tr_match(c, b'","side":"')
@@ -285,13 +285,13 @@ cdef class Decoder(MarketDecoder):
             if entry == NULL:
                 if not tr_skip_text(c):
                     return False
-            elif not size_of(c, entry, &one.words[1], &worst):
+            elif not size_of(c, entry, &one.payload.liquidation.size, &worst):
                 return False
             if not (tr_match(c, b'","ts":"') and to_ns(c, &time) and tr_byte(c, c'}')):
                 return False
             if entry != NULL:
                 # Nothing was traded at a price of zero, nor when nothing was.
-                if worst == TR_EXACT and (one.words[0] == 0 or one.words[1] == 0):
+                if worst == TR_EXACT and (one.payload.liquidation.price == 0 or one.payload.liquidation.size == 0):
                     return False
                 one.kind = M_LIQUIDATION
                 one.instrument = entry.instrument

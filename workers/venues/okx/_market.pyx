@@ -18,6 +18,15 @@ from workers.decode.message cimport (
     M_TOP,
     M_TRADE,
     Message,
+    TICKER_HIGH,
+    TICKER_LAST,
+    TICKER_LOW,
+    TICKER_OPEN,
+    TICKER_OPEN_TIME,
+    TICKER_QUOTE_VOLUME,
+    TICKER_TRADES,
+    TICKER_VOLUME,
+    TopPayload,
 )
 from workers.decode.scan cimport (
     TR_EXACT,
@@ -96,7 +105,7 @@ cdef class MarketDecoder(SymbolDecoder):
                     return False
                 if number:              # 0 is what the venue writes since it computes none
                     out.flags |= F_CHECKED
-                    out.words[0] = -<int64_t>number if negative else <int64_t>number
+                    out.payload.depth.checksum = -<int64_t>number if negative else <int64_t>number
             elif not has_id and tr_match(c, b',"seqId":'):
                 has_id = True
                 if not tr_unsigned(c, &out.update_id):
@@ -146,6 +155,7 @@ cdef class MarketDecoder(SymbolDecoder):
         #  "1"]],"ts":"1","seqId":1}]}
         cdef int worst = TR_EXACT
         cdef uint32_t n_bids, n_asks
+        cdef TopPayload* best = &out.payload.top
         cdef Entry* entry = self._find(c)
         if entry == NULL:
             return D_NOT_MINE
@@ -163,19 +173,19 @@ cdef class MarketDecoder(SymbolDecoder):
         out.first_id = 0
         if worst != TR_EXACT or entry.length == 0:
             return code_of(entry, worst)
-        out.words[0] = out.words[1] = out.words[2] = out.words[3] = 0
+        best.bid = best.bid_size = best.ask = best.ask_size = 0
         if n_bids:
-            out.words[0] = self._bids.levels[0].price
-            out.words[1] = self._bids.levels[0].size
+            best.bid = self._bids.levels[0].price
+            best.bid_size = self._bids.levels[0].size
         else:
             out.flags |= FLAG_NO_BID
         if n_asks:
-            out.words[2] = self._asks.levels[0].price
-            out.words[3] = self._asks.levels[0].size
+            best.ask = self._asks.levels[0].price
+            best.ask_size = self._asks.levels[0].size
         else:
             out.flags |= FLAG_NO_ASK
         # A price without size is no quote.
-        if (n_bids and out.words[1] == 0) or (n_asks and out.words[3] == 0):
+        if (n_bids and best.bid_size == 0) or (n_asks and best.ask_size == 0):
             return D_NOT_MINE
         out.n_bids = out.n_asks = 0
         return D_OK
@@ -215,8 +225,8 @@ cdef class MarketDecoder(SymbolDecoder):
             if not (
                 tr_match(c, b'{"instId":"') and same(c, symbol, length)
                 and tr_match(c, b',"tradeId":"') and tr_unsigned(c, &one.update_id)
-                and tr_match(c, b'","px":"') and real_price_of(c, entry, &one.words[0], &worst)
-                and tr_match(c, b'","sz":"') and size_of(c, entry, &one.words[1], &worst)
+                and tr_match(c, b'","px":"') and real_price_of(c, entry, &one.payload.trade.price, &worst)
+                and tr_match(c, b'","sz":"') and size_of(c, entry, &one.payload.trade.size, &worst)
                 and tr_match(c, b'","side":"')
             ):
                 return D_NOT_MINE
@@ -228,11 +238,11 @@ cdef class MarketDecoder(SymbolDecoder):
                 return D_NOT_MINE
             if not to_ns(c, &one.ts_event):
                 return D_NOT_MINE
-            one.words[2] = 0
+            one.payload.trade.trades = 0
             if tr_match(c, b',"count":"'):
                 if not (tr_unsigned(c, &number) and tr_byte(c, c'"')):
                     return D_NOT_MINE
-                one.words[2] = <int64_t>number if number > 1 else 0
+                one.payload.trade.trades = <int64_t>number if number > 1 else 0
             if tr_match(c, b',"source":"') and not (tr_skip_text(c) and tr_byte(c, c'"')):
                 return D_NOT_MINE
             if tr_match(c, b',"seqId":') and not tr_skip_integer(c):
@@ -265,33 +275,33 @@ cdef class MarketDecoder(SymbolDecoder):
         spot = tr_match(c, b'SPOT"')
         if not spot and not (tr_skip_text(c) and tr_byte(c, c'"')):
             return D_NOT_MINE
-        out.flags = <uint32_t>F_ABSENT << 6 | <uint32_t>F_ABSENT << 7       # a count of trades, a beginning
+        out.flags = <uint32_t>F_ABSENT << TICKER_TRADES | <uint32_t>F_ABSENT << TICKER_OPEN_TIME       # a count of trades, a beginning
         if not (
             tr_match(c, b',"instId":"') and same(c, symbol, length)
-            and tr_match(c, b',"last":"') and statistic(c, entry, 0, out)
+            and tr_match(c, b',"last":"') and statistic(c, entry, TICKER_LAST, out)
             and skip_field(c, b'","lastSz":"') and skip_field(c, b'","askPx":"')
             and skip_field(c, b'","askSz":"') and skip_field(c, b'","bidPx":"')
             and skip_field(c, b'","bidSz":"')
-            and tr_match(c, b'","open24h":"') and statistic(c, entry, 1, out)
-            and tr_match(c, b'","high24h":"') and statistic(c, entry, 2, out)
-            and tr_match(c, b'","low24h":"') and statistic(c, entry, 3, out)
+            and tr_match(c, b'","open24h":"') and statistic(c, entry, TICKER_OPEN, out)
+            and tr_match(c, b'","high24h":"') and statistic(c, entry, TICKER_HIGH, out)
+            and tr_match(c, b'","low24h":"') and statistic(c, entry, TICKER_LOW, out)
             and skip_field(c, b'","sodUtc0":"') and skip_field(c, b'","sodUtc8":"')
             and tr_match(c, b'","volCcy24h":"')
         ):
             return D_NOT_MINE
         if spot:
-            if not statistic(c, entry, 5, out):
+            if not statistic(c, entry, TICKER_QUOTE_VOLUME, out):
                 return D_NOT_MINE
         else:                   # of a derivative it is not in the quote currency
-            out.words[5] = 0
-            out.flags |= <uint32_t>F_ABSENT << 5
+            out.payload.ticker.quote_volume = 0
+            out.flags |= <uint32_t>F_ABSENT << TICKER_QUOTE_VOLUME
             if not tr_skip_text(c):
                 return D_NOT_MINE
-        if not (tr_match(c, b'","vol24h":"') and statistic(c, entry, 4, out)):
+        if not (tr_match(c, b'","vol24h":"') and statistic(c, entry, TICKER_VOLUME, out)):
             return D_NOT_MINE
         if not (tr_match(c, b'","ts":"') and to_ns(c, &out.ts_event) and tr_match(c, b'}]}')):
             return D_NOT_MINE
-        out.words[6] = out.words[7] = 0
+        out.payload.ticker.trades = out.payload.ticker.open_time = 0
         out.kind = M_TICKER
         out.instrument = entry.instrument
         out.update_id = out.first_id = 0

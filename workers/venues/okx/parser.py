@@ -14,7 +14,22 @@ import msgspec
 from shm.layout import RATE_EXP, Flag
 from workers.contract.protocols import MessageParser, MessageType, ParsedMessage
 from workers.decode.decimals import Verdict, to_mantissa
-from workers.decode.normal import DecodeCode, Decoded, Levels, MessageFlag, MessageKind, Scale
+from workers.decode.normal import (
+    DecodeCode,
+    Decoded,
+    DepthPayload,
+    Levels,
+    LiquidationPayload,
+    MarkPayload,
+    MessageFlag,
+    MessageKind,
+    Scale,
+    TickerField,
+    TickerPayload,
+    TopPayload,
+    TradePayload,
+    padded,
+)
 from workers.decode.numbers import Numbers
 from workers.venues.okx import schema
 from workers.venues.okx.names import index_of, type_of
@@ -233,9 +248,11 @@ def _normal(event: schema.Item, numbers: Numbers) -> Decoded | None:
         case schema.Ticker():
             return _ticker(payload, numbers, time)
         case schema.MarkPrice():
-            return _mark(numbers, time, MessageFlag.MARK, (numbers.mark(payload.price), 0, 0, 0))
+            return _mark(numbers, time, MessageFlag.MARK, MarkPayload(mark_price=numbers.mark(payload.price)))
         case schema.IndexPrice():
-            return _mark(numbers, time, MessageFlag.INDEX, (0, numbers.mark(payload.price), 0, 0))
+            return _mark(
+                numbers, time, MessageFlag.INDEX, MarkPayload(index_price=numbers.mark(payload.price))
+            )
         case schema.LiquidationDetail():
             return _liquidation(payload, numbers, time)
 
@@ -246,16 +263,16 @@ def _levels(levels: list[schema.Level], numbers: Numbers) -> Levels:
 
 def _top(book: schema.Book, numbers: Numbers, time: int) -> Decoded | None:
     flags = 0
-    words: list[int] = []
+    best: list[int] = []
     half = False
     for side, absent in ((book.bids, Flag.NO_BID), (book.asks, Flag.NO_ASK)):
         if not side:
             flags |= absent
-            words += (0, 0)
+            best += (0, 0)
             continue
         [(price, size)] = _levels(side[:1], numbers)
         half = half or size == 0
-        words += (price, size)
+        best += (price, size)
     if half and numbers.worst is Verdict.EXACT:
         return None  # a price without size is no quote
     return Decoded(
@@ -265,7 +282,7 @@ def _top(book: schema.Book, numbers: Numbers, time: int) -> Decoded | None:
         time,
         book.id or 0,
         flags=int(flags),
-        words=(*words, 0, 0, 0, 0),
+        payload=padded(TopPayload(*best)),
     )
 
 
@@ -284,7 +301,7 @@ def _depth(book: schema.Book, numbers: Numbers, time: int, snapshot: bool) -> De
         book.id or 0,
         0 if book.previous is None else book.previous + 1,
         int(flags),
-        (book.checksum, 0, 0, 0, 0, 0, 0, 0),
+        padded(DepthPayload(book.checksum)),
         _levels(book.bids, numbers),
         _levels(book.asks, numbers),
     )
@@ -303,30 +320,35 @@ def _trade(trade: schema.Trade, numbers: Numbers, time: int) -> Decoded | None:
         number,
         number,  # the venue sends the count of aggregated trades, but not the first one's id
         int(Flag.SELL) if trade.side == "sell" else 0,
-        (*numbers.traded(trade.price, trade.size), count if count > 1 else 0, 0, 0, 0, 0, 0),
+        padded(TradePayload(*numbers.traded(trade.price, trade.size), count if count > 1 else 0)),
     )
 
 
 def _ticker(ticker: schema.Ticker, numbers: Numbers, time: int) -> Decoded:
     # For a derivative the venue does not send the volume in the quote currency.
     quote = ticker.currency_volume if ticker.type == "SPOT" else ""
-    texts = (ticker.last, ticker.open, ticker.high, ticker.low, ticker.volume, quote)
-    words = tuple(numbers.statistic(word, text) for word, text in enumerate(texts))
-    numbers.lacks(6, 7)  # a count of trades, and when the 24 hours began
+    day = TickerPayload(
+        last=numbers.statistic(TickerField.LAST, ticker.last),
+        open=numbers.statistic(TickerField.OPEN, ticker.open),
+        high=numbers.statistic(TickerField.HIGH, ticker.high),
+        low=numbers.statistic(TickerField.LOW, ticker.low),
+        volume=numbers.statistic(TickerField.VOLUME, ticker.volume),
+        quote_volume=numbers.statistic(TickerField.QUOTE_VOLUME, quote),
+        trades=numbers.lacks(TickerField.TRADES),
+        open_time=numbers.lacks(TickerField.OPEN_TIME),
+    )
     return Decoded(
         DecodeCode.OK,
         MessageKind.TICKER,
         numbers.scale.instrument,
         time,
         flags=numbers.flags,
-        words=(*words, 0, 0),
+        payload=day,
     )
 
 
-def _mark(
-    numbers: Numbers, time: int, flags: MessageFlag, words: tuple[int, int, int, int]
-) -> Decoded | None:
-    if numbers.worst is Verdict.EXACT and flags in (MessageFlag.MARK, MessageFlag.INDEX) and not any(words):
+def _mark(numbers: Numbers, time: int, flags: MessageFlag, mark: MarkPayload) -> Decoded | None:
+    if numbers.worst is Verdict.EXACT and flags in (MessageFlag.MARK, MessageFlag.INDEX) and not any(mark):
         return None  # in shared memory a price of zero means "never received"
     return Decoded(
         DecodeCode.OK,
@@ -334,7 +356,7 @@ def _mark(
         numbers.scale.instrument,
         time,
         flags=int(flags),
-        words=(*words, 0, 0, 0, 0),
+        payload=padded(mark),
     )
 
 
@@ -356,7 +378,7 @@ def _funding(funding: schema.Funding, numbers: Numbers) -> Decoded | None:
     time = to_ns(funding.time) if funding.time else 0  # until 2022 it had none
     if time is None or not flags:
         return None
-    return _mark(numbers, time, flags, (0, 0, known, due))
+    return _mark(numbers, time, flags, MarkPayload(rate=known, next_funding=due))
 
 
 def _liquidation(detail: schema.LiquidationDetail, numbers: Numbers, time: int) -> Decoded | None:
@@ -371,5 +393,5 @@ def _liquidation(detail: schema.LiquidationDetail, numbers: Numbers, time: int) 
         numbers.scale.instrument,
         time,
         flags=int(Flag.SELL) if detail.side == "sell" else 0,
-        words=(price, size, 0, 0, 0, 0, 0, 0),
+        payload=padded(LiquidationPayload(price, size)),
     )

@@ -54,7 +54,7 @@ def test_a_wrong_reference_is_noticed() -> None:
 
     def rate_unsigned(event: object, scales: dict[str, Scale]) -> Decoded:
         right = normalise(event, scales)
-        return right._replace(words=tuple(map(abs, right.words)))
+        return right._replace(payload=tuple(map(abs, right.payload)))
 
     def rounded(event: object, scales: dict[str, Scale]) -> Decoded:
         return normalise(event, {name: scale._replace(price_exp=0) for name, scale in scales.items()})
@@ -79,7 +79,7 @@ def test_top() -> None:
         0,
         1626992741012000000,
         600859600576,
-        words=(7611, 2, 7612, 297, 0, 0, 0, 0),
+        payload=(7611, 2, 7612, 297, 0, 0, 0, 0),
     )
     assert check(TOP_DOCUMENTED).ts_event == 1568014460891000000
     no_bid = TOP.replace(b'"7.6110","B":"2"', b'"0","B":"0"')
@@ -126,8 +126,8 @@ def test_trades() -> None:
     assert check(TRADE.replace(b'"m":false', b'"m":true')).flags == Flag.SELL
     aggregated = check(AGG_TRADE)
     assert (aggregated.update_id, aggregated.first_id, aggregated.flags) == (16599292, 23961322, Flag.SELL)
-    assert aggregated.words[:3] == (7611, 10, 3)
-    assert check(AGG_TRADE_DOCUMENTED).words[:3] == (10, 100000, 6)
+    assert aggregated.payload[:3] == (7611, 10, 3)
+    assert check(AGG_TRADE_DOCUMENTED).payload[:3] == (10, 100000, 6)
     assert check(AGG_TRADE.replace(b'"l":23961324', b'"l":1')).code is DecodeCode.NOT_MINE
 
 
@@ -147,13 +147,13 @@ def test_ticker() -> None:
         *(774900000, 771345000, 777716000, 755880000),
         *(115619606, 887543142000000, 2798861, 1787405880000000000),
     )
-    assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1787492324171000000, words=words)
+    assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1787492324171000000, payload=words)
     absent = check(TICKER.replace(b"88754314.20", b"8875431314200.20"))
-    assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, lacking(5), 0)
+    assert (absent.code, absent.flags, absent.payload[5]) == (DecodeCode.OK, lacking(5), 0)
     untraded = check(TICKER.replace(b'"c":"77490.00"', b'"c":"0.00"').replace(b'"o":"77134.50"', b'"o":""'))
-    assert (untraded.flags, untraded.words[:2]) == (lacking(0, 1), (0, 0))
+    assert (untraded.flags, untraded.payload[:2]) == (lacking(0, 1), (0, 0))
     vast = check(TICKER.replace(b'"v":"115619.606"', b'"v":"136651248485429227479402823307.68"'))
-    assert (vast.code, vast.flags, vast.words[4]) == (DecodeCode.OK, lacking(4) | MessageFlag.UNFIT, 0)
+    assert (vast.code, vast.flags, vast.payload[4]) == (DecodeCode.OK, lacking(4) | MessageFlag.UNFIT, 0)
 
 
 def test_a_trade_has_a_price() -> None:
@@ -196,18 +196,18 @@ def test_mark() -> None:
         7,
         1771263510000000000,
         flags=int(every),
-        words=(6800580802899, 6803514043478, -44350000, 1771286400000000000, 0, 0, 0, 0),
+        payload=(6800580802899, 6803514043478, -44350000, 1771286400000000000, 0, 0, 0, 0),
     )
     documented = check(MARK_DOCUMENTED)
-    assert (documented.words[1], documented.words[2]) == (1178462659091, 381670000)
+    assert (documented.payload[1], documented.payload[2]) == (1178462659091, 381670000)
     # A contract with a delivery date pays no funding.
     dated = check(MARK.replace(b'"-0.00004435","T":1771286400000', b'"","T":0'))
-    assert (dated.flags, dated.words[2:4]) == (MessageFlag.MARK | MessageFlag.INDEX, (0, 0))
+    assert (dated.flags, dated.payload[2:4]) == (MessageFlag.MARK | MessageFlag.INDEX, (0, 0))
     for rate in (b"0.0000000000001", b"--1", b"-", b"1e-4", b"9" * 20):
         frame = MARK.replace(b"-0.00004435", rate)
         assert check(frame).code is DecodeCode.NOT_MINE
         assert reference(frame).code is DecodeCode.MALFORMED
-    assert check(MARK.replace(b"-0.00004435", b"-0.0")).words[2] == 0
+    assert check(MARK.replace(b"-0.00004435", b"-0.0")).payload[2] == 0
 
 
 def test_mark_prices_are_exact_whatever_the_tick() -> None:
@@ -216,7 +216,7 @@ def test_mark_prices_are_exact_whatever_the_tick() -> None:
         dated = event.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"82651.90", b"82651.90123456")
         decoded = check(dated)
         assert (decoded.code, decoded.instrument) == (DecodeCode.OK, 3)
-        assert decoded.words[0] in (6800580802899, 8265190123456)
+        assert decoded.payload[0] in (6800580802899, 8265190123456)
     traded = TRADE.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"')
     assert check(traded).code is DecodeCode.OK
     assert check(traded.replace(b"21845.10", b"21845.12")).code is DecodeCode.INEXACT
@@ -226,7 +226,7 @@ def test_a_days_volume_in_dollars_has_room() -> None:
     """As on the busiest days: 30 billion of BTC, at its tick."""
     busy = TICKER.replace(b'"BTCUSDT"', b'"BTCUSDT_261225"').replace(b"88754314.20", b"30875431420.37")
     decoded = check(busy)
-    assert (decoded.flags, decoded.words[5]) == (0, 308_754_314_203_700)
+    assert (decoded.flags, decoded.payload[5]) == (0, 308_754_314_203_700)
 
 
 def test_liquidation() -> None:
@@ -236,7 +236,7 @@ def test_liquidation() -> None:
         7,
         1568014460893000000,
         flags=int(Flag.SELL),
-        words=(8265190000000, 190, 0, 0, 0, 0, 0, 0),
+        payload=(8265190000000, 190, 0, 0, 0, 0, 0, 0),
     )
     assert check(LIQUIDATION.replace(b"SELL", b"BUY")).flags == 0
     ahead = LIQUIDATION.replace(b',"o":{', b',"st":1,"o":{', 1)
@@ -251,7 +251,7 @@ def unfit(before: Decoded, code: DecodeCode) -> Decoded:
     """What is left of it when a number does not fit; of a ticker see below."""
     if before.kind in (MessageKind.TOP, MessageKind.DEPTH):
         flags = before.flags & MessageFlag.SNAPSHOT
-        return before._replace(code=code, flags=flags, words=(0,) * 8, bids=(), asks=())
+        return before._replace(code=code, flags=flags, payload=(0,) * 8, bids=(), asks=())
     return Decoded(code, before.kind, before.instrument)
 
 
@@ -266,7 +266,7 @@ def test_numbers_that_do_not_fit(frame: bytes) -> None:
         if before.kind is MessageKind.TICKER:  # only that word is absent
             assert found.code is DecodeCode.OK
             assert found.flags & MessageFlag.UNFIT
-            assert [a for a, b in zip(found.words, before.words, strict=True) if a != b] == [0]
+            assert [a for a, b in zip(found.payload, before.payload, strict=True) if a != b] == [0]
         else:
             assert found == unfit(before, code)
     # An empty text in a ticker or a mark means that there is no value.

@@ -46,7 +46,7 @@ def test_a_wrong_reference_is_noticed() -> None:
 # -- one by one -----------------------------------------------------------------------------------------
 def test_top() -> None:
     assert check(TOP) == Decoded(
-        DecodeCode.OK, MessageKind.TOP, 0, 0, 499869768, words=(3521, 672, 3526, 3199, 0, 0, 0, 0)
+        DecodeCode.OK, MessageKind.TOP, 0, 0, 499869768, payload=(3521, 672, 3526, 3199, 0, 0, 0, 0)
     )
 
 
@@ -97,7 +97,7 @@ def test_trades() -> None:
     )
     assert check(TRADE.replace(b'"m":true', b'"m":false')).flags == 0
     aggregated = check(AGG_TRADE)
-    assert (aggregated.update_id, aggregated.first_id, aggregated.words[:3]) == (
+    assert (aggregated.update_id, aggregated.first_id, aggregated.payload[:3]) == (
         15683430,
         19862790,
         (3528, 58, 3),
@@ -108,14 +108,14 @@ def test_trades() -> None:
 def test_ticker() -> None:
     # 2338318031.8001234 at 2 + 5 decimals.
     words = (5721115, 5710000, 5790001, 5610099, 4102312345, 23383180318001234, 1816, 1633912112068000000)
-    assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1633998512068000000, words=words)
+    assert check(TICKER) == Decoded(DecodeCode.OK, MessageKind.TICKER, 7, 1633998512068000000, payload=words)
     for quote_volume in (b"2338318031.80012345", b"92233720368547758080.0"):
         absent = check(TICKER.replace(b"2338318031.8001234", quote_volume))
-        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, lacking(5), 0)
+        assert (absent.code, absent.flags, absent.payload[5]) == (DecodeCode.OK, lacking(5), 0)
     assert check(TICKER.replace(b"2338318031.8001234", b"1e9")).code is DecodeCode.NOT_MINE
     for volume in (b"41023.123450000000000000000001", b"136651248485429227479402823307.68"):
         wide = check(TICKER.replace(b'"v":"41023.12345000"', b'"v":"%s"' % volume))
-        assert (wide.code, wide.flags, wide.words[4]) == (DecodeCode.OK, lacking(4) | MessageFlag.UNFIT, 0)
+        assert (wide.code, wide.flags, wide.payload[4]) == (DecodeCode.OK, lacking(4) | MessageFlag.UNFIT, 0)
 
 
 def test_a_trade_has_a_price() -> None:
@@ -144,7 +144,7 @@ def test_ticker_with_exponents_beyond_18() -> None:
     frame = TICKER.replace(b"2338318031.8001234", b"1.0").replace(b"57", b"5")
     native = make_decoder(scales).decode_message(frame)
     assert native == reference(frame, scales)
-    assert (native.flags, native.words[5]) == (lacking(5), 0)
+    assert (native.flags, native.payload[5]) == (lacking(5), 0)
 
 
 @pytest.mark.parametrize("frame", FRAMES)
@@ -156,7 +156,7 @@ def test_numbers_that_do_not_fit(frame: bytes) -> None:
         if before.kind is MessageKind.TICKER:  # only that word is absent
             assert found.code is DecodeCode.OK
             assert found.flags & MessageFlag.UNFIT
-            assert [a for a, b in zip(found.words, before.words, strict=True) if a != b] == [0]
+            assert [a for a, b in zip(found.payload, before.payload, strict=True) if a != b] == [0]
             return
         place = before.kind in (MessageKind.TOP, MessageKind.DEPTH)  # of these it is still known
         left = (before.ts_event, before.update_id, before.first_id) if place else ()
@@ -209,7 +209,7 @@ def test_symbol_table() -> None:
     assert not decoder.remove_symbol(names[0])
     assert [slot_of(name) for name in names[:3]] == [None, 1, None]
     decoder.add_symbol(names[1], 9999, 8, 0)  # a new slot after a change of exponents
-    assert decoder.decode_message(TOP.replace(b"NKNUSDT", names[1].encode())).words[0] == 35210000
+    assert decoder.decode_message(TOP.replace(b"NKNUSDT", names[1].encode())).payload[0] == 35210000
     assert decoder.symbols[names[1]] == (9999, 8, 0)
     with pytest.raises(ValueError, match="exponents must be 0 to 18"):
         decoder.add_symbol("A", 0, 19, 0)

@@ -60,7 +60,7 @@ def test_book() -> None:
             0,
             time,
             flags=checked,
-            words=(222201382, 0, 0, 0, 0, 0, 0, 0),
+            payload=(222201382, 0, 0, 0, 0, 0, 0, 0),
             bids=((279, 0), (277, 148659884909)),
         )
     ]
@@ -98,13 +98,13 @@ def test_a_ticker() -> None:
         time,
         flags=lacking(5, 7),
         # open = last - change
-        words=(99981, 99976, 100000, 99959, 27063827750461281, 0, 38144, 0),
+        payload=(99981, 99976, 100000, 99959, 27063827750461281, 0, 38144, 0),
     )
     assert check(TICKER) == [ticker]
     assert check(TICKER.replace(b'"update"', b'"snapshot"')) == [ticker]
     # As it was until 2026: neither count nor time.
-    words = (*ticker.words[:6], 0, 0)
-    assert check(OLD_TICKER) == [ticker._replace(ts_event=0, words=words, flags=lacking(5, 6, 7))]
+    words = (*ticker.payload[:6], 0, 0)
+    assert check(OLD_TICKER) == [ticker._replace(ts_event=0, payload=words, flags=lacking(5, 6, 7))]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_ticker() -> None:
 def test_what_a_ticker_opened_with(change: bytes, opened: int) -> None:
     frame = TICKER.replace(b"0.00005", change)
     check(frame)
-    assert reference(frame)[0].words[1] == opened
+    assert reference(frame)[0].payload[1] == opened
 
 
 def test_several_tickers_in_a_frame() -> None:
@@ -154,7 +154,9 @@ def test_a_ticker_s_bid_and_ask_are_no_top_and_cost_nothing(bid: bytes) -> None:
 def test_trades() -> None:
     time = 1788481280564568000
     assert check(TRADES) == [
-        Decoded(OK, MessageKind.TRADE, 7, time, 106799953, 106799953, words=(812051, 3630, 0, 0, 0, 0, 0, 0)),
+        Decoded(
+            OK, MessageKind.TRADE, 7, time, 106799953, 106799953, payload=(812051, 3630, 0, 0, 0, 0, 0, 0)
+        ),
         Decoded(
             OK,
             MessageKind.TRADE,
@@ -200,7 +202,7 @@ def test_a_number_that_does_not_fit() -> None:
     assert check(huge) == [Decoded(DecodeCode.OVERFLOW, MessageKind.DEPTH, 0, whole.ts_event)]
     ticker = TICKER.replace(b'"low":0.99959', b'"low":0.999595')
     [form] = check(ticker)
-    assert (form.code, form.words[3]) == (OK, 0)
+    assert (form.code, form.payload[3]) == (OK, 0)
     assert form.flags == lacking(3, 5, 7) | MessageFlag.UNFIT
     # Zeros beyond the slot's decimals are no digits.
     assert check(UPDATE.replace(b"1486.59884909", b"1486.5988490900"))[0].code is OK

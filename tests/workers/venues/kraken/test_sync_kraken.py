@@ -147,8 +147,8 @@ def test_every_checksum_agrees_natively_and_in_python(name: str, checked: int) -
             continue
         [form] = reference(data, {"MINA/GBP": Scale(0, PRICE_EXP, SIZE_EXP)})
         apply(book, form, 25)
-        assert native.compute(book) == form.words[0]
-        assert checksum(texts(book.window(False, 10)), texts(book.window(True, 10))) == form.words[0]
+        assert native.compute(book) == form.payload[0]
+        assert checksum(texts(book.window(False, 10)), texts(book.window(True, 10))) == form.payload[0]
         agreed += 1
     assert agreed == checked
     assert (native.price_decimals, native.size_decimals) == (PRICE_EXP, SIZE_EXP)  # nothing was tried
@@ -174,7 +174,7 @@ def test_a_book_that_is_not_cut_fails_its_checksum() -> None:
             [form] = DECODER.decode_messages(data)
             for name, book, levels in (("cut", cut, depth), ("uncut", uncut, 0)):
                 apply(book, form, levels)
-                wrong[name] += native.compute(book) != form.words[0]
+                wrong[name] += native.compute(book) != form.payload[0]
         assert wrong["cut"] == 0
         assert wrong["uncut"] >= least, (depth, wrong)
 

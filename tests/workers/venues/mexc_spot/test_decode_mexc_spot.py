@@ -95,7 +95,7 @@ def test_every_captured_frame_is_equal() -> None:
             body, scale = expect["publicAggreBookTicker"], SCALES[expect["symbol"]]
             names = (("bidPrice", 1), ("bidQuantity", 2), ("askPrice", 1), ("askQuantity", 2))
             values = tuple(to_mantissa(body[name], scale[which])[1] for name, which in names)
-            assert native[0].words[:4] == values
+            assert native[0].payload[:4] == values
             assert (native[0].update_id, native[0].ts_event) == (
                 int(body["version"]),
                 expect["sendTime"] * 10**6,
@@ -232,7 +232,7 @@ def test_trades() -> None:
         Flag.SELL | Flag.HASHED_ID,
         (8427000, 99829, 0, 0, 0, 0, 0, 0),
     )
-    assert (bought.flags, bought.words[:2]) == (Flag.HASHED_ID, (8427001, 19169))
+    assert (bought.flags, bought.payload[:2]) == (Flag.HASHED_ID, (8427001, 19169))
     assert bought.update_id != sold.update_id
 
 
@@ -268,7 +268,7 @@ def test_a_trade_has_a_price() -> None:
         assert left(data)
         assert [each.code for each in reference(data)] == [DecodeCode.OK, DecodeCode.MALFORMED]
     fine = frame(payloads.DEALS, payloads.deals("", [payloads.deal("0.01", "0", False, SENT, "a")]))
-    assert check(fine)[0].words[:2] == (1, 0)
+    assert check(fine)[0].payload[:2] == (1, 0)
 
 
 def test_each_trade_of_a_frame_is_checked_by_itself() -> None:
@@ -283,26 +283,28 @@ def test_each_trade_of_a_frame_is_checked_by_itself() -> None:
 def test_many_trades_in_a_frame() -> None:
     each = [payloads.deal("1", str(n + 1), bool(n % 2), SENT, f"{n}X0") for n in range(500)]
     native = check(frame(payloads.DEALS, payloads.deals(DEALS_EVENT, each)))
-    assert [trade.words[1] for trade in native] == [(n + 1) * 10**8 for n in range(500)]
+    assert [trade.payload[1] for trade in native] == [(n + 1) * 10**8 for n in range(500)]
     assert len({trade.update_id for trade in native}) == 500
 
 
 def test_ticker() -> None:
     # Volume is the turnover in quote, quantity the volume in base; the opening price is not sent.
     words = (8427000, 0, 8500001, 8300000, 13452000001, 113365180264000000, 0, 0)
-    ticker = Decoded(DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, flags=lacking(1, 6, 7), words=words)
+    ticker = Decoded(
+        DecodeCode.OK, MessageKind.TICKER, 0, SENT * 10**6, flags=lacking(1, 6, 7), payload=words
+    )
     assert check(TICKER) == [ticker]
     for turnover in ("1.00000000001", "9" * 19):
         [absent] = check(
             frame(payloads.MINI_TICKER, payloads.mini_ticker("BTCUSDT", "1", "0", "1", "1", turnover, "1"))
         )
-        assert (absent.code, absent.flags, absent.words[5]) == (DecodeCode.OK, lacking(1, 5, 6, 7), 0)
+        assert (absent.code, absent.flags, absent.payload[5]) == (DecodeCode.OK, lacking(1, 5, 6, 7), 0)
     quiet = payloads.mini_ticker("BTCUSDT", "84270", "", "", "", "", "")
     [one] = check(frame(payloads.MINI_TICKER, quiet))
-    assert (one.words, one.flags) == ((8427000, 0, 0, 0, 0, 0, 0, 0), lacking(*range(1, 8)))
+    assert (one.payload, one.flags) == ((8427000, 0, 0, 0, 0, 0, 0, 0), lacking(*range(1, 8)))
     none = frame(payloads.MINI_TICKER, payloads.mini_ticker("BTCUSDT", "", "", "1", "1", "1", "1"))
     [one] = check(none)
-    assert (one.words[:4], one.flags) == ((0, 0, 100, 100), lacking(0, 1, 6, 7))
+    assert (one.payload[:4], one.flags) == ((0, 0, 100, 100), lacking(0, 1, 6, 7))
     vast = payloads.mini_ticker("BTCUSDT", "1", "0", "1", "1", "1", "136651248485429227479402823307.68")
     [one] = check(frame(payloads.MINI_TICKER, vast))
     assert (one.code, one.flags) == (DecodeCode.OK, lacking(1, 4, 6, 7) | MessageFlag.UNFIT)
@@ -312,7 +314,7 @@ def test_ticker_with_exponents_beyond_18() -> None:
     scales = {"BTCUSDT": Scale(0, 12, 8)}
     native = make_decoder(scales).decode_messages(TICKER)
     assert native == reference(TICKER, scales)
-    assert (native[0].flags, native[0].words[5]) == (lacking(1, 5, 6, 7), 0)
+    assert (native[0].flags, native[0].payload[5]) == (lacking(1, 5, 6, 7), 0)
 
 
 def test_a_wrapper_without_body_is_no_fault() -> None:

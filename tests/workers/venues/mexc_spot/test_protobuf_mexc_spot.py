@@ -49,7 +49,7 @@ def test_field_order_and_unknown_fields() -> None:
         + payloads.message((6, SENT), (3, "BTCUSDT"), (1, "x"))
     )
     [top] = check(data)
-    assert (top.words[:4], top.update_id) == ((150, 10**8, 200, 10**8), 7)
+    assert (top.payload[:4], top.update_id) == ((150, 10**8, 200, 10**8), 7)
     level = newer + payloads.message((2, "1"), (1, "2")) + newer
     [depth] = check(frame(payloads.DEPTHS, newer + payloads.message((5, "4"), (4, "3"), (1, level)) + newer))
     assert depth.asks == ((200, 10**8),)

@@ -51,7 +51,7 @@ from workers.venues.okx.venue import VENUE
 OK, NOT_MINE, MALFORMED = DecodeCode.OK, DecodeCode.NOT_MINE, DecodeCode.MALFORMED
 
 
-def words(*values: int) -> tuple[int, ...]:
+def padded(*values: int) -> tuple[int, ...]:
     return values + (0,) * (8 - len(values))
 
 
@@ -120,7 +120,7 @@ def test_books() -> None:
     # The wire of 2022: a checksum, no ids.
     [old] = check(LEGACY)
     assert (old.update_id, old.first_id, old.flags) == (0, 0, int(MessageFlag.CHECKED))
-    assert old.words[0] == -914047754
+    assert old.payload[0] == -914047754
     # The order of the docs' examples.
     swapped = SNAPSHOT.replace(b'"seqId":32032594283,"prevSeqId":-1', b'"prevSeqId":-1,"seqId":32032594283')
     assert check(swapped) == whole
@@ -155,7 +155,7 @@ def test_ids_that_are_none() -> None:
     # A key twice is JSON's to judge: the last one counts.
     twice = UPDATE.replace(b'"checksum":0', b'"checksum":0,"checksum":7')
     assert check(twice)[0].code is NOT_MINE
-    assert reference(twice)[0].words[0] == 7
+    assert reference(twice)[0].payload[0] == 7
 
 
 def test_tops() -> None:
@@ -166,13 +166,13 @@ def test_tops() -> None:
             7,
             1790071390505000000,
             4153112115,
-            words=words(11731, 4419160, 11736, 62361090),
+            payload=padded(11731, 4419160, 11736, 62361090),
         )
     ]
     no_bid = TOP.replace(b'[["117.31","4.41916","0","1"]]', b"[]")
     no_ask = TOP.replace(b'[["117.36","62.36109","0","3"]]', b"[]")
     assert check(no_bid)[0].flags == Flag.NO_BID
-    assert check(no_bid)[0].words == words(0, 0, 11736, 62361090)
+    assert check(no_bid)[0].payload == padded(0, 0, 11736, 62361090)
     assert check(no_ask)[0].flags == Flag.NO_ASK
     assert check(TOP.replace(b',"seqId":4153112115', b""))[0].update_id == 0
     # A price without size is no quote.
@@ -184,7 +184,7 @@ def test_tops() -> None:
         assert check(half.replace(wrong, b'"0.' + b"3" * 12 + b'"'))[0].code is DecodeCode.INEXACT
     two = TOP.replace(b'"asks":[', b'"asks":[["117.35","1","0","1"],')
     assert check(two)[0].code is NOT_MINE
-    assert reference(two)[0].words[2] == 11735
+    assert reference(two)[0].payload[2] == 11735
 
 
 def test_trades() -> None:
@@ -197,13 +197,13 @@ def test_trades() -> None:
         1051102132,
         1051102132,
         int(Flag.SELL),
-        words(788088, 504905, 0),
+        padded(788088, 504905, 0),
     )
     sold, bought = check(TRADES)
-    assert (sold.flags, sold.words[:3]) == (int(Flag.SELL), (422199, 1200, 3))
-    assert (bought.flags, bought.update_id, bought.words[:3]) == (0, 130639475, (422200, 150, 0))
+    assert (sold.flags, sold.payload[:3]) == (int(Flag.SELL), (422199, 1200, 3))
+    assert (bought.flags, bought.update_id, bought.payload[:3]) == (0, 130639475, (422200, 150, 0))
     [old] = check(LEGACY_TRADE)
-    assert (old.instrument, old.words[:3]) == (4, (221880, 1, 0))
+    assert (old.instrument, old.payload[:3]) == (4, (221880, 1, 0))
     for wrong in (
         TRADE.replace(b'"sell"', b'"none"'),
         TRADE.replace(b'"1051102132"', b'"10511x"'),
@@ -225,14 +225,14 @@ def test_one_wrong_trade_of_several_is_all_that_is_wrong() -> None:
 def test_tickers() -> None:
     [spot] = check(TICKER)
     prices = (1154500, 1136255, 1164000, 1129000)
-    assert spot.words == words(*prices, 771562528481, 887468830390342052)
+    assert spot.payload == padded(*prices, 771562528481, 887468830390342052)
     assert (spot.kind, spot.ts_event, spot.flags) == (MessageKind.TICKER, 1761583471970000000, lacking(6, 7))
     [swap] = check(SWAP_TICKER)  # of a derivative, contracts; and the base currency's volume is none of ours
-    assert (swap.words, swap.flags) == (words(*prices, 771562), lacking(5, 6, 7))
+    assert (swap.payload, swap.flags) == (padded(*prices, 771562), lacking(5, 6, 7))
     # Venue: "" is no number. Nothing has traded yet.
     empty = re.sub(rb'("(?:last|open24h|high24h|low24h|volCcy24h|vol24h)"):"[^"]*"', rb'\1:""', TICKER)
     [bare] = check(empty)
-    assert (bare.code, bare.words, bare.flags) == (OK, words(), lacking(*range(8)))
+    assert (bare.code, bare.payload, bare.flags) == (OK, padded(), lacking(*range(8)))
     wide = TICKER.replace(b"887468830.390342052", b"887468830.3903420521")
     assert check(wide)[0].flags == lacking(5, 6, 7)
     for key, word in (("last", 0), ("open24h", 1), ("high24h", 2), ("low24h", 3), ("vol24h", 4)):
@@ -240,22 +240,22 @@ def test_tickers() -> None:
             [one] = check(re.sub(rb'"%s":"[^"]*"' % key.encode(), f'"{key}":"{text}"'.encode(), TICKER))
             gone = () if word == 4 and text == "0" else (word,)
             assert one.flags == lacking(*gone, 6, 7) | (0 if fits else MessageFlag.UNFIT)
-            assert one.words[word] == 0
+            assert one.payload[word] == 0
     assert check(TICKER.replace(b"887468830.390342052", b"x"))[0].code is NOT_MINE
 
 
 def test_marks() -> None:
     [mark] = check(MARK)
-    assert (mark.flags, mark.words, mark.instrument) == (int(MessageFlag.MARK), words(8367980000000), 3)
+    assert (mark.flags, mark.payload, mark.instrument) == (int(MessageFlag.MARK), padded(8367980000000), 3)
     documented = MARK.replace(
         b'"instId":"BTC-USDT-SWAP","instType":"SWAP","markPx"',
         b'"instType":"SWAP","instId":"BTC-USDT-SWAP","markPx"',
     )
     assert check(documented) == [mark]
     [index] = check(INDEX)
-    assert (index.flags, index.words, index.instrument) == (
+    assert (index.flags, index.payload, index.instrument) == (
         int(MessageFlag.INDEX),
-        words(0, 8370010000000),
+        padded(0, 8370010000000),
         3,
     )
     opened, high, low = b'"open24h":"84180.1"', b'"high24h":"85258.8"', b'"low24h":"83174.7"'
@@ -264,9 +264,11 @@ def test_marks() -> None:
     assert check(older) == [index]
     [funding] = check(FUNDING)
     assert funding.flags == MessageFlag.RATE | MessageFlag.NEXT
-    assert funding.words == words(0, 0, 66332286, 1788508800000000000)  # the coming one, not nextFundingTime
+    assert funding.payload == padded(
+        0, 0, 66332286, 1788508800000000000
+    )  # the coming one, not nextFundingTime
     [negative] = check(FUNDING.replace(b'"0.0000663322867090"', b'"-0.00375"'))
-    assert negative.words[2] == -3_750_000_000
+    assert negative.payload[2] == -3_750_000_000
     for wrong in (MARK.replace(b"83679.8", b"0"), INDEX.replace(b"83700.1", b"0")):
         assert check(wrong)[0].code is NOT_MINE
         assert reference(wrong)[0].code is MALFORMED
@@ -277,7 +279,11 @@ def test_mark_prices_are_exact_whatever_the_tick() -> None:
     [mark] = check(MARK.replace(b"83679.8", b"83679.81234567"))
     [index] = check(INDEX.replace(b"83700.1", b"83700.12345678"))
     [closed] = check(LIQUIDATION.replace(b"82655.7", b"82655.71234567"))
-    assert (mark.words[0], index.words[1], closed.words[0]) == (8367981234567, 8370012345678, 8265571234567)
+    assert (mark.payload[0], index.payload[1], closed.payload[0]) == (
+        8367981234567,
+        8370012345678,
+        8265571234567,
+    )
     assert check(TRADES.replace(b"42219.9", b"42219.91"))[0].code is DecodeCode.INEXACT
 
 
@@ -288,7 +294,7 @@ def test_funding_that_lacks_something() -> None:
         b'"fundingTime":"1642147200000","instId":"BTC-USDT-SWAP","instType":"SWAP","nextFundingRate":"0.00037"}]}'
     )
     [one] = reference(old)
-    assert (one.ts_event, one.words[2:4]) == (0, (9150000, 1642147200000000000))
+    assert (one.ts_event, one.payload[2:4]) == (0, (9150000, 1642147200000000000))
     [rate] = reference(old.replace(b'"1642147200000"', b'""'))
     assert rate.flags == MessageFlag.RATE
     [due] = reference(old.replace(b'"0.00000915"', b'""'))
@@ -320,7 +326,7 @@ def test_liquidations() -> None:
     assert one == Decoded(
         *(OK, MessageKind.LIQUIDATION, 3, 1791565600771000000),
         flags=int(Flag.SELL),
-        words=words(8265570000000, 855),
+        payload=padded(8265570000000, 855),
     )
     # Others' are left out, and when nothing is left it is no news.
     entry = LIQUIDATION[LIQUIDATION.index(b'{"details"') : -2]
