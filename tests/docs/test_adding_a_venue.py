@@ -191,11 +191,6 @@ def test_the_commands_of_the_page_exist() -> None:
         assert {word for word in words if word.startswith("--")} <= options, line
 
 
-def test_the_files_named_are_there() -> None:
-    for path in re.findall(r"`((?:workers|tests|config|examples|shm)/[\w./-]+)`", PAGE):
-        assert "toyex" in path or "<" in path or (ROOT / path).exists(), path
-
-
 def test_without_the_page_there_is_no_such_venue() -> None:
     assert "toyex" not in names() or (ROOT / "workers/venues/toyex").is_dir()
 

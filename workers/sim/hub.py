@@ -340,13 +340,16 @@ class Hub:
 
     def _connection_fault(self, kind: str) -> None:
         for peer in tuple(self.peers):
-            if kind == "half_open":
-                peer.muted = True
-            elif kind == "reset":
-                peer.reset()
-            else:
-                self._send_shutdown_notice(peer)
-                peer.close(1001, "planned disconnect")
+            match kind:
+                case "half_open":
+                    peer.muted = True
+                case "reset":
+                    peer.reset()
+                case "shutdown":
+                    self._send_shutdown_notice(peer)
+                    peer.close(1001, "planned disconnect")
+                case _:
+                    raise NotImplementedError(f"a fault of connections without an effect: {kind}")
 
     # -- events of the transport --------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from workers import sim
 from workers.sim import FEEDS, SimVenue
 from workers.sim.book import Depth, Diff, Fold
 from workers.sim.dialects import dialect
-from workers.sim.faults import KINDS, Fault, FaultError
+from workers.sim.faults import CONNECTION, FRAME, KINDS, Fault, FaultError
 
 NOW = 1_763_700_000_123_456_789
 every_feed = pytest.mark.parametrize("feed", FEEDS)
@@ -225,6 +225,29 @@ def test_frames_lost_twice_late_or_silent(feed, kind, monkeypatch):
     else:
         _, clean, bent = compare(feed, kind, count=None)
         assert bent == []
+
+
+@every_feed
+@pytest.mark.parametrize("kind", FRAME)
+def test_every_fault_of_frames_is_applied(feed, kind, monkeypatch):
+    """A kind that is listed and that nothing carries out would be pending for ever."""
+    monkeypatch.setattr(Fold, "apply", lambda self, diff: True)
+    if kind in still(feed).faults.kinds:
+        client, _, _ = asyncio.run(received_under(feed, fault(feed, kind)))
+        assert client.venue.faults.used == {kind: 1}
+
+
+@every_feed
+@pytest.mark.parametrize("kind", CONNECTION)
+def test_every_fault_of_connections_reaches_each(feed, kind):
+    async def run() -> None:
+        async with still(feed) as venue, DialectClient(venue) as client:
+            await client.subscribe([client.stream(names(venue)[0])])
+            [peer] = venue.hub.peers
+            venue.faults.add(Fault(kind))
+            assert peer.muted or peer.closing
+
+    asyncio.run(run())
 
 
 @every_feed
