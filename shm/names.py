@@ -48,7 +48,7 @@ class Names:
         return SHM / f"{PREFIX}.{self.instance}.{self.feed}"
 
     @property
-    def fresh(self) -> Path:
+    def staging(self) -> Path:
         """Where a new generation is built before it is renamed over the name."""
         return SHM / f"{PREFIX}.{self.instance}.{self.feed}.new"
 

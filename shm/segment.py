@@ -173,14 +173,14 @@ def _reserve(fd: int, size: int, path: Path) -> None:
 
 def _create(names: Names, geometry: Geometry, generation: int, base: int) -> Mapping:
     """Builds a new generation under `….new`, whole but not yet ready."""
-    name = "/" + names.fresh.name
+    name = "/" + names.staging.name
     memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=MODE)
     try:
         os.fchmod(memory.fd, MODE)  # the umask took its part
         _reserve(memory.fd, geometry.size, names.data)
         mapping = Mapping(memory.fd, geometry.size, True, str(names.data))
     except BaseException:
-        names.fresh.unlink(missing_ok=True)
+        names.staging.unlink(missing_ok=True)
         raise
     finally:
         memory.close_fd()
@@ -238,7 +238,7 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
     names = Names(instance, feed)
     lock = Lock(names.lock, f"feed {feed} of instance {instance} has a writer already")
     try:
-        _unlink(names.fresh)  # of a writer that died while building
+        _unlink(names.staging)  # of a writer that died while building
         old, header = _previous(names)
         if (
             old is not None
@@ -271,14 +271,14 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
         _claim(mapping, heartbeat_limit)
         writer.own(names, lock, close_segment, adopted=False)
         mapping.store(layout.H_READY, layout.READY)
-        os.rename(names.fresh, names.data)
+        os.rename(names.staging, names.data)
         if old is not None:
             _supersede(old)
         return writer
     except BaseException:
         # What there was stays for the readers that have it; where nothing was, nothing is left.
         first = not names.data.exists()
-        for path in (names.fresh, names.doorbell) if first else (names.fresh,):
+        for path in (names.staging, names.doorbell) if first else (names.staging,):
             with contextlib.suppress(NotOwner):
                 _unlink(path)
         lock.release(unlink=first)
@@ -380,7 +380,7 @@ def remove_stale(instance: str, keep: frozenset[str] = frozenset()) -> list[str]
                 continue
             if mapping is not None:
                 _supersede(mapping)
-            for path in (names.data, names.doorbell, names.fresh):
+            for path in (names.data, names.doorbell, names.staging):
                 _unlink(path)
             removed.append(names.data.name)
             lock.release(unlink=True)

@@ -135,7 +135,7 @@ class SharedMemory:
             lock = Lock(names.lock, "it lives")
         except (Locked, NotOwner):
             return
-        names.fresh.unlink(missing_ok=True)
+        names.staging.unlink(missing_ok=True)
         if not names.data.exists():
             names.doorbell.unlink(missing_ok=True)
         lock.release(unlink=True)

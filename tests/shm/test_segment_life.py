@@ -307,12 +307,12 @@ def test_segment_left_superseded_by_a_half_done_stop_is_replaced(
 
 
 def test_leftover_of_a_killed_builder_goes(instance: str, writer: Writer, make: Make) -> None:
-    fresh = Names(instance, "feed").fresh
-    fresh.write_bytes(b"half built")
+    staging = Names(instance, "feed").staging
+    staging.write_bytes(b"half built")
     die(writer)
     make()  # adopts: nothing is built
-    assert not fresh.exists()
-    fresh.write_bytes(b"half built")
+    assert not staging.exists()
+    staging.write_bytes(b"half built")
     with pytest.raises(shm.NotFound):
         open_mapping(Names(instance, "other").data)
     assert shm.feeds(instance)[0].problem is None
@@ -360,7 +360,7 @@ def test_remove_stale_takes_only_dead_ones_of_its_instance(instance: str, make: 
 
 def test_remove_stale_takes_what_has_no_segment(instance: str, make: Make) -> None:
     names = Names(instance, "gone")
-    for path in (names.fresh, names.lock, names.doorbell):
+    for path in (names.staging, names.lock, names.doorbell):
         path.touch()
     engine = exclusive_instance(instance)
     living = make("living")

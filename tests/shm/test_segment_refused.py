@@ -230,9 +230,9 @@ def test_foreign_leftover_of_a_builder(instance: str) -> None:
         "except shm.NotOwner as error:\n"
         "    print(error)\n"
     )
-    fresh = Names(instance, "feed").fresh
-    fresh.touch()
+    staging = Names(instance, "feed").staging
+    staging.touch()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "belongs to another user" in done.stdout, done.stderr
-    assert fresh.exists()
+    assert staging.exists()
     assert not Names(instance, "feed").lock.exists()

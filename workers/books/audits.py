@@ -32,7 +32,7 @@ COMPARE_AGAIN = 5_000_000_000  # rule 2, ns
 
 
 class Audits:
-    """See the rules above.
+    """Compares books with snapshots, one after another, and rebuilds what differs.
 
     Attributes:
         audited: index -> when its book was last audited or built from a snapshot, ns.

@@ -53,7 +53,7 @@ DEEP = 10  # rule 4: of `stale_after`
 
 
 class Freshness:
-    """See the rules above.
+    """Finds the books that have fallen quiet, marks them STALE, and proves them by REST.
 
     Args:
         sweep: requests the best prices of the carried instruments, and perhaps others; None: there is no such

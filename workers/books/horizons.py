@@ -60,7 +60,7 @@ class _Book:
 
 
 class Horizons:
-    """See the rules above.
+    """Knows how deep each book is known, and when and how deep the next snapshot must be.
 
     Args:
         depth: levels a side that are published.

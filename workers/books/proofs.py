@@ -50,7 +50,7 @@ class Credit:
 
 
 class Proofs:
-    """See the rules above. Times are CLOCK_MONOTONIC ns.
+    """Remembers when each book was last known to be right. Times are CLOCK_MONOTONIC ns.
 
     Args:
         on_silent: called with (index, scope) when the stream does not deliver what there is for the top or

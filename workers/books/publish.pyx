@@ -92,7 +92,7 @@ cdef class Publisher:
 
     @property
     def listener(self):
-        """See the arguments."""
+        """Gets the requests for snapshots and the numbers that do not fit (`workers.books.manager`)."""
         return self.hot_path.listener
 
     @listener.setter
@@ -546,7 +546,7 @@ cdef class Publisher:
             self.windows.set_state(index, SCOPE_TOP, STATE_RESYNC, REASON_FIRST_EVENT)
             self.hot_path.flush()
 
-    def top_from_rest(self, uint32_t index, tuple words, int64_t asked, int64_t recv):
+    def top_from_rest(self, uint32_t index, tuple best, int64_t asked, int64_t recv):
         """Rule 17: (bid, bid size, ask, ask size) of a REST answer to a request of `asked`, read at `recv`; an
         empty side is 0, 0. Published, unless a top has come on this connection, or the cell has one,
         or the prices cross. Whether it was."""
@@ -561,7 +561,7 @@ cdef class Publisher:
         if not slot.has_top or slot.top_filled or slot.received_at[0] or slot.top_state >= STATE_STALE:
             return False
         for i in range(4):
-            top[i] = words[i]
+            top[i] = best[i]
             same = same and slot.top[i] == top[i]
         if not top[1]:
             flags |= FLAG_NO_BID

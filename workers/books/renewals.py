@@ -24,7 +24,7 @@ from workers.books.requests import Resubscribe
 
 
 class Renewals:
-    """See the rules above.
+    """Compares books with the snapshot of a new subscription, one at a time.
 
     Args:
         renew: makes the subscription of an instrument's book anew; None: that is not possible.

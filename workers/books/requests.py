@@ -32,7 +32,7 @@ Resubscribe = Callable[[Instrument], Awaitable[None]]
 
 
 class SnapshotRequests:
-    """See the rules above.
+    """Fetches snapshots in turn, within our rate limits.
 
     Args:
         fetch: (instrument, levels a side, priority) -> snapshot; None: the venue has no such request.

@@ -32,7 +32,7 @@ Respec = Callable[[Instrument, bytes | Snapshot], Awaitable[Instrument]]
 
 
 class Slots:
-    """See the rules above.
+    """Gives a symbol a new slot when a number does not fit its exponents.
 
     Args:
         respec: (old instrument, the frame or snapshot that did not fit) -> the instrument that replaces it;

@@ -54,7 +54,7 @@ _REFUSALS = {
 
 
 class Snapshots:
-    """See the rules above.
+    """Brings books into step: the first snapshot, attempts and their backoff, deeper ones.
 
     Args:
         resubscribe: makes the subscription of an instrument's book anew (rule 5); None: that is not possible.

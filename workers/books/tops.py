@@ -40,12 +40,12 @@ from workers.books.tasks import Tasks
 from workers.contract.errors import RestError
 from workers.contract.rest import Priority
 from workers.decode.decimals import Verdict, to_mantissa
+from workers.decode.normal import TopPayload
 
 SETTLED = 60_000_000_000  # rule 4, ns
 PACE = 30.0  # seconds: stands for `stale_after` where nothing is ever STALE
 AT_ONCE = 50  # answers of a sweep that are used before the event loop runs what else is ready
 
-Words = tuple[int, int, int, int]  # bid, its size, ask, its size; an empty side: 0, 0
 Ask = Callable[[Instrument, int, Priority], Awaitable[Snapshot]]
 # (carried instruments, priority) -> venue symbol -> its best
 AskAll = Callable[[Sequence[Instrument], Priority], Awaitable[Mapping[str, Best]]]
@@ -66,26 +66,26 @@ def level(texts: tuple[str, str], scale: tuple[int, int], *, rounded: bool = Fal
     return price, size
 
 
-def best_words(best: Best, scale: tuple[int, int]) -> Words | None:
+def top_of_best(best: Best, scale: tuple[int, int]) -> TopPayload | None:
     """A sweep's answer as a top; None: a number cannot be decoded, is rounded, or does not fit `scale`."""
     if best.within:
         return None
     bid, ask = level((best.bid, best.bid_size), scale), level((best.ask, best.ask_size), scale)
-    return None if bid is None or ask is None else (*bid, *ask)
+    return None if bid is None or ask is None else TopPayload(*bid, *ask)
 
 
-def snapshot_words(snapshot: Snapshot, scale: tuple[int, int]) -> Words | None:
+def top_of_snapshot(snapshot: Snapshot, scale: tuple[int, int]) -> TopPayload | None:
     """A snapshot's best levels as a top; None: a level cannot be decoded or does not fit `scale`."""
     sides = [[level(each, scale) for each in side] for side in (snapshot.bids, snapshot.asks)]
     if any(each is None for side in sides for each in side):
         return None
     bids, asks = ([each for each in side if each and each[1]] for side in sides)
-    return (*max(bids, default=(0, 0)), *min(asks, default=(0, 0)))
+    return TopPayload(*max(bids, default=(0, 0)), *min(asks, default=(0, 0)))
 
 
 class QuietTops:
-    """See the rules above. Call `acknowledged` about once a second for each instrument, then `tick`; `lost`
-    when its connection has gone. `tasks` are closed at the end.
+    """Proves tops that no book can supply or prove, by REST. Call `acknowledged` about once a second for each
+    instrument, then `tick`; `lost` when its connection has gone. `tasks` are closed at the end.
 
     Args:
         ask: (instrument, levels, priority) -> snapshot; ask_all: a sweep; None: there is no such request.
@@ -116,7 +116,7 @@ class QuietTops:
         self._swept = 0  # when the last sweep was requested, ns
         self._room = asyncio.Semaphore(config.concurrency)
         self._budget = Credit()  # of snapshots
-        self._seen: dict[int, tuple[int, Words]] = {}  # rule 4: index -> when first asked, the answer
+        self._seen: dict[int, tuple[int, TopPayload]] = {}  # rule 4: index -> when first asked, the answer
         # rule 4: index -> when an answer first differed, ns: ever; in this subscription (0: never)
         self._moved: dict[int, tuple[int, int]] = {}
         # rule 2: index -> when the last event came (ns), the top's update id then
@@ -126,7 +126,7 @@ class QuietTops:
         context.on_forget.append(self.forget)
 
     # -- state -----------------------------------------------------------------------------------------------
-    def own(self, index: int) -> bool:
+    def without_book(self, index: int) -> bool:
         """Whether no book can supply or prove this top."""
         publisher = self._publisher
         if not self._channels.get(index, (False, False))[0] or publisher.top_from_book(index):
@@ -150,7 +150,7 @@ class QuietTops:
         """Report whether the subscription of a top is acknowledged (`active`) at `now`, ns."""
         if not active:
             self.renewed(index)
-        elif index not in self._since and self.own(index):
+        elif index not in self._since and self.without_book(index):
             self._since[index] = now
             self._publisher.await_top(index)
 
@@ -199,7 +199,7 @@ class QuietTops:
     # -- asking ----------------------------------------------------------------------------------------------
     def _due(self, index: int, now: int) -> bool:
         publisher = self._publisher
-        if not self.own(index):
+        if not self.without_book(index):
             return False
         if publisher.state(index, Scope.TOP) >= State.STALE:
             return self._proves and now - publisher.proof(index, Scope.TOP) > self._stale // 2
@@ -242,7 +242,7 @@ class QuietTops:
             return
         if index not in self._since or snapshot.last_update_id < self._top_id(index):
             return
-        self._take(index, asked, snapshot_words(snapshot, _scale(instrument)))
+        self._take(index, asked, top_of_snapshot(snapshot, _scale(instrument)))
 
     def _top_id(self, index: int) -> int:
         """The update id of the top, also where the publisher has forgotten it because it is STALE; 0: none
@@ -258,7 +258,7 @@ class QuietTops:
         quiet = [
             index
             for index in self._since
-            if self.own(index) and asked - self._publisher.proof(index, Scope.TOP) > self._stale // 4
+            if self.without_book(index) and asked - self._publisher.proof(index, Scope.TOP) > self._stale // 4
         ]
         self._checked.update(dict.fromkeys(quiet, asked))
         try:
@@ -274,7 +274,7 @@ class QuietTops:
                 continue
             instrument = self._instruments[index]
             if (best := bests.get(instrument.venue_symbol)) is not None:
-                self._take(index, asked, best_words(best, _scale(instrument)))
+                self._take(index, asked, top_of_best(best, _scale(instrument)))
 
     def _no_permit(self, error: Exception) -> bool:
         """Whether a request was not sent because the rate limits had no permit; else it is counted as
@@ -285,34 +285,34 @@ class QuietTops:
         return False
 
     # -- answers ---------------------------------------------------------------------------------------------
-    def _take(self, index: int, asked: int, words: Words | None) -> None:
+    def _take(self, index: int, asked: int, top: TopPayload | None) -> None:
         """Use an answer to a request that was made at `asked`, ns."""
         publisher = self._publisher
         since, heard = self._since.get(index, 0), publisher.received_at(index)[Channel.TOP]
-        if words is None or not self.own(index) or not since or since > asked or heard >= asked:
+        if top is None or not self.without_book(index) or not since or since > asked or heard >= asked:
             return  # rule 1
         if publisher.state(index, Scope.TOP) >= State.STALE:
-            if _same(publisher.published_top(index), words) and publisher.proof(index, Scope.TOP) < asked:
+            if _same(publisher.published_top(index), top) and publisher.proof(index, Scope.TOP) < asked:
                 publisher.proven(index, Scope.TOP, asked)
         elif heard or self._config.first_top or asked - since < self._settled:
             return
         elif self._config.lag is not None:
-            publisher.top_from_rest(index, words, asked, self._clock())
+            publisher.top_from_rest(index, top, asked, self._clock())
         else:
-            self._compare(index, asked, words)
+            self._compare(index, asked, top)
 
-    def _compare(self, index: int, asked: int, words: Words) -> None:
+    def _compare(self, index: int, asked: int, top: TopPayload) -> None:
         """Rule 4."""
-        began, first = self._seen.setdefault(index, (asked, words))
+        began, first = self._seen.setdefault(index, (asked, top))
         since, at = self._moved.get(index, (0, 0))
-        if not _same(first, words):
+        if not _same(first, top):
             now = self._clock()
             self._moved[index] = since or now, at or now
         elif since > began or asked - began >= SETTLED:
             self._moved.pop(index, None)
 
 
-def _same(one: Words, other: Words) -> bool:
+def _same(one: tuple[int, ...], other: TopPayload) -> bool:
     """Whether two tops are equal; the price of an empty side does not count."""
     return all(one[at + 1] == other[at + 1] and (one[at] == other[at] or not one[at + 1]) for at in (0, 2))
 

@@ -33,7 +33,7 @@ class _Waiter:
 
 
 class Turns:
-    """The queue. See the rules above.
+    """The queue of books that wait for a snapshot: whose turn is next.
 
     Args:
         places: requests at once.

@@ -62,8 +62,10 @@ cdef inline object _key(Message* m):
         facts = tuple([m.payload.values[i] if m.flags & (F_MARK << i) else None for i in range(4)])
         return (facts, m.ts_event)
     if m.kind == M_LIQUIDATION:
-        return _trade_key(m.update_id, 0, m.payload.liquidation.price, m.payload.liquidation.size, m.flags & FLAG_SELL, m.ts_event)
-    return _trade_key(m.update_id, m.first_id, m.payload.trade.price, m.payload.trade.size, m.flags & FLAG_SELL, m.ts_event)
+        return _trade_key(m.update_id, 0, m.payload.liquidation.price, m.payload.liquidation.size, m.flags & FLAG_SELL,
+                          m.ts_event)
+    return _trade_key(m.update_id, m.first_id, m.payload.trade.price, m.payload.trade.size, m.flags & FLAG_SELL,
+                      m.ts_event)
 
 
 cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_t size, int sell, int64_t ts):
@@ -75,7 +77,8 @@ cdef inline object _trade_key(uint64_t id, uint64_t first, int64_t price, int64_
 
 
 cdef class HandoverTracker(Observer):
-    """See the module. `failed`: why it knows too little to go on; "": it can go on.
+    """Says when nothing that the old connection has delivered is missing in the new one. `failed`: why it knows too
+    little to go on; "": it can go on.
 
     Args:
         topics: (slot, channel) of the old connection.

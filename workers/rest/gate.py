@@ -68,7 +68,7 @@ class _Waiter:
 
 
 class Gate:
-    """See the module.
+    """Lets attempts out: the most urgent first, each with a slot and a permit.
 
     Args:
         slots: attempts in flight.

@@ -181,7 +181,7 @@ class Readiness(FeedEvents):
             return publisher.proof(index, Scope.TOP)
         since = _ring.now() - self._first_event_after
         heard = publisher.received_at(index)[Channel.TOP]
-        if manager.tops.own(index):
+        if manager.tops.without_book(index):
             alive = manager.tops.alive(index)
             return -1 if alive is None else heard or alive
         if heard > since or not publisher.fills_top(index) or not manager.provable(index):
@@ -201,7 +201,7 @@ class Readiness(FeedEvents):
         index = self._manager.index_of(symbol)
         if channel == "top" and index is not None:
             tops = self._manager.tops
-            alive = tops.alive(index) if tops.own(index) else self._publisher.proof(index, Scope.TOP)
+            alive = tops.alive(index) if tops.without_book(index) else self._publisher.proof(index, Scope.TOP)
             proof = -1 if alive is None else alive
         else:
             proof = self.delivered(symbol, channel)

@@ -79,7 +79,8 @@ class Service(Protocol):
 
 
 class Instruments(FeedEvents):
-    """See the module. `begin`, then `watch` for as long as the worker lives; `look` about once a second.
+    """Keeps the slots, states and subscriptions of the configured symbols as the venue lists them: `begin`,
+    then `watch` for as long as the worker lives; `look` about once a second.
 
     Args:
         symbols: canonical, as configured.

@@ -17,7 +17,7 @@ from shm.instruments import Instrument
 from tests.workers.books.best_kit import TRUE, WRONG
 from tests.workers.books.test_books import SECOND, Desk, RestDown
 from workers.books.sync import Best, Snapshot, StreamSync
-from workers.books.tops import best_words, level, snapshot_words
+from workers.books.tops import level, top_of_best, top_of_snapshot
 from workers.config.venue import VenueConfig
 from workers.contract.errors import RateLimited
 from workers.contract.rest import Priority
@@ -26,7 +26,7 @@ from workers.worker.feed_state import Readiness
 
 STALE, LAG = 30, 10  # s
 MOVED = Best("0.98", "1.00", "1.01", "3.00")
-WORDS = (100, 100, 101, 300)
+TOP = (100, 100, 101, 300)
 
 
 class Market:
@@ -158,7 +158,7 @@ def test_a_dead_stream_whose_market_moves_is_stale_and_subscribed_anew(make_lab:
         assert {index for index, _ in market.desk.silent} == {market.first}
         await market.wait(100)
         assert market.states()[0] is State.STALE
-        assert market.top().exact == WORDS
+        assert market.top().exact == TOP
         market.desk.top(market.first, 6)
         assert market.states()[0] is State.LIVE
 
@@ -330,7 +330,7 @@ def test_a_top_that_its_book_proves_is_not_checked(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         market.books.subscribed()
         await market.wait(100)
-        assert not any(market.tops.own(index) for index in market.indexes.values())
+        assert not any(market.tops.without_book(index) for index in market.indexes.values())
         assert market.tops._since == {}
 
     play(make_lab, scenario, 3, book=True)
@@ -365,7 +365,7 @@ def test_a_quiet_top_is_published_when_the_answer_is_newer_than_the_subscription
         await market.wait(2)
         assert set(market.states()) == {State.LIVE}
         top = market.top()
-        assert (top.exact, top.update_id, top.ts_event) == (WORDS, 0, 0)
+        assert (top.exact, top.update_id, top.ts_event) == (TOP, 0, 0)
         assert len(market.asked) + len(market.snapshots) == 1
         assert market.desk.silent == []
         proof = market.publisher.proof(market.first, Scope.TOP)
@@ -402,7 +402,7 @@ def test_the_publisher_never_replaces_a_top_of_the_stream_by_rest(make_lab: Any)
     publisher, now = lab.publisher, lab.now + 100
     assert not publisher.top_from_rest(index, (99, 1, 99, 1), now, now)
     assert lab.state(index, Scope.TOP) is State.RESYNC
-    assert publisher.top_from_rest(index, WORDS, now, now + 5)
+    assert publisher.top_from_rest(index, TOP, now, now + 5)
     assert publisher.proof(index, Scope.TOP) == now
     assert not publisher.top_from_rest(index, other, now, now)  # LIVE
     publisher.mark_stale(index, Scope.TOP)
@@ -411,7 +411,7 @@ def test_the_publisher_never_replaces_a_top_of_the_stream_by_rest(make_lab: Any)
     publisher.messages.top(
         index, 101, 1, 100, 1, 3, 0, now
     )  # crossed: nothing is shown, and the stream has spoken
-    assert not publisher.top_from_rest(index, WORDS, now, now)
+    assert not publisher.top_from_rest(index, TOP, now, now)
     publisher.lost(index, State.DOWN, Reason.DISCONNECTED)
     assert publisher.top_from_rest(index, (0, 0, 101, 300), now, now)
     top = lab.feed.top("AAA/BBB")
@@ -423,13 +423,13 @@ def test_the_publisher_never_replaces_a_top_of_the_stream_by_rest(make_lab: Any)
     assert publisher.top_filled(both)  # it goes with its book, whatever that is
     assert lab.state(both, Scope.TOP) is State.RESYNC
     assert not publisher.top_from_rest(both, other, now, now)
-    assert not publisher.top_from_rest(lab.add("EEEFFF", top=False, book=False), WORDS, now, now)
+    assert not publisher.top_from_rest(lab.add("EEEFFF", top=False, book=False), TOP, now, now)
 
 
 def test_an_instrument_carried_without_a_top_has_none(make_lab: Any) -> None:
     async def scenario(market: Market) -> None:
         index = market.desk.carry("EEEFFF", top=False, book=False)
-        assert not market.tops.own(index)
+        assert not market.tops.without_book(index)
         market.tops.acknowledged(index, True, market.desk.now)
         await market.wait(50)
         assert market.lab.state(index, Scope.TOP) is State.DOWN
@@ -484,7 +484,7 @@ def test_a_top_from_rest_whose_market_moves_without_an_event_is_stale_and_subscr
         market.rest["AAABBB"] = MOVED
         await market.wait(3 * STALE)
         assert market.states() == [State.STALE]
-        assert market.top().exact == WORDS
+        assert market.top().exact == TOP
         assert market.desk.silent
         assert market.readiness().delivered("AAA/BBB", "top") < market.desk.now - 2 * STALE * SECOND
 
@@ -512,9 +512,9 @@ def test_after_a_reconnect_it_waits_again_and_an_older_event_never_wins(make_lab
         assert market.publisher.reason(market.first, Scope.TOP) == Reason.FIRST_EVENT
         await market.wait(4)
         assert market.states() == [State.LIVE]
-        assert (market.top().exact, market.top().update_id) == (WORDS, 7)  # the same top as before
+        assert (market.top().exact, market.top().update_id) == (TOP, 7)  # the same top as before
         market.publisher.messages.top(market.first, 90, 1, 91, 1, 6, 0, market.desk.now)
-        assert market.top().exact == WORDS
+        assert market.top().exact == TOP
         market.publisher.messages.top(market.first, 90, 1, 91, 1, 8, 0, market.desk.now)
         assert market.top().exact == (90, 1, 91, 1)
 
@@ -662,16 +662,16 @@ def test_a_dropped_instrument_is_forgotten(make_lab: Any) -> None:
 
 
 # -- texts ---------------------------------------------------------------------------------------------------
-def test_texts_become_words() -> None:
+def test_texts_become_tops() -> None:
     scale = (2, 2)
     assert level(("1.5", "2"), scale) == (150, 200)
     assert level(("", ""), scale) == level(("0", "0.00"), scale) == (0, 0)
     for bad in (("1.001", "2"), ("1", "x"), ("", "1"), ("0", "1"), ("1", "0")):
         assert level(bad, scale) is None
-    assert best_words(TRUE, scale) == WORDS
-    assert best_words(TRUE._replace(ask="?"), scale) is None
-    assert best_words(TRUE._replace(within="1"), scale) is None  # rounded: no top, and no proof of one
-    assert snapshot_words(Snapshot(1, [], [("1.01", "3")]), scale) == (0, 0, 101, 300)
+    assert top_of_best(TRUE, scale) == TOP
+    assert top_of_best(TRUE._replace(ask="?"), scale) is None
+    assert top_of_best(TRUE._replace(within="1"), scale) is None  # rounded: no top, and no proof of one
+    assert top_of_snapshot(Snapshot(1, [], [("1.01", "3")]), scale) == (0, 0, 101, 300)
     mixed = Snapshot(1, [("0.99", "1"), ("1.00", "1")], [("1.02", "1"), ("1.01", "3")])
-    assert snapshot_words(mixed, scale) == WORDS
-    assert snapshot_words(mixed._replace(bids=[("0.999", "1")]), scale) is None
+    assert top_of_snapshot(mixed, scale) == TOP
+    assert top_of_snapshot(mixed._replace(bids=[("0.999", "1")]), scale) is None

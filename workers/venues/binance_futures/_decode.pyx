@@ -19,6 +19,7 @@ from workers.decode.message cimport (
     F_MARK,
     F_NEXT,
     F_RATE,
+    LiquidationPayload,
     M_LIQUIDATION,
     M_MARK,
     Message,
@@ -66,7 +67,7 @@ cdef inline bint rate_of(tr_cursor* c, int64_t* out) noexcept nogil:
 
 
 cdef class Decoder(SymbolDecoder):
-    """See the module."""
+    """USD-M streams: tops, depth, trades, tickers, marks and liquidations; anything else is "not mine"."""
 
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:
         """A DecodeCode. `out` is meaningful with D_OK; with D_INEXACT and D_OVERFLOW its kind and instrument."""
@@ -228,7 +229,9 @@ cdef class Decoder(SymbolDecoder):
         ahead = tr_match(c, b',"P":"')
         if ahead and not (tr_skip_text(c) and tr_byte(c, c'"')):
             return D_NOT_MINE
-        if not (tr_match(c, b',"i":"') and mark_of(c, entry, &out.payload.mark.index_price, &worst) and tr_byte(c, c'"')):
+        if not (
+            tr_match(c, b',"i":"') and mark_of(c, entry, &out.payload.mark.index_price, &worst) and tr_byte(c, c'"')
+        ):
             return D_NOT_MINE
         if not ahead and not skip_text_field(c, b',"P":"'):
             return D_NOT_MINE
@@ -261,6 +264,7 @@ cdef class Decoder(SymbolDecoder):
         #  "X":"FILLED","l":"1","z":"1","T":1}}
         cdef int worst = TR_EXACT
         cdef uint64_t time, trade_time
+        cdef LiquidationPayload* closed = &out.payload.liquidation
         cdef Entry* entry
         if not (
             tr_unsigned(c, &time) and to_ns(time, &out.ts_event) and symbol_type(c)
@@ -276,9 +280,9 @@ cdef class Decoder(SymbolDecoder):
         if not (
             skip_text_field(c, b',"o":"') and skip_text_field(c, b',"f":"')
             and skip_text_field(c, b',"q":"') and skip_text_field(c, b',"p":"')
-            and tr_match(c, b',"ap":"') and mark_of(c, entry, &out.payload.liquidation.price, &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"ap":"') and mark_of(c, entry, &closed.price, &worst) and tr_byte(c, c'"')
             and skip_text_field(c, b',"X":"') and skip_text_field(c, b',"l":"')
-            and tr_match(c, b',"z":"') and size_of(c, entry, &out.payload.liquidation.size, &worst) and tr_byte(c, c'"')
+            and tr_match(c, b',"z":"') and size_of(c, entry, &closed.size, &worst) and tr_byte(c, c'"')
             and tr_match(c, b',"T":') and tr_unsigned(c, &trade_time)
             and skip_text_field(c, b',"ps":"') and symbol_type(c) and tr_byte(c, c'}')
         ):
@@ -286,7 +290,7 @@ cdef class Decoder(SymbolDecoder):
         out.kind = M_LIQUIDATION
         out.instrument = entry.instrument
         # Nothing was filled at a price of zero: no liquidation yet.
-        if worst == TR_EXACT and entry.length and (out.payload.liquidation.price == 0 or out.payload.liquidation.size == 0):
+        if worst == TR_EXACT and entry.length and (closed.price == 0 or closed.size == 0):
             return D_NOT_MINE
         out.update_id = out.first_id = 0
         out.n_bids = out.n_asks = 0

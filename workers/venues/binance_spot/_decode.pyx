@@ -26,7 +26,7 @@ from workers.venues.binance.decode cimport (
 
 
 cdef class Decoder(SymbolDecoder):
-    """See the module."""
+    """Spot streams: tops, depth, trades and tickers; anything else is "not mine"."""
 
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:
         """A DecodeCode. `out` is meaningful with D_OK; with D_INEXACT and D_OVERFLOW its kind and instrument."""

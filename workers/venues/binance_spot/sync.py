@@ -30,6 +30,6 @@ from workers.books.snapshot_sync import SnapshotSync
 
 
 class BookSync(SnapshotSync):
-    """One instrument's state; see the module."""
+    """The state of one instrument's book, by rules 1 to 10."""
 
     top_ids: ClassVar[bool] = True

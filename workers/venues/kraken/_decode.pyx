@@ -152,7 +152,7 @@ cdef inline bint timestamp(tr_cursor* c, int64_t* out) noexcept nogil:
 
 
 cdef class Decoder(SymbolDecoder):
-    """See the module."""
+    """Channels `book`, `ticker` and `trade`; anything else is "not mine"."""
 
     # -- messages -------------------------------------------------------------------------------------
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:

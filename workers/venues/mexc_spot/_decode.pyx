@@ -121,7 +121,7 @@ cdef inline uint64_t hashed(tr_cursor text) noexcept nogil:
 
 
 cdef class Decoder(SymbolDecoder):
-    """See the module."""
+    """Protobuf topics: tops, depth, deals and tickers; anything else is "not mine"."""
 
     cdef int decode(self, const char* data, Py_ssize_t size, Message* out) noexcept nogil:
         """A DecodeCode. `out` is meaningful with D_OK; with D_INEXACT and D_OVERFLOW its kind and instrument."""

@@ -42,7 +42,7 @@ cdef int64_t RATE_CUT = 1_000_000       # a rate is read at 18 decimals and kept
 
 
 cdef class Decoder(MarketDecoder):
-    """See the module."""
+    """What derivatives alone have: marks, indices, funding and liquidations; anything else is "not mine"."""
 
     # -- symbols --------------------------------------------------------------------------------------
     def add_symbol(self, str venue_symbol not None, uint32_t instrument, uint32_t price_exp, uint32_t size_exp):

@@ -53,7 +53,7 @@ from workers.decode.symbols cimport (
 
 
 cdef class MarketDecoder(SymbolDecoder):
-    """See the module."""
+    """What every instrument has: books, tops, trades and tickers; anything else is "not mine"."""
 
     cdef int _book(self, tr_cursor* c, Message* out, bint best) noexcept nogil:
         # {"arg":{"channel":"books","instId":"BTC-USDT"},"action":"update","data":[{"asks":[["1","1","0","1"]],
