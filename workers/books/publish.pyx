@@ -546,7 +546,7 @@ cdef class Publisher:
             self.windows.set_state(index, SCOPE_TOP, STATE_RESYNC, REASON_FIRST_EVENT)
             self.hot_path.flush()
 
-    def top_from_rest(self, uint32_t index, tuple best, int64_t asked, int64_t recv):
+    def top_from_rest(self, uint32_t index, best, int64_t asked, int64_t recv):
         """Rule 17: (bid, bid size, ask, ask size) of a REST answer to a request of `asked`, read at `recv`; an
         empty side is 0, 0. Published, unless a top has come on this connection, or the cell has one,
         or the prices cross. Whether it was."""
