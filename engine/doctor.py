@@ -192,10 +192,17 @@ def _segments(instance: str) -> Iterator[Check]:
     """Lists what is in shared memory. Another instance's segments are never touched, only named."""
     import shm
     from engine.supervision.supervisor import KILLED
+    from shm.files import foreign_files
     from shm.layout import State
 
-    alive = []
+    alive, others = [], foreign_files()
+    for path, owner in others.items():
+        yield Check(
+            "segments", "note", f"{path} belongs to {owner}: nothing of it is read, or ours to remove"
+        )
     for info in shm.feeds(None):
+        if info.path in others:
+            continue
         if info.problem is not None:
             yield Check("segments", "note", f"{info.path}: {info.problem}")
         elif info.state is State.DOWN and info.heartbeat_age > KILLED:  # DOWN and beating: no connection

@@ -334,8 +334,10 @@ cdef class Reader:
         """The feed's state as it counts: DOWN when the heartbeat is late."""
         if not self._open:
             raise Closed("the feed was closed")
-        cdef int state = <int>tr_load(tr_at(<char*>self.base, TR_H_STATE))
-        return tr_effective(self.base, state, tr_load(tr_at(<char*>self.base, TR_H_EPOCH)), tr_now())
+        cdef uint64_t state = tr_load(tr_at(<char*>self.base, TR_H_STATE))
+        if state > TR_LIVE:
+            return TR_DOWN  # no state
+        return tr_effective(self.base, <int>state, tr_load(tr_at(<char*>self.base, TR_H_EPOCH)), tr_now())
 
     def _odd(self, symbol):
         """No whole state in 64 tries: a living writer is Busy, a dead one has left the cell half written."""

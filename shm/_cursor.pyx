@@ -9,17 +9,20 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from shm.atomics cimport TR_EMPTY, TR_GOT, TR_H_SUPERSEDED, TR_LAPPED
-from shm.atomics cimport tr_at, tr_half, tr_load, tr_now, tr_record, tr_ring_read, tr_ring_skip
+from shm.atomics cimport TR_CORRUPT, TR_EMPTY, TR_GOT, TR_H_SUPERSEDED, TR_LAPPED
+from shm.atomics cimport tr_at, tr_half, tr_load, tr_now, tr_record, tr_ring_read, tr_ring_sane, tr_ring_skip
 from shm.atomics cimport tr_ring_wait, tr_slot, tr_word
 from shm._ring cimport Mapping
 
 import numpy
 
 from shm import layout
-from shm.errors import Closed
+from shm.errors import Closed, Incompatible
 
 np.import_array()
+
+cdef enum:
+    LAPS = 5  # steps over laps in one look; a writer that laps faster than this is no news for now
 
 
 cdef extern from "numpy/arrayobject.h":
@@ -150,24 +153,30 @@ cdef class RingCursor:
             self.position = position
 
     cdef inline int _read(self, tr_record* out) noexcept nogil:
-        """TR_GOT with the next record, or TR_EMPTY; steps over laps, counting them."""
-        cdef int verdict
+        """TR_GOT with the next record, or TR_EMPTY; steps over laps, counting them. TR_CORRUPT: the words are
+        none that a writer leaves. Bounded: a writer that laps this reader again and again reads as TR_EMPTY."""
+        cdef int verdict, laps
         cdef uint64_t target
-        while True:
+        for laps in range(LAPS):
             verdict = tr_ring_read(self.slots, self.mask, self.head, self.position, out)
             if verdict != TR_LAPPED:
                 return verdict
+            if not tr_ring_sane(self.slots, self.mask, self.head, self.position):
+                return TR_CORRUPT
             target = tr_ring_skip(self.mask, self.head, self.position)
             self.lost += target - self.position
             self._pending += target - self.position
             self.position = target
+        return TR_EMPTY
 
     cdef Py_ssize_t _drain(self, Py_ssize_t limit, uint64_t* lost) noexcept nogil:
-        """Fills the buffer; a lap ends the batch, so that `lost` always lies before its first record."""
+        """Fills the buffer; a lap ends the batch, so that `lost` always lies before its first record. -1: the
+        ring is corrupt."""
         cdef Py_ssize_t n = 0
-        if self._read(&self._buffer[0]) != TR_GOT:
+        cdef int verdict = self._read(&self._buffer[0])
+        if verdict != TR_GOT:
             lost[0] = 0
-            return 0
+            return -1 if verdict == TR_CORRUPT else 0
         lost[0] = self._pending
         self._pending = 0
         self.position += 1
@@ -207,11 +216,15 @@ cdef class RingCursor:
         cdef np.npy_intp shape[1]
         self._reserve(max)
         n = self._drain(max, &lost)
-        if n == 0:
+        if n <= 0:
+            if n < 0:
+                raise self._corrupt()
             if not self._ended():
                 return self._empty
             # The mark comes after the last record: what came between our look and the mark is here now.
             n = self._drain(max, &lost)
+            if n < 0:
+                raise self._corrupt()
             if n == 0:
                 return self.poll(max) if self._move_on() else self._empty
         shape[0] = n
@@ -226,11 +239,18 @@ cdef class RingCursor:
         """The next record, or None. `lost` has grown when some are missing before it."""
         cdef tr_record found
         cdef Record record
+        cdef int verdict
         self._bound()
-        if self._read(&found) != TR_GOT:  # a spinning reader comes here most of the time: no object is made
+        verdict = self._read(&found)
+        if verdict != TR_GOT:  # a spinning reader comes here most of the time: no object is made
+            if verdict == TR_CORRUPT:
+                raise self._corrupt()
             if not self._ended():
                 return None
-            if self._read(&found) != TR_GOT:  # as in poll
+            verdict = self._read(&found)  # as in poll
+            if verdict != TR_GOT:
+                if verdict == TR_CORRUPT:
+                    raise self._corrupt()
                 return self.get() if self._move_on() else None
         record = Record.__new__(Record)
         record._record = found
@@ -241,6 +261,12 @@ cdef class RingCursor:
 
     cdef inline bint _ended(self) noexcept nogil:
         return tr_load(tr_at(self.mapping.base, TR_H_SUPERSEDED)) != 0
+
+    def _corrupt(self):
+        return Incompatible(
+            f"{self.mapping.path} is corrupt: its ring has sequences that no writer leaves (at {self.position}); "
+            "attach again when its engine has been restarted"
+        )
 
     def _move_on(self):
         """Called when a superseded ring is drained; True when the subclass went on in the next generation."""

@@ -13,6 +13,7 @@ cdef class Mapping:
     cdef readonly Py_ssize_t size
     cdef readonly bint writable
     cdef readonly object path
+    cdef readonly object inode
     cdef bint _held
 
     cdef tr_word* _word(self, Py_ssize_t offset) except NULL

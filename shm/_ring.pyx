@@ -33,6 +33,7 @@ from shm.atomics cimport tr_ring_put, tr_ring_recover, tr_ring_resume, tr_store,
 from shm.atomics cimport tr_update_cells, tr_wake_all
 
 import mmap
+import os
 
 from shm import layout
 from shm.layout import Reason, State
@@ -52,11 +53,16 @@ cdef inline uint64_t _state_word(uint8_t state, uint8_t reason, uint8_t flags) n
 
 
 cdef class Mapping:
-    """A mapped segment; the address stays valid as long as this object lives."""
+    """A mapped segment; the address stays valid as long as this object lives.
+
+    Attributes:
+        path: its name, for people. inode: which file it is, whatever lies under that name by now.
+    """
 
     def __cinit__(self, int fd, Py_ssize_t size, bint writable, path=""):
         self._held = False
         self.path = path
+        self.inode = os.fstat(fd).st_ino
         self.writable = writable
         access = mmap.PROT_READ | mmap.PROT_WRITE if writable else mmap.PROT_READ
         memory = mmap.mmap(fd, size, mmap.MAP_SHARED | mmap.MAP_POPULATE, access)

@@ -193,7 +193,7 @@ static inline uint64_t tr_ring_recover(const tr_slot *slots, uint64_t mask, cons
 }
 
 /* -- ring: reader ------------------------------------------------------------------------------------- */
-enum { TR_EMPTY = 0, TR_GOT = 1, TR_LAPPED = 2 };
+enum { TR_EMPTY = 0, TR_GOT = 1, TR_LAPPED = 2, TR_CORRUPT = 3 };
 
 static inline int tr_ring_read(const tr_slot *slots, uint64_t mask, const tr_word *head, uint64_t next,
                                tr_record *out)
@@ -250,6 +250,17 @@ static inline uint64_t tr_ring_skip(uint64_t mask, const tr_word *head, uint64_t
     uint64_t half = (mask + 1) / 2;
     uint64_t target = last > half ? last - half : 0;
     return target > next ? target : next + 1;
+}
+
+/* Whether the words behind TR_LAPPED are some that a writer leaves: slot n mod SLOTS holds sequences of its own
+ * residue alone, none is more than half a ring ahead of the head, and 2^62 records are 146 years at 10^9 a
+ * second. Without this a reader would step through a ring of nonsense for ever. */
+static inline int tr_ring_sane(const tr_slot *slots, uint64_t mask, const tr_word *head, uint64_t next)
+{
+    uint64_t seq = tr_load(&slots[next & mask].seq);
+    uint64_t last = tr_load(head);
+    if (last >> 62) return 0;
+    return seq == 0 || (((seq ^ next) & mask) == 0 && seq <= last + (mask + 1) / 2 + 1);
 }
 
 /* R8: a late joiner takes H = head, reads the cells, polls from H + 1, and drops what its cell has already:
@@ -373,18 +384,21 @@ static inline int tr_effective(const char *base, int cell_state, uint64_t cell_e
 {
     /* L1, pairs with T5: the heartbeat first: a fresh one brings its writer's epoch with it. */
     TR_STEP(L1);
-    int64_t heartbeat = (int64_t)tr_load(tr_at_const(base, TR_H_HEARTBEAT));
-    int64_t limit = (int64_t)tr_peek(tr_at_const(base, TR_H_HEARTBEAT_LIMIT));
+    uint64_t heartbeat = tr_load(tr_at_const(base, TR_H_HEARTBEAT));
+    uint64_t limit = tr_peek(tr_at_const(base, TR_H_HEARTBEAT_LIMIT));
 #if !defined(TR_MUTANT_NO_HEARTBEAT)
-    if (now - heartbeat > limit) return TR_DOWN;
+    /* Too old, or further ahead than a reader can have been held up between its clock and here: no writer of
+     * this boot stores that. Unsigned, so that no content of the words overflows. */
+    uint64_t age = (uint64_t)now - heartbeat;
+    if (limit > INT64_MAX / 2 || age + limit > 2 * limit) return TR_DOWN;
 #else
     (void)now;
     (void)heartbeat;
     (void)limit;
 #endif
-    /* L2: the state next; DOWN outranks everything that the cells say. */
+    /* L2: the state next; DOWN, or what is no state, outranks everything that the cells say. */
     TR_STEP(L2);
-    if (tr_load(tr_at_const(base, TR_H_STATE)) == TR_DOWN) return TR_DOWN;
+    if (tr_load(tr_at_const(base, TR_H_STATE)) - 1 >= TR_LIVE || cell_state > TR_LIVE) return TR_DOWN;
     TR_STEP(L3);
 #if !defined(TR_MUTANT_NO_EPOCH_CHECK)
     /* L3, pairs with T1: a cell of a dead epoch is being rebuilt, whatever it says. */

@@ -29,7 +29,7 @@ cdef extern from "shm/atomics.h" nogil:
         TR_H_GENERATION, TR_H_EPOCH, TR_H_STATE, TR_H_SUPERSEDED, TR_H_REASON, TR_H_HEARTBEAT
         TR_H_HEARTBEAT_LIMIT, TR_H_WALL_OFFSET, TR_H_HEAD, TR_H_INSTRUMENTS_VERSION, TR_H_INSTRUMENT_COUNT
         TR_H_EVENTS_HEAD, TR_INSTRUMENT, TR_INSTRUMENT_STATUS, TR_TOP_CELL, TR_BOOK_HEADER
-        TR_EMPTY, TR_GOT, TR_LAPPED
+        TR_EMPTY, TR_GOT, TR_LAPPED, TR_CORRUPT
         TR_DOWN, TR_RESYNC, TR_STALE, TR_LIVE
     uint64_t tr_meta(uint32_t instrument, uint8_t kind, uint8_t flags, uint16_t aux)
     uint64_t tr_load(const tr_word* word)
@@ -43,6 +43,7 @@ cdef extern from "shm/atomics.h" nogil:
     uint64_t tr_ring_recover(const tr_slot* slots, uint64_t mask, const tr_word* head)
     int tr_ring_read(const tr_slot* slots, uint64_t mask, const tr_word* head, uint64_t next, tr_record* out)
     uint64_t tr_ring_skip(uint64_t mask, const tr_word* head, uint64_t next)
+    int tr_ring_sane(const tr_slot* slots, uint64_t mask, const tr_word* head, uint64_t next)
     uint64_t tr_cell_begin(tr_word* cell)
     void tr_cell_set(tr_word* cell, size_t index, uint64_t value)
     void tr_cell_end(tr_word* cell, uint64_t begin)

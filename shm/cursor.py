@@ -11,12 +11,15 @@ from shm import layout
 from shm._cells import Top
 from shm._cursor import Batch, RingCursor
 from shm._ring import Mapping
-from shm.errors import Busy, Stale
+from shm.errors import Busy, Incompatible, Stale
 from shm.layout import Region
 from shm.segment import open_doorbell
 
 if TYPE_CHECKING:
     from shm.reader import Book, Feed
+
+
+_LAST = 2**62  # no writer gets there; what is beyond is refused where it is read
 
 
 class Cursor(RingCursor):
@@ -33,6 +36,8 @@ class Cursor(RingCursor):
         feed._fresh_mapping()
         cursor._attach(feed.mapping, None)
         head = cursor.head_sequence
+        if head >> 62:  # 146 years at 10^9 records a second
+            raise Incompatible(f"{feed.mapping.path} is corrupt: its head is {head}")
         if from_oldest:
             oldest = head - feed._header.geometry.slots // 2
             cursor._attach(feed.mapping, max(feed._header.base, oldest) + 1)
@@ -42,9 +47,16 @@ class Cursor(RingCursor):
         header = self.feed._header
         offset, _, _, count = header.geometry.regions()[Region.RING]
         if position is None:
-            position = mapping.load(layout.H_HEAD) + 1
+            position = min(mapping.load(layout.H_HEAD), _LAST) + 1
         self.generation = header.generation
-        self._bind(mapping, open_doorbell(self.feed._names), offset, count, layout.H_HEAD, position)
+        self._bind(
+            mapping,
+            open_doorbell(self.feed._names, users=self.feed._users),
+            offset,
+            count,
+            layout.H_HEAD,
+            position,
+        )
 
     def __repr__(self) -> str:
         return f"<Cursor {self.feed.name} at {self.position} got {self.got} lost {self.lost}>"
@@ -54,7 +66,7 @@ class Cursor(RingCursor):
         self.feed._fresh_mapping()
         if self.feed.mapping is self.mapping:
             return False
-        expected, first = self.position, self.feed._header.base + 1
+        expected, first = self.position, min(self.feed._header.base, _LAST) + 1
         self._attach(self.feed.mapping, first)
         if first > expected:
             self._miss(first - expected)
@@ -81,7 +93,7 @@ class Cursor(RingCursor):
             cells = {symbol: self._cells(symbol) for symbol in self.feed.symbols}
             if self.feed.mapping is self.mapping:  # else a new generation began meanwhile
                 break
-        self.skip_to(head + 1)
+        self.skip_to(min(head, _LAST) + 1)
         return cells
 
     def _cells(self, symbol: str) -> tuple[Top | None, Book | None]:

@@ -44,7 +44,8 @@ class BadName(ShmError, ValueError):
 
 
 class NotOwner(ShmError):
-    """The name exists and belongs to another user: a writer never touches it."""
+    """The name exists and belongs to another user: a writer never touches it, a reader reads it only where
+    that user is trusted (`shm.files.trusted`)."""
 
 
 class NoSpace(ShmError):

@@ -155,7 +155,7 @@ def describe(code: int, words: Sequence[int]) -> str:
     if code == Code.RESYNC and words[0] in Reason._value2member_map_:
         return template.format(Reason(words[0]).name.lower().replace("_", " "))
     if code == Code.PRECISION:  # LEVEL: of a book
-        return template.format(*words[:2], Kind(words[2]).name if words[2] else "message")
+        return template.format(*words[:2], Kind(words[2]).name if words[2] > 0 else "message")
     if "{text}" in template:
         text = _WORDS.pack(*words).rstrip(b"\0").decode("utf-8", "replace")
         if code == Code.NOT_LISTED and not text:  # no name is like it

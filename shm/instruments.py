@@ -119,7 +119,11 @@ def write_status(mapping: Mapping, offset: int, index: int, status: InstrumentSt
 
 
 def read_slots(mapping: Mapping, offset: int, count: int, first: int = 0) -> list[Instrument]:
-    """The visible slots from `first` on; `count` must have been loaded before (it publishes them)."""
+    """The visible slots from `first` on; `count` must have been loaded before (it publishes them).
+
+    Raises:
+        ValueError: an exponent is out of range; the text names the slot.
+    """
     slots = []
     for index in range(first, count):
         at = offset + index * layout.INSTRUMENT
@@ -127,6 +131,8 @@ def read_slots(mapping: Mapping, offset: int, count: int, first: int = 0) -> lis
         symbol, venue_symbol, kind, price_exp, size_exp, tick, lot, least, least_exp, mult, mult_exp, _ = (
             fields
         )
+        if not all(0 <= each <= MAX_EXPONENT for each in (price_exp, size_exp, least_exp, mult_exp)):
+            raise ValueError(f"an exponent of slot {index} is none of 0 to {MAX_EXPONENT}")
         slots.append(
             Instrument(
                 index=index,

@@ -103,7 +103,7 @@ class _Newer(IntEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> _Newer | None:
-        if not isinstance(value, int) or not 0 <= value < 2**63:
+        if not isinstance(value, int) or not 0 <= value < 2**64:  # as wide as a word
             return None
         member = int.__new__(cls, value)
         member._name_ = f"{cls.__name__.upper()}_{value}"
@@ -112,12 +112,17 @@ class _Newer(IntEnum):
 
 
 class State(IntEnum):
-    """State of a feed or of one cell. Zeroed memory reads DOWN: nothing is valid until a state is stored."""
+    """State of a feed or of one cell. Zeroed memory reads DOWN: nothing is valid until a state is stored; so
+    does a number that is no state, which no writer of this major version stores."""
 
     DOWN = 0
     RESYNC = 1
     STALE = 2
     LIVE = 3
+
+    @classmethod
+    def _missing_(cls, value: object) -> State | None:
+        return cls.DOWN if isinstance(value, int) else None
 
 
 class Reason(_Newer):

@@ -18,8 +18,9 @@ from shm._cursor import Batch, Record, RingCursor
 from shm._ring import Mapping
 from shm.channels import CHANNELS, Delivery
 from shm.cursor import Cursor
-from shm.errors import Closed, Incompatible, NotFound, UnknownSymbol
+from shm.errors import Closed, Incompatible, NotFound, NotOwner, UnknownSymbol
 from shm.events import Event, Severity, describe
+from shm.files import trusted
 from shm.instruments import Instrument, read_slots
 from shm.layout import InstrumentStatus, Reason, Region, Scope, State
 from shm.names import Names, default_instance, listed
@@ -152,17 +153,18 @@ class Feed(_cells.Reader):
     instance: str
 
     @classmethod
-    def open(cls, names: Names) -> Feed:
-        """Maps the segment and checks it; see `attach`."""
+    def open(cls, names: Names, users: frozenset[int]) -> Feed:
+        """Maps the segment and checks it; see `attach`. `users`: whose segment it may be."""
         feed = cls()
-        feed._names = names
+        feed._names, feed._users = names, users
         feed.name, feed.instance = names.feed, names.instance
         feed._looked = 0
-        feed._use(*open_mapping(names.data))
+        feed._use(*open_mapping(names.data, users=users))
         feed._refresh()
         return feed
 
     _names: Names
+    _users: frozenset[int]
     _looked: int
     _closed = False
     _header: Header
@@ -240,7 +242,7 @@ class Feed(_cells.Reader):
             return
         self._looked = at
         try:
-            mapping, header = open_mapping(self._names.data)
+            mapping, header = open_mapping(self._names.data, users=self._users)
         except NotFound:
             return
         if mapping.load(layout.H_SUPERSEDED):
@@ -249,10 +251,20 @@ class Feed(_cells.Reader):
         self._refresh()
 
     def _refresh(self) -> None:
-        """Reads the instruments again; the newest slot that is not superseded carries a symbol."""
+        """Reads the instruments again; the newest slot that is not superseded carries a symbol.
+
+        Raises:
+            Incompatible: what is there is no list of instruments; the text says why.
+        """
         version = self.mapping.load(layout.H_INSTRUMENTS_VERSION)
-        offset = self._header.geometry.regions()[Region.INSTRUMENTS][0]
-        slots = read_slots(self.mapping, offset, self.mapping.load(layout.H_INSTRUMENT_COUNT))
+        offset, _, _, room = self._header.regions[Region.INSTRUMENTS]
+        count = self.mapping.load(layout.H_INSTRUMENT_COUNT)
+        if count > room:
+            raise Incompatible(f"{self.mapping.path} is corrupt: {count} instruments in {room} slots")
+        try:
+            slots = read_slots(self.mapping, offset, count)
+        except ValueError as error:
+            raise Incompatible(f"{self.mapping.path} is corrupt: {error}") from None
         index: dict[str, int] = {}
         for slot in slots:
             if slot.status is not InstrumentStatus.SUPERSEDED or slot.symbol not in index:
@@ -406,14 +418,14 @@ class Feed(_cells.Reader):
         return found
 
     def _label(self, offset: int) -> str:
-        return self.mapping.read(offset, layout.LABEL).split(b"\0", 1)[0].decode()
+        return self.mapping.read(offset, layout.LABEL).split(b"\0", 1)[0].decode("utf-8", "replace")
 
     def events(self, last: int = 100) -> list[Event]:
         """The newest entries of the worker's event log, oldest first."""
         self._current()
         ring = RingCursor()
         offset, _, _, count = self._header.geometry.regions()[Region.EVENTS]
-        head = self.mapping.load(layout.H_EVENTS_HEAD)
+        head = min(self.mapping.load(layout.H_EVENTS_HEAD), 2**62)  # beyond there is nothing to be read
         ring._bind(
             self.mapping, None, offset, count, layout.H_EVENTS_HEAD, max(1, head - min(last, count // 2) + 1)
         )
@@ -444,36 +456,44 @@ def _severity_name(severity: int) -> str:
     return Severity(severity).name.lower() if severity in Severity._value2member_map_ else str(severity)
 
 
-def attach(feed: str, instance: str | None = None, wait: float = 0.0) -> Feed:
+def attach(
+    feed: str, instance: str | None = None, wait: float = 0.0, *, owner: str | int | None = None
+) -> Feed:
     """Attaches to a feed, read-only.
 
     Args:
         feed: its name (``binance_spot``).
         instance: default ``TICKRING_INSTANCE``, else ``default``.
         wait: seconds to wait for it to be there.
+        owner: name or number of the user that the engine runs as, where that is neither this process's own
+            nor root; default ``TICKRING_OWNER``. Any other user's segment is refused: its owner could change
+            every price while it is read, and end this process by cutting it short.
 
     Raises:
         NotFound: it is not there (yet). Incompatible: it is, and cannot be read; the text names why.
+        NotOwner: it belongs to a user that is not trusted.
     """
-    names = Names(instance or default_instance(), feed)
+    names, users = Names(instance or default_instance(), feed), trusted(owner)
     deadline = time.monotonic() + wait
     while True:
         try:
-            return Feed.open(names)
+            return Feed.open(names, users)
         except NotFound:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(min(0.01, max(0.0, deadline - time.monotonic())))
 
 
-def feeds(instance: str | None = None) -> list[FeedInfo]:
-    """What is in /dev/shm: of one instance, or of all."""
-    return [_info(names) for names in listed(instance)]
+def feeds(instance: str | None = None, *, owner: str | int | None = None) -> list[FeedInfo]:
+    """What is in /dev/shm: of one instance, or of all. `owner`: as for `attach`; what belongs to others is
+    listed with the problem that says so."""
+    users = trusted(owner)
+    return [_info(names, users) for names in listed(instance)]
 
 
-def _info(names: Names) -> FeedInfo:
+def _info(names: Names, users: frozenset[int]) -> FeedInfo:
     try:
-        with Feed.open(names) as feed:
+        with Feed.open(names, users) as feed:
             totals = feed.counters().feed
             return FeedInfo(
                 instance=names.instance,
@@ -484,9 +504,9 @@ def _info(names: Names) -> FeedInfo:
                 pid=feed.pid,
                 heartbeat_age=feed.heartbeat_age,
                 instruments=len(feed.symbols),
-                messages=totals["messages"],
-                restarts=totals["restarts"],
+                messages=totals.get("messages", 0),
+                restarts=totals.get("restarts", 0),
                 path=str(names.data),
             )
-    except (NotFound, Incompatible) as error:
+    except (NotFound, Incompatible, NotOwner) as error:
         return FeedInfo(instance=names.instance, name=names.feed, path=str(names.data), problem=str(error))

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,9 @@ import posix_ipc
 from shm import counters, layout
 from shm._ring import Mapping, now
 from shm.errors import Incompatible, Locked, NoSpace, NotFound, NotOwner
-from shm.files import Lock, foreign, open_file
+from shm.files import Lock, foreign, open_file, owner_name, trusted, unlink_own
 from shm.layout import Geometry, Reason, Region, State
-from shm.names import SHM, Names, engine_lock, owned
+from shm.names import PREFIX, SHM, Names, engine_lock, owned
 from shm.writer import Writer
 
 MODE = 0o640
@@ -59,56 +60,82 @@ class Header:
         return self.geometry.regions(self.version & 0xFFFF_FFFF)
 
     @property
+    def size(self) -> int:
+        """Bytes that the geometry gives."""
+        return self.geometry.size_of(self.version & 0xFFFF_FFFF)
+
+    @property
     def ours(self) -> bool:
         """Written in this boot by this very layout: a writer may go on in place."""
         return self.boot_id == boot_id() and self.version == VERSION
 
     @classmethod
-    def read(cls, mapping: Mapping) -> Header:
-        """Raises Incompatible with a named reason."""
-        path = mapping.path
-        if mapping.load(layout.H_MAGIC) != layout.MAGIC:
+    def parse(cls, page: bytes, path: Path, file_size: int) -> Header:
+        """The first page of a file of so many bytes. Read before anything is mapped: a broken file costs
+        no memory.
+
+        Raises:
+            NotFound: it is not ready yet. Incompatible: with a named reason.
+        """
+
+        def word(offset: int) -> int:
+            return int.from_bytes(page[offset : offset + 8], "little")
+
+        if len(page) < layout.PAGE:
+            raise Incompatible(f"{path} is truncated: {len(page)} bytes, a header has {layout.PAGE}")
+        if word(layout.H_READY) != layout.READY and word(layout.H_MAGIC) in (0, layout.MAGIC):
+            raise NotFound(f"{path} is not ready yet")
+        if word(layout.H_MAGIC) != layout.MAGIC:
             raise Incompatible(f"{path} is not a tickring segment: wrong magic")
-        version = mapping.load(layout.H_VERSION)
+        version = word(layout.H_VERSION)
         if version >> 32 != layout.MAJOR:
             raise Incompatible(
                 f"{path} has layout {version >> 32}.{version & 0xFFFFFFFF}, this program reads "
                 f"{layout.MAJOR}.x: use the same tickring release on both sides"
             )
-        size = mapping.load(layout.H_SEGMENT_SIZE)
-        if mapping.size < size:
-            raise Incompatible(f"{path} is truncated: {mapping.size} bytes of {size}")
+        names = (page[at : at + 64].split(b"\0", 1)[0] for at in (layout.H_INSTANCE, layout.H_FEED))
+        own_name = b".".join((PREFIX.encode(), *names)).decode("utf-8", "replace")
+        if own_name != path.name:
+            raise Incompatible(f"{path} is the segment of {own_name}, under another name")
+        size = word(layout.H_SEGMENT_SIZE)
+        if file_size < size:
+            raise Incompatible(f"{path} is truncated: {file_size} bytes of {size}")
         try:
             geometry = Geometry(
-                slots=mapping.load(layout.H_SLOTS),
-                instruments=mapping.load(layout.H_INSTRUMENTS),
-                depth=mapping.load(layout.H_DEPTH),
-                events=mapping.load(layout.H_EVENTS),
+                slots=word(layout.H_SLOTS),
+                instruments=word(layout.H_INSTRUMENTS),
+                depth=word(layout.H_DEPTH),
+                events=word(layout.H_EVENTS),
             )
         except ValueError as error:
             raise Incompatible(f"{path} has an impossible geometry: {error}") from None
         minor = version & 0xFFFF_FFFF
         if geometry.size_of(minor) > size or any(
-            tuple(mapping.load(layout.H_REGIONS + 32 * region + 8 * i) for i in range(4)) != where
+            tuple(word(layout.H_REGIONS + 32 * region + 8 * i) for i in range(4)) != where
             for region, where in geometry.regions(minor).items()
         ):
             raise Incompatible(f"{path} has regions that its geometry does not give")
         return cls(
-            mapping.load(layout.H_GENERATION),
+            word(layout.H_GENERATION),
             geometry,
-            mapping.read(layout.H_BOOT_ID, 16),
-            mapping.load(layout.H_BASE),
+            page[layout.H_BOOT_ID : layout.H_BOOT_ID + 16],
+            word(layout.H_BASE),
             version,
         )
 
 
-def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
-    """Maps a data segment and checks its header.
+def open_mapping(
+    path: Path, writable: bool = False, users: frozenset[int] | None = None
+) -> tuple[Mapping, Header]:
+    """Checks a data segment's owner and header, then maps as much of it as its geometry gives.
+
+    Args:
+        users: whose segments may be read; None: `shm.files.trusted()`.
 
     Raises:
         NotFound: no such segment, it is not ready yet, or (reading) it is left from an earlier boot.
         Incompatible: named reason.
-        NotOwner: (writable) it belongs to another user.
+        NotOwner: it belongs to another user: (writable) than this process's, (reading) than `users`.
     """
     try:
         fd = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
@@ -117,31 +144,30 @@ def open_mapping(path: Path, writable: bool = False) -> tuple[Mapping, Header]:
     except PermissionError:
         raise NotFound(f"{path} may not be read by this user: join its group (mode 0640)") from None
     try:
-        size = os.fstat(fd).st_size
-        if size < layout.PAGE:
-            raise Incompatible(f"{path} is truncated: {size} bytes, a header has {layout.PAGE}")
-        mapping = Mapping(fd, size, writable, str(path))
+        facts = os.fstat(fd)
+        if not writable and facts.st_uid not in (trusted() if users is None else users):
+            raise NotOwner(
+                f"{path} belongs to {owner_name(facts.st_uid)}, which is neither this user nor root: if the "
+                f"engine runs as that user, name it (owner={facts.st_uid}, or TICKRING_OWNER={facts.st_uid})"
+            )
+        header = Header.parse(os.pread(fd, layout.PAGE, 0), path, facts.st_size)
+        if not writable and header.boot_id != boot_id():
+            # CLOCK_MONOTONIC began again: a heartbeat of then means nothing now.
+            raise NotFound(f"{path} is left from an earlier boot: start the engine, it replaces it")
+        return Mapping(fd, header.size, writable, str(path)), header
     finally:
         os.close(fd)
-    if mapping.load(layout.H_READY) != layout.READY:
-        if mapping.load(layout.H_MAGIC) not in (0, layout.MAGIC):
-            raise Incompatible(f"{path} is not a tickring segment: wrong magic")
-        raise NotFound(f"{path} is not ready yet")
-    header = Header.read(mapping)
-    if not writable and header.boot_id != boot_id():
-        # CLOCK_MONOTONIC began again: a heartbeat of then may lie ahead of now, and would pass for fresh.
-        raise NotFound(f"{path} is left from an earlier boot: start the engine, it replaces it")
-    return mapping, header
 
 
-def open_doorbell(names: Names, create: bool = False) -> Mapping | None:
-    """The one page that readers write: `armed`. None where this process may not write it."""
+def open_doorbell(names: Names, create: bool = False, users: frozenset[int] | None = None) -> Mapping | None:
+    """The one page that readers write: `armed`. None where this process may not write it, or its owner is not
+    one of `users` (None: `shm.files.trusted()`): then a reader naps."""
     try:
         if create:
             fd = open_file(names.doorbell, os.O_RDWR | os.O_CREAT, DOORBELL_MODE)
         else:
             # A reader's right comes from the group: the owner is another.
-            fd = os.open(names.doorbell, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            fd = os.open(names.doorbell, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         if create:
             raise
@@ -150,8 +176,11 @@ def open_doorbell(names: Names, create: bool = False) -> Mapping | None:
         if create:
             os.fchmod(fd, DOORBELL_MODE)
             _reserve(fd, layout.PAGE, names.doorbell)
-        elif os.fstat(fd).st_size < layout.PAGE:
-            return None
+        else:
+            facts = os.fstat(fd)
+            known = facts.st_uid in (trusted() if users is None else users)
+            if not known or not stat.S_ISREG(facts.st_mode) or facts.st_size < layout.PAGE:
+                return None
         return Mapping(fd, layout.PAGE, True, str(names.doorbell))
     finally:
         os.close(fd)
@@ -271,7 +300,7 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
         _claim(mapping, heartbeat_limit)
         writer.own(names, lock, close_segment, adopted=False)
         mapping.store(layout.H_READY, layout.READY)
-        os.rename(names.staging, names.data)
+        _rename(names.staging, names.data)
         if old is not None:
             _supersede(old)
         return writer
@@ -279,15 +308,26 @@ def open_writer(instance: str, feed: str, geometry: Geometry, heartbeat_limit: f
         # What there was stays for the readers that have it; where nothing was, nothing is left.
         first = not names.data.exists()
         for path in (names.staging, names.doorbell) if first else (names.staging,):
-            with contextlib.suppress(NotOwner):
+            with contextlib.suppress(NotOwner, Incompatible):
                 _unlink(path)
         lock.release(unlink=first)
         raise
 
 
+def _rename(path: Path, over: Path) -> None:
+    try:
+        os.rename(path, over)
+    except PermissionError:  # the sticky bit of /dev/shm
+        raise foreign(over) from None
+    except IsADirectoryError:
+        raise Incompatible(f"{over} is not a regular file; remove it") from None
+
+
 def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
+    except IsADirectoryError:
+        raise Incompatible(f"{path} is not a regular file; remove it") from None
     except PermissionError:  # the sticky bit of /dev/shm
         raise foreign(path) from None
 
@@ -320,13 +360,14 @@ def _supersede(mapping: Mapping) -> None:
     mapping.wake()
 
 
-def close_segment(names: Names, mapping: Mapping, lock: Lock, unlink: bool) -> None:
-    """A writer's end. With `unlink` nothing of the feed is left in /dev/shm."""
+def close_segment(names: Names, writer: Writer, lock: Lock, unlink: bool) -> None:
+    """A writer's end. With `unlink` nothing that it has made is left in /dev/shm."""
+    mapping = writer.mapping
     mapping.store(layout.H_REASON, Reason.STOP)
     if unlink:
         _supersede(mapping)
-        names.data.unlink(missing_ok=True)
-        names.doorbell.unlink(missing_ok=True)
+        unlink_own(names.data, mapping.inode)
+        unlink_own(names.doorbell, writer.doorbell.inode)
     else:
         mapping.store(layout.H_STATE, State.DOWN)
         mapping.wake()
@@ -371,12 +412,11 @@ def remove_stale(instance: str, keep: frozenset[str] = frozenset()) -> list[str]
     for names in owned(instance):
         try:
             lock = Lock(names.lock, "it lives")
-        except Locked:
-            continue
+        except (Locked, NotOwner, Incompatible):
+            continue  # it lives, or it is not ours: where it must be, its worker says so
         try:
             mapping, header = _previous(names)
             if header is not None and names.feed in keep and header.ours:
-                lock.release()
                 continue
             if mapping is not None:
                 _supersede(mapping)
@@ -384,6 +424,8 @@ def remove_stale(instance: str, keep: frozenset[str] = frozenset()) -> list[str]
                 _unlink(path)
             removed.append(names.data.name)
             lock.release(unlink=True)
+        except (NotOwner, Incompatible):
+            lock.release(unlink=True)  # somebody else's file under the name, or no file: `doctor` lists it
         finally:
             lock.release()
     return removed

@@ -19,7 +19,6 @@ from shm.layout import InstrumentStatus, Reason, Region, Scope, State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shm._ring import Mapping
     from shm.files import Lock
     from shm.names import Names
 
@@ -29,21 +28,21 @@ class Writer(RingWriter):
 
     _names: Names | None = None
     _lock: Lock | None = None
-    _end: Callable[[Names, Mapping, Lock, bool], None] | None = None
+    _end: Callable[[Names, Writer, Lock, bool], None] | None = None
     adopted = False
 
     def own(
         self,
         names: Names,
         lock: Lock,
-        end: Callable[[Names, Mapping, Lock, bool], None],
+        end: Callable[[Names, Writer, Lock, bool], None],
         *,
         adopted: bool,
     ) -> None:
         """The last step of a take-over: name and lock are this writer's; it beats, and its state is RESYNC.
 
         Args:
-            end: called by `close` with (names, mapping, lock, unlink); it releases the lock.
+            end: called by `close` with (names, this writer, lock, unlink); it releases the lock.
             adopted: whether the segment is that of a writer before this one.
         """
         self._names = names
@@ -179,5 +178,5 @@ class Writer(RingWriter):
         if self._names is None or self._lock is None or self._end is None:
             return
         self.set_state(State.DOWN, Reason.STOP)
-        self._end(self._names, self.mapping, self._lock, unlink)
+        self._end(self._names, self, self._lock, unlink)
         self._names = self._lock = None

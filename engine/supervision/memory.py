@@ -133,9 +133,10 @@ class SharedMemory:
         """What a worker leaves that was killed before its segment had its name."""
         try:
             lock = Lock(names.lock, "it lives")
-        except (Locked, NotOwner):
+        except (Locked, NotOwner, Incompatible):
             return
-        names.staging.unlink(missing_ok=True)
-        if not names.data.exists():
-            names.doorbell.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError, IsADirectoryError):  # another's, under the name
+            names.staging.unlink(missing_ok=True)
+            if not names.data.exists():
+                names.doorbell.unlink(missing_ok=True)
         lock.release(unlink=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from shm.files import is_locked
+from shm.files import is_locked, trusted
 from shm.names import engine_lock
 from shm.readiness import Require
 
@@ -60,7 +60,8 @@ def write(instance: str, status: EngineStatus) -> None:
     """Replace the file; raises OSError. Only the holder of the engine's lock may."""
     fresh = path(instance).with_suffix(".json.new")
     fresh.unlink(missing_ok=True)
-    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644), "wb") as file:
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o644)  # the umask took its part
         file.write(msgspec.json.encode(status))
     fresh.rename(path(instance))
 
@@ -73,10 +74,11 @@ def remove(instance: str) -> None:
 
 
 def read(instance: str) -> EngineStatus | None:
-    """The status of the running engine; None: no engine runs, or its file cannot be read."""
+    """The status of the running engine; None: no engine runs, its file cannot be read, or it belongs to a
+    user that is not trusted (`shm.files.trusted`)."""
     try:
         lock = os.stat(engine_lock(instance), follow_symlinks=False)
-        if not is_locked(engine_lock(instance)):
+        if lock.st_uid not in trusted() or not is_locked(engine_lock(instance)):
             return None
         fd = os.open(path(instance), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         with open(fd, "rb") as file:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import shm
-from shm import layout
+from shm import Locked, layout
 from shm.layout import Geometry, Reason, Region, State
 from shm.names import Names
 from shm.segment import exclusive_instance, mark_down, open_mapping, open_writer, remove_stale
@@ -427,3 +427,33 @@ def test_killed_for_real(instance: str) -> None:
     assert mark_down(instance, "feed") is True
     assert remove_stale(instance) == [f"tickring.{instance}.feed"]
     assert files(instance) == set()
+
+
+# -- files that were taken away ------------------------------------------------------------------------------
+def test_only_ones_own_files_are_removed(instance: str) -> None:
+    """``rm /dev/shm/tickring.*`` under a running writer, a second one beside it: the first to stop took the
+    second's files along."""
+    names = Names(instance, "feed")
+    first = open_writer(instance, "feed", Geometry(), 3600.0)
+    for path in (names.data, names.doorbell, names.lock):
+        path.unlink()
+    second = open_writer(instance, "feed", Geometry(), 3600.0)
+    first.close()
+    assert all(path.exists() for path in (names.data, names.doorbell, names.lock))
+    with shm.attach("feed", instance) as feed:
+        assert feed.pid == second.mapping.load(layout.H_WRITER_PID)
+        assert not feed.mapping.load(layout.H_SUPERSEDED)
+    second.close()
+    assert not any(path.exists() for path in (names.data, names.doorbell, names.lock))
+
+
+def test_only_ones_own_lock_is_removed(instance: str) -> None:
+    first = exclusive_instance(instance)
+    first.path.unlink()
+    second = exclusive_instance(instance)
+    first.release(unlink=True)
+    assert first.path.exists()
+    with pytest.raises(Locked):
+        exclusive_instance(instance)
+    second.release(unlink=True)
+    assert not first.path.exists()
