@@ -107,7 +107,7 @@ class SharedMemory:
             return mapping
         try:
             mapping, _ = segment.open_mapping(Names(self.instance, feed).data)
-        except (NotFound, Incompatible):
+        except (NotFound, Incompatible, NotOwner):
             self._mappings.pop(feed, None)
             return None
         self._mappings[feed] = mapping

@@ -219,3 +219,25 @@ def test_a_squatted_doorbell_is_not_rung(instance: str, make: str) -> None:
         cursor = feed.cursor()
         assert cursor.doorbell is None
         assert cursor.wait(0.01) is False
+
+
+def test_the_engine_survives_another_s_file_under_its_feed(instance: str) -> None:
+    """Its look at heartbeats and its DOWN for the dead meet that file; neither may end the engine."""
+    act(NOBODY, MAKE, instance)
+    code = """
+from engine.supervision.memory import SharedMemory
+memory = SharedMemory(sys.argv[1])
+print(memory.heartbeat_age("feed", 1), memory.mark_down("feed"))
+"""
+    assert act(ENGINE, code, instance) == "None False"
+
+
+def test_a_command_says_whose_it_is_in_one_line(instance: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from engine import cli
+
+    act(NOBODY, MAKE, instance)
+    assert cli.run(["book", "feed", "BTC/USDT", "--instance", instance]) != 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert "TICKRING_OWNER=65534" in line
+    assert cli.run(["status", "--instance", instance]) in (0, 1, 4)
+    assert "belongs to" in capsys.readouterr().out
