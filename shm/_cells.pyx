@@ -255,7 +255,7 @@ cdef class Reader:
         now = tr_now()
         state = tr_effective(self.base, cell[TOP_STATE] & 0xFF, cell[TOP_EPOCH], now)
         if state != TR_LIVE and not allow_stale:
-            raise self._stale(symbol, state, cell[TOP_STATE] >> 8 & 0xFF, cell[TOP_RECV], now)
+            raise self._stale(symbol, state, cell[TOP_STATE] >> 8 & 0xFF, <int64_t>cell[TOP_RECV], now)
         top = Top.__new__(Top)
         top.symbol = symbol
         top._bid = <int64_t>cell[1]
@@ -296,7 +296,7 @@ cdef class Reader:
         now = tr_now()
         state = tr_effective(self.base, cell[BOOK_STATE] & 0xFF, cell[BOOK_EPOCH], now)
         if state != TR_LIVE and not allow_stale:
-            raise self._stale(symbol, state, cell[BOOK_STATE] >> 8 & 0xFF, cell[BOOK_RECV], now)
+            raise self._stale(symbol, state, cell[BOOK_STATE] >> 8 & 0xFF, <int64_t>cell[BOOK_RECV], now)
         n_bids = min(<uint32_t>cell[BOOK_COUNTS], self.depth, depth)
         n_asks = min(<uint32_t>(cell[BOOK_COUNTS] >> 32), self.depth, depth)
         shape[1] = 2

@@ -66,7 +66,7 @@ class Cursor(RingCursor):
         self.feed._fresh_mapping()
         if self.feed.mapping is self.mapping:
             return False
-        expected, first = self.position, min(self.feed._header.base, _LAST) + 1
+        expected, first = self.position, self.feed._header.base + 1
         self._attach(self.feed.mapping, first)
         if first > expected:
             self._miss(first - expected)

@@ -63,14 +63,14 @@ class Book:
 
     __slots__ = (
         "__dict__",
+        "_reason",
+        "_state",
+        "_status",
         "age",
         "exact",
         "price_exp",
-        "reason",
         "ring_seq",
         "size_exp",
-        "state",
-        "status",
         "symbol",
         "ts_event",
         "ts_recv",
@@ -78,14 +78,25 @@ class Book:
     )
 
     def __init__(self, symbol: str, cell: tuple[Any, ...]) -> None:
-        state, reason, self.update_id, self.ts_event, self.ts_recv, self.ring_seq, now, *rest = cell
-        bids, asks, self.price_exp, self.size_exp, status = rest
+        self._state, self._reason, self.update_id, self.ts_event, self.ts_recv, self.ring_seq, now, *rest = (
+            cell
+        )
+        bids, asks, self.price_exp, self.size_exp, self._status = rest
         self.symbol = symbol
-        self.state = State(state)
-        self.status = InstrumentStatus(status)
-        self.reason = Reason(reason)
         self.exact: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] = (bids, asks)
         self.age = (now - self.ts_recv) * 1e-9
+
+    @property
+    def state(self) -> State:
+        return State(self._state)
+
+    @property
+    def status(self) -> InstrumentStatus:
+        return InstrumentStatus(self._status)
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self._reason)
 
     @cached_property
     def bids(self) -> npt.NDArray[np.float64]:

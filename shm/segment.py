@@ -115,6 +115,8 @@ class Header:
             for region, where in geometry.regions(minor).items()
         ):
             raise Incompatible(f"{path} has regions that its geometry does not give")
+        if word(layout.H_BASE) >> 62:  # 146 years at 10^9 records a second
+            raise Incompatible(f"{path} has an impossible base: {word(layout.H_BASE)}")
         return cls(
             word(layout.H_GENERATION),
             geometry,

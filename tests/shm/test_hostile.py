@@ -216,6 +216,7 @@ HEADER = {
     "instruments without end": ((layout.H_INSTRUMENTS, BIG), "impossible geometry"),
     "a region elsewhere": ((layout.H_REGIONS, BIG), "regions"),
     "more instruments than slots": ((layout.H_INSTRUMENT_COUNT, 601), "601 instruments in 4 slots"),
+    "a base without end": ((layout.H_BASE, BIG), "impossible base"),
     "an earlier boot": ((layout.H_BOOT_ID, 1), "earlier boot"),
     "another feed's": ((layout.H_FEED, int.from_bytes(b"other", "little")), "under another name"),
 }
@@ -269,6 +270,13 @@ def test_a_cell_state_that_is_none_is_down(instance: str, whole: bytes, state: i
         assert feed.cell_state(S, Scope.TOP) is State.DOWN
         assert feed.top(S, allow_stale=True).state is State.DOWN
     read_everything(instance)
+
+
+@pytest.mark.parametrize("received", [2**63 - 1, 2**63, BIG])
+def test_a_cell_received_at_no_time(instance: str, whole: bytes, received: int) -> None:
+    tops, books = (GEOMETRY.regions()[each][0] for each in (Region.TOPS, Region.BOOKS))
+    write(instance, beating(whole, (tops + 56, received), (tops + 80, 2), (books + 24, received)))
+    assert State.LIVE not in read_everything(instance)[1][2:]
 
 
 @pytest.mark.parametrize("exponent", [19, 400, 2**31, 2**63, BIG])
