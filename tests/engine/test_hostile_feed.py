@@ -43,7 +43,7 @@ def states() -> dict[str, float]:
     return {each.labels["feed"]: each.value for each in samples if each.name == "tickring_feed_state"}
 
 
-@pytest.mark.parametrize("times", [100, pytest.param(3_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [100, 3000])
 def test_a_corrupt_feed_takes_nothing_along(
     other: Writer, capsys: pytest.CaptureFixture[str], times: int
 ) -> None:

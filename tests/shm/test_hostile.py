@@ -323,7 +323,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(raw)
 
 
-@pytest.mark.parametrize("times", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [200, 10000])
 def test_random_damage(instance: str, whole: bytes, times: int) -> None:
     chance = random.Random(times)
     for _ in range(times):
