@@ -15,6 +15,7 @@ from engine.http import metrics, sample
 from shm import State
 from shm.instruments import Instrument
 from shm.layout import Geometry, Reason
+from shm.names import Names
 from shm.segment import open_writer
 from shm.writer import Writer
 from tests.instances import mine
@@ -34,6 +35,7 @@ def other() -> Iterator[Writer]:
     writer.commit()
     yield writer
     writer.close()
+    Names(INSTANCE, "feed").data.unlink(missing_ok=True)
 
 
 def states() -> dict[str, float]:
