@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
 from collections.abc import Iterable
 from typing import Protocol
@@ -106,7 +107,9 @@ class SharedMemory:
         if mapping is not None and not mapping.load(layout.H_SUPERSEDED):
             return mapping
         try:
-            mapping, _ = segment.open_mapping(Names(self.instance, feed).data)
+            # Our own worker's alone: what TICKRING_OWNER says is for readers.
+            users = frozenset({os.geteuid()})
+            mapping, _ = segment.open_mapping(Names(self.instance, feed).data, users=users)
         except (NotFound, Incompatible, NotOwner):
             self._mappings.pop(feed, None)
             return None

@@ -228,7 +228,7 @@ class RingMachine(RuleBasedStateMachine):
         self.start = self.cursor.position
         self.seen: list[int] = []
         self.gaps = 0
-        self.unreported = 0  # skipped by resync, to be told with the next batch
+        self.unreported = 0  # skipped by resync, to be reported with the next batch
 
     @rule(n=st.integers(1, 2 * SLOTS + 3))
     def write(self, n: int) -> None:

@@ -232,6 +232,16 @@ print(memory.heartbeat_age("feed", 1), memory.mark_down("feed"))
     assert act(ENGINE, code, instance) == "None False"
 
 
+def test_a_wrong_owner_in_the_environment_does_not_end_the_engine(instance: str) -> None:
+    code = """
+os.environ["TICKRING_OWNER"] = "no such"
+from engine.supervision.memory import SharedMemory
+print(SharedMemory(sys.argv[1]).heartbeat_age("feed", 1))
+"""
+    act(ENGINE, MAKE, instance)
+    assert act(ENGINE, code, instance) == "None"
+
+
 def test_a_command_says_whose_it_is_in_one_line(instance: str, capsys: pytest.CaptureFixture[str]) -> None:
     from engine import cli
 
